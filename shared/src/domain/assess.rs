@@ -1,0 +1,271 @@
+//! Whether a job still has something to do.
+
+use std::time::Duration;
+
+use super::{Grant, Job, Lease, Status, Timestamp};
+
+/// How early a job may be: the broker's delays and the store's clock are not the same clock.
+const EARLY: Duration = Duration::from_secs(5);
+
+/// What the store says about a document after a claim was tried.
+#[derive(Debug, Clone)]
+pub enum Row {
+    /// There is no such document.
+    Absent,
+    /// The document cannot be used.
+    Malformed {
+        /// What is wrong, without a value of the document.
+        what: String,
+        /// The claim holds its lease. If it does not, the document is settled already or someone
+        /// else is at it.
+        owned: bool,
+    },
+    /// The document as it is now.
+    Present {
+        /// The grant.
+        grant: Grant,
+        /// Its lease, whoever holds it.
+        lease: Option<Lease>,
+        /// The claim holds its lease.
+        owned: bool,
+    },
+}
+
+impl Row {
+    /// Whether the claim holds the document's lease, and so has to give it back.
+    pub const fn owned(&self) -> bool {
+        match self {
+            Self::Absent => false,
+            Self::Malformed { owned, .. } | Self::Present { owned, .. } => *owned,
+        }
+    }
+}
+
+/// What to do with a job whose document was claimed.
+#[derive(Debug, Clone)]
+pub enum Verdict {
+    /// Exchange this grant's token.
+    Exchange(Grant),
+    /// Nothing to do: acknowledge, count.
+    Stale(StaleReason),
+    /// Someone holds the lease: come back after this long.
+    Wait(Duration),
+    /// The document cannot be used, for the reason given.
+    Malformed(String),
+}
+
+/// Why a job has nothing to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum StaleReason {
+    /// The document is gone.
+    Gone,
+    /// It has been refreshed since the job was made, or belongs to another provider now.
+    Moved,
+    /// It needs sign-in, has failed or is paused.
+    NotActive,
+    /// It is not due.
+    NotDue,
+}
+
+impl StaleReason {
+    /// The name in metrics and logs.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Gone => "gone",
+            Self::Moved => "moved",
+            Self::NotActive => "not_active",
+            Self::NotDue => "not_due",
+        }
+    }
+}
+
+/// Says what to do with a job, given its document after the claim. `now` is the store's clock.
+pub fn assess(job: &Job, row: Row, now: Timestamp) -> Verdict {
+    let (grant, lease, owned) = match row {
+        Row::Absent => return Verdict::Stale(StaleReason::Gone),
+        Row::Malformed { what, owned: true } => return Verdict::Malformed(what),
+        Row::Malformed { owned: false, .. } => return Verdict::Stale(StaleReason::NotActive),
+        Row::Present {
+            grant,
+            lease,
+            owned,
+        } => (grant, lease, owned),
+    };
+    if grant.provider != job.provider || grant.generation != job.generation {
+        return Verdict::Stale(StaleReason::Moved);
+    }
+    if grant.status != Status::Active {
+        return Verdict::Stale(StaleReason::NotActive);
+    }
+    if !job.force && grant.next_refresh_at > now.plus(EARLY) {
+        return Verdict::Stale(StaleReason::NotDue);
+    }
+    if owned {
+        return Verdict::Exchange(grant);
+    }
+    // Given back between the claim and the read: the next look will find it free.
+    Verdict::Wait(lease.map_or(Duration::ZERO, |lease| lease.until.since(now)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::DocumentId;
+    use crate::domain::job::JOB_VERSION;
+
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+    fn job() -> Job {
+        Job {
+            version: JOB_VERSION,
+            provider: "p".parse().unwrap(),
+            id: DocumentId::Integer(1),
+            generation: 4,
+            force: false,
+            redrive_count: 0,
+            enqueued_at: NOW,
+        }
+    }
+
+    fn grant() -> Grant {
+        Grant {
+            id: DocumentId::Integer(1),
+            provider: "p".parse().unwrap(),
+            status: Status::Active,
+            generation: 4,
+            refresh_token: "r".into(),
+            refresh_absolute_until: None,
+            next_refresh_at: NOW,
+            attempts: 0,
+            failing_since: None,
+            in_doubt: false,
+        }
+    }
+
+    fn owned(grant: Grant) -> Row {
+        let lease = Some(Lease {
+            owner: "me".into(),
+            until: NOW.plus(EARLY),
+        });
+        Row::Present {
+            grant,
+            lease,
+            owned: true,
+        }
+    }
+
+    fn stale(job: &Job, row: Row) -> Option<StaleReason> {
+        match assess(job, row, NOW) {
+            Verdict::Stale(reason) => Some(reason),
+            _ => None,
+        }
+    }
+
+    #[test]
+    fn a_due_grant_under_our_lease_is_exchanged() {
+        assert!(matches!(
+            assess(&job(), owned(grant()), NOW),
+            Verdict::Exchange(_)
+        ));
+    }
+
+    #[test]
+    fn a_duplicate_of_a_finished_job_has_nothing_to_do() {
+        let refreshed = Grant {
+            generation: 5,
+            ..grant()
+        };
+        assert_eq!(stale(&job(), owned(refreshed)), Some(StaleReason::Moved));
+    }
+
+    #[test]
+    fn a_job_of_another_provider_has_nothing_to_do() {
+        let moved = Grant {
+            provider: "q".parse().unwrap(),
+            ..grant()
+        };
+        assert_eq!(stale(&job(), owned(moved)), Some(StaleReason::Moved));
+    }
+
+    #[test]
+    fn only_an_active_grant_is_exchanged() {
+        for status in [Status::NeedsReauth, Status::Failed, Status::Paused] {
+            let row = owned(Grant { status, ..grant() });
+            assert_eq!(
+                stale(
+                    &Job {
+                        force: true,
+                        ..job()
+                    },
+                    row
+                ),
+                Some(StaleReason::NotActive)
+            );
+        }
+    }
+
+    #[test]
+    fn a_grant_that_is_not_due_waits_unless_the_job_insists() {
+        let later = Grant {
+            next_refresh_at: NOW.plus(2 * EARLY),
+            ..grant()
+        };
+        assert_eq!(
+            stale(&job(), owned(later.clone())),
+            Some(StaleReason::NotDue)
+        );
+        let insists = Job {
+            force: true,
+            ..job()
+        };
+        assert!(matches!(
+            assess(&insists, owned(later), NOW),
+            Verdict::Exchange(_)
+        ));
+    }
+
+    #[test]
+    fn a_job_that_is_a_little_early_is_not_turned_away() {
+        let soon = Grant {
+            next_refresh_at: NOW.plus(EARLY),
+            ..grant()
+        };
+        assert!(matches!(
+            assess(&job(), owned(soon), NOW),
+            Verdict::Exchange(_)
+        ));
+    }
+
+    #[test]
+    fn a_lease_of_someone_else_is_waited_for() {
+        let until = NOW.plus(Duration::from_secs(9));
+        let lease = Some(Lease {
+            owner: "other".into(),
+            until,
+        });
+        let row = Row::Present {
+            grant: grant(),
+            lease,
+            owned: false,
+        };
+        let Verdict::Wait(wait) = assess(&job(), row, NOW) else {
+            panic!("does not wait")
+        };
+        assert_eq!(wait, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_document_that_is_gone_or_unusable_is_told() {
+        assert_eq!(stale(&job(), Row::Absent), Some(StaleReason::Gone));
+        let row = Row::Malformed {
+            what: "no refresh token".into(),
+            owned: true,
+        };
+        assert!(matches!(assess(&job(), row, NOW), Verdict::Malformed(_)));
+        let settled = Row::Malformed {
+            what: "no refresh token".into(),
+            owned: false,
+        };
+        assert_eq!(stale(&job(), settled), Some(StaleReason::NotActive));
+    }
+}

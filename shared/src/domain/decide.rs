@@ -1,0 +1,243 @@
+//! What follows from an outcome.
+
+use std::time::Duration;
+
+use super::grant::fingerprint;
+use super::ladder::Ladder;
+use super::outcome::{Failure, NewTokens};
+use super::schedule::Schedule;
+use super::settlement::TripReason;
+use super::{
+    DeadReason, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal, Status,
+    Timestamp, Write,
+};
+
+/// What a provider's grants are decided by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Lifetimes and pace.
+    pub schedule: Schedule,
+    /// The delays between attempts.
+    pub ladder: Ladder,
+    /// Failed attempts after which a job is dead. Throttled attempts don't count.
+    pub max_attempts: u32,
+    /// The longest pause that a provider's `Retry-After` is believed.
+    pub max_pause: Duration,
+}
+
+/// The pause after a throttle that does not say how long.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// How long a job waits while its provider rejects the client.
+const CIRCUIT_WAIT: Duration = Duration::from_secs(60);
+
+/// How long after a retry's delay its message is given to arrive before the producer makes another.
+const RETRY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Says what follows from `outcome` for `grant`. `now` is the store's clock.
+pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp) -> Settlement {
+    let case = Case { policy, grant, now };
+    match outcome {
+        Outcome::Refreshed(tokens) => case.refreshed(tokens),
+        Outcome::Throttled(failure) => case.throttled(failure),
+        Outcome::Transient(failure) => case.failed(failure, FailureKind::Transient),
+        Outcome::Ambiguous(failure) => case.failed(failure, FailureKind::Ambiguous),
+        Outcome::GrantDead(failure) => case.grant_dead(failure),
+        Outcome::Suspicious(failure) => {
+            case.tripped(failure, FailureKind::Suspicious, TripReason::Suspicious)
+        }
+        Outcome::Misconfigured(failure) => case.tripped(
+            failure,
+            FailureKind::Misconfigured,
+            TripReason::Misconfigured,
+        ),
+        Outcome::Malformed(failure) => malformed(failure, grant.attempts, grant.failing_since, now),
+    }
+}
+
+/// What follows for a job whose document cannot be read as a grant.
+pub fn decide_malformed(what: &str, now: Timestamp) -> Settlement {
+    malformed(&Failure::described(what), 0, None, now)
+}
+
+/// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
+pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
+    let case = Case { policy, grant, now };
+    case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
+}
+
+struct Case<'a> {
+    policy: &'a Policy,
+    grant: &'a Grant,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    fn refreshed(&self, tokens: &NewTokens) -> Settlement {
+        let times = self.policy.schedule.after_refresh(
+            &self.grant.id,
+            self.now,
+            tokens.expires_in_s,
+            tokens.refresh_expires_in_s,
+            self.grant.refresh_absolute_until,
+        );
+        let write = Write::Refresh {
+            access_token: tokens.access_token.clone(),
+            refresh_token: tokens.refresh_token.clone(),
+            refreshed_at: self.now,
+            times,
+        };
+        Settlement {
+            write,
+            route: Route::Done,
+            signal: Signal::Healthy,
+        }
+    }
+
+    /// Burns no attempt: the provider looked at the request rate, not at the grant.
+    fn throttled(&self, failure: &Failure) -> Settlement {
+        let pause = asked_to_wait(failure)
+            .unwrap_or(DEFAULT_PAUSE)
+            .min(self.policy.max_pause);
+        let error = last_error(failure, FailureKind::Throttled, self.now);
+        self.postponed(
+            Some(error),
+            self.policy.ladder.at_least(pause),
+            Signal::Pause(pause),
+        )
+    }
+
+    /// Burns no attempt: the grant is not to blame.
+    fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
+        let error = last_error(failure, kind, self.now);
+        let delay = self.policy.ladder.at_least(CIRCUIT_WAIT);
+        self.postponed(Some(error), delay, Signal::Trip(reason))
+    }
+
+    fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {
+        let attempts = self.grant.attempts.saturating_add(1);
+        let failing_since = self.grant.failing_since.unwrap_or(self.now);
+        let last_error = last_error(failure, kind, self.now);
+        if attempts >= self.policy.max_attempts {
+            return ended(
+                DeadReason::AttemptsExhausted,
+                attempts,
+                failing_since,
+                last_error,
+                Some(fingerprint(&self.grant.refresh_token)),
+                Signal::Neutral,
+            );
+        }
+        let asked = asked_to_wait(failure)
+            .unwrap_or_default()
+            .min(self.policy.max_pause);
+        let climb = self.policy.ladder.after_failure(attempts);
+        let delay = self.policy.ladder.at_least(climb.max(asked));
+        let write = Write::Postpone {
+            attempts,
+            in_doubt: self.grant.in_doubt || kind == FailureKind::Ambiguous,
+            failing_since: Some(failing_since),
+            last_error: Some(last_error),
+            next_refresh_at: Some(self.now.plus(delay)),
+            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+        };
+        Settlement {
+            write,
+            route: Route::Retry(delay),
+            signal: Signal::Neutral,
+        }
+    }
+
+    fn grant_dead(&self, failure: &Failure) -> Settlement {
+        let (kind, reason) = if self.grant.in_doubt {
+            (FailureKind::LostResponse, DeadReason::LostResponse)
+        } else {
+            (FailureKind::GrantDead, DeadReason::GrantDead)
+        };
+        ended(
+            reason,
+            self.grant.attempts.saturating_add(1),
+            self.grant.failing_since.unwrap_or(self.now),
+            last_error(failure, kind, self.now),
+            Some(fingerprint(&self.grant.refresh_token)),
+            Signal::Healthy,
+        )
+    }
+
+    /// Try again later, with no attempt burned and the schedule as it was.
+    fn postponed(&self, error: Option<LastError>, delay: Duration, signal: Signal) -> Settlement {
+        let write = Write::Postpone {
+            attempts: self.grant.attempts,
+            in_doubt: self.grant.in_doubt,
+            failing_since: self.grant.failing_since,
+            last_error: error,
+            next_refresh_at: None,
+            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+        };
+        Settlement {
+            write,
+            route: Route::Retry(delay),
+            signal,
+        }
+    }
+}
+
+fn malformed(
+    failure: &Failure,
+    attempts: u32,
+    failing_since: Option<Timestamp>,
+    now: Timestamp,
+) -> Settlement {
+    ended(
+        DeadReason::MalformedDocument,
+        attempts,
+        failing_since.unwrap_or(now),
+        last_error(failure, FailureKind::Malformed, now),
+        None,
+        Signal::Neutral,
+    )
+}
+
+fn ended(
+    reason: DeadReason,
+    attempts: u32,
+    failing_since: Timestamp,
+    last_error: LastError,
+    dead_fingerprint: Option<String>,
+    signal: Signal,
+) -> Settlement {
+    let status = match reason {
+        DeadReason::GrantDead | DeadReason::LostResponse => Status::NeedsReauth,
+        _ => Status::Failed,
+    };
+    let write = Write::End {
+        status,
+        attempts,
+        failing_since,
+        last_error,
+        dead_fingerprint,
+    };
+    Settlement {
+        write,
+        route: Route::DeadLetter(reason),
+        signal,
+    }
+}
+
+fn last_error(failure: &Failure, reason: FailureKind, at: Timestamp) -> LastError {
+    LastError {
+        reason,
+        http_status: failure.http_status,
+        code: failure.code.clone(),
+        description: failure.description.clone(),
+        at,
+    }
+}
+
+fn asked_to_wait(failure: &Failure) -> Option<Duration> {
+    failure.retry_after_ms.map(Duration::from_millis)
+}
+
+#[cfg(test)]
+#[path = "decide_tests.rs"]
+mod tests;

@@ -1,0 +1,319 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::DocumentId;
+use crate::domain::schedule::Keep;
+
+const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+fn policy() -> Policy {
+    Policy {
+        schedule: Schedule {
+            keep: Keep::KeepAlive,
+            access_lifetime: Duration::from_secs(3600),
+            refresh_idle_lifetime: Some(Duration::from_secs(14 * 86_400)),
+            refresh_absolute_lifetime: None,
+            refresh_after_percent: 50,
+            jitter_percent: 10,
+        },
+        ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
+        max_attempts: 3,
+        max_pause: Duration::from_secs(3600),
+    }
+}
+
+fn grant() -> Grant {
+    Grant {
+        id: DocumentId::Integer(1),
+        provider: "p".parse().unwrap(),
+        status: Status::Active,
+        generation: 4,
+        refresh_token: "the-token".into(),
+        refresh_absolute_until: None,
+        next_refresh_at: NOW,
+        attempts: 0,
+        failing_since: None,
+        in_doubt: false,
+    }
+}
+
+fn failure() -> Failure {
+    Failure {
+        http_status: Some(400),
+        code: Some("a_code".into()),
+        ..Failure::default()
+    }
+}
+
+fn settle(grant: &Grant, outcome: Outcome) -> Settlement {
+    decide(&policy(), grant, &outcome, NOW)
+}
+
+fn tokens() -> NewTokens {
+    NewTokens {
+        access_token: "a2".into(),
+        refresh_token: Some("r2".into()),
+        expires_in_s: Some(3600),
+        refresh_expires_in_s: None,
+    }
+}
+
+fn every_outcome() -> Vec<Outcome> {
+    vec![
+        Outcome::Refreshed(tokens()),
+        Outcome::Throttled(failure()),
+        Outcome::Transient(failure()),
+        Outcome::Ambiguous(failure()),
+        Outcome::GrantDead(failure()),
+        Outcome::Suspicious(failure()),
+        Outcome::Misconfigured(failure()),
+        Outcome::Malformed(failure()),
+    ]
+}
+
+#[test]
+fn a_refresh_is_written_and_done() {
+    let settlement = settle(&grant(), Outcome::Refreshed(tokens()));
+    assert!(matches!(
+        settlement.write,
+        Write::Refresh {
+            refreshed_at: NOW,
+            ..
+        }
+    ));
+    assert_eq!(settlement.route, Route::Done);
+    assert_eq!(settlement.signal, Signal::Healthy);
+}
+
+#[test]
+fn a_throttle_pauses_the_provider_and_burns_no_attempt() {
+    let asked = Failure {
+        retry_after_ms: Some(25_000),
+        ..failure()
+    };
+    let settlement = settle(
+        &Grant {
+            attempts: 2,
+            ..grant()
+        },
+        Outcome::Throttled(asked),
+    );
+    let Write::Postpone {
+        attempts: 2,
+        next_refresh_at: None,
+        ..
+    } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+    assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(25)));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+}
+
+#[test]
+fn an_absurd_retry_after_is_not_believed() {
+    let asked = Failure {
+        retry_after_ms: Some(u64::MAX),
+        ..failure()
+    };
+    let settlement = settle(&grant(), Outcome::Throttled(asked));
+    assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(3600)));
+}
+
+#[test]
+fn failures_climb_the_ladder_and_the_last_one_is_dead() {
+    for (before, delay_s) in [(0, 1), (1, 5)] {
+        let settlement = settle(
+            &Grant {
+                attempts: before,
+                ..grant()
+            },
+            Outcome::Transient(failure()),
+        );
+        assert_eq!(settlement.route, Route::Retry(Duration::from_secs(delay_s)));
+    }
+    let settlement = settle(
+        &Grant {
+            attempts: 2,
+            ..grant()
+        },
+        Outcome::Transient(failure()),
+    );
+    assert_eq!(
+        settlement.route,
+        Route::DeadLetter(DeadReason::AttemptsExhausted)
+    );
+    let Write::End {
+        status: Status::Failed,
+        attempts: 3,
+        ..
+    } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn a_server_that_says_when_to_come_back_is_heeded() {
+    let asked = Failure {
+        retry_after_ms: Some(30_000),
+        ..failure()
+    };
+    let settlement = settle(&grant(), Outcome::Transient(asked));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_lost_answer_is_retried_at_once_and_remembered() {
+    let settlement = settle(&grant(), Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(1)));
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
+    // A later failure of another kind does not clear the doubt.
+    let doubtful = Grant {
+        in_doubt: true,
+        attempts: 1,
+        ..grant()
+    };
+    let settlement = settle(&doubtful, Outcome::Transient(failure()));
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn a_dead_grant_ends_and_remembers_which_token_died() {
+    let settlement = settle(&grant(), Outcome::GrantDead(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));
+    let Write::End {
+        status,
+        dead_fingerprint,
+        last_error,
+        ..
+    } = settlement.write
+    else {
+        panic!("not ended")
+    };
+    assert_eq!(status, Status::NeedsReauth);
+    assert_eq!(dead_fingerprint, Some(fingerprint(&"the-token".into())));
+    assert_eq!(
+        (last_error.reason, last_error.at),
+        (FailureKind::GrantDead, NOW)
+    );
+}
+
+#[test]
+fn a_death_after_a_lost_answer_says_so() {
+    let doubtful = Grant {
+        in_doubt: true,
+        ..grant()
+    };
+    let settlement = settle(&doubtful, Outcome::GrantDead(failure()));
+    assert_eq!(
+        settlement.route,
+        Route::DeadLetter(DeadReason::LostResponse)
+    );
+    let Write::End { last_error, .. } = settlement.write else {
+        panic!("not ended")
+    };
+    assert_eq!(last_error.reason, FailureKind::LostResponse);
+}
+
+#[test]
+fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
+    for (outcome, reason) in [
+        (Outcome::Misconfigured(failure()), TripReason::Misconfigured),
+        (Outcome::Suspicious(failure()), TripReason::Suspicious),
+    ] {
+        let settlement = settle(
+            &Grant {
+                attempts: 2,
+                ..grant()
+            },
+            outcome,
+        );
+        assert_eq!(settlement.signal, Signal::Trip(reason));
+        assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+        let Write::Postpone { attempts: 2, .. } = settlement.write else {
+            panic!("burned")
+        };
+    }
+}
+
+#[test]
+fn a_malformed_document_fails_without_a_retry() {
+    let settlement = decide_malformed("refresh_token is a number", NOW);
+    assert_eq!(
+        settlement.route,
+        Route::DeadLetter(DeadReason::MalformedDocument)
+    );
+    let Write::End {
+        status: Status::Failed,
+        dead_fingerprint: None,
+        ..
+    } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn a_claim_given_back_changes_nothing_but_the_lease() {
+    let tired = Grant {
+        attempts: 2,
+        in_doubt: true,
+        ..grant()
+    };
+    let settlement = decide_given_back(&policy(), &tired, NOW);
+    let Write::Postpone {
+        attempts: 2,
+        in_doubt: true,
+        last_error: None,
+        next_refresh_at: None,
+        ..
+    } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
+    for outcome in every_outcome() {
+        let ends = matches!(settle(&grant(), outcome.clone()).write, Write::End { .. });
+        let definite = matches!(outcome, Outcome::GrantDead(_) | Outcome::Malformed(_));
+        assert_eq!(ends, definite, "{}", outcome.name());
+    }
+}
+
+proptest! {
+    /// Exhausts the table: every outcome in every state of a grant.
+    #[test]
+    fn whatever_happens_the_document_and_the_job_agree(
+        which in 0_usize..8, attempts in 0_u32..10, in_doubt in any::<bool>(),
+        retry_after_ms in proptest::option::of(any::<u64>()),
+    ) {
+        let grant = Grant { attempts, in_doubt, ..grant() };
+        let mut outcome = every_outcome()[which].clone();
+        if let Outcome::Transient(failure) | Outcome::Throttled(failure) = &mut outcome {
+            failure.retry_after_ms = retry_after_ms;
+        }
+        let settlement = settle(&grant, outcome);
+        match (&settlement.write, settlement.route) {
+            (Write::Refresh { .. }, Route::Done) => {}
+            (Write::End { status, .. }, Route::DeadLetter(_)) => {
+                prop_assert!(matches!(status, Status::NeedsReauth | Status::Failed));
+            }
+            (Write::Postpone { queued_until, in_doubt: still, .. }, Route::Retry(delay)) => {
+                prop_assert!(policy().ladder.rungs().contains(&delay));
+                // The producer makes no second job while the retry is under way.
+                prop_assert!(*queued_until > NOW.plus(delay));
+                prop_assert!(*still || !in_doubt, "a doubt is forgotten");
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        let shown = format!("{settlement:?}");
+        prop_assert!(!shown.contains("the-token"));
+    }
+}

@@ -1,0 +1,212 @@
+//! Whether a provider is open: pauses and the circuit, as a state machine without a clock.
+
+use std::time::Duration;
+
+use super::Timestamp;
+use super::settlement::{Signal, TripReason};
+
+/// A provider's gate. Every request passes it; every answer is told to it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Gate {
+    state: State,
+    /// Trips in a row without a success between them.
+    trips: u32,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Open,
+    PausedUntil(Timestamp),
+    /// Shut until then; after that one request at a time probes.
+    Tripped {
+        until: Timestamp,
+        reason: TripReason,
+    },
+    /// A probe is under way and is given up at that time.
+    Probing {
+        until: Timestamp,
+        reason: TripReason,
+    },
+}
+
+/// What the gate says to a request.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Admission {
+    /// Go.
+    Go,
+    /// Ask again at this time.
+    WaitUntil(Timestamp),
+}
+
+/// The first wait after a trip; each further trip in a row doubles it.
+const FIRST_TRIP: Duration = Duration::from_secs(15);
+/// The longest wait after a trip.
+const LONGEST_TRIP: Duration = Duration::from_secs(300);
+/// A probe whose answer does not come within this time is followed by another.
+const PROBE_PATIENCE: Duration = Duration::from_secs(30);
+
+impl Default for Gate {
+    fn default() -> Self {
+        Self {
+            state: State::Open,
+            trips: 0,
+        }
+    }
+}
+
+impl Gate {
+    /// Asks to send a request now. [`Admission::Go`] from a tripped gate makes the request the
+    /// probe, so ask only for a request that will be sent.
+    pub fn admit(&mut self, now: Timestamp) -> Admission {
+        match self.state {
+            State::Open => Admission::Go,
+            State::PausedUntil(until) if now >= until => {
+                self.state = State::Open;
+                Admission::Go
+            }
+            State::Tripped { until, reason } | State::Probing { until, reason } if now >= until => {
+                self.state = State::Probing {
+                    until: now.plus(PROBE_PATIENCE),
+                    reason,
+                };
+                Admission::Go
+            }
+            State::PausedUntil(until)
+            | State::Tripped { until, .. }
+            | State::Probing { until, .. } => Admission::WaitUntil(until),
+        }
+    }
+
+    /// Takes note of an answer.
+    pub fn note(&mut self, signal: &Signal, now: Timestamp) {
+        match (signal, self.state) {
+            (Signal::Healthy, State::Tripped { .. } | State::Probing { .. }) => {
+                *self = Self::default()
+            }
+            (Signal::Healthy, _) => self.trips = 0,
+            (Signal::Neutral, _) => {}
+            (Signal::Pause(pause), State::Open | State::PausedUntil(_)) => {
+                let until = now.plus(*pause);
+                let longer = matches!(self.state, State::PausedUntil(known) if known > until);
+                if !longer {
+                    self.state = State::PausedUntil(until);
+                }
+            }
+            // Throttled while tripped: the client may still be rejected, so the trip stands.
+            (Signal::Pause(_), State::Tripped { .. } | State::Probing { .. }) => {}
+            // Answers to requests sent before the trip don't lengthen it.
+            (Signal::Trip(_), State::Tripped { .. }) => {}
+            (Signal::Trip(reason), _) => {
+                let wait = FIRST_TRIP.saturating_mul(2_u32.saturating_pow(self.trips));
+                self.trips = self.trips.saturating_add(1);
+                self.state = State::Tripped {
+                    until: now.plus(wait.min(LONGEST_TRIP)),
+                    reason: *reason,
+                };
+            }
+        }
+    }
+
+    /// Why the gate is shut by a trip, if it is.
+    pub const fn tripped(&self) -> Option<TripReason> {
+        match self.state {
+            State::Tripped { reason, .. } | State::Probing { reason, .. } => Some(reason),
+            State::Open | State::PausedUntil(_) => None,
+        }
+    }
+
+    /// When the gate may open, if it is shut now. Does not change the gate.
+    pub fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
+        match self.state {
+            State::PausedUntil(until)
+            | State::Tripped { until, .. }
+            | State::Probing { until, .. }
+                if now < until =>
+            {
+                Some(until)
+            }
+            _ => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+    const TRIP: Signal = Signal::Trip(TripReason::Misconfigured);
+
+    fn after(seconds: u64) -> Timestamp {
+        NOW.plus(Duration::from_secs(seconds))
+    }
+
+    #[test]
+    fn a_pause_ends_by_itself() {
+        let mut gate = Gate::default();
+        gate.note(&Signal::Pause(Duration::from_secs(25)), NOW);
+        assert_eq!(gate.admit(after(24)), Admission::WaitUntil(after(25)));
+        assert_eq!(gate.shut_until(after(24)), Some(after(25)));
+        assert_eq!(gate.admit(after(25)), Admission::Go);
+        assert_eq!(gate.admit(after(25)), Admission::Go);
+    }
+
+    #[test]
+    fn a_shorter_pause_does_not_end_a_longer_one() {
+        let mut gate = Gate::default();
+        gate.note(&Signal::Pause(Duration::from_secs(60)), NOW);
+        gate.note(&Signal::Pause(Duration::from_secs(1)), NOW);
+        assert_eq!(gate.admit(after(2)), Admission::WaitUntil(after(60)));
+    }
+
+    #[test]
+    fn after_a_trip_one_request_probes_and_its_success_opens() {
+        let mut gate = Gate::default();
+        gate.note(&TRIP, NOW);
+        assert_eq!(gate.tripped(), Some(TripReason::Misconfigured));
+        assert_eq!(gate.admit(after(14)), Admission::WaitUntil(after(15)));
+        assert_eq!(gate.admit(after(15)), Admission::Go);
+        assert_eq!(gate.admit(after(15)), Admission::WaitUntil(after(45)));
+        gate.note(&Signal::Healthy, after(16));
+        assert_eq!(gate.admit(after(16)), Admission::Go);
+        assert_eq!(gate.tripped(), None);
+    }
+
+    #[test]
+    fn each_failed_probe_doubles_the_wait_up_to_a_bound() {
+        let mut gate = Gate::default();
+        let mut now = NOW;
+        for wait_s in [15, 30, 60, 120, 240, 300, 300] {
+            gate.note(&TRIP, now);
+            let until = now.plus(Duration::from_secs(wait_s));
+            assert_eq!(gate.admit(now), Admission::WaitUntil(until));
+            now = until;
+            assert_eq!(gate.admit(now), Admission::Go);
+        }
+    }
+
+    #[test]
+    fn a_burst_of_rejections_is_one_trip() {
+        let mut gate = Gate::default();
+        for _ in 0..64 {
+            gate.note(&TRIP, NOW);
+        }
+        assert_eq!(gate.admit(NOW), Admission::WaitUntil(after(15)));
+    }
+
+    #[test]
+    fn a_probe_that_never_answers_is_followed_by_another() {
+        let mut gate = Gate::default();
+        gate.note(&TRIP, NOW);
+        assert_eq!(gate.admit(after(15)), Admission::Go);
+        assert_eq!(gate.admit(after(45)), Admission::Go);
+    }
+
+    #[test]
+    fn a_late_success_from_before_the_trip_opens_the_gate() {
+        let mut gate = Gate::default();
+        gate.note(&TRIP, NOW);
+        gate.note(&Signal::Healthy, after(1));
+        assert_eq!(gate.admit(after(1)), Admission::Go);
+    }
+}

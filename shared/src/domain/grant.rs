@@ -1,0 +1,209 @@
+//! A grant: one user's tokens and what Evergrant knows about them.
+
+use std::fmt;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
+
+use super::{DocumentId, ProviderId, Timestamp};
+
+/// One user's tokens at one provider, with Evergrant's state of them.
+#[derive(Clone, Debug)]
+pub struct Grant {
+    /// The document's `_id`.
+    pub id: DocumentId,
+    /// The provider that issued the tokens.
+    pub provider: ProviderId,
+    /// Whether Evergrant keeps this grant alive, and if not, why.
+    pub status: Status,
+    /// How many times Evergrant has refreshed it. A job of another generation is stale.
+    pub generation: u64,
+    /// The token to exchange.
+    pub refresh_token: SecretString,
+    /// The end of the refresh token's life that no refresh extends, if the provider has one.
+    pub refresh_absolute_until: Option<Timestamp>,
+    /// When the schedule wants it refreshed.
+    pub next_refresh_at: Timestamp,
+    /// Failed attempts since the last success. A throttled attempt does not count.
+    pub attempts: u32,
+    /// When the present run of failures began.
+    pub failing_since: Option<Timestamp>,
+    /// An exchange of this very refresh token was sent, or may have been, and its answer was never
+    /// seen: if the provider now calls the token dead, the answer was lost, not the grant revoked.
+    pub in_doubt: bool,
+}
+
+/// Whether Evergrant keeps a grant alive.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Status {
+    /// Refreshed on schedule.
+    Active,
+    /// The provider says that the grant is dead: the user must sign in again.
+    NeedsReauth,
+    /// Evergrant gave up: attempts exhausted, or a document that it cannot use.
+    Failed,
+    /// An operator asked Evergrant to leave it alone.
+    Paused,
+}
+
+impl Status {
+    /// All of them, in the order that operators want to see.
+    pub const ALL: [Self; 4] = [Self::Active, Self::NeedsReauth, Self::Failed, Self::Paused];
+
+    /// The name in documents, on the command line and in metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Active => "active",
+            Self::NeedsReauth => "needs_reauth",
+            Self::Failed => "failed",
+            Self::Paused => "paused",
+        }
+    }
+}
+
+impl fmt::Display for Status {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+impl std::str::FromStr for Status {
+    type Err = String;
+
+    fn from_str(name: &str) -> Result<Self, String> {
+        Self::ALL
+            .into_iter()
+            .find(|status| status.as_str() == name)
+            .ok_or_else(|| "a status is active, needs_reauth, failed or paused".to_owned())
+    }
+}
+
+/// The right to exchange a document's token, held by one claim of one worker.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Lease {
+    /// Who holds it. Unique to the claim, so that a worker does not mistake another claim of its
+    /// own for this one.
+    pub owner: String,
+    /// When it ends, by the store's clock.
+    pub until: Timestamp,
+}
+
+/// The last thing that went wrong with a grant. It holds no secret.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastError {
+    /// What kind of failure.
+    pub reason: FailureKind,
+    /// The HTTP status of the answer, if there was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http_status: Option<u16>,
+    /// The provider's error code, such as `invalid_grant`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<String>,
+    /// The provider's or our own words for people, without anything that looks like a token.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// When it happened.
+    pub at: Timestamp,
+}
+
+/// Kinds of failure, as documents and metrics name them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FailureKind {
+    /// The provider asked to slow down.
+    Throttled,
+    /// The request failed in a way that may pass.
+    Transient,
+    /// The request was sent and no usable answer came.
+    Ambiguous,
+    /// The provider says that the grant is dead.
+    GrantDead,
+    /// The provider says that the token is dead after an answer for it was lost.
+    LostResponse,
+    /// Deaths so many at once that they are not believed.
+    Suspicious,
+    /// The provider rejects the client, not the user.
+    Misconfigured,
+    /// A document or a message that cannot be used.
+    Malformed,
+    /// The last attempt failed.
+    AttemptsExhausted,
+}
+
+impl FailureKind {
+    /// The name in documents and metrics.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Throttled => "throttled",
+            Self::Transient => "transient",
+            Self::Ambiguous => "ambiguous",
+            Self::GrantDead => "grant_dead",
+            Self::LostResponse => "lost_response",
+            Self::Suspicious => "suspicious",
+            Self::Misconfigured => "misconfigured",
+            Self::Malformed => "malformed",
+            Self::AttemptsExhausted => "attempts_exhausted",
+        }
+    }
+}
+
+/// What is remembered of a dead refresh token, to see later that the user has signed in again: the
+/// first 128 bits of its SHA-256 in hexadecimal. It cannot be turned back into the token.
+pub fn fingerprint(refresh_token: &SecretString) -> String {
+    use fmt::Write;
+    let digest = Sha256::digest(refresh_token.expose_secret());
+    digest
+        .iter()
+        .take(16)
+        .fold(String::with_capacity(32), |mut hex, byte| {
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_grant_never_prints_its_token() {
+        let grant = Grant {
+            id: DocumentId::Integer(1),
+            provider: "autodesk".parse().unwrap(),
+            status: Status::Active,
+            generation: 0,
+            refresh_token: "the-secret-token".into(),
+            refresh_absolute_until: None,
+            next_refresh_at: Timestamp::default(),
+            attempts: 0,
+            failing_since: None,
+            in_doubt: false,
+        };
+        assert!(!format!("{grant:?}").contains("the-secret-token"));
+    }
+
+    #[test]
+    fn a_fingerprint_tells_tokens_apart_and_hides_them() {
+        let one = fingerprint(&"token-one".into());
+        assert_eq!(one.len(), 32);
+        assert_eq!(one, fingerprint(&"token-one".into()));
+        assert_ne!(one, fingerprint(&"token-two".into()));
+    }
+
+    #[test]
+    fn names_in_code_and_in_documents_agree() {
+        for status in Status::ALL {
+            assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
+            assert_eq!(status.as_str().parse(), Ok(status));
+        }
+        for kind in [
+            FailureKind::Throttled,
+            FailureKind::LostResponse,
+            FailureKind::GrantDead,
+        ] {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

@@ -1,0 +1,98 @@
+//! The retry ladder: the delays that exist.
+
+use std::time::Duration;
+
+/// The delays that a job can wait for before it comes back, shortest first. Each is a queue of its
+/// own, so they are few.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Ladder {
+    rungs: Vec<Duration>,
+}
+
+/// Delays that cannot be a ladder.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error(
+    "a retry ladder has 1 to 16 delays, each at least 100ms, at most 7days and longer than the one before"
+)]
+pub struct InvalidLadder;
+
+impl Ladder {
+    /// A ladder of `rungs`.
+    ///
+    /// # Errors
+    /// [`InvalidLadder`] if there are none or too many, or they do not ascend.
+    pub fn new(rungs: Vec<Duration>) -> Result<Self, InvalidLadder> {
+        const WEEK: Duration = Duration::from_secs(7 * 86_400);
+        let ascends = rungs.windows(2).all(|pair| pair[0] < pair[1]);
+        let in_bounds = rungs
+            .iter()
+            .all(|rung| (Duration::from_millis(100)..=WEEK).contains(rung));
+        if ascends && in_bounds && (1..=16).contains(&rungs.len()) {
+            Ok(Self { rungs })
+        } else {
+            Err(InvalidLadder)
+        }
+    }
+
+    /// The delays, shortest first.
+    pub fn rungs(&self) -> &[Duration] {
+        &self.rungs
+    }
+
+    /// The delay before the attempt after `failed_attempts` failed ones (1 or more): each waits
+    /// longer than the one before, until the last rung.
+    pub fn after_failure(&self, failed_attempts: u32) -> Duration {
+        let index = usize::try_from(failed_attempts.saturating_sub(1)).unwrap_or(usize::MAX);
+        self.rungs[index.min(self.rungs.len() - 1)]
+    }
+
+    /// The shortest rung that is not shorter than `delay`; the longest if none is.
+    pub fn at_least(&self, delay: Duration) -> Duration {
+        let found = self.rungs.iter().find(|&&rung| rung >= delay);
+        *found.unwrap_or(&self.rungs[self.rungs.len() - 1])
+    }
+
+    /// The longest rung that is not longer than `delay`; the shortest if none is. For waits that
+    /// must not overshoot, and where coming back early costs a lookup.
+    pub fn at_most(&self, delay: Duration) -> Duration {
+        *self
+            .rungs
+            .iter()
+            .rfind(|&&rung| rung <= delay)
+            .unwrap_or(&self.rungs[0])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ladder() -> Ladder {
+        Ladder::new([1, 5, 60].map(Duration::from_secs).to_vec()).unwrap()
+    }
+
+    #[test]
+    fn each_failure_climbs_a_rung_and_the_last_one_repeats() {
+        let delays =
+            [0, 1, 2, 3, 4, u32::MAX].map(|failed| ladder().after_failure(failed).as_secs());
+        assert_eq!(delays, [1, 1, 5, 60, 60, 60]);
+    }
+
+    #[test]
+    fn a_delay_is_rounded_to_a_rung_that_exists() {
+        let up = [0, 1, 2, 59, 61].map(|s| ladder().at_least(Duration::from_secs(s)).as_secs());
+        assert_eq!(up, [1, 1, 5, 60, 60]);
+        let down = [0, 1, 4, 59, 61].map(|s| ladder().at_most(Duration::from_secs(s)).as_secs());
+        assert_eq!(down, [1, 1, 1, 5, 60]);
+    }
+
+    #[test]
+    fn a_ladder_ascends() {
+        assert_eq!(Ladder::new(vec![]), Err(InvalidLadder));
+        assert_eq!(
+            Ladder::new([5, 1].map(Duration::from_secs).to_vec()),
+            Err(InvalidLadder)
+        );
+        assert_eq!(Ladder::new(vec![Duration::ZERO]), Err(InvalidLadder));
+    }
+}

@@ -1,0 +1,41 @@
+//! Every decision of Evergrant, without I/O and without a clock.
+//!
+//! A job is taken through these steps; each is a function from values to a value:
+//!
+//! 1. [`job::Job::decode`]: what the message asks for.
+//! 2. [`assess::assess`]: given the document as claimed, is there still something to do?
+//! 3. [`classify::classify`]: what the provider's answer means ([`outcome::Outcome`]).
+//! 4. [`death_watch::DeathWatch::weigh`]: whether so many deaths at once are deaths.
+//! 5. [`decide::decide`]: what is written, where the job goes, and what the provider's budget
+//!    is told ([`settlement::Settlement`]).
+
+pub mod assess;
+pub mod classify;
+pub mod dead_letter;
+pub mod death_watch;
+pub mod decide;
+pub mod document_id;
+pub mod error_code;
+pub mod gate;
+pub mod grant;
+pub mod job;
+pub mod ladder;
+pub mod limit;
+pub mod outcome;
+pub mod provider_id;
+pub mod schedule;
+pub mod settlement;
+pub mod shard;
+pub mod timestamp;
+
+pub use assess::{Row, StaleReason, Verdict, assess};
+pub use classify::{Answer, Exchange, classify};
+pub use dead_letter::{DeadLetter, DeadReason};
+pub use decide::{Policy, decide};
+pub use document_id::DocumentId;
+pub use grant::{FailureKind, Grant, LastError, Lease, Status};
+pub use job::{Job, JobError};
+pub use outcome::{Failure, NewTokens, Outcome};
+pub use provider_id::ProviderId;
+pub use settlement::{Route, Settlement, Signal, Write};
+pub use timestamp::Timestamp;
