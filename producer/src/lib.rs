@@ -1,1 +1,125 @@
-//! Placeholder.
+//! The producer: finds the grants that are due and publishes one job for each.
+//!
+//! It is a reconciler. A [`pass`] takes no input but the store's present state, so a pass that was
+//! lost, cut short or done twice costs time, never a token. Jobs are published first and their
+//! documents marked after the broker has confirmed: a crash between the two makes duplicates, which
+//! the worker's claim turns away.
+
+mod metrics;
+mod pass;
+mod progress;
+mod summary;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
+use evergrant_shared::telemetry::{Health, Metrics};
+
+pub use progress::{NoProgress, Progress, TerminalProgress};
+pub use summary::{ProviderSummary, Summary};
+
+use metrics::ProducerMetrics;
+
+/// What a producer needs.
+pub struct Deps {
+    /// Where documents live.
+    pub store: Arc<dyn TokenStore>,
+    /// How jobs travel.
+    pub queue: Arc<dyn JobQueue>,
+    /// The providers to serve.
+    pub providers: Vec<ProviderId>,
+    /// How much and how often.
+    pub settings: ProducerSettings,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+    /// Where the producer says what works.
+    pub health: Health,
+}
+
+/// How much a producer publishes, and how often.
+#[derive(Debug, Clone)]
+pub struct ProducerSettings {
+    /// The time from the start of a daemon's pass to the next.
+    pub interval: Duration,
+    /// Jobs that may wait in a provider's queues.
+    pub max_queued: u64,
+    /// Jobs published before their confirms are awaited and their documents marked.
+    pub window: usize,
+    /// How long a job is taken to be under way before another is made.
+    pub queued_for: Duration,
+}
+
+/// What a single pass publishes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Selection {
+    /// Which active grants. All but [`Which::Due`] are refreshed whether they are due or not.
+    pub which: Which,
+    /// Only count, publish nothing.
+    pub dry_run: bool,
+}
+
+/// A pass that failed. What it had published and marked before stays done; the next pass goes on
+/// from there.
+#[derive(Debug, thiserror::Error)]
+pub enum PassError {
+    /// The store failed.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The queue failed.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// Publishes what is due, again and again, until `shutdown` ends.
+pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
+    let metrics = ProducerMetrics::register(&deps.metrics);
+    let selection = Selection { which: Which::Due, dry_run: false };
+    let mut ticks = tokio::time::interval(deps.settings.interval);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    tokio::pin!(shutdown);
+    loop {
+        tokio::select! {
+            () = &mut shutdown => return,
+            _ = ticks.tick() => {}
+        }
+        tokio::select! {
+            // A pass may be cut short anywhere.
+            () = &mut shutdown => return,
+            passed = pass::pass(&deps, &selection, &NoProgress) => report(&deps, &metrics, passed),
+        }
+    }
+}
+
+/// Publishes once what `selection` wants.
+///
+/// # Errors
+/// [`PassError`] if the store or the queue failed; what was published before stays published.
+pub async fn run_once(
+    deps: &Deps,
+    selection: &Selection,
+    progress: &dyn Progress,
+) -> Result<Summary, PassError> {
+    pass::pass(deps, selection, progress).await
+}
+
+fn report(deps: &Deps, metrics: &ProducerMetrics, passed: Result<Summary, PassError>) {
+    deps.health.set("store", !matches!(passed, Err(PassError::Store(_))));
+    deps.health.set("queue", !matches!(passed, Err(PassError::Queue(_))));
+    match passed {
+        Ok(summary) => {
+            metrics.count(&summary);
+            if summary.is_eventful() {
+                tracing::info!(%summary, "pass");
+            } else {
+                tracing::debug!(%summary, "pass");
+            }
+        }
+        Err(error) => {
+            metrics.failed_passes.inc();
+            tracing::error!(%error, "the pass failed: the next one goes on from there");
+        }
+    }
+}

@@ -1,2 +1,111 @@
-//! Placeholder.
-fn main() {}
+//! The producer's binary: arguments, wiring, signals.
+#![allow(clippy::print_stdout, reason = "the summary of a single pass is this program's output")]
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use clap::Parser;
+use evergrant_producer::{Deps, ProducerSettings, Selection, TerminalProgress, run, run_once};
+use evergrant_shared::config::Config;
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::Which;
+use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
+use evergrant_shared::{process, startup};
+
+/// Finds the grants that are due and publishes one job for each. Without a mode it goes on for
+/// ever.
+#[derive(Debug, Parser)]
+#[command(name = "evergrant-producer", version)]
+struct Args {
+    /// Publish what is due, once, and exit (for cron).
+    #[arg(long, group = "mode")]
+    once: bool,
+    /// Publish a job for every active grant, due or not, and exit.
+    #[arg(long, group = "mode")]
+    all: bool,
+    /// Publish a job for each active grant of this user, due or not, and exit.
+    #[arg(long, value_name = "USER_ID", group = "mode")]
+    user: Option<String>,
+    /// Only say how many jobs would be published.
+    #[arg(long)]
+    dry_run: bool,
+    /// Configuration file (TOML). Secrets come from it, from files it names, or the environment.
+    #[arg(long, env = "EVERGRANT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are served: an address and a port, or off.
+    #[arg(long)]
+    listen: Option<String>,
+    /// As RUST_LOG: info, debug, evergrant_producer=debug,info.
+    #[arg(long)]
+    log_level: Option<String>,
+}
+
+impl Args {
+    /// The single pass that is asked for; None to go on for ever.
+    fn selection(&self) -> Option<Selection> {
+        let which = match &self.user {
+            Some(user) => Which::User(user.clone()),
+            None if self.all => Which::All,
+            None if self.once || self.dry_run => Which::Due,
+            None => return None,
+        };
+        Some(Selection { which, dry_run: self.dry_run })
+    }
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    let selection = args.selection();
+    let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    init_logs(&config.telemetry)?;
+    let providers = config.providers()?;
+    anyhow::ensure!(
+        !providers.is_empty(),
+        "no provider is configured: add a section [providers.NAME]"
+    );
+
+    let shutdown = process::shutdown()?;
+    let store = MongoStore::connect(config.store.mongo(config.default_provider()))?;
+    let name = format!("evergrant-producer {}", process::unique_name());
+    let providers: Vec<_> = providers.into_iter().map(|provider| provider.id).collect();
+    let queue = RabbitQueue::connect_lazily(config.queue.rabbit(providers.clone(), name)?);
+    let deps = Deps {
+        store: Arc::new(store),
+        queue: Arc::new(queue),
+        providers,
+        settings: ProducerSettings {
+            interval: config.producer.interval,
+            max_queued: config.producer.max_queued,
+            window: config.producer.window,
+            queued_for: config.producer.queued_for,
+        },
+        metrics: Metrics::default(),
+        health: Health::default(),
+    };
+    if let Some(selection) = selection {
+        return once(&deps, &selection).await;
+    }
+    let (metrics, health) = (deps.metrics.clone(), deps.health.clone());
+    let served = serve(config.telemetry.listen, metrics, health, shutdown.clone().wait()).await?;
+    if let Some(address) = served {
+        tracing::info!(%address, "serving health and metrics");
+    }
+    if startup::prepare(&*deps.store, &*deps.queue, &deps.health, shutdown.clone()).await? {
+        tracing::info!(providers = deps.providers.len(), "started");
+        run(deps, shutdown.wait()).await;
+    }
+    tracing::info!("stopped");
+    Ok(())
+}
+
+/// A single pass prints its summary and fails at once if a server is away.
+async fn once(deps: &Deps, selection: &Selection) -> anyhow::Result<()> {
+    deps.store.prepare().await?;
+    deps.queue.prepare().await?;
+    let summary = run_once(deps, selection, &TerminalProgress::default()).await?;
+    println!("{summary}");
+    Ok(())
+}

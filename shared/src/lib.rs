@@ -3,6 +3,20 @@
 //! * [`domain`]: pure. What a grant, a job and an outcome are, and every decision about them.
 //! * [`ports`]: the two traits that keep I/O at the edges, [`ports::TokenStore`] and
 //!   [`ports::JobQueue`].
+//! * [`mongo`] and [`rabbitmq`]: their adapters.
+//! * [`provider`]: the client of a token endpoint, and presets of known providers.
+//! * [`budget`]: when a request may be sent to a provider.
+//! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
+//! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
 
+pub mod backoff;
+pub mod budget;
+pub mod config;
 pub mod domain;
+pub mod mongo;
 pub mod ports;
+pub mod process;
+pub mod provider;
+pub mod rabbitmq;
+pub mod startup;
+pub mod telemetry;

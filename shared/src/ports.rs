@@ -289,7 +289,8 @@ pub trait JobQueue: Send + Sync + 'static {
 #[async_trait]
 pub trait Intake: Send {
     /// The next delivery. None when the consumer has ended: the broker cancelled it or the
-    /// connection is lost; what was not acknowledged will be delivered again.
+    /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
+    /// before it ends loses no delivery.
     async fn next(&mut self) -> Option<Delivery>;
 
     /// Stops deliveries. Those that were handed out can still be acknowledged; those that were
@@ -301,6 +302,8 @@ pub trait Intake: Send {
 pub struct Delivery {
     /// The message's body.
     pub body: Vec<u8>,
+    /// It was delivered before, to a consumer that did not acknowledge it.
+    pub redelivered: bool,
     /// Acknowledges it. Dropped without that, it is delivered again once the consumer is gone.
     pub acker: Box<dyn Acker>,
 }

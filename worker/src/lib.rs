@@ -1,1 +1,117 @@
-//! Placeholder.
+//! The worker: takes jobs from the queue and refreshes grants.
+//!
+//! Each provider has a [`lane`] of its own, so that a paused or broken provider leaves the others
+//! alone. A job goes through it like this:
+//!
+//! ```text
+//! intake → claim (a batch under a lease) → permit → exchange → commit (in groups) → route → ack
+//! ```
+//!
+//! Every decision on the way is a function of [`evergrant_shared::domain`]. This crate carries
+//! decisions out, in an order that loses nothing: the document is written before the job is routed,
+//! and the job is routed before its delivery is acknowledged.
+
+mod claim;
+mod committer;
+mod intake;
+mod lane;
+mod metrics;
+mod refresh;
+mod settle;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::budget::Budget;
+use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::provider::{Provider, TokenEndpoint};
+use evergrant_shared::telemetry::{Health, Metrics};
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::lane::Lane;
+use crate::metrics::WorkerMetrics;
+
+/// What a worker needs.
+pub struct Deps {
+    /// Where documents live.
+    pub store: Arc<dyn TokenStore>,
+    /// How jobs travel.
+    pub queue: Arc<dyn JobQueue>,
+    /// The providers to serve.
+    pub providers: Vec<ProviderDeps>,
+    /// How much to do at once, and for how long.
+    pub settings: WorkerSettings,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+    /// Where the worker says what works.
+    pub health: Health,
+}
+
+/// What a worker needs to serve a provider.
+pub struct ProviderDeps {
+    /// The provider.
+    pub provider: Arc<Provider>,
+    /// Its token endpoint.
+    pub endpoint: Arc<dyn TokenEndpoint>,
+    /// When a request may be sent to it.
+    pub budget: Arc<dyn Budget>,
+}
+
+/// How much a worker does at once, and for how long.
+#[derive(Debug, Clone)]
+pub struct WorkerSettings {
+    /// The worker's name in leases and dead letters; unique to the process.
+    pub name: String,
+    /// Requests under way at once, for each provider.
+    pub exchanges_in_flight: u16,
+    /// Documents claimed or committed at once.
+    pub batch: u16,
+    /// How long a claim waits for its permit.
+    pub permit_wait: Duration,
+    /// How long a claim holds its document.
+    pub lease: Duration,
+    /// The shards to consume; None for all.
+    pub shards: Option<Vec<u16>>,
+    /// How long a shutdown may take.
+    pub shutdown_grace: Duration,
+}
+
+/// How a worker ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Ended {
+    /// What was sent is committed; the rest is given back.
+    Cleanly,
+    /// The grace was over before all was committed.
+    GraceOver,
+}
+
+/// Serves all providers until `shutdown` ends; then finishes what was sent, gives back the rest,
+/// and returns.
+pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
+    let stop = CancellationToken::new();
+    let metrics = WorkerMetrics::register(&deps.metrics);
+    let grace = deps.settings.shutdown_grace;
+    let settings = Arc::new(deps.settings);
+    let mut lanes = JoinSet::new();
+    for provider in deps.providers {
+        let lane = Lane::new(
+            provider,
+            Arc::clone(&deps.store),
+            Arc::clone(&deps.queue),
+            Arc::clone(&settings),
+            metrics.clone(),
+            deps.health.clone(),
+        );
+        lanes.spawn(lane.run(stop.clone()));
+    }
+    shutdown.await;
+    tracing::info!("stopping: finishing what was sent");
+    stop.cancel();
+    let finished = async { while lanes.join_next().await.is_some() {} };
+    match tokio::time::timeout(grace, finished).await {
+        Ok(()) => Ended::Cleanly,
+        Err(_) => Ended::GraceOver,
+    }
+}

@@ -1,2 +1,103 @@
-//! Placeholder.
-fn main() {}
+//! The worker's binary: arguments, wiring, signals.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use anyhow::Context;
+use clap::Parser;
+use evergrant_shared::budget::LocalBudget;
+use evergrant_shared::config::Config;
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::provider::{Provider, ProviderClient};
+use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
+use evergrant_shared::{process, startup};
+use evergrant_worker::{Deps, Ended, ProviderDeps, WorkerSettings, run};
+
+/// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
+/// you like.
+#[derive(Debug, Parser)]
+#[command(name = "evergrant-worker", version)]
+struct Args {
+    /// Configuration file (TOML). Secrets come from it, from files it names, or the environment.
+    #[arg(long, env = "EVERGRANT_CONFIG")]
+    config: Option<PathBuf>,
+    /// Where /healthz, /readyz and /metrics are served: an address and a port, or off.
+    #[arg(long)]
+    listen: Option<String>,
+    /// As RUST_LOG: info, debug, evergrant_worker=debug,info.
+    #[arg(long)]
+    log_level: Option<String>,
+}
+
+#[tokio::main]
+async fn main() -> anyhow::Result<ExitCode> {
+    let args = Args::parse();
+    let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
+    let config = Config::load(args.config.as_deref(), &overrides)?;
+    init_logs(&config.telemetry)?;
+    let providers = config.providers()?;
+    anyhow::ensure!(
+        !providers.is_empty(),
+        "no provider is configured: add a section [providers.NAME]"
+    );
+
+    let name = process::unique_name();
+    let shutdown = process::shutdown()?;
+    let (metrics, health) = (Metrics::default(), Health::default());
+    let store = MongoStore::connect(config.store.mongo(config.default_provider()))?;
+    let ids = providers.iter().map(|provider| provider.id.clone());
+    let queue =
+        RabbitQueue::connect_lazily(config.queue.rabbit(ids, format!("evergrant-worker {name}"))?);
+    let (store, queue): (Arc<dyn TokenStore>, Arc<dyn JobQueue>) =
+        (Arc::new(store), Arc::new(queue));
+
+    let served =
+        serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());
+    if let Some(address) = served.await? {
+        tracing::info!(%address, "serving health and metrics");
+    }
+    if !startup::prepare(&*store, &*queue, &health, shutdown.clone()).await? {
+        return Ok(ExitCode::SUCCESS);
+    }
+    tracing::info!(worker = name, providers = providers.len(), "started");
+    let deps = Deps {
+        store,
+        queue,
+        providers: providers.into_iter().map(provider_deps).collect::<Result<_, _>>()?,
+        settings: settings(&config, name),
+        metrics,
+        health,
+    };
+    match run(deps, shutdown.wait()).await {
+        Ended::Cleanly => {
+            tracing::info!("stopped");
+            Ok(ExitCode::SUCCESS)
+        }
+        Ended::GraceOver => {
+            tracing::error!("stopped before all was committed: worker.shutdown_grace was over");
+            Ok(ExitCode::FAILURE)
+        }
+    }
+}
+
+fn provider_deps(provider: Provider) -> anyhow::Result<ProviderDeps> {
+    let provider = Arc::new(provider);
+    let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
+    let budget = LocalBudget::new(&provider.limits);
+    Ok(ProviderDeps { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
+}
+
+fn settings(config: &Config, name: String) -> WorkerSettings {
+    WorkerSettings {
+        name,
+        exchanges_in_flight: config.worker.exchanges_in_flight,
+        batch: config.worker.batch,
+        permit_wait: config.worker.permit_wait,
+        lease: config.worker.lease,
+        shards: config.worker.shards.clone(),
+        shutdown_grace: config.worker.shutdown_grace,
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Grant, Job, Lease, Status, Timestamp};
+use super::{DeadReason, FailureKind, Grant, Job, LastError, Lease, Status, Timestamp};
 
 /// How early a job may be: the broker's delays and the store's clock are not the same clock.
 const EARLY: Duration = Duration::from_secs(5);
@@ -52,6 +52,36 @@ pub enum Verdict {
     Wait(Duration),
     /// The document cannot be used, for the reason given.
     Malformed(String),
+    /// The document has ended, but its dead letter may never have been written.
+    Rebury(EndedGrant),
+}
+
+/// Why and when a grant ended, as its document tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct EndedGrant {
+    /// Why.
+    pub reason: DeadReason,
+    /// Failed attempts.
+    pub attempts: u32,
+    /// When it first failed.
+    pub failing_since: Timestamp,
+    /// The error that ended it.
+    pub last_error: LastError,
+}
+
+impl EndedGrant {
+    fn of(grant: &Grant) -> Option<Self> {
+        let last_error = grant.last_error.clone()?;
+        let reason = match (grant.status, last_error.reason) {
+            (Status::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
+            (Status::NeedsReauth, _) => DeadReason::GrantDead,
+            (Status::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
+            (Status::Failed, _) => DeadReason::AttemptsExhausted,
+            (Status::Active | Status::Paused, _) => return None,
+        };
+        let failing_since = grant.failing_since.unwrap_or(last_error.at);
+        Some(Self { reason, attempts: grant.attempts, failing_since, last_error })
+    }
 }
 
 /// Why a job has nothing to do.
@@ -80,22 +110,22 @@ impl StaleReason {
 }
 
 /// Says what to do with a job, given its document after the claim. `now` is the store's clock.
-pub fn assess(job: &Job, row: Row, now: Timestamp) -> Verdict {
+///
+/// A `redelivered` job may be one whose worker died on the way from the document's end to the dead
+/// letter. Its letter is written again: two of them are harmless, none would hide a loss.
+pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
     let (grant, lease, owned) = match row {
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
         Row::Malformed { what, owned: true } => return Verdict::Malformed(what),
         Row::Malformed { owned: false, .. } => return Verdict::Stale(StaleReason::NotActive),
-        Row::Present {
-            grant,
-            lease,
-            owned,
-        } => (grant, lease, owned),
+        Row::Present { grant, lease, owned } => (grant, lease, owned),
     };
     if grant.provider != job.provider || grant.generation != job.generation {
         return Verdict::Stale(StaleReason::Moved);
     }
     if grant.status != Status::Active {
-        return Verdict::Stale(StaleReason::NotActive);
+        let ended = EndedGrant::of(&grant).filter(|_| redelivered);
+        return ended.map_or(Verdict::Stale(StaleReason::NotActive), Verdict::Rebury);
     }
     if !job.force && grant.next_refresh_at > now.plus(EARLY) {
         return Verdict::Stale(StaleReason::NotDue);
@@ -139,23 +169,17 @@ mod tests {
             attempts: 0,
             failing_since: None,
             in_doubt: false,
+            last_error: None,
         }
     }
 
     fn owned(grant: Grant) -> Row {
-        let lease = Some(Lease {
-            owner: "me".into(),
-            until: NOW.plus(EARLY),
-        });
-        Row::Present {
-            grant,
-            lease,
-            owned: true,
-        }
+        let lease = Some(Lease { owner: "me".into(), until: NOW.plus(EARLY) });
+        Row::Present { grant, lease, owned: true }
     }
 
     fn stale(job: &Job, row: Row) -> Option<StaleReason> {
-        match assess(job, row, NOW) {
+        match assess(job, row, false, NOW) {
             Verdict::Stale(reason) => Some(reason),
             _ => None,
         }
@@ -163,27 +187,18 @@ mod tests {
 
     #[test]
     fn a_due_grant_under_our_lease_is_exchanged() {
-        assert!(matches!(
-            assess(&job(), owned(grant()), NOW),
-            Verdict::Exchange(_)
-        ));
+        assert!(matches!(assess(&job(), owned(grant()), false, NOW), Verdict::Exchange(_)));
     }
 
     #[test]
     fn a_duplicate_of_a_finished_job_has_nothing_to_do() {
-        let refreshed = Grant {
-            generation: 5,
-            ..grant()
-        };
+        let refreshed = Grant { generation: 5, ..grant() };
         assert_eq!(stale(&job(), owned(refreshed)), Some(StaleReason::Moved));
     }
 
     #[test]
     fn a_job_of_another_provider_has_nothing_to_do() {
-        let moved = Grant {
-            provider: "q".parse().unwrap(),
-            ..grant()
-        };
+        let moved = Grant { provider: "q".parse().unwrap(), ..grant() };
         assert_eq!(stale(&job(), owned(moved)), Some(StaleReason::Moved));
     }
 
@@ -191,81 +206,63 @@ mod tests {
     fn only_an_active_grant_is_exchanged() {
         for status in [Status::NeedsReauth, Status::Failed, Status::Paused] {
             let row = owned(Grant { status, ..grant() });
-            assert_eq!(
-                stale(
-                    &Job {
-                        force: true,
-                        ..job()
-                    },
-                    row
-                ),
-                Some(StaleReason::NotActive)
-            );
+            assert_eq!(stale(&Job { force: true, ..job() }, row), Some(StaleReason::NotActive));
         }
     }
 
     #[test]
     fn a_grant_that_is_not_due_waits_unless_the_job_insists() {
-        let later = Grant {
-            next_refresh_at: NOW.plus(2 * EARLY),
-            ..grant()
-        };
-        assert_eq!(
-            stale(&job(), owned(later.clone())),
-            Some(StaleReason::NotDue)
-        );
-        let insists = Job {
-            force: true,
-            ..job()
-        };
-        assert!(matches!(
-            assess(&insists, owned(later), NOW),
-            Verdict::Exchange(_)
-        ));
+        let later = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
+        assert_eq!(stale(&job(), owned(later.clone())), Some(StaleReason::NotDue));
+        let insists = Job { force: true, ..job() };
+        assert!(matches!(assess(&insists, owned(later), false, NOW), Verdict::Exchange(_)));
     }
 
     #[test]
     fn a_job_that_is_a_little_early_is_not_turned_away() {
-        let soon = Grant {
-            next_refresh_at: NOW.plus(EARLY),
-            ..grant()
-        };
-        assert!(matches!(
-            assess(&job(), owned(soon), NOW),
-            Verdict::Exchange(_)
-        ));
+        let soon = Grant { next_refresh_at: NOW.plus(EARLY), ..grant() };
+        assert!(matches!(assess(&job(), owned(soon), false, NOW), Verdict::Exchange(_)));
     }
 
     #[test]
     fn a_lease_of_someone_else_is_waited_for() {
         let until = NOW.plus(Duration::from_secs(9));
-        let lease = Some(Lease {
-            owner: "other".into(),
-            until,
-        });
-        let row = Row::Present {
-            grant: grant(),
-            lease,
-            owned: false,
-        };
-        let Verdict::Wait(wait) = assess(&job(), row, NOW) else {
-            panic!("does not wait")
-        };
+        let lease = Some(Lease { owner: "other".into(), until });
+        let row = Row::Present { grant: grant(), lease, owned: false };
+        let Verdict::Wait(wait) = assess(&job(), row, false, NOW) else { panic!("does not wait") };
         assert_eq!(wait, Duration::from_secs(9));
+    }
+
+    #[test]
+    fn a_dead_letter_that_may_be_missing_is_written_again() {
+        let last_error = LastError {
+            reason: FailureKind::GrantDead,
+            http_status: Some(400),
+            code: Some("invalid_grant".into()),
+            description: None,
+            at: NOW,
+        };
+        let dead = Grant {
+            status: Status::NeedsReauth,
+            attempts: 1,
+            last_error: Some(last_error.clone()),
+            ..grant()
+        };
+        let row = || Row::Present { grant: dead.clone(), lease: None, owned: false };
+        let Verdict::Rebury(ended) = assess(&job(), row(), true, NOW) else {
+            panic!("not reburied")
+        };
+        assert_eq!((ended.reason, ended.attempts), (DeadReason::GrantDead, 1));
+        assert_eq!(ended.last_error, last_error);
+        assert_eq!(stale(&job(), row()), Some(StaleReason::NotActive));
     }
 
     #[test]
     fn a_document_that_is_gone_or_unusable_is_told() {
         assert_eq!(stale(&job(), Row::Absent), Some(StaleReason::Gone));
-        let row = Row::Malformed {
-            what: "no refresh token".into(),
-            owned: true,
-        };
-        assert!(matches!(assess(&job(), row, NOW), Verdict::Malformed(_)));
-        let settled = Row::Malformed {
-            what: "no refresh token".into(),
-            owned: false,
-        };
+        let row = Row::Malformed { what: "no refresh token".into(), owned: true };
+        assert!(matches!(assess(&job(), row, false, NOW), Verdict::Malformed(_)));
+        let settled = Row::Malformed { what: "no refresh token".into(), owned: false };
         assert_eq!(stale(&job(), settled), Some(StaleReason::NotActive));
     }
 }

@@ -35,12 +35,7 @@ pub struct Answer {
 impl std::fmt::Debug for Answer {
     /// The status and the body's length: the body may hold tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(
-            f,
-            "Answer {{ status: {}, body: {} bytes }}",
-            self.status,
-            self.body.len()
-        )
+        write!(f, "Answer {{ status: {}, body: {} bytes }}", self.status, self.body.len())
     }
 }
 
@@ -117,35 +112,20 @@ fn server_error(status: u16, failure: Failure) -> Outcome {
 
 fn redirected(failure: Failure) -> Failure {
     let description = "the token URL answers with a redirect: configure its target instead";
-    Failure {
-        description: Some(description.to_owned()),
-        ..failure
-    }
+    Failure { description: Some(description.to_owned()), ..failure }
 }
 
 fn unusable(failure: Failure, what: &str) -> Failure {
-    Failure {
-        description: Some(what.to_owned()),
-        ..failure
-    }
+    Failure { description: Some(what.to_owned()), ..failure }
 }
 
 /// The member that names the error: `error` (RFC 6749), `status` (HubSpot), `errorCode` (gateways).
 /// A success that repeats `"error": null` or `""` has none.
 fn error_code(body: &Map<String, Value>) -> Option<&str> {
-    let text = |key| {
-        body.get(key)
-            .and_then(Value::as_str)
-            .filter(|text: &&str| !text.is_empty())
-    };
+    let text = |key| body.get(key).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
     let has_token = text("access_token").is_some();
-    text("error").or_else(|| {
-        if has_token {
-            None
-        } else {
-            text("errorCode").or_else(|| text("status"))
-        }
-    })
+    text("error")
+        .or_else(|| if has_token { None } else { text("errorCode").or_else(|| text("status")) })
 }
 
 fn description(body: &Map<String, Value>) -> Option<&str> {
@@ -159,10 +139,7 @@ fn says_dead(body: Option<&Map<String, Value>>, dialect: &Dialect) -> bool {
         return false;
     };
     let text = text.to_lowercase();
-    dialect
-        .dead_texts
-        .iter()
-        .any(|dead| text.contains(dead.as_str()))
+    dialect.dead_texts.iter().any(|dead| text.contains(dead.as_str()))
 }
 
 fn failure_of(answer: &Answer, body: Option<&Map<String, Value>>, code: Option<&str>) -> Failure {
@@ -187,18 +164,13 @@ fn new_tokens(body: &Map<String, Value>, failure: Failure) -> Outcome {
             return Outcome::Ambiguous(unusable(failure, "the new refresh token is not a string"));
         }
     };
-    let refresh_lifetime = [
-        "refresh_expires_in",
-        "refresh_token_expires_in",
-        "x_refresh_token_expires_in",
-    ];
+    let refresh_lifetime =
+        ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
     Outcome::Refreshed(NewTokens {
         access_token,
         refresh_token,
         expires_in_s: body.get("expires_in").and_then(seconds),
-        refresh_expires_in_s: refresh_lifetime
-            .into_iter()
-            .find_map(|key| seconds(body.get(key)?)),
+        refresh_expires_in_s: refresh_lifetime.into_iter().find_map(|key| seconds(body.get(key)?)),
     })
 }
 
@@ -213,11 +185,7 @@ fn seconds(value: &Value) -> Option<u64> {
     seconds.filter(|&s| s > 0).map(|s| s.min(TEN_YEARS_S))
 }
 
-#[allow(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "checked before"
-)]
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
 fn whole(seconds: f64) -> Option<u64> {
     (seconds >= 1.0 && seconds < 1e15).then_some(seconds as u64)
 }

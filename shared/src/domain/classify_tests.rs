@@ -13,11 +13,7 @@ fn dialect() -> Dialect {
 }
 
 fn answer(status: u16, body: impl Into<String>) -> Outcome {
-    let answer = Answer {
-        status,
-        retry_after_ms: None,
-        body: body.into().into_bytes(),
-    };
+    let answer = Answer { status, retry_after_ms: None, body: body.into().into_bytes() };
     classify(Exchange::Answered(answer), &dialect())
 }
 
@@ -29,9 +25,7 @@ fn name(status: u16, body: Value) -> &'static str {
 fn new_tokens_are_taken_as_the_rfc_gives_them() {
     let body = json!({"access_token": "a", "refresh_token": "r", "expires_in": 3600,
                       "token_type": "Bearer", "unknown": {}});
-    let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else {
-        panic!("not refreshed")
-    };
+    let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else { panic!("not refreshed") };
     assert_eq!(tokens.access_token.expose_secret(), "a");
     assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r");
     assert_eq!(tokens.expires_in_s, Some(3600));
@@ -44,9 +38,7 @@ fn a_missing_refresh_token_means_keep_the_old_one() {
         json!({"access_token": "a", "refresh_token": ""}),
         json!({"access_token": "a", "refresh_token": null, "error": null}),
     ] {
-        let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else {
-            panic!("{body}")
-        };
+        let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else { panic!("{body}") };
         assert!(tokens.refresh_token.is_none());
     }
 }
@@ -65,9 +57,7 @@ fn a_lifetime_is_read_as_number_or_text_and_nonsense_is_ignored() {
         (json!(u64::MAX), Some(315_360_000)),
     ] {
         let body = json!({"access_token": "a", "expires_in": given});
-        let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else {
-            panic!("{body}")
-        };
+        let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else { panic!("{body}") };
         assert_eq!(tokens.expires_in_s, read, "{given}");
     }
 }
@@ -75,20 +65,11 @@ fn a_lifetime_is_read_as_number_or_text_and_nonsense_is_ignored() {
 #[test]
 fn a_dead_grant_is_known_by_code_under_any_client_status() {
     for status in [400, 401, 403] {
-        assert_eq!(
-            name(status, json!({"error": "invalid_grant"})),
-            "grant_dead"
-        );
+        assert_eq!(name(status, json!({"error": "invalid_grant"})), "grant_dead");
     }
     // GitHub and Slack say it under 200, HubSpot in `status`.
-    assert_eq!(
-        name(200, json!({"error": "bad_refresh_token"})),
-        "grant_dead"
-    );
-    assert_eq!(
-        name(400, json!({"status": "BAD_REFRESH_TOKEN", "message": "x"})),
-        "grant_dead"
-    );
+    assert_eq!(name(200, json!({"error": "bad_refresh_token"})), "grant_dead");
+    assert_eq!(name(400, json!({"status": "BAD_REFRESH_TOKEN", "message": "x"})), "grant_dead");
 }
 
 #[test]
@@ -102,10 +83,7 @@ fn autodesk_tells_a_dead_grant_in_words() {
 fn a_server_error_is_never_the_death_of_a_grant() {
     for status in 500..=599 {
         let outcome = name(status, json!({"error": "invalid_grant"}));
-        assert!(
-            matches!(outcome, "transient" | "ambiguous"),
-            "{status} {outcome}"
-        );
+        assert!(matches!(outcome, "transient" | "ambiguous"), "{status} {outcome}");
     }
     assert_eq!(name(504, json!({})), "ambiguous");
     assert_eq!(name(503, json!({})), "transient");
@@ -137,14 +115,8 @@ fn one_odd_document_does_not_stop_its_provider() {
 #[test]
 fn a_throttle_proves_nothing_about_the_grant() {
     assert_eq!(name(429, json!({"error": "invalid_grant"})), "throttled");
-    assert_eq!(
-        name(429, json!({"developerMessage": "Quota limit exceeded."})),
-        "throttled"
-    );
-    assert_eq!(
-        name(200, json!({"ok": false, "error": "ratelimited"})),
-        "throttled"
-    );
+    assert_eq!(name(429, json!({"developerMessage": "Quota limit exceeded."})), "throttled");
+    assert_eq!(name(200, json!({"ok": false, "error": "ratelimited"})), "throttled");
     assert_eq!(answer(429, "<html>").name(), "throttled");
 }
 
@@ -154,20 +126,14 @@ fn success_without_a_usable_token_may_have_spent_the_old_one() {
     assert_eq!(answer(200, "").name(), "ambiguous");
     assert_eq!(name(200, json!({})), "ambiguous");
     assert_eq!(name(200, json!({"access_token": 5})), "ambiguous");
-    assert_eq!(
-        name(200, json!({"access_token": "a", "refresh_token": 5})),
-        "ambiguous"
-    );
+    assert_eq!(name(200, json!({"access_token": "a", "refresh_token": 5})), "ambiguous");
     assert_eq!(name(200, json!({"error": "server_error"})), "transient");
 }
 
 #[test]
 fn what_was_not_sent_cannot_have_spent_the_token() {
     let outcome = |exchange| classify(exchange, &dialect()).name();
-    assert_eq!(
-        outcome(Exchange::NotSent("connection refused".into())),
-        "transient"
-    );
+    assert_eq!(outcome(Exchange::NotSent("connection refused".into())), "transient");
     assert_eq!(outcome(Exchange::NoAnswer("timed out".into())), "ambiguous");
 }
 

@@ -174,11 +174,6 @@ mod tests {
             assert_eq!(serde_json::to_value(reason).unwrap(), reason.as_str());
             assert_eq!(reason.as_str().parse(), Ok(reason));
         }
-        assert!(
-            "nonsense"
-                .parse::<DeadReason>()
-                .unwrap_err()
-                .contains("grant_dead")
-        );
+        assert!("nonsense".parse::<DeadReason>().unwrap_err().contains("grant_dead"));
     }
 }

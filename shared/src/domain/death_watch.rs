@@ -21,11 +21,7 @@ pub struct DeathWatchSettings {
 
 impl Default for DeathWatchSettings {
     fn default() -> Self {
-        Self {
-            threshold_percent: 50,
-            min_deaths: 20,
-            window: Duration::from_secs(600),
-        }
+        Self { threshold_percent: 50, min_deaths: 20, window: Duration::from_secs(600) }
     }
 }
 
@@ -43,10 +39,7 @@ const MEMORY: usize = 500;
 impl DeathWatch {
     /// A watch that has seen nothing.
     pub fn new(settings: DeathWatchSettings) -> Self {
-        Self {
-            settings,
-            answers: VecDeque::new(),
-        }
+        Self { settings, answers: VecDeque::new() }
     }
 
     /// Takes note of an outcome and gives it back, a death that is not believed as
@@ -91,10 +84,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
     fn watch() -> DeathWatch {
-        let settings = DeathWatchSettings {
-            min_deaths: 5,
-            ..DeathWatchSettings::default()
-        };
+        let settings = DeathWatchSettings { min_deaths: 5, ..DeathWatchSettings::default() };
         DeathWatch::new(settings)
     }
 

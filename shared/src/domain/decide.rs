@@ -46,11 +46,9 @@ pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp)
         Outcome::Suspicious(failure) => {
             case.tripped(failure, FailureKind::Suspicious, TripReason::Suspicious)
         }
-        Outcome::Misconfigured(failure) => case.tripped(
-            failure,
-            FailureKind::Misconfigured,
-            TripReason::Misconfigured,
-        ),
+        Outcome::Misconfigured(failure) => {
+            case.tripped(failure, FailureKind::Misconfigured, TripReason::Misconfigured)
+        }
         Outcome::Malformed(failure) => malformed(failure, grant.attempts, grant.failing_since, now),
     }
 }
@@ -87,24 +85,14 @@ impl Case<'_> {
             refreshed_at: self.now,
             times,
         };
-        Settlement {
-            write,
-            route: Route::Done,
-            signal: Signal::Healthy,
-        }
+        Settlement { write, route: Route::Done, signal: Signal::Healthy }
     }
 
     /// Burns no attempt: the provider looked at the request rate, not at the grant.
     fn throttled(&self, failure: &Failure) -> Settlement {
-        let pause = asked_to_wait(failure)
-            .unwrap_or(DEFAULT_PAUSE)
-            .min(self.policy.max_pause);
+        let pause = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
         let error = last_error(failure, FailureKind::Throttled, self.now);
-        self.postponed(
-            Some(error),
-            self.policy.ladder.at_least(pause),
-            Signal::Pause(pause),
-        )
+        self.postponed(Some(error), self.policy.ladder.at_least(pause), Signal::Pause(pause))
     }
 
     /// Burns no attempt: the grant is not to blame.
@@ -128,9 +116,7 @@ impl Case<'_> {
                 Signal::Neutral,
             );
         }
-        let asked = asked_to_wait(failure)
-            .unwrap_or_default()
-            .min(self.policy.max_pause);
+        let asked = asked_to_wait(failure).unwrap_or_default().min(self.policy.max_pause);
         let climb = self.policy.ladder.after_failure(attempts);
         let delay = self.policy.ladder.at_least(climb.max(asked));
         let write = Write::Postpone {
@@ -141,11 +127,7 @@ impl Case<'_> {
             next_refresh_at: Some(self.now.plus(delay)),
             queued_until: self.now.plus(delay + RETRY_PATIENCE),
         };
-        Settlement {
-            write,
-            route: Route::Retry(delay),
-            signal: Signal::Neutral,
-        }
+        Settlement { write, route: Route::Retry(delay), signal: Signal::Neutral }
     }
 
     fn grant_dead(&self, failure: &Failure) -> Settlement {
@@ -174,11 +156,7 @@ impl Case<'_> {
             next_refresh_at: None,
             queued_until: self.now.plus(delay + RETRY_PATIENCE),
         };
-        Settlement {
-            write,
-            route: Route::Retry(delay),
-            signal,
-        }
+        Settlement { write, route: Route::Retry(delay), signal }
     }
 }
 
@@ -210,18 +188,8 @@ fn ended(
         DeadReason::GrantDead | DeadReason::LostResponse => Status::NeedsReauth,
         _ => Status::Failed,
     };
-    let write = Write::End {
-        status,
-        attempts,
-        failing_since,
-        last_error,
-        dead_fingerprint,
-    };
-    Settlement {
-        write,
-        route: Route::DeadLetter(reason),
-        signal,
-    }
+    let write = Write::End { status, attempts, failing_since, last_error, dead_fingerprint };
+    Settlement { write, route: Route::DeadLetter(reason), signal }
 }
 
 fn last_error(failure: &Failure, reason: FailureKind, at: Timestamp) -> LastError {

@@ -34,15 +34,12 @@ fn grant() -> Grant {
         attempts: 0,
         failing_since: None,
         in_doubt: false,
+        last_error: None,
     }
 }
 
 fn failure() -> Failure {
-    Failure {
-        http_status: Some(400),
-        code: Some("a_code".into()),
-        ..Failure::default()
-    }
+    Failure { http_status: Some(400), code: Some("a_code".into()), ..Failure::default() }
 }
 
 fn settle(grant: &Grant, outcome: Outcome) -> Settlement {
@@ -74,36 +71,16 @@ fn every_outcome() -> Vec<Outcome> {
 #[test]
 fn a_refresh_is_written_and_done() {
     let settlement = settle(&grant(), Outcome::Refreshed(tokens()));
-    assert!(matches!(
-        settlement.write,
-        Write::Refresh {
-            refreshed_at: NOW,
-            ..
-        }
-    ));
+    assert!(matches!(settlement.write, Write::Refresh { refreshed_at: NOW, .. }));
     assert_eq!(settlement.route, Route::Done);
     assert_eq!(settlement.signal, Signal::Healthy);
 }
 
 #[test]
 fn a_throttle_pauses_the_provider_and_burns_no_attempt() {
-    let asked = Failure {
-        retry_after_ms: Some(25_000),
-        ..failure()
-    };
-    let settlement = settle(
-        &Grant {
-            attempts: 2,
-            ..grant()
-        },
-        Outcome::Throttled(asked),
-    );
-    let Write::Postpone {
-        attempts: 2,
-        next_refresh_at: None,
-        ..
-    } = settlement.write
-    else {
+    let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked));
+    let Write::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write else {
         panic!("{settlement:?}")
     };
     assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(25)));
@@ -112,10 +89,7 @@ fn a_throttle_pauses_the_provider_and_burns_no_attempt() {
 
 #[test]
 fn an_absurd_retry_after_is_not_believed() {
-    let asked = Failure {
-        retry_after_ms: Some(u64::MAX),
-        ..failure()
-    };
+    let asked = Failure { retry_after_ms: Some(u64::MAX), ..failure() };
     let settlement = settle(&grant(), Outcome::Throttled(asked));
     assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(3600)));
 }
@@ -123,42 +97,20 @@ fn an_absurd_retry_after_is_not_believed() {
 #[test]
 fn failures_climb_the_ladder_and_the_last_one_is_dead() {
     for (before, delay_s) in [(0, 1), (1, 5)] {
-        let settlement = settle(
-            &Grant {
-                attempts: before,
-                ..grant()
-            },
-            Outcome::Transient(failure()),
-        );
+        let settlement =
+            settle(&Grant { attempts: before, ..grant() }, Outcome::Transient(failure()));
         assert_eq!(settlement.route, Route::Retry(Duration::from_secs(delay_s)));
     }
-    let settlement = settle(
-        &Grant {
-            attempts: 2,
-            ..grant()
-        },
-        Outcome::Transient(failure()),
-    );
-    assert_eq!(
-        settlement.route,
-        Route::DeadLetter(DeadReason::AttemptsExhausted)
-    );
-    let Write::End {
-        status: Status::Failed,
-        attempts: 3,
-        ..
-    } = settlement.write
-    else {
+    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Transient(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
+    let Write::End { status: Status::Failed, attempts: 3, .. } = settlement.write else {
         panic!("{settlement:?}")
     };
 }
 
 #[test]
 fn a_server_that_says_when_to_come_back_is_heeded() {
-    let asked = Failure {
-        retry_after_ms: Some(30_000),
-        ..failure()
-    };
+    let asked = Failure { retry_after_ms: Some(30_000), ..failure() };
     let settlement = settle(&grant(), Outcome::Transient(asked));
     assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
 }
@@ -167,56 +119,31 @@ fn a_server_that_says_when_to_come_back_is_heeded() {
 fn a_lost_answer_is_retried_at_once_and_remembered() {
     let settlement = settle(&grant(), Outcome::Ambiguous(failure()));
     assert_eq!(settlement.route, Route::Retry(Duration::from_secs(1)));
-    let Write::Postpone { in_doubt: true, .. } = settlement.write else {
-        panic!("{settlement:?}")
-    };
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
     // A later failure of another kind does not clear the doubt.
-    let doubtful = Grant {
-        in_doubt: true,
-        attempts: 1,
-        ..grant()
-    };
+    let doubtful = Grant { in_doubt: true, attempts: 1, ..grant() };
     let settlement = settle(&doubtful, Outcome::Transient(failure()));
-    let Write::Postpone { in_doubt: true, .. } = settlement.write else {
-        panic!("{settlement:?}")
-    };
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
 }
 
 #[test]
 fn a_dead_grant_ends_and_remembers_which_token_died() {
     let settlement = settle(&grant(), Outcome::GrantDead(failure()));
     assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));
-    let Write::End {
-        status,
-        dead_fingerprint,
-        last_error,
-        ..
-    } = settlement.write
-    else {
+    let Write::End { status, dead_fingerprint, last_error, .. } = settlement.write else {
         panic!("not ended")
     };
     assert_eq!(status, Status::NeedsReauth);
     assert_eq!(dead_fingerprint, Some(fingerprint(&"the-token".into())));
-    assert_eq!(
-        (last_error.reason, last_error.at),
-        (FailureKind::GrantDead, NOW)
-    );
+    assert_eq!((last_error.reason, last_error.at), (FailureKind::GrantDead, NOW));
 }
 
 #[test]
 fn a_death_after_a_lost_answer_says_so() {
-    let doubtful = Grant {
-        in_doubt: true,
-        ..grant()
-    };
+    let doubtful = Grant { in_doubt: true, ..grant() };
     let settlement = settle(&doubtful, Outcome::GrantDead(failure()));
-    assert_eq!(
-        settlement.route,
-        Route::DeadLetter(DeadReason::LostResponse)
-    );
-    let Write::End { last_error, .. } = settlement.write else {
-        panic!("not ended")
-    };
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
+    let Write::End { last_error, .. } = settlement.write else { panic!("not ended") };
     assert_eq!(last_error.reason, FailureKind::LostResponse);
 }
 
@@ -226,45 +153,25 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
         (Outcome::Misconfigured(failure()), TripReason::Misconfigured),
         (Outcome::Suspicious(failure()), TripReason::Suspicious),
     ] {
-        let settlement = settle(
-            &Grant {
-                attempts: 2,
-                ..grant()
-            },
-            outcome,
-        );
+        let settlement = settle(&Grant { attempts: 2, ..grant() }, outcome);
         assert_eq!(settlement.signal, Signal::Trip(reason));
         assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
-        let Write::Postpone { attempts: 2, .. } = settlement.write else {
-            panic!("burned")
-        };
+        let Write::Postpone { attempts: 2, .. } = settlement.write else { panic!("burned") };
     }
 }
 
 #[test]
 fn a_malformed_document_fails_without_a_retry() {
     let settlement = decide_malformed("refresh_token is a number", NOW);
-    assert_eq!(
-        settlement.route,
-        Route::DeadLetter(DeadReason::MalformedDocument)
-    );
-    let Write::End {
-        status: Status::Failed,
-        dead_fingerprint: None,
-        ..
-    } = settlement.write
-    else {
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::MalformedDocument));
+    let Write::End { status: Status::Failed, dead_fingerprint: None, .. } = settlement.write else {
         panic!("{settlement:?}")
     };
 }
 
 #[test]
 fn a_claim_given_back_changes_nothing_but_the_lease() {
-    let tired = Grant {
-        attempts: 2,
-        in_doubt: true,
-        ..grant()
-    };
+    let tired = Grant { attempts: 2, in_doubt: true, ..grant() };
     let settlement = decide_given_back(&policy(), &tired, NOW);
     let Write::Postpone {
         attempts: 2,

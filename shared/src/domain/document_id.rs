@@ -59,11 +59,7 @@ impl TryFrom<Value> for DocumentId {
 }
 
 fn only_member<'a>(map: &'a serde_json::Map<String, Value>, key: &str) -> Option<&'a str> {
-    if map.len() == 1 {
-        map.get(key)?.as_str()
-    } else {
-        None
-    }
+    if map.len() == 1 { map.get(key)?.as_str() } else { None }
 }
 
 impl From<DocumentId> for Value {
@@ -119,12 +115,10 @@ impl FromStr for DocumentId {
 
 fn encode_hex(bytes: &[u8]) -> String {
     use fmt::Write;
-    bytes
-        .iter()
-        .fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    bytes.iter().fold(String::with_capacity(bytes.len() * 2), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 fn decode_hex(hex: &str) -> Option<[u8; 12]> {
@@ -150,9 +144,7 @@ mod tests {
             any::<String>().prop_map(DocumentId::String),
             any::<i64>().prop_map(DocumentId::Integer),
             any::<[u8; 16]>().prop_map(DocumentId::Uuid),
-            Just(DocumentId::Other(
-                r#"{"$date":{"$numberLong":"5"}}"#.to_owned()
-            )),
+            Just(DocumentId::Other(r#"{"$date":{"$numberLong":"5"}}"#.to_owned())),
             Just(DocumentId::Other("true".to_owned())),
         ]
     }

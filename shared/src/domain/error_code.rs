@@ -9,17 +9,9 @@ const MIN_SECRET_CHARS: usize = 20;
 /// by `unrecognised`, since it could be anything, a token included.
 pub fn clean_code(code: &str) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
-    let longest = code
-        .split(['_', '-', '.', ':'])
-        .map(str::len)
-        .max()
-        .unwrap_or(0);
+    let longest = code.split(['_', '-', '.', ':']).map(str::len).max().unwrap_or(0);
     let plain = !code.is_empty() && code.len() <= MAX_CODE_CHARS && code.chars().all(word);
-    if plain && longest < MIN_SECRET_CHARS {
-        code.to_owned()
-    } else {
-        "unrecognised".to_owned()
-    }
+    if plain && longest < MIN_SECRET_CHARS { code.to_owned() } else { "unrecognised".to_owned() }
 }
 
 /// A description as it may be stored: one line without control characters, shortened, and with
@@ -33,11 +25,7 @@ pub fn clean_description(description: &str) -> String {
             run.push(c);
         } else {
             push_run(&mut clean, &mut run);
-            clean.push(if c.is_control() || c.is_whitespace() {
-                ' '
-            } else {
-                c
-            });
+            clean.push(if c.is_control() || c.is_whitespace() { ' ' } else { c });
         }
     }
     push_run(&mut clean, &mut run);
@@ -45,11 +33,7 @@ pub fn clean_description(description: &str) -> String {
     if clean.chars().count() <= MAX_DESCRIPTION_CHARS {
         return clean.to_owned();
     }
-    clean
-        .chars()
-        .take(MAX_DESCRIPTION_CHARS)
-        .chain(std::iter::once('…'))
-        .collect()
+    clean.chars().take(MAX_DESCRIPTION_CHARS).chain(std::iter::once('…')).collect()
 }
 
 /// The characters of a bearer token (RFC 6750 §2.1), and `%` of one that is URL-encoded.
@@ -58,11 +42,7 @@ fn is_token_char(c: char) -> bool {
 }
 
 fn push_run(clean: &mut String, run: &mut String) {
-    clean.push_str(if run.len() < MIN_SECRET_CHARS {
-        run
-    } else {
-        "[redacted]"
-    });
+    clean.push_str(if run.len() < MIN_SECRET_CHARS { run } else { "[redacted]" });
     run.clear();
 }
 
@@ -74,26 +54,15 @@ mod tests {
 
     #[test]
     fn codes_of_real_providers_pass() {
-        for code in [
-            "invalid_grant",
-            "BAD_REFRESH_TOKEN",
-            "AUTH-003",
-            "bad_refresh_token",
-            "4705",
-        ] {
+        for code in ["invalid_grant", "BAD_REFRESH_TOKEN", "AUTH-003", "bad_refresh_token", "4705"]
+        {
             assert_eq!(clean_code(code), code);
         }
     }
 
     #[test]
     fn what_is_no_code_is_not_stored() {
-        for code in [
-            "",
-            "a b",
-            "<script>",
-            "eyJhbGciOiJSUzI1NiJ9eyJzdWIi",
-            &"a".repeat(65),
-        ] {
+        for code in ["", "a b", "<script>", "eyJhbGciOiJSUzI1NiJ9eyJzdWIi", &"a".repeat(65)] {
             assert_eq!(clean_code(code), "unrecognised", "{code:?}");
         }
     }

@@ -47,10 +47,7 @@ const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Default for Gate {
     fn default() -> Self {
-        Self {
-            state: State::Open,
-            trips: 0,
-        }
+        Self { state: State::Open, trips: 0 }
     }
 }
 
@@ -65,10 +62,7 @@ impl Gate {
                 Admission::Go
             }
             State::Tripped { until, reason } | State::Probing { until, reason } if now >= until => {
-                self.state = State::Probing {
-                    until: now.plus(PROBE_PATIENCE),
-                    reason,
-                };
+                self.state = State::Probing { until: now.plus(PROBE_PATIENCE), reason };
                 Admission::Go
             }
             State::PausedUntil(until)
@@ -99,10 +93,8 @@ impl Gate {
             (Signal::Trip(reason), _) => {
                 let wait = FIRST_TRIP.saturating_mul(2_u32.saturating_pow(self.trips));
                 self.trips = self.trips.saturating_add(1);
-                self.state = State::Tripped {
-                    until: now.plus(wait.min(LONGEST_TRIP)),
-                    reason: *reason,
-                };
+                self.state =
+                    State::Tripped { until: now.plus(wait.min(LONGEST_TRIP)), reason: *reason };
             }
         }
     }

@@ -32,6 +32,8 @@ pub struct Grant {
     /// An exchange of this very refresh token was sent, or may have been, and its answer was never
     /// seen: if the provider now calls the token dead, the answer was lost, not the grant revoked.
     pub in_doubt: bool,
+    /// What went wrong last.
+    pub last_error: Option<LastError>,
 }
 
 /// Whether Evergrant keeps a grant alive.
@@ -154,13 +156,10 @@ impl FailureKind {
 pub fn fingerprint(refresh_token: &SecretString) -> String {
     use fmt::Write;
     let digest = Sha256::digest(refresh_token.expose_secret());
-    digest
-        .iter()
-        .take(16)
-        .fold(String::with_capacity(32), |mut hex, byte| {
-            let _ = write!(hex, "{byte:02x}");
-            hex
-        })
+    digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
+        let _ = write!(hex, "{byte:02x}");
+        hex
+    })
 }
 
 #[cfg(test)]
@@ -180,6 +179,7 @@ mod tests {
             attempts: 0,
             failing_since: None,
             in_doubt: false,
+            last_error: None,
         };
         assert!(!format!("{grant:?}").contains("the-secret-token"));
     }
@@ -198,11 +198,7 @@ mod tests {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
             assert_eq!(status.as_str().parse(), Ok(status));
         }
-        for kind in [
-            FailureKind::Throttled,
-            FailureKind::LostResponse,
-            FailureKind::GrantDead,
-        ] {
+        for kind in [FailureKind::Throttled, FailureKind::LostResponse, FailureKind::GrantDead] {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

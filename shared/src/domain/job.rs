@@ -34,10 +34,7 @@ pub struct Job {
     pub enqueued_at: Timestamp,
 }
 
-#[allow(
-    clippy::trivially_copy_pass_by_ref,
-    reason = "serde calls it with a reference"
-)]
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
 fn is_zero(count: &u32) -> bool {
     *count == 0
 }
@@ -68,6 +65,9 @@ pub enum JobError {
         /// The version in the message.
         version: u64,
     },
+    /// A job in the queue of another provider.
+    #[error("the job belongs to another provider than the queue it came from")]
+    WrongQueue,
     /// JSON, but not a job.
     #[error("the message is JSON but not a job: a field is missing or of a wrong type")]
     WrongShape,
@@ -98,15 +98,23 @@ impl Job {
         }
         serde_json::from_slice(body).map_err(|error| without_quote(&error))
     }
+
+    /// As [`Self::decode`], for a message that came from a queue of `provider`.
+    ///
+    /// # Errors
+    /// As [`Self::decode`], and [`JobError::WrongQueue`].
+    pub fn decode_from(provider: &ProviderId, body: &[u8]) -> Result<Self, JobError> {
+        let job = Self::decode(body)?;
+        if job.provider == *provider { Ok(job) } else { Err(JobError::WrongQueue) }
+    }
 }
 
 fn without_quote(error: &serde_json::Error) -> JobError {
     match error.classify() {
         Category::Data => JobError::WrongShape,
-        Category::Io | Category::Syntax | Category::Eof => JobError::NotJson {
-            line: error.line(),
-            column: error.column(),
-        },
+        Category::Io | Category::Syntax | Category::Eof => {
+            JobError::NotJson { line: error.line(), column: error.column() }
+        }
     }
 }
 
@@ -130,14 +138,7 @@ mod tests {
 
     #[test]
     fn a_job_survives_the_queue() {
-        for job in [
-            job(),
-            Job {
-                force: true,
-                redrive_count: 2,
-                ..job()
-            },
-        ] {
+        for job in [job(), Job { force: true, redrive_count: 2, ..job() }] {
             assert_eq!(Job::decode(&job.encode()), Ok(job));
         }
     }
@@ -167,6 +168,12 @@ mod tests {
     fn a_job_of_a_later_version_is_told_apart_from_nonsense() {
         let error = Job::decode(br#"{"v":2,"anything":[]}"#).unwrap_err();
         assert_eq!(error, JobError::UnknownVersion { version: 2 });
+    }
+
+    #[test]
+    fn a_job_in_another_providers_queue_is_refused() {
+        let error = Job::decode_from(&"other".parse().unwrap(), &job().encode()).unwrap_err();
+        assert_eq!(error, JobError::WrongQueue);
     }
 
     proptest! {

@@ -24,9 +24,7 @@ impl Ladder {
     pub fn new(rungs: Vec<Duration>) -> Result<Self, InvalidLadder> {
         const WEEK: Duration = Duration::from_secs(7 * 86_400);
         let ascends = rungs.windows(2).all(|pair| pair[0] < pair[1]);
-        let in_bounds = rungs
-            .iter()
-            .all(|rung| (Duration::from_millis(100)..=WEEK).contains(rung));
+        let in_bounds = rungs.iter().all(|rung| (Duration::from_millis(100)..=WEEK).contains(rung));
         if ascends && in_bounds && (1..=16).contains(&rungs.len()) {
             Ok(Self { rungs })
         } else {
@@ -55,11 +53,7 @@ impl Ladder {
     /// The longest rung that is not longer than `delay`; the shortest if none is. For waits that
     /// must not overshoot, and where coming back early costs a lookup.
     pub fn at_most(&self, delay: Duration) -> Duration {
-        *self
-            .rungs
-            .iter()
-            .rfind(|&&rung| rung <= delay)
-            .unwrap_or(&self.rungs[0])
+        *self.rungs.iter().rfind(|&&rung| rung <= delay).unwrap_or(&self.rungs[0])
     }
 }
 
@@ -89,10 +83,7 @@ mod tests {
     #[test]
     fn a_ladder_ascends() {
         assert_eq!(Ladder::new(vec![]), Err(InvalidLadder));
-        assert_eq!(
-            Ladder::new([5, 1].map(Duration::from_secs).to_vec()),
-            Err(InvalidLadder)
-        );
+        assert_eq!(Ladder::new([5, 1].map(Duration::from_secs).to_vec()), Err(InvalidLadder));
         assert_eq!(Ladder::new(vec![Duration::ZERO]), Err(InvalidLadder));
     }
 }

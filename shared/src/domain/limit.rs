@@ -45,19 +45,16 @@ impl Limit {
     /// The cell that keeps this limit in every window, wherever it starts.
     ///
     /// A cell lets `burst + per ÷ spacing` requests into a window of length `per`, so the spacing
-    /// is `per ÷ (requests − burst)`. The burst is what falls into 5 ms, since no timer is finer.
+    /// is `per ÷ (requests − burst)`. The burst is one more than what falls into 5 ms, since timers
+    /// are coarse and what a late timer misses would be lost without it.
     pub fn cell(self) -> Cell {
         const TICK_MS: u128 = 5;
         let per_tick = u128::from(self.requests) * TICK_MS / self.per.as_millis().max(1);
-        let burst = u32::try_from(per_tick)
-            .unwrap_or(1)
-            .clamp(1, self.requests.div_ceil(4));
+        let burst = u32::try_from(per_tick).unwrap_or(u32::MAX).saturating_add(1);
+        let burst = burst.min(self.requests.div_ceil(4));
         let spaced = self.requests.saturating_sub(burst).max(1);
         let spacing_ns = self.per.as_nanos().div_ceil(u128::from(spaced));
-        Cell {
-            spacing: Duration::from_nanos(u64::try_from(spacing_ns).unwrap_or(u64::MAX)),
-            burst,
-        }
+        Cell { spacing: Duration::from_nanos(u64::try_from(spacing_ns).unwrap_or(u64::MAX)), burst }
     }
 }
 
@@ -76,11 +73,7 @@ impl FromStr for Limit {
         let per = humantime::parse_duration(&counted).map_err(|_| InvalidLimit)?;
         let in_bounds = (1..=1_000_000).contains(&requests)
             && (Duration::from_millis(1)..=Duration::from_secs(86_400)).contains(&per);
-        if in_bounds {
-            Ok(Self { requests, per })
-        } else {
-            Err(InvalidLimit)
-        }
+        if in_bounds { Ok(Self { requests, per }) } else { Err(InvalidLimit) }
     }
 }
 
@@ -129,28 +122,15 @@ mod tests {
             ("1/h", 1, 3_600_000),
         ] {
             let limit: Limit = text.parse().unwrap();
-            assert_eq!(
-                (limit.requests(), limit.per()),
-                (requests, Duration::from_millis(per_ms))
-            );
+            assert_eq!((limit.requests(), limit.per()), (requests, Duration::from_millis(per_ms)));
             assert_eq!(limit.to_string().parse(), Ok(limit), "{limit}");
         }
     }
 
     #[test]
     fn what_is_no_limit_is_refused() {
-        for text in [
-            "0/s",
-            "-1/s",
-            "10",
-            "10/",
-            "/s",
-            "10/0s",
-            "1.5/s",
-            "9999999/s",
-            "10/year",
-            "",
-        ] {
+        for text in ["0/s", "-1/s", "10", "10/", "/s", "10/0s", "1.5/s", "9999999/s", "10/year", ""]
+        {
             assert_eq!(text.parse::<Limit>(), Err(InvalidLimit), "{text}");
         }
     }

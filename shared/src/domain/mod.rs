@@ -28,7 +28,7 @@ pub mod settlement;
 pub mod shard;
 pub mod timestamp;
 
-pub use assess::{Row, StaleReason, Verdict, assess};
+pub use assess::{EndedGrant, Row, StaleReason, Verdict, assess};
 pub use classify::{Answer, Exchange, classify};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decide::{Policy, decide};

@@ -82,9 +82,6 @@ pub struct Failure {
 impl Failure {
     /// A failure that is told in our own words.
     pub fn described(description: impl Into<String>) -> Self {
-        Self {
-            description: Some(description.into()),
-            ..Self::default()
-        }
+        Self { description: Some(description.into()), ..Self::default() }
     }
 }

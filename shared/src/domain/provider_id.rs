@@ -35,11 +35,7 @@ impl FromStr for ProviderId {
         let valid = (1..=63).contains(&name.len())
             && name.as_bytes().first().is_some_and(|&c| plain(c))
             && name.bytes().all(|c| plain(c) || c == b'_' || c == b'-');
-        if valid {
-            Ok(Self(name.into()))
-        } else {
-            Err(InvalidProviderId)
-        }
+        if valid { Ok(Self(name.into())) } else { Err(InvalidProviderId) }
     }
 }
 
@@ -76,21 +72,8 @@ mod tests {
 
     #[test]
     fn other_names_are_refused() {
-        for name in [
-            "",
-            "Autodesk",
-            "a.b",
-            "a b",
-            "-a",
-            "_a",
-            "ü",
-            &"a".repeat(64),
-        ] {
-            assert_eq!(
-                name.parse::<ProviderId>(),
-                Err(InvalidProviderId),
-                "{name:?}"
-            );
+        for name in ["", "Autodesk", "a.b", "a b", "-a", "_a", "ü", &"a".repeat(64)] {
+            assert_eq!(name.parse::<ProviderId>(), Err(InvalidProviderId), "{name:?}");
         }
     }
 }

@@ -63,22 +63,14 @@ impl Schedule {
         absolute_until: Option<Timestamp>,
     ) -> Times {
         let access = expires_in_s.map_or(self.access_lifetime, Duration::from_secs);
-        let idle = refresh_expires_in_s
-            .map(Duration::from_secs)
-            .or(self.refresh_idle_lifetime);
-        let refresh_absolute_until = absolute_until.or_else(|| {
-            self.refresh_absolute_lifetime
-                .map(|life| refreshed_at.plus(life))
-        });
+        let idle = refresh_expires_in_s.map(Duration::from_secs).or(self.refresh_idle_lifetime);
+        let refresh_absolute_until = absolute_until
+            .or_else(|| self.refresh_absolute_lifetime.map(|life| refreshed_at.plus(life)));
         let lifetime = match self.keep {
             Keep::KeepFresh => access,
             Keep::KeepAlive => {
                 let until_end = refresh_absolute_until.map(|end| end.since(refreshed_at));
-                [idle, until_end]
-                    .into_iter()
-                    .flatten()
-                    .min()
-                    .unwrap_or(UNLIMITED_LIFETIME)
+                [idle, until_end].into_iter().flatten().min().unwrap_or(UNLIMITED_LIFETIME)
             }
         };
         Times {
@@ -129,17 +121,10 @@ mod tests {
 
     #[test]
     fn keep_fresh_refreshes_before_the_access_token_expires() {
-        let schedule = Schedule {
-            keep: Keep::KeepFresh,
-            refresh_after_percent: 75,
-            ..autodesk()
-        };
+        let schedule = Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..autodesk() };
         let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, Some(1800), None, None);
         let wait = times.next_refresh_at.since(NOW);
-        assert!(
-            wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170),
-            "{wait:?}"
-        );
+        assert!(wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170), "{wait:?}");
     }
 
     #[test]

@@ -37,9 +37,6 @@ mod tests {
         for number in 0..4_000 {
             counts[usize::from(shard_of(&DocumentId::Integer(number), 4))] += 1;
         }
-        assert!(
-            counts.iter().all(|count| (850..1_150).contains(count)),
-            "{counts:?}"
-        );
+        assert!(counts.iter().all(|count| (850..1_150).contains(count)), "{counts:?}");
     }
 }

@@ -25,9 +25,7 @@ impl Timestamp {
     /// This machine's clock. Leases and schedules use the store's clock instead
     /// ([`crate::ports::TokenStore::now`]), so that replicas' clocks don't matter.
     pub fn of_this_machine() -> Self {
-        let since_epoch = SystemTime::now()
-            .duration_since(UNIX_EPOCH)
-            .unwrap_or_default();
+        let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Self(millis(since_epoch))
     }
 
@@ -84,9 +82,7 @@ impl std::str::FromStr for Timestamp {
     fn from_str(text: &str) -> Result<Self, String> {
         let time = humantime::parse_rfc3339_weak(text)
             .map_err(|_| "not an RFC 3339 time such as 2026-01-31T12:00:00Z".to_owned())?;
-        Ok(Self(millis(
-            time.duration_since(UNIX_EPOCH).unwrap_or_default(),
-        )))
+        Ok(Self(millis(time.duration_since(UNIX_EPOCH).unwrap_or_default())))
     }
 }
 

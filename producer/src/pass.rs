@@ -1,0 +1,101 @@
+//! One pass: what is due becomes jobs.
+
+use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
+use evergrant_shared::ports::{DueGrant, DueQuery, Which};
+use futures::TryStreamExt;
+use futures::future::try_join_all;
+
+use crate::{Deps, PassError, Progress, ProviderSummary, Selection, Summary};
+
+/// Makes one pass over all providers, each on its own: a full queue of one does not hold up another.
+pub(crate) async fn pass(
+    deps: &Deps,
+    selection: &Selection,
+    progress: &dyn Progress,
+) -> Result<Summary, PassError> {
+    let adopted = if selection.dry_run { 0 } else { deps.store.adopt().await? };
+    let now = deps.store.now().await?;
+    let each = deps.providers.iter().map(|provider| {
+        let publishing = Publishing { deps, selection, progress, provider, now };
+        publishing.run()
+    });
+    let providers = try_join_all(each).await?;
+    progress.finish();
+    Ok(Summary { adopted, dry_run: selection.dry_run, providers })
+}
+
+/// One provider's part of a pass.
+struct Publishing<'a> {
+    deps: &'a Deps,
+    selection: &'a Selection,
+    progress: &'a dyn Progress,
+    provider: &'a ProviderId,
+    now: Timestamp,
+}
+
+impl Publishing<'_> {
+    async fn run(self) -> Result<ProviderSummary, PassError> {
+        let mut room = self.room().await?;
+        let mut summary = ProviderSummary::new(self.provider.clone());
+        let query = DueQuery {
+            provider: self.provider.clone(),
+            which: self.selection.which.clone(),
+            from: None,
+        };
+        let window = self.deps.settings.window.max(1);
+        let mut due = std::pin::pin!(self.deps.store.due(query));
+        loop {
+            let wanted = usize::try_from(room).unwrap_or(usize::MAX).min(window);
+            let mut grants = Vec::with_capacity(wanted);
+            while grants.len() < wanted
+                && let Some(grant) = due.try_next().await?
+            {
+                grants.push(grant);
+            }
+            if grants.is_empty() {
+                // With no room left, whether more is due is known by one look.
+                summary.more_is_due = room == 0 && due.try_next().await?.is_some();
+                return Ok(summary);
+            }
+            self.publish(&grants).await?;
+            let count = grants.len() as u64;
+            summary.published += count;
+            room = room.saturating_sub(count);
+            self.progress.published(count);
+        }
+    }
+
+    /// How many jobs may be added. What an operator asks for by name is not limited.
+    async fn room(&self) -> Result<u64, PassError> {
+        if self.selection.dry_run || self.selection.which != Which::Due {
+            return Ok(u64::MAX);
+        }
+        let depth = self.deps.queue.depth(self.provider).await?;
+        Ok(self.deps.settings.max_queued.saturating_sub(depth))
+    }
+
+    /// Published and confirmed first, marked second.
+    async fn publish(&self, grants: &[DueGrant]) -> Result<(), PassError> {
+        if self.selection.dry_run {
+            return Ok(());
+        }
+        let jobs: Vec<Job> = grants.iter().map(|grant| self.job(grant)).collect();
+        self.deps.queue.publish(&jobs).await?;
+        let ids: Vec<DocumentId> = jobs.into_iter().map(|job| job.id).collect();
+        self.deps.store.mark_queued(&ids, self.deps.settings.queued_for).await?;
+        Ok(())
+    }
+
+    fn job(&self, grant: &DueGrant) -> Job {
+        Job {
+            version: JOB_VERSION,
+            provider: self.provider.clone(),
+            id: grant.id.clone(),
+            generation: grant.generation,
+            force: self.selection.which != Which::Due,
+            redrive_count: 0,
+            enqueued_at: self.now,
+        }
+    }
+}

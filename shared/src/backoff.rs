@@ -1,0 +1,54 @@
+//! Waiting between tries of something that failed.
+
+use std::time::Duration;
+
+/// Waits that double from try to try, each shortened at random by up to a half, so that many
+/// processes that lost the same server don't come back all at once.
+#[derive(Debug, Clone)]
+pub struct Backoff {
+    first: Duration,
+    longest: Duration,
+    failures: u32,
+}
+
+impl Backoff {
+    /// Waits from `first` up to `longest`.
+    pub const fn new(first: Duration, longest: Duration) -> Self {
+        Self { first, longest, failures: 0 }
+    }
+
+    /// For a server that is away: from 100 ms up to 5 s, so that work goes on within seconds of its
+    /// return.
+    pub const fn for_a_server() -> Self {
+        Self::new(Duration::from_millis(100), Duration::from_secs(5))
+    }
+
+    /// The wait before the next try.
+    pub fn next_wait(&mut self) -> Duration {
+        let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));
+        self.failures = self.failures.saturating_add(1);
+        doubled.min(self.longest).mul_f64(rand::random_range(0.5..=1.0))
+    }
+
+    /// It worked: the next wait is the first again.
+    pub const fn reset(&mut self) {
+        self.failures = 0;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn waits_grow_to_a_bound_and_start_again_after_a_success() {
+        let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
+        for bound_ms in [100, 200, 400, 800, 1_000, 1_000] {
+            let wait = backoff.next_wait();
+            let bound = Duration::from_millis(bound_ms);
+            assert!(wait <= bound && wait >= bound / 2, "{wait:?}");
+        }
+        backoff.reset();
+        assert!(backoff.next_wait() <= Duration::from_millis(100));
+    }
+}

@@ -1,0 +1,83 @@
+//! Settings from the environment: `EVERGRANT_<SECTION>__<SETTING>`.
+
+use std::ffi::OsString;
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::ConfigError;
+
+const PREFIX: &str = "EVERGRANT_";
+
+/// Settings that are text whatever they look like: a client secret may be all digits.
+const TEXT: [&str; 13] = [
+    "url",
+    "url_file",
+    "client_id",
+    "client_secret",
+    "client_secret_file",
+    "token_url",
+    "scope",
+    "database",
+    "collection",
+    "prefix",
+    "log_level",
+    "user_id",
+    "listen",
+];
+
+/// The variables that are settings.
+pub(super) struct Variables(Dict);
+
+impl Variables {
+    /// Picks the settings out of an environment. A variable without `__` is not one of them.
+    pub(super) fn of(
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Dict::new();
+        for (name, value) in variables {
+            let Some(name) = name.to_str() else { continue };
+            let Some(path) = name.strip_prefix(PREFIX).filter(|path| path.contains("__")) else {
+                continue;
+            };
+            let value = value.into_string().map_err(|_| {
+                ConfigError::invalid(name, "the variable's value is not valid UTF-8")
+            })?;
+            let path = path.to_lowercase();
+            insert(&mut settings, &path.split("__").collect::<Vec<_>>(), value);
+        }
+        Ok(Self(settings))
+    }
+}
+
+fn insert(settings: &mut Dict, path: &[&str], text: String) {
+    match path {
+        [] => {}
+        [setting] => {
+            let value = if TEXT.contains(setting) { Value::from(text) } else { parse(&text) };
+            settings.insert((*setting).to_owned(), value);
+        }
+        [section, rest @ ..] => {
+            let entry =
+                settings.entry((*section).to_owned()).or_insert_with(|| Value::from(Dict::new()));
+            if let Value::Dict(_, section) = entry {
+                insert(section, rest, text);
+            }
+        }
+    }
+}
+
+/// Numbers, booleans and lists as TOML writes them; the rest is text.
+fn parse(text: &str) -> Value {
+    text.parse().unwrap_or_else(|_| Value::from(text))
+}
+
+impl Provider for Variables {
+    fn metadata(&self) -> Metadata {
+        Metadata::named("the environment")
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        Ok(Map::from([(Profile::Default, self.0.clone())]))
+    }
+}

@@ -1,0 +1,132 @@
+//! Settings: the commented default, a file, the environment and flags, in that order.
+//!
+//! [`Config::load`] reads and checks them; a wrong setting is an error that names it and says what
+//! would be right. [`DEFAULT`] is the commented default, embedded.
+
+mod duration;
+mod environment;
+mod error;
+mod secret;
+mod sections;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+
+use crate::domain::ProviderId;
+use crate::provider::Provider;
+
+pub use error::ConfigError;
+pub(crate) use secret::of_file as secret_of_file;
+pub use sections::{
+    Listen, LogFormat, ProducerConfig, ProviderConfig, QueueConfig, StoreConfig, TelemetryConfig,
+    WorkerConfig,
+};
+
+/// The commented default settings.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// All settings.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where documents live.
+    pub store: StoreConfig,
+    /// How jobs travel.
+    pub queue: QueueConfig,
+    /// The producer.
+    pub producer: ProducerConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// Logs, metrics and health.
+    pub telemetry: TelemetryConfig,
+    /// The providers, by name.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderId, ProviderConfig>,
+}
+
+/// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
+/// not among them.
+pub type Override = (&'static str, Option<String>);
+
+impl Config {
+    /// Reads the settings of this process: `file` if given, its environment, and `overrides`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first setting that is wrong and says what would be right.
+    pub fn load(file: Option<&Path>, overrides: &[Override]) -> Result<Self, ConfigError> {
+        Self::from_parts(file, std::env::vars_os(), overrides)
+    }
+
+    /// As [`Self::load`], with the environment given.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_parts(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Figment::from(Toml::string(DEFAULT));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError::NoFile { path: file.to_owned() });
+            }
+            settings = settings.merge(Toml::file_exact(file));
+        }
+        settings = settings.merge(environment::Variables::of(variables)?);
+        for (path, value) in overrides {
+            if let Some(value) = value {
+                settings = settings.merge(Serialized::global(path, value));
+            }
+        }
+        let mut config: Self = settings.extract().map_err(error::of_figment)?;
+        config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
+        config.queue.url = secret::read(&config.queue.url, &config.queue.url_file, "queue.url")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The providers, each made of its preset and what the settings override.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that is missing or wrong.
+    pub fn providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        let ladder = self.queue.ladder()?;
+        self.providers
+            .iter()
+            .map(|(id, config)| Provider::of_config(id.clone(), config, ladder.clone()))
+            .collect()
+    }
+
+    /// The provider of documents that don't name one: as set, or the only one there is.
+    pub fn default_provider(&self) -> Option<ProviderId> {
+        let only = || match self.providers.len() {
+            1 => self.providers.keys().next().cloned(),
+            _ => None,
+        };
+        self.store.default_provider.clone().or_else(only)
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.store.check()?;
+        self.queue.check()?;
+        self.producer.check()?;
+        if let Some(name) = &self.store.default_provider
+            && !self.providers.contains_key(name)
+        {
+            return Err(ConfigError::invalid(
+                "store.default_provider",
+                format!("there is no section providers.{name}"),
+            ));
+        }
+        let longest_request =
+            self.providers()?.iter().map(|provider| provider.request_timeout).max();
+        self.worker.check(longest_request.unwrap_or_default(), self.queue.shards)
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,290 @@
+//! The sections of the settings. `default.toml` says what each setting means.
+#![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Deserializer};
+
+use super::{ConfigError, duration};
+use crate::domain::ProviderId;
+use crate::domain::ladder::Ladder;
+use crate::domain::limit::Limit;
+use crate::domain::schedule::Keep;
+use crate::mongo::{Fields, MongoSettings};
+use crate::provider::{ClientAuth, PresetName};
+use crate::rabbitmq::RabbitSettings;
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StoreConfig {
+    pub url: SecretString,
+    pub url_file: Option<PathBuf>,
+    pub database: String,
+    pub collection: String,
+    pub state_field: String,
+    pub default_provider: Option<ProviderId>,
+    pub provider_field: Option<String>,
+    #[serde(deserialize_with = "duration::required")]
+    pub selection_timeout: Duration,
+    pub fields: FieldsConfig,
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct FieldsConfig {
+    pub user_id: String,
+    pub access_token: String,
+    pub refresh_token: String,
+    pub email: String,
+}
+
+impl StoreConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let url = self.url.expose_secret();
+        if !["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let reason = "it must begin with mongodb:// or mongodb+srv://";
+            return Err(ConfigError::invalid("store.url", reason));
+        }
+        for (setting, name) in [
+            ("store.database", &self.database),
+            ("store.collection", &self.collection),
+            ("store.state_field", &self.state_field),
+        ] {
+            if name.is_empty() || name.starts_with('$') || name.contains(['\0', ' ']) {
+                let reason = "it must be a name: not empty, without spaces, not beginning with $";
+                return Err(ConfigError::invalid(setting, reason));
+            }
+        }
+        Ok(())
+    }
+
+    /// The store's settings, for its adapter. `default_provider` is
+    /// [`super::Config::default_provider`].
+    pub fn mongo(&self, default_provider: Option<ProviderId>) -> MongoSettings {
+        MongoSettings {
+            url: self.url.clone(),
+            database: self.database.clone(),
+            collection: self.collection.clone(),
+            fields: Fields {
+                user_id: self.fields.user_id.clone(),
+                access_token: self.fields.access_token.clone(),
+                refresh_token: self.fields.refresh_token.clone(),
+                email: self.fields.email.clone(),
+            },
+            state_field: self.state_field.clone(),
+            default_provider,
+            provider_field: self.provider_field.clone(),
+            selection_timeout: self.selection_timeout,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct QueueConfig {
+    pub url: SecretString,
+    pub url_file: Option<PathBuf>,
+    pub prefix: String,
+    pub shards: u16,
+    #[serde(deserialize_with = "duration::list")]
+    pub retry_ladder: Vec<Duration>,
+    #[serde(deserialize_with = "duration::required")]
+    pub connect_timeout: Duration,
+    #[serde(deserialize_with = "duration::required")]
+    pub confirm_timeout: Duration,
+}
+
+impl QueueConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let url = self.url.expose_secret();
+        if !["amqp://", "amqps://"].iter().any(|scheme| url.starts_with(scheme)) {
+            let reason = "it must begin with amqp:// or amqps://";
+            return Err(ConfigError::invalid("queue.url", reason));
+        }
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
+        if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(plain) {
+            let reason = "it must be 1 to 64 letters, digits, dots, _ and -";
+            return Err(ConfigError::invalid("queue.prefix", reason));
+        }
+        if !(1..=256).contains(&self.shards) {
+            return Err(ConfigError::invalid("queue.shards", "it must be from 1 to 256"));
+        }
+        self.ladder().map(drop)
+    }
+
+    /// The queue's settings, for its adapter.
+    ///
+    /// # Errors
+    /// As [`Self::ladder`].
+    pub fn rabbit(
+        &self,
+        providers: impl IntoIterator<Item = ProviderId>,
+        connection_name: String,
+    ) -> Result<RabbitSettings, ConfigError> {
+        Ok(RabbitSettings {
+            url: self.url.clone(),
+            prefix: self.prefix.clone(),
+            providers: providers.into_iter().collect(),
+            shards: self.shards,
+            ladder: self.ladder()?,
+            connection_name,
+            connect_timeout: self.connect_timeout,
+            confirm_timeout: self.confirm_timeout,
+        })
+    }
+
+    /// The retry ladder.
+    ///
+    /// # Errors
+    /// If the delays are not one.
+    pub fn ladder(&self) -> Result<Ladder, ConfigError> {
+        Ladder::new(self.retry_ladder.clone())
+            .map_err(|error| ConfigError::invalid("queue.retry_ladder", error.to_string()))
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProducerConfig {
+    #[serde(deserialize_with = "duration::required")]
+    pub interval: Duration,
+    pub max_queued: u64,
+    pub window: usize,
+    #[serde(deserialize_with = "duration::required")]
+    pub queued_for: Duration,
+}
+
+impl ProducerConfig {
+    pub(super) fn check(&self) -> Result<(), ConfigError> {
+        let wrong = |setting: &str, reason: &str| Err(ConfigError::invalid(setting, reason));
+        if self.interval < Duration::from_millis(100) {
+            return wrong("producer.interval", "it must be at least 100ms");
+        }
+        if self.max_queued == 0 {
+            return wrong("producer.max_queued", "it must be at least 1");
+        }
+        if !(1..=5_000).contains(&self.window) {
+            return wrong("producer.window", "it must be from 1 to 5000");
+        }
+        if self.queued_for < Duration::from_secs(60) {
+            return wrong("producer.queued_for", "it must be at least 60s");
+        }
+        Ok(())
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct WorkerConfig {
+    pub exchanges_in_flight: u16,
+    pub batch: u16,
+    #[serde(deserialize_with = "duration::required")]
+    pub permit_wait: Duration,
+    #[serde(deserialize_with = "duration::required")]
+    pub lease: Duration,
+    pub shards: Option<Vec<u16>>,
+    #[serde(deserialize_with = "duration::required")]
+    pub shutdown_grace: Duration,
+}
+
+/// What a lease has left for the commit after the longest wait and the longest request.
+const COMMIT_MARGIN: Duration = Duration::from_secs(5);
+
+impl WorkerConfig {
+    pub(super) fn check(&self, longest_request: Duration, shards: u16) -> Result<(), ConfigError> {
+        if !(1..=1_000).contains(&self.exchanges_in_flight) {
+            let reason = "it must be from 1 to 1000";
+            return Err(ConfigError::invalid("worker.exchanges_in_flight", reason));
+        }
+        if !(1..=500).contains(&self.batch) {
+            return Err(ConfigError::invalid("worker.batch", "it must be from 1 to 500"));
+        }
+        let needed = self.permit_wait + longest_request + COMMIT_MARGIN;
+        if self.lease < needed {
+            let needed = humantime::format_duration(needed);
+            let reason = format!(
+                "it must be at least {needed}: worker.permit_wait, the longest request_timeout \
+                 of a provider and 5s for the commit"
+            );
+            return Err(ConfigError::invalid("worker.lease", reason));
+        }
+        match self.shards.as_deref() {
+            Some([]) => Err(ConfigError::invalid("worker.shards", "it names no shard")),
+            Some(subset) if subset.iter().any(|shard| *shard >= shards) => {
+                let reason =
+                    format!("queue.shards is {shards}, so the last shard is {}", shards - 1);
+                Err(ConfigError::invalid("worker.shards", reason))
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TelemetryConfig {
+    pub listen: Listen,
+    pub log_format: LogFormat,
+    pub log_level: String,
+}
+
+/// Where health and metrics are served.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Listen {
+    Off,
+    At(SocketAddr),
+}
+
+impl<'de> Deserialize<'de> for Listen {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(deserializer)?;
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let reason = "it must be an address and a port such as 127.0.0.1:9464, or off";
+        text.parse().map(Self::At).map_err(|_| serde::de::Error::custom(reason))
+    }
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogFormat {
+    Text,
+    Json,
+}
+
+/// A provider as the settings describe it. What is not given comes from the preset.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ProviderConfig {
+    #[serde(default)]
+    pub preset: PresetName,
+    pub token_url: Option<String>,
+    pub client_id: Option<String>,
+    pub client_secret: Option<SecretString>,
+    pub client_secret_file: Option<PathBuf>,
+    pub client_auth: Option<ClientAuth>,
+    pub scope: Option<String>,
+    pub limits: Option<Vec<Limit>>,
+    pub keep: Option<Keep>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub access_lifetime: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub refresh_idle_lifetime: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub refresh_absolute_lifetime: Option<Duration>,
+    pub refresh_after_percent: Option<u8>,
+    pub jitter_percent: Option<u8>,
+    pub max_attempts: Option<u32>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub max_pause: Option<Duration>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub request_timeout: Option<Duration>,
+    pub dead_codes: Option<Vec<String>>,
+    pub mass_death_percent: Option<u8>,
+    pub mass_death_min: Option<usize>,
+}

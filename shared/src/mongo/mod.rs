@@ -1,0 +1,5 @@
+//! Token documents in MongoDB.
+
+mod settings;
+
+pub use settings::{Fields, MongoSettings};

@@ -1,0 +1,10 @@
+//! Providers: what is known of them ([`preset`]), how one is set up ([`settings`]), and the client
+//! of their token endpoint ([`client`]).
+
+mod client;
+mod preset;
+mod settings;
+
+pub use client::{ClientError, ProviderClient, TokenEndpoint};
+pub use preset::PresetName;
+pub use settings::{ClientAuth, Provider};

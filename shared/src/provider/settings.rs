@@ -1,0 +1,182 @@
+//! A provider as it is set up.
+
+use std::time::Duration;
+
+use secrecy::SecretString;
+use serde::Deserialize;
+use url::Url;
+
+use super::preset::Preset;
+use crate::config::{ConfigError, ProviderConfig};
+use crate::domain::classify::Dialect;
+use crate::domain::death_watch::DeathWatchSettings;
+use crate::domain::ladder::Ladder;
+use crate::domain::limit::Limit;
+use crate::domain::schedule::Schedule;
+use crate::domain::{Policy, ProviderId};
+
+/// How a client authenticates at the token endpoint (RFC 6749 §2.3.1). Exactly one way is used:
+/// some providers refuse a request with two.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ClientAuth {
+    /// The `Authorization` header.
+    Basic,
+    /// `client_id` and `client_secret` in the body.
+    Body,
+    /// A public client: `client_id` in the body, no secret.
+    None,
+}
+
+/// A provider as it is set up: its preset and what the settings override.
+#[derive(Debug, Clone)]
+pub struct Provider {
+    /// Its name.
+    pub id: ProviderId,
+    /// Where tokens are exchanged.
+    pub token_url: Url,
+    /// Our client's id.
+    pub client_id: String,
+    /// Our client's secret; empty for a public client.
+    pub client_secret: SecretString,
+    /// How our client authenticates.
+    pub client_auth: ClientAuth,
+    /// The scope to ask for; None keeps the grant's.
+    pub scope: Option<String>,
+    /// How long an answer may take, connecting included.
+    pub request_timeout: Duration,
+    /// The rate limits, all of which are kept.
+    pub limits: Vec<Limit>,
+    /// How it differs from RFC 6749.
+    pub dialect: Dialect,
+    /// What its grants are decided by.
+    pub policy: Policy,
+    /// When deaths are not believed.
+    pub death_watch: DeathWatchSettings,
+}
+
+impl Provider {
+    /// The provider of a section of the settings.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that is missing or wrong.
+    pub fn of_config(
+        id: ProviderId,
+        config: &ProviderConfig,
+        ladder: Ladder,
+    ) -> Result<Self, ConfigError> {
+        let preset = config.preset.preset();
+        let setting = |name: &str| format!("providers.{id}.{name}");
+        let client_auth = config.client_auth.unwrap_or(preset.client_auth);
+        let request_timeout = config.request_timeout.unwrap_or(Duration::from_secs(10));
+        if !(Duration::from_millis(100)..=Duration::from_secs(300)).contains(&request_timeout) {
+            let reason = "it must be from 100ms to 5min";
+            return Err(ConfigError::invalid(setting("request_timeout"), reason));
+        }
+        let max_attempts = config.max_attempts.unwrap_or(20);
+        if max_attempts == 0 {
+            return Err(ConfigError::invalid(setting("max_attempts"), "it must be at least 1"));
+        }
+        Ok(Self {
+            token_url: token_url(config, &preset, &setting("token_url"))?,
+            client_id: config.client_id.clone().filter(|id| !id.is_empty()).ok_or_else(|| {
+                ConfigError::missing(
+                    setting("client_id"),
+                    "the provider gave it to your application",
+                )
+            })?,
+            client_secret: client_secret(config, client_auth, &setting("client_secret"))?,
+            client_auth,
+            scope: config.scope.clone(),
+            request_timeout,
+            limits: limits(config, &preset),
+            dialect: dialect(config, preset.dialect.clone()),
+            policy: Policy {
+                schedule: schedule(config, &preset, &setting)?,
+                ladder,
+                max_attempts,
+                max_pause: config.max_pause.unwrap_or(Duration::from_secs(3_600)),
+            },
+            death_watch: death_watch(config, &setting)?,
+            id,
+        })
+    }
+}
+
+fn token_url(config: &ProviderConfig, preset: &Preset, setting: &str) -> Result<Url, ConfigError> {
+    let text = config.token_url.as_deref().or(preset.token_url).ok_or_else(|| {
+        ConfigError::missing(setting, "the URL of the provider's token endpoint, https://…")
+    })?;
+    let reason = "it must be a URL that begins with https:// (or http:// for a test)";
+    let url = Url::parse(text).map_err(|_| ConfigError::invalid(setting, reason))?;
+    match url.scheme() {
+        "https" | "http" if url.has_host() && url.password().is_none() => Ok(url),
+        _ => Err(ConfigError::invalid(setting, reason)),
+    }
+}
+
+fn client_secret(
+    config: &ProviderConfig,
+    client_auth: ClientAuth,
+    setting: &str,
+) -> Result<SecretString, ConfigError> {
+    match (&config.client_secret, &config.client_secret_file) {
+        (_, Some(file)) => crate::config::secret_of_file(file, &format!("{setting}_file")),
+        (Some(secret), None) => Ok(secret.clone()),
+        (None, None) if client_auth == ClientAuth::None => Ok(SecretString::default()),
+        (None, None) => Err(ConfigError::missing(
+            setting,
+            "name its file in client_secret_file, give it in the environment, or set \
+             client_auth = \"none\" for a public client",
+        )),
+    }
+}
+
+fn limits(config: &ProviderConfig, preset: &Preset) -> Vec<Limit> {
+    let known = || preset.limits.iter().filter_map(|limit| limit.parse().ok()).collect();
+    config.limits.clone().unwrap_or_else(known)
+}
+
+fn dialect(config: &ProviderConfig, preset: Dialect) -> Dialect {
+    let more = config.dead_codes.iter().flatten().cloned();
+    Dialect { dead_codes: preset.dead_codes.into_iter().chain(more).collect(), ..preset }
+}
+
+fn schedule(
+    config: &ProviderConfig,
+    preset: &Preset,
+    setting: &impl Fn(&str) -> String,
+) -> Result<Schedule, ConfigError> {
+    let refresh_after_percent = config.refresh_after_percent.unwrap_or(50);
+    if !(1..=95).contains(&refresh_after_percent) {
+        let reason = "it must be from 1 to 95";
+        return Err(ConfigError::invalid(setting("refresh_after_percent"), reason));
+    }
+    let jitter_percent = config.jitter_percent.unwrap_or(10.min(refresh_after_percent - 1));
+    if jitter_percent >= refresh_after_percent {
+        let reason = "it must be less than refresh_after_percent";
+        return Err(ConfigError::invalid(setting("jitter_percent"), reason));
+    }
+    Ok(Schedule {
+        keep: config.keep.unwrap_or(preset.keep),
+        access_lifetime: config.access_lifetime.unwrap_or(preset.access_lifetime),
+        refresh_idle_lifetime: config.refresh_idle_lifetime.or(preset.refresh_idle_lifetime),
+        refresh_absolute_lifetime: config.refresh_absolute_lifetime,
+        refresh_after_percent,
+        jitter_percent,
+    })
+}
+
+fn death_watch(
+    config: &ProviderConfig,
+    setting: &impl Fn(&str) -> String,
+) -> Result<DeathWatchSettings, ConfigError> {
+    let default = DeathWatchSettings::default();
+    let threshold_percent = config.mass_death_percent.unwrap_or(default.threshold_percent);
+    if !(1..=100).contains(&threshold_percent) {
+        let reason = "it must be from 1 to 100 (100 believes every death)";
+        return Err(ConfigError::invalid(setting("mass_death_percent"), reason));
+    }
+    let min_deaths = config.mass_death_min.unwrap_or(default.min_deaths).max(1);
+    Ok(DeathWatchSettings { threshold_percent, min_deaths, ..default })
+}

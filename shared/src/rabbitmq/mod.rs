@@ -1,0 +1,5 @@
+//! Jobs in RabbitMQ.
+
+mod settings;
+
+pub use settings::RabbitSettings;

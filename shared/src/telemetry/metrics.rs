@@ -1,0 +1,72 @@
+//! Metrics in Prometheus' format.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::text::encode;
+use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
+use prometheus_client::registry::{Metric, Registry};
+
+/// The labels of most metrics. Values are names from the settings and from our own enums, so there
+/// are few.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+pub struct Labels {
+    /// The provider.
+    pub provider: String,
+    /// What kind: an outcome, a reason.
+    pub kind: &'static str,
+}
+
+/// The metrics of one process. Every name begins with `evergrant_`.
+#[derive(Clone)]
+pub struct Metrics {
+    registry: Arc<Mutex<Registry>>,
+}
+
+impl Default for Metrics {
+    fn default() -> Self {
+        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("evergrant"))) }
+    }
+}
+
+impl Metrics {
+    /// Adds a metric and gives it back. `name` is without the prefix, and without the `_total` that
+    /// counters get.
+    pub fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register(name, help, metric.clone());
+        metric
+    }
+
+    /// All metrics as text.
+    pub fn render(&self) -> String {
+        let mut text = String::new();
+        let registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
+        // Writing to a string does not fail.
+        let _ = encode(&mut text, &registry);
+        text
+    }
+}
+
+/// A histogram of durations in seconds, from 1 ms to about 30 s.
+pub fn duration_histogram() -> Histogram {
+    Histogram::new(exponential_buckets(0.001, 2.0, 16))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus_client::metrics::counter::Counter;
+    use prometheus_client::metrics::family::Family;
+
+    use super::*;
+
+    #[test]
+    fn a_metric_is_rendered_with_its_labels() {
+        let metrics = Metrics::default();
+        let outcomes = metrics.add("outcomes", "Exchanges.", Family::<Labels, Counter>::default());
+        outcomes.get_or_create(&Labels { provider: "p".into(), kind: "refreshed" }).inc();
+        let text = metrics.render();
+        let line = r#"evergrant_outcomes_total{provider="p",kind="refreshed"} 1"#;
+        assert!(text.contains(line), "{text}");
+    }
+}

@@ -1,0 +1,138 @@
+//! A batch of jobs is claimed, and each goes its way.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::decide::decide_malformed;
+use evergrant_shared::domain::{DocumentId, Row, StaleReason, Timestamp, Verdict, assess};
+use evergrant_shared::ports::{Claimed, Commit};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::intake::Work;
+use crate::lane::Lane;
+use crate::refresh::refresh;
+use crate::settle::{Settled, acknowledge, rebury, retry, settle};
+
+/// A claim: who holds the leases and since when.
+#[derive(Debug, Clone)]
+pub(crate) struct Claim {
+    pub(crate) owner: String,
+    /// The store's clock at the claim.
+    stored_at: Timestamp,
+    /// When it was sent, by our own clock: the lease may be older than the answer tells, never
+    /// younger.
+    pub(crate) sent_at: Instant,
+}
+
+impl Claim {
+    /// The store's clock now.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.stored_at.plus(self.sent_at.elapsed())
+    }
+}
+
+/// Claims the documents of `work` and starts what follows for each. While the store is away it
+/// tries again, until `stop`; then the deliveries are dropped and come again.
+pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>, stop: &CancellationToken) {
+    if work.is_empty() {
+        return;
+    }
+    let ids: Vec<DocumentId> = work.iter().map(|work| work.job.id.clone()).collect();
+    let Some((claim, rows)) = claim_until(lane, &ids, stop).await else { return };
+    let mut unused = Vec::new();
+    for (work, row) in work.into_iter().zip(rows) {
+        let owned = row.owned();
+        let id = work.job.id.clone();
+        if !start(lane, work, row, &claim, stop) && owned {
+            unused.push(id);
+        }
+    }
+    if !unused.is_empty()
+        && let Err(error) = lane.store.release(&unused, &claim.owner).await
+    {
+        tracing::warn!(%error, documents = unused.len(), "leases were not given back: they run out");
+    }
+}
+
+async fn claim_until(
+    lane: &Lane,
+    ids: &[DocumentId],
+    stop: &CancellationToken,
+) -> Option<(Claim, Vec<Row>)> {
+    let mut backoff = Backoff::for_a_server();
+    while !stop.is_cancelled() {
+        // A new owner for each try: what a failed try may have claimed is not ours to use.
+        let owner = lane.next_owner();
+        let sent_at = Instant::now();
+        match lane.store.claim(ids, &owner, lane.settings.lease).await {
+            Ok(Claimed { now, rows }) => {
+                lane.set_store_healthy(true);
+                return Some((Claim { owner, stored_at: now, sent_at }, rows));
+            }
+            Err(error) => {
+                lane.set_store_healthy(false);
+                tracing::error!(%error, documents = ids.len(), "cannot claim: trying again");
+                sleep_or_stop(backoff.next_wait(), stop).await;
+            }
+        }
+    }
+    None
+}
+
+async fn sleep_or_stop(wait: Duration, stop: &CancellationToken) {
+    tokio::select! {
+        () = tokio::time::sleep(wait) => {}
+        () = stop.cancelled() => {}
+    }
+}
+
+/// Starts what follows for one job. False if its lease, if it has one, is not needed.
+fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim, stop: &CancellationToken) -> bool {
+    let (lane, claim, stop) = (Arc::clone(lane), claim.clone(), stop.clone());
+    let tracker = lane.jobs.clone();
+    match assess(&work.job, row, work.redelivered, claim.now()) {
+        Verdict::Exchange(grant) => {
+            tracker.spawn(async move { refresh(&lane, work, grant, &claim, &stop).await });
+            true
+        }
+        Verdict::Malformed(what) => {
+            tracker.spawn(async move { end_malformed(&lane, work, &what, &claim).await });
+            true
+        }
+        Verdict::Stale(reason) => {
+            tracker.spawn(async move { drop_stale(&lane, work, reason).await });
+            false
+        }
+        Verdict::Wait(wait) => {
+            let delay = lane.provider.policy.ladder.at_most(wait);
+            tracker.spawn(async move { retry(&lane, work, delay).await });
+            false
+        }
+        Verdict::Rebury(ended) => {
+            tracker.spawn(async move { rebury(&lane, work, &ended).await });
+            false
+        }
+    }
+}
+
+async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
+    lane.metrics.count_stale(&lane.provider.id, reason);
+    let (provider, id) = (&lane.provider.id, &work.job.id);
+    tracing::debug!(%provider, %id, reason = reason.as_str(), "nothing to do");
+    acknowledge(work.acker).await;
+}
+
+async fn end_malformed(lane: &Lane, work: Work, what: &str, claim: &Claim) {
+    let settlement = decide_malformed(what, claim.now());
+    lane.metrics.count_outcome(&lane.provider.id, "malformed");
+    let commit = Commit {
+        id: work.job.id.clone(),
+        owner: claim.owner.clone(),
+        generation: None,
+        sent: None,
+        write: settlement.write.clone(),
+    };
+    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+}

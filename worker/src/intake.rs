@@ -1,0 +1,113 @@
+//! Deliveries into small batches.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
+use evergrant_shared::ports::{Acker, Delivery, Intake};
+use futures::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio_util::sync::CancellationToken;
+
+use crate::claim;
+use crate::lane::Lane;
+use crate::settle::{acknowledge, bury};
+
+/// Why a consumer ended.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum IntakeEnd {
+    /// The worker is stopping.
+    Stopped,
+    /// The provider is shut for this long.
+    Shut(Duration),
+    /// The consumer is lost, after having worked or not.
+    Lost {
+        /// Whether it delivered anything.
+        served: bool,
+    },
+}
+
+/// A job, the right to acknowledge it, and its place among the claims ahead.
+pub(crate) struct Work {
+    pub(crate) job: Job,
+    pub(crate) acker: Box<dyn Acker>,
+    pub(crate) redelivered: bool,
+    pub(crate) place: Option<OwnedSemaphorePermit>,
+}
+
+/// How often an open consumer looks whether its provider is shut.
+const PAUSE_CHECK: Duration = Duration::from_millis(250);
+
+/// Takes deliveries until the consumer ends or has to.
+pub(crate) async fn drive(
+    lane: &Arc<Lane>,
+    mut intake: Box<dyn Intake>,
+    stop: &CancellationToken,
+) -> IntakeEnd {
+    let mut served = false;
+    let end = loop {
+        if let Some(pause) = lane.long_pause() {
+            break IntakeEnd::Shut(pause);
+        }
+        let first = tokio::select! {
+            () = stop.cancelled() => break IntakeEnd::Stopped,
+            () = tokio::time::sleep(PAUSE_CHECK) => continue,
+            first = next_with_place(lane, &mut *intake) => first,
+        };
+        let Some(first) = first else { break IntakeEnd::Lost { served } };
+        served = true;
+        let batch = fill_batch(lane, &mut *intake, first);
+        let work = batch.into_iter().filter_map(|taken| decode(lane, taken)).collect();
+        claim::claim(lane, work, stop).await;
+    };
+    intake.stop().await;
+    end
+}
+
+type Taken = (Delivery, OwnedSemaphorePermit);
+
+/// A place first, then a delivery: nothing is taken that could not be claimed. Dropping this before
+/// it ends loses neither.
+async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
+    let place = Arc::clone(&lane.ahead).acquire_owned().await.ok()?;
+    Some((intake.next().await?, place))
+}
+
+/// What is there already, up to a batch.
+fn fill_batch(lane: &Lane, intake: &mut dyn Intake, first: Taken) -> Vec<Taken> {
+    let mut batch = vec![first];
+    while batch.len() < usize::from(lane.settings.batch) {
+        let Ok(place) = Arc::clone(&lane.ahead).try_acquire_owned() else { break };
+        let Some(Some(delivery)) = intake.next().now_or_never() else { break };
+        batch.push((delivery, place));
+    }
+    batch
+}
+
+/// The job of a delivery. What is no job goes to the dead letters.
+fn decode(lane: &Arc<Lane>, (delivery, place): Taken) -> Option<Work> {
+    match Job::decode_from(&lane.provider.id, &delivery.body) {
+        Ok(job) => Some(Work {
+            job,
+            acker: delivery.acker,
+            redelivered: delivery.redelivered,
+            place: Some(place),
+        }),
+        Err(error) => {
+            tracing::warn!(provider = %lane.provider.id, %error, "a message is not a job");
+            let letter = DeadLetter::of_message(
+                delivery.body,
+                lane.provider.id.clone(),
+                &error,
+                Timestamp::of_this_machine(),
+                &lane.settings.name,
+            );
+            let (lane, acker) = (Arc::clone(lane), delivery.acker);
+            lane.clone().jobs.spawn(async move {
+                bury(&lane, &letter).await;
+                acknowledge(acker).await;
+            });
+            None
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! A provider's lane: consumes its work queues, and rebuilds the consumer when it is lost.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::budget::Budget;
+use evergrant_shared::domain::death_watch::DeathWatch;
+use evergrant_shared::domain::limit::Limit;
+use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::provider::{Provider, TokenEndpoint};
+use evergrant_shared::telemetry::Health;
+use tokio::sync::Semaphore;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::committer::Committer;
+use crate::intake::{self, IntakeEnd};
+use crate::metrics::WorkerMetrics;
+use crate::{ProviderDeps, WorkerSettings};
+
+/// One provider as this worker serves it.
+pub(crate) struct Lane {
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) endpoint: Arc<dyn TokenEndpoint>,
+    pub(crate) budget: Arc<dyn Budget>,
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) committer: Committer,
+    pub(crate) death_watch: Mutex<DeathWatch>,
+    /// Requests that may be under way.
+    pub(crate) exchanges: Semaphore,
+    /// Documents that may be claimed and not yet sent: what waits here is hidden from other
+    /// workers, so it is what the limits let through in a second.
+    pub(crate) ahead: Arc<Semaphore>,
+    pub(crate) settings: Arc<WorkerSettings>,
+    pub(crate) metrics: WorkerMetrics,
+    /// Jobs under way, so that a shutdown can wait for them.
+    pub(crate) jobs: TaskTracker,
+    health: Health,
+    prefetch: u16,
+    claims: AtomicU64,
+}
+
+/// A pause shorter than this is waited out with the consumer open.
+const SHORT_PAUSE: Duration = Duration::from_secs(2);
+
+impl Lane {
+    pub(crate) fn new(
+        deps: ProviderDeps,
+        store: Arc<dyn TokenStore>,
+        queue: Arc<dyn JobQueue>,
+        settings: Arc<WorkerSettings>,
+        metrics: WorkerMetrics,
+        health: Health,
+    ) -> Arc<Self> {
+        let ahead = claims_ahead(&deps.provider.limits, settings.exchanges_in_flight);
+        let committer = Committer::start(Arc::clone(&store), usize::from(settings.batch));
+        Arc::new(Self {
+            death_watch: Mutex::new(DeathWatch::new(deps.provider.death_watch)),
+            provider: deps.provider,
+            endpoint: deps.endpoint,
+            budget: deps.budget,
+            store,
+            queue,
+            committer,
+            exchanges: Semaphore::new(usize::from(settings.exchanges_in_flight)),
+            ahead: Arc::new(Semaphore::new(usize::from(ahead))),
+            prefetch: prefetch(ahead, settings.exchanges_in_flight),
+            settings,
+            metrics,
+            jobs: TaskTracker::new(),
+            health,
+            claims: AtomicU64::new(0),
+        })
+    }
+
+    /// Serves the provider until `stop`, then waits for the jobs under way.
+    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+        let mut backoff = Backoff::for_a_server();
+        while !stop.is_cancelled() {
+            let wait = match self.serve(&stop).await {
+                IntakeEnd::Stopped => break,
+                IntakeEnd::Shut(pause) => {
+                    backoff.reset();
+                    tracing::info!(provider = %self.provider.id, pause_s = pause.as_secs(), "provider is paused");
+                    pause
+                }
+                IntakeEnd::Lost { served } => {
+                    if served {
+                        backoff.reset();
+                    }
+                    backoff.next_wait()
+                }
+            };
+            tokio::select! {
+                () = tokio::time::sleep(wait) => {}
+                () = stop.cancelled() => {}
+            }
+        }
+        self.jobs.close();
+        self.jobs.wait().await;
+    }
+
+    /// One consumer's life.
+    async fn serve(self: &Arc<Self>, stop: &CancellationToken) -> IntakeEnd {
+        if let Some(pause) = self.long_pause() {
+            return IntakeEnd::Shut(pause);
+        }
+        let shards = self.settings.shards.as_deref();
+        let consumer = self.queue.consume(&self.provider.id, shards, self.prefetch).await;
+        let intake = match consumer {
+            Ok(intake) => intake,
+            Err(error) => {
+                self.set_healthy(false);
+                tracing::error!(provider = %self.provider.id, %error, "cannot consume: trying again");
+                return IntakeEnd::Lost { served: false };
+            }
+        };
+        self.set_healthy(true);
+        tracing::info!(provider = %self.provider.id, prefetch = self.prefetch, "consuming");
+        let end = intake::drive(self, intake, stop).await;
+        if matches!(end, IntakeEnd::Lost { .. }) {
+            self.set_healthy(false);
+            tracing::warn!(provider = %self.provider.id, "the consumer is lost: rebuilding it");
+        }
+        end
+    }
+
+    /// How long the provider is shut, if that is long enough to stop consuming: what a worker holds
+    /// meanwhile would be hidden from others and age.
+    pub(crate) fn long_pause(&self) -> Option<Duration> {
+        self.budget.shut_for().filter(|pause| *pause > SHORT_PAUSE)
+    }
+
+    /// The owner of a new claim: no other claim of any worker has it.
+    pub(crate) fn next_owner(&self) -> String {
+        let claim = self.claims.fetch_add(1, Ordering::Relaxed);
+        format!("{}/{}/{claim}", self.settings.name, self.provider.id)
+    }
+
+    /// Says whether the store answers.
+    pub(crate) fn set_store_healthy(&self, works: bool) {
+        self.health.set("store", works);
+    }
+
+    fn set_healthy(&self, works: bool) {
+        self.health.set(&format!("queue:{}", self.provider.id), works);
+    }
+}
+
+/// What all limits let through in a second, at least 1 and at most what may be under way.
+fn claims_ahead(limits: &[Limit], exchanges_in_flight: u16) -> u16 {
+    let in_a_second = |limit: &Limit| {
+        let per_ms = limit.per().as_millis().max(1);
+        u128::from(limit.requests()) * 1_000 / per_ms
+    };
+    let slowest = limits.iter().map(in_a_second).min().unwrap_or(u128::MAX);
+    u16::try_from(slowest).unwrap_or(u16::MAX).clamp(1, exchanges_in_flight.max(1))
+}
+
+/// Enough for what is under way, what is claimed and what is being committed.
+fn prefetch(ahead: u16, exchanges_in_flight: u16) -> u16 {
+    ahead.saturating_mul(2).saturating_add(exchanges_in_flight)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_claimed_ahead_follows_the_slowest_limit() {
+        let ahead = |limits: &[&str]| {
+            let limits: Vec<Limit> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+            claims_ahead(&limits, 64)
+        };
+        assert_eq!(ahead(&[]), 64);
+        assert_eq!(ahead(&["1000/s"]), 64);
+        assert_eq!(ahead(&["450/min"]), 7);
+        assert_eq!(ahead(&["100/s", "60/min"]), 1);
+        assert_eq!(ahead(&["1/h"]), 1);
+    }
+}

@@ -1,0 +1,77 @@
+//! What a worker counts.
+
+use evergrant_shared::domain::{ProviderId, StaleReason};
+use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram};
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+use prometheus_client::metrics::histogram::Histogram;
+
+/// What a worker counts.
+#[derive(Clone)]
+pub(crate) struct WorkerMetrics {
+    outcomes: Family<Labels, Counter>,
+    stale: Family<Labels, Counter>,
+    dead: Family<Labels, Counter>,
+    /// Requests under way.
+    pub(crate) in_flight: Gauge,
+    /// Seconds from sending a request to its answer.
+    pub(crate) exchange_seconds: Histogram,
+    /// Seconds from an answer to its durable commit: the window in which a grant could be lost.
+    pub(crate) commit_seconds: Histogram,
+    /// Documents in a commit.
+    pub(crate) commits: Counter,
+    /// Commits that found that their document had moved on.
+    pub(crate) superseded: Counter,
+}
+
+impl WorkerMetrics {
+    pub(crate) fn register(metrics: &Metrics) -> Self {
+        Self {
+            outcomes: metrics.add("outcomes", "Exchanges, by what they came to", Family::default()),
+            stale: metrics.add(
+                "stale_jobs",
+                "Jobs that had nothing to do, by why",
+                Family::default(),
+            ),
+            dead: metrics.add("dead_letters", "Dead letters, by reason", Family::default()),
+            in_flight: metrics.add(
+                "exchanges_in_flight",
+                "Requests to providers under way",
+                Gauge::default(),
+            ),
+            exchange_seconds: metrics.add(
+                "exchange_seconds",
+                "Time from a request to its answer",
+                duration_histogram(),
+            ),
+            commit_seconds: metrics.add(
+                "answer_to_commit_seconds",
+                "Time from an answer to its durable commit",
+                duration_histogram(),
+            ),
+            commits: metrics.add("commits", "Documents written", Counter::default()),
+            superseded: metrics.add(
+                "superseded_commits",
+                "Commits that found that their document had moved on",
+                Counter::default(),
+            ),
+        }
+    }
+
+    pub(crate) fn count_outcome(&self, provider: &ProviderId, kind: &'static str) {
+        self.outcomes.get_or_create(&labels(provider, kind)).inc();
+    }
+
+    pub(crate) fn count_stale(&self, provider: &ProviderId, reason: StaleReason) {
+        self.stale.get_or_create(&labels(provider, reason.as_str())).inc();
+    }
+
+    pub(crate) fn count_dead(&self, provider: &ProviderId, reason: &'static str) {
+        self.dead.get_or_create(&labels(provider, reason)).inc();
+    }
+}
+
+fn labels(provider: &ProviderId, kind: &'static str) -> Labels {
+    Labels { provider: provider.to_string(), kind }
+}

@@ -1,0 +1,98 @@
+//! One claimed grant: permit, exchange, decision, settlement.
+
+use std::sync::PoisonError;
+
+use evergrant_shared::domain::decide::decide_given_back;
+use evergrant_shared::domain::{Grant, Outcome, classify, decide};
+use evergrant_shared::ports::Commit;
+use tokio::sync::SemaphorePermit;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use crate::claim::Claim;
+use crate::intake::Work;
+use crate::lane::Lane;
+use crate::settle::{Settled, settle};
+
+/// Refreshes a claimed grant and settles what came of it.
+pub(crate) async fn refresh(
+    lane: &Lane,
+    mut work: Work,
+    grant: Grant,
+    claim: &Claim,
+    stop: &CancellationToken,
+) {
+    let deadline = claim.sent_at + lane.settings.permit_wait;
+    let permit = tokio::select! {
+        // What may be sent is sent even while stopping would be possible: it was waited for.
+        biased;
+        permit = permit(lane) => permit,
+        () = tokio::time::sleep_until(deadline) => return give_back(lane, work, &grant, claim).await,
+        () = stop.cancelled() => return release(lane, work, claim).await,
+    };
+    let Some(exchange_slot) = permit else { return };
+    // Its place among the claims ahead is free for the next one.
+    drop(work.place.take());
+    let outcome = exchange(lane, &grant, exchange_slot).await;
+    let answered_at = Instant::now();
+    let now = claim.now();
+    let outcome = {
+        let mut watch = lane.death_watch.lock().unwrap_or_else(PoisonError::into_inner);
+        watch.weigh(outcome, now)
+    };
+    report(lane, &grant, &outcome);
+    let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
+    lane.budget.note(&settlement.signal);
+    let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
+    settle(lane, work, Settled { settlement, commit, answered_at }).await;
+}
+
+/// The right to send one request: a place among those under way first, then the budget's permit,
+/// since a permit is for now. None only when the process is ending.
+async fn permit(lane: &Lane) -> Option<SemaphorePermit<'_>> {
+    let slot = lane.exchanges.acquire().await.ok()?;
+    lane.budget.acquire().await;
+    Some(slot)
+}
+
+async fn exchange(lane: &Lane, grant: &Grant, _slot: SemaphorePermit<'_>) -> Outcome {
+    let started = Instant::now();
+    lane.metrics.in_flight.inc();
+    let exchange = lane.endpoint.exchange(&grant.refresh_token).await;
+    lane.metrics.in_flight.dec();
+    lane.metrics.exchange_seconds.observe(started.elapsed().as_secs_f64());
+    classify(exchange, &lane.provider.dialect)
+}
+
+/// No permit in time: the lease would not outlive the request, so the job comes again later.
+async fn give_back(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+    let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
+    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
+    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+}
+
+/// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.
+async fn release(lane: &Lane, work: Work, claim: &Claim) {
+    if let Err(error) = lane.store.release(&[work.job.id], &claim.owner).await {
+        tracing::warn!(%error, "a lease was not given back: it runs out");
+    }
+}
+
+fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
+    let (provider, id) = (&lane.provider.id, &grant.id);
+    lane.metrics.count_outcome(provider, outcome.name());
+    let Some(failure) = outcome.failure() else {
+        tracing::debug!(%provider, %id, generation = grant.generation + 1, "refreshed");
+        return;
+    };
+    let kind = outcome.name();
+    let (status, code) = (failure.http_status, failure.code.as_deref());
+    let description = failure.description.as_deref();
+    match outcome {
+        Outcome::Misconfigured(_) | Outcome::Suspicious(_) => {
+            tracing::error!(%provider, %id, kind, status, code, description,
+                "the provider's circuit opens: no grant is given up");
+        }
+        _ => tracing::info!(%provider, %id, kind, status, code, description, "not refreshed"),
+    }
+}

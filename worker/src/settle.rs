@@ -1,0 +1,95 @@
+//! A settlement is carried out: document, then route, then acknowledgement.
+
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::{
+    DeadLetter, DeadReason, EndedGrant, LastError, Route, Settlement, Timestamp, Write,
+};
+use evergrant_shared::ports::{Acker, Commit, Committed};
+use tokio::time::Instant;
+
+use crate::intake::Work;
+use crate::lane::Lane;
+
+/// What was decided, ready to be carried out.
+pub(crate) struct Settled {
+    pub(crate) settlement: Settlement,
+    pub(crate) commit: Commit,
+    /// When the provider answered: from then until the commit a grant could be lost.
+    pub(crate) answered_at: Instant,
+}
+
+/// Writes the document, routes the job, acknowledges the delivery.
+pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
+    let Settled { settlement, commit, answered_at } = settled;
+    let Some(committed) = lane.committer.commit(commit).await else { return };
+    lane.metrics.commit_seconds.observe(answered_at.elapsed().as_secs_f64());
+    if committed == Committed::Superseded {
+        lane.metrics.superseded.inc();
+        let (provider, id) = (&lane.provider.id, &work.job.id);
+        tracing::info!(%provider, %id, "the document has moved on: nothing is overwritten");
+        return acknowledge(work.acker).await;
+    }
+    lane.metrics.commits.inc();
+    match (settlement.route, settlement.write) {
+        (Route::Done, _) => acknowledge(work.acker).await,
+        (Route::Retry(delay), _) => retry(lane, work, delay).await,
+        (Route::DeadLetter(reason), Write::End { attempts, failing_since, last_error, .. }) => {
+            let letter = letter(lane, &work, reason, attempts, failing_since, &last_error);
+            lane.metrics.count_dead(&lane.provider.id, reason.as_str());
+            bury(lane, &letter).await;
+            acknowledge(work.acker).await;
+        }
+        // A job is dead only with its document: `decide` is tested for it.
+        (Route::DeadLetter(_), _) => acknowledge(work.acker).await,
+    }
+}
+
+fn letter(
+    lane: &Lane,
+    work: &Work,
+    reason: DeadReason,
+    attempts: u32,
+    failing_since: Timestamp,
+    last_error: &LastError,
+) -> DeadLetter {
+    let worker = &lane.settings.name;
+    DeadLetter::of_job(&work.job, reason, attempts, failing_since, last_error, worker)
+}
+
+/// A worker died between the document's end and the dead letter: writes the letter now.
+pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
+    let since = ended.failing_since;
+    let letter = letter(lane, &work, ended.reason, ended.attempts, since, &ended.last_error);
+    bury(lane, &letter).await;
+    acknowledge(work.acker).await;
+}
+
+/// Sends a job to a rung of the ladder and acknowledges its delivery. If the broker does not take
+/// it, the delivery is not acknowledged and so comes again.
+pub(crate) async fn retry(lane: &Lane, work: Work, delay: Duration) {
+    match lane.queue.retry(&work.job, delay).await {
+        Ok(()) => acknowledge(work.acker).await,
+        Err(error) => {
+            tracing::warn!(provider = %lane.provider.id, %error, "a retry was not published");
+        }
+    }
+}
+
+/// Publishes a dead letter. It does not give up: the document's end is written already, and an
+/// operator must see why.
+pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter) {
+    let mut backoff = Backoff::for_a_server();
+    while let Err(error) = lane.queue.bury(letter).await {
+        tracing::error!(provider = %lane.provider.id, %error, "a dead letter was not published: trying again");
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+/// Acknowledges a delivery. If that fails it comes again, and the claim turns it away.
+pub(crate) async fn acknowledge(acker: Box<dyn Acker>) {
+    if let Err(error) = acker.ack().await {
+        tracing::debug!(%error, "not acknowledged: the job comes again and has nothing to do");
+    }
+}
