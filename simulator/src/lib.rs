@@ -1,1 +1,40 @@
-//! Placeholder.
+#![doc = include_str!("../README.md")]
+
+mod clock;
+mod config;
+mod draw;
+mod faults;
+mod gate;
+mod handle;
+#[cfg(test)]
+mod handle_tests;
+mod http;
+mod ledger;
+mod limit;
+mod oauth;
+mod provider;
+#[cfg(test)]
+mod provider_tests;
+mod server;
+mod settings;
+mod stats;
+mod sync;
+#[cfg(test)]
+mod test_bench;
+mod token;
+mod window;
+
+pub use clock::{Clock, ManualClock, SystemClock};
+pub use config::Config;
+pub use faults::FaultRates;
+pub use handle::{Forgive, Forgiven, Handle, Revoked, Seeding};
+pub use ledger::{
+    CheckReport, DeadCounts, DeathCause, Document, DocumentSplitter, GrantState, GrantView,
+    Judgement, LedgerSummary, LostCause, LostCounts, SeedDocument, SeedError, SeedPlan, SplitError,
+    TokenState, Verdict,
+};
+pub use limit::{Limit, LimitError, MAX_LIMIT_COUNT, MAX_LIMIT_WINDOW_S};
+pub use server::{Simulator, SimulatorError};
+pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, Settings, SettingsError};
+pub use stats::{Answers, Stats};
+pub use token::{ACCESS_TOKEN_PREFIX, REFRESH_TOKEN_PREFIX};

@@ -1,0 +1,42 @@
+//! What is set once, at the start.
+
+use crate::settings::Settings;
+
+/// The simulator's identity and the settings that it starts with.
+#[derive(Clone)]
+pub struct Config {
+    /// The id of the one client that the provider knows.
+    pub client_id: String,
+    /// Its secret.
+    pub client_secret: String,
+    /// The scope that every grant has, words separated by spaces.
+    pub scope: String,
+    /// Decides every draw and every token.
+    pub seed: u64,
+    /// How the provider behaves at first.
+    pub settings: Settings,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            client_id: "evergrant".to_owned(),
+            client_secret: "evergrant-simulator-secret".to_owned(),
+            scope: "data:read offline_access".to_owned(),
+            seed: 1,
+            settings: Settings::default(),
+        }
+    }
+}
+
+/// Shows no secret.
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("client_id", &self.client_id)
+            .field("scope", &self.scope)
+            .field("seed", &self.seed)
+            .field("settings", &self.settings)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,106 @@
+//! `POST /token`: the provider's answer, or the lack of one, on the wire.
+
+use std::time::Duration;
+
+use axum::body::{Body, Bytes, to_bytes};
+use axum::extract::{ConnectInfo, Request, State};
+use axum::http::header::{
+    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER,
+    WWW_AUTHENTICATE,
+};
+use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::response::Response;
+use futures::StreamExt;
+use futures::stream;
+
+use super::{App, Connection};
+use crate::oauth::{Refusal, Reply, refused};
+use crate::provider::{Delivery, RawRequest};
+use crate::stats::AnswerKind;
+
+/// The largest request, in bytes: room for a token of a megabyte, every byte of it escaped.
+const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+
+/// Answers a request for new tokens.
+pub(crate) async fn token(
+    State(app): State<App>,
+    ConnectInfo(connection): ConnectInfo<Connection>,
+    request: Request,
+) -> Response {
+    let provider = &app.handle.provider;
+    let in_flight = provider.counters.begin();
+    let (parts, body) = request.into_parts();
+    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+        provider.counters.answered(AnswerKind::InvalidRequest);
+        in_flight.finish();
+        return respond(refused(Refusal::InvalidRequest("the body cannot be read")));
+    };
+    let answer = provider.answer(RawRequest {
+        authorization: text(&parts.headers, AUTHORIZATION),
+        content_type: text(&parts.headers, CONTENT_TYPE),
+        body: &body,
+    });
+    if answer.latency_ms > 0 {
+        tokio::time::sleep(Duration::from_millis(answer.latency_ms)).await;
+    }
+    let response = match answer.delivery {
+        Delivery::Reply(reply) => respond(reply),
+        Delivery::Truncated(reply) => truncated(reply),
+        Delivery::Reset => reset(&connection),
+        Delivery::Silence { hold_s } => {
+            // Ends early when the client goes away: then this future is dropped.
+            let hold = tokio::time::sleep(Duration::from_secs(hold_s));
+            tokio::select! {
+                () = hold => {}
+                () = app.stop.cancelled() => {}
+            }
+            reset(&connection)
+        }
+    };
+    in_flight.finish();
+    response
+}
+
+/// A header as text. One that is not text is as good as a wrong one.
+fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
+    headers.get(name).map(|value| value.to_str().unwrap_or(""))
+}
+
+fn respond(reply: Reply) -> Response {
+    let mut response = Response::new(Body::from(reply.body));
+    *response.status_mut() =
+        StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    if reply.challenge {
+        let challenge = HeaderValue::from_static("Basic realm=\"evergrant-simulator\"");
+        headers.insert(WWW_AUTHENTICATE, challenge);
+    }
+    if let Some(value) = reply.retry_after.and_then(|value| HeaderValue::try_from(value).ok()) {
+        headers.insert(RETRY_AFTER, value);
+    }
+    response
+}
+
+/// All of the headers and half of the body, then the end of the connection.
+fn truncated(mut reply: Reply) -> Response {
+    let promised = reply.body.len();
+    let half = Bytes::from(reply.body.drain(..promised / 2).collect::<Vec<_>>());
+    let mut response = respond(reply);
+    let failure = stream::once(async {
+        // What was written is flushed while this is pending.
+        tokio::task::yield_now().await;
+        Err(std::io::Error::from(std::io::ErrorKind::UnexpectedEof))
+    });
+    let body = stream::once(async { Ok(half) }).chain(failure);
+    response.headers_mut().insert(CONTENT_LENGTH, HeaderValue::from(promised));
+    *response.body_mut() = Body::from_stream(body);
+    response
+}
+
+/// Breaks the connection. The response is what makes hyper write, and so fail.
+fn reset(connection: &Connection) -> Response {
+    connection.reset();
+    Response::new(Body::empty())
+}

@@ -1,0 +1,287 @@
+//! The token endpoint without HTTP: a request in, an answer out.
+//!
+//! A request is rotated as soon as it is received, and its latency passes afterwards: a client
+//! that goes away in between has lost the reply, as with a real provider at its worst.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, RwLock};
+
+use crate::clock::Clock;
+use crate::config::Config;
+use crate::draw::{self, Purpose};
+use crate::faults::{Effect, Fault};
+use crate::gate::Gate;
+use crate::ledger::{DeathCause, Exchange, Grant, Ledger, Terms};
+use crate::oauth::{self, Client, ExpiresIn, Refusal, Reply, Success, TokenRequest};
+use crate::settings::{DeadReply, Settings};
+use crate::stats::{AnswerKind, Counters};
+use crate::sync::{lock, read, write};
+use crate::token::{TokenCodec, TokenId};
+
+/// Everything that the simulator is, shared by all requests.
+pub(crate) struct Provider {
+    pub(crate) client: Client,
+    pub(crate) scope: String,
+    pub(crate) seed: u64,
+    pub(crate) codec: TokenCodec,
+    pub(crate) ledger: Ledger,
+    pub(crate) counters: Counters,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) gate: Mutex<Gate>,
+    /// How many documents were ever seeded.
+    pub(crate) seeded: AtomicU64,
+    /// How many requests with a token of nobody were answered.
+    strangers: AtomicU64,
+    settings: RwLock<Arc<Settings>>,
+}
+
+/// How an answer reaches the client, or fails to.
+#[derive(Debug)]
+pub(crate) enum Delivery {
+    /// As it should.
+    Reply(Reply),
+    /// Half of the body, then the end of the connection.
+    Truncated(Reply),
+    /// The connection is reset.
+    Reset,
+    /// Never. The connection is held for so many seconds at most.
+    Silence { hold_s: u64 },
+}
+
+/// What a request is answered with.
+#[derive(Debug)]
+pub(crate) struct Answer {
+    pub(crate) kind: AnswerKind,
+    pub(crate) delivery: Delivery,
+    /// How long the client waits for it, in milliseconds.
+    pub(crate) latency_ms: u64,
+}
+
+/// The headers and the body of a request.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct RawRequest<'a> {
+    pub(crate) authorization: Option<&'a str>,
+    pub(crate) content_type: Option<&'a str>,
+    pub(crate) body: &'a [u8],
+}
+
+/// What a presentation came to in the ledger.
+struct Presented {
+    fault: Option<Fault>,
+    exchange: Option<Exchange>,
+    /// What the draws of this presentation depend on, beside the seed.
+    subject: (u64, u64),
+}
+
+impl Provider {
+    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+        Self {
+            client: Client { id: config.client_id, secret: config.client_secret },
+            scope: config.scope,
+            seed: config.seed,
+            codec: TokenCodec::new(config.seed),
+            ledger: Ledger::new(),
+            counters: Counters::default(),
+            clock,
+            gate: Mutex::new(Gate::new(&config.settings.limits)),
+            seeded: AtomicU64::new(0),
+            strangers: AtomicU64::new(0),
+            settings: RwLock::new(Arc::new(config.settings)),
+        }
+    }
+
+    pub(crate) fn settings(&self) -> Arc<Settings> {
+        read(&self.settings).clone()
+    }
+
+    /// Replaces the settings by what `change` makes of them, one change at a time.
+    pub(crate) fn change<E>(
+        &self,
+        change: impl FnOnce(&Settings) -> Result<Settings, E>,
+    ) -> Result<Arc<Settings>, E> {
+        let mut settings = write(&self.settings);
+        let changed = Arc::new(change(&settings)?);
+        lock(&self.gate).set_limits(&changed.limits);
+        *settings = changed.clone();
+        Ok(changed)
+    }
+
+    /// Answers a request and counts the answer.
+    pub(crate) fn answer(&self, request: RawRequest<'_>) -> Answer {
+        let answer = self.decide(request);
+        self.counters.answered(answer.kind);
+        answer
+    }
+
+    fn decide(&self, raw: RawRequest<'_>) -> Answer {
+        let settings = self.settings();
+        let (now_us, arrival) = {
+            let mut gate = lock(&self.gate);
+            let now_us = self.clock.now_us();
+            (now_us, gate.arrive(now_us))
+        };
+        if let Err(wait_us) = arrival {
+            let (style, body) = (settings.retry_after, settings.quota_body);
+            let reply = oauth::throttled(style, body, wait_us, now_us);
+            return at_once(AnswerKind::Throttled, reply);
+        }
+        let request = oauth::parse(
+            &self.client,
+            settings.client_auth,
+            &self.scope,
+            raw.authorization,
+            raw.content_type,
+            raw.body,
+        );
+        match request {
+            Ok(request) => self.refresh(&request, &settings, now_us),
+            Err(refusal) => {
+                let unknown_client = matches!(refusal, Refusal::InvalidClient(_));
+                let (wrong, bad) = (AnswerKind::InvalidClient, AnswerKind::InvalidRequest);
+                at_once(if unknown_client { wrong } else { bad }, oauth::refused(refusal))
+            }
+        }
+    }
+
+    fn refresh(&self, request: &TokenRequest<'_>, settings: &Settings, now_us: u64) -> Answer {
+        let id = self.codec.open_refresh_token(&request.refresh_token);
+        let presented = self.present(id, settings, now_us / 1_000);
+        self.count(&presented);
+        let latency_ms = self.latency_ms(settings, presented.subject);
+        let fault = presented.fault;
+        let (kind, reply) = match (fault, presented.exchange) {
+            (Some(fault), None) => untouched(fault, settings, now_us),
+            (_, Some(Exchange::Rotated { number, .. })) => {
+                self.tokens(id, Some(number), fault, request, settings)
+            }
+            (_, Some(Exchange::Kept)) => self.tokens(id, None, fault, request, settings),
+            (Some(Fault::OkWithError), _) => {
+                (AnswerKind::InvalidGrant, oauth::dead(DeadReply::Github))
+            }
+            _ => (AnswerKind::InvalidGrant, oauth::dead(settings.dead_reply)),
+        };
+        let (kind, delivery) = match fault {
+            Some(Fault::ResetBefore | Fault::ResetAfter) => {
+                (AnswerKind::Unanswered, Delivery::Reset)
+            }
+            Some(Fault::NoReply) => {
+                (AnswerKind::Unanswered, Delivery::Silence { hold_s: settings.no_reply_hold_s })
+            }
+            Some(Fault::TruncatedBody) => (AnswerKind::Unanswered, Delivery::Truncated(reply)),
+            _ => (kind, Delivery::Reply(reply)),
+        };
+        Answer { kind, delivery, latency_ms }
+    }
+
+    /// Draws the fault and applies it and the exchange to the grant, in one step.
+    fn present(&self, id: Option<TokenId>, settings: &Settings, now_ms: u64) -> Presented {
+        let terms = Terms::from(settings);
+        let found = id.and_then(|id| {
+            self.ledger.with(id.grant, |grant| {
+                let subject = (u64::from(id.grant), u64::from(grant.present()));
+                let fault = self.fault(settings, subject);
+                let exchange = apply(grant, id.number, fault, now_ms, &terms);
+                Presented { fault, exchange, subject }
+            })
+        });
+        found.unwrap_or_else(|| {
+            let subject = (u64::MAX, self.strangers.fetch_add(1, Ordering::Relaxed));
+            let fault = self.fault(settings, subject);
+            let reaches = fault.map_or(Effect::Exchange, Fault::effect) != Effect::Untouched;
+            Presented { fault, exchange: reaches.then_some(Exchange::Unknown), subject }
+        })
+    }
+
+    fn fault(&self, settings: &Settings, subject: (u64, u64)) -> Option<Fault> {
+        settings.faults.pick(draw::unit(self.seed, Purpose::Fault, subject.0, subject.1))
+    }
+
+    fn latency_ms(&self, settings: &Settings, subject: (u64, u64)) -> u64 {
+        let spread_ms = settings.latency_spread_ms;
+        if spread_ms == 0 {
+            return settings.latency_ms;
+        }
+        let draw = draw::bits(self.seed, Purpose::Latency, subject.0, subject.1);
+        (settings.latency_ms + draw % (2 * spread_ms + 1)).saturating_sub(spread_ms)
+    }
+
+    fn count(&self, presented: &Presented) {
+        if let Some(fault) = presented.fault {
+            self.counters.faulted(fault);
+        }
+        match presented.exchange {
+            Some(Exchange::Rotated { in_grace, .. }) => self.counters.exchanged(in_grace),
+            Some(Exchange::Kept) => self.counters.exchanged(false),
+            Some(Exchange::Reused) => self.counters.reused(),
+            Some(Exchange::Dead | Exchange::Unknown) | None => {}
+        }
+    }
+
+    fn tokens(
+        &self,
+        id: Option<TokenId>,
+        successor: Option<u32>,
+        fault: Option<Fault>,
+        request: &TokenRequest<'_>,
+        settings: &Settings,
+    ) -> (AnswerKind, Reply) {
+        let id = id.unwrap_or(TokenId { grant: u32::MAX, number: 0 });
+        let successor = successor.map(|number| TokenId { number, ..id });
+        let refresh_token = successor.map(|id| self.codec.refresh_token(id));
+        let nonce = self.clock.now_us() as u32;
+        let success = Success {
+            access_token: self.codec.access_token(successor.unwrap_or(id), nonce),
+            refresh_token,
+            expires_in: match fault {
+                Some(Fault::ExpiresInString) => ExpiresIn::String,
+                Some(Fault::ExpiresInMissing) => ExpiresIn::Missing,
+                _ => ExpiresIn::Number,
+            },
+            access_token_s: settings.access_token_s,
+            scope: &request.scope,
+        };
+        (AnswerKind::Refreshed, oauth::success(&success))
+    }
+}
+
+/// What a presentation does to its grant. None if it does not get so far.
+fn apply(
+    grant: &mut Grant,
+    number: u32,
+    fault: Option<Fault>,
+    now_ms: u64,
+    terms: &Terms,
+) -> Option<Exchange> {
+    match fault.map_or(Effect::Exchange, Fault::effect) {
+        Effect::Untouched => None,
+        Effect::Exchange => Some(grant.exchange(number, false, now_ms, terms)),
+        Effect::ExchangeAndKeep => Some(grant.exchange(number, true, now_ms, terms)),
+        Effect::Kill => {
+            // A token that is not good any more is not what kills its grant by a fault.
+            if grant.accepts(number, now_ms) {
+                grant.kill(DeathCause::Fault, now_ms);
+            }
+            Some(grant.exchange(number, false, now_ms, terms))
+        }
+    }
+}
+
+/// The reply of a fault that leaves the token alone. A reset has none that anyone would see.
+fn untouched(fault: Fault, settings: &Settings, now_us: u64) -> (AnswerKind, Reply) {
+    let wait_s = settings.fault_retry_after_s;
+    let wait = wait_s.and_then(|wait_s| oauth::retry_after(settings.retry_after, wait_s, now_us));
+    match fault {
+        Fault::Throttle429 => (AnswerKind::Throttled, oauth::quota(settings.quota_body, wait)),
+        Fault::Http503 => (AnswerKind::ServerError, oauth::server_error(503, wait)),
+        Fault::HtmlError => (AnswerKind::ServerError, oauth::html_error()),
+        Fault::InvalidClient => {
+            let refusal = Refusal::InvalidClient("the client is not known");
+            (AnswerKind::InvalidClient, oauth::refused(refusal))
+        }
+        _ => (AnswerKind::ServerError, oauth::server_error(500, None)),
+    }
+}
+
+fn at_once(kind: AnswerKind, reply: Reply) -> Answer {
+    Answer { kind, delivery: Delivery::Reply(reply), latency_ms: 0 }
+}

@@ -1,0 +1,97 @@
+//! The simulator as a server: bound, then run until it is told to stop.
+
+use std::future::{Future, IntoFuture};
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{Clock, SystemClock};
+use crate::config::Config;
+use crate::handle::Handle;
+use crate::http::{Acceptor, App, Connection, router};
+use crate::provider::Provider;
+use crate::settings::SettingsError;
+
+/// How long requests in flight may take after the shutdown.
+const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+
+/// Why the simulator could not start or go on.
+#[derive(Debug, thiserror::Error)]
+pub enum SimulatorError {
+    /// The settings to start with cannot be.
+    #[error("cannot start: {0}")]
+    Settings(#[from] SettingsError),
+    /// The address cannot be listened on.
+    #[error("cannot listen: {0}")]
+    Bind(#[source] std::io::Error),
+    /// Serving has failed.
+    #[error("cannot serve: {0}")]
+    Serve(#[source] std::io::Error),
+}
+
+/// A simulator that listens and does not answer yet.
+pub struct Simulator {
+    listener: TcpListener,
+    address: SocketAddr,
+    provider: Arc<Provider>,
+}
+
+impl Simulator {
+    /// Checks the settings and binds the address; port 0 takes a free one.
+    pub async fn bind(config: Config, listen: impl ToSocketAddrs) -> Result<Self, SimulatorError> {
+        Self::bind_with_clock(config, listen, Arc::new(SystemClock::new())).await
+    }
+
+    /// Like [`Simulator::bind`], with a clock that a test can move.
+    pub async fn bind_with_clock(
+        config: Config,
+        listen: impl ToSocketAddrs,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, SimulatorError> {
+        config.settings.validate()?;
+        let listener = TcpListener::bind(listen).await.map_err(SimulatorError::Bind)?;
+        let address = listener.local_addr().map_err(SimulatorError::Bind)?;
+        Ok(Self { listener, address, provider: Arc::new(Provider::new(config, clock)) })
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// `http://` and the address.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    /// The other end, for the same process.
+    pub fn handle(&self) -> Handle {
+        Handle { provider: self.provider.clone() }
+    }
+
+    /// Serves until `shutdown` is ready, then lets requests in flight finish, for five seconds at
+    /// most.
+    pub async fn run(self, shutdown: impl Future<Output = ()>) -> Result<(), SimulatorError> {
+        let stop = CancellationToken::new();
+        let app = App { handle: self.handle(), stop: stop.clone() };
+        let service = router(app).into_make_service_with_connect_info::<Connection>();
+        let serve = axum::serve(Acceptor::new(self.listener), service)
+            .with_graceful_shutdown(stop.clone().cancelled_owned())
+            .into_future();
+        let mut serve = std::pin::pin!(serve);
+        tokio::select! {
+            served = &mut serve => return served.map_err(SimulatorError::Serve),
+            () = shutdown => stop.cancel(),
+        }
+        match tokio::time::timeout(DRAIN_LIMIT, serve).await {
+            Ok(served) => served.map_err(SimulatorError::Serve),
+            Err(_) => {
+                tracing::warn!("requests were still in flight when the time to drain was over");
+                Ok(())
+            }
+        }
+    }
+}
