@@ -1,1 +1,7 @@
-fn main() {}
+//! Tests over real servers. `tests/run` installs, builds and starts what they need.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
+
+mod compose;
+mod conformance;
+mod end_to_end;
+mod provider;

@@ -94,7 +94,7 @@ impl TokenEndpoint for ProviderClient {
 }
 
 /// Chooses the TLS implementation of this process. The second call does nothing.
-pub(crate) fn install_tls() {
+pub fn install_tls() {
     let _ = rustls::crypto::ring::default_provider().install_default();
 }
 

@@ -5,6 +5,6 @@ mod client;
 mod preset;
 mod settings;
 
-pub use client::{ClientError, ProviderClient, TokenEndpoint};
+pub use client::{ClientError, ProviderClient, TokenEndpoint, install_tls};
 pub use preset::PresetName;
 pub use settings::{ClientAuth, Provider};

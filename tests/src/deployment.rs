@@ -1,0 +1,245 @@
+//! Evergrant beside real servers: a database and queue names of its own, and a provider.
+
+use std::future::Future;
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::{DeadLetter, ProviderId};
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
+use mongodb::bson::{Document, doc};
+use tempfile::TempDir;
+
+use crate::program::{self, Program};
+
+/// The provider's name in all deployments.
+pub const PROVIDER: &str = "simulator";
+
+/// Evergrant beside real servers. What it made goes with it, but for the queues and the database,
+/// which go with their containers.
+pub struct Deployment {
+    /// The provider, from within.
+    pub simulator: Handle,
+    /// The store and the queue, as the programs see them.
+    pub store: Arc<dyn TokenStore>,
+    /// See [`Self::store`].
+    pub queue: Arc<dyn JobQueue>,
+    /// The collection of token documents.
+    pub collection: mongodb::Collection<Document>,
+    /// Where logs and files go.
+    pub folder: TempDir,
+    /// The environment of the programs.
+    pub variables: Vec<(String, String)>,
+    started: AtomicU32,
+}
+
+impl Deployment {
+    /// A deployment on the servers at these URLs.
+    ///
+    /// # Panics
+    /// If a server cannot be reached.
+    pub async fn new(
+        amqp_url: &str,
+        mongodb_url: &str,
+        provider: evergrant_simulator::Config,
+    ) -> Self {
+        let name = format!("e2e-{}", uuid::Uuid::new_v4().simple());
+        let secret = provider.client_secret.clone();
+        let simulator = Simulator::bind(provider, "127.0.0.1:0").await.expect("start the provider");
+        let handle = simulator.handle();
+        let variables = [
+            ("STORE__URL", mongodb_url),
+            ("STORE__DATABASE", &name),
+            ("STORE__COLLECTION", "tokens"),
+            ("QUEUE__URL", amqp_url),
+            ("QUEUE__PREFIX", &name),
+            ("PRODUCER__INTERVAL", "1s"),
+            ("PROVIDERS__SIMULATOR__TOKEN_URL", &format!("{}/token", simulator.url())),
+            ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
+            ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
+            ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("TELEMETRY__LISTEN", "off"),
+            ("TELEMETRY__LOG_LEVEL", "debug"),
+        ]
+        .map(|(name, value)| (format!("EVERGRANT_{name}"), value.to_owned()))
+        .to_vec();
+        tokio::spawn(async move {
+            simulator.run(std::future::pending()).await.expect("serve the provider");
+        });
+        let config = config(&variables);
+        let store = MongoStore::connect(config.store.mongo(config.default_provider()));
+        let ids = config.providers.keys().cloned();
+        let rabbit = config.queue.rabbit(ids, "tests".to_owned()).expect("the queue's settings");
+        let client = mongodb::Client::with_uri_str(mongodb_url).await.expect("a MongoDB client");
+        Self {
+            simulator: handle,
+            store: Arc::new(store.expect("a store")),
+            queue: Arc::new(RabbitQueue::connect_lazily(rabbit)),
+            collection: client.database(&name).collection("tokens"),
+            folder: tempfile::tempdir().expect("a temporary folder"),
+            variables,
+            started: AtomicU32::new(0),
+        }
+    }
+
+    /// Sets a variable of the programs that are started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
+    }
+
+    /// Starts a program.
+    pub fn start(&self, name: &str, args: &[&str]) -> Program {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.folder.path().join(format!("{number}-{name}.log"));
+        Program::start(name, args, &self.variables, log)
+    }
+
+    /// Starts a producer and so many workers.
+    pub fn start_all(&self, workers: usize) -> Vec<Program> {
+        let workers = (0..workers).map(|_| self.start("evergrant-worker", &[]));
+        std::iter::once(self.start("evergrant-producer", &[])).chain(workers).collect()
+    }
+
+    /// What a variable is set to.
+    ///
+    /// # Panics
+    /// If it is not set.
+    pub fn variable(&self, name: &str) -> String {
+        let name = format!("EVERGRANT_{name}");
+        let found = self.variables.iter().rfind(|(known, _)| *known == name);
+        found.expect("the variable is set").1.clone()
+    }
+
+    /// Runs a program to its end.
+    pub async fn run(&self, name: &str, args: &[&str]) -> Output {
+        program::run(name, args, &self.variables).await
+    }
+
+    /// Runs a command of `evergrant`.
+    pub async fn evergrant(&self, args: &[&str]) -> Output {
+        self.run("evergrant", args).await
+    }
+
+    /// Makes users with the provider and a file of their documents; returns its path.
+    ///
+    /// # Panics
+    /// If the file cannot be written.
+    pub fn seed_file(&self, plan: SeedPlan) -> String {
+        let path = self.folder.path().join("tokens.jsonl");
+        let lines: Vec<String> = self
+            .simulator
+            .seed(plan)
+            .expect("a plan")
+            .map(|document| serde_json::to_string(&document).expect("JSON"))
+            .collect();
+        std::fs::write(&path, lines.join("\n") + "\n").expect("write the documents");
+        path.to_str().expect("a path in UTF-8").to_owned()
+    }
+
+    /// Documents that match.
+    ///
+    /// # Panics
+    /// If the store does not answer.
+    pub async fn count(&self, filter: Document) -> u64 {
+        self.collection.count_documents(filter).await.expect("count documents")
+    }
+
+    /// Documents that have not been refreshed and are still to be: active, or not even adopted.
+    pub async fn unfinished(&self) -> u64 {
+        let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
+        let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed"] } };
+        self.count(doc! { "$nor": [refreshed, ended] }).await
+    }
+
+    /// Jobs that wait in the work queues.
+    ///
+    /// # Panics
+    /// If the broker does not answer.
+    pub async fn queued(&self) -> u64 {
+        self.queue.depth(&provider()).await.expect("the queue's depth")
+    }
+
+    /// All dead letters.
+    ///
+    /// # Panics
+    /// If the broker does not answer.
+    pub async fn dead_letters(&self) -> Vec<DeadLetter> {
+        let mut look = self.queue.dead_letters(&provider()).await.expect("look at dead letters");
+        let mut letters = Vec::new();
+        while let Some(letter) = look.next().await.expect("the next dead letter") {
+            letters.push(letter);
+        }
+        look.close().await.expect("end the look");
+        letters
+    }
+
+    /// The ledger's judgement of all documents.
+    ///
+    /// # Panics
+    /// If the store does not answer.
+    pub async fn judge(&self) -> CheckReport {
+        use futures::TryStreamExt;
+        let documents: Vec<serde_json::Value> =
+            self.store.export().try_collect().await.expect("read all documents");
+        let documents: Vec<_> = documents
+            .iter()
+            .map(|document| {
+                let json = serde_json::to_vec(document).expect("JSON");
+                evergrant_simulator::Document::from_json(&json).expect("a document")
+            })
+            .collect();
+        self.simulator.check(&documents)
+    }
+
+    /// Everything that the programs wrote. It must hold no secret.
+    ///
+    /// # Panics
+    /// If a token or the client's secret is in it.
+    pub fn assert_no_secret_was_written(&self, outputs: &[&Output]) {
+        let logs = std::fs::read_dir(self.folder.path()).expect("the folder").flatten();
+        let logs = logs.filter(|entry| entry.path().extension().is_some_and(|ext| ext == "log"));
+        let mut written: Vec<String> =
+            logs.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default()).collect();
+        for output in outputs {
+            written.push(String::from_utf8_lossy(&output.stdout).into_owned());
+            written.push(String::from_utf8_lossy(&output.stderr).into_owned());
+        }
+        for secret in ["evgsim_", "evergrant-simulator-secret"] {
+            assert!(!written.iter().any(|text| text.contains(secret)), "{secret} was written");
+        }
+    }
+}
+
+/// The provider's name, typed.
+///
+/// # Panics
+/// Never.
+pub fn provider() -> ProviderId {
+    PROVIDER.parse().expect("a name")
+}
+
+fn config(variables: &[(String, String)]) -> Config {
+    let variables = variables.iter().map(|(name, value)| (name.into(), value.into()));
+    Config::from_parts(None, variables, &[]).expect("valid settings")
+}
+
+/// Waits until something is so.
+///
+/// # Panics
+/// If it is not so within `limit`.
+pub async fn eventually<F: Future<Output = bool>>(
+    what: &str,
+    limit: Duration,
+    mut is_so: impl FnMut() -> F,
+) {
+    let deadline = tokio::time::Instant::now() + limit;
+    while !is_so().await {
+        assert!(tokio::time::Instant::now() < deadline, "not within {limit:?}: {what}");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}

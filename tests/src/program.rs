@@ -1,0 +1,111 @@
+//! The project's programs, as separate processes.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{ExitStatus, Output, Stdio};
+use std::time::Duration;
+
+use tokio::process::{Child, Command};
+
+/// Where the programs are that were built with these tests.
+///
+/// # Panics
+/// If the program is not there; the message says how to build it.
+pub fn path(name: &str) -> PathBuf {
+    let test = std::env::current_exe().expect("the path of this test program");
+    let folder = test.parent().and_then(Path::parent).expect("target/<profile>/deps");
+    let program = folder.join(name);
+    assert!(
+        program.is_file(),
+        "{} is missing: run tests/run, or cargo build --workspace --bins first",
+        program.display()
+    );
+    program
+}
+
+/// A program that runs. It is killed when this is dropped.
+pub struct Program {
+    child: Child,
+    /// The file that holds what it writes to standard output and standard error.
+    pub log: PathBuf,
+}
+
+impl Program {
+    /// Starts a program with the environment given and nothing of this process's own settings.
+    ///
+    /// # Panics
+    /// If it does not start.
+    pub fn start(name: &str, args: &[&str], variables: &[(String, String)], log: PathBuf) -> Self {
+        let file = File::create(&log).expect("create a log file");
+        let child = command(name, args, variables)
+            .stdout(file.try_clone().expect("share the log file"))
+            .stderr(file)
+            .spawn()
+            .unwrap_or_else(|error| panic!("start {name}: {error}"));
+        Self { child, log }
+    }
+
+    /// Kills it as a power cut would.
+    ///
+    /// # Panics
+    /// If it has ended already.
+    pub async fn kill(&mut self) {
+        self.child.kill().await.expect("kill the program");
+    }
+
+    /// Asks it to end (SIGTERM) and waits until it has.
+    ///
+    /// # Panics
+    /// If it has ended before, or does not end within a minute.
+    pub async fn terminate(&mut self) -> ExitStatus {
+        let id = self.child.id().expect("the program ended by itself").to_string();
+        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("run kill");
+        assert!(sent.success());
+        self.wait(Duration::from_secs(60)).await
+    }
+
+    /// Waits until it ends.
+    ///
+    /// # Panics
+    /// If it does not end within `limit`; the message holds its log.
+    pub async fn wait(&mut self, limit: Duration) -> ExitStatus {
+        match tokio::time::timeout(limit, self.child.wait()).await {
+            Ok(status) => status.expect("wait for the program"),
+            Err(_) => panic!("still running after {limit:?}:\n{}", self.logged()),
+        }
+    }
+
+    /// Whether it still runs.
+    pub fn is_running(&mut self) -> bool {
+        matches!(self.child.try_wait(), Ok(None))
+    }
+
+    /// What it has written so far.
+    pub fn logged(&self) -> String {
+        std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+}
+
+/// Runs a program to its end.
+///
+/// # Panics
+/// If it does not start.
+pub async fn run(name: &str, args: &[&str], variables: &[(String, String)]) -> Output {
+    command(name, args, variables)
+        .output()
+        .await
+        .unwrap_or_else(|error| panic!("start {name}: {error}"))
+}
+
+fn command(name: &str, args: &[&str], variables: &[(String, String)]) -> Command {
+    let mut command = Command::new(path(name));
+    for (inherited, _) in std::env::vars().filter(|(name, _)| name.starts_with("EVERGRANT_")) {
+        command.env_remove(inherited);
+    }
+    command
+        .args(args)
+        .envs(variables.iter().map(|(name, value)| (name, value)))
+        .stdin(Stdio::null())
+        .kill_on_drop(true);
+    command
+}

@@ -1,0 +1,141 @@
+//! The stack of `docker-compose.yml`, as a user brings it up.
+
+use std::path::Path;
+use std::process::{Command, Output, Stdio};
+use std::time::Duration;
+
+use evergrant_tests::deployment::eventually;
+use mongodb::bson::{Document, doc};
+use serde_json::Value;
+
+/// A stack that is up. It comes down when this is dropped, its volumes with it.
+struct Stack {
+    variables: Vec<(&'static str, String)>,
+    program: Vec<&'static str>,
+}
+
+fn image(variable: &str) -> String {
+    std::env::var(variable)
+        .unwrap_or_else(|_| panic!("{variable} is not set: run tests/run, which builds the image"))
+}
+
+impl Stack {
+    fn new() -> Self {
+        let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("evergrant-test".into());
+        let password = || uuid::Uuid::new_v4().simple().to_string();
+        let variables = vec![
+            ("COMPOSE_PROJECT_NAME", format!("{session}-compose")),
+            ("EVERGRANT_IMAGE", image("EVERGRANT_TEST_IMAGE")),
+            ("RABBITMQ_IMAGE", image("EVERGRANT_TEST_RABBITMQ_4_IMAGE")),
+            ("MONGODB_IMAGE", image("EVERGRANT_TEST_MONGODB_IMAGE")),
+            ("RABBITMQ_PASSWORD", password()),
+            ("MONGODB_PASSWORD", password()),
+            ("PROVIDER_CLIENT_SECRET", password()),
+            ("RABBITMQ_PORT", "0".into()),
+            ("RABBITMQ_MANAGEMENT_PORT", "0".into()),
+            ("MONGODB_PORT", "0".into()),
+            ("SIMULATOR_PORT", "0".into()),
+        ];
+        let v2 = Command::new("docker").args(["compose", "version"]).output();
+        let has_v2 = v2.is_ok_and(|output| output.status.success());
+        let program = if has_v2 { vec!["docker", "compose"] } else { vec!["docker-compose"] };
+        Self { variables, program }
+    }
+
+    fn command(&self, args: &[&str]) -> Command {
+        let mut command = Command::new(self.program[0]);
+        command
+            .args(&self.program[1..])
+            .args(["--profile", "simulator"])
+            .args(args)
+            .current_dir(Path::new(env!("CARGO_MANIFEST_DIR")).join(".."))
+            .envs(self.variables.iter().map(|(name, value)| (name, value)))
+            .stdin(Stdio::null());
+        command
+    }
+
+    async fn compose(&self, args: &[&str]) -> String {
+        let output = succeed(self.command(args)).await;
+        String::from_utf8(output.stdout).unwrap()
+    }
+
+    /// A command of `evergrant`, as the README tells users to run it.
+    async fn evergrant(&self, args: &[&str], input: Option<&Path>) -> String {
+        let mut command = self.command(&[&["run", "--rm", "-T", "evergrant"], args].concat());
+        if let Some(input) = input {
+            command.stdin(std::fs::File::open(input).unwrap());
+        }
+        String::from_utf8(succeed(command).await.stdout).unwrap()
+    }
+
+    /// Where a service's port is on this machine.
+    async fn port(&self, service: &str, port: &str) -> String {
+        self.compose(&["port", service, port]).await.trim().to_owned()
+    }
+
+    fn variable(&self, name: &str) -> &str {
+        &self.variables.iter().find(|(known, _)| *known == name).unwrap().1
+    }
+}
+
+impl Drop for Stack {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let logs = self.command(&["logs", "--tail", "60"]).output();
+            eprintln!("{}", String::from_utf8_lossy(&logs.map(|o| o.stdout).unwrap_or_default()));
+        }
+        let _ = self.command(&["down", "--volumes", "--timeout", "10"]).output();
+    }
+}
+
+async fn succeed(mut command: Command) -> Output {
+    let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    output
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down() {
+    let stack = Stack::new();
+    stack.compose(&["up", "-d", "--no-build", "--scale", "worker=4"]).await;
+    let simulator = format!("http://{}", stack.port("simulator", "8080").await);
+    let mongodb = format!(
+        "mongodb://evergrant:{}@{}/?authSource=admin&directConnection=true",
+        stack.variable("MONGODB_PASSWORD"),
+        stack.port("mongodb", "27017").await
+    );
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tokens.jsonl");
+    let http = evergrant_tests::http_client();
+    eventually("the provider answers", Duration::from_secs(60), || async {
+        http.get(format!("{simulator}/healthz")).send().await.is_ok()
+    })
+    .await;
+    let seed = http.post(format!("{simulator}/admin/seed"));
+    let seeded = seed.json(&serde_json::json!({"count": 500})).send().await.unwrap();
+    std::fs::write(&file, seeded.bytes().await.unwrap()).unwrap();
+
+    let imported = stack.evergrant(&["import", "-"], Some(&file)).await;
+    assert!(imported.contains("imported 500 documents"), "{imported}");
+    let client = mongodb::Client::with_uri_str(&mongodb).await.unwrap();
+    let tokens = client.database("app").collection::<Document>("tokens");
+    eventually("all are refreshed", Duration::from_secs(120), || async {
+        let refreshed = tokens.count_documents(doc! { "evergrant.generation": 1 }).await;
+        refreshed.unwrap_or(0) == 500
+    })
+    .await;
+
+    let documents = stack.evergrant(&["export", "-"], None).await;
+    let check = http.post(format!("{simulator}/ledger/check")).body(documents);
+    let report: Value = check.send().await.unwrap().json().await.unwrap();
+    assert_eq!((&report["live"], &report["lost"]), (&500.into(), &0.into()), "{report}");
+    eventually("producer and workers are healthy", Duration::from_secs(60), || async {
+        let running = stack.compose(&["ps"]).await;
+        running.matches("(healthy)").count() >= 8
+    })
+    .await;
+    let doctor = stack.evergrant(&["doctor"], None).await;
+    assert!(!doctor.contains("evgsim_"), "{doctor}");
+    stack.compose(&["down", "--volumes", "--timeout", "45"]).await;
+    assert_eq!(stack.compose(&["ps", "-q"]).await.trim(), "");
+}

@@ -1,0 +1,213 @@
+//! Whatever comes in: a clear error or a dead letter with a reason, and nothing crashes or is lost.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use ::mongodb::bson::doc;
+use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::{DeadReason, DocumentId, Job, Timestamp};
+use evergrant_simulator::{Config, SeedPlan};
+use evergrant_tests::deployment::{Deployment, eventually, provider};
+use evergrant_tests::{mongodb, rabbitmq};
+use serde_json::{Value, json};
+
+async fn deployment() -> Deployment {
+    let (amqp_url, mongodb_url) = (rabbitmq::V4.url().await, mongodb::url().await);
+    Deployment::new(&amqp_url, &mongodb_url, Config::default()).await
+}
+
+/// A document with a grant of its own.
+fn signed_in(evergrant: &Deployment, user: &str) -> Value {
+    serde_json::to_value(evergrant.simulator.sign_in(user)).expect("JSON")
+}
+
+fn write(evergrant: &Deployment, lines: &[String]) -> String {
+    let path = evergrant.folder.path().join("import.jsonl");
+    std::fs::write(&path, lines.join("\n")).expect("write");
+    path.to_str().expect("UTF-8").to_owned()
+}
+
+fn reasons(letters: &[evergrant_shared::domain::DeadLetter]) -> BTreeMap<DeadReason, usize> {
+    letters.iter().fold(BTreeMap::new(), |mut counts, letter| {
+        *counts.entry(letter.reason).or_default() += 1;
+        counts
+    })
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() {
+    let evergrant = deployment().await;
+    let oversized = format!("evgsim_rt_{}", "x".repeat(1_000_000));
+    let unusable = [
+        json!({"_id": 1, "userId": "no-token"}),
+        json!({"_id": 2, "userId": "number", "refresh_token": 5}),
+        json!({"_id": 3, "userId": "object", "refresh_token": {"evgsim_rt_": "x"}}),
+        json!({"_id": 4, "userId": "array", "refresh_token": ["x"]}),
+        json!({"_id": 5, "userId": "null", "refresh_token": null}),
+        json!({"_id": 6, "userId": "empty", "refresh_token": ""}),
+        json!({"_id": 7, "userId": "oversized", "refresh_token": oversized}),
+    ];
+    let ids = [
+        json!("a string"),
+        json!(4_000_000_000_u64),
+        json!({"$uuid": "67e55044-10b1-426f-9247-bb680e5fe0c8"}),
+        json!({"$date": "2026-01-31T12:00:00Z"}),
+        json!({"part": "of", "several": 2}),
+        json!(true),
+    ];
+    let usable = ids.iter().enumerate().map(|(number, id)| {
+        let mut document = signed_in(&evergrant, &format!("user-{number}"));
+        document["_id"] = id.clone();
+        document
+    });
+    // Two documents of one user, each with a grant of its own.
+    let twice = [signed_in(&evergrant, "twice"), signed_in(&evergrant, "twice")];
+    let lines: Vec<String> =
+        unusable.iter().cloned().chain(usable).chain(twice).map(|doc| doc.to_string()).collect();
+    let import = evergrant.evergrant(&["import", &write(&evergrant, &lines)]).await;
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+
+    let _programs = evergrant.start_all(2);
+    eventually("all are refreshed or reported", Duration::from_secs(60), || async {
+        evergrant.unfinished().await == 0 && evergrant.dead_letters().await.len() == 7
+    })
+    .await;
+    let letters = evergrant.dead_letters().await;
+    assert_eq!(reasons(&letters), [(DeadReason::MalformedDocument, 7)].into());
+    assert!(letters.iter().all(|letter| letter.description.is_some()));
+    assert_eq!(evergrant.count(doc! { "evergrant.generation": 1 }).await, 8);
+    assert_eq!(evergrant.judge().await.lost, 0);
+
+    let show = evergrant.evergrant(&["dlq", "show"]).await;
+    let tokens = evergrant.evergrant(&["tokens", "list"]).await;
+    evergrant.assert_no_secret_was_written(&[&import, &show, &tokens]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn messages_that_are_no_jobs_become_dead_letters() {
+    let evergrant = deployment().await;
+    let _worker = evergrant.start("evergrant-worker", &[]);
+    eventually("the queues are there", Duration::from_secs(30), || async {
+        evergrant.queue.depth(&provider()).await.is_ok()
+    })
+    .await;
+    let prefix = evergrant.variable("QUEUE__PREFIX");
+    let amqp = rabbitmq::channel(&evergrant.variable("QUEUE__URL")).await;
+    let queue = format!("{prefix}.refresh.simulator.0");
+    let messages: [&[u8]; 4] = [
+        b"evgsim_rt_ is not JSON",
+        br#"{"v":99,"provider":"simulator","id":1}"#,
+        br#"{"v":1,"provider":"another","id":1,"generation":0,"enqueued_at":"2026-01-31T12:00:00Z"}"#,
+        b"",
+    ];
+    for body in messages {
+        rabbitmq::send(&amqp, &queue, body).await;
+    }
+    let gone = Job {
+        version: JOB_VERSION,
+        provider: provider(),
+        id: DocumentId::Integer(404),
+        generation: 0,
+        force: false,
+        redrive_count: 0,
+        enqueued_at: Timestamp::of_this_machine(),
+    };
+    evergrant.queue.publish(&[gone]).await.expect("publish");
+    eventually("all are dealt with", Duration::from_secs(30), || async {
+        evergrant.dead_letters().await.len() == 4 && evergrant.queued().await == 0
+    })
+    .await;
+    let letters = evergrant.dead_letters().await;
+    assert_eq!(reasons(&letters), [(DeadReason::MalformedJob, 4)].into());
+    let kept: Vec<&[u8]> = letters.iter().map(|letter| letter.body.as_slice()).collect();
+    assert!(messages.iter().all(|body| kept.contains(body)), "a message was altered");
+
+    let show = evergrant.evergrant(&["dlq", "show"]).await;
+    evergrant.assert_no_secret_was_written(&[&show]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_broken_line_is_named_and_the_good_ones_go_in() {
+    let evergrant = deployment().await;
+    let lines = [
+        signed_in(&evergrant, "good").to_string(),
+        "{\"_id\": 1, \"refresh_token\": \"evgsim_rt_x\" oops".to_owned(),
+        "[\"not an object\"]".to_owned(),
+        json!({"userId": "no id"}).to_string(),
+        signed_in(&evergrant, "good too").to_string(),
+    ];
+    let import = evergrant.evergrant(&["import", &write(&evergrant, &lines)]).await;
+    assert_eq!(import.status.code(), Some(3));
+    let errors = String::from_utf8_lossy(&import.stderr).into_owned();
+    for line in ["line 2", "line 3", "line 4"] {
+        assert!(errors.contains(line), "{line} is not named: {errors}");
+    }
+    assert_eq!(evergrant.count(doc! {}).await, 2);
+    evergrant.assert_no_secret_was_written(&[&import]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_empty_collection_is_no_error() {
+    let evergrant = deployment().await;
+    let once = evergrant.run("evergrant-producer", &["--once"]).await;
+    let said = String::from_utf8_lossy(&once.stdout).into_owned();
+    assert!(once.status.success() && said.starts_with("published 0 jobs"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_does_what_its_modes_say() {
+    let evergrant = deployment().await;
+    let file = evergrant.seed_file(SeedPlan { count: 20, ..SeedPlan::default() });
+    evergrant.evergrant(&["import", &file]).await;
+    let said = |mode: &'static [&'static str]| async {
+        let output = evergrant.run("evergrant-producer", mode).await;
+        assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        String::from_utf8_lossy(&output.stdout).trim().to_owned()
+    };
+    let once = "published 20 jobs, simulator: 20; adopted 20 documents";
+    assert_eq!(said(&["--once"]).await, once);
+    // They are under way: nothing is due, but all can be asked for by name.
+    assert_eq!(said(&["--once"]).await, "published 0 jobs, simulator: 0");
+    assert_eq!(said(&["--all", "--dry-run"]).await, "would publish 20 jobs, simulator: 20");
+    assert_eq!(evergrant.queued().await, 20);
+    assert_eq!(said(&["--all"]).await, "published 20 jobs, simulator: 20");
+    let user = evergrant.collection.find_one(doc! {}).await.expect("find").expect("a document");
+    let user = user.get_str("userId").expect("a user").to_owned();
+    let output = evergrant.run("evergrant-producer", &["--user", &user]).await;
+    let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
+    assert_eq!(said, "published 1 jobs, simulator: 1");
+    assert_eq!(evergrant.queued().await, 41);
+
+    // Duplicates cost a lookup each, and never a second exchange.
+    let _worker = evergrant.start("evergrant-worker", &[]);
+    eventually("all is done", Duration::from_secs(60), || async {
+        evergrant.queued().await == 0 && evergrant.unfinished().await == 0
+    })
+    .await;
+    assert_eq!(evergrant.judge().await.live, 20);
+    assert_eq!(evergrant.simulator.stats().exchanges, 20);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_wrong_setting_or_server_is_an_error_that_says_what_to_do() {
+    let evergrant = deployment().await;
+    let amqp_url = evergrant.variable("QUEUE__URL");
+    let wrong_password = amqp_url.replace("guest:guest@", "guest:wr0ng-secret@");
+    for (setting, value, expected) in [
+        ("STORE__URL", "postgres://x", "store.url"),
+        ("STORE__URL", "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=500", "token store"),
+        ("QUEUE__URL", "amqp://127.0.0.1:1", "job queue"),
+        ("QUEUE__URL", &wrong_password, "job queue refuses"),
+        ("QUEUE__SHARDS", "0", "queue.shards"),
+        ("PROVIDERS__SIMULATOR__CLIENT_ID", "", "providers.simulator.client_id"),
+    ] {
+        let mut variables = evergrant.variables.clone();
+        variables.push((format!("EVERGRANT_{setting}"), value.to_owned()));
+        let args = ["--once"];
+        let output = evergrant_tests::program::run("evergrant-producer", &args, &variables).await;
+        let error = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(1), "{setting}={value}: {error}");
+        assert!(error.contains(expected), "{setting}={value}: {error}");
+        assert!(!error.contains("wr0ng-secret"), "{error}");
+    }
+}

@@ -1,0 +1,5 @@
+//! The whole of it: documents in MongoDB, jobs in RabbitMQ, separate processes, a strict provider.
+
+mod bad_input;
+mod kills;
+mod pipeline;

@@ -1,0 +1,115 @@
+//! The provider client and the classification against a provider that misbehaves.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::{Outcome, classify};
+use evergrant_shared::provider::{Provider, ProviderClient, TokenEndpoint};
+use evergrant_simulator::{FaultRates, Handle, Settings, Simulator};
+use secrecy::{ExposeSecret, SecretString};
+
+/// A provider, a client of it and a token to exchange.
+struct Case {
+    handle: Handle,
+    provider: Arc<Provider>,
+    client: ProviderClient,
+    token: SecretString,
+}
+
+impl Case {
+    async fn new(settings: Settings, more: &[(&str, &str)]) -> Self {
+        let config = evergrant_simulator::Config { settings, ..Default::default() };
+        let simulator = Simulator::bind(config, "127.0.0.1:0").await.unwrap();
+        let (handle, url) = (simulator.handle(), format!("{}/token", simulator.url()));
+        tokio::spawn(simulator.run(std::future::pending()));
+        let variables = [
+            ("TOKEN_URL", url.as_str()),
+            ("CLIENT_ID", "evergrant"),
+            ("CLIENT_SECRET", "evergrant-simulator-secret"),
+            ("REQUEST_TIMEOUT", "1s"),
+        ];
+        let variables = variables.iter().chain(more).map(|(name, value)| {
+            (format!("EVERGRANT_PROVIDERS__P__{name}").into(), (*value).to_owned().into())
+        });
+        let config = Config::from_parts(None, variables, &[]).unwrap();
+        let provider = Arc::new(config.providers().unwrap().remove(0));
+        let client = ProviderClient::new(Arc::clone(&provider)).unwrap();
+        let document = serde_json::to_value(handle.sign_in("user")).unwrap();
+        let token = SecretString::from(document["refresh_token"].as_str().unwrap());
+        Self { handle, provider, client, token }
+    }
+
+    async fn exchange(&self) -> Outcome {
+        classify(self.client.exchange(&self.token).await, &self.provider.dialect)
+    }
+}
+
+fn always(set: impl FnOnce(&mut FaultRates)) -> Settings {
+    let mut settings = Settings::default();
+    set(&mut settings.faults);
+    settings
+}
+
+#[tokio::test]
+async fn each_way_of_authentication_is_understood() {
+    for auth in ["basic", "body"] {
+        let case = Case::new(Settings::default(), &[("CLIENT_AUTH", auth)]).await;
+        let Outcome::Refreshed(tokens) = case.exchange().await else { panic!("{auth}") };
+        let new = tokens.refresh_token.expect("it rotates");
+        assert_ne!(new.expose_secret(), case.token.expose_secret());
+        assert!(tokens.expires_in_s.is_some());
+    }
+}
+
+#[tokio::test]
+async fn each_fault_is_told_for_what_it_is() {
+    let cases: Vec<(&str, Settings)> = vec![
+        ("transient", always(|faults| faults.http_500 = 1.0)),
+        ("transient", always(|faults| faults.http_503 = 1.0)),
+        ("ambiguous", always(|faults| faults.html_error = 1.0)),
+        ("ambiguous", always(|faults| faults.reset_before = 1.0)),
+        ("ambiguous", always(|faults| faults.reset_after = 1.0)),
+        ("ambiguous", always(|faults| faults.no_reply = 1.0)),
+        ("ambiguous", always(|faults| faults.truncated_body = 1.0)),
+        ("grant_dead", always(|faults| faults.ok_with_error = 1.0)),
+        ("grant_dead", always(|faults| faults.invalid_grant = 1.0)),
+        ("misconfigured", always(|faults| faults.invalid_client = 1.0)),
+        ("throttled", always(|faults| faults.throttle_429 = 1.0)),
+        ("refreshed", always(|faults| faults.expires_in_string = 1.0)),
+        ("refreshed", always(|faults| faults.expires_in_missing = 1.0)),
+        ("refreshed", always(|faults| faults.no_new_refresh_token = 1.0)),
+    ];
+    for (expected, settings) in cases {
+        let case = Case::new(settings.clone(), &[]).await;
+        let outcome = case.exchange().await;
+        assert_eq!(outcome.name(), expected, "{:?}", settings.faults);
+        assert!(!format!("{outcome:?}").contains("evgsim_"));
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_secret_is_our_fault_and_not_the_users() {
+    let case = Case::new(Settings::default(), &[("CLIENT_SECRET", "wrong")]).await;
+    assert_eq!(case.exchange().await.name(), "misconfigured");
+    assert_eq!(case.handle.stats().exchanges, 0);
+}
+
+#[tokio::test]
+async fn a_provider_that_is_not_there_has_spent_nothing() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    drop(listener);
+    let case = Case::new(Settings::default(), &[("TOKEN_URL", &url)]).await;
+    assert_eq!(case.exchange().await.name(), "transient");
+}
+
+#[tokio::test]
+async fn a_limit_says_how_long_to_wait() {
+    let settings = Settings { limits: vec!["1/min".parse().unwrap()], ..Settings::default() };
+    let case = Case::new(settings, &[]).await;
+    assert_eq!(case.exchange().await.name(), "refreshed");
+    let Outcome::Throttled(failure) = case.exchange().await else { panic!("not throttled") };
+    let wait = Duration::from_millis(failure.retry_after_ms.expect("Retry-After"));
+    assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
+}
