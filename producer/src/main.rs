@@ -68,7 +68,7 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let shutdown = process::shutdown()?;
-    let store = MongoStore::connect(config.store.mongo(config.default_provider()))?;
+    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
     let name = format!("evergrant-producer {}", process::unique_name());
     let providers: Vec<_> = providers.into_iter().map(|provider| provider.id).collect();
     let queue = RabbitQueue::connect_lazily(config.queue.rabbit(providers.clone(), name)?);

@@ -47,7 +47,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let name = process::unique_name();
     let shutdown = process::shutdown()?;
     let (metrics, health) = (Metrics::default(), Health::default());
-    let store = MongoStore::connect(config.store.mongo(config.default_provider()))?;
+    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
     let ids = providers.iter().map(|provider| provider.id.clone());
     let queue =
         RabbitQueue::connect_lazily(config.queue.rabbit(ids, format!("evergrant-worker {name}"))?);

@@ -187,7 +187,7 @@ fn seconds(value: &Value) -> Option<u64> {
 
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
 fn whole(seconds: f64) -> Option<u64> {
-    (seconds >= 1.0 && seconds < 1e15).then_some(seconds as u64)
+    (1.0..1e15).contains(&seconds).then_some(seconds as u64)
 }
 
 #[cfg(test)]

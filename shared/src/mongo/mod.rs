@@ -1,5 +1,205 @@
-//! Token documents in MongoDB.
+//! Token documents in MongoDB, 5.0 or later.
+//!
+//! * [`settings`]: what the adapter needs to know.
+//! * `names`: where in a document each thing is.
+//! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
+//! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.
+//! * `due`, `claim`, `commit`: the way of a grant through a refresh.
+//! * `operate`, `transfer`, `inspect`: what operators ask for.
+//! * `detached`, `update`, `errors`: how the driver is called.
+//!
+//! What holds everywhere here:
+//!
+//! * No future of the driver is dropped half-way (see `detached`).
+//! * Nothing that the server or the driver says is passed on where it could quote a document or
+//!   the URL (see `errors`).
+//! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
+mod claim;
+mod clock;
+mod commit;
+mod decode;
+mod detached;
+mod due;
+mod errors;
+mod extended_json;
+mod ids;
+mod inspect;
+mod names;
+mod operate;
+mod prepare;
 mod settings;
+mod transfer;
+mod update;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::{
+    ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
+};
+use mongodb::{Client, Collection, Database};
+use secrecy::ExposeSecret;
+
+use crate::domain::{DocumentId, Timestamp};
+use crate::ports::{
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView,
+    ImportCount, ImportDocument, StoreError, TokenStore,
+};
+
+use detached::{LONG, SHORT, detached, streamed};
+use errors::{driver, refused};
+use names::Names;
 pub use settings::{Fields, MongoSettings};
+
+/// Token documents in MongoDB. A clone is another handle of the same connections.
+#[derive(Clone)]
+pub struct MongoStore {
+    database: Database,
+    collection: Collection<Document>,
+    names: Arc<Names>,
+    settings: Arc<MongoSettings>,
+}
+
+impl std::fmt::Debug for MongoStore {
+    /// The collection's name: the URL holds a password.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "MongoStore({})", self.collection.namespace())
+    }
+}
+
+impl MongoStore {
+    /// A store that connects when it is first used. Only `mongodb+srv://` asks the DNS at once.
+    ///
+    /// # Errors
+    /// If the URL is not a MongoDB URL, or its DNS name is not to be found.
+    pub async fn connect(settings: MongoSettings) -> Result<Self, StoreError> {
+        let url = settings.url.clone();
+        let mut options = detached("connect", SHORT, async move {
+            let url = url.expose_secret();
+            ClientOptions::parse(url).await.map_err(|error| errors::url(url, &error))
+        })
+        .await?;
+        options.server_selection_timeout = Some(settings.selection_timeout);
+        options.connect_timeout.get_or_insert(settings.selection_timeout.max(MIN_CONNECT_TIMEOUT));
+        options.app_name.get_or_insert_with(|| "evergrant".to_owned());
+        let client = Client::with_options(options).map_err(|error| driver("connect", &error))?;
+        let database = client.database(&settings.database);
+        // Whatever the URL prefers: what is read here decides what is written, so it must be what
+        // the primary has.
+        let options = CollectionOptions::builder()
+            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+            .read_concern(ReadConcern::local())
+            .write_concern(update::DURABLE.concern())
+            .build();
+        let collection = database.collection_with_options(&settings.collection, options);
+        let names = Arc::new(Names::new(&settings.state_field, settings.fields.clone()));
+        Ok(Self { database, collection, names, settings: Arc::new(settings) })
+    }
+
+    async fn command(
+        &self,
+        operation: &'static str,
+        command: Document,
+    ) -> Result<Document, StoreError> {
+        self.database.run_command(command).await.map_err(|error| driver(operation, &error))
+    }
+
+    async fn server_now(&self, operation: &'static str) -> Result<Timestamp, StoreError> {
+        match self.command(operation, doc! { "hello": 1 }).await?.get("localTime") {
+            Some(Bson::DateTime(time)) => Ok(Timestamp::from_unix_ms(time.timestamp_millis())),
+            _ => Err(refused(operation, "the server does not tell its time in answer to `hello`")),
+        }
+    }
+}
+
+/// A handshake with TLS and authentication takes several round trips.
+const MIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+
+#[async_trait]
+impl TokenStore for MongoStore {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        let this = self.clone();
+        detached("prepare", LONG, async move { this.prepare_collection().await }).await
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        let this = self.clone();
+        detached("now", SHORT, async move { this.server_now("now").await }).await
+    }
+
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        let this = self.clone();
+        detached("adopt", LONG, async move { this.adopt_documents().await }).await
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move { this.send_due(query, sender).await })
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        let (this, ids) = (self.clone(), ids.to_vec());
+        let marking = async move { this.mark(&ids, duration).await };
+        detached("mark_queued", SHORT, marking).await
+    }
+
+    async fn claim(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let claim = async move { this.claim_documents(&ids, &owner, lease).await };
+        detached("claim", SHORT, claim).await
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        let (this, commits) = (self.clone(), commits.to_vec());
+        detached("commit", SHORT, async move { this.commit_all(&commits).await }).await
+    }
+
+    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let release = async move { this.release_leases(&ids, &owner).await };
+        detached("release", SHORT, release).await
+    }
+
+    fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move { this.send_views(filter, sender).await })
+    }
+
+    async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        let (this, id) = (self.clone(), id.clone());
+        detached("get", SHORT, async move { this.view(&id).await }).await
+    }
+
+    async fn reactivate(
+        &self,
+        id: &DocumentId,
+        queued: Duration,
+    ) -> Result<Option<DueGrant>, StoreError> {
+        let (this, id) = (self.clone(), id.clone());
+        detached("reactivate", SHORT, async move { this.revive(&id, queued).await }).await
+    }
+
+    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+        let this = self.clone();
+        detached("import", LONG, async move { this.import_documents(documents).await }).await
+    }
+
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move { this.send_documents(sender).await })
+    }
+
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        let this = self.clone();
+        detached("inspect", LONG, async move { Ok(this.findings().await) }).await
+    }
+}

@@ -1,5 +1,206 @@
-//! Jobs in RabbitMQ.
+//! Jobs in RabbitMQ, 3.10 and 4.x, without plugins.
+//!
+//! ```text
+//! publish ─► <prefix>.work ─► <prefix>.refresh.<provider>.<shard> ─► consume
+//!                 ▲                          │ the broker gives up (a fuse)
+//!                 │ its TTL is over          ▼
+//! retry ──► <prefix>.retry.<ms>     <prefix>.dead.<provider> ◄── bury, dead_letters
+//! ```
+//!
+//! Every queue is a quorum queue, and every move between queues is at least once. Each rung of the
+//! retry ladder is a queue with one TTL for all: per-message TTLs in one queue would block behind
+//! its head.
+//!
+//! * [`settings`]: what the adapter needs to know.
+//! * `names`, `topology`: what there is on the broker, and making it.
+//! * `address`, `dial`, `session`: connections, in bounded time and rebuilt on demand.
+//! * `server`: which version this is, since the wrong argument for it destroys messages.
+//! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
+//! * `headers`: a dead letter's fields.
+//! * `inspect`, `errors`: what operators read.
 
-mod settings;
+mod address;
+mod dead_letters;
+mod dial;
+mod errors;
+mod headers;
+mod inspect;
+mod intake;
+mod names;
+mod publish;
+mod server;
+mod session;
+pub mod settings;
+mod topology;
 
-pub use settings::RabbitSettings;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::{FieldTable, ShortString};
+use secrecy::ExposeSecret;
+
+use self::address::Address;
+use self::dead_letters::RabbitDeadLetters;
+use self::intake::RabbitIntake;
+use self::names::{Names, short};
+use self::publish::{Message, Publisher};
+use self::server::Server;
+use self::session::Session;
+pub use self::settings::RabbitSettings;
+use self::topology::Topology;
+use crate::domain::shard::shard_of;
+use crate::domain::{DeadLetter, Job, ProviderId};
+use crate::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+
+/// [`JobQueue`] over RabbitMQ. It needs no broker to exist: each operation connects if it has to,
+/// or fails with [`QueueError::Unavailable`].
+pub struct RabbitQueue {
+    settings: RabbitSettings,
+    names: Names,
+    publisher: Publisher,
+    /// For everything but publishing: see [`Publisher`] for why there are two connections.
+    consuming: Arc<Session>,
+}
+
+impl RabbitQueue {
+    /// A queue at the broker of `settings`, which is first spoken to when it is needed.
+    pub fn connect_lazily(settings: RabbitSettings) -> Self {
+        let session = |role: &str| {
+            let name = format!("{} ({role})", settings.connection_name);
+            let url = settings.url.expose_secret();
+            let address = Address::new(url, settings.connect_timeout, name);
+            Session::new(address, settings.confirm_timeout)
+        };
+        Self {
+            publisher: Publisher::new(session("publish")),
+            consuming: Arc::new(session("consume")),
+            names: Names::new(&settings.prefix),
+            settings,
+        }
+    }
+
+    /// Which server this is. Asked each time: a broker can be upgraded under a running process.
+    async fn server(&self, operation: &'static str) -> Result<Server, QueueError> {
+        // By way of the session first, so that wrong credentials are told as such and a broker
+        // that is away is not asked by everybody at once.
+        self.consuming.connection(operation).await?;
+        let address = self.consuming.address();
+        server::ask(operation, address.uri(operation)?, address.connect_timeout).await
+    }
+
+    fn topology(&self, server: &Server) -> Topology {
+        Topology::of(&self.settings, &self.names, server.limits_deliveries_by_default())
+    }
+
+    /// The work queue of a job.
+    fn queue_of(&self, operation: &'static str, job: &Job) -> Result<ShortString, QueueError> {
+        let shard = shard_of(&job.id, self.settings.shards);
+        short(operation, &self.names.work(&job.provider, shard))
+    }
+
+    /// The work queues of `provider`, all or some.
+    fn queues_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> Vec<String> {
+        let name = |shard| self.names.work(provider, shard);
+        match shards {
+            Some(shards) => shards.iter().copied().map(name).collect(),
+            None => (0..self.settings.shards.max(1)).map(name).collect(),
+        }
+    }
+}
+
+#[async_trait]
+impl JobQueue for RabbitQueue {
+    async fn prepare(&self) -> Result<(), QueueError> {
+        const OPERATION: &str = "prepare";
+        let server = self.server(OPERATION).await?;
+        topology::declare(OPERATION, &self.consuming, &self.topology(&server)).await
+    }
+
+    async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
+        const OPERATION: &str = "depth";
+        let channel = self.consuming.channel(OPERATION).await?;
+        let mut depth = 0;
+        for queue in self.queues_of(provider, None) {
+            let queue = short(OPERATION, &queue)?;
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let asking = channel.queue_declare(queue, options, FieldTable::default());
+            let found = self.consuming.ask(OPERATION, asking).await?;
+            depth += u64::from(found.message_count());
+        }
+        Ok(depth)
+    }
+
+    async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
+        const OPERATION: &str = "publish";
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let exchange = short(OPERATION, &self.names.work_exchange())?;
+        let mut messages = Vec::with_capacity(jobs.len());
+        for job in jobs {
+            messages.push(Message {
+                exchange: exchange.clone(),
+                routing_key: self.queue_of(OPERATION, job)?,
+                body: job.encode(),
+                headers: FieldTable::default(),
+            });
+        }
+        self.publisher.publish(OPERATION, messages).await
+    }
+
+    async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
+        const OPERATION: &str = "retry";
+        // A rung that does not exist would send the job nowhere.
+        let rung = self.settings.ladder.at_least(delay);
+        let message = Message {
+            exchange: short(OPERATION, &self.names.retry(rung))?,
+            routing_key: self.queue_of(OPERATION, job)?,
+            body: job.encode(),
+            headers: FieldTable::default(),
+        };
+        self.publisher.publish(OPERATION, vec![message]).await
+    }
+
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+        const OPERATION: &str = "bury";
+        let message = Message {
+            exchange: short(OPERATION, "")?,
+            routing_key: short(OPERATION, &self.names.dead(&letter.provider))?,
+            body: letter.body.clone(),
+            headers: headers::write(letter),
+        };
+        self.publisher.publish(OPERATION, vec![message]).await
+    }
+
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        let queues = self.queues_of(provider, shards);
+        let intake = RabbitIntake::open("consume", &self.consuming, &queues, prefetch).await?;
+        Ok(Box::new(intake))
+    }
+
+    async fn dead_letters(
+        &self,
+        provider: &ProviderId,
+    ) -> Result<Box<dyn DeadLetters>, QueueError> {
+        const OPERATION: &str = "read dead letters";
+        let server = self.server(OPERATION).await?;
+        let queue = self.names.dead(provider);
+        let order_needs_all = !server.limits_deliveries_by_default();
+        let session = &self.consuming;
+        let look =
+            RabbitDeadLetters::open(OPERATION, session, provider, &queue, order_needs_all).await?;
+        Ok(Box::new(look))
+    }
+
+    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+        let server = self.server("inspect").await?;
+        inspect::inspect(&self.consuming, &server, &self.topology(&server)).await
+    }
+}

@@ -47,9 +47,8 @@ pub(super) async fn ask(
     match tokio::time::timeout(timeout, first_frame(uri)).await {
         Err(_) => Err(unavailable(format!("the broker did not answer within {timeout:?}"))),
         Ok(Err(error)) => Err(unavailable(redact(&error.to_string()))),
-        Ok(Ok(payload)) => read_start(&payload).ok_or_else(|| {
-            unavailable("what answers there does not speak AMQP 0-9-1".to_owned())
-        }),
+        Ok(Ok(payload)) => read_start(&payload)
+            .ok_or_else(|| unavailable("what answers there does not speak AMQP 0-9-1".to_owned())),
     }
 }
 

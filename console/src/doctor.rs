@@ -1,0 +1,60 @@
+//! `evergrant doctor`: what can be reached, and whether it is as it should be.
+
+use std::time::Duration;
+
+use evergrant_shared::config::{Config, ConfigError};
+use evergrant_shared::ports::{Finding, JobQueue, TokenStore};
+use evergrant_shared::provider::Provider;
+use futures::future::join_all;
+use tokio::net::TcpStream;
+
+use crate::exit::Exit;
+use crate::output::Output;
+
+/// Looks at everything, and says what is not as it should be and what to do.
+pub(crate) async fn examine(
+    config: &Config,
+    store: &dyn TokenStore,
+    queue: &dyn JobQueue,
+    output: &Output,
+) -> Result<Exit, ConfigError> {
+    let mut findings = vec![Finding {
+        what: "configuration".to_owned(),
+        ok: true,
+        detail: format!("valid; {} providers", config.providers.len()),
+    }];
+    let (stored, queued) = tokio::join!(store.inspect(), queue.inspect());
+    findings.extend(stored.unwrap_or_else(|error| vec![failed("token store", &error)]));
+    findings.extend(queued.unwrap_or_else(|error| vec![failed("job queue", &error)]));
+    findings.extend(join_all(config.providers()?.iter().map(reach)).await);
+
+    if output.json {
+        output.json(&findings);
+    } else {
+        let rows = findings.iter().map(|finding| {
+            let verdict = if finding.ok { "ok" } else { "WRONG" };
+            vec![verdict.to_owned(), finding.what.clone(), finding.detail.clone()]
+        });
+        output.table(&["", "WHAT", "FOUND"], rows);
+    }
+    let all_ok = findings.iter().all(|finding| finding.ok);
+    Ok(if all_ok { Exit::Done } else { Exit::Error })
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {
+    Finding { what: what.to_owned(), ok: false, detail: error.to_string() }
+}
+
+/// A connection and no more: a request would count toward the provider's limit.
+async fn reach(provider: &Provider) -> Finding {
+    let what = format!("token endpoint of {}", provider.id);
+    let host = provider.token_url.host_str().unwrap_or_default().to_owned();
+    let port = provider.token_url.port_or_known_default().unwrap_or(443);
+    let connecting = TcpStream::connect((host.as_str(), port));
+    let (ok, detail) = match tokio::time::timeout(Duration::from_secs(5), connecting).await {
+        Ok(Ok(_)) => (true, format!("{host}:{port} takes connections")),
+        Ok(Err(error)) => (false, format!("{host}:{port}: {error}; check token_url and the network")),
+        Err(_) => (false, format!("{host}:{port} does not answer; check token_url and the network")),
+    };
+    Finding { what, ok, detail }
+}

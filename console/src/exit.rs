@@ -1,0 +1,30 @@
+//! How a command ended, for scripts.
+
+use std::process::ExitCode;
+
+/// How a command ended. Wrong usage (2) is clap's, and [`Exit::Usage`] where it cannot know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Exit {
+    /// All is done.
+    Done,
+    /// It failed.
+    Error,
+    /// It was asked for in a way that it cannot be done.
+    Usage,
+    /// Some is done and some is not; the words say what.
+    Partial,
+    /// Nothing matched.
+    Nothing,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        Self::from(match exit {
+            Exit::Done => 0,
+            Exit::Error => 1,
+            Exit::Usage => 2,
+            Exit::Partial => 3,
+            Exit::Nothing => 4,
+        })
+    }
+}

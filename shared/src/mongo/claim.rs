@@ -1,0 +1,124 @@
+//! Leases: taking, giving back, and the mark that a job is under way.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::bson::{Document, doc};
+
+use super::clock::{from_now, is_over};
+use super::errors::driver;
+use super::update::HINT;
+use super::{MongoStore, decode, ids};
+use crate::domain::{DocumentId, Row, Timestamp};
+use crate::ports::{Claimed, StoreError};
+
+/// The type of a lease that nobody holds.
+const NOTHING: [&str; 3] = ["missing", "null", "undefined"];
+
+impl MongoStore {
+    pub(super) async fn claim_documents(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            let rows = ids.iter().map(|_| Row::Absent).collect();
+            return Ok(Claimed { now: self.server_now("claim").await?, rows });
+        }
+        let condition = doc! {
+            "_id": { "$in": &wanted },
+            self.names.path("status"): "active",
+            "$expr": is_over(&self.names.value("lease.until")),
+        };
+        self.collection
+            .update_many(condition, vec![self.take(owner, lease)])
+            .await
+            .map_err(|error| driver("claim", &error))?;
+        let rows = self.read_rows(wanted, owner).await?;
+        let now = match taken_at(rows.values(), lease) {
+            Some(now) => now,
+            None => self.server_now("claim").await?,
+        };
+        let mut row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
+        let rows = ids.iter().map(&mut row).collect();
+        Ok(Claimed { now, rows })
+    }
+
+    /// The stage of an update that takes the lease.
+    fn take(&self, owner: &str, lease: Duration) -> Document {
+        // A lease that is still there is over, or it would not be taken: its holder has died, maybe
+        // after it sent the token.
+        let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
+        let known = doc! { "$ifNull": [self.names.value("in_doubt"), false] };
+        let in_doubt = doc! { "$cond": [nobody, known, true] };
+        // Owners are literals, or one that begins with `$` would be the name of a field.
+        let lease = doc! { "owner": { "$literal": owner }, "until": from_now(lease) };
+        doc! { "$set": { self.names.path("in_doubt"): in_doubt, self.names.path("lease"): lease } }
+    }
+
+    async fn read_rows(
+        &self,
+        wanted: Vec<mongodb::bson::Bson>,
+        owner: &str,
+    ) -> Result<HashMap<DocumentId, Row>, StoreError> {
+        let projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
+        let failed = |error| driver("claim", &error);
+        let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
+        let mut found = found.await.map_err(failed)?;
+        let mut rows = HashMap::new();
+        // One at a time: a document may hold a megabyte where a token belongs.
+        while let Some(document) = found.try_next().await.map_err(failed)? {
+            let id = ids::from_bson(document.get("_id").unwrap_or(&mongodb::bson::Bson::Null));
+            rows.insert(id, decode::row(&self.names, &document, owner));
+        }
+        Ok(rows)
+    }
+
+    pub(super) async fn release_leases(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
+        let give_back = doc! { "$unset": { self.names.path("lease"): "" } };
+        let released = self.collection.update_many(held, give_back).await;
+        released.map(drop).map_err(|error| driver("release", &error))
+    }
+
+    pub(super) async fn mark(
+        &self,
+        ids: &[DocumentId],
+        duration: Duration,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        for batch in wanted.chunks(MAX_IDS) {
+            let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
+            let mark = doc! { "$set": { self.names.path("queued_until"): from_now(duration) } };
+            self.collection
+                .update_many(active, vec![mark])
+                .write_concern(HINT.concern())
+                .await
+                .map_err(|error| driver("mark_queued", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ids in one command.
+const MAX_IDS: usize = 1_000;
+
+/// When this claim's leases were taken, if it holds any: all at one time of the server's clock.
+fn taken_at<'a>(rows: impl Iterator<Item = &'a Row>, duration: Duration) -> Option<Timestamp> {
+    rows.filter_map(|row| match row {
+        Row::Present { lease: Some(lease), owned: true, .. } => Some(lease.until.minus(duration)),
+        _ => None,
+    })
+    .max()
+}

@@ -1,0 +1,92 @@
+//! The server's clock in conditions and updates.
+//!
+//! A server that speaks MongoDB's protocol may evaluate these wrongly, and leases that don't hold
+//! are worse than no store. So [`super::MongoStore`] tries them before it is used.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
+
+use super::errors::{driver, refused};
+use super::update::millis;
+use super::MongoStore;
+use crate::ports::StoreError;
+
+/// An expression: the server's time, `later`.
+pub(super) fn from_now(later: Duration) -> Document {
+    from_now_ms(millis(later))
+}
+
+// `$dateAdd`, because `$add` does not take `$$NOW` everywhere.
+fn from_now_ms(later_ms: i64) -> Document {
+    doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": later_ms } }
+}
+
+/// An expression: the time at `value` is not in the future, or there is none.
+///
+/// Both sides are made numbers, because a server is known that takes every date to equal `$$NOW`.
+/// `$convert` rather than `$toLong`, because one document with something else than a time there
+/// would fail the command for all of the batch. No time becomes null, which is less than any number.
+pub(super) fn is_over(value: &str) -> Document {
+    let until = doc! {
+        "$convert": { "input": value, "to": "long", "onError": null, "onNull": null },
+    };
+    doc! { "$lte": [until, { "$toLong": "$$NOW" }] }
+}
+
+/// Evergrant's own small documents.
+const META: &str = "evergrant_meta";
+/// Far more than a request takes.
+const HOUR_MS: i64 = 3_600_000;
+
+impl MongoStore {
+    /// Tries whether the server's clock works in conditional updates.
+    pub(super) async fn check_clock(&self, operation: &'static str) -> Result<(), StoreError> {
+        // Of this check alone: several processes may start at once.
+        let check = format!("clock-check-{}", Uuid::new());
+        let outcome = self.try_clock(&check).await;
+        let meta = self.database.collection::<Document>(META);
+        let cleared = meta.delete_many(doc! { "check": &check }).await;
+        let works = outcome.and_then(|works| cleared.map(|_| works));
+        match works.map_err(|error| driver(operation, &error))? {
+            true => Ok(()),
+            false => Err(refused(operation, UNRELIABLE)),
+        }
+    }
+
+    /// Takes three leases twice: one of the past, one of the future, and one that nobody holds.
+    async fn try_clock(&self, check: &str) -> Result<bool, mongodb::error::Error> {
+        let meta = self.database.collection::<Document>(META);
+        let leases = [("past", from_now_ms(-HOUR_MS)), ("future", from_now_ms(HOUR_MS))];
+        for (lease, until) in leases.into_iter().chain([("free", doc! { "$literal": null })]) {
+            let fields = doc! { "check": check, "lease": lease, "until": until };
+            meta.update_one(doc! { "_id": format!("{check}-{lease}") }, vec![doc! { "$set": fields }])
+                .upsert(true)
+                .await?;
+        }
+        let condition = doc! { "check": check, "$expr": is_over("$until") };
+        let claim = vec![doc! { "$set": { "taken": true, "until": from_now_ms(HOUR_MS) } }];
+        let first = meta.update_many(condition.clone(), claim.clone()).await?.matched_count;
+        let second = meta.update_many(condition, claim).await?.matched_count;
+        let future = meta.find_one(doc! { "_id": format!("{check}-future") }).await?;
+        let untouched = future.is_some_and(|lease| !lease.contains_key("taken"));
+        Ok((first, second, untouched) == (2, 0, true))
+    }
+}
+
+const UNRELIABLE: &str = "this server does not compare its clock ($$NOW) with stored times as \
+                          MongoDB does, so leases would not hold and tokens would be exchanged \
+                          twice; use MongoDB 5.0 or later";
+
+/// A whole number of any type.
+pub(super) fn number(value: &Bson) -> Option<i64> {
+    match value {
+        Bson::Int32(number) => Some(i64::from(*number)),
+        Bson::Int64(number) => Some(*number),
+        #[allow(clippy::cast_possible_truncation, reason = "it is whole and within the range")]
+        Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
+            Some(*number as i64)
+        }
+        _ => None,
+    }
+}

@@ -1,0 +1,197 @@
+//! From a document to the domain. What is wrong is told in words that name the field and the type
+//! that is there, and never with a value.
+
+use mongodb::bson::{Bson, DateTime, Document};
+use secrecy::SecretString;
+
+use super::clock::number;
+use super::ids;
+use super::names::{Names, at};
+use crate::domain::{Grant, LastError, Lease, ProviderId, Row, Status, Timestamp};
+use crate::ports::GrantView;
+
+/// Longer than any refresh token; a document with such a thing is not sent to a provider.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+
+/// A document as a claim finds it.
+pub(super) fn row(names: &Names, document: &Document, owner: &str) -> Row {
+    let state = State { names, document };
+    // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
+    let lease = state.lease();
+    let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
+    match grant(&state) {
+        Ok(grant) => Row::Present { grant, lease, owned },
+        Err(what) => Row::Malformed { what, owned },
+    }
+}
+
+fn grant(state: &State<'_>) -> Result<Grant, String> {
+    let provider: ProviderId = state.required("provider", state.text("provider")?)?;
+    let status: Status = state.required("status", state.text("status")?)?;
+    let attempts = state.whole("attempts")?.unwrap_or_default();
+    Ok(Grant {
+        id: state.id(),
+        provider,
+        status,
+        generation: state.whole("generation")?.unwrap_or_default(),
+        refresh_token: refresh_token(state)?,
+        refresh_absolute_until: state.time("refresh_absolute_until")?,
+        // A grant without a due time is due.
+        next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        failing_since: state.time("failing_since")?,
+        in_doubt: state.flag("in_doubt")?.unwrap_or_default(),
+        last_error: state.last_error(),
+    })
+}
+
+fn refresh_token(state: &State<'_>) -> Result<SecretString, String> {
+    let field = &state.names.fields.refresh_token;
+    match at(state.document, field) {
+        None => Err(format!("{field} is missing or null")),
+        Some(Bson::String(token)) if token.is_empty() => Err(format!("{field} is empty")),
+        Some(Bson::String(token)) if token.len() > MAX_TOKEN_BYTES => {
+            Err(format!("{field} is longer than {MAX_TOKEN_BYTES} bytes"))
+        }
+        Some(Bson::String(token)) => Ok(SecretString::from(token.as_str())),
+        Some(other) => Err(format!("{field} is {}, not a string", kind(other))),
+    }
+}
+
+/// A document as operators see it. What cannot be read is left out.
+pub(super) fn view(names: &Names, document: &Document) -> GrantView {
+    let state = State { names, document };
+    let time = |part| state.time(part).ok().flatten();
+    let attempts = state.whole("attempts").ok().flatten().unwrap_or_default();
+    GrantView {
+        id: state.id(),
+        user: at(document, &names.fields.user_id).and_then(label),
+        email: at(document, &names.fields.email).and_then(label),
+        provider: state.text("provider").ok().flatten().and_then(|name| name.parse().ok()),
+        status: state.text("status").ok().flatten().and_then(|name| name.parse().ok()),
+        generation: state.whole("generation").ok().flatten().unwrap_or_default(),
+        refreshed_at: time("refreshed_at"),
+        access_expires_at: time("access_expires_at"),
+        refresh_idle_until: time("refresh_idle_until"),
+        refresh_absolute_until: time("refresh_absolute_until"),
+        next_refresh_at: time("next_refresh_at"),
+        queued_until: time("queued_until"),
+        leased_until: state.lease().map(|lease| lease.until),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        in_doubt: state.flag("in_doubt").ok().flatten().unwrap_or_default(),
+        last_error: state.last_error(),
+    }
+}
+
+/// The generation and the due time of a document that wants a job. What cannot be read is as in a
+/// new document: the worker that claims it will say what is wrong.
+pub(super) fn due(names: &Names, document: &Document) -> (u64, Option<Timestamp>) {
+    let state = State { names, document };
+    let generation = state.whole("generation").ok().flatten().unwrap_or_default();
+    (generation, state.time("next_refresh_at").ok().flatten())
+}
+
+/// What a user id or an address looks like to people.
+fn label(value: &Bson) -> Option<String> {
+    match value {
+        Bson::Document(_) | Bson::Array(_) => None,
+        value => Some(ids::from_bson(value).to_string()),
+    }
+}
+
+/// Evergrant's part of a document.
+struct State<'a> {
+    names: &'a Names,
+    document: &'a Document,
+}
+
+impl State<'_> {
+    fn id(&self) -> crate::domain::DocumentId {
+        ids::from_bson(self.document.get("_id").unwrap_or(&Bson::Null))
+    }
+
+    fn get(&self, part: &str) -> Option<&Bson> {
+        at(self.document, &self.names.path(part))
+    }
+
+    fn wrong<T>(&self, part: &str, found: &Bson, expected: &str) -> Result<T, String> {
+        Err(format!("{} is {}, not {expected}", self.names.path(part), kind(found)))
+    }
+
+    fn required<T: std::str::FromStr>(&self, part: &str, text: Option<&str>) -> Result<T, String> {
+        let path = self.names.path(part);
+        let text = text.ok_or_else(|| format!("{path} is missing"))?;
+        text.parse().map_err(|_| format!("{path} is not a valid {part}"))
+    }
+
+    fn text(&self, part: &str) -> Result<Option<&str>, String> {
+        match self.get(part) {
+            None => Ok(None),
+            Some(Bson::String(text)) => Ok(Some(text)),
+            Some(other) => self.wrong(part, other, "a string"),
+        }
+    }
+
+    fn whole(&self, part: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(part) else { return Ok(None) };
+        match number(value).and_then(|number| u64::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => self.wrong(part, value, "a whole number from 0"),
+        }
+    }
+
+    fn time(&self, part: &str) -> Result<Option<Timestamp>, String> {
+        match self.get(part) {
+            None => Ok(None),
+            Some(Bson::DateTime(time)) => Ok(Some(timestamp(*time))),
+            Some(other) => self.wrong(part, other, "a date"),
+        }
+    }
+
+    fn flag(&self, part: &str) -> Result<Option<bool>, String> {
+        match self.get(part) {
+            None => Ok(None),
+            Some(Bson::Boolean(flag)) => Ok(Some(*flag)),
+            Some(other) => self.wrong(part, other, "true or false"),
+        }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        let owner = self.text("lease.owner").ok()??.to_owned();
+        Some(Lease { owner, until: self.time("lease.until").ok()?? })
+    }
+
+    /// Nothing depends on it, so what cannot be read is left out.
+    fn last_error(&self) -> Option<LastError> {
+        let text = |part: &str| self.text(part).ok().flatten().map(str::to_owned);
+        let reason = serde_json::Value::String(text("last_error.reason")?);
+        let http_status = self.whole("last_error.http_status").ok().flatten();
+        Some(LastError {
+            reason: serde_json::from_value(reason).ok()?,
+            http_status: http_status.and_then(|status| u16::try_from(status).ok()),
+            code: text("last_error.code"),
+            description: text("last_error.description"),
+            at: self.time("last_error.at").ok()??,
+        })
+    }
+}
+
+/// A date of BSON.
+pub(super) fn timestamp(time: DateTime) -> Timestamp {
+    Timestamp::from_unix_ms(time.timestamp_millis())
+}
+
+/// A type in words.
+fn kind(value: &Bson) -> &'static str {
+    match value {
+        Bson::String(_) => "a string",
+        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_) => "a number",
+        Bson::Document(_) => "an object",
+        Bson::Array(_) => "an array",
+        Bson::Boolean(_) => "true or false",
+        Bson::DateTime(_) => "a date",
+        Bson::Binary(_) => "binary data",
+        Bson::ObjectId(_) => "an ObjectId",
+        _ => "of another type",
+    }
+}

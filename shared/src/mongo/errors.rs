@@ -1,0 +1,177 @@
+//! What the driver and the server say, made safe to pass on.
+//!
+//! Both quote: the driver the URL, the server the document that it did not like, or the whole
+//! command that someone is not allowed to run, tokens included. So codes and names are passed on,
+//! and words only where they cannot hold a value.
+
+use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+
+use crate::ports::StoreError;
+
+/// The store refuses, and will again.
+pub(super) fn refused(operation: &'static str, reason: impl Into<String>) -> StoreError {
+    StoreError::Refused { operation, reason: reason.into() }
+}
+
+fn unavailable(operation: &'static str, reason: impl Into<String>) -> StoreError {
+    StoreError::Unavailable { operation, reason: reason.into() }
+}
+
+/// What a failure of the driver means.
+pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
+    match error.kind.as_ref() {
+        ErrorKind::Authentication { .. } => refused(operation, AUTHENTICATION),
+        ErrorKind::Command(error) => command(operation, error),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => server(operation, error.code, ""),
+        ErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
+            not_durable(operation, error.code, &error.code_name)
+        }
+        ErrorKind::ServerSelection { message, .. } if message.contains("Authentication") => {
+            refused(operation, AUTHENTICATION)
+        }
+        // It names addresses and the reasons of the operating system and of TLS.
+        ErrorKind::ServerSelection { message, .. } => unavailable(operation, without_login(message)),
+        ErrorKind::Io(error) => unavailable(operation, without_login(&error.to_string())),
+        ErrorKind::ConnectionPoolCleared { .. } => {
+            unavailable(operation, "the connection was lost")
+        }
+        ErrorKind::DnsResolve { message, .. } => unavailable(operation, without_login(message)),
+        ErrorKind::Shutdown => unavailable(operation, "the client is shut down"),
+        ErrorKind::InvalidTlsConfig { message, .. } => refused(operation, without_login(message)),
+        ErrorKind::IncompatibleServer { message, .. } => refused(operation, without_login(message)),
+        ErrorKind::Bson(_) => refused(operation, "a document cannot be written or read as BSON"),
+        ErrorKind::InvalidResponse { .. } => {
+            unavailable(operation, "the server's answer cannot be understood")
+        }
+        ErrorKind::Internal { .. } => unavailable(operation, "an internal error of the driver"),
+        _ => refused(operation, "the driver refuses it as invalid"),
+    }
+}
+
+const AUTHENTICATION: &str =
+    "the server rejects the user or the password in store.url (see also its authSource)";
+
+/// A URL that cannot be used. The driver's words quote parts of it, and where a `/`, `?` or `:` in
+/// a password is not percent-encoded those are parts of the password.
+pub(super) fn url(url: &str, error: &Error) -> StoreError {
+    if let ErrorKind::DnsResolve { .. } = error.kind.as_ref() {
+        let reason = "the DNS name in store.url has no record of MongoDB servers, or no DNS answers";
+        return unavailable("connect", reason);
+    }
+    let mut reason = "store.url is not a MongoDB URL, such as \
+                      mongodb://user:password@host:27017/?authSource=admin"
+        .to_owned();
+    if url.contains('@') {
+        reason.push_str("; in the user and the password, special characters are percent-encoded");
+    } else if let ErrorKind::InvalidArgument { message, .. } = error.kind.as_ref() {
+        reason = format!("{reason}: {message}");
+    }
+    refused("connect", reason)
+}
+
+fn command(operation: &'static str, error: &CommandError) -> StoreError {
+    if matches!(error.code, INDEX_OPTIONS_CONFLICT | INDEX_KEY_CONFLICT) {
+        // These describe indexes only.
+        return refused(operation, format!("{}; drop that index", error.message));
+    }
+    server(operation, error.code, &error.code_name)
+}
+
+const INDEX_OPTIONS_CONFLICT: i32 = 85;
+const INDEX_KEY_CONFLICT: i32 = 86;
+
+/// A server's error by its code.
+pub(super) fn server(operation: &'static str, code: i32, name: &str) -> StoreError {
+    match code {
+        13 => refused(
+            operation,
+            "the user in store.url is not authorized: it needs the role readWrite on store.database",
+        ),
+        18 => refused(operation, AUTHENTICATION),
+        121 => refused(
+            operation,
+            "the collection's validation rules reject the document; they must allow \
+             the sub-document store.state_field",
+        ),
+        11_000 | 11_001 => refused(operation, "a unique index rejects the document: DuplicateKey"),
+        10_334 | 17_419 | 17_420 => refused(operation, "the document would be too large"),
+        59 | 168 | 31_325 | 40_324 => {
+            refused(operation, "the server is too old: MongoDB 5.0 or later is needed")
+        }
+        code if PASSING.contains(&code) => unavailable(operation, named(code, name)),
+        code => refused(operation, named(code, name)),
+    }
+}
+
+/// Codes that say "not now": no primary, shutting down, interrupted, timed out, a cursor that is
+/// gone, a conflict of writes, too much load, no room on the disk.
+const PASSING: [i32; 30] = [
+    6, 7, 24, 43, 46, 50, 63, 64, 79, 89, 91, 100, 112, 134, 175, 189, 202, 237, 262, 279, 290,
+    317, 462, 9001, 10_058, 10_107, 11_600, 11_602, 13_435, 13_436,
+];
+
+fn named(code: i32, name: &str) -> String {
+    let known = match code {
+        28 => "PathNotViable",
+        43 => "CursorNotFound",
+        50 => "MaxTimeMSExpired",
+        10_107 => "NotWritablePrimary",
+        _ => name,
+    };
+    match known {
+        "" => format!("the server's error {code}"),
+        known => format!("the server's error {code} ({known})"),
+    }
+}
+
+/// A write that was done but is not known to last.
+pub(super) fn not_durable(operation: &'static str, code: i32, name: &str) -> StoreError {
+    if code == 100 || code == 79 {
+        // UnsatisfiableWriteConcern: there are too few servers for a majority, now.
+        return unavailable(operation, "a majority of the replica set cannot be reached");
+    }
+    let reason = format!("the write is not yet durable on a majority: {}", named(code, name));
+    unavailable(operation, reason)
+}
+
+/// Words without anything of the form `//user:password@`.
+fn without_login(words: &str) -> String {
+    let mut clean = String::with_capacity(words.len());
+    let mut rest = words;
+    while let Some(start) = rest.find("//") {
+        let (before, login) = rest.split_at(start + 2);
+        clean.push_str(before);
+        let end = login.find(char::is_whitespace).unwrap_or(login.len());
+        rest = login[..end].rfind('@').map_or(login, |at| {
+            clean.push_str("…");
+            &login[at..]
+        });
+    }
+    clean.push_str(rest);
+    clean
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_login_is_cut_out_of_words() {
+        let words = "cannot reach mongodb://me:p@ss/w@db:27017/x or http://plain/";
+        let expected = "cannot reach mongodb://…@db:27017/x or http://plain/";
+        assert_eq!(without_login(words), expected);
+        assert_eq!(without_login("nothing // here"), "nothing // here");
+    }
+
+    #[test]
+    fn what_may_pass_is_told_from_what_will_not() {
+        for code in PASSING {
+            let error = server("commit", code, "");
+            assert!(matches!(error, StoreError::Unavailable { .. }), "{code}");
+        }
+        for code in [13, 18, 121, 11_000, 9, 2] {
+            let error = server("commit", code, "");
+            assert!(matches!(error, StoreError::Refused { .. }), "{code}");
+        }
+    }
+}

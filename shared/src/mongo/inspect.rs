@@ -1,0 +1,158 @@
+//! What there is and what is missing, for `evergrant doctor`.
+
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::MongoStore;
+use super::clock::number;
+use super::errors::driver;
+use crate::domain::Status;
+use crate::ports::{Finding, StoreError};
+
+/// How long a count over the collection may take.
+const MAX_COUNT_TIME: Duration = Duration::from_secs(20);
+/// Users with several documents are counted up to this many.
+const MAX_DUPLICATES: i32 = 5;
+
+fn finding(what: &str, ok: bool, detail: impl Into<String>) -> Finding {
+    Finding { what: what.to_owned(), ok, detail: detail.into() }
+}
+
+impl MongoStore {
+    pub(super) async fn findings(&self) -> Vec<Finding> {
+        let reached = self.find_server().await;
+        let mut findings = vec![outcome("MongoDB", reached)];
+        if findings.iter().all(|finding| finding.ok) {
+            findings.push(outcome("MongoDB clock", self.find_clock().await));
+            findings.push(outcome("MongoDB durability", self.find_durability().await));
+            findings.push(outcome("MongoDB indexes", self.find_indexes().await));
+            findings.push(outcome("token documents", self.find_documents().await));
+            findings.push(outcome("users", self.find_duplicates().await));
+        }
+        findings
+    }
+
+    async fn find_server(&self) -> Result<(bool, String), StoreError> {
+        let info = self.command("inspect", doc! { "buildInfo": 1 }).await?;
+        let version = info.get_str("version").unwrap_or("of an unknown version");
+        Ok((true, format!("version {version}, collection {}", self.collection.namespace())))
+    }
+
+    async fn find_clock(&self) -> Result<(bool, String), StoreError> {
+        self.check_clock("inspect").await?;
+        let now = self.server_now("inspect").await?;
+        Ok((true, format!("leases hold; the server's time is {now}")))
+    }
+
+    /// Whether a write can be lost after it was acknowledged.
+    async fn find_durability(&self) -> Result<(bool, String), StoreError> {
+        let hello = self.command("inspect", doc! { "hello": 1 }).await?;
+        let set = hello.get_str("setName").ok();
+        let detail = match (set, hello.get_str("msg")) {
+            (Some(name), _) => format!("replica set {name}: commits wait for a majority's journals"),
+            (None, Ok("isdbgrid")) => "sharded: commits wait for a majority's journals".to_owned(),
+            _ => "a single server: commits wait for its journal; if its disk is lost, so are the \
+                  tokens since the last backup"
+                .to_owned(),
+        };
+        Ok((true, detail))
+    }
+
+    async fn find_indexes(&self) -> Result<(bool, String), StoreError> {
+        let failed = |error| driver("inspect", &error);
+        let there: Vec<_> = self
+            .collection
+            .list_indexes()
+            .await
+            .map_err(failed)?
+            .try_collect()
+            .await
+            .map_err(failed)?;
+        let missing: Vec<_> = self
+            .indexes()
+            .into_iter()
+            .filter(|(_, keys)| !there.iter().any(|index| same_keys(&index.keys, keys)))
+            .map(|(name, _)| name)
+            .collect();
+        if missing.is_empty() {
+            return Ok((true, "as expected".to_owned()));
+        }
+        let missing = missing.join(" and ");
+        Ok((false, format!("{missing} missing; evergrant-producer makes them when it starts")))
+    }
+
+    async fn find_documents(&self) -> Result<(bool, String), StoreError> {
+        let group = doc! { "$group": { "_id": self.names.value("status"), "n": { "$sum": 1 } } };
+        let mut counts = [0; Status::ALL.len()];
+        let (mut without, mut unknown) = (0, 0);
+        for row in self.aggregate(vec![group]).await? {
+            let n = row.get("n").and_then(number).unwrap_or_default();
+            match row.get("_id") {
+                None | Some(Bson::Null | Bson::Undefined) => without += n,
+                Some(Bson::String(name)) => match Status::ALL.iter().position(|s| s.as_str() == name)
+                {
+                    Some(index) => counts[index] += n,
+                    None => unknown += n,
+                },
+                Some(_) => unknown += n,
+            }
+        }
+        let mut words: Vec<_> =
+            Status::ALL.iter().zip(counts).map(|(status, n)| format!("{n} {status}")).collect();
+        words.push(format!("{without} not adopted yet"));
+        if unknown > 0 {
+            words.push(format!("{unknown} with a status that Evergrant does not know: correct them"));
+        }
+        Ok((unknown == 0, words.join(", ")))
+    }
+
+    /// Two documents of one user may hold one grant twice, and then its rotation kills one of them.
+    async fn find_duplicates(&self) -> Result<(bool, String), StoreError> {
+        let user = format!("${}", self.names.fields.user_id);
+        let provider = self.names.value("provider");
+        let rows = self
+            .aggregate(vec![
+                doc! { "$group": { "_id": { "user": user, "provider": provider }, "n": { "$sum": 1 } } },
+                doc! { "$match": { "n": { "$gt": 1 }, "_id.user": { "$ne": null } } },
+                doc! { "$limit": MAX_DUPLICATES },
+            ])
+            .await?;
+        let detail = match rows.len() {
+            0 => "each has one document".to_owned(),
+            n => {
+                let or_more = if n == MAX_DUPLICATES as usize { " or more" } else { "" };
+                format!(
+                    "{n}{or_more} have several documents of one provider, which is sound only if \
+                     each holds a grant of its own"
+                )
+            }
+        };
+        Ok((true, detail))
+    }
+
+    async fn aggregate(&self, pipeline: Vec<Document>) -> Result<Vec<Document>, StoreError> {
+        let failed = |error| driver("inspect", &error);
+        let cursor =
+            self.collection.aggregate(pipeline).max_time(MAX_COUNT_TIME).allow_disk_use(true);
+        cursor.await.map_err(failed)?.try_collect().await.map_err(failed)
+    }
+}
+
+fn outcome(what: &str, found: Result<(bool, String), StoreError>) -> Finding {
+    match found {
+        Ok((ok, detail)) => finding(what, ok, detail),
+        Err(StoreError::Unavailable { reason, .. } | StoreError::Refused { reason, .. }) => {
+            finding(what, false, reason)
+        }
+    }
+}
+
+/// The same fields in the same order, whatever type the server gives the numbers.
+fn same_keys(one: &Document, other: &Document) -> bool {
+    let keys = |document: &Document| -> Vec<(String, Option<i64>)> {
+        document.iter().map(|(name, order)| (name.clone(), number(order))).collect()
+    };
+    keys(one) == keys(other)
+}

@@ -1,0 +1,57 @@
+//! Where in a document each thing is.
+
+use mongodb::bson::{Bson, Document};
+
+use super::settings::Fields;
+
+/// The paths of a document's parts, with the names that the settings give them.
+#[derive(Debug)]
+pub(super) struct Names {
+    /// The sub-document of Evergrant's state.
+    pub(super) state: String,
+    /// The application's own fields.
+    pub(super) fields: Fields,
+}
+
+impl Names {
+    pub(super) fn new(state: &str, fields: Fields) -> Self {
+        Self { state: state.to_owned(), fields }
+    }
+
+    /// The path of a part of the state, as filters and classic updates want it.
+    pub(super) fn path(&self, part: &str) -> String {
+        format!("{}.{part}", self.state)
+    }
+
+    /// The value of a part of the state, as expressions want it.
+    pub(super) fn value(&self, part: &str) -> String {
+        format!("${}.{part}", self.state)
+    }
+}
+
+/// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
+pub(super) fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+    let mut steps = path.split('.');
+    let mut found = document.get(steps.next()?)?;
+    for step in steps {
+        found = found.as_document()?.get(step)?;
+    }
+    (!matches!(found, Bson::Null | Bson::Undefined)).then_some(found)
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_dot_leads_into_a_sub_document() {
+        let document = doc! { "tokens": { "refresh": "r", "none": null }, "plain": 1 };
+        assert_eq!(at(&document, "tokens.refresh"), Some(&Bson::from("r")));
+        assert_eq!(at(&document, "plain"), Some(&Bson::from(1)));
+        for nothing in ["tokens.none", "tokens.other", "plain.deeper", "other"] {
+            assert_eq!(at(&document, nothing), None, "{nothing}");
+        }
+    }
+}

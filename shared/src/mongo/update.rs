@@ -1,0 +1,195 @@
+//! Many updates in one command.
+//!
+//! The `update` command, since `Collection::bulk_write` does not exist for servers before 8.0 and
+//! one call for each document costs a round trip each.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::options::{Acknowledgment, WriteConcern};
+
+use super::MongoStore;
+use super::clock::number;
+use super::errors::{not_durable, refused, server};
+use crate::ports::StoreError;
+
+/// What one command may hold; the server's limit is 16 MiB.
+const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
+/// A document may be as large as the server takes, so a command of one may be larger than that.
+const MAX_COMMAND_STATEMENTS: usize = 1_000;
+/// How long the server waits for a majority before it says that there is none.
+const DURABLE_WAIT: Duration = Duration::from_secs(10);
+
+/// How safe a write must be before it is answered.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Durability {
+    majority: bool,
+    journal: Option<bool>,
+}
+
+/// On the disks of a majority: what must not be lost.
+pub(super) const JOURNALLED: Durability = Durability { majority: true, journal: Some(true) };
+/// At a majority: a lease that a failover rolls back would be taken twice.
+pub(super) const DURABLE: Durability = Durability { majority: true, journal: None };
+/// At the primary: a hint.
+pub(super) const HINT: Durability = Durability { majority: false, journal: None };
+
+impl Durability {
+    pub(super) fn concern(self) -> WriteConcern {
+        let w = if self.majority { Acknowledgment::Majority } else { Acknowledgment::Nodes(1) };
+        let mut concern = WriteConcern::default();
+        concern.w = Some(w);
+        concern.w_timeout = self.majority.then_some(DURABLE_WAIT);
+        concern.journal = self.journal;
+        concern
+    }
+
+    fn document(self) -> Document {
+        let mut concern = doc! { "w": 1 };
+        if self.majority {
+            concern = doc! { "w": "majority", "wtimeout": millis(DURABLE_WAIT) };
+        }
+        if let Some(journal) = self.journal {
+            concern.insert("j", journal);
+        }
+        concern
+    }
+}
+
+/// A duration as BSON has it.
+pub(super) fn millis(duration: Duration) -> i64 {
+    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+/// One update of one document.
+pub(super) struct Statement {
+    document: Document,
+    bytes: usize,
+}
+
+impl Statement {
+    /// None if it cannot be written as BSON: a name holds a NUL, or it nests too deep.
+    pub(super) fn new(filter: Document, change: impl Into<Bson>, upsert: bool) -> Option<Self> {
+        let mut document = doc! { "q": filter, "u": change.into(), "multi": false };
+        if upsert {
+            document.insert("upsert", true);
+        }
+        let bytes = RawDocumentBuf::try_from(&document).ok()?.as_bytes().len();
+        Some(Self { document, bytes })
+    }
+}
+
+/// What a command did.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Updated {
+    /// Statements that found their document, or made it.
+    pub(super) matched: u64,
+    /// Those that made it.
+    pub(super) inserted: u64,
+}
+
+/// Splits statements into commands that are not too large, in order.
+pub(super) fn batches(statements: Vec<Statement>) -> Vec<Vec<Document>> {
+    let mut batches: Vec<Vec<Document>> = Vec::new();
+    let mut bytes = usize::MAX;
+    for statement in statements {
+        let batch = batches.last_mut().filter(|batch| {
+            batch.len() < MAX_COMMAND_STATEMENTS
+                && bytes.saturating_add(statement.bytes) <= MAX_COMMAND_BYTES
+        });
+        match batch {
+            Some(batch) => {
+                bytes += statement.bytes;
+                batch.push(statement.document);
+            }
+            None => {
+                bytes = statement.bytes;
+                batches.push(vec![statement.document]);
+            }
+        }
+    }
+    batches
+}
+
+impl MongoStore {
+    /// Carries out a batch of statements, each for itself.
+    ///
+    /// # Errors
+    /// If not all are known to be carried out as durably as asked. Some may be.
+    pub(super) async fn update(
+        &self,
+        operation: &'static str,
+        statements: Vec<Document>,
+        durability: Durability,
+    ) -> Result<Updated, StoreError> {
+        let command = doc! {
+            "update": self.collection.name(),
+            "updates": statements,
+            "ordered": false,
+            "writeConcern": durability.document(),
+        };
+        read_reply(operation, &self.command(operation, command).await?)
+    }
+}
+
+fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, StoreError> {
+    let error_in = |error: &Document| {
+        let code = error.get("code").and_then(number).unwrap_or_default();
+        let name = error.get_str("codeName").unwrap_or_default().to_owned();
+        (i32::try_from(code).unwrap_or_default(), name)
+    };
+    // The words of a write error quote the document.
+    if let Some(Bson::Document(error)) = reply.get_array("writeErrors").ok().and_then(|e| e.first())
+    {
+        let (code, name) = error_in(error);
+        return Err(server(operation, code, &name));
+    }
+    if let Ok(error) = reply.get_document("writeConcernError") {
+        let (code, name) = error_in(error);
+        return Err(not_durable(operation, code, &name));
+    }
+    let matched = reply.get("n").and_then(number).and_then(|n| u64::try_from(n).ok());
+    let Some(matched) = matched else {
+        return Err(refused(operation, "the server does not tell how many documents it updated"));
+    };
+    let inserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
+    Ok(Updated { matched, inserted })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn statement(bytes: usize) -> Statement {
+        Statement { document: Document::new(), bytes }
+    }
+
+    #[test]
+    fn commands_hold_neither_too_much_nor_too_many() {
+        let half = MAX_COMMAND_BYTES / 2;
+        let sizes = |statements| batches(statements).iter().map(Vec::len).collect::<Vec<_>>();
+        assert_eq!(sizes(vec![]), Vec::<usize>::new());
+        assert_eq!(sizes((0..2_500).map(|_| statement(10)).collect()), [1_000, 1_000, 500]);
+        assert_eq!(sizes((0..3).map(|_| statement(half)).collect()), [2, 1]);
+        assert_eq!(sizes(vec![statement(10), statement(3 * half), statement(10)]), [1, 1, 1]);
+    }
+
+    #[test]
+    fn an_error_in_a_reply_is_an_error_and_quotes_nothing() {
+        let reply = doc! { "n": 3, "writeErrors": [{
+            "index": 0, "code": 11_000, "errmsg": "dup key: { refresh_token: \"s3cret\" }",
+        }] };
+        let error = read_reply("commit", &reply).unwrap_err().to_string();
+        assert!(error.contains("unique index") && !error.contains("s3cret"), "{error}");
+
+        let reply = doc! { "n": 3, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
+        let error = read_reply("commit", &reply).unwrap_err();
+        assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
+    }
+
+    #[test]
+    fn a_reply_tells_what_was_found_and_what_was_made() {
+        let reply = doc! { "n": 3.0, "upserted": [{ "index": 0, "_id": 1 }] };
+        assert_eq!(read_reply("import", &reply).unwrap(), Updated { matched: 3, inserted: 1 });
+    }
+}

@@ -1,0 +1,167 @@
+//! Consuming work queues.
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::future::join_all;
+use futures::stream::{self, BoxStream, SelectAll};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
+};
+use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
+
+use std::sync::Arc;
+
+use super::errors::explain;
+use super::names::short;
+use super::session::Session;
+use crate::ports::{Acker, Delivery, Intake, QueueError};
+
+/// Deliveries of several consumers on one channel, and `None` for each that ended.
+type Merged = SelectAll<BoxStream<'static, Option<lapin::message::Delivery>>>;
+
+/// One consumer for each queue, merged into one stream.
+pub(super) struct RabbitIntake {
+    session: Arc<Session>,
+    channel: Channel,
+    tags: Vec<ShortString>,
+    merged: Merged,
+    /// Whether a consumer has ended: then all are done with.
+    ended: bool,
+}
+
+impl RabbitIntake {
+    /// Consumes `queues` with at most `prefetch` deliveries unacknowledged, but at least one for
+    /// each queue.
+    pub(super) async fn open(
+        operation: &'static str,
+        session: &Arc<Session>,
+        queues: &[String],
+        prefetch: u16,
+    ) -> Result<Self, QueueError> {
+        let channel = session.channel(operation).await?;
+        let mut tags = Vec::with_capacity(queues.len());
+        let mut merged = SelectAll::new();
+        for (queue, share) in queues.iter().zip(shares(prefetch, queues.len())) {
+            // It bounds the consumers that come after it, each by itself: quorum queues know no
+            // bound for a whole channel.
+            let bounding = channel.basic_qos(share, BasicQosOptions::default());
+            session.ask(operation, bounding).await?;
+            let queue = short(operation, queue)?;
+            let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+            let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
+            let consumer = session.ask(operation, consuming).await?;
+            tags.push(consumer.tag());
+            merged.push(deliveries(consumer));
+        }
+        Ok(Self { session: Arc::clone(session), channel, tags, merged, ended: false })
+    }
+}
+
+/// How many deliveries each of `count` consumers may hold, so that together they hold `prefetch`.
+fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
+    let count = u16::try_from(count).unwrap_or(u16::MAX).max(1);
+    let (each, left) = (prefetch / count, prefetch % count);
+    // Zero would mean "no bound".
+    (0..count).map(move |index| (each + u16::from(index < left)).max(1))
+}
+
+/// A consumer's deliveries, then one `None`, whether it was cancelled or failed.
+fn deliveries(consumer: Consumer) -> BoxStream<'static, Option<lapin::message::Delivery>> {
+    let queue = consumer.queue();
+    consumer
+        .map(move |delivery| {
+            delivery
+                .inspect_err(|error| {
+                    let error = explain("consume", error);
+                    tracing::debug!(%queue, %error, "a consumer ended");
+                })
+                .ok()
+        })
+        .chain(stream::iter([None]))
+        .boxed()
+}
+
+#[async_trait]
+impl Intake for RabbitIntake {
+    async fn next(&mut self) -> Option<Delivery> {
+        if self.ended {
+            return None;
+        }
+        let Some(Some(delivery)) = self.merged.next().await else {
+            self.ended = true;
+            return None;
+        };
+        Some(Delivery {
+            body: delivery.data,
+            redelivered: delivery.redelivered,
+            acker: Box::new(RabbitAcker { acker: delivery.acker, _channel: self.channel.clone() }),
+        })
+    }
+
+    async fn stop(&mut self) {
+        self.ended = true;
+        let cancels = self.tags.drain(..).map(|tag| {
+            let cancelling = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+            self.session.ask("stop", cancelling)
+        });
+        // One that fails has lost its channel, which gives everything back by itself.
+        if join_all(cancels).await.iter().any(Result::is_err) {
+            self.merged.clear();
+            return;
+        }
+        // Cancelled, every consumer's stream ends; what is still in it goes to other workers now
+        // and not when the last delivery that was handed out is settled.
+        while let Ok(Some(delivery)) = self.session.wait("stop", self.merged.next()).await {
+            if let Some(delivery) = delivery {
+                give_back(delivery).await;
+            }
+        }
+    }
+}
+
+/// Puts a delivery back that nobody has looked at.
+async fn give_back(delivery: lapin::message::Delivery) {
+    // The reasons against a requeue do not hold here: this consumer is cancelled, so it cannot
+    // meet the message again, and the channel's close would count as a delivery all the same.
+    let options = BasicNackOptions { requeue: true, multiple: false };
+    if let Err(error) = delivery.acker.nack(options).await {
+        let error = explain("stop", &error);
+        tracing::debug!(%error, "a delivery goes back with its channel");
+    }
+}
+
+/// The right to acknowledge one delivery. It keeps the channel open: closed, everything that is
+/// not acknowledged is delivered again.
+struct RabbitAcker {
+    acker: lapin::Acker,
+    _channel: Channel,
+}
+
+#[async_trait]
+impl Acker for RabbitAcker {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        const OPERATION: &str = "ack";
+        match self.acker.ack(BasicAckOptions::default()).await {
+            Ok(true) => Ok(()),
+            // lapin's words for "not acknowledged": the channel is gone.
+            Ok(false) => Err(QueueError::Unavailable {
+                operation: OPERATION,
+                reason: "the channel of the delivery is closed".to_owned(),
+            }),
+            Err(error) => Err(explain(OPERATION, &error)),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn consumers_share_the_prefetch() {
+        assert_eq!(shares(10, 1).collect::<Vec<_>>(), [10]);
+        assert_eq!(shares(10, 4).collect::<Vec<_>>(), [3, 3, 2, 2]);
+        assert_eq!(shares(2, 4).collect::<Vec<_>>(), [1, 1, 1, 1]);
+    }
+}

@@ -1,0 +1,61 @@
+//! Servers in containers, one of each kind for all tests of a process.
+
+use std::future::Future;
+use std::time::Duration;
+
+use testcontainers::core::IntoContainerPort;
+use testcontainers::runners::AsyncRunner;
+use testcontainers::{ContainerAsync, GenericImage, ImageExt};
+
+use crate::deployment::eventually;
+
+/// A server in a container. Kept in a static it outlives the tests; `tests/run` removes it by its
+/// label.
+pub struct Server {
+    container: ContainerAsync<GenericImage>,
+    port: u16,
+}
+
+impl Server {
+    /// Starts the image that the variable names and publishes a port of it.
+    ///
+    /// # Panics
+    /// If the variable is not set, or no Docker engine answers.
+    pub async fn start(image_variable: &str, port: u16, variables: &[(&str, &str)]) -> Self {
+        let image = std::env::var(image_variable).unwrap_or_else(|_| {
+            panic!("{image_variable} is not set: run tests/run, which prepares the images")
+        });
+        let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+        let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("manual".to_owned());
+        let image = GenericImage::new(name, tag)
+            .with_exposed_port(port.tcp())
+            .with_labels([("evergrant-test", session)])
+            .with_startup_timeout(Duration::from_secs(120));
+        let image = variables.iter().fold(image, |image, (name, value)| {
+            image.with_env_var(*name, *value)
+        });
+        let container = image.start().await.unwrap_or_else(|error| {
+            panic!("start {name}:{tag} in a container: {error}. Run tests/run, which starts an engine")
+        });
+        let port = container.get_host_port_ipv4(port).await.expect("the container's port");
+        Self { container, port }
+    }
+
+    /// Where the server's port is on this machine: host and port.
+    pub fn address(&self) -> String {
+        format!("127.0.0.1:{}", self.port)
+    }
+
+    /// The container, to stop, start or pause it.
+    pub fn container(&self) -> &ContainerAsync<GenericImage> {
+        &self.container
+    }
+
+    /// Waits until the server answers.
+    ///
+    /// # Panics
+    /// If it does not within 90 s.
+    pub async fn wait_until<F: Future<Output = bool>>(&self, answers: impl FnMut() -> F) {
+        eventually("the server answers", Duration::from_secs(90), answers).await;
+    }
+}

@@ -1,0 +1,35 @@
+//! A server that speaks MongoDB's protocol.
+
+use mongodb::bson::doc;
+use tokio::sync::OnceCell;
+
+use crate::container::Server;
+
+/// The URL of a server for all tests: the one that `EVERGRANT_TEST_MONGODB_URL` names, or one in a
+/// container.
+///
+/// # Panics
+/// If there is neither.
+pub async fn url() -> String {
+    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    if let Ok(url) = std::env::var("EVERGRANT_TEST_MONGODB_URL") {
+        return url;
+    }
+    let server = SERVER.get_or_init(|| async {
+        let server = Server::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &[]).await;
+        let url = url_of(&server);
+        server.wait_until(|| answers(&url)).await;
+        server
+    });
+    url_of(server.await)
+}
+
+fn url_of(server: &Server) -> String {
+    format!("mongodb://{}/?directConnection=true", server.address())
+}
+
+async fn answers(url: &str) -> bool {
+    let patient = format!("{url}&serverSelectionTimeoutMS=1000");
+    let Ok(client) = mongodb::Client::with_uri_str(&patient).await else { return false };
+    client.database("admin").run_command(doc! { "ping": 1 }).await.is_ok()
+}

@@ -1,0 +1,73 @@
+//! RabbitMQ, in both of the versions that are supported.
+
+use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
+use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
+use tokio::sync::OnceCell;
+
+use crate::container::Server;
+
+/// A version of RabbitMQ.
+pub struct Version {
+    image_variable: &'static str,
+    server: OnceCell<Server>,
+}
+
+/// RabbitMQ 3.10.
+pub static V3: Version = Version::of("EVERGRANT_TEST_RABBITMQ_3_IMAGE");
+/// RabbitMQ 4.
+pub static V4: Version = Version::of("EVERGRANT_TEST_RABBITMQ_4_IMAGE");
+
+impl Version {
+    /// A server of the version in the image that the variable names.
+    pub const fn of(image_variable: &'static str) -> Self {
+        Self { image_variable, server: OnceCell::const_new() }
+    }
+
+    /// The URL of a server of this version: the one that `EVERGRANT_TEST_AMQP_URL` names, whatever
+    /// its version, or one in a container.
+    ///
+    /// # Panics
+    /// If there is neither.
+    pub async fn url(&self) -> String {
+        if let Ok(url) = std::env::var("EVERGRANT_TEST_AMQP_URL") {
+            return url;
+        }
+        let server = self.server.get_or_init(|| start(self.image_variable)).await;
+        url_of(server)
+    }
+}
+
+async fn start(image_variable: &str) -> Server {
+    let server = Server::start(image_variable, 5672, &[]).await;
+    let url = url_of(&server);
+    server
+        .wait_until(async || Connection::connect(&url, ConnectionProperties::default()).await.is_ok())
+        .await;
+    server
+}
+
+fn url_of(server: &Server) -> String {
+    format!("amqp://guest:guest@{}", server.address())
+}
+
+/// A channel, past Evergrant's own adapter.
+///
+/// # Panics
+/// If the broker cannot be reached.
+pub async fn channel(url: &str) -> Channel {
+    let connection = Connection::connect(url, ConnectionProperties::default()).await;
+    let channel = connection.expect("connect").create_channel().await.expect("a channel");
+    channel.confirm_select(ConfirmSelectOptions::default()).await.expect("confirms");
+    channel
+}
+
+/// Puts a message into a queue.
+///
+/// # Panics
+/// If the broker does not take it.
+pub async fn send(channel: &Channel, queue: &str, body: &[u8]) {
+    let options = BasicPublishOptions::default();
+    let properties = BasicProperties::default();
+    let sent = channel.basic_publish("".into(), queue.into(), options, body, properties).await;
+    sent.expect("publish").await.expect("confirm");
+}
