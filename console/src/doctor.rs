@@ -53,8 +53,12 @@ async fn reach(provider: &Provider) -> Finding {
     let connecting = TcpStream::connect((host.as_str(), port));
     let (ok, detail) = match tokio::time::timeout(Duration::from_secs(5), connecting).await {
         Ok(Ok(_)) => (true, format!("{host}:{port} takes connections")),
-        Ok(Err(error)) => (false, format!("{host}:{port}: {error}; check token_url and the network")),
-        Err(_) => (false, format!("{host}:{port} does not answer; check token_url and the network")),
+        Ok(Err(error)) => {
+            (false, format!("{host}:{port}: {error}; check token_url and the network"))
+        }
+        Err(_) => {
+            (false, format!("{host}:{port} does not answer; check token_url and the network"))
+        }
     };
     Finding { what, ok, detail }
 }

@@ -27,10 +27,8 @@ pub(crate) async fn export(
     force: bool,
     output: &Output,
 ) -> Result<Exit, ExportError> {
-    let fail = |error: std::io::Error| ExportError::Write {
-        path: path.to_owned(),
-        reason: error.kind(),
-    };
+    let fail =
+        |error: std::io::Error| ExportError::Write { path: path.to_owned(), reason: error.kind() };
     let count = if path == Path::new("-") {
         if std::io::stdout().is_terminal() {
             output.message("warning: these lines hold tokens");

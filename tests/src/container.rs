@@ -31,11 +31,12 @@ impl Server {
             .with_exposed_port(port.tcp())
             .with_labels([("evergrant-test", session)])
             .with_startup_timeout(Duration::from_secs(120));
-        let image = variables.iter().fold(image, |image, (name, value)| {
-            image.with_env_var(*name, *value)
-        });
+        let image =
+            variables.iter().fold(image, |image, (name, value)| image.with_env_var(*name, *value));
         let container = image.start().await.unwrap_or_else(|error| {
-            panic!("start {name}:{tag} in a container: {error}. Run tests/run, which starts an engine")
+            panic!(
+                "start {name}:{tag} in a container: {error}. Run tests/run, which starts an engine"
+            )
         });
         let port = container.get_host_port_ipv4(port).await.expect("the container's port");
         Self { container, port }

@@ -41,7 +41,9 @@ async fn start(image_variable: &str) -> Server {
     let server = Server::start(image_variable, 5672, &[]).await;
     let url = url_of(&server);
     server
-        .wait_until(async || Connection::connect(&url, ConnectionProperties::default()).await.is_ok())
+        .wait_until(async || {
+            Connection::connect(&url, ConnectionProperties::default()).await.is_ok()
+        })
         .await;
     server
 }

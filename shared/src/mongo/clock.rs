@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
 
+use super::MongoStore;
 use super::errors::{driver, refused};
 use super::update::millis;
-use super::MongoStore;
 use crate::ports::StoreError;
 
 /// An expression: the server's time, `later`.
@@ -60,9 +60,12 @@ impl MongoStore {
         let leases = [("past", from_now_ms(-HOUR_MS)), ("future", from_now_ms(HOUR_MS))];
         for (lease, until) in leases.into_iter().chain([("free", doc! { "$literal": null })]) {
             let fields = doc! { "check": check, "lease": lease, "until": until };
-            meta.update_one(doc! { "_id": format!("{check}-{lease}") }, vec![doc! { "$set": fields }])
-                .upsert(true)
-                .await?;
+            meta.update_one(
+                doc! { "_id": format!("{check}-{lease}") },
+                vec![doc! { "$set": fields }],
+            )
+            .upsert(true)
+            .await?;
         }
         let condition = doc! { "check": check, "$expr": is_over("$until") };
         let claim = vec![doc! { "$set": { "taken": true, "until": from_now_ms(HOUR_MS) } }];

@@ -53,7 +53,8 @@ impl MongoStore {
     async fn read_due(&self, query: &mut DueQuery, sender: &Sender<DueGrant>) -> Result<(), Stop> {
         let failed = |error| Stop::Failed(driver("due", &error));
         let now = self.server_now("due").await.map_err(Stop::Failed)?;
-        let (due_at, generation) = (self.names.path("next_refresh_at"), self.names.path("generation"));
+        let (due_at, generation) =
+            (self.names.path("next_refresh_at"), self.names.path("generation"));
         let mut cursor = self
             .collection
             .find(self.due_filter(query, now))
@@ -113,6 +114,8 @@ enum Stop {
 pub(super) fn user_ids(user: &str) -> Vec<Bson> {
     let mut ids = vec![Bson::from(user)];
     let read = user.parse().ok().and_then(|id| ids::to_bson(&id));
-    ids.extend(read.filter(|id| matches!(id, Bson::Int64(_) | Bson::ObjectId(_) | Bson::Binary(_))));
+    ids.extend(
+        read.filter(|id| matches!(id, Bson::Int64(_) | Bson::ObjectId(_) | Bson::Binary(_))),
+    );
     ids
 }

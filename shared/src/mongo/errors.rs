@@ -30,7 +30,9 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
             refused(operation, AUTHENTICATION)
         }
         // It names addresses and the reasons of the operating system and of TLS.
-        ErrorKind::ServerSelection { message, .. } => unavailable(operation, without_login(message)),
+        ErrorKind::ServerSelection { message, .. } => {
+            unavailable(operation, without_login(message))
+        }
         ErrorKind::Io(error) => unavailable(operation, without_login(&error.to_string())),
         ErrorKind::ConnectionPoolCleared { .. } => {
             unavailable(operation, "the connection was lost")
@@ -55,7 +57,8 @@ const AUTHENTICATION: &str =
 /// a password is not percent-encoded those are parts of the password.
 pub(super) fn url(url: &str, error: &Error) -> StoreError {
     if let ErrorKind::DnsResolve { .. } = error.kind.as_ref() {
-        let reason = "the DNS name in store.url has no record of MongoDB servers, or no DNS answers";
+        let reason =
+            "the DNS name in store.url has no record of MongoDB servers, or no DNS answers";
         return unavailable("connect", reason);
     }
     let mut reason = "store.url is not a MongoDB URL, such as \

@@ -19,7 +19,9 @@ fn of_value(value: Bson) -> Value {
         Bson::Int64(number) if i32::try_from(number).is_ok() => {
             json!({ "$numberLong": number.to_string() })
         }
-        Bson::Double(number) if !reads_back(number) => Bson::Double(number).into_canonical_extjson(),
+        Bson::Double(number) if !reads_back(number) => {
+            Bson::Double(number).into_canonical_extjson()
+        }
         Bson::Binary(binary) if binary.subtype == BinarySubtype::Uuid => {
             <[u8; 16]>::try_from(binary.bytes.as_slice()).map_or_else(
                 |_| Bson::Binary(binary.clone()).into_relaxed_extjson(),

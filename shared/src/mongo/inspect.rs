@@ -51,7 +51,9 @@ impl MongoStore {
         let hello = self.command("inspect", doc! { "hello": 1 }).await?;
         let set = hello.get_str("setName").ok();
         let detail = match (set, hello.get_str("msg")) {
-            (Some(name), _) => format!("replica set {name}: commits wait for a majority's journals"),
+            (Some(name), _) => {
+                format!("replica set {name}: commits wait for a majority's journals")
+            }
             (None, Ok("isdbgrid")) => "sharded: commits wait for a majority's journals".to_owned(),
             _ => "a single server: commits wait for its journal; if its disk is lost, so are the \
                   tokens since the last backup"
@@ -91,11 +93,12 @@ impl MongoStore {
             let n = row.get("n").and_then(number).unwrap_or_default();
             match row.get("_id") {
                 None | Some(Bson::Null | Bson::Undefined) => without += n,
-                Some(Bson::String(name)) => match Status::ALL.iter().position(|s| s.as_str() == name)
-                {
-                    Some(index) => counts[index] += n,
-                    None => unknown += n,
-                },
+                Some(Bson::String(name)) => {
+                    match Status::ALL.iter().position(|s| s.as_str() == name) {
+                        Some(index) => counts[index] += n,
+                        None => unknown += n,
+                    }
+                }
                 Some(_) => unknown += n,
             }
         }
@@ -103,7 +106,9 @@ impl MongoStore {
             Status::ALL.iter().zip(counts).map(|(status, n)| format!("{n} {status}")).collect();
         words.push(format!("{without} not adopted yet"));
         if unknown > 0 {
-            words.push(format!("{unknown} with a status that Evergrant does not know: correct them"));
+            words.push(format!(
+                "{unknown} with a status that Evergrant does not know: correct them"
+            ));
         }
         Ok((unknown == 0, words.join(", ")))
     }

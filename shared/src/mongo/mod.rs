@@ -46,8 +46,8 @@ use secrecy::ExposeSecret;
 
 use crate::domain::{DocumentId, Timestamp};
 use crate::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView,
-    ImportCount, ImportDocument, StoreError, TokenStore,
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
+    ImportDocument, StoreError, TokenStore,
 };
 
 use detached::{LONG, SHORT, detached, streamed};

@@ -182,7 +182,8 @@ mod tests {
         let error = read_reply("commit", &reply).unwrap_err().to_string();
         assert!(error.contains("unique index") && !error.contains("s3cret"), "{error}");
 
-        let reply = doc! { "n": 3, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
+        let reply =
+            doc! { "n": 3, "writeConcernError": { "code": 64, "codeName": "WriteConcernFailed" } };
         let error = read_reply("commit", &reply).unwrap_err();
         assert!(matches!(error, StoreError::Unavailable { .. }), "{error}");
     }

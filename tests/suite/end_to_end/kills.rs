@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
+use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, SeedPlan, Settings};
 use evergrant_tests::deployment::{Deployment, eventually};
 use evergrant_tests::{mongodb, rabbitmq};
-use ::mongodb::bson::doc;
 
 fn slow(grace_s: u64) -> Config {
     let settings =

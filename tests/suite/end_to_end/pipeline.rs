@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, FaultRates, SeedPlan, Settings};
 use evergrant_tests::deployment::{Deployment, eventually};
 use evergrant_tests::{mongodb, rabbitmq};
-use ::mongodb::bson::doc;
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]

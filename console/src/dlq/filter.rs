@@ -1,0 +1,92 @@
+//! Which dead letters are meant.
+
+use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
+use evergrant_shared::ports::GrantView;
+
+/// Which dead letters are meant. Empty fields don't filter.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) struct LetterFilter {
+    pub(crate) provider: Option<ProviderId>,
+    pub(crate) reason: Option<DeadReason>,
+    pub(crate) user: Option<String>,
+    pub(crate) email: Option<String>,
+    pub(crate) id: Option<DocumentId>,
+    pub(crate) since: Option<Timestamp>,
+    pub(crate) until: Option<Timestamp>,
+}
+
+impl LetterFilter {
+    /// Whether it filters nothing.
+    pub(crate) fn is_empty(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// Whether it can only be answered with the letter's document.
+    pub(crate) const fn asks_for_user(&self) -> bool {
+        self.user.is_some() || self.email.is_some()
+    }
+
+    /// Whether a letter matches, as far as the letter itself tells.
+    pub(crate) fn matches_letter(&self, letter: &DeadLetter) -> bool {
+        let same =
+            |wanted: &Option<ProviderId>| wanted.as_ref().is_none_or(|p| *p == letter.provider);
+        same(&self.provider)
+            && self.reason.is_none_or(|reason| reason == letter.reason)
+            && self.id.as_ref().is_none_or(|id| letter.id.as_ref() == Some(id))
+            && self.since.is_none_or(|since| letter.last_failed_at >= since)
+            && self.until.is_none_or(|until| letter.last_failed_at <= until)
+    }
+
+    /// Whether the user of a letter's document matches.
+    pub(crate) fn matches_user(&self, grant: &GrantView) -> bool {
+        let is =
+            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
+        is(&self.user, &grant.user) && is(&self.email, &grant.email)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(in crate::dlq) fn letter(reason: DeadReason, failed_at_ms: i64) -> DeadLetter {
+        DeadLetter {
+            body: Vec::new(),
+            provider: "p".parse().unwrap(),
+            id: Some(DocumentId::Integer(1)),
+            reason,
+            http_status: Some(400),
+            code: None,
+            description: None,
+            attempts: 1,
+            first_failed_at: Timestamp::from_unix_ms(0),
+            last_failed_at: Timestamp::from_unix_ms(failed_at_ms),
+            redrive_count: 0,
+            worker: None,
+        }
+    }
+
+    #[test]
+    fn every_part_of_a_filter_must_match() {
+        let letter = letter(DeadReason::GrantDead, 5_000);
+        let at = |ms| Some(Timestamp::from_unix_ms(ms));
+        let filter = |change: fn(&mut LetterFilter)| {
+            let mut filter = LetterFilter::default();
+            change(&mut filter);
+            filter
+        };
+        assert!(LetterFilter::default().is_empty());
+        assert!(LetterFilter::default().matches_letter(&letter));
+        let within = LetterFilter { since: at(5_000), until: at(5_000), ..LetterFilter::default() };
+        assert!(within.matches_letter(&letter));
+        for other in [
+            filter(|f| f.provider = "q".parse().ok()),
+            filter(|f| f.reason = Some(DeadReason::LostResponse)),
+            filter(|f| f.id = Some(DocumentId::Integer(2))),
+            filter(|f| f.since = Some(Timestamp::from_unix_ms(5_001))),
+            filter(|f| f.until = Some(Timestamp::from_unix_ms(4_999))),
+        ] {
+            assert!(!other.matches_letter(&letter), "{other:?}");
+        }
+    }
+}
