@@ -1,5 +1,6 @@
 //! The stack of `docker-compose.yml`, as a user brings it up.
 
+use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
@@ -82,7 +83,8 @@ impl Drop for Stack {
     fn drop(&mut self) {
         if std::thread::panicking() {
             let logs = self.command(&["logs", "--tail", "60"]).output();
-            eprintln!("{}", String::from_utf8_lossy(&logs.map(|o| o.stdout).unwrap_or_default()));
+            let logs = logs.map(|output| output.stdout).unwrap_or_default();
+            let _ = std::io::stderr().write_all(&logs);
         }
         let _ = self.command(&["down", "--volumes", "--timeout", "10"]).output();
     }

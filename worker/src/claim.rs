@@ -1,5 +1,6 @@
 //! A batch of jobs is claimed, and each goes its way.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -42,9 +43,12 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>, stop: &Cancellation
     let ids: Vec<DocumentId> = work.iter().map(|work| work.job.id.clone()).collect();
     let Some((claim, rows)) = claim_until(lane, &ids, stop).await else { return };
     let mut unused = Vec::new();
+    let mut seen = HashSet::new();
     for (work, row) in work.into_iter().zip(rows) {
-        let owned = row.owned();
         let id = work.job.id.clone();
+        // Two jobs of one document in one batch have one lease between them.
+        let row = if seen.insert(id.clone()) { row } else { row.disowned() };
+        let owned = row.owned();
         if !start(lane, work, row, &claim, stop) && owned {
             unused.push(id);
         }

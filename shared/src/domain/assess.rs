@@ -32,6 +32,16 @@ pub enum Row {
 }
 
 impl Row {
+    /// The same document for a further job of the same claim: the lease is the first one's.
+    #[must_use]
+    pub fn disowned(self) -> Self {
+        match self {
+            Self::Absent => Self::Absent,
+            Self::Malformed { what, .. } => Self::Malformed { what, owned: false },
+            Self::Present { grant, lease, .. } => Self::Present { grant, lease, owned: false },
+        }
+    }
+
     /// Whether the claim holds the document's lease, and so has to give it back.
     pub const fn owned(&self) -> bool {
         match self {

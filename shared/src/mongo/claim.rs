@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use futures::TryStreamExt;
-use mongodb::bson::{Document, doc};
+use mongodb::bson::{Bson, Document, doc};
 
 use super::clock::{from_now, is_over};
 use super::errors::driver;
@@ -42,8 +42,8 @@ impl MongoStore {
             Some(now) => now,
             None => self.server_now("claim").await?,
         };
-        let mut row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
-        let rows = ids.iter().map(&mut row).collect();
+        let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
+        let rows = ids.iter().map(row).collect();
         Ok(Claimed { now, rows })
     }
 
@@ -61,7 +61,7 @@ impl MongoStore {
 
     async fn read_rows(
         &self,
-        wanted: Vec<mongodb::bson::Bson>,
+        wanted: Vec<Bson>,
         owner: &str,
     ) -> Result<HashMap<DocumentId, Row>, StoreError> {
         let projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
@@ -71,7 +71,7 @@ impl MongoStore {
         let mut rows = HashMap::new();
         // One at a time: a document may hold a megabyte where a token belongs.
         while let Some(document) = found.try_next().await.map_err(failed)? {
-            let id = ids::from_bson(document.get("_id").unwrap_or(&mongodb::bson::Bson::Null));
+            let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
             rows.insert(id, decode::row(&self.names, &document, owner));
         }
         Ok(rows)

@@ -5,11 +5,12 @@
 
 use std::time::Duration;
 
+use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
 
-use super::MongoStore;
 use super::errors::{driver, refused};
 use super::update::millis;
+use super::{MongoStore, primary_options};
 use crate::ports::StoreError;
 
 /// An expression: the server's time, `later`.
@@ -45,7 +46,7 @@ impl MongoStore {
         // Of this check alone: several processes may start at once.
         let check = format!("clock-check-{}", Uuid::new());
         let outcome = self.try_clock(&check).await;
-        let meta = self.database.collection::<Document>(META);
+        let meta = self.meta();
         let cleared = meta.delete_many(doc! { "check": &check }).await;
         let works = outcome.and_then(|works| cleared.map(|_| works));
         match works.map_err(|error| driver(operation, &error))? {
@@ -54,9 +55,13 @@ impl MongoStore {
         }
     }
 
+    fn meta(&self) -> Collection<Document> {
+        self.database.collection_with_options(META, primary_options())
+    }
+
     /// Takes three leases twice: one of the past, one of the future, and one that nobody holds.
     async fn try_clock(&self, check: &str) -> Result<bool, mongodb::error::Error> {
-        let meta = self.database.collection::<Document>(META);
+        let meta = self.meta();
         let leases = [("past", from_now_ms(-HOUR_MS)), ("future", from_now_ms(HOUR_MS))];
         for (lease, until) in leases.into_iter().chain([("free", doc! { "$literal": null })]) {
             let fields = doc! { "check": check, "lease": lease, "until": until };

@@ -50,6 +50,9 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
     }
 }
 
+/// What the driver says of an error that has none of it.
+const NOISE: &str = ", labels: {}, source: None, server response: None";
+
 const AUTHENTICATION: &str =
     "the server rejects the user or the password in store.url (see also its authSource)";
 
@@ -139,14 +142,15 @@ pub(super) fn not_durable(operation: &'static str, code: i32, name: &str) -> Sto
 
 /// Words without anything of the form `//user:password@`.
 fn without_login(words: &str) -> String {
+    let words = words.replace(NOISE, "");
     let mut clean = String::with_capacity(words.len());
-    let mut rest = words;
+    let mut rest = words.as_str();
     while let Some(start) = rest.find("//") {
         let (before, login) = rest.split_at(start + 2);
         clean.push_str(before);
         let end = login.find(char::is_whitespace).unwrap_or(login.len());
         rest = login[..end].rfind('@').map_or(login, |at| {
-            clean.push_str("…");
+            clean.push('…');
             &login[at..]
         });
     }

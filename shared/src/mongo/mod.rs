@@ -88,14 +88,7 @@ impl MongoStore {
         options.app_name.get_or_insert_with(|| "evergrant".to_owned());
         let client = Client::with_options(options).map_err(|error| driver("connect", &error))?;
         let database = client.database(&settings.database);
-        // Whatever the URL prefers: what is read here decides what is written, so it must be what
-        // the primary has.
-        let options = CollectionOptions::builder()
-            .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
-            .read_concern(ReadConcern::local())
-            .write_concern(update::DURABLE.concern())
-            .build();
-        let collection = database.collection_with_options(&settings.collection, options);
+        let collection = database.collection_with_options(&settings.collection, primary_options());
         let names = Arc::new(Names::new(&settings.state_field, settings.fields.clone()));
         Ok(Self { database, collection, names, settings: Arc::new(settings) })
     }
@@ -114,6 +107,16 @@ impl MongoStore {
             _ => Err(refused(operation, "the server does not tell its time in answer to `hello`")),
         }
     }
+}
+
+/// Whatever the URL prefers: what is read here decides what is written, so it must be what the
+/// primary has.
+fn primary_options() -> CollectionOptions {
+    CollectionOptions::builder()
+        .selection_criteria(SelectionCriteria::ReadPreference(ReadPreference::Primary))
+        .read_concern(ReadConcern::local())
+        .write_concern(update::DURABLE.concern())
+        .build()
 }
 
 /// A handshake with TLS and authentication takes several round trips.

@@ -17,7 +17,7 @@ impl MongoStore {
     ) -> Result<ImportCount, StoreError> {
         let statements = documents.into_iter().enumerate().map(|(index, document)| {
             import_statement(document).map_err(|what| {
-                let reason = format!("document {} of {}: {what}", index + 1, "those to import");
+                let reason = format!("document {} of those to import: {what}", index + 1);
                 refused("import", reason)
             })
         });

@@ -1,18 +1,20 @@
 //! Looking through a dead queue without changing it.
 //!
-//! Messages are taken one by one and not acknowledged; closing the channel puts them back in their
-//! place. Where the queue has no delivery limit to count against (before 4.0) that holds only if
-//! all were taken: a part would go to the back. There, the rest is taken before the close.
+//! One consumer takes all messages up to the cut-off and acknowledges none; closing the channel puts
+//! them back in their place. One consumer and not `basic.get`: each get is a consumer of its own to
+//! a quorum queue, and what many consumers held goes back in no order. Where the queue has no
+//! delivery limit to count against (before 4.0) the order holds only if all were taken: a part would
+//! go to the back. There, the rest is taken before the close.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::future::BoxFuture;
-use futures::stream::{FuturesOrdered, StreamExt};
-use lapin::Channel;
-use lapin::message::BasicGetMessage;
-use lapin::options::{BasicAckOptions, BasicGetOptions, QueueDeclareOptions};
+use futures::stream::StreamExt;
+use lapin::message::Delivery;
+use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
 use lapin::types::{FieldTable, ShortString};
+use lapin::{Channel, Consumer};
 
 use super::errors::explain;
 use super::headers;
@@ -21,10 +23,10 @@ use super::session::Session;
 use crate::domain::{DeadLetter, ProviderId};
 use crate::ports::{DeadLetters, QueueError};
 
-/// Messages asked for ahead of the reader: one by one, each would cost a round trip.
-const AHEAD: usize = 64;
+/// How long the next message may take. After that, someone else has taken what was counted.
+const PATIENCE: Duration = Duration::from_secs(3);
 
-type Get = BoxFuture<'static, lapin::Result<Option<BasicGetMessage>>>;
+const CLOSE: &str = "close dead letters";
 
 /// A look through a provider's dead letters.
 pub(super) struct RabbitDeadLetters {
@@ -40,9 +42,11 @@ struct Look {
     session: Arc<Session>,
     channel: Channel,
     queue: ShortString,
-    /// Messages that may still be asked for.
+    consumer: Consumer,
+    /// Messages up to the cut-off that go back.
+    kept: u64,
+    /// Messages up to the cut-off.
     left: u64,
-    gets: FuturesOrdered<Get>,
     /// Whether the rest has to be taken before the close.
     order_needs_all: bool,
 }
@@ -58,39 +62,45 @@ impl RabbitDeadLetters {
     ) -> Result<Self, QueueError> {
         let channel = session.channel(operation).await?;
         let queue = short(operation, queue)?;
-        let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-        let asking = channel.queue_declare(queue.clone(), options, FieldTable::default());
-        let cutoff = u64::from(session.ask(operation, asking).await?.message_count());
-        let look = Look {
-            session: Arc::clone(session),
-            channel,
-            queue,
-            left: cutoff,
-            gets: FuturesOrdered::new(),
-            order_needs_all,
+        let cutoff = ready(operation, session, &channel, &queue).await?;
+        let look = if cutoff == 0 {
+            None
+        } else {
+            let prefetch = u16::try_from(cutoff).unwrap_or(u16::MAX);
+            let bounding = channel.basic_qos(prefetch, BasicQosOptions::default());
+            session.ask(operation, bounding).await?;
+            let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+            let consuming =
+                channel.basic_consume(queue.clone(), tag, options, FieldTable::default());
+            let consumer = session.ask(operation, consuming).await?;
+            let session = Arc::clone(session);
+            let kept = cutoff;
+            Some(Look { session, channel, queue, consumer, left: cutoff, kept, order_needs_all })
         };
-        Ok(Self { provider: provider.clone(), look: Some(look), current: None, cutoff })
+        Ok(Self { provider: provider.clone(), look, current: None, cutoff })
     }
 }
 
 impl Look {
     /// The next message, None at the cut-off or if others emptied the queue meanwhile.
-    async fn next(&mut self) -> Result<Option<BasicGetMessage>, QueueError> {
+    async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         const OPERATION: &str = "read dead letters";
-        while self.left > 0 && self.gets.len() < AHEAD {
-            self.left -= 1;
-            let (channel, queue) = (self.channel.clone(), self.queue.clone());
-            let options = BasicGetOptions { no_ack: false };
-            self.gets.push_back(Box::pin(async move { channel.basic_get(queue, options).await }));
-        }
-        let Some(got) = self.session.wait(OPERATION, self.gets.next()).await? else {
+        if self.left == 0 {
             return Ok(None);
-        };
-        let got = got.map_err(|error| explain(OPERATION, &error))?;
-        if got.is_none() {
-            self.left = 0;
         }
-        Ok(got)
+        self.left -= 1;
+        match tokio::time::timeout(PATIENCE, self.consumer.next()).await {
+            Ok(Some(Ok(delivery))) => Ok(Some(delivery)),
+            Ok(Some(Err(error))) => Err(explain(OPERATION, &error)),
+            Ok(None) => Err(QueueError::Unavailable {
+                operation: OPERATION,
+                reason: "the connection was lost, or the queue was deleted".to_owned(),
+            }),
+            Err(_) => {
+                self.left = 0;
+                Ok(None)
+            }
+        }
     }
 
     async fn close(mut self) -> Result<(), QueueError> {
@@ -98,8 +108,34 @@ impl Look {
             while self.next().await?.is_some() {}
         }
         let closing = self.channel.close(200, "OK".into());
-        self.session.ask("close dead letters", closing).await
+        self.session.ask(CLOSE, closing).await?;
+        self.wait_until_back().await
     }
+
+    /// The broker closes a channel before it has put back what the channel held. Whoever looks next
+    /// must find it.
+    async fn wait_until_back(&self) -> Result<(), QueueError> {
+        let channel = self.session.channel(CLOSE).await?;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        while ready(CLOSE, &self.session, &channel, &self.queue).await? < self.kept
+            && tokio::time::Instant::now() < deadline
+        {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        Ok(())
+    }
+}
+
+/// How many messages wait in a queue.
+async fn ready(
+    operation: &'static str,
+    session: &Session,
+    channel: &Channel,
+    queue: &ShortString,
+) -> Result<u64, QueueError> {
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asking = channel.queue_declare(queue.clone(), options, FieldTable::default());
+    Ok(u64::from(session.ask(operation, asking).await?.message_count()))
 }
 
 #[async_trait]
@@ -113,7 +149,7 @@ impl DeadLetters for RabbitDeadLetters {
         let Some(look) = &mut self.look else {
             return Ok(None);
         };
-        let Some(BasicGetMessage { delivery, .. }) = look.next().await? else {
+        let Some(delivery) = look.next().await? else {
             return Ok(None);
         };
         self.current = Some(delivery.acker);
@@ -129,7 +165,12 @@ impl DeadLetters for RabbitDeadLetters {
             });
         };
         match acker.ack(BasicAckOptions::default()).await {
-            Ok(true) => Ok(()),
+            Ok(true) => {
+                if let Some(look) = &mut self.look {
+                    look.kept -= 1;
+                }
+                Ok(())
+            }
             Ok(false) => Err(QueueError::Unavailable {
                 operation: OPERATION,
                 reason: "the channel is closed; the dead letter is still there".to_owned(),

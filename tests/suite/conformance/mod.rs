@@ -1,1 +1,5 @@
-//! One suite for every adapter of a port.
+//! One suite for each port. The tests are functions of a port, so that every adapter is held to the
+//! same; each adapter's part only says how to get one.
+
+mod queue;
+mod store;

@@ -1,0 +1,359 @@
+//! What holds for every [`JobQueue`], on each supported version of RabbitMQ.
+
+use std::collections::BTreeSet;
+use std::time::{Duration, Instant};
+
+use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::ladder::Ladder;
+use evergrant_shared::domain::shard::shard_of;
+use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
+use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
+use evergrant_shared::rabbitmq::{RabbitQueue, RabbitSettings};
+use evergrant_tests::deployment::eventually;
+use evergrant_tests::rabbitmq::{self, Version};
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+
+/// Every test of this list runs on both versions.
+macro_rules! on_each_version {
+    ($($name:ident),* $(,)?) => {
+        mod rabbitmq_3 {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(super::Case::new(&super::rabbitmq::V3).await).await; })*
+        }
+        mod rabbitmq_4 {
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(super::Case::new(&super::rabbitmq::V4).await).await; })*
+        }
+    };
+}
+
+on_each_version!(
+    preparing_twice_is_the_same_as_once,
+    what_is_not_acknowledged_comes_again,
+    thousands_are_published_and_each_arrives,
+    shards_are_consumed_by_those_who_take_them,
+    a_consumer_holds_no_more_than_its_prefetch,
+    a_retry_comes_back_after_its_delay_and_not_before,
+    a_dead_letter_tells_everything_and_keeps_its_message,
+    looking_thirty_times_changes_neither_the_dead_letters_nor_their_order,
+    what_is_removed_is_gone_and_the_rest_keeps_its_order,
+    a_look_ends_at_its_cutoff,
+    thousands_of_dead_letters_are_seen_each_once,
+    a_consumer_whose_queue_is_deleted_ends,
+    a_stopped_consumer_still_acknowledges_what_it_handed_out,
+    a_job_that_no_queue_takes_is_an_error,
+    a_queue_with_other_arguments_is_named,
+    a_wrong_login_or_port_is_told_without_the_password,
+);
+
+struct Case {
+    url: String,
+    prefix: String,
+    queue: RabbitQueue,
+}
+
+fn provider() -> ProviderId {
+    "p".parse().unwrap()
+}
+
+fn settings(url: &str, prefix: &str) -> RabbitSettings {
+    RabbitSettings {
+        url: url.into(),
+        prefix: prefix.to_owned(),
+        providers: vec![provider()],
+        shards: 2,
+        ladder: Ladder::new([200, 1_000].map(Duration::from_millis).to_vec()).unwrap(),
+        connection_name: "conformance".to_owned(),
+        connect_timeout: Duration::from_secs(10),
+        confirm_timeout: Duration::from_secs(15),
+    }
+}
+
+impl Case {
+    async fn new(version: &Version) -> Self {
+        let url = version.url().await;
+        let prefix = format!("conformance-{}", uuid::Uuid::new_v4().simple());
+        let queue = RabbitQueue::connect_lazily(settings(&url, &prefix));
+        queue.prepare().await.unwrap();
+        Self { url, prefix, queue }
+    }
+
+    async fn consume(&self, prefetch: u16) -> Box<dyn Intake> {
+        self.queue.consume(&provider(), None, prefetch).await.unwrap()
+    }
+
+    async fn publish(&self, ids: std::ops::Range<i64>) {
+        self.queue.publish(&ids.map(job).collect::<Vec<_>>()).await.unwrap();
+    }
+
+    async fn bury(&self, ids: std::ops::Range<i64>) {
+        for id in ids {
+            self.queue.bury(&letter(id)).await.unwrap();
+        }
+    }
+
+    /// In no particular order.
+    async fn bury_many(&self, ids: std::ops::Range<i64>) {
+        let letters: Vec<DeadLetter> = ids.map(letter).collect();
+        let buried = letters.iter().map(|letter| self.queue.bury(letter));
+        for result in futures::future::join_all(buried).await {
+            result.unwrap();
+        }
+    }
+
+    async fn looked_at(&self) -> Vec<DocumentId> {
+        let mut letters = self.queue.dead_letters(&provider()).await.unwrap();
+        let mut ids = Vec::new();
+        while let Some(letter) = letters.next().await.unwrap() {
+            ids.extend(letter.id);
+        }
+        letters.close().await.unwrap();
+        ids
+    }
+
+    async fn until_buried(&self, count: usize) {
+        eventually("all letters are there", Duration::from_secs(20), || async {
+            self.looked_at().await.len() == count
+        })
+        .await;
+    }
+}
+
+fn job(id: i64) -> Job {
+    Job {
+        version: JOB_VERSION,
+        provider: provider(),
+        id: DocumentId::Integer(id),
+        generation: 0,
+        force: false,
+        redrive_count: 0,
+        enqueued_at: Timestamp::from_unix_ms(0),
+    }
+}
+
+fn letter(id: i64) -> DeadLetter {
+    DeadLetter {
+        body: job(id).encode(),
+        provider: provider(),
+        id: Some(DocumentId::Integer(id)),
+        reason: DeadReason::GrantDead,
+        http_status: Some(400),
+        code: Some("invalid_grant".into()),
+        description: Some("Token has been expired or revoked.".into()),
+        attempts: 2,
+        first_failed_at: Timestamp::from_unix_ms(1_700_000_000_123),
+        last_failed_at: Timestamp::from_unix_ms(1_700_000_005_456),
+        redrive_count: 1,
+        worker: Some("worker-1".into()),
+    }
+}
+
+/// The next delivery, in bounded time.
+async fn next(intake: &mut dyn Intake) -> Delivery {
+    let delivery = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
+    delivery.expect("a delivery in time").expect("the consumer goes on")
+}
+
+fn id_of(delivery: &Delivery) -> DocumentId {
+    Job::decode(&delivery.body).unwrap().id
+}
+
+async fn preparing_twice_is_the_same_as_once(case: Case) {
+    case.queue.prepare().await.unwrap();
+    let findings = case.queue.inspect().await.unwrap();
+    assert!(!findings.is_empty() && findings.iter().all(|finding| finding.ok), "{findings:?}");
+}
+
+async fn what_is_not_acknowledged_comes_again(case: Case) {
+    case.publish(1..2).await;
+    let mut intake = case.consume(10).await;
+    let first = next(&mut *intake).await;
+    assert!(!first.redelivered);
+    drop((first, intake));
+    let mut intake = case.consume(10).await;
+    let again = next(&mut *intake).await;
+    assert!(again.redelivered);
+    again.acker.ack().await.unwrap();
+    eventually("the queue is empty", Duration::from_secs(10), || async {
+        case.queue.depth(&provider()).await.unwrap() == 0
+    })
+    .await;
+}
+
+async fn thousands_are_published_and_each_arrives(case: Case) {
+    case.publish(0..3_000).await;
+    let mut intake = case.consume(500).await;
+    let mut seen = BTreeSet::new();
+    while seen.len() < 3_000 {
+        let delivery = next(&mut *intake).await;
+        assert!(seen.insert(id_of(&delivery)), "twice");
+        delivery.acker.ack().await.unwrap();
+    }
+}
+
+async fn shards_are_consumed_by_those_who_take_them(case: Case) {
+    case.publish(0..40).await;
+    let expected: BTreeSet<_> =
+        (0..40).map(DocumentId::Integer).filter(|id| shard_of(id, 2) == 1).collect();
+    let mut intake = case.queue.consume(&provider(), Some(&[1]), 100).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < expected.len() {
+        let delivery = next(&mut *intake).await;
+        seen.insert(id_of(&delivery));
+        delivery.acker.ack().await.unwrap();
+    }
+    assert_eq!(seen, expected);
+    let rest = 40 - expected.len() as u64;
+    eventually("the other shard is untouched", Duration::from_secs(10), || async {
+        case.queue.depth(&provider()).await.unwrap() == rest
+    })
+    .await;
+}
+
+async fn a_consumer_holds_no_more_than_its_prefetch(case: Case) {
+    case.publish(0..20).await;
+    let mut intake = case.consume(4).await;
+    let mut held = Vec::new();
+    while let Ok(Some(delivery)) =
+        tokio::time::timeout(Duration::from_millis(700), intake.next()).await
+    {
+        held.push(delivery);
+    }
+    assert_eq!(held.len(), 4);
+}
+
+async fn a_retry_comes_back_after_its_delay_and_not_before(case: Case) {
+    let (job, delay) = (Job { redrive_count: 7, ..job(5) }, Duration::from_secs(1));
+    let mut intake = case.consume(10).await;
+    let sent = Instant::now();
+    case.queue.retry(&job, delay).await.unwrap();
+    let delivery = next(&mut *intake).await;
+    assert!(sent.elapsed() >= delay, "{:?}", sent.elapsed());
+    assert_eq!(Job::decode(&delivery.body).unwrap(), job);
+}
+
+async fn a_dead_letter_tells_everything_and_keeps_its_message(case: Case) {
+    let nonsense = DeadLetter {
+        body: vec![0, 159, 255, b'{'],
+        id: None,
+        reason: DeadReason::MalformedJob,
+        http_status: None,
+        code: None,
+        ..letter(0)
+    };
+    for letter in [letter(1), nonsense] {
+        case.queue.bury(&letter).await.unwrap();
+        let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+        assert_eq!(letters.cutoff(), 1);
+        assert_eq!(letters.next().await.unwrap(), Some(letter));
+        letters.remove().await.unwrap();
+        assert_eq!(letters.next().await.unwrap(), None);
+        letters.close().await.unwrap();
+    }
+}
+
+async fn looking_thirty_times_changes_neither_the_dead_letters_nor_their_order(case: Case) {
+    case.bury(0..50).await;
+    case.until_buried(50).await;
+    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    for look in 1..=30 {
+        assert_eq!(case.looked_at().await, expected, "look {look}");
+    }
+}
+
+async fn what_is_removed_is_gone_and_the_rest_keeps_its_order(case: Case) {
+    case.bury(0..20).await;
+    case.until_buried(20).await;
+    let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+    for number in 0..10 {
+        letters.next().await.unwrap().unwrap();
+        if number % 2 == 0 {
+            letters.remove().await.unwrap();
+        }
+    }
+    letters.close().await.unwrap();
+    let expected: Vec<_> =
+        (0..20).filter(|n| *n >= 10 || n % 2 == 1).map(DocumentId::Integer).collect();
+    eventually("the rest is there in order", Duration::from_secs(10), || async {
+        case.looked_at().await == expected
+    })
+    .await;
+}
+
+async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
+    case.bury_many(0..2_500).await;
+    case.until_buried(2_500).await;
+    let seen: BTreeSet<_> = case.looked_at().await.into_iter().collect();
+    assert_eq!(seen.len(), 2_500);
+}
+
+async fn a_look_ends_at_its_cutoff(case: Case) {
+    case.bury(0..3).await;
+    case.until_buried(3).await;
+    let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+    case.bury(3..6).await;
+    let mut seen = 0;
+    while letters.next().await.unwrap().is_some() {
+        seen += 1;
+    }
+    assert_eq!(seen, 3);
+}
+
+async fn a_consumer_whose_queue_is_deleted_ends(case: Case) {
+    let mut intake = case.consume(10).await;
+    let channel = rabbitmq::channel(&case.url).await;
+    let queue = format!("{}.refresh.p.0", case.prefix);
+    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
+    assert!(ended.expect("it ends").is_none());
+    assert!(case.queue.consume(&provider(), None, 10).await.is_err());
+    case.queue.prepare().await.unwrap();
+    case.consume(10).await;
+}
+
+async fn a_stopped_consumer_still_acknowledges_what_it_handed_out(case: Case) {
+    case.publish(0..10).await;
+    let mut intake = case.consume(10).await;
+    let held = next(&mut *intake).await;
+    let id = id_of(&held);
+    intake.stop().await;
+    assert!(intake.next().await.is_none());
+    held.acker.ack().await.unwrap();
+    let mut other = case.consume(100).await;
+    for _ in 0..9 {
+        let delivery = next(&mut *other).await;
+        assert_ne!(id_of(&delivery), id, "it was acknowledged");
+        delivery.acker.ack().await.unwrap();
+    }
+}
+
+async fn a_job_that_no_queue_takes_is_an_error(case: Case) {
+    let lost = Job { provider: "nobody".parse().unwrap(), ..job(1) };
+    let error = case.queue.publish(&[job(2), lost]).await.unwrap_err();
+    assert!(matches!(error, QueueError::Unconfirmed { .. }), "{error}");
+    assert!(error.to_string().contains("nobody"), "{error}");
+    case.publish(3..4).await;
+}
+
+async fn a_queue_with_other_arguments_is_named(case: Case) {
+    let prefix = format!("{}-other", case.prefix);
+    let name = format!("{prefix}.dead.p");
+    let channel = rabbitmq::channel(&case.url).await;
+    let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(name.as_str().into(), options, FieldTable::default()).await.unwrap();
+    let queue = RabbitQueue::connect_lazily(settings(&case.url, &prefix));
+    let error = queue.prepare().await.unwrap_err();
+    let QueueError::Mismatch { name: named, .. } = &error else { panic!("{error}") };
+    assert_eq!(*named, name);
+}
+
+async fn a_wrong_login_or_port_is_told_without_the_password(case: Case) {
+    let wrong_password = case.url.replace("guest:guest@", "guest:s3cret@");
+    let wrong_port = "amqp://guest:s3cret@127.0.0.1:1".to_owned();
+    for (url, expected) in [(wrong_password, "refuses"), (wrong_port, "not available")] {
+        let error = RabbitQueue::connect_lazily(settings(&url, "x")).prepare().await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains(expected) && !text.contains("s3cret"), "{text}");
+    }
+}

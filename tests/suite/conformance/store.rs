@@ -1,0 +1,484 @@
+//! What holds for every [`TokenStore`].
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::schedule::Times;
+use evergrant_shared::domain::{
+    DocumentId, FailureKind, Grant, LastError, Row, Status, Timestamp, Write,
+};
+use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
+use evergrant_shared::ports::{
+    Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, TokenStore, Which,
+};
+use evergrant_tests::mongodb as server;
+use futures::{StreamExt, TryStreamExt};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+const LEASE: Duration = Duration::from_secs(30);
+const NO_LEASE: Duration = Duration::from_millis(1);
+
+/// A store of its own for each test.
+async fn store() -> Arc<dyn TokenStore> {
+    let settings = MongoSettings {
+        url: server::url().await.into(),
+        database: format!("conformance-{}", uuid::Uuid::new_v4().simple()),
+        collection: "tokens".to_owned(),
+        fields: Fields::default(),
+        state_field: "evergrant".to_owned(),
+        default_provider: "p".parse().ok(),
+        provider_field: None,
+        selection_timeout: Duration::from_secs(5),
+    };
+    let store = MongoStore::connect(settings).await.unwrap();
+    store.prepare().await.unwrap();
+    Arc::new(store)
+}
+
+fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportDocument {
+    let json =
+        json!({"_id": id.into(), "userId": "u", "refresh_token": token.into(), "email": "e"});
+    ImportDocument(json.as_object().unwrap().clone())
+}
+
+/// A store with the documents 1 to `count`, adopted.
+async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
+    let store = store().await;
+    let documents = (1..=count).map(|id| document(id, format!("token-{id}"))).collect();
+    store.import(documents).await.unwrap();
+    store.adopt().await.unwrap();
+    (store, (1..=count).map(DocumentId::Integer).collect())
+}
+
+async fn claim(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) -> Vec<Row> {
+    claim_for(store, ids, owner, LEASE).await.rows
+}
+
+async fn claim_for(
+    store: &dyn TokenStore,
+    ids: &[DocumentId],
+    owner: &str,
+    lease: Duration,
+) -> Claimed {
+    store.claim(ids, owner, lease).await.unwrap()
+}
+
+fn grant(row: &Row) -> &Grant {
+    match row {
+        Row::Present { grant, .. } => grant,
+        other => panic!("no grant: {other:?}"),
+    }
+}
+
+fn owned(rows: &[Row]) -> Vec<bool> {
+    rows.iter().map(Row::owned).collect()
+}
+
+fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> Write {
+    let later = now.plus(Duration::from_secs(3_600));
+    let times = Times {
+        access_expires_at: later,
+        refresh_idle_until: Some(later),
+        refresh_absolute_until: None,
+        next_refresh_at: later,
+    };
+    let refresh_token = refresh.map(Into::into);
+    Write::Refresh { access_token: access.into(), refresh_token, refreshed_at: now, times }
+}
+
+fn error(reason: FailureKind, at: Timestamp) -> LastError {
+    LastError { reason, http_status: Some(400), code: Some("code".into()), description: None, at }
+}
+
+fn postponed(now: Timestamp) -> Write {
+    Write::Postpone {
+        attempts: 3,
+        in_doubt: true,
+        failing_since: Some(now),
+        last_error: Some(error(FailureKind::Ambiguous, now)),
+        next_refresh_at: Some(now),
+        queued_until: now.plus(LEASE),
+    }
+}
+
+fn ended(now: Timestamp) -> Write {
+    Write::End {
+        status: Status::NeedsReauth,
+        attempts: 1,
+        failing_since: now,
+        last_error: error(FailureKind::GrantDead, now),
+        dead_fingerprint: Some("f".into()),
+    }
+}
+
+async fn commit(store: &dyn TokenStore, row: &Row, owner: &str, write: Write) -> Committed {
+    let commit = Commit::of_grant(grant(row), owner, write);
+    store.commit(&[commit]).await.unwrap()[0]
+}
+
+async fn due(store: &dyn TokenStore, which: Which) -> Vec<DueGrant> {
+    let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
+    store.due(query).try_collect().await.unwrap()
+}
+
+async fn exported(store: &dyn TokenStore) -> Vec<Value> {
+    store.export().try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn preparing_twice_is_the_same_as_once() {
+    store().await.prepare().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_document_without_state_is_adopted_as_due_once() {
+    let store = store().await;
+    store.import(vec![document(1, "t")]).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), 1);
+    assert_eq!(store.adopt().await.unwrap(), 0);
+    assert_eq!(due(&*store, Which::Due).await.len(), 1);
+}
+
+#[tokio::test]
+async fn a_lease_has_one_holder() {
+    let (store, ids) = with(20).await;
+    let claims = (0..8).map(|n| {
+        let (store, ids) = (Arc::clone(&store), ids.clone());
+        async move { claim(&*store, &ids, &format!("owner-{n}")).await }
+    });
+    let rows: Vec<Vec<Row>> = futures::future::join_all(claims).await;
+    for document in 0..20 {
+        let holders = rows.iter().filter(|rows| rows[document].owned()).count();
+        assert_eq!(holders, 1, "document {document}");
+    }
+}
+
+#[tokio::test]
+async fn rows_come_in_the_order_they_were_asked_for() {
+    let (store, _) = with(3).await;
+    let ids = [3, 99, 1].map(DocumentId::Integer);
+    let rows = claim(&*store, &ids, "o").await;
+    assert_eq!(grant(&rows[0]).id, ids[0]);
+    assert!(matches!(rows[1], Row::Absent));
+    assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
+}
+
+#[tokio::test]
+async fn a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt() {
+    let (store, ids) = with(1).await;
+    claim_for(&*store, &ids, "dead", NO_LEASE).await;
+    let rows = loop {
+        let rows = claim(&*store, &ids, "next").await;
+        if rows[0].owned() {
+            break rows;
+        }
+    };
+    assert!(grant(&rows[0]).in_doubt);
+}
+
+#[tokio::test]
+async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
+    let (store, ids) = with(1).await;
+    claim(&*store, &ids, "holder").await;
+    store.release(&ids, "another").await.unwrap();
+    assert_eq!(owned(&claim(&*store, &ids, "next").await), [false]);
+    store.release(&ids, "holder").await.unwrap();
+    let rows = claim(&*store, &ids, "next").await;
+    assert!(rows[0].owned() && !grant(&rows[0]).in_doubt);
+}
+
+#[tokio::test]
+async fn what_cannot_be_used_is_named_without_its_value() {
+    let store = store().await;
+    let tokens = [
+        json!(null),
+        json!(5),
+        json!({"s3cret": "s3cret"}),
+        json!(["s3cret"]),
+        json!(""),
+        json!("s3cret".repeat(200_000)),
+    ];
+    let documents = tokens.iter().zip(1..).map(|(token, id)| document(id, token.clone()));
+    store.import(documents.collect()).await.unwrap();
+    store.adopt().await.unwrap();
+    let ids: Vec<_> = (1..=6).map(DocumentId::Integer).collect();
+    for row in claim(&*store, &ids, "o").await {
+        let Row::Malformed { what, owned: true } = &row else { panic!("usable") };
+        assert!(what.contains("refresh_token") && !what.contains("s3cret"), "{what}");
+    }
+}
+
+#[tokio::test]
+async fn ids_of_every_type_are_claimed_and_written() {
+    let store = store().await;
+    let ids = [
+        json!({"$oid": "65f0c0ffee65f0c0ffee65f0"}),
+        json!("text"),
+        json!(7),
+        json!(5_000_000_000_i64),
+        json!({"$uuid": "67e55044-10b1-426f-9247-bb680e5fe0c8"}),
+        json!({"$date": "2026-01-31T12:00:00Z"}),
+        json!({"a": 1, "b": "c"}),
+        json!(true),
+        json!({"$numberDouble": "1.5"}),
+    ];
+    let documents = ids.iter().map(|id| document(id.clone(), "t")).collect();
+    store.import(documents).await.unwrap();
+    store.adopt().await.unwrap();
+    let found: Vec<DocumentId> =
+        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    assert_eq!(found.len(), ids.len());
+    let rows = claim(&*store, &found, "o").await;
+    for row in &rows {
+        let write = refreshed("a", Some("new"), Timestamp::of_this_machine());
+        assert_eq!(commit(&*store, row, "o", write).await, Committed::Applied, "{row:?}");
+    }
+}
+
+#[tokio::test]
+async fn new_tokens_are_written_and_the_lease_is_given_back() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let write = refreshed("$access", Some("$new \"token\" ü"), claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    let rows = claim(&*store, &ids, "next").await;
+    let after = grant(&rows[0]);
+    assert!(rows[0].owned() && !after.in_doubt);
+    assert_eq!((after.generation, after.refresh_token.expose_secret()), (1, "$new \"token\" ü"));
+    assert!(due(&*store, Which::Due).await.is_empty());
+}
+
+#[tokio::test]
+async fn a_user_who_signs_in_again_meanwhile_wins() {
+    for write in [refreshed("a", Some("late"), Timestamp::default()), ended(Timestamp::default())] {
+        let (store, ids) = with(1).await;
+        let rows = claim(&*store, &ids, "o").await;
+        store.import(vec![document(1, "signed-in-again")]).await.unwrap();
+        assert_eq!(commit(&*store, &rows[0], "o", write).await, Committed::Superseded);
+        let rows = claim(&*store, &ids, "next").await;
+        assert!(rows[0].owned(), "the lease was not given back");
+        assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "signed-in-again");
+        assert_eq!(grant(&rows[0]).status, Status::Active);
+    }
+}
+
+#[tokio::test]
+async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
+    let (store, ids) = with(1).await;
+    let slow = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
+    while !claim(&*store, &ids, "other").await[0].owned() {}
+    let end = ended(Timestamp::default());
+    assert_eq!(commit(&*store, &slow[0], "slow", end).await, Committed::Superseded);
+    let write = refreshed("a", Some("only one alive"), Timestamp::default());
+    assert_eq!(commit(&*store, &slow[0], "slow", write).await, Committed::Applied);
+}
+
+#[tokio::test]
+async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
+    let (store, ids) = with(1).await;
+    let old = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
+    let rows = loop {
+        let rows = claim(&*store, &ids, "other").await;
+        if rows[0].owned() {
+            break rows;
+        }
+    };
+    let newer = refreshed("newer", None, Timestamp::default());
+    assert_eq!(commit(&*store, &rows[0], "other", newer).await, Committed::Applied);
+    let older = refreshed("older", None, Timestamp::default());
+    assert_eq!(commit(&*store, &old[0], "slow", older).await, Committed::Superseded);
+    assert_eq!(exported(&*store).await[0]["access_token"], "newer");
+}
+
+#[tokio::test]
+async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let write = postponed(claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    let rows = claim(&*store, &ids, "next").await;
+    let after = grant(&rows[0]);
+    assert_eq!((after.attempts, after.in_doubt, after.generation), (3, true, 0));
+    assert_eq!(after.last_error.as_ref().unwrap().reason, FailureKind::Ambiguous);
+    let write = refreshed("a", Some("r"), claimed.now);
+    assert_eq!(commit(&*store, &rows[0], "next", write).await, Committed::Applied);
+    let view = store.get(&ids[0]).await.unwrap().unwrap();
+    assert_eq!((view.attempts, view.in_doubt, view.last_error), (0, false, None));
+}
+
+#[tokio::test]
+async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    assert_eq!(
+        commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await,
+        Committed::Applied
+    );
+    assert!(due(&*store, Which::All).await.is_empty());
+    let rows = claim(&*store, &ids, "next").await;
+    assert!(!rows[0].owned() && grant(&rows[0]).status == Status::NeedsReauth);
+
+    let revived = store.reactivate(&ids[0], LEASE).await.unwrap().unwrap();
+    assert_eq!(revived.generation, 0);
+    let view = store.get(&ids[0]).await.unwrap().unwrap();
+    assert_eq!((view.status, view.attempts, view.last_error), (Some(Status::Active), 0, None));
+    assert!(due(&*store, Which::Due).await.is_empty(), "a job is under way");
+    assert_eq!(due(&*store, Which::All).await.len(), 1);
+    assert!(store.reactivate(&DocumentId::Integer(404), LEASE).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn a_commit_that_is_tried_again_is_still_applied() {
+    let (store, ids) = with(3).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let writes =
+        [refreshed("a", Some("r"), claimed.now), postponed(claimed.now), ended(claimed.now)];
+    let commits: Vec<Commit> = claimed
+        .rows
+        .iter()
+        .zip(writes)
+        .map(|(row, write)| Commit::of_grant(grant(row), "o", write))
+        .collect();
+    for _ in 0..2 {
+        assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    }
+}
+
+#[tokio::test]
+async fn each_commit_of_a_group_stands_for_itself() {
+    let (store, ids) = with(3).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    store.import(vec![document(2, "signed in again")]).await.unwrap();
+    let commits: Vec<Commit> = claimed
+        .rows
+        .iter()
+        .map(|row| Commit::of_grant(grant(row), "o", refreshed("a", Some("r"), claimed.now)))
+        .collect();
+    let expected = [Committed::Applied, Committed::Superseded, Committed::Applied];
+    assert_eq!(store.commit(&commits).await.unwrap(), expected);
+}
+
+#[tokio::test]
+async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
+    let store = store().await;
+    store.import(vec![document(1, 5)]).await.unwrap();
+    store.adopt().await.unwrap();
+    let ids = [DocumentId::Integer(1)];
+    claim(&*store, &ids, "o").await;
+    let write = ended(Timestamp::default());
+    let of = |owner: &str| Commit {
+        id: ids[0].clone(),
+        owner: owner.to_owned(),
+        generation: None,
+        sent: None,
+        write: write.clone(),
+    };
+    assert_eq!(store.commit(&[of("another")]).await.unwrap(), [Committed::Superseded]);
+    assert_eq!(store.commit(&[of("o")]).await.unwrap(), [Committed::Applied]);
+}
+
+#[tokio::test]
+async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
+    let (store, ids) = with(5).await;
+    let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
+    let early = claimed.now.minus(Duration::from_secs(3_600));
+    let write = Write::Postpone {
+        attempts: 0,
+        in_doubt: false,
+        failing_since: None,
+        last_error: None,
+        next_refresh_at: Some(early),
+        queued_until: early,
+    };
+    assert_eq!(commit(&*store, &claimed.rows[1], "o", write).await, Committed::Applied);
+    let found: Vec<DocumentId> =
+        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    assert_eq!((found.len(), &found[0]), (5, &ids[1]));
+    store.mark_queued(&ids[..3], LEASE).await.unwrap();
+    assert_eq!(due(&*store, Which::Due).await.len(), 2);
+    assert_eq!(due(&*store, Which::All).await.len(), 5);
+    assert_eq!(due(&*store, Which::User("u".into())).await.len(), 5);
+    assert!(due(&*store, Which::User("nobody".into())).await.is_empty());
+}
+
+#[tokio::test]
+async fn thousands_stream_through_each_once() {
+    let (store, ids) = with(2_500).await;
+    let found: Vec<DocumentId> =
+        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    assert_eq!(found.len(), ids.len());
+    assert_eq!(found.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
+}
+
+#[tokio::test]
+async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
+    let store = store().await;
+    let json = json!({
+        "_id": {"$oid": "65f0c0ffee65f0c0ffee65f0"}, "userId": "u", "access_token": "$a",
+        "refresh_token": "r", "email": "e", "number": 5, "nested": {"list": [1, "two", null]},
+        "when": {"$date": "2026-01-31T12:00:00Z"}, "big": 5_000_000_000_i64, "half": 0.5
+    });
+    let document = ImportDocument(json.as_object().unwrap().clone());
+    store.import(vec![document.clone()]).await.unwrap();
+    assert_eq!(exported(&*store).await, std::slice::from_ref(&json));
+
+    store.adopt().await.unwrap();
+    let ids: Vec<_> = due(&*store, Which::All).await.into_iter().map(|due| due.id).collect();
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let write = refreshed("a2", Some("r2"), claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    let mut after = exported(&*store).await.remove(0);
+    let state = after.as_object_mut().unwrap().remove("evergrant").unwrap();
+    assert_eq!(
+        (&after["nested"], &after["half"], &after["when"]),
+        (&json["nested"], &json["half"], &json["when"])
+    );
+    assert_eq!(
+        (&after["refresh_token"], &state["generation"]["$numberLong"]),
+        (&json!("r2"), &json!("1"))
+    );
+
+    // Imported again, the application's fields are replaced and the state is kept.
+    let again = store.import(vec![document]).await.unwrap();
+    assert_eq!((again.inserted, again.updated), (0, 1));
+    assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().generation, 1);
+}
+
+#[tokio::test]
+async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
+    let (store, ids) = with(3).await;
+    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    let list = |filter| async { store.list(filter).try_collect::<Vec<_>>().await.unwrap() };
+    let dead = GrantFilter { status: Some(Status::NeedsReauth), ..GrantFilter::default() };
+    assert_eq!(list(dead).await.len(), 1);
+    let user = GrantFilter { user: Some("u".into()), limit: Some(2), ..GrantFilter::default() };
+    assert_eq!(list(user).await.len(), 2);
+    let all = list(GrantFilter::default()).await;
+    assert!(!format!("{all:?}").contains("token-"));
+    let findings = store.inspect().await.unwrap();
+    assert!(!findings.is_empty() && findings.iter().all(|finding| finding.ok), "{findings:?}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_told_without_its_password() {
+    let settings = MongoSettings {
+        url: "mongodb://user:s3cret@127.0.0.1:1/".into(),
+        database: "d".to_owned(),
+        collection: "c".to_owned(),
+        fields: Fields::default(),
+        state_field: "evergrant".to_owned(),
+        default_provider: "p".parse().ok(),
+        provider_field: None,
+        selection_timeout: Duration::from_millis(200),
+    };
+    let store = MongoStore::connect(settings).await.unwrap();
+    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::Due, from: None };
+    let streamed = store.due(query).next().await.unwrap().unwrap_err();
+    for error in [store.prepare().await.unwrap_err(), store.now().await.unwrap_err(), streamed] {
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("not available") && !text.contains("s3cret"), "{text}");
+    }
+}
