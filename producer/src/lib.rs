@@ -1,6 +1,6 @@
 //! The producer: finds the grants that are due and publishes one job for each.
 //!
-//! It is a reconciler. A [`pass`] takes no input but the store's present state, so a pass that was
+//! It is a reconciler. A `pass` takes no input but the store's present state, so a pass that was
 //! lost, cut short or done twice costs time, never a token. Jobs are published first and their
 //! documents marked after the broker has confirmed: a crash between the two makes duplicates, which
 //! the worker's claim turns away.

@@ -1,6 +1,6 @@
 //! The worker: takes jobs from the queue and refreshes grants.
 //!
-//! Each provider has a [`lane`] of its own, so that a paused or broken provider leaves the others
+//! Each provider has a `lane` of its own, so that a paused or broken provider leaves the others
 //! alone. A job goes through it like this:
 //!
 //! ```text

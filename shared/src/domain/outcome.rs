@@ -2,7 +2,7 @@
 
 use secrecy::SecretString;
 
-/// What an exchange came to. [`super::decide`] turns it into what happens.
+/// What an exchange came to. [`super::decide()`] turns it into what happens.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// New tokens.

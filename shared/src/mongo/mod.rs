@@ -1,6 +1,6 @@
 //! Token documents in MongoDB, 5.0 or later.
 //!
-//! * [`settings`]: what the adapter needs to know.
+//! * `settings`: what the adapter needs to know.
 //! * `names`: where in a document each thing is.
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
 //! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.

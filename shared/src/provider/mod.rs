@@ -1,5 +1,5 @@
-//! Providers: what is known of them ([`preset`]), how one is set up ([`settings`]), and the client
-//! of their token endpoint ([`client`]).
+//! Providers: what is known of them (`preset`), how one is set up (`settings`), and the client
+//! of their token endpoint (`client`).
 
 mod client;
 mod preset;
