@@ -6,33 +6,15 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::decide_malformed;
-use evergrant_shared::domain::{DocumentId, Row, StaleReason, Timestamp, Verdict, assess};
+use evergrant_shared::domain::{DocumentId, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::intake::Work;
 use crate::lane::Lane;
 use crate::refresh::refresh;
 use crate::settle::{Settled, acknowledge, rebury, retry, settle};
-
-/// A claim: who holds the leases and since when.
-#[derive(Debug, Clone)]
-pub(crate) struct Claim {
-    pub(crate) owner: String,
-    /// The store's clock at the claim.
-    stored_at: Timestamp,
-    /// When it was sent, by our own clock: the lease may be older than the answer tells, never
-    /// younger.
-    pub(crate) sent_at: Instant,
-}
-
-impl Claim {
-    /// The store's clock now.
-    pub(crate) fn now(&self) -> Timestamp {
-        self.stored_at.plus(self.sent_at.elapsed())
-    }
-}
+use crate::work::{Claim, Work};
 
 /// Claims the documents of `work` and starts what follows for each. While the store is away it
 /// tries again, until `stop`; then the deliveries are dropped and come again.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
-use evergrant_shared::ports::{Acker, Delivery, Intake};
+use evergrant_shared::ports::{Delivery, Intake};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio_util::sync::CancellationToken;
@@ -12,6 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::claim;
 use crate::lane::Lane;
 use crate::settle::{acknowledge, bury};
+use crate::work::Work;
 
 /// Why a consumer ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,14 +26,6 @@ pub(crate) enum IntakeEnd {
         /// Whether it delivered anything.
         served: bool,
     },
-}
-
-/// A job, the right to acknowledge it, and its place among the claims ahead.
-pub(crate) struct Work {
-    pub(crate) job: Job,
-    pub(crate) acker: Box<dyn Acker>,
-    pub(crate) redelivered: bool,
-    pub(crate) place: Option<OwnedSemaphorePermit>,
 }
 
 /// How often an open consumer looks whether its provider is shut.

@@ -18,6 +18,7 @@ mod lane;
 mod metrics;
 mod refresh;
 mod settle;
+mod work;
 
 use std::future::Future;
 use std::sync::Arc;

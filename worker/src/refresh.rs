@@ -9,10 +9,9 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use crate::claim::Claim;
-use crate::intake::Work;
 use crate::lane::Lane;
 use crate::settle::{Settled, settle};
+use crate::work::{Claim, Work};
 
 /// Refreshes a claimed grant and settles what came of it.
 pub(crate) async fn refresh(

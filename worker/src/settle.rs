@@ -9,8 +9,8 @@ use evergrant_shared::domain::{
 use evergrant_shared::ports::{Acker, Commit, Committed};
 use tokio::time::Instant;
 
-use crate::intake::Work;
 use crate::lane::Lane;
+use crate::work::Work;
 
 /// What was decided, ready to be carried out.
 pub(crate) struct Settled {
