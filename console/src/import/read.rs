@@ -63,7 +63,7 @@ fn read_lines(mut source: impl BufRead, items: &Sender<Item>) {
                 return;
             }
             Ok(_) if line.trim_ascii().is_empty() => continue,
-            Ok(_) => match serde_json::from_slice(&line) {
+            Ok(_) => match serde_json::from_slice(line.trim_ascii_end()) {
                 Ok(value) => of_value(value, place),
                 Err(error) => {
                     let why = format!("{}, column {}", kind(&error), error.column());
@@ -169,7 +169,7 @@ mod tests {
                 "line 1",
                 "line 2: not valid JSON, column 7",
                 "line 3: not a JSON object",
-                "line 4: not valid JSON, column 5",
+                "line 4: the JSON ends too early, column 3",
                 "line 5"
             ]
         );

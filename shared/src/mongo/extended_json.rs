@@ -19,9 +19,6 @@ fn of_value(value: Bson) -> Value {
         Bson::Int64(number) if i32::try_from(number).is_ok() => {
             json!({ "$numberLong": number.to_string() })
         }
-        Bson::Double(number) if !reads_back(number) => {
-            Bson::Double(number).into_canonical_extjson()
-        }
         Bson::Binary(binary) if binary.subtype == BinarySubtype::Uuid => {
             <[u8; 16]>::try_from(binary.bytes.as_slice()).map_or_else(
                 |_| Bson::Binary(binary.clone()).into_relaxed_extjson(),
@@ -30,12 +27,6 @@ fn of_value(value: Bson) -> Value {
         }
         other => other.into_relaxed_extjson(),
     }
-}
-
-/// `serde_json` reads some decimals to the neighbour of the nearest double.
-fn reads_back(number: f64) -> bool {
-    serde_json::from_str::<f64>(&json!(number).to_string())
-        .is_ok_and(|read| read.to_bits() == number.to_bits())
 }
 
 #[cfg(test)]
