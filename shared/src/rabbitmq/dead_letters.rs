@@ -1,10 +1,12 @@
 //! Looking through a dead queue without changing it.
 //!
-//! One consumer takes all messages up to the cut-off and acknowledges none; closing the channel puts
-//! them back in their place. One consumer and not `basic.get`: each get is a consumer of its own to
-//! a quorum queue, and what many consumers held goes back in no order. Where the queue has no
-//! delivery limit to count against (before 4.0) the order holds only if all were taken: a part would
-//! go to the back. There, the rest is taken before the close.
+//! A consumer takes messages and acknowledges none; closing its channel puts them back in their
+//! place. A consumer and not `basic.get`: each get is a consumer of its own to a quorum queue, and
+//! what many consumers held goes back in no order. One consumer can hold so many and no more, so a
+//! long queue is taken in blocks, each by a consumer on a channel of its own, and the channels are
+//! closed one after the other, oldest first. Where the queue has no delivery limit to count against
+//! (before 4.0) the order holds only if all were taken: a part would go to the back. There, the rest
+//! is taken before the close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,7 +14,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::StreamExt;
 use lapin::message::Delivery;
-use lapin::options::{BasicAckOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions};
+use lapin::options::{
+    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicQosOptions, QueueDeclareOptions,
+};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 
@@ -23,9 +27,14 @@ use super::session::Session;
 use crate::domain::{DeadLetter, ProviderId};
 use crate::ports::{DeadLetters, QueueError};
 
-/// How long the next message may take. After that, someone else has taken what was counted.
+/// How long the next message may take. After that, someone else has taken what was counted, or the
+/// broker is stuck.
 const PATIENCE: Duration = Duration::from_secs(3);
+/// Messages that one consumer takes. Quorum queues bound what a consumer may hold, and lapin keeps
+/// in memory what it is sent.
+const BLOCK: u16 = 2_000;
 
+const READ: &str = "read dead letters";
 const CLOSE: &str = "close dead letters";
 
 /// A look through a provider's dead letters.
@@ -40,15 +49,52 @@ pub(super) struct RabbitDeadLetters {
 /// The broker's side of it.
 struct Look {
     session: Arc<Session>,
-    channel: Channel,
     queue: ShortString,
-    consumer: Consumer,
+    /// Oldest first; the last is being read.
+    blocks: Vec<Block>,
+    /// Messages up to the cut-off that are still to be read.
+    left: u64,
     /// Messages up to the cut-off that go back.
     kept: u64,
-    /// Messages up to the cut-off.
-    left: u64,
     /// Whether the rest has to be taken before the close.
     order_needs_all: bool,
+}
+
+/// Messages that one consumer holds.
+struct Block {
+    channel: Channel,
+    consumer: Consumer,
+    /// Messages read.
+    read: u16,
+    /// Messages read and not removed.
+    held: u64,
+    /// Whether the consumer was told to take no more.
+    cancelled: bool,
+    /// Whether all that it took has been read.
+    ended: bool,
+}
+
+impl Block {
+    async fn open(session: &Session, queue: &ShortString) -> Result<Self, QueueError> {
+        let channel = session.channel(READ).await?;
+        let bounding = channel.basic_qos(BLOCK, BasicQosOptions::default());
+        session.ask(READ, bounding).await?;
+        let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
+        let consuming = channel.basic_consume(queue.clone(), tag, options, FieldTable::default());
+        let consumer = session.ask(READ, consuming).await?;
+        Ok(Self { channel, consumer, read: 0, held: 0, cancelled: false, ended: false })
+    }
+
+    /// Takes no more, and keeps what it holds.
+    async fn cancel(&mut self, session: &Session) -> Result<(), QueueError> {
+        if !self.cancelled {
+            self.cancelled = true;
+            let tag = self.consumer.tag();
+            let cancelling = self.channel.basic_cancel(tag, BasicCancelOptions::default());
+            session.ask(READ, cancelling).await?;
+        }
+        Ok(())
+    }
 }
 
 impl RabbitDeadLetters {
@@ -60,23 +106,16 @@ impl RabbitDeadLetters {
         queue: &str,
         order_needs_all: bool,
     ) -> Result<Self, QueueError> {
-        let channel = session.channel(operation).await?;
         let queue = short(operation, queue)?;
-        let cutoff = ready(operation, session, &channel, &queue).await?;
-        let look = if cutoff == 0 {
-            None
-        } else {
-            let prefetch = u16::try_from(cutoff).unwrap_or(u16::MAX);
-            let bounding = channel.basic_qos(prefetch, BasicQosOptions::default());
-            session.ask(operation, bounding).await?;
-            let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
-            let consuming =
-                channel.basic_consume(queue.clone(), tag, options, FieldTable::default());
-            let consumer = session.ask(operation, consuming).await?;
-            let session = Arc::clone(session);
-            let kept = cutoff;
-            Some(Look { session, channel, queue, consumer, left: cutoff, kept, order_needs_all })
-        };
+        let cutoff = ready(operation, session, &queue).await?;
+        let look = (cutoff > 0).then(|| Look {
+            session: Arc::clone(session),
+            queue,
+            blocks: Vec::new(),
+            left: cutoff,
+            kept: cutoff,
+            order_needs_all,
+        });
         Ok(Self { provider: provider.clone(), look, current: None, cutoff })
     }
 }
@@ -84,40 +123,62 @@ impl RabbitDeadLetters {
 impl Look {
     /// The next message, None at the cut-off or if others emptied the queue meanwhile.
     async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
-        const OPERATION: &str = "read dead letters";
-        if self.left == 0 {
-            return Ok(None);
-        }
-        self.left -= 1;
-        match tokio::time::timeout(PATIENCE, self.consumer.next()).await {
-            Ok(Some(Ok(delivery))) => Ok(Some(delivery)),
-            Ok(Some(Err(error))) => Err(explain(OPERATION, &error)),
-            Ok(None) => Err(QueueError::Unavailable {
-                operation: OPERATION,
-                reason: "the connection was lost, or the queue was deleted".to_owned(),
-            }),
-            Err(_) => {
-                self.left = 0;
-                Ok(None)
+        while self.left > 0 {
+            let block = match self.blocks.last_mut() {
+                Some(block) if !block.ended => block,
+                _ => {
+                    self.blocks.push(Block::open(&self.session, &self.queue).await?);
+                    continue;
+                }
+            };
+            match tokio::time::timeout(PATIENCE, block.consumer.next()).await {
+                Ok(Some(Ok(delivery))) => {
+                    self.left -= 1;
+                    block.read = block.read.saturating_add(1);
+                    block.held += 1;
+                    // What is removed makes room, and the next block's messages would come here
+                    // while that one is being opened.
+                    if block.read >= BLOCK {
+                        block.cancel(&self.session).await?;
+                    }
+                    return Ok(Some(delivery));
+                }
+                Ok(Some(Err(error))) => return Err(explain(READ, &error)),
+                Ok(None) if block.cancelled => block.ended = true,
+                Ok(None) => return Err(unavailable("the queue was deleted or lost its leader")),
+                Err(_) if ready(READ, &self.session, &self.queue).await? == 0 => self.left = 0,
+                Err(_) => return Err(unavailable("the broker holds dead letters back")),
             }
         }
+        Ok(None)
     }
 
     async fn close(mut self) -> Result<(), QueueError> {
         if self.order_needs_all {
             while self.next().await?.is_some() {}
         }
-        let closing = self.channel.close(200, "OK".into());
-        self.session.ask(CLOSE, closing).await?;
-        self.wait_until_back().await
+        if let Some(block) = self.blocks.last_mut() {
+            // It would take again what the blocks before it give back.
+            block.cancel(&self.session).await?;
+        }
+        let mut back = ready(CLOSE, &self.session, &self.queue).await?;
+        let last = self.blocks.len().saturating_sub(1);
+        for (index, block) in self.blocks.iter().enumerate() {
+            let closing = block.channel.close(200, "OK".into());
+            self.session.ask(CLOSE, closing).await?;
+            back += block.held;
+            // The last one may hold more than was read.
+            let wanted = if index == last { back.max(self.kept) } else { back };
+            self.wait_until_back(wanted).await?;
+        }
+        Ok(())
     }
 
     /// The broker closes a channel before it has put back what the channel held. Whoever looks next
-    /// must find it.
-    async fn wait_until_back(&self) -> Result<(), QueueError> {
-        let channel = self.session.channel(CLOSE).await?;
+    /// must find it, and the next block must not overtake it.
+    async fn wait_until_back(&self, wanted: u64) -> Result<(), QueueError> {
         let deadline = tokio::time::Instant::now() + PATIENCE;
-        while ready(CLOSE, &self.session, &channel, &self.queue).await? < self.kept
+        while ready(CLOSE, &self.session, &self.queue).await? < wanted
             && tokio::time::Instant::now() < deadline
         {
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -126,13 +187,17 @@ impl Look {
     }
 }
 
+fn unavailable(reason: &str) -> QueueError {
+    QueueError::Unavailable { operation: READ, reason: reason.to_owned() }
+}
+
 /// How many messages wait in a queue.
 async fn ready(
     operation: &'static str,
     session: &Session,
-    channel: &Channel,
     queue: &ShortString,
 ) -> Result<u64, QueueError> {
+    let channel = session.channel(operation).await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asking = channel.queue_declare(queue.clone(), options, FieldTable::default());
     Ok(u64::from(session.ask(operation, asking).await?.message_count()))
@@ -167,7 +232,11 @@ impl DeadLetters for RabbitDeadLetters {
         match acker.ack(BasicAckOptions::default()).await {
             Ok(true) => {
                 if let Some(look) = &mut self.look {
-                    look.kept -= 1;
+                    look.kept = look.kept.saturating_sub(1);
+                    // What was read last is in the last block: the next one is opened by reading on.
+                    if let Some(block) = look.blocks.last_mut() {
+                        block.held = block.held.saturating_sub(1);
+                    }
                 }
                 Ok(())
             }

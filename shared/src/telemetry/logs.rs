@@ -18,7 +18,7 @@ pub fn init_logs(config: &TelemetryConfig) -> Result<(), ConfigError> {
         ConfigError::invalid("telemetry.log_level", reason)
     })?;
     // The clients' own lines are about their protocols; ours say what they mean.
-    let quiet = ["lapin=warn", "mongodb=warn", "hyper=warn", "hyper_util=warn", "reqwest=warn"];
+    let quiet = ["lapin=error", "mongodb=warn", "hyper=warn", "hyper_util=warn", "reqwest=warn"];
     let filter = quiet
         .iter()
         .filter_map(|line| line.parse().ok())

@@ -1,6 +1,7 @@
 //! What holds for every [`JobQueue`], on each supported version of RabbitMQ.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evergrant_shared::domain::job::JOB_VERSION;
@@ -10,8 +11,10 @@ use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, Provider
 use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
 use evergrant_shared::rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_tests::deployment::eventually;
-use evergrant_tests::rabbitmq::{self, Version};
-use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use evergrant_tests::rabbitmq::{self, Version, Wire};
+use lapin::options::{
+    BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
+};
 use lapin::types::FieldTable;
 
 /// Every test of this list runs on both versions.
@@ -45,6 +48,10 @@ on_each_version!(
     a_job_that_no_queue_takes_is_an_error,
     a_queue_with_other_arguments_is_named,
     a_wrong_login_or_port_is_told_without_the_password,
+    a_virtual_host_that_does_not_exist_is_told,
+    callers_at_once_are_told_each_of_its_own_message,
+    what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there,
+    a_lost_connection_is_made_again_and_loses_no_job,
 );
 
 struct Case {
@@ -284,8 +291,21 @@ async fn what_is_removed_is_gone_and_the_rest_keeps_its_order(case: Case) {
 async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
     case.bury_many(0..2_500).await;
     case.until_buried(2_500).await;
-    let seen: BTreeSet<_> = case.looked_at().await.into_iter().collect();
-    assert_eq!(seen.len(), 2_500);
+    let seen = case.looked_at().await;
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 2_500);
+    // They are more than one consumer takes, and must keep their order all the same.
+    assert_eq!(case.looked_at().await, seen);
+    // Half of them removed, over the border of what one consumer takes.
+    let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+    for number in 0..2_200 {
+        letters.next().await.unwrap().unwrap();
+        if number % 2 == 0 {
+            letters.remove().await.unwrap();
+        }
+    }
+    letters.close().await.unwrap();
+    let kept = seen.into_iter().enumerate().filter(|(at, _)| *at >= 2_200 || at % 2 == 1);
+    assert_eq!(case.looked_at().await, kept.map(|(_, id)| id).collect::<Vec<_>>());
 }
 
 async fn a_look_ends_at_its_cutoff(case: Case) {
@@ -356,4 +376,98 @@ async fn a_wrong_login_or_port_is_told_without_the_password(case: Case) {
         let text = format!("{error} {error:?}");
         assert!(text.contains(expected) && !text.contains("s3cret"), "{text}");
     }
+}
+
+async fn a_virtual_host_that_does_not_exist_is_told(case: Case) {
+    let (login, rest) = case.url.split_once('@').unwrap();
+    let url = format!("{login}@{}/nowhere", rest.split('/').next().unwrap());
+    let error = RabbitQueue::connect_lazily(settings(&url, "x")).prepare().await.unwrap_err();
+    assert!(matches!(error, QueueError::Refused { .. }), "{error}");
+    assert!(error.to_string().contains("virtual host"), "{error}");
+}
+
+async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
+    let queue = Arc::new(case.queue);
+    let callers = (0..64).map(|id| {
+        let queue = Arc::clone(&queue);
+        tokio::spawn(async move {
+            if id % 8 == 0 {
+                let lost = Job { provider: "nobody".parse().unwrap(), ..job(id) };
+                let error = queue.retry(&lost, Duration::from_millis(200)).await.err();
+                // The rung takes it; only the broker learns that it has nowhere to go from there.
+                assert!(error.is_none(), "{error:?}");
+                queue.publish(&[lost]).await.is_err()
+            } else {
+                queue.publish(&[job(id)]).await.is_ok() && queue.bury(&letter(id)).await.is_ok()
+            }
+        })
+    });
+    for told in futures::future::join_all(callers).await {
+        assert!(told.unwrap(), "a caller was told of another's message");
+    }
+    eventually("all jobs are there", Duration::from_secs(10), || async {
+        queue.depth(&provider()).await.unwrap() == 56
+    })
+    .await;
+}
+
+async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case: Case) {
+    case.publish(1..2).await;
+    let channel = rabbitmq::channel(&case.url).await;
+    let work = format!("{}.refresh.p.{}", case.prefix, shard_of(&DocumentId::Integer(1), 2));
+    eventually("the broker gives up", Duration::from_secs(60), || async {
+        let options = BasicGetOptions::default();
+        while let Some(got) = channel.basic_get(work.as_str().into(), options).await.unwrap() {
+            let requeue = BasicRejectOptions { requeue: true };
+            assert!(got.delivery.acker.reject(requeue).await.unwrap());
+        }
+        !case.looked_at().await.is_empty()
+    })
+    .await;
+    rabbitmq::send(&channel, &format!("{}.dead.p", case.prefix), b"\xffhello").await;
+    let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+    let moved = letters.next().await.unwrap().unwrap();
+    assert_eq!((moved.reason, moved.id), (DeadReason::DeliveryLimit, Some(DocumentId::Integer(1))));
+    assert_eq!(moved.body, job(1).encode());
+    let age = Timestamp::of_this_machine().since(moved.last_failed_at);
+    assert!(age < Duration::from_secs(300), "{}", moved.last_failed_at);
+    let strange = letters.next().await.unwrap().unwrap();
+    assert_eq!((strange.reason, strange.id), (DeadReason::Broker, None));
+    assert_eq!(strange.body, b"\xffhello");
+}
+
+async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
+    let wire = Wire::to(&case.url);
+    let queue = RabbitQueue::connect_lazily(settings(wire.url(), &case.prefix));
+    queue.publish(&[job(1)]).await.unwrap();
+    let mut intake = queue.consume(&provider(), None, 10).await.unwrap();
+    let held = next(&mut *intake).await;
+    wire.cut();
+    let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
+    assert!(ended.expect("it ends").is_none());
+    assert!(held.acker.ack().await.is_err());
+    eventually("it publishes again", Duration::from_secs(20), || async {
+        queue.publish(&[job(2)]).await.is_ok()
+    })
+    .await;
+    let mut intake = queue.consume(&provider(), None, 10).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 2 {
+        let delivery = next(&mut *intake).await;
+        seen.insert(id_of(&delivery));
+        delivery.acker.ack().await.unwrap();
+    }
+    assert_eq!(seen, BTreeSet::from([1, 2].map(DocumentId::Integer)));
+}
+
+#[tokio::test]
+async fn a_broker_that_accepts_and_says_nothing_is_given_up() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("amqp://guest:s3cret@{}", listener.local_addr().unwrap());
+    let settings =
+        RabbitSettings { connect_timeout: Duration::from_millis(300), ..settings(&url, "x") };
+    let began = Instant::now();
+    let error = RabbitQueue::connect_lazily(settings).prepare().await.unwrap_err();
+    assert!(matches!(error, QueueError::Unavailable { .. }), "{error}");
+    assert!(began.elapsed() < Duration::from_secs(3) && !error.to_string().contains("s3cret"));
 }

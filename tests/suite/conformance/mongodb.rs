@@ -1,0 +1,339 @@
+//! What holds for the MongoDB adapter only: documents as applications really have them, and settings
+//! that rename things.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::schedule::Times;
+use evergrant_shared::domain::{DocumentId, Grant, Row, Status, Timestamp, Write};
+use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
+use evergrant_shared::ports::{
+    Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which,
+};
+use evergrant_tests::mongodb as server;
+use evergrant_tests::rabbitmq::Wire;
+use futures::{StreamExt, TryStreamExt};
+use mongodb::bson::{Bson, DateTime, Document, Uuid, doc, oid::ObjectId};
+use mongodb::{Client, Collection};
+use secrecy::ExposeSecret;
+
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+const HOUR_MS: i64 = 3_600_000;
+
+pub(super) async fn settings() -> MongoSettings {
+    MongoSettings {
+        url: server::url().await.into(),
+        database: format!("mongodb-{}", uuid::Uuid::new_v4().simple()),
+        collection: "tokens".to_owned(),
+        fields: Fields::default(),
+        state_field: "evergrant".to_owned(),
+        default_provider: "p".parse().ok(),
+        provider_field: None,
+        selection_timeout: Duration::from_secs(5),
+    }
+}
+
+/// A store, and the same collection as an application sees it.
+pub(super) async fn open(settings: MongoSettings) -> (MongoStore, Collection<Document>) {
+    let client = Client::with_uri_str(settings.url.expose_secret()).await.unwrap();
+    let documents = client.database(&settings.database).collection(&settings.collection);
+    let store = MongoStore::connect(settings).await.unwrap();
+    store.prepare().await.unwrap();
+    (store, documents)
+}
+
+/// An adopted document with something changed in its state.
+pub(super) fn adopted(id: i32, change: Document) -> Document {
+    let mut state = doc! {
+        "provider": "p", "status": "active", "generation": 0_i64, "attempts": 0,
+        "next_refresh_at": DateTime::from_millis(0),
+    };
+    state.extend(change);
+    doc! { "_id": id, "userId": "u", "refresh_token": format!("s3cret-{id}"), "evergrant": state }
+}
+
+fn from_now(later_ms: i64) -> DateTime {
+    DateTime::from_millis(Timestamp::of_this_machine().unix_ms() + later_ms)
+}
+
+pub(super) fn ids(count: i64) -> Vec<DocumentId> {
+    (1..=count).map(DocumentId::Integer).collect()
+}
+
+pub(super) fn grant(row: &Row) -> &Grant {
+    match row {
+        Row::Present { grant, .. } => grant,
+        other => panic!("no grant: {other:?}"),
+    }
+}
+
+fn what(row: &Row) -> &str {
+    match row {
+        Row::Malformed { what, .. } => what,
+        other => panic!("not malformed: {other:?}"),
+    }
+}
+
+pub(super) fn refreshed(refresh_token: &str) -> Write {
+    let later = Timestamp::of_this_machine().plus(Duration::from_secs(3_600));
+    Write::Refresh {
+        access_token: "access".into(),
+        refresh_token: Some(refresh_token.into()),
+        refreshed_at: Timestamp::of_this_machine(),
+        times: Times {
+            access_expires_at: later,
+            refresh_idle_until: Some(later),
+            refresh_absolute_until: None,
+            next_refresh_at: later,
+        },
+    }
+}
+
+async fn due(store: &MongoStore, which: Which) -> Vec<DueGrant> {
+    let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
+    store.due(query).try_collect().await.unwrap()
+}
+
+#[tokio::test]
+async fn ids_that_an_application_really_has_are_claimed_and_written() {
+    let (store, documents) = open(settings().await).await;
+    let real = [
+        Bson::ObjectId(ObjectId::new()),
+        Bson::from("text"),
+        Bson::Int32(1),
+        Bson::Int64(2),
+        Bson::Double(3.0),
+        Bson::Double(4.5),
+        Bson::from(Uuid::new()),
+        Bson::DateTime(DateTime::from_millis(5)),
+        Bson::Document(doc! { "z": 1, "a": { "b": 2_i64 } }),
+        Bson::Boolean(true),
+    ];
+    let inserted = real.iter().map(|id| doc! { "_id": id, "refresh_token": "old" });
+    documents.insert_many(inserted).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), real.len() as u64);
+    let found: Vec<_> = due(&store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    let rows = store.claim(&found, "o", LEASE).await.unwrap().rows;
+    let commits: Vec<_> =
+        rows.iter().map(|row| Commit::of_grant(grant(row), "o", refreshed("new"))).collect();
+    assert_eq!(store.commit(&commits).await.unwrap(), vec![Committed::Applied; real.len()]);
+    for id in &real {
+        let document = documents.find_one(doc! { "_id": id }).await.unwrap().unwrap();
+        assert_eq!(document.get("_id"), Some(id), "the type of an _id has changed");
+        assert_eq!(document.get_str("refresh_token").unwrap(), "new");
+    }
+}
+
+#[tokio::test]
+async fn an_id_that_no_document_can_have_names_no_document() {
+    let (store, documents) = open(settings().await).await;
+    documents.insert_one(adopted(1, doc! {})).await.unwrap();
+    let strange = [
+        r#"{"$regularExpression":{"pattern":".*","options":""}}"#,
+        r#"{"$gt":{"$minKey":1}}"#,
+        r#"{"$oid":5}"#,
+    ]
+    .map(|json| DocumentId::Other(json.to_owned()));
+    let mut all = strange.to_vec();
+    all.push(DocumentId::Integer(1));
+    let rows = store.claim(&all, "o", LEASE).await.unwrap().rows;
+    assert!(rows[..3].iter().all(|row| matches!(row, Row::Absent)), "{rows:?}");
+    assert!(rows[3].owned());
+    let commit =
+        Commit { id: all[0].clone(), ..Commit::of_grant(grant(&rows[3]), "o", refreshed("new")) };
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Superseded]);
+    store.release(&strange, "o").await.unwrap();
+    store.mark_queued(&strange, LEASE).await.unwrap();
+    assert_eq!(store.get(&strange[0]).await.unwrap(), None);
+    assert_eq!(store.reactivate(&strange[0], LEASE).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn state_of_a_wrong_type_is_named_and_harms_no_other_document_of_the_batch() {
+    let (store, documents) = open(settings().await).await;
+    let wrong = [
+        (doc! { "generation": "s3cret" }, "evergrant.generation is a string"),
+        (doc! { "provider": "S3CRET!" }, "evergrant.provider is not a valid provider"),
+        (doc! { "in_doubt": 5 }, "evergrant.in_doubt is a number"),
+        (doc! { "failing_since": ["s3cret"] }, "evergrant.failing_since is an array"),
+        (doc! { "next_refresh_at": { "s3cret": 1 } }, "evergrant.next_refresh_at is an object"),
+    ];
+    let bad = wrong.iter().zip(1..).map(|((change, _), id)| adopted(id, change.clone()));
+    documents.insert_many(bad).await.unwrap();
+    // A broken lease is no lease: it is taken, and who held it is in doubt.
+    for (id, lease) in [(6, Bson::from("s3cret")), (7, Bson::from(doc! { "until": "s3cret" }))] {
+        documents.insert_one(adopted(id, doc! { "lease": lease })).await.unwrap();
+    }
+    documents.insert_one(adopted(8, doc! {})).await.unwrap();
+    let rows = store.claim(&ids(8), "o", LEASE).await.unwrap().rows;
+    assert!(rows.iter().all(Row::owned), "{rows:?}");
+    for (row, (_, expected)) in rows.iter().zip(&wrong) {
+        assert!(what(row).contains(expected), "{row:?}");
+    }
+    assert!(grant(&rows[5]).in_doubt && grant(&rows[6]).in_doubt && !grant(&rows[7]).in_doubt);
+    let shown = format!("{rows:?}").to_lowercase();
+    assert!(!shown.contains("s3cret"), "{shown}");
+}
+
+#[tokio::test]
+async fn a_lease_is_over_by_the_servers_clock_alone() {
+    let (store, documents) = open(settings().await).await;
+    let held = |later_ms| doc! { "lease": { "owner": "other", "until": from_now(later_ms) } };
+    let leases = [adopted(1, held(-HOUR_MS)), adopted(2, held(HOUR_MS)), adopted(3, doc! {})];
+    documents.insert_many(leases).await.unwrap();
+    let claimed = store.claim(&ids(3), "o", LEASE).await.unwrap();
+    let owned: Vec<_> = claimed.rows.iter().map(Row::owned).collect();
+    assert_eq!(owned, [true, false, true]);
+    let Row::Present { lease: Some(lease), .. } = &claimed.rows[0] else { panic!("no lease") };
+    assert_eq!(lease.until, claimed.now.plus(LEASE));
+    assert!(grant(&claimed.rows[0]).in_doubt && !grant(&claimed.rows[2]).in_doubt);
+}
+
+#[tokio::test]
+async fn what_has_no_due_time_is_due_and_what_was_queued_comes_back() {
+    let (store, documents) = open(settings().await).await;
+    let states = [
+        doc! { "next_refresh_at": null },
+        doc! { "next_refresh_at": "soon" },
+        doc! { "queued_until": from_now(-HOUR_MS) },
+        doc! { "queued_until": from_now(HOUR_MS) },
+        doc! { "next_refresh_at": from_now(HOUR_MS) },
+        doc! { "status": "paused" },
+        doc! { "provider": "another" },
+    ];
+    let all = states.into_iter().zip(1..).map(|(state, id)| adopted(id, state));
+    documents.insert_many(all).await.unwrap();
+    let mut found: Vec<_> = due(&store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    found.sort();
+    assert_eq!(found, ids(3));
+    assert_eq!(due(&store, Which::All).await.len(), 5);
+}
+
+#[tokio::test]
+async fn a_user_is_found_by_a_number_too() {
+    let (store, documents) = open(settings().await).await;
+    for (id, user) in [(1, Bson::from("42")), (2, Bson::Int32(42)), (3, Bson::Double(42.0))] {
+        let mut document = adopted(id, doc! {});
+        document.insert("userId", user);
+        documents.insert_one(document).await.unwrap();
+    }
+    assert_eq!(due(&store, Which::User("42".into())).await.len(), 3);
+}
+
+#[tokio::test]
+async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
+    const COUNT: i32 = 3_500;
+    const BEFORE_THE_CUT: usize = 10;
+    let wire = Wire::to(&server::url().await.replace("//", "//@"));
+    let settings =
+        MongoSettings { url: wire.url().replace("//@", "//").into(), ..settings().await };
+    let (store, documents) = open(settings).await;
+    let all = (0..COUNT)
+        .map(|id| adopted(id, doc! { "next_refresh_at": DateTime::from_millis(i64::from(id)) }));
+    documents.insert_many(all).await.unwrap();
+
+    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::All, from: None };
+    let mut reading = store.due(query);
+    let mut found = Vec::new();
+    for _ in 0..BEFORE_THE_CUT {
+        found.push(reading.next().await.unwrap().unwrap().id);
+    }
+    wire.cut();
+    while let Some(grant) = reading.next().await {
+        found.push(grant.unwrap().id);
+    }
+    assert!(found.is_sorted(), "not soonest first");
+    assert!(found.len() < COUNT as usize + 10, "it began again: {}", found.len());
+    found.dedup();
+    assert_eq!(found.len(), COUNT as usize);
+}
+
+#[tokio::test]
+async fn names_are_the_applications_choice() {
+    let fields = Fields {
+        user_id: "user.id".to_owned(),
+        access_token: "tokens.access".to_owned(),
+        refresh_token: "tokens.refresh".to_owned(),
+        email: "user.mail".to_owned(),
+    };
+    let settings =
+        MongoSettings { fields, state_field: "meta.grant".to_owned(), ..settings().await };
+    let (store, documents) = open(settings).await;
+    let document = doc! {
+        "_id": 1, "user": { "id": 7, "mail": "a@b", "kept": true }, "meta": { "kept": true },
+        "tokens": { "access": "a", "refresh": "old", "kept": true },
+    };
+    documents.insert_one(document).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), 1);
+    let found = due(&store, Which::User("7".into())).await;
+    assert_eq!(found.len(), 1);
+    let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
+    assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "old");
+    let commit = Commit::of_grant(grant(&rows[0]), "o", refreshed("new"));
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+    let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
+    assert_eq!((view.user.as_deref(), view.email.as_deref()), (Some("7"), Some("a@b")));
+    assert_eq!((view.generation, view.leased_until), (1, None));
+    let after = documents.find_one(doc! {}).await.unwrap().unwrap();
+    assert_eq!(
+        after.get_document("tokens").unwrap(),
+        &doc! { "access": "access", "refresh": "new", "kept": true }
+    );
+    assert!(after.get_document("meta").unwrap().get_bool("kept").unwrap());
+}
+
+#[tokio::test]
+async fn a_document_is_adopted_by_the_provider_it_names() {
+    let settings = MongoSettings { provider_field: Some("idp".to_owned()), ..settings().await };
+    let (store, documents) = open(settings).await;
+    let all = [
+        doc! { "_id": 1, "evergrant": { "provider": "preset", "note": "kept" }, "idp": "named" },
+        doc! { "_id": 2, "idp": "named" },
+        doc! { "_id": 3, "idp": "NOT VALID" },
+        doc! { "_id": 4 },
+    ];
+    documents.insert_many(all).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), 4);
+    assert_eq!(store.adopt().await.unwrap(), 0);
+    let providers = ["preset", "named", "p", "p"];
+    for (id, provider) in ids(4).iter().zip(providers) {
+        let view = store.get(id).await.unwrap().unwrap();
+        assert_eq!(view.provider.unwrap().as_str(), provider);
+        assert_eq!(view.status, Some(Status::Active));
+    }
+    let first = documents.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
+    assert_eq!(first.get_document("evergrant").unwrap().get_str("note").unwrap(), "kept");
+}
+
+#[tokio::test]
+async fn documents_that_name_no_provider_are_not_adopted_by_a_guess() {
+    let settings = MongoSettings { default_provider: None, ..settings().await };
+    let (store, documents) = open(settings).await;
+    assert_eq!(store.adopt().await.unwrap(), 0, "there is nothing to adopt");
+    documents.insert_one(doc! { "_id": 1, "refresh_token": "r" }).await.unwrap();
+    let error = store.adopt().await.unwrap_err().to_string();
+    assert!(error.contains("store.default_provider"), "{error}");
+}
+
+#[tokio::test]
+async fn a_paused_grant_is_left_alone() {
+    let (store, documents) = open(settings().await).await;
+    documents.insert_one(adopted(1, doc! { "status": "paused" })).await.unwrap();
+    assert_eq!(store.reactivate(&ids(1)[0], LEASE).await.unwrap(), None);
+    let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
+    assert_eq!(view.status, Some(Status::Paused));
+    let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
+    assert!(!rows[0].owned());
+}
+
+#[tokio::test]
+async fn an_imported_document_keeps_the_order_and_the_names_of_its_fields() {
+    let (store, documents) = open(settings().await).await;
+    let json = r#"{"_id":1,"z":1,"a.b":"$x","m":{"y":1,"b":{"$numberLong":"2"}},"a":[]}"#;
+    let document = serde_json::from_str(json).unwrap();
+    store.import(vec![ImportDocument(document)]).await.unwrap();
+    let stored = documents.find_one(doc! {}).await.unwrap().unwrap();
+    let expected = doc! { "_id": 1, "z": 1, "a.b": "$x", "m": { "y": 1, "b": 2_i64 }, "a": [] };
+    assert_eq!(format!("{stored:?}"), format!("{expected:?}"));
+    let exported: Vec<_> = store.export().try_collect().await.unwrap();
+    assert_eq!(exported[0].to_string(), json);
+}

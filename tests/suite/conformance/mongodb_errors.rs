@@ -1,0 +1,99 @@
+//! What the MongoDB adapter refuses, and what its errors tell: never a token nor a password, though
+//! the server's and the driver's own words quote both.
+
+use evergrant_shared::mongo::{MongoSettings, MongoStore};
+use evergrant_shared::ports::{Commit, ImportDocument, StoreError, TokenStore};
+use evergrant_tests::container::Server;
+use mongodb::bson::{Document, doc};
+use mongodb::options::IndexOptions;
+use mongodb::{Client, IndexModel};
+use secrecy::ExposeSecret;
+
+use super::mongodb::{LEASE, adopted, grant, ids, open, refreshed, settings};
+
+#[tokio::test]
+async fn an_import_that_cannot_be_is_refused_as_a_whole_and_quotes_nothing() {
+    let (store, documents) = open(settings().await).await;
+    for bad in [
+        r#"{"refresh_token":"s3cret"}"#,
+        r#"{"_id":{"$oid":"s3cret"}}"#,
+        r#"{"_id":{"$regularExpression":{"pattern":"s3cret","options":""}}}"#,
+        r#"{"_id":3,"s3cret\u0000":"s3cret"}"#,
+    ] {
+        let both = [r#"{"_id":1}"#, bad].map(|json| serde_json::from_str(json).unwrap());
+        let error = store.import(both.map(ImportDocument).into()).await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("document 2") && !text.contains("s3cret"), "{text}");
+    }
+    assert_eq!(documents.count_documents(doc! {}).await.unwrap(), 0);
+}
+
+#[tokio::test]
+async fn an_index_that_rejects_a_commit_quotes_no_token() {
+    let (store, documents) = open(settings().await).await;
+    let unique = IndexOptions::builder().unique(true).build();
+    let index = IndexModel::builder().keys(doc! { "refresh_token": 1 }).options(unique).build();
+    documents.create_index(index).await.unwrap();
+    documents.insert_many([adopted(1, doc! {}), adopted(2, doc! {})]).await.unwrap();
+    let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
+    let commit = Commit::of_grant(grant(&rows[0]), "o", refreshed("s3cret-2"));
+    let error = store.commit(&[commit]).await.unwrap_err();
+    let text = format!("{error} {error:?}");
+    assert!(matches!(error, StoreError::Refused { .. }), "{text}");
+    assert!(text.contains("unique index") && !text.contains("s3cret"), "{text}");
+}
+
+#[tokio::test]
+async fn an_index_of_our_name_that_is_another_is_told() {
+    let settings = settings().await;
+    let client = Client::with_uri_str(settings.url.expose_secret()).await.unwrap();
+    let documents = client.database(&settings.database).collection::<Document>("tokens");
+    let name = IndexOptions::builder().name("evergrant_due".to_owned()).build();
+    let index = IndexModel::builder().keys(doc! { "userId": 1 }).options(name).build();
+    documents.create_index(index).await.unwrap();
+    let store = MongoStore::connect(settings).await.unwrap();
+    let error = store.prepare().await.unwrap_err().to_string();
+    assert!(error.contains("refuses") && error.contains("drop that index"), "{error}");
+    let findings = store.inspect().await.unwrap();
+    assert!(findings.iter().any(|finding| !finding.ok && finding.detail.contains("evergrant_due")));
+}
+
+#[tokio::test]
+async fn a_wrong_url_is_refused_without_a_part_of_its_password() {
+    for url in [
+        "mongodb://user:s3cret/pass@host/",
+        "mongodb://user:s3cret?pass@host/",
+        "mongodb://user:s3cret@host:port/",
+        "mongodb://user:s3cret@host/?maxPoolSize=s3cret",
+        "http://user:s3cret@host/",
+        "s3cret",
+    ] {
+        let settings = MongoSettings { url: url.into(), ..settings().await };
+        let error = MongoStore::connect(settings.clone()).await.unwrap_err();
+        let text = format!("{error} {error:?} {settings:?}");
+        assert!(text.contains("store.url") && !text.contains("s3cret"), "{url}: {text}");
+    }
+}
+
+#[tokio::test]
+async fn a_wrong_password_is_refused_and_not_repeated() {
+    let user = [("MONGO_INITDB_ROOT_USERNAME", "root"), ("MONGO_INITDB_ROOT_PASSWORD", "right")];
+    let server = Server::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &user).await;
+    let with =
+        |login: &str| format!("mongodb://{login}{}/?directConnection=true", server.address());
+    let ping = |url: String| async move {
+        let Ok(client) = Client::with_uri_str(&url).await else { return false };
+        client.database("admin").run_command(doc! { "ping": 1 }).await.is_ok()
+    };
+    server.wait_until(|| ping(with("root:right@"))).await;
+    let (_store, _documents) =
+        open(MongoSettings { url: with("root:right@").into(), ..settings().await }).await;
+    for login in ["root:s3cret@", "nobody:s3cret@", ""] {
+        let settings = MongoSettings { url: with(login).into(), ..settings().await };
+        let store = MongoStore::connect(settings).await.unwrap();
+        let error = store.prepare().await.unwrap_err();
+        let text = format!("{error} {error:?}");
+        assert!(matches!(error, StoreError::Refused { .. }), "{login} {text}");
+        assert!(text.contains("store.url") && !text.contains("s3cret"), "{text}");
+    }
+}
