@@ -293,9 +293,9 @@ async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
     case.until_buried(2_500).await;
     let seen = case.looked_at().await;
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 2_500);
-    // They are more than one consumer takes, and must keep their order all the same.
+    // They arrived in any order, but keep it.
     assert_eq!(case.looked_at().await, seen);
-    // Half of them removed, over the border of what one consumer takes.
+    // So does what is left when half of them are removed.
     let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
     for number in 0..2_200 {
         letters.next().await.unwrap().unwrap();
