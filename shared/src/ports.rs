@@ -29,8 +29,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The grants that want a job, soonest due first. Memory does not grow with their number.
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>>;
 
-    /// Notes that a job for each of `ids` is under way, so that [`Self::due`] leaves them out for
-    /// the duration.
+    /// Notes that a job for each of `ids` that is still due is under way, so that [`Self::due`]
+    /// leaves them out for the duration. One that a worker has settled meanwhile is left alone.
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError>;
 
     /// Takes the lease of each document of `ids` that is active and whose lease is free or over,
@@ -71,7 +71,7 @@ pub trait TokenStore: Send + Sync + 'static {
         queued: Duration,
     ) -> Result<Option<DueGrant>, StoreError>;
 
-    /// Inserts documents, or replaces the application's fields of those whose `_id` exists.
+    /// Inserts documents, or writes the given fields over those of the document whose `_id` exists.
     /// Evergrant's state of an existing document is kept, unless the document brings its own.
     async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError>;
 
@@ -268,7 +268,7 @@ pub trait JobQueue: Send + Sync + 'static {
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError>;
 
     /// Consumes a provider's work queues, all shards or some, with at most `prefetch` deliveries
-    /// unacknowledged.
+    /// unacknowledged, but at least one for each shard.
     async fn consume(
         &self,
         provider: &ProviderId,

@@ -2,14 +2,12 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
-use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::decide_malformed;
 use evergrant_shared::domain::{DocumentId, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::lane::Lane;
 use crate::refresh::refresh;
@@ -17,13 +15,13 @@ use crate::settle::{Settled, acknowledge, rebury, retry, settle};
 use crate::work::{Claim, Work};
 
 /// Claims the documents of `work` and starts what follows for each. While the store is away it
-/// tries again, until `stop`; then the deliveries are dropped and come again.
-pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>, stop: &CancellationToken) {
+/// tries again, until the worker stops; then the deliveries are dropped and come again.
+pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
     if work.is_empty() {
         return;
     }
     let ids: Vec<DocumentId> = work.iter().map(|work| work.job.id.clone()).collect();
-    let Some((claim, rows)) = claim_until(lane, &ids, stop).await else { return };
+    let Some((claim, rows)) = claim_until(lane, &ids).await else { return };
     let mut unused = Vec::new();
     let mut seen = HashSet::new();
     for (work, row) in work.into_iter().zip(rows) {
@@ -31,7 +29,7 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>, stop: &Cancellation
         // Two jobs of one document in one batch have one lease between them.
         let row = if seen.insert(id.clone()) { row } else { row.disowned() };
         let owned = row.owned();
-        if !start(lane, work, row, &claim, stop) && owned {
+        if !start(lane, work, row, &claim) && owned {
             unused.push(id);
         }
     }
@@ -42,13 +40,9 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>, stop: &Cancellation
     }
 }
 
-async fn claim_until(
-    lane: &Lane,
-    ids: &[DocumentId],
-    stop: &CancellationToken,
-) -> Option<(Claim, Vec<Row>)> {
+async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>)> {
     let mut backoff = Backoff::for_a_server();
-    while !stop.is_cancelled() {
+    while !lane.stop.is_cancelled() {
         // A new owner for each try: what a failed try may have claimed is not ours to use.
         let owner = lane.next_owner();
         let sent_at = Instant::now();
@@ -60,27 +54,20 @@ async fn claim_until(
             Err(error) => {
                 lane.set_store_healthy(false);
                 tracing::error!(%error, documents = ids.len(), "cannot claim: trying again");
-                sleep_or_stop(backoff.next_wait(), stop).await;
+                lane.sleep(backoff.next_wait()).await;
             }
         }
     }
     None
 }
 
-async fn sleep_or_stop(wait: Duration, stop: &CancellationToken) {
-    tokio::select! {
-        () = tokio::time::sleep(wait) => {}
-        () = stop.cancelled() => {}
-    }
-}
-
 /// Starts what follows for one job. False if its lease, if it has one, is not needed.
-fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim, stop: &CancellationToken) -> bool {
-    let (lane, claim, stop) = (Arc::clone(lane), claim.clone(), stop.clone());
+fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
+    let (lane, claim) = (Arc::clone(lane), claim.clone());
     let tracker = lane.jobs.clone();
     match assess(&work.job, row, work.redelivered, claim.now()) {
         Verdict::Exchange(grant) => {
-            tracker.spawn(async move { refresh(&lane, work, grant, &claim, &stop).await });
+            tracker.spawn(async move { refresh(&lane, work, grant, &claim).await });
             true
         }
         Verdict::Malformed(what) => {

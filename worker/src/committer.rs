@@ -56,22 +56,56 @@ async fn write_groups(
         }
         let (commits, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|request| (request.commit, request.reply)).unzip();
-        for (reply, committed) in replies.into_iter().zip(write(&*store, &commits).await) {
-            // The receiver is gone only when the process is ending.
-            let _ = reply.send(committed);
+        match write(&*store, &commits, While::Unavailable).await {
+            Some(results) => reply_all(replies, results),
+            None => write_one_by_one(&store, commits, replies),
         }
     }
 }
 
-/// Writes until it is written.
-async fn write(store: &dyn TokenStore, commits: &[Commit]) -> Vec<Committed> {
+/// A document that the store refuses, by a rule of its own, must hold up neither the others of its
+/// group nor the groups after it, and its answer is still not given up: a rule can be mended.
+fn write_one_by_one(
+    store: &Arc<dyn TokenStore>,
+    commits: Vec<Commit>,
+    replies: Vec<oneshot::Sender<Committed>>,
+) {
+    for (commit, reply) in commits.into_iter().zip(replies) {
+        let store = Arc::clone(store);
+        tokio::spawn(async move {
+            if let Some(results) = write(&*store, &[commit], While::Failing).await {
+                reply_all(vec![reply], results);
+            }
+        });
+    }
+}
+
+fn reply_all(replies: Vec<oneshot::Sender<Committed>>, results: Vec<Committed>) {
+    for (reply, committed) in replies.into_iter().zip(results) {
+        // The receiver is gone only when the process is ending.
+        let _ = reply.send(committed);
+    }
+}
+
+/// As long as what a write is tried again.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum While {
+    /// The store is away.
+    Unavailable,
+    /// It fails in whatever way.
+    Failing,
+}
+
+/// Writes until it is written. None if the store refuses and that is not to be tried again.
+async fn write(store: &dyn TokenStore, commits: &[Commit], again: While) -> Option<Vec<Committed>> {
     let mut backoff = Backoff::for_a_server();
     loop {
         match store.commit(commits).await {
-            Ok(committed) => return committed,
-            Err(error @ StoreError::Refused { .. }) if commits.len() > 1 => {
-                tracing::warn!(%error, "a group is refused: writing its documents one by one");
-                return one_by_one(store, commits).await;
+            Ok(committed) => return Some(committed),
+            Err(error @ StoreError::Refused { .. }) if again == While::Unavailable => {
+                let documents = commits.len();
+                tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
+                return None;
             }
             Err(error) => {
                 let wait = backoff.next_wait();
@@ -80,12 +114,6 @@ async fn write(store: &dyn TokenStore, commits: &[Commit]) -> Vec<Committed> {
             }
         }
     }
-}
-
-/// A document that the store refuses must not keep the others from being written.
-async fn one_by_one(store: &dyn TokenStore, commits: &[Commit]) -> Vec<Committed> {
-    let each = commits.iter().map(|commit| write(store, std::slice::from_ref(commit)));
-    futures::future::join_all(each).await.into_iter().flatten().collect()
 }
 
 fn report(error: &StoreError, commits: &[Commit], wait: Duration) {

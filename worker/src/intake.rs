@@ -7,11 +7,10 @@ use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_util::sync::CancellationToken;
 
 use crate::claim;
-use crate::lane::Lane;
-use crate::settle::{acknowledge, bury};
+use crate::lane::{Lane, PAUSE_CHECK};
+use crate::settle::bury;
 use crate::work::Work;
 
 /// Why a consumer ended.
@@ -28,22 +27,15 @@ pub(crate) enum IntakeEnd {
     },
 }
 
-/// How often an open consumer looks whether its provider is shut.
-const PAUSE_CHECK: Duration = Duration::from_millis(250);
-
 /// Takes deliveries until the consumer ends or has to.
-pub(crate) async fn drive(
-    lane: &Arc<Lane>,
-    mut intake: Box<dyn Intake>,
-    stop: &CancellationToken,
-) -> IntakeEnd {
+pub(crate) async fn drive(lane: &Arc<Lane>, mut intake: Box<dyn Intake>) -> IntakeEnd {
     let mut served = false;
     let end = loop {
         if let Some(pause) = lane.long_pause() {
             break IntakeEnd::Shut(pause);
         }
         let first = tokio::select! {
-            () = stop.cancelled() => break IntakeEnd::Stopped,
+            () = lane.stop.cancelled() => break IntakeEnd::Stopped,
             () = tokio::time::sleep(PAUSE_CHECK) => continue,
             first = next_with_place(lane, &mut *intake) => first,
         };
@@ -51,7 +43,7 @@ pub(crate) async fn drive(
         served = true;
         let batch = fill_batch(lane, &mut *intake, first);
         let work = batch.into_iter().filter_map(|taken| decode(lane, taken)).collect();
-        claim::claim(lane, work, stop).await;
+        claim::claim(lane, work).await;
     };
     intake.stop().await;
     end
@@ -96,10 +88,7 @@ fn decode(lane: &Arc<Lane>, (delivery, place): Taken) -> Option<Work> {
                 &lane.settings.name,
             );
             let (lane, acker) = (Arc::clone(lane), delivery.acker);
-            lane.clone().jobs.spawn(async move {
-                bury(&lane, &letter).await;
-                acknowledge(acker).await;
-            });
+            lane.clone().jobs.spawn(async move { bury(&lane, &letter, acker).await });
             None
         }
     }

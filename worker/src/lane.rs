@@ -38,6 +38,8 @@ pub(crate) struct Lane {
     pub(crate) metrics: WorkerMetrics,
     /// Jobs under way, so that a shutdown can wait for them.
     pub(crate) jobs: TaskTracker,
+    /// The worker is stopping.
+    pub(crate) stop: CancellationToken,
     health: Health,
     prefetch: u16,
     claims: AtomicU64,
@@ -45,6 +47,8 @@ pub(crate) struct Lane {
 
 /// A pause shorter than this is waited out with the consumer open.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
+/// How often it is looked whether a provider is shut.
+pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
 
 impl Lane {
     pub(crate) fn new(
@@ -54,6 +58,7 @@ impl Lane {
         settings: Arc<WorkerSettings>,
         metrics: WorkerMetrics,
         health: Health,
+        stop: CancellationToken,
     ) -> Arc<Self> {
         let ahead = claims_ahead(&deps.provider.limits, settings.exchanges_in_flight);
         let committer = Committer::start(Arc::clone(&store), usize::from(settings.batch));
@@ -71,40 +76,53 @@ impl Lane {
             settings,
             metrics,
             jobs: TaskTracker::new(),
+            stop,
             health,
             claims: AtomicU64::new(0),
         })
     }
 
-    /// Serves the provider until `stop`, then waits for the jobs under way.
-    pub(crate) async fn run(self: Arc<Self>, stop: CancellationToken) {
+    /// Serves the provider until the worker stops, then waits for the jobs under way.
+    pub(crate) async fn run(self: Arc<Self>) {
         let mut backoff = Backoff::for_a_server();
-        while !stop.is_cancelled() {
-            let wait = match self.serve(&stop).await {
+        while !self.stop.is_cancelled() {
+            match self.serve().await {
                 IntakeEnd::Stopped => break,
                 IntakeEnd::Shut(pause) => {
                     backoff.reset();
-                    tracing::info!(provider = %self.provider.id, pause_s = pause.as_secs(), "provider is paused");
-                    pause
+                    self.wait_while_shut(pause).await;
                 }
                 IntakeEnd::Lost { served } => {
                     if served {
                         backoff.reset();
                     }
-                    backoff.next_wait()
+                    self.sleep(backoff.next_wait()).await;
                 }
-            };
-            tokio::select! {
-                () = tokio::time::sleep(wait) => {}
-                () = stop.cancelled() => {}
             }
         }
         self.jobs.close();
         self.jobs.wait().await;
     }
 
+    /// Looks again and again: a probe that succeeds opens the provider before its time.
+    async fn wait_while_shut(&self, pause: Duration) {
+        let pause_s = pause.as_secs();
+        tracing::info!(provider = %self.provider.id, pause_s, "the provider is shut: jobs wait in the queue");
+        while self.long_pause().is_some() && !self.stop.is_cancelled() {
+            self.sleep(PAUSE_CHECK).await;
+        }
+    }
+
+    /// Waits, but not past the moment when the worker stops.
+    pub(crate) async fn sleep(&self, wait: Duration) {
+        tokio::select! {
+            () = tokio::time::sleep(wait) => {}
+            () = self.stop.cancelled() => {}
+        }
+    }
+
     /// One consumer's life.
-    async fn serve(self: &Arc<Self>, stop: &CancellationToken) -> IntakeEnd {
+    async fn serve(self: &Arc<Self>) -> IntakeEnd {
         if let Some(pause) = self.long_pause() {
             return IntakeEnd::Shut(pause);
         }
@@ -120,7 +138,7 @@ impl Lane {
         };
         self.set_healthy(true);
         tracing::info!(provider = %self.provider.id, prefetch = self.prefetch, "consuming");
-        let end = intake::drive(self, intake, stop).await;
+        let end = intake::drive(self, intake).await;
         if matches!(end, IntakeEnd::Lost { .. }) {
             self.set_healthy(false);
             tracing::warn!(provider = %self.provider.id, "the consumer is lost: rebuilding it");

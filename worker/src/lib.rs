@@ -13,8 +13,12 @@
 
 mod claim;
 mod committer;
+#[cfg(test)]
+mod fakes;
 mod intake;
 mod lane;
+#[cfg(test)]
+mod lane_tests;
 mod metrics;
 mod refresh;
 mod settle;
@@ -104,8 +108,9 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
             Arc::clone(&settings),
             metrics.clone(),
             deps.health.clone(),
+            stop.clone(),
         );
-        lanes.spawn(lane.run(stop.clone()));
+        lanes.spawn(lane.run());
     }
     shutdown.await;
     tracing::info!("stopping: finishing what was sent");

@@ -7,27 +7,21 @@ use evergrant_shared::domain::{Grant, Outcome, classify, decide};
 use evergrant_shared::ports::Commit;
 use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use crate::lane::Lane;
 use crate::settle::{Settled, settle};
 use crate::work::{Claim, Work};
 
 /// Refreshes a claimed grant and settles what came of it.
-pub(crate) async fn refresh(
-    lane: &Lane,
-    mut work: Work,
-    grant: Grant,
-    claim: &Claim,
-    stop: &CancellationToken,
-) {
+pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &Claim) {
     let deadline = claim.sent_at + lane.settings.permit_wait;
     let permit = tokio::select! {
-        // What may be sent is sent even while stopping would be possible: it was waited for.
+        // In this order: a claim whose answer took long may be past its deadline already, and then
+        // the lease may not outlive the request, however ready the permit is.
         biased;
-        permit = permit(lane) => permit,
         () = tokio::time::sleep_until(deadline) => return give_back(lane, work, &grant, claim).await,
-        () = stop.cancelled() => return release(lane, work, claim).await,
+        permit = permit(lane) => permit,
+        () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
     let Some(exchange_slot) = permit else { return };
     // Its place among the claims ahead is free for the next one.

@@ -6,7 +6,7 @@ use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::{
     DeadLetter, DeadReason, EndedGrant, LastError, Route, Settlement, Timestamp, Write,
 };
-use evergrant_shared::ports::{Acker, Commit, Committed};
+use evergrant_shared::ports::{Acker, Commit, Committed, QueueError};
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -38,8 +38,7 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
         (Route::DeadLetter(reason), Write::End { attempts, failing_since, last_error, .. }) => {
             let letter = letter(lane, &work, reason, attempts, failing_since, &last_error);
             lane.metrics.count_dead(&lane.provider.id, reason.as_str());
-            bury(lane, &letter).await;
-            acknowledge(work.acker).await;
+            bury(lane, &letter, work.acker).await;
         }
         // A job is dead only with its document: `decide` is tested for it.
         (Route::DeadLetter(_), _) => acknowledge(work.acker).await,
@@ -62,29 +61,37 @@ fn letter(
 pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
     let since = ended.failing_since;
     let letter = letter(lane, &work, ended.reason, ended.attempts, since, &ended.last_error);
-    bury(lane, &letter).await;
-    acknowledge(work.acker).await;
+    bury(lane, &letter, work.acker).await;
 }
 
-/// Sends a job to a rung of the ladder and acknowledges its delivery. If the broker does not take
-/// it, the delivery is not acknowledged and so comes again.
+/// Sends a job to a rung of the ladder, then acknowledges its delivery.
 pub(crate) async fn retry(lane: &Lane, work: Work, delay: Duration) {
-    match lane.queue.retry(&work.job, delay).await {
-        Ok(()) => acknowledge(work.acker).await,
-        Err(error) => {
-            tracing::warn!(provider = %lane.provider.id, %error, "a retry was not published");
+    let Work { job, acker, .. } = work;
+    publish(lane, acker, "a retry", || lane.queue.retry(&job, delay)).await;
+}
+
+/// Publishes a dead letter, then acknowledges the delivery that it came from.
+pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter, acker: Box<dyn Acker>) {
+    publish(lane, acker, "a dead letter", || lane.queue.bury(letter)).await;
+}
+
+/// Publishes until the broker has it, then acknowledges. To give up would leave the delivery with
+/// this worker, which would hold one less for as long as its consumer lives. When the worker stops
+/// first, the delivery is not acknowledged and comes again.
+async fn publish<F>(lane: &Lane, acker: Box<dyn Acker>, what: &str, attempt: impl Fn() -> F)
+where
+    F: Future<Output = Result<(), QueueError>>,
+{
+    let mut backoff = Backoff::for_a_server();
+    while let Err(error) = attempt().await {
+        let provider = &lane.provider.id;
+        tracing::error!(%provider, %error, what, "not published: trying again");
+        lane.sleep(backoff.next_wait()).await;
+        if lane.stop.is_cancelled() {
+            return;
         }
     }
-}
-
-/// Publishes a dead letter. It does not give up: the document's end is written already, and an
-/// operator must see why.
-pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter) {
-    let mut backoff = Backoff::for_a_server();
-    while let Err(error) = lane.queue.bury(letter).await {
-        tracing::error!(provider = %lane.provider.id, %error, "a dead letter was not published: trying again");
-        tokio::time::sleep(backoff.next_wait()).await;
-    }
+    acknowledge(acker).await;
 }
 
 /// Acknowledges a delivery. If that fails it comes again, and the claim turns it away.

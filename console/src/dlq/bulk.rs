@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evergrant_shared::domain::job::JOB_VERSION;
-use evergrant_shared::domain::{DeadLetter, DeadReason, Job, ProviderId, Timestamp};
+use evergrant_shared::domain::{DeadLetter, DeadReason, Job, Timestamp};
 use evergrant_shared::ports::DueGrant;
 
 use super::{Dlq, DlqError, LetterFilter};
@@ -159,16 +159,16 @@ impl Dlq<'_> {
             tally.left_no_document += 1;
             return Ok(false);
         };
-        let job = job(grant, &letter.provider, letter.redrive_count);
+        let job = job(grant, letter.redrive_count);
         self.queue.publish(&[job]).await?;
         Ok(true)
     }
 }
 
-fn job(grant: DueGrant, provider: &ProviderId, redrive_count: u32) -> Job {
+fn job(grant: DueGrant, redrive_count: u32) -> Job {
     Job {
         version: JOB_VERSION,
-        provider: provider.clone(),
+        provider: grant.provider,
         id: grant.id,
         generation: grant.generation,
         force: true,

@@ -168,19 +168,7 @@ mod tests {
     }
 
     fn grant() -> Grant {
-        Grant {
-            id: DocumentId::Integer(1),
-            provider: "p".parse().unwrap(),
-            status: Status::Active,
-            generation: 4,
-            refresh_token: "r".into(),
-            refresh_absolute_until: None,
-            next_refresh_at: NOW,
-            attempts: 0,
-            failing_since: None,
-            in_doubt: false,
-            last_error: None,
-        }
+        Grant::example(NOW)
     }
 
     fn owned(grant: Grant) -> Row {

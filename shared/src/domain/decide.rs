@@ -49,13 +49,19 @@ pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp)
         Outcome::Misconfigured(failure) => {
             case.tripped(failure, FailureKind::Misconfigured, TripReason::Misconfigured)
         }
-        Outcome::Malformed(failure) => malformed(failure, grant.attempts, grant.failing_since, now),
     }
 }
 
 /// What follows for a job whose document cannot be read as a grant.
 pub fn decide_malformed(what: &str, now: Timestamp) -> Settlement {
-    malformed(&Failure::described(what), 0, None, now)
+    ended(
+        DeadReason::MalformedDocument,
+        0,
+        now,
+        last_error(&Failure::described(what), FailureKind::Malformed, now),
+        None,
+        Signal::Neutral,
+    )
 }
 
 /// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
@@ -158,22 +164,6 @@ impl Case<'_> {
         };
         Settlement { write, route: Route::Retry(delay), signal }
     }
-}
-
-fn malformed(
-    failure: &Failure,
-    attempts: u32,
-    failing_since: Option<Timestamp>,
-    now: Timestamp,
-) -> Settlement {
-    ended(
-        DeadReason::MalformedDocument,
-        attempts,
-        failing_since.unwrap_or(now),
-        last_error(failure, FailureKind::Malformed, now),
-        None,
-        Signal::Neutral,
-    )
 }
 
 fn ended(

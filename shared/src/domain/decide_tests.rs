@@ -1,7 +1,6 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::domain::DocumentId;
 use crate::domain::schedule::Keep;
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
@@ -23,19 +22,7 @@ fn policy() -> Policy {
 }
 
 fn grant() -> Grant {
-    Grant {
-        id: DocumentId::Integer(1),
-        provider: "p".parse().unwrap(),
-        status: Status::Active,
-        generation: 4,
-        refresh_token: "the-token".into(),
-        refresh_absolute_until: None,
-        next_refresh_at: NOW,
-        attempts: 0,
-        failing_since: None,
-        in_doubt: false,
-        last_error: None,
-    }
+    Grant::example(NOW)
 }
 
 fn failure() -> Failure {
@@ -64,7 +51,6 @@ fn every_outcome() -> Vec<Outcome> {
         Outcome::GrantDead(failure()),
         Outcome::Suspicious(failure()),
         Outcome::Misconfigured(failure()),
-        Outcome::Malformed(failure()),
     ]
 }
 
@@ -189,7 +175,7 @@ fn a_claim_given_back_changes_nothing_but_the_lease() {
 fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
     for outcome in every_outcome() {
         let ends = matches!(settle(&grant(), outcome.clone()).write, Write::End { .. });
-        let definite = matches!(outcome, Outcome::GrantDead(_) | Outcome::Malformed(_));
+        let definite = matches!(outcome, Outcome::GrantDead(_));
         assert_eq!(ends, definite, "{}", outcome.name());
     }
 }
@@ -198,7 +184,7 @@ proptest! {
     /// Exhausts the table: every outcome in every state of a grant.
     #[test]
     fn whatever_happens_the_document_and_the_job_agree(
-        which in 0_usize..8, attempts in 0_u32..10, in_doubt in any::<bool>(),
+        which in 0_usize..7, attempts in 0_u32..10, in_doubt in any::<bool>(),
         retry_after_ms in proptest::option::of(any::<u64>()),
     ) {
         let grant = Grant { attempts, in_doubt, ..grant() };

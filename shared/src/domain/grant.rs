@@ -163,25 +163,33 @@ pub fn fingerprint(refresh_token: &SecretString) -> String {
 }
 
 #[cfg(test)]
+impl Grant {
+    /// A grant that is due at `next_refresh_at`, for tests to change what they are about.
+    pub(super) fn example(next_refresh_at: Timestamp) -> Self {
+        Self {
+            id: DocumentId::Integer(1),
+            provider: "p".parse().unwrap(),
+            status: Status::Active,
+            generation: 4,
+            refresh_token: "the-token".into(),
+            refresh_absolute_until: None,
+            next_refresh_at,
+            attempts: 0,
+            failing_since: None,
+            in_doubt: false,
+            last_error: None,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
     fn a_grant_never_prints_its_token() {
-        let grant = Grant {
-            id: DocumentId::Integer(1),
-            provider: "autodesk".parse().unwrap(),
-            status: Status::Active,
-            generation: 0,
-            refresh_token: "the-secret-token".into(),
-            refresh_absolute_until: None,
-            next_refresh_at: Timestamp::default(),
-            attempts: 0,
-            failing_since: None,
-            in_doubt: false,
-            last_error: None,
-        };
-        assert!(!format!("{grant:?}").contains("the-secret-token"));
+        let grant = Grant::example(Timestamp::default());
+        assert!(!format!("{grant:?}").contains(grant.refresh_token.expose_secret()));
     }
 
     #[test]

@@ -19,8 +19,6 @@ pub enum Outcome {
     Suspicious(Failure),
     /// The provider rejects the client, not the user.
     Misconfigured(Failure),
-    /// The document cannot be used; nothing was sent.
-    Malformed(Failure),
 }
 
 impl Outcome {
@@ -34,7 +32,6 @@ impl Outcome {
             Self::GrantDead(_) => "grant_dead",
             Self::Suspicious(_) => "suspicious",
             Self::Misconfigured(_) => "misconfigured",
-            Self::Malformed(_) => "malformed",
         }
     }
 
@@ -47,8 +44,7 @@ impl Outcome {
             | Self::Ambiguous(failure)
             | Self::GrantDead(failure)
             | Self::Suspicious(failure)
-            | Self::Misconfigured(failure)
-            | Self::Malformed(failure) => Some(failure),
+            | Self::Misconfigured(failure) => Some(failure),
         }
     }
 }

@@ -99,10 +99,16 @@ impl MongoStore {
     ) -> Result<(), StoreError> {
         let wanted = ids::all_to_bson(ids);
         for batch in wanted.chunks(MAX_IDS) {
-            let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
+            // The worker may have been faster than this mark: what it has refreshed or postponed
+            // meanwhile has a due time to come, and the mark would hide that.
+            let still_due = doc! {
+                "_id": { "$in": batch },
+                self.names.path("status"): "active",
+                "$expr": is_over(&self.names.value("next_refresh_at")),
+            };
             let mark = doc! { "$set": { self.names.path("queued_until"): from_now(duration) } };
             self.collection
-                .update_many(active, vec![mark])
+                .update_many(still_due, vec![mark])
                 .write_concern(HINT.concern())
                 .await
                 .map_err(|error| driver("mark_queued", &error))?;

@@ -20,16 +20,7 @@ pub(super) const LEASE: Duration = Duration::from_secs(30);
 const HOUR_MS: i64 = 3_600_000;
 
 pub(super) async fn settings() -> MongoSettings {
-    MongoSettings {
-        url: server::url().await.into(),
-        database: format!("mongodb-{}", uuid::Uuid::new_v4().simple()),
-        collection: "tokens".to_owned(),
-        fields: Fields::default(),
-        state_field: "evergrant".to_owned(),
-        default_provider: "p".parse().ok(),
-        provider_field: None,
-        selection_timeout: Duration::from_secs(5),
-    }
+    super::store::settings(server::url().await)
 }
 
 /// A store, and the same collection as an application sees it.

@@ -22,8 +22,15 @@ const NO_LEASE: Duration = Duration::from_millis(1);
 
 /// A store of its own for each test.
 async fn store() -> Arc<dyn TokenStore> {
-    let settings = MongoSettings {
-        url: server::url().await.into(),
+    let store = MongoStore::connect(settings(server::url().await)).await.unwrap();
+    store.prepare().await.unwrap();
+    Arc::new(store)
+}
+
+/// A database of its own on the server at `url`.
+pub(super) fn settings(url: String) -> MongoSettings {
+    MongoSettings {
+        url: url.into(),
         database: format!("conformance-{}", uuid::Uuid::new_v4().simple()),
         collection: "tokens".to_owned(),
         fields: Fields::default(),
@@ -31,10 +38,7 @@ async fn store() -> Arc<dyn TokenStore> {
         default_provider: "p".parse().ok(),
         provider_field: None,
         selection_timeout: Duration::from_secs(5),
-    };
-    let store = MongoStore::connect(settings).await.unwrap();
-    store.prepare().await.unwrap();
-    Arc::new(store)
+    }
 }
 
 fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportDocument {
@@ -404,6 +408,18 @@ async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
 }
 
 #[tokio::test]
+async fn a_grant_that_was_refreshed_before_its_mark_is_not_marked() {
+    let (store, ids) = with(2).await;
+    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
+    let write = refreshed("a", Some("r"), claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    store.mark_queued(&ids, LEASE).await.unwrap();
+    let queued = |id| async { store.get(id).await.unwrap().unwrap().queued_until };
+    assert_eq!(queued(&ids[0]).await, None);
+    assert!(queued(&ids[1]).await.is_some());
+}
+
+#[tokio::test]
 async fn thousands_stream_through_each_once() {
     let (store, ids) = with(2_500).await;
     let found: Vec<DocumentId> =
@@ -465,14 +481,8 @@ async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
 #[tokio::test]
 async fn a_server_that_is_away_is_told_without_its_password() {
     let settings = MongoSettings {
-        url: "mongodb://user:s3cret@127.0.0.1:1/".into(),
-        database: "d".to_owned(),
-        collection: "c".to_owned(),
-        fields: Fields::default(),
-        state_field: "evergrant".to_owned(),
-        default_provider: "p".parse().ok(),
-        provider_field: None,
         selection_timeout: Duration::from_millis(200),
+        ..settings("mongodb://user:s3cret@127.0.0.1:1/".to_owned())
     };
     let store = MongoStore::connect(settings).await.unwrap();
     let query = DueQuery { provider: "p".parse().unwrap(), which: Which::Due, from: None };

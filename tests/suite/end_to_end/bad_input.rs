@@ -192,6 +192,31 @@ async fn a_producer_does_what_its_modes_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_client_that_is_rejected_for_a_while_costs_no_grant() {
+    let mut evergrant = deployment().await;
+    evergrant.set("QUEUE__RETRY_LADDER", r#"["200ms", "1s"]"#);
+    evergrant.simulator.change(|settings| settings.faults.invalid_client = 1.0).expect("change");
+    let file = evergrant.seed_file(SeedPlan { count: 300, ..SeedPlan::default() });
+    evergrant.evergrant(&["import", &file]).await;
+    let _programs = evergrant.start_all(2);
+    let misconfigured = doc! { "evergrant.last_error.reason": "misconfigured" };
+    eventually("the circuit opens", Duration::from_secs(60), || async {
+        evergrant.count(misconfigured.clone()).await > 0
+    })
+    .await;
+    let burned = doc! { "evergrant.attempts": { "$gt": 0 } };
+    assert_eq!(evergrant.count(burned).await, 0, "an attempt was burned");
+    evergrant.simulator.change(|settings| settings.faults.invalid_client = 0.0).expect("change");
+    eventually("a probe opens it again and all are refreshed", Duration::from_secs(90), || async {
+        evergrant.unfinished().await == 0
+    })
+    .await;
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.double_exchanges), (300, 0), "{report:?}");
+    assert!(evergrant.dead_letters().await.is_empty());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_wrong_setting_or_server_is_an_error_that_says_what_to_do() {
     let evergrant = deployment().await;
     let amqp_url = evergrant.variable("QUEUE__URL");

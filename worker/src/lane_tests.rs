@@ -1,0 +1,75 @@
+//! What a lane does when its surroundings are slow or refuse.
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Write};
+
+use crate::claim::claim;
+use crate::fakes::{FakeQueue, FakeStore, Fakes};
+
+#[tokio::test(start_paused = true)]
+async fn a_claimed_grant_is_exchanged_committed_and_acknowledged() {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+    let committed = fakes.store.committed.lock().unwrap();
+    assert!(matches!(committed[0].write, Write::Refresh { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() {
+    // As long as the lease: it may be another worker's by now.
+    let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
+    let fakes = Fakes::new(store, FakeQueue::default());
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
+    let committed = fakes.store.committed.lock().unwrap();
+    assert!(matches!(committed[0].write, Write::Postpone { attempts: 0, .. }));
+    assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_jobs_of_one_document_in_one_batch_are_one_exchange() {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    claim(&fakes.lane, vec![fakes.work(1), fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_is_published_in_the_end_however_long_the_broker_refuses() {
+    let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
+    let queue = FakeQueue { failures: AtomicU32::new(20), ..FakeQueue::default() };
+    let fakes = Fakes::new(store, queue);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.queue.retried.load(Ordering::Relaxed), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_does_not_wait_for_a_broker_that_refuses() {
+    let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
+    let queue = FakeQueue { failures: AtomicU32::new(u32::MAX), ..FakeQueue::default() };
+    let fakes = Fakes::new(store, queue);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.lane.stop.cancel();
+    fakes.finish().await;
+    assert_eq!(fakes.acknowledged(), 0, "it must come again");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_the_store_refuses_holds_up_no_other() {
+    let refuses = Some(DocumentId::Integer(1));
+    let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
+    // More refused ones than there are writers, before and between the others.
+    for ids in [[1, 2, 3], [1, 4, 5], [1, 6, 7], [1, 8, 9]] {
+        claim(&fakes.lane, ids.map(|id| fakes.work(id)).into()).await;
+    }
+    while fakes.acknowledged() < 8 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(fakes.store.committed.lock().unwrap().len(), 8);
+}
