@@ -5,6 +5,7 @@
 //!   [`ports::JobQueue`].
 //! * [`mongo`] and [`rabbitmq`]: their adapters.
 //! * [`provider`]: the client of a token endpoint, and presets of known providers.
+//! * [`rescue`]: the nets under an answer that is not committed yet.
 //! * [`budget`]: when a request may be sent to a provider.
 //! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
 //! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
@@ -18,5 +19,6 @@ pub mod ports;
 pub mod process;
 pub mod provider;
 pub mod rabbitmq;
+pub mod rescue;
 pub mod startup;
 pub mod telemetry;

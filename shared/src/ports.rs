@@ -8,7 +8,8 @@ use futures::stream::BoxStream;
 use secrecy::SecretString;
 
 use crate::domain::{
-    DeadLetter, DocumentId, Grant, Job, LastError, ProviderId, Row, Status, Timestamp, Write,
+    DeadLetter, DocumentId, Grant, Job, LastError, ProviderId, ProviderState, Row, SealedAnswer,
+    Status, Timestamp, Write,
 };
 
 /// Where token documents live. The document is the truth.
@@ -56,6 +57,47 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Gives back those leases of `ids` that `owner` still holds, and changes nothing else.
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError>;
 
+    /// Prolongs those leases of `ids` that `owner` still holds: they end after `lease`, counted from
+    /// now. For a request or a commit that takes unusually long.
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError>;
+
+    /// Takes or keeps the lead in `role` for `owner`, for the duration `lease`. False if another
+    /// owner has it.
+    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError>;
+
+    /// Gives up the lead in `role`, if `owner` has it, so that another need not wait for its end.
+    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError>;
+
+    /// Makes active and due every grant that needs sign-in and whose refresh token is another than
+    /// the one that died: the user has signed in again. Returns how many.
+    async fn revive_signed_in(&self) -> Result<u64, StoreError>;
+
+    /// Makes active and due every grant of `provider` that was given up as dead at `since` or later
+    /// and still holds the token that died: those deaths are no longer believed. Returns how many.
+    async fn revive_dead(&self, provider: &ProviderId, since: Timestamp)
+    -> Result<u64, StoreError>;
+
+    /// What all replicas know of a provider: its budget, its pauses and its circuit. A provider
+    /// that nobody has written about yet is as [`ProviderState::default`] has it, in version 0.
+    async fn provider_state(
+        &self,
+        provider: &ProviderId,
+    ) -> Result<Versioned<ProviderState>, StoreError>;
+
+    /// Replaces what is known of a provider if it is still in `version`; it is in the next version
+    /// then. False if someone else was faster: read it again and decide anew.
+    async fn set_provider_state(
+        &self,
+        provider: &ProviderId,
+        version: u64,
+        state: &ProviderState,
+    ) -> Result<bool, StoreError>;
+
     /// What operators see of grants, in the order of their `_id`.
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>>;
 
@@ -80,6 +122,17 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// What there is and what is missing, for `evergrant doctor`.
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError>;
+}
+
+/// Something that replicas change one after another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Versioned<T> {
+    /// What it is.
+    pub value: T,
+    /// How often it was changed.
+    pub version: u64,
+    /// The store's clock when it was read.
+    pub now: Timestamp,
 }
 
 /// Which grants want a job.
@@ -266,6 +319,13 @@ pub trait JobQueue: Send + Sync + 'static {
 
     /// Publishes a dead letter. Returns when it is confirmed.
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError>;
+
+    /// Puts a sealed answer of a provider into the rescue queue, for any worker to commit. Returns
+    /// when it is confirmed.
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError>;
+
+    /// Consumes the rescue queue: each delivery's body is an encoded [`SealedAnswer`].
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError>;
 
     /// Consumes a provider's work queues, all shards or some, with at most `prefetch` deliveries
     /// unacknowledged, but at least one for each shard.

@@ -10,7 +10,8 @@ use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
 use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Grant, Job, ProviderId, Row, Status, Timestamp,
+    DeadLetter, DocumentId, Grant, Job, ProviderId, ProviderState, Row, SealedAnswer, Status,
+    Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
@@ -90,6 +91,32 @@ impl TokenStore for FakeStore {
     async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
         unreachable!()
     }
+    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
+        Ok(())
+    }
+    async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+    async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
+        unreachable!()
+    }
+    async fn set_provider_state(
+        &self,
+        _: &ProviderId,
+        _: u64,
+        _: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        unreachable!()
+    }
     fn list(&self, _filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
         unreachable!()
     }
@@ -152,6 +179,12 @@ impl JobQueue for FakeQueue {
         _shards: Option<&[u16]>,
         _prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
+        unreachable!()
+    }
+    async fn rescue(&self, _: &SealedAnswer) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
         unreachable!()
     }
     async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {

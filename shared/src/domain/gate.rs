@@ -2,18 +2,21 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::Timestamp;
 use super::settlement::{Signal, TripReason};
 
 /// A provider's gate. Every request passes it; every answer is told to it.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Gate {
     state: State,
     /// Trips in a row without a success between them.
     trips: u32,
 }
 
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 enum State {
     Open,
     PausedUntil(Timestamp),

@@ -36,7 +36,7 @@ pub struct Schedule {
 }
 
 /// The times that follow from a refresh.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Times {
     /// When the access token expires.
     pub access_expires_at: Timestamp,

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use super::schedule::Times;
 use super::{DeadReason, LastError, Status, Timestamp};
@@ -89,7 +90,8 @@ pub enum Signal {
 }
 
 /// Why a provider's circuit opened.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum TripReason {
     /// The provider rejects the client's settings.
     Misconfigured,

@@ -92,6 +92,22 @@ impl MongoStore {
         released.map(drop).map_err(|error| driver("release", &error))
     }
 
+    pub(super) async fn renew_leases(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
+        let prolong = doc! { "$set": { self.names.path("lease.until"): from_now(lease) } };
+        let renewed = self.collection.update_many(held, vec![prolong]).await;
+        renewed.map(drop).map_err(|error| driver("renew", &error))
+    }
+
     pub(super) async fn mark(
         &self,
         ids: &[DocumentId],

@@ -55,7 +55,7 @@ impl MongoStore {
         }
     }
 
-    fn meta(&self) -> Collection<Document> {
+    pub(super) fn meta(&self) -> Collection<Document> {
         self.database.collection_with_options(META, primary_options())
     }
 

@@ -4,7 +4,8 @@
 //! * `names`: where in a document each thing is.
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
 //! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.
-//! * `due`, `claim`, `commit`: the way of a grant through a refresh.
+//! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `coordinate`: what replicas agree on.
 //! * `operate`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
 //!
@@ -18,6 +19,7 @@
 mod claim;
 mod clock;
 mod commit;
+mod coordinate;
 mod decode;
 mod detached;
 mod due;
@@ -28,6 +30,7 @@ mod inspect;
 mod names;
 mod operate;
 mod prepare;
+mod revive;
 mod settings;
 mod transfer;
 mod update;
@@ -44,10 +47,10 @@ use mongodb::options::{
 use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 
-use crate::domain::{DocumentId, Timestamp};
+use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, StoreError, TokenStore,
+    ImportDocument, StoreError, TokenStore, Versioned,
 };
 
 use detached::{LONG, SHORT, detached, streamed};
@@ -170,6 +173,65 @@ impl TokenStore for MongoStore {
         let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
         let release = async move { this.release_leases(&ids, &owner).await };
         detached("release", SHORT, release).await
+    }
+
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let renew = async move { this.renew_leases(&ids, &owner, lease).await };
+        detached("renew", SHORT, renew).await
+    }
+
+    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
+        let lead = async move { this.take_lead(&role, &owner, lease).await };
+        detached("lead", SHORT, lead).await
+    }
+
+    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
+        let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
+        let resign = async move { this.give_up_lead(&role, &owner).await };
+        detached("resign", SHORT, resign).await
+    }
+
+    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+        let this = self.clone();
+        let revive = async move { this.revive_where_signed_in().await };
+        detached("revive_signed_in", LONG, revive).await
+    }
+
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (this, provider) = (self.clone(), provider.clone());
+        let revive = async move { this.revive_where_dead(&provider, since).await };
+        detached("revive_dead", LONG, revive).await
+    }
+
+    async fn provider_state(
+        &self,
+        provider: &ProviderId,
+    ) -> Result<Versioned<ProviderState>, StoreError> {
+        let (this, provider) = (self.clone(), provider.clone());
+        let read = async move { this.read_provider_state(&provider).await };
+        detached("provider_state", SHORT, read).await
+    }
+
+    async fn set_provider_state(
+        &self,
+        provider: &ProviderId,
+        version: u64,
+        state: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        let (this, provider, state) = (self.clone(), provider.clone(), state.clone());
+        let replace = async move { this.replace_provider_state(&provider, version, &state).await };
+        detached("set_provider_state", SHORT, replace).await
     }
 
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {

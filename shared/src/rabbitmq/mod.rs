@@ -1,6 +1,8 @@
 //! Jobs in RabbitMQ, 3.10 and 4.x, without plugins.
 //!
 //! ```text
+//! rescue ─► <prefix>.rescue ─► consume_rescues
+//!
 //! publish ─► <prefix>.work ─► <prefix>.refresh.<provider>.<shard> ─► consume
 //!                 ▲                          │ the broker gives up (a fuse)
 //!                 │ its TTL is over          ▼
@@ -51,7 +53,7 @@ use self::session::Session;
 pub use self::settings::RabbitSettings;
 use self::topology::Topology;
 use crate::domain::shard::shard_of;
-use crate::domain::{DeadLetter, Job, ProviderId};
+use crate::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use crate::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
 
 /// [`JobQueue`] over RabbitMQ. It needs no broker to exist: each operation connects if it has to,
@@ -172,6 +174,23 @@ impl JobQueue for RabbitQueue {
             headers: headers::write(letter),
         };
         self.publisher.publish(OPERATION, vec![message]).await
+    }
+
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        const OPERATION: &str = "rescue";
+        let message = Message {
+            exchange: short(OPERATION, "")?,
+            routing_key: short(OPERATION, &self.names.rescue())?,
+            body: answer.encode(),
+            headers: FieldTable::default(),
+        };
+        self.publisher.publish(OPERATION, vec![message]).await
+    }
+
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
+        let queues = [self.names.rescue()];
+        let intake = RabbitIntake::open("consume rescues", &self.consuming, &queues, prefetch);
+        Ok(Box::new(intake.await?))
     }
 
     async fn consume(

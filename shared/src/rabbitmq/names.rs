@@ -33,6 +33,11 @@ impl Names {
         format!("{}.retry.{}", self.prefix, delay.as_millis())
     }
 
+    /// Sealed answers that could not be committed yet.
+    pub(super) fn rescue(&self) -> String {
+        format!("{}.rescue", self.prefix)
+    }
+
     /// A provider's dead letters.
     pub(super) fn dead(&self, provider: &ProviderId) -> String {
         format!("{}.dead.{provider}", self.prefix)
@@ -67,6 +72,7 @@ mod tests {
         assert_eq!(names.work(&provider, 3), "evergrant.refresh.autodesk.3");
         assert_eq!(names.retry(Duration::from_secs(5)), "evergrant.retry.5000");
         assert_eq!(names.dead(&provider), "evergrant.dead.autodesk");
+        assert_eq!(names.rescue(), "evergrant.rescue");
     }
 
     #[test]

@@ -50,9 +50,10 @@ impl Topology {
                 let binding = Some((names.work_exchange(), name.clone()));
                 queues.push(Queue { arguments: work_arguments(&dead), binding, name });
             }
-            let arguments = dead_arguments(limited);
+            let arguments = unlimited(limited);
             queues.push(Queue { name: dead, arguments, binding: None });
         }
+        queues.push(Queue { name: names.rescue(), arguments: unlimited(limited), binding: None });
         for &delay in settings.ladder.rungs() {
             let name = names.retry(delay);
             exchanges.push(Exchange { name: name.clone(), kind: ExchangeKind::Fanout });
@@ -92,8 +93,9 @@ fn retry_arguments(delay: Duration, work_exchange: &str) -> FieldTable {
     arguments
 }
 
-/// No limit of deliveries, so that looking never destroys. How to say that depends on the server.
-fn dead_arguments(limited: bool) -> FieldTable {
+/// No limit of deliveries, so that neither looking at a message nor a worker that dies over it ever
+/// destroys it. How to say that depends on the server.
+fn unlimited(limited: bool) -> FieldTable {
     let mut arguments = FieldTable::default();
     put(&mut arguments, "x-queue-type", text("quorum"));
     if limited {
@@ -198,6 +200,7 @@ mod tests {
                 "t.refresh.two.0",
                 "t.refresh.two.1",
                 "t.dead.two",
+                "t.rescue",
                 "t.retry.1000",
                 "t.retry.60000",
             ]

@@ -1,0 +1,217 @@
+//! Sealing a commit, and opening it again.
+
+use secrecy::{ExposeSecret, SecretString};
+use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+use crate::domain::schedule::Times;
+use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
+use crate::domain::{ProviderId, SealedAnswer, Timestamp, Write};
+use crate::ports::Commit;
+
+/// Seals and opens answers with the keys of this process.
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    keys: Keys,
+}
+
+/// An answer that was opened.
+#[derive(Debug, Clone)]
+pub struct Opened {
+    /// The provider that issued the tokens.
+    pub provider: ProviderId,
+    /// What is to be written.
+    pub commit: Commit,
+}
+
+/// An answer that cannot be opened, or opened yet. It quotes nothing of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unsealable {
+    /// Sealed with a key that is not here.
+    #[error(
+        "it was sealed with the key {key}, which is not configured: add that key to \
+         rescue.old_keys, then redrive"
+    )]
+    UnknownKey {
+        /// The key's name.
+        key: String,
+    },
+    /// Changed after it was sealed.
+    #[error("it was changed or damaged after it was sealed: its tokens cannot be recovered")]
+    Damaged,
+}
+
+/// The commit of new tokens as it is sealed.
+#[derive(Serialize, Deserialize)]
+struct Plain {
+    owner: String,
+    generation: Option<u64>,
+    sent: Option<String>,
+    access_token: String,
+    refresh_token: Option<String>,
+    refreshed_at: Timestamp,
+    times: Times,
+}
+
+impl Sealer {
+    /// A sealer with these keys.
+    pub const fn new(keys: Keys) -> Self {
+        Self { keys }
+    }
+
+    /// Seals a commit. None if it holds no new tokens: then there is nothing to lose.
+    pub fn seal(
+        &self,
+        provider: &ProviderId,
+        commit: &Commit,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
+        let Write::Refresh { access_token, refresh_token, refreshed_at, times } = &commit.write
+        else {
+            return None;
+        };
+        let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
+        let plain = Plain {
+            owner: commit.owner.clone(),
+            generation: commit.generation,
+            sent: commit.sent.as_ref().map(exposed),
+            access_token: exposed(access_token),
+            refresh_token: refresh_token.as_ref().map(exposed),
+            refreshed_at: *refreshed_at,
+            times: *times,
+        };
+        let mut answer = SealedAnswer {
+            version: SEALED_ANSWER_VERSION,
+            provider: provider.clone(),
+            id: commit.id.clone(),
+            key: String::new(),
+            sealed_at: now,
+            sealed: String::new(),
+        };
+        let plain = serde_json::to_vec(&plain).ok()?;
+        (answer.key, answer.sealed) = self.keys.seal(&context(&answer), &plain)?;
+        Some(answer)
+    }
+
+    /// Opens a sealed answer.
+    ///
+    /// # Errors
+    /// [`Unsealable`] says what is missing.
+    pub fn open(&self, answer: &SealedAnswer) -> Result<Opened, Unsealable> {
+        let opened = self.keys.open(&answer.key, &context(answer), &answer.sealed);
+        let unknown = || Unsealable::UnknownKey { key: answer.key.clone() };
+        let plain = opened.ok_or_else(unknown)?.map_err(|_| Unsealable::Damaged)?;
+        let plain: Plain = serde_json::from_slice(&plain).map_err(|_| Unsealable::Damaged)?;
+        let commit = Commit {
+            id: answer.id.clone(),
+            owner: plain.owner,
+            generation: plain.generation,
+            sent: plain.sent.map(SecretString::from),
+            write: Write::Refresh {
+                access_token: plain.access_token.into(),
+                refresh_token: plain.refresh_token.map(SecretString::from),
+                refreshed_at: plain.refreshed_at,
+                times: plain.times,
+            },
+        };
+        Ok(Opened { provider: answer.provider.clone(), commit })
+    }
+}
+
+/// What a sealed answer is bound to: whoever can write messages must not be able to move tokens to
+/// another document.
+fn context(answer: &SealedAnswer) -> Vec<u8> {
+    let id = serde_json::Value::from(answer.id.clone());
+    format!("{}\n{}\n{id}", answer.version, answer.provider).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+
+    use super::*;
+    use crate::domain::DocumentId;
+
+    fn key(byte: u8) -> SecretString {
+        STANDARD.encode([byte; 32]).into()
+    }
+
+    fn sealer(present: u8, earlier: &[u8]) -> Sealer {
+        let earlier: Vec<_> = earlier.iter().copied().map(key).collect();
+        Sealer::new(Keys::new(&key(present), &earlier).unwrap())
+    }
+
+    fn commit() -> Commit {
+        let at = Timestamp::from_unix_ms(1_700_000_000_000);
+        Commit {
+            id: DocumentId::String("alice".into()),
+            owner: "w/p/1".into(),
+            generation: Some(3),
+            sent: Some("sent-token".into()),
+            write: Write::Refresh {
+                access_token: "new-access".into(),
+                refresh_token: Some("new-refresh".into()),
+                refreshed_at: at,
+                times: Times {
+                    access_expires_at: at,
+                    refresh_idle_until: Some(at),
+                    refresh_absolute_until: None,
+                    next_refresh_at: at,
+                },
+            },
+        }
+    }
+
+    fn sealed(by: &Sealer) -> SealedAnswer {
+        by.seal(&"p".parse().unwrap(), &commit(), Timestamp::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_can_be_opened_and_shows_no_token() {
+        let sealer = sealer(1, &[]);
+        let answer = sealed(&sealer);
+        let shown = String::from_utf8(answer.encode()).unwrap();
+        for token in ["sent-token", "new-access", "new-refresh"] {
+            assert!(!shown.contains(token));
+        }
+        let opened = sealer.open(&answer).unwrap().commit;
+        assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
+        assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
+        let Write::Refresh { refresh_token, access_token, .. } = opened.write else { panic!() };
+        assert_eq!(refresh_token.unwrap().expose_secret(), "new-refresh");
+        assert_eq!(access_token.expose_secret(), "new-access");
+    }
+
+    #[test]
+    fn an_earlier_key_still_opens_and_a_lost_one_is_named() {
+        let answer = sealed(&sealer(1, &[]));
+        assert!(sealer(2, &[1]).open(&answer).is_ok());
+        let unknown = Unsealable::UnknownKey { key: answer.key.clone() };
+        assert_eq!(sealer(2, &[]).open(&answer).unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn tokens_cannot_be_moved_to_another_document() {
+        let sealer = sealer(1, &[]);
+        let moved = SealedAnswer { id: DocumentId::Integer(2), ..sealed(&sealer) };
+        assert_eq!(sealer.open(&moved).unwrap_err(), Unsealable::Damaged);
+        let cut = SealedAnswer { sealed: "AAAA".into(), ..sealed(&sealer) };
+        assert_eq!(sealer.open(&cut).unwrap_err(), Unsealable::Damaged);
+    }
+
+    #[test]
+    fn what_holds_no_new_token_is_not_sealed() {
+        let write = Write::Postpone {
+            attempts: 0,
+            in_doubt: false,
+            failing_since: None,
+            last_error: None,
+            next_refresh_at: None,
+            queued_until: Timestamp::default(),
+        };
+        let commit = Commit { write, ..commit() };
+        let none = sealer(1, &[]).seal(&"p".parse().unwrap(), &commit, Timestamp::default());
+        assert_eq!(none, None);
+    }
+}

@@ -1,0 +1,281 @@
+//! The journal in a folder: a file for each process, locked while the process lives.
+//!
+//! A file is one sealed answer a line. The kernel keeps what was written when the process is killed,
+//! so nothing is synchronised to the disk: a power cut is what the rescue queue is for. Once all that
+//! is in the file is committed, the file is emptied.
+
+use std::collections::HashMap;
+use std::fs::{File, OpenOptions, TryLockError};
+use std::io::{self, BufRead, BufReader, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, PoisonError};
+
+use super::journal::{Entry, Journal, Left};
+use crate::domain::SealedAnswer;
+use crate::domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
+
+/// How large a journal may grow. It holds what is under way, so this is far away.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+const SUFFIX: &str = "journal";
+
+/// A journal in a folder that other processes of this machine may share.
+pub struct FileJournal {
+    folder: PathBuf,
+    state: Mutex<State>,
+}
+
+struct State {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    /// Entries of this process's own file that are not forgotten.
+    own: u64,
+    /// Inherited files, and how many of their entries are not forgotten.
+    inherited: HashMap<u64, Inherited>,
+    /// Which inherited file an entry is in.
+    files: HashMap<Entry, u64>,
+    next: u64,
+}
+
+/// A file of a process that is gone. Its lock is held as long as it is here.
+struct Inherited {
+    path: PathBuf,
+    left: u64,
+    _lock: File,
+}
+
+impl FileJournal {
+    /// A journal in `folder`, which is made if it is not there, for the process `name`.
+    ///
+    /// # Errors
+    /// If the folder cannot be made or written.
+    pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
+        std::fs::create_dir_all(folder)?;
+        let path = folder.join(format!("{name}.{SUFFIX}"));
+        // Locked before it has the name that others look for.
+        let hidden = folder.join(format!("{name}.new"));
+        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&hidden)?;
+        file.try_lock().map_err(io::Error::from)?;
+        std::fs::rename(&hidden, &path)?;
+        let state = State {
+            file,
+            path,
+            bytes: 0,
+            own: 0,
+            inherited: HashMap::new(),
+            files: HashMap::new(),
+            next: 0,
+        };
+        Ok(Self { folder: folder.to_owned(), state: Mutex::new(state) })
+    }
+
+    fn with_state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}
+
+impl Journal for FileJournal {
+    fn append(&self, answer: &SealedAnswer) -> io::Result<Entry> {
+        let mut line = answer.encode();
+        line.push(b'\n');
+        self.with_state(|state| {
+            let bytes = state.bytes + line.len() as u64;
+            if bytes > MAX_BYTES {
+                return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
+            }
+            // One write, so that a kill leaves a whole line or none.
+            state.file.write_all(&line)?;
+            state.bytes = bytes;
+            state.own += 1;
+            Ok(state.new_entry())
+        })
+    }
+
+    fn forget(&self, entry: Entry) {
+        self.with_state(|state| state.forget(entry));
+    }
+
+    fn inherit(&self) -> io::Result<Vec<Left>> {
+        let mut left = Vec::new();
+        for found in std::fs::read_dir(&self.folder)? {
+            let path = found?.path();
+            let is_journal = path.extension().is_some_and(|extension| extension == SUFFIX);
+            if is_journal && let Some(file) = unowned(&path)? {
+                let lines = read_lines(&file)?;
+                self.with_state(|state| left.extend(state.adopt(path, file, lines)));
+            }
+        }
+        Ok(left)
+    }
+}
+
+/// The file, locked, if its process is gone. A process of ours that holds it has it locked.
+fn unowned(path: &Path) -> io::Result<Option<File>> {
+    let file = match File::open(path) {
+        Ok(file) => file,
+        // Another process was faster, and is done with it.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(error),
+    };
+    match file.try_lock() {
+        // Its name may have gone between the two steps; then it has nothing left.
+        Ok(()) => Ok(path.exists().then_some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
+    let mut lines = Vec::new();
+    for line in BufReader::new(file).split(b'\n') {
+        let line = line?;
+        if !line.is_empty() && line.len() <= MAX_SEALED_ANSWER_BYTES {
+            lines.push(line);
+        }
+    }
+    Ok(lines)
+}
+
+impl State {
+    fn new_entry(&mut self) -> Entry {
+        self.next += 1;
+        Entry(self.next)
+    }
+
+    fn adopt(&mut self, path: PathBuf, lock: File, lines: Vec<Vec<u8>>) -> Vec<Left> {
+        let file = self.next;
+        let mut left = Vec::with_capacity(lines.len());
+        for line in lines {
+            let entry = self.new_entry();
+            self.files.insert(entry, file);
+            left.push(Left { entry, line });
+        }
+        let inherited = Inherited { path, left: left.len() as u64, _lock: lock };
+        if inherited.left == 0 {
+            remove(&inherited.path);
+        } else {
+            self.inherited.insert(file, inherited);
+        }
+        left
+    }
+
+    fn forget(&mut self, entry: Entry) {
+        match self.files.remove(&entry) {
+            None => {
+                self.own = self.own.saturating_sub(1);
+                if self.own == 0 && self.bytes > 0 && self.file.set_len(0).is_ok() {
+                    self.bytes = 0;
+                }
+            }
+            Some(number) => {
+                let Some(file) = self.inherited.get_mut(&number) else { return };
+                file.left -= 1;
+                if file.left == 0 {
+                    remove(&file.path);
+                    self.inherited.remove(&number);
+                }
+            }
+        }
+    }
+}
+
+impl Drop for State {
+    /// A file that holds nothing needs no successor to look at it.
+    fn drop(&mut self) {
+        if self.own == 0 {
+            remove(&self.path);
+        }
+    }
+}
+
+fn remove(path: &Path) {
+    if let Err(error) = std::fs::remove_file(path) {
+        tracing::warn!(path = %path.display(), %error, "an empty journal was not removed");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
+    use crate::domain::{DocumentId, Timestamp};
+
+    fn answer(id: i64) -> SealedAnswer {
+        SealedAnswer {
+            version: SEALED_ANSWER_VERSION,
+            provider: "p".parse().unwrap(),
+            id: DocumentId::Integer(id),
+            key: "k".to_owned(),
+            sealed_at: Timestamp::default(),
+            sealed: "AAAA".to_owned(),
+        }
+    }
+
+    /// What a killed process leaves: the file, without its lock.
+    fn die(journal: FileJournal) {
+        let state = journal.state.into_inner().unwrap();
+        state.file.unlock().unwrap();
+        std::mem::forget(state);
+    }
+
+    fn ids(left: &[Left]) -> Vec<DocumentId> {
+        left.iter().map(|left| SealedAnswer::decode(&left.line).unwrap().id).collect()
+    }
+
+    fn files(folder: &Path) -> usize {
+        std::fs::read_dir(folder).unwrap().count()
+    }
+
+    #[test]
+    fn what_a_killed_process_had_not_committed_is_inherited_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = FileJournal::open(folder.path(), "killed").unwrap();
+        killed.append(&answer(1)).unwrap();
+        killed.append(&answer(2)).unwrap();
+        let heir = FileJournal::open(folder.path(), "heir").unwrap();
+        assert_eq!(heir.inherit().unwrap(), [], "its owner lives");
+        die(killed);
+        let left = heir.inherit().unwrap();
+        assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
+        let other = FileJournal::open(folder.path(), "other").unwrap();
+        assert_eq!(other.inherit().unwrap(), [], "the heir has it");
+        left.iter().for_each(|left| heir.forget(left.entry));
+        assert_eq!(files(folder.path()), 2, "what is committed is removed");
+    }
+
+    #[test]
+    fn an_heir_that_dies_too_is_inherited_from() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = FileJournal::open(folder.path(), "killed").unwrap();
+        killed.append(&answer(1)).unwrap();
+        die(killed);
+        let heir = FileJournal::open(folder.path(), "heir").unwrap();
+        assert_eq!(heir.inherit().unwrap().len(), 1);
+        drop(heir);
+        let second = FileJournal::open(folder.path(), "second").unwrap();
+        assert_eq!(ids(&second.inherit().unwrap()), [DocumentId::Integer(1)]);
+    }
+
+    #[test]
+    fn a_journal_is_empty_when_all_is_committed() {
+        let folder = tempfile::tempdir().unwrap();
+        let journal = FileJournal::open(folder.path(), "one").unwrap();
+        let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
+        let path = folder.path().join("one.journal");
+        assert!(path.metadata().unwrap().len() > 0);
+        entries.map(|entry| journal.forget(entry));
+        assert_eq!(path.metadata().unwrap().len(), 0);
+        journal.append(&answer(4)).unwrap();
+        die(journal);
+        let heir = FileJournal::open(folder.path(), "two").unwrap();
+        assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(4)]);
+    }
+
+    #[test]
+    fn a_process_that_ends_with_nothing_left_leaves_no_file() {
+        let folder = tempfile::tempdir().unwrap();
+        drop(FileJournal::open(folder.path(), "one").unwrap());
+        assert_eq!(files(folder.path()), 0);
+    }
+}

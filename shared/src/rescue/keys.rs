@@ -1,0 +1,116 @@
+//! The keys that seal answers.
+
+use std::fmt;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
+use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+/// The bytes of a key.
+const KEY_BYTES: usize = 32;
+/// The bytes of a nonce: so long that a random one never comes twice.
+const NONCE_BYTES: usize = 24;
+
+/// Text that is no key. It quotes nothing of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+#[error("it must be 32 random bytes in base64; make one with: openssl rand -base64 32")]
+pub struct InvalidKey;
+
+/// One key seals; it and earlier ones open, so that a key can be replaced at any time.
+#[derive(Clone)]
+pub struct Keys {
+    /// The present one first.
+    keys: Vec<Key>,
+}
+
+#[derive(Clone)]
+struct Key {
+    /// The beginning of its fingerprint, which tells nothing of the key.
+    name: String,
+    cipher: XChaCha20Poly1305,
+}
+
+impl Keys {
+    /// The keys in base64, the one that seals and those that only open.
+    ///
+    /// # Errors
+    /// [`InvalidKey`] if one of them is none.
+    pub fn new(present: &SecretString, earlier: &[SecretString]) -> Result<Self, InvalidKey> {
+        let keys = std::iter::once(present).chain(earlier).map(Key::read);
+        Ok(Self { keys: keys.collect::<Result<_, _>>()? })
+    }
+
+    /// Seals `plain` and binds it to `context`. Returns the key's name and the sealed text.
+    pub(super) fn seal(&self, context: &[u8], plain: &[u8]) -> Option<(String, String)> {
+        let key = self.keys.first()?;
+        let nonce = XNonce::generate();
+        let payload = Payload { msg: plain, aad: context };
+        let mut sealed = nonce.to_vec();
+        sealed.extend(key.cipher.encrypt(&nonce, payload).ok()?);
+        Some((key.name.clone(), STANDARD.encode(sealed)))
+    }
+
+    /// Opens what the key of this name has sealed for `context`. None if there is no such key.
+    pub(super) fn open(
+        &self,
+        name: &str,
+        context: &[u8],
+        sealed: &str,
+    ) -> Option<Result<Vec<u8>, Damaged>> {
+        let key = self.keys.iter().find(|key| key.name == name)?;
+        Some(key.open(context, sealed))
+    }
+}
+
+/// It was changed after it was sealed, or bound to something else.
+pub(super) struct Damaged;
+
+impl Key {
+    fn read(text: &SecretString) -> Result<Self, InvalidKey> {
+        let bytes = STANDARD.decode(text.expose_secret().trim()).map_err(|_| InvalidKey)?;
+        let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| InvalidKey)?;
+        debug_assert_eq!(bytes.len(), KEY_BYTES);
+        let mut hash = Sha256::new();
+        hash.update(b"evergrant rescue key\0");
+        hash.update(&bytes);
+        let name = hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
+            use fmt::Write;
+            let _ = write!(hex, "{byte:02x}");
+            hex
+        });
+        Ok(Self { name, cipher })
+    }
+
+    fn open(&self, context: &[u8], sealed: &str) -> Result<Vec<u8>, Damaged> {
+        let sealed = STANDARD.decode(sealed).map_err(|_| Damaged)?;
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(Damaged)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| Damaged)?;
+        let payload = Payload { msg: sealed, aad: context };
+        self.cipher.decrypt(&nonce, payload).map_err(|_| Damaged)
+    }
+}
+
+impl fmt::Debug for Keys {
+    /// Their number.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Keys({})", self.keys.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_32_bytes_in_base64() {
+        for wrong in ["", "secret", "AAAA", "not base64 at all, but long enough for a key it seems"]
+        {
+            let error = Keys::new(&wrong.into(), &[]).unwrap_err();
+            assert!(!error.to_string().contains("long enough"));
+        }
+        assert!(Keys::new(&STANDARD.encode([7; 32]).into(), &[]).is_ok());
+    }
+}
