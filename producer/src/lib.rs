@@ -5,6 +5,7 @@
 //! documents marked after the broker has confirmed: a crash between the two makes duplicates, which
 //! the worker's claim turns away.
 
+mod leader;
 mod metrics;
 mod pass;
 mod progress;
@@ -21,6 +22,7 @@ use evergrant_shared::telemetry::{Health, Metrics};
 pub use progress::{NoProgress, Progress, TerminalProgress};
 pub use summary::{ProviderSummary, Summary};
 
+use leader::Candidate;
 use metrics::ProducerMetrics;
 
 /// What a producer needs.
@@ -42,6 +44,12 @@ pub struct Deps {
 /// How much a producer publishes, and how often.
 #[derive(Debug, Clone)]
 pub struct ProducerSettings {
+    /// The producer's name; unique to the process.
+    pub name: String,
+    /// How long a producer leads unless it says that it still lives.
+    pub leader_lease: Duration,
+    /// The time from one search for users who have signed in again to the next.
+    pub sweep_interval: Duration,
     /// The time from the start of a daemon's pass to the next.
     pub interval: Duration,
     /// Jobs that may wait in a provider's queues.
@@ -59,6 +67,8 @@ pub struct Selection {
     pub which: Which,
     /// Only count, publish nothing.
     pub dry_run: bool,
+    /// Look for users who have signed in again, first.
+    pub sweep: bool,
 }
 
 /// A pass that failed. What it had published and marked before stays done; the next pass goes on
@@ -73,23 +83,51 @@ pub enum PassError {
     Queue(#[from] QueueError),
 }
 
-/// Publishes what is due, again and again, until `shutdown` ends.
+/// Publishes what is due, again and again while it leads, until `shutdown` ends.
 pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
     let metrics = ProducerMetrics::register(&deps.metrics);
-    let selection = Selection { which: Which::Due, dry_run: false };
+    let (name, lease) = (&deps.settings.name, deps.settings.leader_lease);
+    let candidate = Candidate { store: &*deps.store, name, lease };
+    let serving = async {
+        loop {
+            candidate.elected().await;
+            metrics.leads.set(1);
+            tokio::select! {
+                biased;
+                // A pass may be cut short anywhere.
+                () = candidate.deposed() => {}
+                () = pass_after_pass(&deps, &metrics) => {}
+            }
+            metrics.leads.set(0);
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown => {}
+        () = serving => {}
+    }
+    candidate.resign().await;
+}
+
+async fn pass_after_pass(deps: &Deps, metrics: &ProducerMetrics) {
     let mut ticks = tokio::time::interval(deps.settings.interval);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    tokio::pin!(shutdown);
+    let mut swept_at: Option<tokio::time::Instant> = None;
     loop {
-        tokio::select! {
-            () = &mut shutdown => return,
-            _ = ticks.tick() => {}
+        let began_at = ticks.tick().await;
+        let sweep = swept_at.is_none_or(|at| began_at - at >= deps.settings.sweep_interval);
+        let selection = Selection { which: Which::Due, dry_run: false, sweep };
+        let passed = pass::pass(deps, &selection, &NoProgress).await;
+        if passed.is_ok() && sweep {
+            swept_at = Some(began_at);
         }
-        tokio::select! {
-            // A pass may be cut short anywhere.
-            () = &mut shutdown => return,
-            passed = pass::pass(&deps, &selection, &NoProgress) => report(&deps, &metrics, passed),
+        if matches!(passed, Err(PassError::Queue(_)))
+            && let Err(error) = deps.queue.prepare().await
+        {
+            // A queue that somebody deleted is made again.
+            tracing::warn!(%error, "the queues are not prepared");
         }
+        report(deps, metrics, passed);
     }
 }
 

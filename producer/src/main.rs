@@ -50,7 +50,7 @@ impl Args {
             None if self.once || self.dry_run => Which::Due,
             None => return None,
         };
-        Some(Selection { which, dry_run: self.dry_run })
+        Some(Selection { which, dry_run: self.dry_run, sweep: true })
     }
 }
 
@@ -69,14 +69,19 @@ async fn main() -> anyhow::Result<()> {
 
     let shutdown = process::shutdown()?;
     let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
-    let name = format!("evergrant-producer {}", process::unique_name());
+    let name = process::unique_name();
+    let connection_name = format!("evergrant-producer {name}");
     let providers: Vec<_> = providers.into_iter().map(|provider| provider.id).collect();
-    let queue = RabbitQueue::connect_lazily(config.queue.rabbit(providers.clone(), name)?);
+    let queue =
+        RabbitQueue::connect_lazily(config.queue.rabbit(providers.clone(), connection_name)?);
     let deps = Deps {
         store: Arc::new(store),
         queue: Arc::new(queue),
         providers,
         settings: ProducerSettings {
+            name,
+            leader_lease: config.producer.leader_lease,
+            sweep_interval: config.producer.sweep_interval,
             interval: config.producer.interval,
             max_queued: config.producer.max_queued,
             window: config.producer.window,

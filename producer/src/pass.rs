@@ -15,6 +15,8 @@ pub(crate) async fn pass(
     progress: &dyn Progress,
 ) -> Result<Summary, PassError> {
     let adopted = if selection.dry_run { 0 } else { deps.store.adopt().await? };
+    let sweep = selection.sweep && !selection.dry_run;
+    let revived = if sweep { deps.store.revive_signed_in().await? } else { 0 };
     let now = deps.store.now().await?;
     let each = deps.providers.iter().map(|provider| {
         let publishing = Publishing { deps, selection, progress, provider, now };
@@ -22,7 +24,7 @@ pub(crate) async fn pass(
     });
     let providers = try_join_all(each).await?;
     progress.finish();
-    Ok(Summary { adopted, dry_run: selection.dry_run, providers })
+    Ok(Summary { adopted, revived, dry_run: selection.dry_run, providers })
 }
 
 /// One provider's part of a pass.

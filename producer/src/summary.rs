@@ -9,6 +9,8 @@ use evergrant_shared::domain::ProviderId;
 pub struct Summary {
     /// Documents that had no state of Evergrant's and have one now.
     pub adopted: u64,
+    /// Grants that are active again since their user has signed in again.
+    pub revived: u64,
     /// Nothing was published, only counted.
     pub dry_run: bool,
     /// Each provider's part.
@@ -40,7 +42,8 @@ impl Summary {
 
     /// Whether anything was done or is left to do.
     pub(crate) fn is_eventful(&self) -> bool {
-        self.adopted > 0 || self.providers.iter().any(|p| p.published > 0 || p.more_is_due)
+        self.adopted + self.revived > 0
+            || self.providers.iter().any(|p| p.published > 0 || p.more_is_due)
     }
 }
 
@@ -57,6 +60,9 @@ impl fmt::Display for Summary {
         if self.adopted > 0 {
             write!(f, "; adopted {} documents", self.adopted)?;
         }
+        if self.revived > 0 {
+            write!(f, "; {} users have signed in again", self.revived)?;
+        }
         Ok(())
     }
 }
@@ -70,11 +76,12 @@ mod tests {
         let mut autodesk = ProviderSummary::new("autodesk".parse().unwrap());
         autodesk.published = 2_000;
         autodesk.more_is_due = true;
-        let summary = Summary { adopted: 5, dry_run: false, providers: vec![autodesk] };
+        let providers = vec![autodesk];
+        let summary = Summary { adopted: 5, revived: 2, dry_run: false, providers };
         assert_eq!(
             summary.to_string(),
             "published 2000 jobs, autodesk: 2000 (its queues are full; more is due); \
-             adopted 5 documents"
+             adopted 5 documents; 2 users have signed in again"
         );
     }
 }

@@ -4,8 +4,8 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::decide_malformed;
-use evergrant_shared::domain::{DocumentId, Row, StaleReason, Verdict, assess};
+use evergrant_shared::domain::decide::{decide_malformed, decide_taken_over};
+use evergrant_shared::domain::{DocumentId, Grant, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
 
@@ -70,6 +70,10 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             tracker.spawn(async move { refresh(&lane, work, grant, &claim).await });
             true
         }
+        Verdict::TakenOver(grant) => {
+            tracker.spawn(async move { let_rescue_go_first(&lane, work, &grant, &claim).await });
+            true
+        }
         Verdict::Malformed(what) => {
             tracker.spawn(async move { end_malformed(&lane, work, &what, &claim).await });
             true
@@ -88,6 +92,13 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             false
         }
     }
+}
+
+/// The worker that held the document has died; see [`Verdict::TakenOver`].
+async fn let_rescue_go_first(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+    let settlement = decide_taken_over(&lane.provider.policy, grant, claim.now());
+    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
+    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
 }
 
 async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {

@@ -1,5 +1,6 @@
 //! A store, a queue, a provider and a delivery that do what a test wants, on paused time.
 
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -15,13 +16,18 @@ use evergrant_shared::domain::{
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
+use evergrant_shared::rescue::{Entry, Journal, Keys, Left, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
 use futures::stream::BoxStream;
 use secrecy::SecretString;
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::lane::Lane;
+use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
+use crate::nets::Nets;
+use crate::rescuer::Rescuer;
 use crate::work::Work;
 use crate::{ProviderDeps, WorkerSettings};
 
@@ -31,6 +37,9 @@ pub(crate) struct FakeStore {
     pub(crate) claim_takes: Duration,
     /// The document that the store refuses to write.
     pub(crate) refuses: Option<DocumentId>,
+    /// How long the store takes no commit, from its first one.
+    pub(crate) away_for: Duration,
+    pub(crate) away_since: Mutex<Option<Instant>>,
     pub(crate) committed: Mutex<Vec<Commit>>,
 }
 
@@ -64,6 +73,11 @@ impl TokenStore for FakeStore {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        let since = *self.away_since.lock().unwrap().get_or_insert_with(Instant::now);
+        if since.elapsed() < self.away_for {
+            let reason = "away".to_owned();
+            return Err(StoreError::Unavailable { operation: "commit", reason });
+        }
         if commits.iter().any(|commit| Some(&commit.id) == self.refuses.as_ref()) {
             let reason = "a rule".to_owned();
             return Err(StoreError::Refused { operation: "commit", reason });
@@ -146,6 +160,9 @@ impl TokenStore for FakeStore {
 pub(crate) struct FakeQueue {
     pub(crate) failures: AtomicU32,
     pub(crate) retried: AtomicU32,
+    /// Rescued answers.
+    pub(crate) rescued: Mutex<Vec<SealedAnswer>>,
+    pub(crate) buried: Mutex<Vec<DeadLetter>>,
 }
 
 #[async_trait]
@@ -170,8 +187,9 @@ impl JobQueue for FakeQueue {
     async fn publish(&self, _jobs: &[Job]) -> Result<(), QueueError> {
         unreachable!()
     }
-    async fn bury(&self, _letter: &DeadLetter) -> Result<(), QueueError> {
-        unreachable!()
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+        self.buried.lock().unwrap().push(letter.clone());
+        Ok(())
     }
     async fn consume(
         &self,
@@ -181,17 +199,59 @@ impl JobQueue for FakeQueue {
     ) -> Result<Box<dyn Intake>, QueueError> {
         unreachable!()
     }
-    async fn rescue(&self, _: &SealedAnswer) -> Result<(), QueueError> {
-        unreachable!()
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        self.rescued.lock().unwrap().push(answer.clone());
+        Ok(())
     }
     async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
-        unreachable!()
+        let answers = std::mem::take(&mut *self.rescued.lock().unwrap());
+        Ok(Box::new(FakeIntake(answers)))
     }
     async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
         unreachable!()
     }
     async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
         unreachable!()
+    }
+}
+
+/// Delivers what was rescued, then nothing more.
+struct FakeIntake(Vec<SealedAnswer>);
+
+#[async_trait]
+impl Intake for FakeIntake {
+    async fn next(&mut self) -> Option<Delivery> {
+        let Some(answer) = self.0.pop() else { return std::future::pending().await };
+        let acker = Box::new(FakeAcker(Arc::default()));
+        Some(Delivery { body: answer.encode(), redelivered: false, acker })
+    }
+
+    async fn stop(&mut self) {}
+}
+
+/// A journal in memory; what is in it outlives whoever wrote it.
+#[derive(Default)]
+pub(crate) struct FakeJournal {
+    pub(crate) entries: Mutex<BTreeMap<u64, Vec<u8>>>,
+    next: AtomicU32,
+}
+
+impl Journal for FakeJournal {
+    fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry> {
+        let entry = u64::from(self.next.fetch_add(1, Ordering::Relaxed));
+        self.entries.lock().unwrap().insert(entry, answer.encode());
+        Ok(Entry(entry))
+    }
+
+    fn forget(&self, entry: Entry) {
+        self.entries.lock().unwrap().remove(&entry.0);
+    }
+
+    fn inherit(&self) -> std::io::Result<Vec<Left>> {
+        let entries = self.entries.lock().unwrap();
+        let left =
+            |(&entry, line): (&u64, &Vec<u8>)| Left { entry: Entry(entry), line: line.clone() };
+        Ok(entries.iter().map(left).collect())
     }
 }
 
@@ -227,7 +287,14 @@ pub(crate) struct Fakes {
     pub(crate) store: Arc<FakeStore>,
     pub(crate) queue: Arc<FakeQueue>,
     pub(crate) endpoint: Arc<FakeEndpoint>,
+    pub(crate) journal: Arc<FakeJournal>,
     pub(crate) acknowledged: Arc<AtomicU32>,
+}
+
+/// A sealer whose key is this byte over and over.
+pub(crate) fn sealer(byte: u8) -> Sealer {
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
+    Sealer::new(Keys::new(&key.into(), &[]).unwrap())
 }
 
 impl Fakes {
@@ -254,16 +321,26 @@ impl Fakes {
             shutdown_grace: config.worker.shutdown_grace,
         };
         let budget = Arc::new(LocalBudget::new(&[]));
-        let lane = Lane::new(
-            ProviderDeps { provider, endpoint: endpoint.clone(), budget },
-            store.clone(),
-            queue.clone(),
-            Arc::new(settings),
-            WorkerMetrics::register(&Metrics::default()),
-            Health::default(),
-            CancellationToken::new(),
-        );
-        Self { lane, store, queue, endpoint, acknowledged: Arc::default() }
+        let metrics = WorkerMetrics::register(&Metrics::default());
+        let journal = Arc::new(FakeJournal::default());
+        let nets = Nets {
+            sealer: sealer(1),
+            journal: Some(journal.clone()),
+            after: Duration::from_secs(2),
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+        };
+        let common = Common {
+            store: store.clone(),
+            queue: queue.clone(),
+            nets: Some(Arc::new(nets)),
+            settings: Arc::new(settings),
+            metrics,
+            health: Health::default(),
+            stop: CancellationToken::new(),
+        };
+        let lane = Lane::new(ProviderDeps { provider, endpoint: endpoint.clone(), budget }, common);
+        Self { lane, store, queue, endpoint, journal, acknowledged: Arc::default() }
     }
 
     /// A job for a document.
@@ -285,6 +362,25 @@ impl Fakes {
     pub(crate) async fn finish(&self) {
         self.lane.jobs.close();
         self.lane.jobs.wait().await;
+    }
+
+    /// A rescuer beside the lane, whose key is `byte` over and over.
+    pub(crate) fn rescuer(&self, byte: u8) -> Arc<Rescuer> {
+        let nets = self.lane.nets.as_deref().unwrap();
+        Arc::new(Rescuer {
+            nets: Arc::new(Nets {
+                sealer: sealer(byte),
+                journal: nets.journal.clone(),
+                after: nets.after,
+                queue: self.queue.clone(),
+                metrics: nets.metrics.clone(),
+            }),
+            store: self.store.clone(),
+            name: "rescuer".to_owned(),
+            providers: vec!["p".parse().unwrap()],
+            stop: self.lane.stop.clone(),
+            tasks: TaskTracker::new(),
+        })
     }
 
     pub(crate) fn requests(&self) -> u32 {

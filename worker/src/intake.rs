@@ -35,9 +35,10 @@ pub(crate) async fn drive(lane: &Arc<Lane>, mut intake: Box<dyn Intake>) -> Inta
             break IntakeEnd::Shut(pause);
         }
         let first = tokio::select! {
+            biased;
             () = lane.stop.cancelled() => break IntakeEnd::Stopped,
-            () = tokio::time::sleep(PAUSE_CHECK) => continue,
             first = next_with_place(lane, &mut *intake) => first,
+            () = tokio::time::sleep(PAUSE_CHECK) => continue,
         };
         let Some(first) = first else { break IntakeEnd::Lost { served } };
         served = true;

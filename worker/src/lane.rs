@@ -18,6 +18,7 @@ use tokio_util::task::TaskTracker;
 use crate::committer::Committer;
 use crate::intake::{self, IntakeEnd};
 use crate::metrics::WorkerMetrics;
+use crate::nets::Nets;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// One provider as this worker serves it.
@@ -28,6 +29,8 @@ pub(crate) struct Lane {
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) committer: Committer,
+    /// None without a key: then an answer is in memory only until it is written.
+    pub(crate) nets: Option<Arc<Nets>>,
     pub(crate) death_watch: Mutex<DeathWatch>,
     /// Requests that may be under way.
     pub(crate) exchanges: Semaphore,
@@ -45,21 +48,26 @@ pub(crate) struct Lane {
     claims: AtomicU64,
 }
 
+/// What the lanes of a worker share.
+#[derive(Clone)]
+pub(crate) struct Common {
+    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) nets: Option<Arc<Nets>>,
+    pub(crate) settings: Arc<WorkerSettings>,
+    pub(crate) metrics: WorkerMetrics,
+    pub(crate) health: Health,
+    pub(crate) stop: CancellationToken,
+}
+
 /// A pause shorter than this is waited out with the consumer open.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a provider is shut.
 pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
 
 impl Lane {
-    pub(crate) fn new(
-        deps: ProviderDeps,
-        store: Arc<dyn TokenStore>,
-        queue: Arc<dyn JobQueue>,
-        settings: Arc<WorkerSettings>,
-        metrics: WorkerMetrics,
-        health: Health,
-        stop: CancellationToken,
-    ) -> Arc<Self> {
+    pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
+        let Common { store, queue, nets, settings, metrics, health, stop } = common;
         let ahead = claims_ahead(&deps.provider.limits, settings.exchanges_in_flight);
         let committer = Committer::start(Arc::clone(&store), usize::from(settings.batch));
         Arc::new(Self {
@@ -70,6 +78,7 @@ impl Lane {
             store,
             queue,
             committer,
+            nets,
             exchanges: Semaphore::new(usize::from(settings.exchanges_in_flight)),
             ahead: Arc::new(Semaphore::new(usize::from(ahead))),
             prefetch: prefetch(ahead, settings.exchanges_in_flight),
@@ -97,11 +106,19 @@ impl Lane {
                         backoff.reset();
                     }
                     self.sleep(backoff.next_wait()).await;
+                    self.prepare_queue().await;
                 }
             }
         }
         self.jobs.close();
         self.jobs.wait().await;
+    }
+
+    /// Makes queues that are gone: a consumer may be lost because somebody deleted its queue.
+    pub(crate) async fn prepare_queue(&self) {
+        if let Err(error) = self.queue.prepare().await {
+            tracing::warn!(provider = %self.provider.id, %error, "the queues are not prepared");
+        }
     }
 
     /// Looks again and again: a probe that succeeds opens the provider before its time.
@@ -116,8 +133,9 @@ impl Lane {
     /// Waits, but not past the moment when the worker stops.
     pub(crate) async fn sleep(&self, wait: Duration) {
         tokio::select! {
-            () = tokio::time::sleep(wait) => {}
+            biased;
             () = self.stop.cancelled() => {}
+            () = tokio::time::sleep(wait) => {}
         }
     }
 

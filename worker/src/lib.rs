@@ -19,8 +19,13 @@ mod intake;
 mod lane;
 #[cfg(test)]
 mod lane_tests;
+mod lease;
 mod metrics;
+mod nets;
+#[cfg(test)]
+mod nets_tests;
 mod refresh;
+mod rescuer;
 mod settle;
 mod work;
 
@@ -34,9 +39,13 @@ use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::telemetry::{Health, Metrics};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
 
-use crate::lane::Lane;
+use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
+use crate::nets::Nets;
+pub use crate::nets::RescueDeps;
+use crate::rescuer::Rescuer;
 
 /// What a worker needs.
 pub struct Deps {
@@ -46,6 +55,8 @@ pub struct Deps {
     pub queue: Arc<dyn JobQueue>,
     /// The providers to serve.
     pub providers: Vec<ProviderDeps>,
+    /// The nets under answers that are not committed yet; None without a key.
+    pub rescue: Option<RescueDeps>,
     /// How much to do at once, and for how long.
     pub settings: WorkerSettings,
     /// Where metrics are registered.
@@ -100,17 +111,33 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     let grace = deps.settings.shutdown_grace;
     let settings = Arc::new(deps.settings);
     let mut lanes = JoinSet::new();
+    let nets = deps.rescue.map(|rescue| {
+        let RescueDeps { sealer, journal, after } = rescue;
+        let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
+        Arc::new(Nets { sealer, journal, after, queue, metrics })
+    });
+    if let Some(nets) = &nets {
+        let rescuer = Rescuer {
+            nets: Arc::clone(nets),
+            store: Arc::clone(&deps.store),
+            name: settings.name.clone(),
+            providers: deps.providers.iter().map(|deps| deps.provider.id.clone()).collect(),
+            stop: stop.clone(),
+            tasks: TaskTracker::new(),
+        };
+        lanes.spawn(Arc::new(rescuer).run());
+    }
+    let common = Common {
+        store: deps.store,
+        queue: deps.queue,
+        nets,
+        settings,
+        metrics,
+        health: deps.health,
+        stop: stop.clone(),
+    };
     for provider in deps.providers {
-        let lane = Lane::new(
-            provider,
-            Arc::clone(&deps.store),
-            Arc::clone(&deps.queue),
-            Arc::clone(&settings),
-            metrics.clone(),
-            deps.health.clone(),
-            stop.clone(),
-        );
-        lanes.spawn(lane.run());
+        lanes.spawn(Lane::new(provider, common.clone()).run());
     }
     shutdown.await;
     tracing::info!("stopping: finishing what was sent");

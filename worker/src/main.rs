@@ -7,14 +7,15 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use evergrant_shared::budget::LocalBudget;
-use evergrant_shared::config::Config;
+use evergrant_shared::config::{Config, RescueConfig};
 use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, ProviderClient};
 use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_shared::rescue::{FileJournal, Journal};
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
 use evergrant_shared::{process, startup};
-use evergrant_worker::{Deps, Ended, ProviderDeps, WorkerSettings, run};
+use evergrant_worker::{Deps, Ended, ProviderDeps, RescueDeps, WorkerSettings, run};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
 /// you like.
@@ -66,6 +67,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let deps = Deps {
         store,
         queue,
+        rescue: rescue(&config.rescue, &name)?,
         providers: providers.into_iter().map(provider_deps).collect::<Result<_, _>>()?,
         settings: settings(&config, name),
         metrics,
@@ -88,6 +90,28 @@ fn provider_deps(provider: Provider) -> anyhow::Result<ProviderDeps> {
     let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
     let budget = LocalBudget::new(&provider.limits);
     Ok(ProviderDeps { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
+}
+
+/// The nets that the settings give; without a key there are none.
+fn rescue(config: &RescueConfig, name: &str) -> anyhow::Result<Option<RescueDeps>> {
+    let Some(sealer) = config.sealer()? else {
+        tracing::warn!(
+            "no rescue.key is set: a provider's answer is in memory only until it is written, and a \
+             worker that dies in those milliseconds loses a grant. Make a key with: \
+             openssl rand -base64 32"
+        );
+        return Ok(None);
+    };
+    let journal = match &config.journal {
+        None => None,
+        Some(folder) => {
+            let journal = FileJournal::open(folder, name).with_context(|| {
+                format!("open a journal in rescue.journal = {}", folder.display())
+            })?;
+            Some(Arc::new(journal) as Arc<dyn Journal>)
+        }
+    };
+    Ok(Some(RescueDeps { sealer, journal, after: config.after }))
 }
 
 fn settings(config: &Config, name: String) -> WorkerSettings {

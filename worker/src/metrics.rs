@@ -23,6 +23,12 @@ pub(crate) struct WorkerMetrics {
     pub(crate) commits: Counter,
     /// Commits that found that their document had moved on.
     pub(crate) superseded: Counter,
+    /// Answers that the journal did not take.
+    pub(crate) journal_failures: Counter,
+    /// Answers that this worker put into the rescue queue.
+    pub(crate) rescued: Counter,
+    /// Answers of other workers that this one settled.
+    pub(crate) recovered: Counter,
 }
 
 impl WorkerMetrics {
@@ -54,6 +60,21 @@ impl WorkerMetrics {
             superseded: metrics.add(
                 "superseded_commits",
                 "Commits that found that their document had moved on",
+                Counter::default(),
+            ),
+            journal_failures: metrics.add(
+                "journal_failures",
+                "Answers that the local journal did not take",
+                Counter::default(),
+            ),
+            rescued: metrics.add(
+                "answers_rescued",
+                "Answers put into the rescue queue because the store did not take them",
+                Counter::default(),
+            ),
+            recovered: metrics.add(
+                "answers_recovered",
+                "Answers settled from the rescue queue or the journal of a worker that died",
                 Counter::default(),
             ),
         }

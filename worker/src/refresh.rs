@@ -9,6 +9,7 @@ use tokio::sync::SemaphorePermit;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
+use crate::lease;
 use crate::settle::{Settled, settle};
 use crate::work::{Claim, Work};
 
@@ -26,7 +27,8 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let Some(exchange_slot) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
-    let outcome = exchange(lane, &grant, exchange_slot).await;
+    let exchanging = exchange(lane, &grant, exchange_slot);
+    let outcome = lease::keep(lane, &grant.id, claim, exchanging).await;
     let answered_at = Instant::now();
     let now = claim.now();
     let outcome = {
@@ -37,7 +39,8 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
     lane.budget.note(&settlement.signal);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
-    settle(lane, work, Settled { settlement, commit, answered_at }).await;
+    let settling = settle(lane, work, Settled { settlement, commit, answered_at });
+    lease::keep(lane, &grant.id, claim, settling).await;
 }
 
 /// The right to send one request: a place among those under way first, then the budget's permit,

@@ -1,5 +1,6 @@
 //! A settlement is carried out: document, then route, then acknowledgement.
 
+use std::pin::pin;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
@@ -23,7 +24,7 @@ pub(crate) struct Settled {
 /// Writes the document, routes the job, acknowledges the delivery.
 pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
     let Settled { settlement, commit, answered_at } = settled;
-    let Some(committed) = lane.committer.commit(commit).await else { return };
+    let Some(committed) = commit_with_nets(lane, commit).await else { return };
     lane.metrics.commit_seconds.observe(answered_at.elapsed().as_secs_f64());
     if committed == Committed::Superseded {
         lane.metrics.superseded.inc();
@@ -43,6 +44,35 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
         // A job is dead only with its document: `decide` is tested for it.
         (Route::DeadLetter(_), _) => acknowledge(work.acker).await,
     }
+}
+
+/// Commits with the nets under it: the answer is in the journal before anything is awaited, and if
+/// the store does not take it in time, in the rescue queue as well.
+async fn commit_with_nets(lane: &Lane, commit: Commit) -> Option<Committed> {
+    let nets = lane.nets.as_deref();
+    let caught = nets.and_then(|nets| Some((nets, nets.catch(&lane.provider.id, &commit)?)));
+    let mut committing = pin!(lane.committer.commit(commit));
+    let Some((nets, mut caught)) = caught else { return committing.await };
+    let committed = tokio::select! {
+        biased;
+        committed = &mut committing => committed,
+        () = tokio::time::sleep(nets.after) => {
+            let rescuing = async {
+                nets.rescue(&mut caught).await;
+                std::future::pending().await
+            };
+            tokio::select! {
+                biased;
+                committed = &mut committing => committed,
+                never = rescuing => never,
+            }
+        }
+    };
+    // Not if the process is ending with the answer unwritten.
+    if committed.is_some() {
+        nets.forget(&mut caught);
+    }
+    committed
 }
 
 fn letter(
@@ -86,6 +116,9 @@ where
     while let Err(error) = attempt().await {
         let provider = &lane.provider.id;
         tracing::error!(%provider, %error, what, "not published: trying again");
+        if matches!(error, QueueError::Unconfirmed { .. }) {
+            lane.prepare_queue().await;
+        }
         lane.sleep(backoff.next_wait()).await;
         if lane.stop.is_cancelled() {
             return;

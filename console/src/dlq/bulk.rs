@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evergrant_shared::domain::job::JOB_VERSION;
-use evergrant_shared::domain::{DeadLetter, DeadReason, Job, Timestamp};
+use evergrant_shared::domain::{DeadLetter, DeadReason, Job, SealedAnswer, Timestamp};
 use evergrant_shared::ports::DueGrant;
 
 use super::{Dlq, DlqError, LetterFilter};
@@ -150,6 +150,12 @@ impl Dlq<'_> {
         queued_for: Duration,
         tally: &mut Tally,
     ) -> Result<bool, DlqError> {
+        if letter.reason == DeadReason::UncommittedAnswer
+            && let Ok(answer) = SealedAnswer::decode(&letter.body)
+        {
+            self.queue.rescue(&answer).await?;
+            return Ok(true);
+        }
         let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
         let Some(id) = id else {
             tally.left_no_job += 1;

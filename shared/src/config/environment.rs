@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 13] = [
+const TEXT: [&str; 16] = [
     "url",
     "url_file",
     "client_id",
@@ -24,6 +24,9 @@ const TEXT: [&str; 13] = [
     "log_level",
     "user_id",
     "listen",
+    "key",
+    "key_file",
+    "journal",
 ];
 
 /// The variables that are settings.

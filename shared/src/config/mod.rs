@@ -6,6 +6,7 @@
 mod duration;
 mod environment;
 mod error;
+mod rescue;
 mod secret;
 mod sections;
 
@@ -19,6 +20,7 @@ use crate::domain::ProviderId;
 use crate::provider::Provider;
 
 pub use error::ConfigError;
+pub use rescue::RescueConfig;
 pub(crate) use secret::of_file as secret_of_file;
 pub use sections::{
     Listen, LogFormat, ProducerConfig, ProviderConfig, QueueConfig, StoreConfig, TelemetryConfig,
@@ -40,6 +42,8 @@ pub struct Config {
     pub producer: ProducerConfig,
     /// The worker.
     pub worker: WorkerConfig,
+    /// The nets under an answer that is not committed yet.
+    pub rescue: RescueConfig,
     /// Logs, metrics and health.
     pub telemetry: TelemetryConfig,
     /// The providers, by name.
@@ -114,6 +118,7 @@ impl Config {
         self.store.check()?;
         self.queue.check()?;
         self.producer.check()?;
+        self.rescue.check()?;
         if let Some(name) = &self.store.default_provider
             && !self.providers.contains_key(name)
         {

@@ -155,6 +155,10 @@ pub struct ProducerConfig {
     pub window: usize,
     #[serde(deserialize_with = "duration::required")]
     pub queued_for: Duration,
+    #[serde(deserialize_with = "duration::required")]
+    pub leader_lease: Duration,
+    #[serde(deserialize_with = "duration::required")]
+    pub sweep_interval: Duration,
 }
 
 impl ProducerConfig {
@@ -171,6 +175,9 @@ impl ProducerConfig {
         }
         if self.queued_for < Duration::from_secs(60) {
             return wrong("producer.queued_for", "it must be at least 60s");
+        }
+        if !(Duration::from_secs(1)..=Duration::from_secs(3_600)).contains(&self.leader_lease) {
+            return wrong("producer.leader_lease", "it must be from 1s to 1h");
         }
         Ok(())
     }

@@ -56,6 +56,10 @@ impl Row {
 pub enum Verdict {
     /// Exchange this grant's token.
     Exchange(Grant),
+    /// The worker that held the document before has died: look again after a while, so that an
+    /// answer that it had in its hands can be rescued first. To send the old token before that
+    /// would be to present a token that was rotated away.
+    TakenOver(Grant),
     /// Nothing to do: acknowledge, count.
     Stale(StaleReason),
     /// Someone holds the lease: come back after this long.
@@ -141,7 +145,8 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         return Verdict::Stale(StaleReason::NotDue);
     }
     if owned {
-        return Verdict::Exchange(grant);
+        let taken_over = lease.is_some_and(|lease| lease.taken_over);
+        return if taken_over { Verdict::TakenOver(grant) } else { Verdict::Exchange(grant) };
     }
     // Given back between the claim and the read: the next look will find it free.
     Verdict::Wait(lease.map_or(Duration::ZERO, |lease| lease.until.since(now)))
@@ -172,7 +177,7 @@ mod tests {
     }
 
     fn owned(grant: Grant) -> Row {
-        let lease = Some(Lease { owner: "me".into(), until: NOW.plus(EARLY) });
+        let lease = Some(Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: false });
         Row::Present { grant, lease, owned: true }
     }
 
@@ -186,6 +191,13 @@ mod tests {
     #[test]
     fn a_due_grant_under_our_lease_is_exchanged() {
         assert!(matches!(assess(&job(), owned(grant()), false, NOW), Verdict::Exchange(_)));
+    }
+
+    #[test]
+    fn a_lease_of_a_dead_worker_is_not_used_at_once() {
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: true };
+        let row = Row::Present { grant: grant(), lease: Some(lease), owned: true };
+        assert!(matches!(assess(&job(), row, true, NOW), Verdict::TakenOver(_)));
     }
 
     #[test]
@@ -225,7 +237,7 @@ mod tests {
     #[test]
     fn a_lease_of_someone_else_is_waited_for() {
         let until = NOW.plus(Duration::from_secs(9));
-        let lease = Some(Lease { owner: "other".into(), until });
+        let lease = Some(Lease { owner: "other".into(), until, taken_over: false });
         let row = Row::Present { grant: grant(), lease, owned: false };
         let Verdict::Wait(wait) = assess(&job(), row, false, NOW) else { panic!("does not wait") };
         assert_eq!(wait, Duration::from_secs(9));

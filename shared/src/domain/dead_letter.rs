@@ -21,6 +21,9 @@ pub enum DeadReason {
     MalformedDocument,
     /// The message is not a job.
     MalformedJob,
+    /// New tokens that could not be written: their seal could not be opened, or the store refuses
+    /// the document.
+    UncommittedAnswer,
     /// The broker gave up on the message: workers died over it again and again.
     DeliveryLimit,
     /// The broker moved the message here for another reason of its own.
@@ -29,12 +32,13 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::GrantDead,
         Self::LostResponse,
         Self::AttemptsExhausted,
         Self::MalformedDocument,
         Self::MalformedJob,
+        Self::UncommittedAnswer,
         Self::DeliveryLimit,
         Self::Broker,
     ];
@@ -47,6 +51,7 @@ impl DeadReason {
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::MalformedDocument => "malformed_document",
             Self::MalformedJob => "malformed_job",
+            Self::UncommittedAnswer => "uncommitted_answer",
             Self::DeliveryLimit => "delivery_limit",
             Self::Broker => "broker",
         }
@@ -60,6 +65,9 @@ impl DeadReason {
             Self::AttemptsExhausted => "see the error, cure it at the provider, then redrive",
             Self::MalformedDocument => "correct the document, then redrive",
             Self::MalformedJob => "discard: the producer makes a new job of its own accord",
+            Self::UncommittedAnswer => {
+                "it holds new tokens: add the key to rescue.old_keys or cure the document, then redrive"
+            }
             Self::DeliveryLimit => "look for crashing workers, then redrive",
             Self::Broker => "look at the broker's policies, then redrive",
         }
@@ -147,14 +155,40 @@ impl DeadLetter {
         now: Timestamp,
         worker: &str,
     ) -> Self {
+        let reason = DeadReason::MalformedJob;
+        Self::of_body(body, provider, None, reason, error.to_string(), now, worker)
+    }
+
+    /// The dead letter of a sealed answer that cannot be written. The body is the answer as it was
+    /// sealed.
+    pub fn of_answer(
+        body: Vec<u8>,
+        provider: ProviderId,
+        id: Option<DocumentId>,
+        why: String,
+        now: Timestamp,
+        worker: &str,
+    ) -> Self {
+        Self::of_body(body, provider, id, DeadReason::UncommittedAnswer, why, now, worker)
+    }
+
+    fn of_body(
+        body: Vec<u8>,
+        provider: ProviderId,
+        id: Option<DocumentId>,
+        reason: DeadReason,
+        description: String,
+        now: Timestamp,
+        worker: &str,
+    ) -> Self {
         Self {
             body,
             provider,
-            id: None,
-            reason: DeadReason::MalformedJob,
+            id,
+            reason,
             http_status: None,
             code: None,
-            description: Some(error.to_string()),
+            description: Some(description),
             attempts: 0,
             first_failed_at: now,
             last_failed_at: now,

@@ -31,6 +31,10 @@ const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 /// How long a job waits while its provider rejects the client.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(60);
 
+/// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
+/// rescue queue are emptied within a fraction of it when the store is there.
+const RESCUE_FIRST: Duration = Duration::from_secs(2);
+
 /// How long after a retry's delay its message is given to arrive before the producer makes another.
 const RETRY_PATIENCE: Duration = Duration::from_secs(300);
 
@@ -68,6 +72,14 @@ pub fn decide_malformed(what: &str, now: Timestamp) -> Settlement {
 pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
     let case = Case { policy, grant, now };
     case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
+}
+
+/// What follows for a claim that took over a dead worker's lease: nothing is sent yet, and the
+/// document says that an answer may have been lost.
+pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
+    let grant = Grant { in_doubt: true, ..grant.clone() };
+    let case = Case { policy, grant: &grant, now };
+    case.postponed(None, policy.ladder.at_least(RESCUE_FIRST), Signal::Neutral)
 }
 
 struct Case<'a> {
@@ -112,7 +124,10 @@ impl Case<'_> {
         let attempts = self.grant.attempts.saturating_add(1);
         let failing_since = self.grant.failing_since.unwrap_or(self.now);
         let last_error = last_error(failure, kind, self.now);
-        if attempts >= self.policy.max_attempts {
+        // Whether the answer was lost is found out by a retry inside the provider's grace, if there
+        // is one: at once, and however many attempts failed before.
+        let newly_in_doubt = kind == FailureKind::Ambiguous && !self.grant.in_doubt;
+        if attempts >= self.policy.max_attempts && !newly_in_doubt {
             return ended(
                 DeadReason::AttemptsExhausted,
                 attempts,
@@ -123,7 +138,7 @@ impl Case<'_> {
             );
         }
         let asked = asked_to_wait(failure).unwrap_or_default().min(self.policy.max_pause);
-        let climb = self.policy.ladder.after_failure(attempts);
+        let climb = self.policy.ladder.after_failure(if newly_in_doubt { 1 } else { attempts });
         let delay = self.policy.ladder.at_least(climb.max(asked));
         let write = Write::Postpone {
             attempts,

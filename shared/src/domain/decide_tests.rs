@@ -113,6 +113,27 @@ fn a_lost_answer_is_retried_at_once_and_remembered() {
 }
 
 #[test]
+fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before() {
+    let failing = Grant { attempts: 5, ..grant() };
+    let settlement = settle(&failing, Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::Retry(policy().ladder.rungs()[0]));
+    let in_doubt = Grant { in_doubt: true, ..failing };
+    let settlement = settle(&in_doubt, Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
+}
+
+#[test]
+fn a_dead_workers_document_is_in_doubt_and_waits_for_a_rescue() {
+    let settlement = decide_taken_over(&policy(), &grant(), NOW);
+    let Write::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } =
+        settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+    assert!(matches!(settlement.route, Route::Retry(delay) if delay >= Duration::from_secs(2)));
+}
+
+#[test]
 fn a_dead_grant_ends_and_remembers_which_token_died() {
     let settlement = settle(&grant(), Outcome::GrantDead(failure()));
     assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));

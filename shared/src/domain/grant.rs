@@ -90,6 +90,9 @@ pub struct Lease {
     pub owner: String,
     /// When it ends, by the store's clock.
     pub until: Timestamp,
+    /// It was taken over: whoever held it before did not give it back, so it has died, maybe with
+    /// the provider's answer in its hands.
+    pub taken_over: bool,
 }
 
 /// The last thing that went wrong with a grant. It holds no secret.

@@ -53,9 +53,11 @@ impl MongoStore {
         // after it sent the token.
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
         let known = doc! { "$ifNull": [self.names.value("in_doubt"), false] };
-        let in_doubt = doc! { "$cond": [nobody, known, true] };
+        let in_doubt = doc! { "$cond": [&nobody, known, true] };
+        let taken_over = doc! { "$not": [nobody] };
         // Owners are literals, or one that begins with `$` would be the name of a field.
-        let lease = doc! { "owner": { "$literal": owner }, "until": from_now(lease) };
+        let owner = doc! { "$literal": owner };
+        let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
         doc! { "$set": { self.names.path("in_doubt"): in_doubt, self.names.path("lease"): lease } }
     }
 

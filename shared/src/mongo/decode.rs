@@ -158,7 +158,8 @@ impl State<'_> {
 
     fn lease(&self) -> Option<Lease> {
         let owner = self.text("lease.owner").ok()??.to_owned();
-        Some(Lease { owner, until: self.time("lease.until").ok()?? })
+        let taken_over = self.flag("lease.taken_over").ok().flatten().unwrap_or(false);
+        Some(Lease { owner, until: self.time("lease.until").ok()??, taken_over })
     }
 
     /// Nothing depends on it, so what cannot be read is left out.

@@ -264,7 +264,7 @@ mod tests {
         let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
         let path = folder.path().join("one.journal");
         assert!(path.metadata().unwrap().len() > 0);
-        entries.map(|entry| journal.forget(entry));
+        entries.into_iter().for_each(|entry| journal.forget(entry));
         assert_eq!(path.metadata().unwrap().len(), 0);
         journal.append(&answer(4)).unwrap();
         die(journal);

@@ -1,0 +1,79 @@
+//! What becomes of an answer that cannot be written at once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::{DeadReason, Write};
+
+use crate::claim::claim;
+use crate::fakes::{FakeQueue, FakeStore, Fakes};
+
+fn away_for(away_for: Duration) -> Fakes {
+    Fakes::new(FakeStore { away_for, ..FakeStore::default() }, FakeQueue::default())
+}
+
+async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_in_the_journal_until_it_is_written() {
+    let fakes = away_for(Duration::from_secs(1));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+    fakes.finish().await;
+    assert!(fakes.journal.entries.lock().unwrap().is_empty());
+    assert!(fakes.queue.rescued.lock().unwrap().is_empty(), "the store was back in time");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_store_does_not_take_goes_to_the_rescue_queue_once() {
+    let fakes = away_for(Duration::from_secs(30));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    assert!(fakes.journal.entries.lock().unwrap().is_empty(), "it is safe in the queue");
+    assert_eq!(fakes.acknowledged(), 0);
+    fakes.finish().await;
+    assert_eq!((fakes.queue.rescued.lock().unwrap().len(), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rescued_answer_is_committed_by_any_worker_once_the_store_is_back() {
+    let fakes = away_for(Duration::from_secs(30));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    tokio::spawn(fakes.rescuer(1).run());
+    // Both the worker that got it and the one that found it: the store's condition makes it one.
+    until(|| fakes.store.committed.lock().unwrap().len() == 2).await;
+    let committed = fakes.store.committed.lock().unwrap();
+    assert_eq!(committed[0].owner, committed[1].owner);
+    assert!(committed.iter().all(|commit| matches!(commit.write, Write::Refresh { .. })));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
+    let fakes = away_for(Duration::from_secs(1));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
+    let rescuer = fakes.rescuer(1);
+    tokio::spawn(Arc::clone(&rescuer).run());
+    until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
+    assert!(!fakes.store.committed.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_whose_seal_cannot_be_opened_becomes_a_dead_letter_and_is_kept_whole() {
+    let fakes = away_for(Duration::from_secs(30));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    let sealed = fakes.queue.rescued.lock().unwrap()[0].clone();
+    tokio::spawn(fakes.rescuer(2).run());
+    until(|| !fakes.queue.buried.lock().unwrap().is_empty()).await;
+    let letter = fakes.queue.buried.lock().unwrap()[0].clone();
+    assert_eq!((letter.reason, letter.body), (DeadReason::UncommittedAnswer, sealed.encode()));
+    let why = letter.description.unwrap();
+    assert!(why.contains(&sealed.key) && why.contains("rescue.old_keys"), "{why}");
+}
