@@ -17,6 +17,8 @@ RUN [ -e /etc/ssl/certs/ca-certificates.crt ] \
 # A number, because Kubernetes' runAsNonRoot can't tell who a name is.
 RUN groupadd --gid 10001 evergrant \
     && useradd --uid 10001 --gid 10001 --no-create-home --home-dir /nonexistent --shell /usr/sbin/nologin evergrant
+# A volume that is mounted here belongs to whom this belongs to.
+RUN install -d -o 10001 -g 10001 -m 700 /var/lib/evergrant
 USER 10001:10001
 WORKDIR /
 # /healthz, /readyz and /metrics.

@@ -50,6 +50,8 @@ impl Deployment {
     ) -> Self {
         let name = format!("e2e-{}", uuid::Uuid::new_v4().simple());
         let secret = provider.client_secret.clone();
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let journal = folder.path().join("journal");
         let simulator = Simulator::bind(provider, "127.0.0.1:0").await.expect("start the provider");
         let handle = simulator.handle();
         let variables = [
@@ -63,6 +65,8 @@ impl Deployment {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("RESCUE__KEY", &rescue_key()),
+            ("RESCUE__JOURNAL", journal.to_str().expect("a path in UTF-8")),
             ("TELEMETRY__LISTEN", "off"),
             ("TELEMETRY__LOG_LEVEL", "debug"),
         ]
@@ -81,7 +85,7 @@ impl Deployment {
             store: Arc::new(store.expect("a store")),
             queue: Arc::new(RabbitQueue::connect_lazily(rabbit)),
             collection: client.database(&name).collection("tokens"),
-            folder: tempfile::tempdir().expect("a temporary folder"),
+            folder,
             variables,
             started: AtomicU32::new(0),
         }
@@ -221,6 +225,13 @@ impl Deployment {
 /// Never.
 pub fn provider() -> ProviderId {
     PROVIDER.parse().expect("a name")
+}
+
+/// A new key for sealed answers: 32 random bytes in base64.
+pub fn rescue_key() -> String {
+    let random = || uuid::Uuid::new_v4().simple().to_string();
+    // Any 42 letters, one without bits too many, and the padding.
+    format!("{}{}A=", random(), &random()[..10])
 }
 
 fn config(variables: &[(String, String)]) -> Config {

@@ -32,6 +32,7 @@ impl Stack {
             ("RABBITMQ_PASSWORD", password()),
             ("MONGODB_PASSWORD", password()),
             ("PROVIDER_CLIENT_SECRET", password()),
+            ("RESCUE_KEY", evergrant_tests::deployment::rescue_key()),
             ("RABBITMQ_PORT", "0".into()),
             ("RABBITMQ_MANAGEMENT_PORT", "0".into()),
             ("MONGODB_PORT", "0".into()),
