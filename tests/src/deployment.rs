@@ -96,11 +96,26 @@ impl Deployment {
         self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
     }
 
+    /// As [`Self::set`], if there is such a setting yet: `word` is in the commented defaults then.
+    pub fn set_if_known(&mut self, word: &str, name: &str, value: &str) {
+        if evergrant_shared::config::DEFAULT.contains(word) {
+            self.set(name, value);
+        }
+    }
+
     /// Starts a program.
     pub fn start(&self, name: &str, args: &[&str]) -> Program {
+        self.start_with(name, args, &[])
+    }
+
+    /// Starts a program that differs from the others in some variables.
+    pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, &str)]) -> Program {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.path().join(format!("{number}-{name}.log"));
-        Program::start(name, args, &self.variables, log)
+        let own =
+            own.iter().map(|(name, value)| (format!("EVERGRANT_{name}"), (*value).to_owned()));
+        let variables: Vec<_> = self.variables.iter().cloned().chain(own).collect();
+        Program::start(name, args, &variables, log)
     }
 
     /// Starts a producer and so many workers.
@@ -155,9 +170,12 @@ impl Deployment {
 
     /// Documents that have not been refreshed and are still to be: active, or not even adopted.
     pub async fn unfinished(&self) -> u64 {
-        let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
-        let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed"] } };
-        self.count(doc! { "$nor": [refreshed, ended] }).await
+        self.count(unfinished()).await
+    }
+
+    /// Whether no document is [`Self::unfinished`]. False as well while the store does not answer.
+    pub async fn is_finished(&self) -> bool {
+        self.collection.count_documents(unfinished()).await.is_ok_and(|count| count == 0)
     }
 
     /// Jobs that wait in the work queues.
@@ -232,6 +250,12 @@ pub fn rescue_key() -> String {
     let random = || uuid::Uuid::new_v4().simple().to_string();
     // Any 42 letters, one without bits too many, and the padding.
     format!("{}{}A=", random(), &random()[..10])
+}
+
+fn unfinished() -> Document {
+    let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
+    let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed"] } };
+    doc! { "$nor": [refreshed, ended] }
 }
 
 fn config(variables: &[(String, String)]) -> Config {

@@ -1,11 +1,15 @@
 //! What the tests share: real servers in containers, the project's programs as processes, and
 //! deployments of both beside a provider.
 
+pub mod cluster;
 pub mod container;
+pub mod dedicated;
 pub mod deployment;
+pub mod docker;
 pub mod mongodb;
 pub mod program;
 pub mod rabbitmq;
+pub mod way;
 
 /// An HTTP client.
 ///

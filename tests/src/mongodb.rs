@@ -28,7 +28,7 @@ fn url_of(server: &Server) -> String {
     format!("mongodb://{}/?directConnection=true", server.address())
 }
 
-async fn answers(url: &str) -> bool {
+pub(crate) async fn answers(url: &str) -> bool {
     let patient = format!("{url}&serverSelectionTimeoutMS=1000");
     let Ok(client) = mongodb::Client::with_uri_str(&patient).await else { return false };
     client.database("admin").run_command(doc! { "ping": 1 }).await.is_ok()

@@ -61,10 +61,19 @@ impl Program {
     /// # Panics
     /// If it has ended before, or does not end within a minute.
     pub async fn terminate(&mut self) -> ExitStatus {
-        let id = self.child.id().expect("the program ended by itself").to_string();
-        let sent = Command::new("kill").args(["-TERM", &id]).status().await.expect("run kill");
-        assert!(sent.success());
+        self.signal("TERM").await;
         self.wait(Duration::from_secs(60)).await
+    }
+
+    /// Sends a signal, named as `kill` names it.
+    ///
+    /// # Panics
+    /// If it has ended before.
+    pub async fn signal(&self, name: &str) {
+        let id = self.child.id().expect("the program ended by itself").to_string();
+        let flag = format!("-{name}");
+        let sent = Command::new("kill").args([&flag, &id]).status().await.expect("run kill");
+        assert!(sent.success());
     }
 
     /// Waits until it ends.

@@ -10,7 +10,7 @@ use evergrant_shared::ports::{
     Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which,
 };
 use evergrant_tests::mongodb as server;
-use evergrant_tests::rabbitmq::Wire;
+use evergrant_tests::way::Way;
 use futures::{StreamExt, TryStreamExt};
 use mongodb::bson::{Bson, DateTime, Document, Uuid, doc, oid::ObjectId};
 use mongodb::{Client, Collection};
@@ -214,9 +214,8 @@ async fn a_user_is_found_by_a_number_too() {
 async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
     const COUNT: i32 = 3_500;
     const BEFORE_THE_CUT: usize = 10;
-    let wire = Wire::to(&server::url().await.replace("//", "//@"));
-    let settings =
-        MongoSettings { url: wire.url().replace("//@", "//").into(), ..settings().await };
+    let way = Way::to(&server::url().await);
+    let settings = MongoSettings { url: way.url().into(), ..settings().await };
     let (store, documents) = open(settings).await;
     let all = (0..COUNT)
         .map(|id| adopted(id, doc! { "next_refresh_at": DateTime::from_millis(i64::from(id)) }));
@@ -228,7 +227,7 @@ async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
     for _ in 0..BEFORE_THE_CUT {
         found.push(reading.next().await.unwrap().unwrap().id);
     }
-    wire.cut();
+    way.cut();
     while let Some(grant) = reading.next().await {
         found.push(grant.unwrap().id);
     }

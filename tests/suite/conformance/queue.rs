@@ -11,7 +11,8 @@ use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, Provider
 use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
 use evergrant_shared::rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_tests::deployment::eventually;
-use evergrant_tests::rabbitmq::{self, Version, Wire};
+use evergrant_tests::rabbitmq::{self, Version};
+use evergrant_tests::way::Way;
 use lapin::options::{
     BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -437,12 +438,12 @@ async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case:
 }
 
 async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
-    let wire = Wire::to(&case.url);
-    let queue = RabbitQueue::connect_lazily(settings(wire.url(), &case.prefix));
+    let way = Way::to(&case.url);
+    let queue = RabbitQueue::connect_lazily(settings(way.url(), &case.prefix));
     queue.publish(&[job(1)]).await.unwrap();
     let mut intake = queue.consume(&provider(), None, 10).await.unwrap();
     let held = next(&mut *intake).await;
-    wire.cut();
+    way.cut();
     let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
     assert!(ended.expect("it ends").is_none());
     assert!(held.acker.ack().await.is_err());

@@ -1,0 +1,89 @@
+//! Docker's command line, for what the containers' library does not do: kill, start again with the
+//! same port, cut off.
+
+use std::ops::Range;
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::process::Command;
+
+/// Longer than any command takes on a machine that is busy.
+const LIMIT: Duration = Duration::from_secs(120);
+
+/// Below the ports that the system hands out: nobody takes one of these while its server is down, and
+/// a client that tries to reach it meanwhile cannot connect to itself.
+const PORTS: Range<u16> = 20_000..30_000;
+
+/// Runs a command of Docker and returns what it wrote.
+///
+/// # Panics
+/// If it fails.
+pub async fn docker(args: &[&str]) -> String {
+    try_docker(args).await.unwrap_or_else(|error| panic!("docker {}: {error}", args.join(" ")))
+}
+
+/// As [`docker`], with what it wrote to standard error if it fails.
+///
+/// # Errors
+/// If it fails.
+///
+/// # Panics
+/// If there is no Docker, or it does not answer.
+pub async fn try_docker(args: &[&str]) -> Result<String, String> {
+    let mut command = Command::new("docker");
+    command.args(args).stdin(Stdio::null()).kill_on_drop(true);
+    let output = tokio::time::timeout(LIMIT, command.output()).await;
+    let output = output.unwrap_or_else(|_| panic!("docker {}: no end", args.join(" ")));
+    let output = output.unwrap_or_else(|error| panic!("run docker: {error}"));
+    if output.status.success() {
+        Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    } else {
+        Err(String::from_utf8_lossy(&output.stderr).into_owned())
+    }
+}
+
+/// A name for a container or a network of this test run. `tests/run` removes what has one.
+pub fn name_of(what: &str) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{}-{what}-{}", session(), &random[..8])
+}
+
+/// The test run that this process belongs to.
+pub fn session() -> String {
+    std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("evergrant-test-manual".to_owned())
+}
+
+/// The image that a variable names.
+///
+/// # Panics
+/// If it is not set.
+pub fn image(variable: &str) -> String {
+    std::env::var(variable).unwrap_or_else(|_| {
+        panic!("{variable} is not set: run tests/run, which prepares the images")
+    })
+}
+
+/// A port of this machine that is free and stays so while the server that is to have it is down.
+///
+/// # Panics
+/// If none is found.
+pub fn free_port() -> u16 {
+    let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let drawn = std::iter::repeat_with(|| rand::random_range(PORTS));
+    drawn.take(100).find(is_free).expect("a free port")
+}
+
+/// Removes containers and networks, now: for when a test ends, however it does.
+pub(crate) fn remove(containers: &[&str], networks: &[&str]) {
+    let run = |args: &[&str], names: &[&str]| {
+        let all = [args, names].concat();
+        // `tests/run` removes what is left.
+        let _ = std::process::Command::new("docker").args(all).output();
+    };
+    if !containers.is_empty() {
+        run(&["rm", "--force", "--volumes"], containers);
+    }
+    if !networks.is_empty() {
+        run(&["network", "rm"], networks);
+    }
+}
