@@ -11,6 +11,37 @@ const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
 
+/// An error, and whether making the queues and exchanges again would help.
+pub(super) enum Failure {
+    /// The broker says that a queue or an exchange does not exist: somebody has deleted it, or
+    /// nobody has made it yet.
+    Missing(QueueError),
+    /// Anything else.
+    Other(QueueError),
+}
+
+impl From<QueueError> for Failure {
+    fn from(error: QueueError) -> Self {
+        Self::Other(error)
+    }
+}
+
+impl From<Failure> for QueueError {
+    fn from(failure: Failure) -> Self {
+        match failure {
+            Failure::Missing(error) | Failure::Other(error) => error,
+        }
+    }
+}
+
+impl Failure {
+    /// As [`explain`].
+    pub(super) fn of(operation: &'static str, error: &Error) -> Self {
+        let explained = explain(operation, error);
+        if is_not_found(error) { Self::Missing(explained) } else { Self::Other(explained) }
+    }
+}
+
 /// The error of an operation on an open connection.
 pub(super) fn explain(operation: &'static str, error: &Error) -> QueueError {
     let reason = redact(&error.to_string());

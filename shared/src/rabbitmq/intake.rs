@@ -12,7 +12,7 @@ use lapin::{Channel, Consumer};
 
 use std::sync::Arc;
 
-use super::errors::explain;
+use super::errors::{Failure, explain};
 use super::names::short;
 use super::session::Session;
 use crate::ports::{Acker, Delivery, Intake, QueueError};
@@ -38,7 +38,7 @@ impl RabbitIntake {
         session: &Arc<Session>,
         queues: &[String],
         prefetch: u16,
-    ) -> Result<Self, QueueError> {
+    ) -> Result<Self, Failure> {
         let channel = session.channel(operation).await?;
         let mut tags = Vec::with_capacity(queues.len());
         let mut merged = SelectAll::new();

@@ -45,6 +45,7 @@ use secrecy::ExposeSecret;
 
 use self::address::Address;
 use self::dead_letters::RabbitDeadLetters;
+use self::errors::Failure;
 use self::intake::RabbitIntake;
 use self::names::{Names, short};
 use self::publish::{Message, Publisher};
@@ -96,6 +97,44 @@ impl RabbitQueue {
         Topology::of(&self.settings, &self.names, server.limits_deliveries_by_default())
     }
 
+    /// Makes all queues and exchanges again if one was missing, and then the same is worth another
+    /// try: one that somebody deletes under a running process would be made by nobody else.
+    async fn mend(&self, failure: Failure) -> Result<(), QueueError> {
+        match failure {
+            Failure::Missing(error) => {
+                tracing::warn!(%error, "making queues and exchanges again");
+                self.prepare().await
+            }
+            Failure::Other(error) => Err(error),
+        }
+    }
+
+    async fn publish_all(
+        &self,
+        operation: &'static str,
+        messages: &[Message],
+    ) -> Result<(), QueueError> {
+        if let Err(failure) = self.publisher.publish(operation, messages).await {
+            self.mend(failure).await?;
+            self.publisher.publish(operation, messages).await?;
+        }
+        Ok(())
+    }
+
+    async fn depth_of(&self, provider: &ProviderId) -> Result<u64, Failure> {
+        const OPERATION: &str = "depth";
+        let channel = self.consuming.channel(OPERATION).await?;
+        let mut depth = 0;
+        for queue in self.queues_of(provider, None) {
+            let queue = short(OPERATION, &queue)?;
+            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+            let asking = channel.queue_declare(queue, options, FieldTable::default());
+            let found = self.consuming.ask(OPERATION, asking).await?;
+            depth += u64::from(found.message_count());
+        }
+        Ok(depth)
+    }
+
     /// The work queue of a job.
     fn queue_of(&self, operation: &'static str, job: &Job) -> Result<ShortString, QueueError> {
         let shard = shard_of(&job.id, self.settings.shards);
@@ -121,17 +160,13 @@ impl JobQueue for RabbitQueue {
     }
 
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
-        const OPERATION: &str = "depth";
-        let channel = self.consuming.channel(OPERATION).await?;
-        let mut depth = 0;
-        for queue in self.queues_of(provider, None) {
-            let queue = short(OPERATION, &queue)?;
-            let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
-            let asking = channel.queue_declare(queue, options, FieldTable::default());
-            let found = self.consuming.ask(OPERATION, asking).await?;
-            depth += u64::from(found.message_count());
+        match self.depth_of(provider).await {
+            Ok(depth) => Ok(depth),
+            Err(failure) => {
+                self.mend(failure).await?;
+                Ok(self.depth_of(provider).await?)
+            }
         }
-        Ok(depth)
     }
 
     async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
@@ -149,7 +184,7 @@ impl JobQueue for RabbitQueue {
                 headers: FieldTable::default(),
             });
         }
-        self.publisher.publish(OPERATION, messages).await
+        self.publish_all(OPERATION, &messages).await
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
@@ -162,7 +197,7 @@ impl JobQueue for RabbitQueue {
             body: job.encode(),
             headers: FieldTable::default(),
         };
-        self.publisher.publish(OPERATION, vec![message]).await
+        self.publish_all(OPERATION, &[message]).await
     }
 
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
@@ -173,7 +208,7 @@ impl JobQueue for RabbitQueue {
             body: letter.body.clone(),
             headers: headers::write(letter),
         };
-        self.publisher.publish(OPERATION, vec![message]).await
+        self.publish_all(OPERATION, &[message]).await
     }
 
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
@@ -200,7 +235,14 @@ impl JobQueue for RabbitQueue {
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
         let queues = self.queues_of(provider, shards);
-        let intake = RabbitIntake::open("consume", &self.consuming, &queues, prefetch).await?;
+        let open = || RabbitIntake::open("consume", &self.consuming, &queues, prefetch);
+        let intake = match open().await {
+            Ok(intake) => intake,
+            Err(failure) => {
+                self.mend(failure).await?;
+                open().await?
+            }
+        };
         Ok(Box::new(intake))
     }
 

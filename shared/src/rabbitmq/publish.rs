@@ -12,6 +12,7 @@ use lapin::types::{FieldTable, ShortString};
 use lapin::{BasicProperties, Channel, Confirmation, PublisherConfirm};
 use tokio::sync::Semaphore;
 
+use super::errors::Failure;
 use super::session::Session;
 use crate::ports::QueueError;
 
@@ -48,15 +49,15 @@ impl Publisher {
     pub(super) async fn publish(
         &self,
         operation: &'static str,
-        messages: Vec<Message>,
-    ) -> Result<(), QueueError> {
+        messages: &[Message],
+    ) -> Result<(), Failure> {
         let Ok(_turn) = self.turns.acquire().await else {
             let reason = "the publisher is closed".to_owned();
-            return Err(QueueError::Refused { operation, reason });
+            return Err(QueueError::Refused { operation, reason }.into());
         };
         let connection = self.session.connection(operation).await?;
         if connection.status().blocked() {
-            return Err(blocked(operation));
+            return Err(blocked(operation).into());
         }
         let channel = match self.take_idle() {
             Some(channel) => channel,
@@ -66,8 +67,10 @@ impl Publisher {
         match sent {
             Ok(()) => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel),
             // A channel with answers outstanding is not lent again: dropped, it closes.
-            Err(QueueError::Unavailable { .. }) if connection.status().blocked() => {
-                return Err(blocked(operation));
+            Err(Failure::Other(QueueError::Unavailable { .. }))
+                if connection.status().blocked() =>
+            {
+                return Err(blocked(operation).into());
             }
             Err(_) => {}
         }
@@ -98,8 +101,8 @@ async fn send_all(
     operation: &'static str,
     session: &Session,
     channel: &Channel,
-    messages: Vec<Message>,
-) -> Result<(), QueueError> {
+    messages: &[Message],
+) -> Result<(), Failure> {
     let mut window = VecDeque::with_capacity(WINDOW.min(messages.len()));
     for message in messages {
         if window.len() == WINDOW
@@ -117,15 +120,16 @@ async fn send_all(
     Ok(())
 }
 
-async fn send(channel: &Channel, message: Message) -> lapin::Result<PublisherConfirm> {
+async fn send(channel: &Channel, message: &Message) -> lapin::Result<PublisherConfirm> {
     let Message { exchange, routing_key, body, headers } = message;
+    let (exchange, routing_key) = (exchange.clone(), routing_key.clone());
     let properties = BasicProperties::default()
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())
-        .with_headers(headers);
+        .with_headers(headers.clone());
     // Mandatory: what has no queue comes back instead of vanishing.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
-    channel.basic_publish(exchange, routing_key, options, &body, properties).await
+    channel.basic_publish(exchange, routing_key, options, body, properties).await
 }
 
 async fn confirmed(
@@ -133,7 +137,7 @@ async fn confirmed(
     session: &Session,
     confirm: PublisherConfirm,
     queue: &ShortString,
-) -> Result<(), QueueError> {
+) -> Result<(), Failure> {
     let unconfirmed = |reason: String| QueueError::Unconfirmed { operation, reason };
     match session.ask(operation, confirm).await? {
         Confirmation::Ack(None) => Ok(()),
@@ -141,16 +145,19 @@ async fn confirmed(
         // it came with may be another one's of this call, so it is asked itself where it was to go.
         Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
             let (queue, why) = (&returned.routing_key, &returned.reply_text);
-            Err(unconfirmed(format!("there is no queue {queue} ({why}); not prepared yet?")))
+            let reason = format!("there is no queue {queue} ({why}); not prepared yet?");
+            Err(Failure::Missing(unconfirmed(reason)))
         }
         Confirmation::Nack(None) => {
-            Err(unconfirmed(format!("the broker could not store a message for the queue {queue}")))
+            let reason = format!("the broker could not store a message for the queue {queue}");
+            Err(unconfirmed(reason).into())
         }
         Confirmation::NotRequested => Err(QueueError::Refused {
             operation,
             reason: "a message was sent without asking for a confirm: a bug of Evergrant, please \
                      report it"
                 .to_owned(),
-        }),
+        }
+        .into()),
     }
 }

@@ -11,7 +11,7 @@ use tokio::sync::Mutex;
 
 use super::address::Address;
 use super::dial;
-use super::errors::explain;
+use super::errors::Failure;
 use crate::ports::QueueError;
 
 /// After a failure, callers are told the same for so long: many tasks that lost the same broker
@@ -75,7 +75,7 @@ impl Session {
     /// A new channel. It closes when the last clone of it is dropped, consumers included.
     pub(super) async fn channel(&self, operation: &'static str) -> Result<Channel, QueueError> {
         let connection = self.connection(operation).await?;
-        self.ask(operation, connection.create_channel()).await
+        Ok(self.ask(operation, connection.create_channel()).await?)
     }
 
     /// Waits for the broker's answer, but not for ever.
@@ -83,8 +83,8 @@ impl Session {
         &self,
         operation: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
-    ) -> Result<T, QueueError> {
-        self.wait(operation, answer).await?.map_err(|error| explain(operation, &error))
+    ) -> Result<T, Failure> {
+        self.wait(operation, answer).await?.map_err(|error| Failure::of(operation, &error))
     }
 
     /// As [`Self::ask`], with lapin's own error.

@@ -44,7 +44,8 @@ on_each_version!(
     what_is_removed_is_gone_and_the_rest_keeps_its_order,
     a_look_ends_at_its_cutoff,
     thousands_of_dead_letters_are_seen_each_once,
-    a_consumer_whose_queue_is_deleted_ends,
+    a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
+    whoever_needs_a_deleted_queue_makes_it_again,
     a_stopped_consumer_still_acknowledges_what_it_handed_out,
     a_job_that_no_queue_takes_is_an_error,
     a_queue_with_other_arguments_is_named,
@@ -107,6 +108,15 @@ impl Case {
         let buried = letters.iter().map(|letter| self.queue.bury(letter));
         for result in futures::future::join_all(buried).await {
             result.unwrap();
+        }
+    }
+
+    /// Deletes queues, behind our back.
+    async fn delete(&self, names: &[&str]) {
+        let channel = rabbitmq::channel(&self.url).await;
+        for name in names {
+            let queue = format!("{}.{name}", self.prefix);
+            channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         }
     }
 
@@ -321,16 +331,28 @@ async fn a_look_ends_at_its_cutoff(case: Case) {
     assert_eq!(seen, 3);
 }
 
-async fn a_consumer_whose_queue_is_deleted_ends(case: Case) {
+const SHARDS: [&str; 2] = ["refresh.p.0", "refresh.p.1"];
+
+async fn a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again(case: Case) {
     let mut intake = case.consume(10).await;
-    let channel = rabbitmq::channel(&case.url).await;
-    let queue = format!("{}.refresh.p.0", case.prefix);
-    channel.queue_delete(queue.as_str().into(), QueueDeleteOptions::default()).await.unwrap();
+    case.delete(&SHARDS).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
     assert!(ended.expect("it ends").is_none());
-    assert!(case.queue.consume(&provider(), None, 10).await.is_err());
-    case.queue.prepare().await.unwrap();
-    case.consume(10).await;
+    let mut intake = case.consume(10).await;
+    case.publish(1..2).await;
+    assert_eq!(id_of(&next(&mut *intake).await), DocumentId::Integer(1));
+}
+
+async fn whoever_needs_a_deleted_queue_makes_it_again(case: Case) {
+    case.delete(&SHARDS).await;
+    assert_eq!(case.queue.depth(&provider()).await.unwrap(), 0);
+    case.delete(&SHARDS).await;
+    case.publish(1..2).await;
+    case.delete(&["retry.200"]).await;
+    case.queue.retry(&job(2), Duration::from_millis(200)).await.unwrap();
+    let mut intake = case.consume(10).await;
+    let seen = [next(&mut *intake).await, next(&mut *intake).await].map(|found| id_of(&found));
+    assert_eq!(BTreeSet::from(seen), BTreeSet::from([1, 2].map(DocumentId::Integer)));
 }
 
 async fn a_stopped_consumer_still_acknowledges_what_it_handed_out(case: Case) {
