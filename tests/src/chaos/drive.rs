@@ -1,0 +1,144 @@
+//! Carries a plan out.
+
+use std::time::{Duration, Instant};
+
+use super::fleet::{Fleet, Kill};
+use super::plan::{Fault, Outage, Plan};
+use super::scene::Scene;
+use crate::deployment::eventually;
+
+/// What went wrong in a run, and how it recovered.
+#[derive(Debug, Default)]
+pub struct Report {
+    /// The kills of workers.
+    pub kills: Vec<Kill>,
+    /// Each outage, and how long after its end a token was exchanged again.
+    pub recoveries: Vec<(Outage, Duration)>,
+}
+
+/// A run that is under way.
+pub struct Driver<'a> {
+    scene: &'a Scene,
+    fleet: Fleet<'a>,
+    report: Report,
+}
+
+/// How long nothing may happen before the run is taken to have stopped.
+const STANDSTILL: Duration = Duration::from_secs(90);
+/// How long all that is left may take after the last fault.
+const END: Duration = Duration::from_secs(300);
+/// How often it is looked at the provider's counters, which are in this process.
+const LOOK: Duration = Duration::from_millis(5);
+
+impl<'a> Driver<'a> {
+    /// A run with this fleet.
+    pub fn new(scene: &'a Scene, fleet: Fleet<'a>) -> Self {
+        Self { scene, fleet, report: Report::default() }
+    }
+
+    /// The programs.
+    pub fn fleet(&mut self) -> &mut Fleet<'a> {
+        &mut self.fleet
+    }
+
+    /// Carries out all of the plan.
+    ///
+    /// # Panics
+    /// If the run stands still, or has nothing left to do before the plan is carried out.
+    pub async fn carry_out(&mut self, plan: &Plan) {
+        let started = Instant::now();
+        for (at, fault) in &plan.steps {
+            self.wait_for_exchanges(*at).await;
+            say(started, self.scene, &format!("{fault:?}"));
+            match fault {
+                Fault::KillWorker => self.fleet.kill_worker().await,
+                Fault::KillProducer => self.fleet.kill_producer().await,
+                Fault::Outage(outage) => self.outage(outage).await,
+            }
+            let left = self.scene.exchanges() < self.scene.grants;
+            assert!(left, "seed {}: the run was over before its faults", plan.seed);
+        }
+        say(started, self.scene, "all faults are done");
+    }
+
+    /// Waits until so many tokens have been exchanged.
+    ///
+    /// # Panics
+    /// If none is for a long time.
+    pub async fn wait_for_exchanges(&self, wanted: u64) {
+        let (mut last, mut at) = (self.scene.exchanges(), Instant::now());
+        while last < wanted {
+            tokio::time::sleep(LOOK).await;
+            let now = self.scene.exchanges();
+            if now > last {
+                (last, at) = (now, Instant::now());
+            }
+            let words = || self.fleet.last_words();
+            assert!(at.elapsed() < STANDSTILL, "no exchange after {last}:\n{}", words());
+        }
+    }
+
+    /// A server goes away and comes back.
+    ///
+    /// # Panics
+    /// If nothing is exchanged after that.
+    pub async fn outage(&mut self, outage: &Outage) {
+        self.wait_for_orphans().await;
+        self.scene.begin(outage).await;
+        // Pauses that are the fault itself.
+        tokio::time::sleep(outage.away / 2).await;
+        if outage.kills_worker {
+            self.fleet.kill_worker().await;
+        }
+        tokio::time::sleep(outage.away / 2).await;
+        self.scene.end(outage).await;
+        let back = Instant::now();
+        self.wait_for_exchanges(self.scene.exchanges() + 1).await;
+        self.report.recoveries.push((*outage, back.elapsed()));
+    }
+
+    /// Waits until whatever a killed worker had under way was taken up again: one outage right after
+    /// another could outlast the provider's grace, and then no software could help.
+    async fn wait_for_orphans(&self) {
+        let documents = &self.scene.evergrant.collection;
+        eventually("the jobs of dead workers are taken up", STANDSTILL, || async {
+            documents.count_documents(self.fleet.orphans()).await.is_ok_and(|count| count == 0)
+        })
+        .await;
+    }
+
+    /// Waits until every grant is refreshed or reported, ends all programs, and says what went wrong.
+    ///
+    /// # Panics
+    /// If a grant is neither, or a program does not end cleanly.
+    pub async fn finish(mut self) -> Report {
+        let deadline = Instant::now() + END;
+        while !self.scene.evergrant.is_finished().await {
+            let words = || self.fleet.last_words();
+            assert!(Instant::now() < deadline, "some grants are left:\n{}", words());
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        self.report.kills.clone_from(&self.fleet.kills);
+        self.fleet.end().await;
+        self.report
+    }
+}
+
+impl Report {
+    /// How many requests were on the wire at the kills of workers, at most.
+    pub fn on_the_wire(&self) -> u64 {
+        self.kills.iter().map(|kill| kill.on_the_wire).sum()
+    }
+
+    /// The longest that it took until a token was exchanged again.
+    pub fn slowest_recovery(&self) -> Duration {
+        self.recoveries.iter().map(|(_, after)| *after).max().unwrap_or_default()
+    }
+}
+
+/// For whoever watches: a run takes minutes.
+#[allow(clippy::print_stdout, reason = "seen with --nocapture, and when the test fails")]
+fn say(started: Instant, scene: &Scene, what: &str) {
+    let (seconds, exchanges) = (started.elapsed().as_secs(), scene.exchanges());
+    println!("{seconds:4} s, {exchanges:5} exchanged: {what}");
+}

@@ -1,0 +1,140 @@
+//! Producers and workers, killed and replaced.
+
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use mongodb::bson::{Document, doc};
+use rand::rngs::StdRng;
+use rand::{Rng, SeedableRng};
+
+use super::scene::Scene;
+use crate::program::Program;
+
+/// A kill of a worker.
+#[derive(Debug, Clone, Copy)]
+pub struct Kill {
+    /// When, in milliseconds since the Unix epoch: not before the first and not after the second.
+    pub at_ms: (u64, u64),
+    /// How many of its requests were on the wire at most.
+    pub on_the_wire: u64,
+}
+
+/// All programs of a run.
+pub struct Fleet<'a> {
+    scene: &'a Scene,
+    random: StdRng,
+    producers: Vec<Program>,
+    workers: Vec<Program>,
+    /// The names of workers that were killed.
+    dead: Vec<String>,
+    /// The kills of workers so far.
+    pub kills: Vec<Kill>,
+}
+
+impl<'a> Fleet<'a> {
+    /// Starts so many producers and workers. What is random in their life comes from `seed`.
+    pub fn start(scene: &'a Scene, producers: usize, workers: usize, seed: u64) -> Self {
+        let producers = (0..producers).map(|_| start_producer(scene)).collect();
+        let workers = (0..workers).map(|_| start_worker(scene)).collect();
+        let random = StdRng::seed_from_u64(seed);
+        Self { scene, random, producers, workers, dead: Vec::new(), kills: Vec::new() }
+    }
+
+    /// Kills one of the workers and starts another.
+    pub async fn kill_worker(&mut self) {
+        self.lose_worker().await;
+        self.add_worker();
+    }
+
+    /// Starts one more worker.
+    pub fn add_worker(&mut self) {
+        self.workers.push(start_worker(self.scene));
+    }
+
+    /// Kills one of the workers, which had the name that is returned, if it had come so far as to
+    /// have one.
+    pub async fn lose_worker(&mut self) -> Option<String> {
+        let victim = self.random.random_range(0..self.workers.len());
+        let mut victim = self.workers.swap_remove(victim);
+        let before = (now_ms(), self.scene.evergrant.simulator.stats());
+        victim.kill().await;
+        let after = (now_ms(), self.scene.evergrant.simulator.stats());
+        // Of all workers, and with those that began in the meantime: more than its own, but no worker
+        // has more under way than it may.
+        let all = before.1.in_flight + after.1.requests - before.1.requests;
+        let on_the_wire = all.min(self.scene.pace.in_flight);
+        self.kills.push(Kill { at_ms: (before.0, after.0), on_the_wire });
+        let name = worker_name(&victim.logged());
+        self.dead.extend(name.clone());
+        name
+    }
+
+    /// Kills one of the producers and starts another.
+    pub async fn kill_producer(&mut self) {
+        let victim = self.random.random_range(0..self.producers.len());
+        self.producers.swap_remove(victim).kill().await;
+        self.producers.push(start_producer(self.scene));
+    }
+
+    /// Documents that a dead worker still has under its lease.
+    pub fn orphans(&self) -> Document {
+        let names = self.dead.iter().map(|name| format!("^{name}/"));
+        // A pattern that matches nothing where nobody has died: an empty one matches all.
+        let pattern = names.collect::<Vec<_>>().join("|");
+        let pattern = if pattern.is_empty() { "^$".to_owned() } else { pattern };
+        doc! { "evergrant.lease.owner": { "$regex": pattern } }
+    }
+
+    /// What the programs that run have logged last, for a message about a failure.
+    pub fn last_words(&self) -> String {
+        let end = |program: &Program| {
+            let log = program.logged();
+            let lines: Vec<&str> = log.lines().rev().take(15).collect();
+            let lines: Vec<&str> = lines.into_iter().rev().collect();
+            format!("{}:\n{}\n", program.log.display(), lines.join("\n"))
+        };
+        self.producers.iter().chain(&self.workers).map(end).collect()
+    }
+
+    /// Asks all to end, and waits until they have.
+    ///
+    /// # Panics
+    /// If one has ended before, or does not end cleanly.
+    pub async fn end(mut self) {
+        for program in self.producers.iter_mut().chain(&mut self.workers) {
+            let status = program.terminate().await;
+            assert!(status.success(), "{status}: {}", program.logged());
+        }
+    }
+}
+
+fn start_producer(scene: &Scene) -> Program {
+    scene.evergrant.start("evergrant-producer", &[])
+}
+
+fn start_worker(scene: &Scene) -> Program {
+    scene.evergrant.start_with("evergrant-worker", &[], &scene.ways())
+}
+
+/// What a worker calls itself in its leases.
+fn worker_name(log: &str) -> Option<String> {
+    let after = log.split_once("started worker=")?.1;
+    let name = after.split_whitespace().next()?;
+    Some(name.trim_matches('"').to_owned())
+}
+
+fn now_ms() -> u64 {
+    let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH);
+    u64::try_from(since_epoch.unwrap_or(Duration::ZERO).as_millis()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_workers_name_is_in_its_log_once_it_has_started() {
+        let log = "… INFO evergrant_worker: started worker=\"host-1a2b3c4d\" providers=1\nmore";
+        assert_eq!(worker_name(log).as_deref(), Some("host-1a2b3c4d"));
+        assert_eq!(worker_name("waiting for the token store"), None);
+    }
+}

@@ -1,0 +1,177 @@
+//! Which faults, and when.
+
+use std::time::Duration;
+
+use rand::rngs::StdRng;
+use rand::seq::SliceRandom;
+use rand::{Rng, SeedableRng};
+
+/// The server that goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Target {
+    /// RabbitMQ.
+    Broker,
+    /// MongoDB.
+    Database,
+}
+
+/// How a server goes away.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum How {
+    /// Killed, and started again.
+    Killed,
+    /// It hangs, and goes on where it was.
+    Paused,
+    /// The workers reach it no longer, and nobody tells them. Once they do again, their connections
+    /// are gone.
+    CutOff,
+    /// The same, but what was sent meanwhile arrives when the way is open again.
+    Delayed,
+}
+
+/// A server goes away for a while.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Outage {
+    /// Which one.
+    pub target: Target,
+    /// How.
+    pub how: How,
+    /// For how long. A killed server takes the time of its start as well.
+    pub away: Duration,
+    /// Whether a worker is killed meanwhile.
+    pub kills_worker: bool,
+}
+
+/// Something that goes wrong.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Fault {
+    /// A worker is killed, and another one started.
+    KillWorker,
+    /// A producer is killed, and another one started.
+    KillProducer,
+    /// A server goes away for a while.
+    Outage(Outage),
+}
+
+/// How much of what goes wrong in a run.
+#[derive(Debug, Clone, Copy)]
+pub struct Counts {
+    /// Workers killed in all. One of them is killed in each pause of the database and in each cut
+    /// from it.
+    pub worker_kills: u32,
+    /// Producers killed.
+    pub producer_kills: u32,
+    /// Kills of the broker.
+    pub broker_kills: u32,
+    /// Kills of the database.
+    pub database_kills: u32,
+    /// Pauses of the broker.
+    pub broker_pauses: u32,
+    /// Pauses of the database.
+    pub database_pauses: u32,
+    /// Cuts between workers and broker, and as many between workers and database.
+    pub cuts: u32,
+    /// How long a pause is.
+    pub pause: Duration,
+    /// How long a cut is.
+    pub cut: Duration,
+}
+
+/// How long a killed server stays down before it is started.
+const DOWN: Duration = Duration::from_secs(2);
+
+/// Faults in the order in which they come.
+#[derive(Debug, Clone)]
+pub struct Plan {
+    /// What it was drawn from.
+    pub seed: u64,
+    /// After how many exchanges which fault comes.
+    pub steps: Vec<(u64, Fault)>,
+}
+
+impl Plan {
+    /// A plan for a run of so many grants.
+    ///
+    /// # Panics
+    /// If `EVERGRANT_TEST_SEED` is not a number.
+    pub fn draw(counts: &Counts, grants: u64) -> Self {
+        let given = std::env::var("EVERGRANT_TEST_SEED").ok();
+        let given = given.map(|seed| seed.parse().expect("EVERGRANT_TEST_SEED is not a number"));
+        Self::of_seed(given.unwrap_or_else(|| rand::random_range(0..1_000_000)), counts, grants)
+    }
+
+    /// The plan of a seed.
+    pub fn of_seed(seed: u64, counts: &Counts, grants: u64) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let mut faults = faults(counts, &mut random);
+        faults.shuffle(&mut random);
+        // Evenly over the run, each at a random place of its part; and not in its last third, so that
+        // the faults still find work when they come late.
+        let part = grants * 2 / 3 / (faults.len() as u64).max(1);
+        let begin = |number: usize| part * number as u64;
+        let place = |number| begin(number) + random.random_range(part / 4..=part.max(1));
+        let places: Vec<u64> = (0..faults.len()).map(place).collect();
+        Self { seed, steps: places.into_iter().zip(faults).collect() }
+    }
+}
+
+fn faults(counts: &Counts, random: &mut StdRng) -> Vec<Fault> {
+    let outage = |target, how, away, kills_worker| Outage { target, how, away, kills_worker };
+    let mut outages = Vec::new();
+    let mut add = |count, outage| (0..count).for_each(|_| outages.push(outage));
+    add(counts.broker_kills, outage(Target::Broker, How::Killed, DOWN, false));
+    add(counts.database_kills, outage(Target::Database, How::Killed, DOWN, false));
+    add(counts.broker_pauses, outage(Target::Broker, How::Paused, counts.pause, false));
+    add(counts.database_pauses, outage(Target::Database, How::Paused, counts.pause, true));
+    for target in [Target::Broker, Target::Database] {
+        for _ in 0..counts.cuts {
+            let how = if random.random() { How::CutOff } else { How::Delayed };
+            add(1, outage(target, how, counts.cut, target == Target::Database));
+        }
+    }
+    let meanwhile = outages.iter().filter(|outage| outage.kills_worker).count();
+    let alone = (counts.worker_kills as usize).saturating_sub(meanwhile);
+    let mut faults: Vec<Fault> = outages.into_iter().map(Fault::Outage).collect();
+    faults.extend(std::iter::repeat_n(Fault::KillWorker, alone));
+    faults.extend(std::iter::repeat_n(Fault::KillProducer, counts.producer_kills as usize));
+    faults
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const COUNTS: Counts = Counts {
+        worker_kills: 20,
+        producer_kills: 3,
+        broker_kills: 3,
+        database_kills: 3,
+        broker_pauses: 2,
+        database_pauses: 2,
+        cuts: 1,
+        pause: Duration::from_secs(30),
+        cut: Duration::from_secs(10),
+    };
+
+    #[test]
+    fn a_seed_draws_the_same_plan_each_time_and_another_seed_another() {
+        let steps = |seed| Plan::of_seed(seed, &COUNTS, 5_000).steps;
+        assert_eq!(steps(7), steps(7));
+        assert_ne!(steps(7), steps(8));
+    }
+
+    #[test]
+    fn a_plan_holds_what_was_asked_for_in_order_and_within_the_run() {
+        let steps = Plan::of_seed(1, &COUNTS, 5_000).steps;
+        assert!(steps.is_sorted_by_key(|(at, _)| *at), "{steps:?}");
+        assert!(steps.iter().all(|(at, _)| *at < 3_500), "{steps:?}");
+        let kills = |(_, fault): &&(u64, Fault)| match fault {
+            Fault::KillWorker => true,
+            Fault::KillProducer => false,
+            Fault::Outage(outage) => outage.kills_worker,
+        };
+        assert_eq!(steps.iter().filter(kills).count(), 20);
+        let outages = steps.iter().filter(|(_, fault)| matches!(fault, Fault::Outage(_)));
+        assert_eq!(outages.count(), 3 + 3 + 2 + 2 + 2);
+    }
+}

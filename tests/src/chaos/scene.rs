@@ -1,0 +1,178 @@
+//! Servers that can be harmed, and a deployment on them.
+
+use std::time::Duration;
+
+use evergrant_simulator::{Config, SeedPlan, Settings};
+
+use super::plan::{How, Outage, Target};
+use crate::dedicated::Dedicated;
+use crate::deployment::Deployment;
+use crate::way::Way;
+
+/// How fast a provider answers and how much is asked of it at once.
+#[derive(Debug, Clone, Copy)]
+pub struct Pace {
+    /// The middle of the time between a request and its reply; it spreads by a half to either side.
+    pub latency_ms: u64,
+    /// Requests of one worker that may be under way.
+    pub in_flight: u64,
+}
+
+/// Longer than the provider takes, with room for a machine that is busy.
+pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
+
+impl Pace {
+    /// A provider that rotates strictly, with a grace or without.
+    pub fn provider(&self, grace_s: u64) -> Config {
+        let Self { latency_ms, .. } = *self;
+        let latency_spread_ms = latency_ms / 2;
+        let settings = Settings { grace_s, latency_ms, latency_spread_ms, ..Settings::default() };
+        Config { settings, ..Config::default() }
+    }
+
+    /// The most that a request takes at the provider.
+    pub fn longest_request(&self) -> Duration {
+        Duration::from_millis(self.latency_ms + self.latency_ms / 2)
+    }
+}
+
+/// A deployment whose servers are its own. Workers have ways of their own to them.
+pub struct Scene {
+    /// Evergrant and the provider.
+    pub evergrant: Deployment,
+    /// The broker, if it is a single one.
+    broker: Option<Dedicated>,
+    database: Dedicated,
+    broker_way: Way,
+    database_way: Way,
+    /// The way to the broker of all but the workers. Nobody cuts it: a cluster has one address only
+    /// by a way.
+    _rest: Way,
+    /// How many grants there are.
+    pub grants: u64,
+    /// See [`Pace`].
+    pub pace: Pace,
+}
+
+/// The shortest lease that outlives a permit, a request and the commit.
+pub const LEASE: Duration = Duration::from_secs(11);
+
+impl Scene {
+    /// A broker and a database of its own, and so many grants that are due.
+    ///
+    /// # Panics
+    /// If a server does not start.
+    pub async fn set_up(image_variable: &str, grants: u32, grace_s: u64, pace: Pace) -> Self {
+        let (broker, database) =
+            tokio::join!(Dedicated::broker(image_variable), Dedicated::database());
+        let urls = [broker.url()];
+        Self::on(&urls, Some(broker), database, grants, grace_s, pace).await
+    }
+
+    /// As [`Self::set_up`], with a broker of several nodes.
+    ///
+    /// # Panics
+    /// If a server does not start.
+    pub async fn on_cluster(nodes: &[String], grants: u32, grace_s: u64, pace: Pace) -> Self {
+        Self::on(nodes, None, Dedicated::database().await, grants, grace_s, pace).await
+    }
+
+    async fn on(
+        nodes: &[String],
+        broker: Option<Dedicated>,
+        database: Dedicated,
+        grants: u32,
+        grace_s: u64,
+        pace: Pace,
+    ) -> Self {
+        let (broker_way, rest) = (Way::balancing(nodes), Way::balancing(nodes));
+        let database_way = Way::to(&database.url());
+        let provider = pace.provider(grace_s);
+        let mut evergrant = Deployment::new(rest.url(), &database.url(), provider).await;
+        settings(&mut evergrant, pace);
+        let plan = SeedPlan { count: grants, ..SeedPlan::default() };
+        let file = evergrant.seed_file(plan);
+        let import = evergrant.evergrant(&["import", &file]).await;
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+        let grants = u64::from(grants);
+        Self { evergrant, broker, database, broker_way, database_way, _rest: rest, grants, pace }
+    }
+
+    /// What workers have for themselves: their ways to the servers.
+    pub(crate) fn ways(&self) -> [(&str, &str); 2] {
+        [("QUEUE__URL", self.broker_way.url()), ("STORE__URL", self.database_way.url())]
+    }
+
+    /// How many tokens the provider has exchanged.
+    pub fn exchanges(&self) -> u64 {
+        self.evergrant.simulator.stats().exchanges
+    }
+
+    /// The server.
+    ///
+    /// # Panics
+    /// If the broker is a cluster.
+    pub fn server(&self, target: Target) -> &Dedicated {
+        match target {
+            Target::Broker => self.broker.as_ref().expect("a single broker"),
+            Target::Database => &self.database,
+        }
+    }
+
+    fn way(&self, target: Target) -> &Way {
+        match target {
+            Target::Broker => &self.broker_way,
+            Target::Database => &self.database_way,
+        }
+    }
+
+    /// The server goes away.
+    pub(crate) async fn begin(&self, outage: &Outage) {
+        match outage.how {
+            How::Killed => self.server(outage.target).kill().await,
+            How::Paused => self.server(outage.target).pause().await,
+            How::CutOff | How::Delayed => self.way(outage.target).swallow(),
+        }
+    }
+
+    /// The server is back, and answers when this returns.
+    pub(crate) async fn end(&self, outage: &Outage) {
+        match outage.how {
+            How::Killed => self.server(outage.target).start().await,
+            How::Paused => {
+                self.server(outage.target).unpause().await;
+                self.server(outage.target).wait_until_it_answers().await;
+            }
+            How::CutOff => {
+                self.way(outage.target).cut();
+                self.way(outage.target).open();
+            }
+            How::Delayed => self.way(outage.target).open(),
+        }
+    }
+}
+
+fn settings(evergrant: &mut Deployment, pace: Pace) {
+    let timeout = format!("{}s", REQUEST_TIMEOUT.as_secs());
+    let lease = format!("{}s", LEASE.as_secs());
+    for (name, value) in [
+        ("WORKER__EXCHANGES_IN_FLIGHT", pace.in_flight.to_string().as_str()),
+        ("WORKER__PERMIT_WAIT", "3s"),
+        ("WORKER__LEASE", &lease),
+        ("PROVIDERS__SIMULATOR__REQUEST_TIMEOUT", &timeout),
+        ("QUEUE__RETRY_LADDER", r#"["200ms", "1s", "5s"]"#),
+        // Jobs are made while the run goes on, so that killing a producer matters.
+        ("PRODUCER__INTERVAL", "500ms"),
+        ("PRODUCER__MAX_QUEUED", "200"),
+        ("PRODUCER__WINDOW", "50"),
+    ] {
+        evergrant.set(name, value);
+    }
+    let journal = evergrant.folder.path().join("journal");
+    let journal = journal.to_str().expect("a path in UTF-8").to_owned();
+    // 32 bytes.
+    let key = "ZXZlcmdyYW50LWNoYW9zLXRlc3Qta2V5LTMyLWJ5dGU=";
+    evergrant.set_if_known("rescue", "RESCUE__KEY", key);
+    evergrant.set_if_known("rescue", "RESCUE__JOURNAL", &journal);
+    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
+}

@@ -1,0 +1,63 @@
+//! One node of a cluster of three is lost: the one that leads the work queue.
+
+use std::time::Instant;
+
+use evergrant_tests::chaos::{Driver, Fleet, Pace, Scene, Verdicts};
+use evergrant_tests::cluster::Cluster;
+
+use super::{BROKER, RECOVERY, WORKERS};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_leader_of_three_nodes_is_killed_and_refreshes_go_on() {
+    lose_the_leader(600, Pace { latency_ms: 500, in_flight: 6 }).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: tests/run --chaos"]
+async fn chaos_loses_none_of_5000_grants_when_the_leader_of_three_nodes_is_killed() {
+    lose_the_leader(5_000, Pace { latency_ms: 500, in_flight: 16 }).await;
+}
+
+async fn lose_the_leader(grants: u32, pace: Pace) {
+    let cluster = Cluster::start(BROKER).await;
+    let scene = Scene::on_cluster(&cluster.urls(), grants, 0, pace).await;
+    let driver = Driver::new(&scene, Fleet::start(&scene, 2, WORKERS, 1));
+    let queue = format!("{}.refresh.simulator.0", scene.evergrant.variable("QUEUE__PREFIX"));
+
+    driver.wait_for_exchanges(scene.grants / 6).await;
+    let moved = Instant::now();
+    let former = cluster.drain_leader_of(&queue).await;
+    goes_on(&cluster, &queue, former, &scene, &driver, moved).await;
+    cluster.revive(former).await;
+
+    driver.wait_for_exchanges(scene.grants / 3).await;
+    let killed = Instant::now();
+    let former = cluster.kill_leader_of(&queue).await;
+    goes_on(&cluster, &queue, former, &scene, &driver, killed).await;
+    assert!(scene.exchanges() < scene.grants, "the run was over before its faults");
+    cluster.node(former).start().await;
+
+    driver.finish().await;
+    // No process of ours was killed: without any grace, nothing is lost.
+    let verdicts = Verdicts::of(&scene).await;
+    let check = &verdicts.check;
+    assert_eq!((check.lost, check.reused, check.dead), (0, 0, 0), "{check:?}");
+    assert_eq!((check.live, verdicts.refreshed), (scene.grants, scene.grants), "{check:?}");
+}
+
+/// Another node leads the queue, and refreshes go on.
+async fn goes_on(
+    cluster: &Cluster,
+    queue: &str,
+    former: usize,
+    scene: &Scene,
+    driver: &Driver<'_>,
+    since: Instant,
+) {
+    let leader = cluster.new_leader_of(queue, former).await;
+    let (elected, before) = (Instant::now(), scene.exchanges());
+    driver.wait_for_exchanges(before + 1).await;
+    let (lost, found) = (since.elapsed(), elected.elapsed());
+    println!("node {former} led no longer, node {leader} leads: refreshes go on after {lost:?}");
+    assert!(found <= RECOVERY * 4, "{found:?} after there was a leader");
+}

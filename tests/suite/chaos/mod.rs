@@ -1,0 +1,98 @@
+//! Everything is killed, paused and cut off, and no grant is lost by our fault.
+//!
+//! `tests/run` runs `in_brief` and what is beside it; `tests/run --chaos` the full runs, which are in
+//! `in_full`.
+
+mod cluster;
+mod in_brief;
+mod in_full;
+mod takeover;
+
+use std::time::Duration;
+
+use evergrant_tests::chaos::{Counts, Driver, Fleet, Pace, Plan, Report, Scene, Verdicts};
+
+/// The image of a broker of a test's own.
+const BROKER: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
+
+/// How long after an outage refreshes may take to flow again.
+const RECOVERY: Duration = Duration::from_secs(5);
+
+/// So many workers in every run.
+const WORKERS: usize = 4;
+
+/// A run, and what became of its grants.
+struct Run {
+    scene: Scene,
+    plan: Plan,
+    report: Report,
+    verdicts: Verdicts,
+}
+
+async fn run(counts: &Counts, grants: u32, grace_s: u64, pace: Pace) -> Run {
+    let scene = Scene::set_up(BROKER, grants, grace_s, pace).await;
+    let plan = Plan::draw(counts, u64::from(grants));
+    println!("EVERGRANT_TEST_SEED={}", plan.seed);
+    let fleet = Fleet::start(&scene, 2, WORKERS, plan.seed);
+    let mut driver = Driver::new(&scene, fleet);
+    driver.carry_out(&plan).await;
+    let report = driver.finish().await;
+    let verdicts = Verdicts::of(&scene).await;
+    let run = Run { scene, plan, report, verdicts };
+    run.print();
+    run
+}
+
+impl Run {
+    #[allow(clippy::print_stdout, reason = "the figures of a run")]
+    fn print(&self) {
+        let (check, stats) = (&self.verdicts.check, self.scene.evergrant.simulator.stats());
+        println!(
+            "grants {} refreshed {} live {} lost {} reused {}; exchanges {} (again within a grace {}), clients gone {}; \
+             workers killed {}, requests on the wire then at most {}",
+            check.total,
+            self.verdicts.refreshed,
+            check.live,
+            check.lost,
+            check.reused,
+            stats.exchanges,
+            stats.double_exchanges,
+            stats.client_gone,
+            self.report.kills.len(),
+            self.report.on_the_wire(),
+        );
+        for (outage, after) in &self.report.recoveries {
+            println!("{:?} {:?}: again after {after:?}", outage.target, outage.how);
+        }
+    }
+
+    /// Within the provider's grace nothing is lost, whatever happens.
+    fn assert_nothing_is_lost(&self) {
+        let (check, seed) = (&self.verdicts.check, self.plan.seed);
+        assert_eq!((check.lost, check.reused), (0, 0), "seed {seed}: {check:?}");
+        assert_eq!((check.live, check.live_in_grace), (check.total, 0), "seed {seed}: {check:?}");
+        assert_eq!(check.live_given_up, 0, "seed {seed}: {check:?}");
+        assert_eq!((check.total, self.verdicts.refreshed), (self.scene.grants, self.scene.grants));
+    }
+
+    /// Without a grace, only what was on the wire when a worker was killed is lost, and it is told.
+    async fn assert_only_the_wire_was_lost(&self) {
+        let (check, seed) = (&self.verdicts.check, self.plan.seed);
+        let unexcused = self.verdicts.unexcused(&self.report, &self.scene);
+        assert!(unexcused.is_empty(), "seed {seed}: no kill explains {unexcused:?}");
+        assert!(check.lost <= self.report.on_the_wire(), "seed {seed}: {check:?}");
+        let silent = self.verdicts.silent();
+        assert!(silent.is_empty(), "seed {seed}: lost in silence: {silent:?}");
+        assert_eq!(check.live + check.lost, self.scene.grants, "seed {seed}: {check:?}");
+        assert_eq!((check.live_given_up, check.dead_unreported), (0, 0), "seed {seed}: {check:?}");
+        assert_eq!(self.verdicts.refreshed, check.live, "seed {seed}: {check:?}");
+        let letters = self.scene.evergrant.dead_letters().await;
+        assert!(letters.iter().all(|letter| letter.reason.as_str() == "lost_response"));
+        assert_eq!(letters.len() as u64, check.lost, "seed {seed}");
+    }
+
+    fn assert_it_recovered_within(&self, limit: Duration) {
+        let (slowest, seed) = (self.report.slowest_recovery(), self.plan.seed);
+        assert!(slowest <= limit, "seed {seed}: {:?}", self.report.recoveries);
+    }
+}

@@ -1,0 +1,89 @@
+//! What a dead worker had under way.
+
+use std::time::{Duration, Instant};
+
+use evergrant_tests::chaos::{Driver, Fleet, LEASE, Pace, Scene, Target, Verdicts};
+use evergrant_tests::deployment::eventually;
+use mongodb::bson::{Document, doc};
+
+use super::BROKER;
+
+const PACE: Pace = Pace { latency_ms: 1_000, in_flight: 6 };
+
+/// A machine that is busy with other tests gets this much more.
+const BESIDE_OTHERS: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_dead_workers_jobs_are_taken_up_within_its_lease_and_five_seconds() {
+    let scene = Scene::set_up(BROKER, 600, 60, PACE).await;
+    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 3, 1));
+    driver.wait_for_exchanges(100).await;
+    let name = driver.fleet().lose_worker().await.expect("it has started");
+    let died = Instant::now();
+    let held = scene.evergrant.count(held_by(&name)).await;
+    assert!(held > 0, "{name} held nothing");
+    eventually("its jobs are taken up", Duration::from_secs(60), || async {
+        scene.evergrant.count(held_by(&name)).await == 0
+    })
+    .await;
+    let took = died.elapsed();
+    println!("{held} jobs of a dead worker were taken up after {took:?}; its lease was {LEASE:?}");
+    assert!(took <= LEASE + Duration::from_secs(5) + BESIDE_OTHERS, "{took:?}");
+    driver.finish().await;
+    let check = Verdicts::of(&scene).await.check;
+    assert_eq!((check.live, check.lost, check.reused), (600, 0, 0), "{check:?}");
+}
+
+fn held_by(name: &str) -> Document {
+    doc! { "evergrant.lease.owner": { "$regex": format!("^{name}/") } }
+}
+
+/// Without a grace: whatever was answered and could not be written is in the dead workers' journal.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_a_killed_worker_could_not_write_while_the_database_was_away_are_written() {
+    let scene = Scene::set_up(BROKER, 300, 0, PACE).await;
+    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 2, 2));
+    driver.wait_for_exchanges(60).await;
+    scene.server(Target::Database).pause().await;
+    all_are_answered(&scene).await;
+    driver.fleet().kill_worker().await;
+    driver.fleet().kill_worker().await;
+    scene.server(Target::Database).unpause().await;
+    driver.finish().await;
+    let verdicts = Verdicts::of(&scene).await;
+    assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
+}
+
+/// As if their machine had died: the journal is gone with the workers, and the answers are in the
+/// rescue queue by then.
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_are_in_the_rescue_queue_before_their_machine_dies() {
+    let scene = Scene::set_up(BROKER, 300, 0, PACE).await;
+    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 2, 3));
+    driver.wait_for_exchanges(60).await;
+    scene.server(Target::Database).pause().await;
+    all_are_answered(&scene).await;
+    // The pause is the fault: longer than `rescue.after`.
+    tokio::time::sleep(Duration::from_secs(6)).await;
+    driver.fleet().lose_worker().await;
+    driver.fleet().lose_worker().await;
+    let journal = scene.evergrant.folder.path().join("journal");
+    let _ = std::fs::remove_dir_all(journal);
+    scene.server(Target::Database).unpause().await;
+    driver.fleet().add_worker();
+    driver.fleet().add_worker();
+    driver.finish().await;
+    let verdicts = Verdicts::of(&scene).await;
+    assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
+}
+
+/// Waits until nothing is on the wire. It stays so while nothing can be claimed.
+async fn all_are_answered(scene: &Scene) {
+    eventually("every request is answered", Duration::from_secs(30), || async {
+        let requests = scene.evergrant.simulator.stats().requests;
+        tokio::time::sleep(scene.pace.longest_request()).await;
+        let stats = scene.evergrant.simulator.stats();
+        stats.in_flight == 0 && stats.requests == requests
+    })
+    .await;
+}
