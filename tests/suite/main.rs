@@ -1,6 +1,7 @@
 //! Tests over real servers. `tests/run` installs, builds and starts what they need.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+mod broker_away;
 mod chaos;
 mod compose;
 mod conformance;

@@ -1,0 +1,62 @@
+//! Queues that somebody deletes: the broker cancels their consumers, and has nowhere to put jobs.
+
+use std::time::Duration;
+
+use evergrant_tests::dedicated::Dedicated;
+use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_tests::rabbitmq;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::FieldTable;
+
+use super::{VERSIONS, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn queues_that_are_deleted_in_mid_run_are_made_again() {
+    for image in VERSIONS {
+        let (broker, evergrant) = imported(image, 400).await;
+        let _programs = evergrant.start_all(2);
+        exchanged(&evergrant, 50).await;
+        delete(&broker, &evergrant, &["refresh.simulator.0", "retry.1000"]).await;
+        eventually("the queue is there again", Duration::from_secs(30), || async {
+            waiting(&broker, &evergrant).await.is_some()
+        })
+        .await;
+        forget_what_is_queued(&evergrant).await;
+        assert_all_are_refreshed(&evergrant).await;
+    }
+}
+
+/// Nobody consumes, so nobody but the producer can make the queue again.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_makes_a_deleted_queue_again() {
+    for image in VERSIONS {
+        let (broker, evergrant) = imported(image, 150).await;
+        let _producer = evergrant.start("evergrant-producer", &[]);
+        eventually("the queue is full", Duration::from_secs(30), || async {
+            waiting(&broker, &evergrant).await == Some(100)
+        })
+        .await;
+        delete(&broker, &evergrant, &["refresh.simulator.0"]).await;
+        eventually("the rest is in the queue", Duration::from_secs(60), || async {
+            waiting(&broker, &evergrant).await == Some(50)
+        })
+        .await;
+    }
+}
+
+async fn delete(broker: &Dedicated, evergrant: &Deployment, names: &[&str]) {
+    let channel = rabbitmq::channel(&broker.url()).await;
+    for name in names {
+        let queue = format!("{}.{name}", evergrant.variable("QUEUE__PREFIX"));
+        channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
+    }
+}
+
+/// The jobs that wait, asked past our own adapter, which would make the queue. None without a queue.
+async fn waiting(broker: &Dedicated, evergrant: &Deployment) -> Option<u32> {
+    let channel = rabbitmq::channel(&broker.url()).await;
+    let queue = format!("{}.refresh.simulator.0", evergrant.variable("QUEUE__PREFIX"));
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asked = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
+    Some(asked.ok()?.message_count())
+}

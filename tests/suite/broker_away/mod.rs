@@ -1,0 +1,64 @@
+//! The broker is there, but not for us: it cancels, closes, blocks and moves.
+
+mod alarm;
+mod closed;
+mod deleted;
+
+use std::time::Duration;
+
+use ::mongodb::bson::doc;
+use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_tests::dedicated::Dedicated;
+use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_tests::mongodb;
+
+/// The brokers' images: what is tested here differs between the versions.
+const VERSIONS: [&str; 2] = ["EVERGRANT_TEST_RABBITMQ_3_IMAGE", "EVERGRANT_TEST_RABBITMQ_4_IMAGE"];
+
+/// A provider that answers after 200 ms, and without a grace.
+fn provider() -> Config {
+    let settings = Settings { latency_ms: 200, ..Settings::default() };
+    Config { settings, ..Config::default() }
+}
+
+/// A broker of its own, and so many grants that are due.
+async fn imported(image: &str, grants: u32) -> (Dedicated, Deployment) {
+    let broker = Dedicated::broker(image).await;
+    let mut evergrant = Deployment::new(&broker.url(), &mongodb::url().await, provider()).await;
+    for (name, value) in [
+        ("WORKER__EXCHANGES_IN_FLIGHT", "8"),
+        ("PRODUCER__INTERVAL", "500ms"),
+        ("PRODUCER__MAX_QUEUED", "100"),
+        ("PRODUCER__WINDOW", "50"),
+        ("QUEUE__CONFIRM_TIMEOUT", "5s"),
+        ("QUEUE__RETRY_LADDER", r#"["200ms", "1s", "5s"]"#),
+    ] {
+        evergrant.set(name, value);
+    }
+    let file = evergrant.seed_file(SeedPlan { count: grants, ..SeedPlan::default() });
+    let import = evergrant.evergrant(&["import", &file]).await;
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    (broker, evergrant)
+}
+
+async fn exchanged(evergrant: &Deployment, wanted: u64) {
+    eventually("grants are refreshed", Duration::from_secs(60), || async {
+        evergrant.simulator.stats().exchanges >= wanted
+    })
+    .await;
+}
+
+/// As if `producer.queued_for` were over, after which a job that was lost is made again.
+async fn forget_what_is_queued(evergrant: &Deployment) {
+    let forget = doc! { "$unset": { "evergrant.queued_until": "" } };
+    evergrant.collection.update_many(doc! {}, forget).await.unwrap();
+}
+
+/// All grants are refreshed, each by one exchange.
+async fn assert_all_are_refreshed(evergrant: &Deployment) {
+    eventually("all grants are refreshed", Duration::from_secs(120), || evergrant.is_finished())
+        .await;
+    let check = evergrant.judge().await;
+    assert_eq!((check.live, check.lost, check.reused), (check.total, 0, 0), "{check:?}");
+    assert_eq!(evergrant.simulator.stats().exchanges, check.total);
+}
