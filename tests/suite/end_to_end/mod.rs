@@ -3,3 +3,5 @@
 mod bad_input;
 mod kills;
 mod pipeline;
+mod shutdown;
+mod two_producers;

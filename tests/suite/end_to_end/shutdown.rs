@@ -1,0 +1,85 @@
+//! Programs that are asked to end, and asked again.
+
+use std::time::Duration;
+
+use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_tests::{mongodb, rabbitmq};
+
+/// A provider that answers after so long.
+async fn imported(latency_ms: u64, grants: u32) -> Deployment {
+    let settings = Settings { latency_ms, ..Settings::default() };
+    let config = Config { settings, ..Config::default() };
+    let mut evergrant =
+        Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
+    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
+    evergrant.set("PRODUCER__INTERVAL", "500ms");
+    let file = evergrant.seed_file(SeedPlan { count: grants, ..SeedPlan::default() });
+    let import = evergrant.evergrant(&["import", &file]).await;
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    evergrant
+}
+
+async fn exchanged(evergrant: &Deployment, wanted: u64) {
+    eventually("grants are refreshed", Duration::from_secs(60), || async {
+        evergrant.simulator.stats().exchanges >= wanted
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_asked_twice_ends_at_once() {
+    // The first time it waits for the provider, which takes its time.
+    let evergrant = imported(8_000, 50).await;
+    let mut programs = evergrant.start_all(1);
+    exchanged(&evergrant, 1).await;
+    let mut worker = programs.pop().expect("a worker");
+    worker.signal("TERM").await;
+    eventually("it is shutting down", Duration::from_secs(10), || async {
+        worker.logged().contains("shutting down")
+    })
+    .await;
+    assert!(worker.is_running(), "{}", worker.logged());
+    worker.signal("TERM").await;
+    let status = worker.wait(Duration::from_secs(3)).await;
+    assert_eq!(status.code(), Some(143), "{}", worker.logged());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_its_grace() {
+    let evergrant = imported(200, 200).await;
+    let way = evergrant_tests::way::Way::to(&evergrant.variable("QUEUE__URL"));
+    let own = [("QUEUE__URL", way.url()), ("WORKER__SHUTDOWN_GRACE", "10s")];
+    let _producer = evergrant.start("evergrant-producer", &[]);
+    let mut worker = evergrant.start_with("evergrant-worker", &[], &own);
+    exchanged(&evergrant, 20).await;
+    way.swallow();
+    worker.signal("TERM").await;
+    // Whether it calls that clean or not: it ends, and nothing is lost.
+    worker.wait(Duration::from_secs(20)).await;
+    let _other = evergrant.start("evergrant-worker", &[]);
+    way.cut();
+    eventually("all is refreshed", Duration::from_secs(90), || evergrant.is_finished()).await;
+    let check = evergrant.judge().await;
+    assert_eq!((check.live, check.lost, check.reused), (200, 0, 0), "{check:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_producer_that_is_asked_to_end_in_mid_pass_ends_cleanly_and_another_goes_on() {
+    let evergrant = imported(10, 800).await;
+    let mut producer =
+        evergrant.start_with("evergrant-producer", &[], &[("PRODUCER__WINDOW", "10")]);
+    eventually("it publishes", Duration::from_secs(30), || async {
+        let provider = evergrant_tests::deployment::provider();
+        evergrant.queue.depth(&provider).await.is_ok_and(|waiting| waiting >= 50)
+    })
+    .await;
+    let status = producer.terminate().await;
+    assert!(status.success(), "{status}: {}", producer.logged());
+    let waiting = evergrant.queued().await;
+    assert!(waiting < 800, "the pass was over: {waiting}");
+    let _programs = evergrant.start_all(1);
+    eventually("all is refreshed", Duration::from_secs(120), || evergrant.is_finished()).await;
+    let check = evergrant.judge().await;
+    assert_eq!((check.live, check.lost, check.reused), (800, 0, 0), "{check:?}");
+}

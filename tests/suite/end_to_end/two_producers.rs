@@ -1,0 +1,49 @@
+//! Two producers, one of which leads.
+
+use std::time::{Duration, Instant};
+
+use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_tests::program::Program;
+use evergrant_tests::{mongodb, rabbitmq};
+
+const LEADER_LEASE: Duration = Duration::from_secs(5);
+/// Finding and publishing what is due, on a machine that is busy.
+const PASS: Duration = Duration::from_secs(5);
+
+#[tokio::test(flavor = "multi_thread")]
+async fn when_the_leading_producer_is_killed_the_other_takes_over_within_two_leases() {
+    let settings = Settings { latency_ms: 50, ..Settings::default() };
+    let config = Config { settings, ..Config::default() };
+    let mut evergrant =
+        Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
+    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
+    evergrant.set("PRODUCER__INTERVAL", "500ms");
+    let mut producers = Vec::from([0, 1].map(|_| evergrant.start("evergrant-producer", &[])));
+    let _worker = evergrant.start("evergrant-worker", &[]);
+    refreshes(&evergrant, "before", 100).await;
+
+    let leader = leader(&producers).await;
+    producers.swap_remove(leader).kill().await;
+    let died = Instant::now();
+    refreshes(&evergrant, "after", 100).await;
+    println!("the other producer had its grants refreshed {:?} after", died.elapsed());
+    assert!(died.elapsed() <= 2 * LEADER_LEASE + PASS, "{:?}", died.elapsed());
+    let check = evergrant.judge().await;
+    assert_eq!((check.live, check.lost, check.reused), (200, 0, 0), "{check:?}");
+    assert_eq!(evergrant.simulator.stats().exchanges, 200);
+}
+
+/// Users sign in, and all are refreshed.
+async fn refreshes(evergrant: &Deployment, name: &str, count: u32) {
+    let file = evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
+    let import = evergrant.evergrant(&["import", &file]).await;
+    assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    eventually(name, Duration::from_secs(60), || evergrant.is_finished()).await;
+}
+
+/// The one that publishes.
+async fn leader(producers: &[Program]) -> usize {
+    let publishes = |producer: &Program| producer.logged().contains("pass summary=published");
+    producers.iter().position(publishes).expect("one of them published")
+}
