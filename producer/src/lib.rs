@@ -121,12 +121,6 @@ async fn pass_after_pass(deps: &Deps, metrics: &ProducerMetrics) {
         if passed.is_ok() && sweep {
             swept_at = Some(began_at);
         }
-        if matches!(passed, Err(PassError::Queue(_)))
-            && let Err(error) = deps.queue.prepare().await
-        {
-            // A queue that somebody deleted is made again.
-            tracing::warn!(%error, "the queues are not prepared");
-        }
         report(deps, metrics, passed);
     }
 }

@@ -17,10 +17,10 @@ impl Backoff {
         Self { first, longest, failures: 0 }
     }
 
-    /// For a server that is away: from 100 ms up to 5 s, so that work goes on within seconds of its
+    /// For a server that is away: from 100 ms up to 2 s, so that work goes on within seconds of its
     /// return.
     pub const fn for_a_server() -> Self {
-        Self::new(Duration::from_millis(100), Duration::from_secs(5))
+        Self::new(Duration::from_millis(100), Duration::from_secs(2))
     }
 
     /// The wait before the next try.

@@ -294,6 +294,9 @@ pub struct ImportCount {
 }
 
 /// How jobs travel. The queue is a hint: losing every message costs time, never a token.
+///
+/// A queue or an exchange that somebody deletes under a running process is made again by the
+/// operation that misses it.
 #[async_trait]
 pub trait JobQueue: Send + Sync + 'static {
     /// Makes exchanges, queues and bindings; does nothing where they exist as expected.

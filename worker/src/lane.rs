@@ -106,19 +106,11 @@ impl Lane {
                         backoff.reset();
                     }
                     self.sleep(backoff.next_wait()).await;
-                    self.prepare_queue().await;
                 }
             }
         }
         self.jobs.close();
         self.jobs.wait().await;
-    }
-
-    /// Makes queues that are gone: a consumer may be lost because somebody deleted its queue.
-    pub(crate) async fn prepare_queue(&self) {
-        if let Err(error) = self.queue.prepare().await {
-            tracing::warn!(provider = %self.provider.id, %error, "the queues are not prepared");
-        }
     }
 
     /// Looks again and again: a probe that succeeds opens the provider before its time.

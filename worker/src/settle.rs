@@ -116,9 +116,6 @@ where
     while let Err(error) = attempt().await {
         let provider = &lane.provider.id;
         tracing::error!(%provider, %error, what, "not published: trying again");
-        if matches!(error, QueueError::Unconfirmed { .. }) {
-            lane.prepare_queue().await;
-        }
         lane.sleep(backoff.next_wait()).await;
         if lane.stop.is_cancelled() {
             return;

@@ -135,6 +135,23 @@ impl RabbitQueue {
         Ok(depth)
     }
 
+    async fn consume_queues(
+        &self,
+        operation: &'static str,
+        queues: &[String],
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        let open = || RabbitIntake::open(operation, &self.consuming, queues, prefetch);
+        let intake = match open().await {
+            Ok(intake) => intake,
+            Err(failure) => {
+                self.mend(failure).await?;
+                open().await?
+            }
+        };
+        Ok(Box::new(intake))
+    }
+
     /// The work queue of a job.
     fn queue_of(&self, operation: &'static str, job: &Job) -> Result<ShortString, QueueError> {
         let shard = shard_of(&job.id, self.settings.shards);
@@ -219,13 +236,11 @@ impl JobQueue for RabbitQueue {
             body: answer.encode(),
             headers: FieldTable::default(),
         };
-        self.publisher.publish(OPERATION, vec![message]).await
+        self.publish_all(OPERATION, &[message]).await
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        let queues = [self.names.rescue()];
-        let intake = RabbitIntake::open("consume rescues", &self.consuming, &queues, prefetch);
-        Ok(Box::new(intake.await?))
+        self.consume_queues("consume rescues", &[self.names.rescue()], prefetch).await
     }
 
     async fn consume(
@@ -234,16 +249,7 @@ impl JobQueue for RabbitQueue {
         shards: Option<&[u16]>,
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
-        let queues = self.queues_of(provider, shards);
-        let open = || RabbitIntake::open("consume", &self.consuming, &queues, prefetch);
-        let intake = match open().await {
-            Ok(intake) => intake,
-            Err(failure) => {
-                self.mend(failure).await?;
-                open().await?
-            }
-        };
-        Ok(Box::new(intake))
+        self.consume_queues("consume", &self.queues_of(provider, shards), prefetch).await
     }
 
     async fn dead_letters(
