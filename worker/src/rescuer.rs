@@ -8,13 +8,16 @@ use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::{DeadLetter, ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Acker, Committed, Delivery, Intake, StoreError, TokenStore};
 use evergrant_shared::rescue::{Entry, Left, Opened};
+use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::nets::Nets;
 
 /// Answers of other workers that are being committed at once.
-const PREFETCH: u16 = 64;
+const PREFETCH: u16 = 128;
+/// Answers in one commit.
+const BATCH: usize = 64;
 /// How often it is looked for journals of processes that are gone.
 const INHERIT_EVERY: Duration = Duration::from_secs(2);
 /// A store that refuses an answer so many times is not asked again: an operator is.
@@ -32,10 +35,22 @@ pub(crate) struct Rescuer {
     pub(crate) tasks: TaskTracker,
 }
 
+/// An answer, and where it came from.
+struct Rescue {
+    body: Vec<u8>,
+    source: Source,
+}
+
 /// Where an answer came from, and how that place is told that it is done.
 enum Source {
     Queue(Box<dyn Acker>),
     Journal(Entry),
+}
+
+/// An answer that could be opened.
+struct Writable {
+    rescue: Rescue,
+    opened: Opened,
 }
 
 impl Rescuer {
@@ -66,11 +81,21 @@ impl Rescuer {
                 () = self.stop.cancelled() => break,
                 delivery = intake.next() => delivery,
             };
-            let Some(Delivery { body, acker, .. }) = delivery else { break };
-            let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.commit(body, Source::Queue(acker)).await });
+            let Some(first) = delivery else { break };
+            let mut batch = vec![Rescue::of(first)];
+            while batch.len() < BATCH
+                && let Some(Some(delivery)) = intake.next().now_or_never()
+            {
+                batch.push(Rescue::of(delivery));
+            }
+            self.start(batch);
         }
         intake.stop().await;
+    }
+
+    fn start(self: &Arc<Self>, batch: Vec<Rescue>) {
+        let this = Arc::clone(self);
+        self.tasks.spawn(async move { this.settle(batch).await });
     }
 
     async fn inherit(self: Arc<Self>) {
@@ -89,65 +114,90 @@ impl Rescuer {
             let answers = left.len();
             tracing::warn!(answers, "a worker has died: committing what its journal holds");
         }
-        for Left { entry, line } in left {
-            let this = Arc::clone(self);
-            self.tasks.spawn(async move { this.commit(line, Source::Journal(entry)).await });
+        let mut left = left.into_iter().map(Rescue::left).peekable();
+        while left.peek().is_some() {
+            self.start(left.by_ref().take(BATCH).collect());
         }
     }
 
-    /// Commits one answer as the worker that got it would have. If this worker stops first, it stays
-    /// where it is.
-    async fn commit(&self, body: Vec<u8>, source: Source) {
-        let answer = SealedAnswer::decode(&body);
-        let opened = match &answer {
-            Ok(answer) => self.nets.sealer.open(answer).map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        let failed = match opened {
-            Ok(opened) => match self.write(&opened).await {
-                Written::Yes => return self.done(source).await,
+    /// Commits answers as the workers that got them would have. If this worker stops first, they
+    /// stay where they are.
+    async fn settle(&self, batch: Vec<Rescue>) {
+        let mut writable = Vec::with_capacity(batch.len());
+        for rescue in batch {
+            match self.open(&rescue.body) {
+                Ok(opened) => writable.push(Writable { rescue, opened }),
+                Err(why) => self.bury(rescue, why).await,
+            }
+        }
+        if self.write(&writable).await {
+            for Writable { rescue, .. } in writable {
+                self.done(rescue.source).await;
+            }
+            return;
+        }
+        // One that the store refuses must not hold up the others.
+        for one in writable {
+            match self.write_one(&one.opened).await {
+                Written::Yes => self.done(one.rescue.source).await,
+                Written::No(why) => self.bury(one.rescue, why).await,
                 Written::Stopped => return,
-                Written::No(why) => why,
-            },
-            Err(why) => why,
-        };
-        tracing::error!(
-            why = failed,
-            "a rescued answer cannot be written: it becomes a dead letter"
-        );
-        self.bury(body, answer.ok(), failed, source).await;
+            }
+        }
     }
 
-    async fn write(&self, opened: &Opened) -> Written {
-        let mut backoff = Backoff::new(Duration::from_millis(50), Duration::from_millis(250));
-        let (mut refusals, id) = (0, &opened.commit.id);
+    fn open(&self, body: &[u8]) -> Result<Opened, String> {
+        let answer = SealedAnswer::decode(body).map_err(|error| error.to_string())?;
+        self.nets.sealer.open(&answer).map_err(|error| error.to_string())
+    }
+
+    /// Commits all at once. False if the store refuses, or the worker stops.
+    async fn write(&self, answers: &[Writable]) -> bool {
+        let commits: Vec<_> = answers.iter().map(|answer| answer.opened.commit.clone()).collect();
+        let mut backoff = retries();
+        while !self.stop.is_cancelled() {
+            match self.store.commit(&commits).await {
+                Ok(committed) => {
+                    answers
+                        .iter()
+                        .zip(committed)
+                        .for_each(|(answer, result)| report(answer, result));
+                    return true;
+                }
+                Err(StoreError::Refused { .. }) => return false,
+                Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
+            }
+            self.sleep(backoff.next_wait()).await;
+        }
+        false
+    }
+
+    async fn write_one(&self, opened: &Opened) -> Written {
+        let (mut backoff, mut refusals) = (retries(), 0);
         while !self.stop.is_cancelled() {
             match self.store.commit(std::slice::from_ref(&opened.commit)).await {
-                Ok(committed) => {
-                    let kept = committed.first() == Some(&Committed::Applied);
-                    let provider = &opened.provider;
-                    tracing::info!(%provider, %id, kept, "a rescued answer is settled");
-                    return Written::Yes;
-                }
+                Ok(_) => return Written::Yes,
                 Err(error @ StoreError::Refused { .. }) => {
                     refusals += 1;
                     if refusals == MAX_REFUSALS {
                         return Written::No(error.to_string());
                     }
                 }
-                Err(error) => tracing::debug!(%id, %error, "a rescued answer waits for the store"),
+                Err(_) => {}
             }
             self.sleep(backoff.next_wait()).await;
         }
         Written::Stopped
     }
 
-    async fn bury(&self, body: Vec<u8>, answer: Option<SealedAnswer>, why: String, source: Source) {
+    async fn bury(&self, rescue: Rescue, why: String) {
+        tracing::error!(why, "a rescued answer cannot be written: it becomes a dead letter");
+        let answer = SealedAnswer::decode(&rescue.body).ok();
         let named = answer.as_ref().map(|answer| &answer.provider);
         let known = named.filter(|provider| self.providers.contains(provider));
         let Some(provider) = known.or(self.providers.first()).cloned() else { return };
         let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
-        let letter = DeadLetter::of_answer(body, provider, id, why, now, &self.name);
+        let letter = DeadLetter::of_answer(rescue.body, provider, id, why, now, &self.name);
         let mut backoff = Backoff::for_a_server();
         while let Err(error) = self.nets.queue.bury(&letter).await {
             tracing::error!(%error, "a rescued answer's dead letter is not published: trying again");
@@ -156,7 +206,7 @@ impl Rescuer {
                 return;
             }
         }
-        self.done(source).await;
+        self.done(rescue.source).await;
     }
 
     async fn done(&self, source: Source) {
@@ -178,6 +228,27 @@ impl Rescuer {
             () = tokio::time::sleep(wait) => {}
         }
     }
+}
+
+impl Rescue {
+    fn of(delivery: Delivery) -> Self {
+        Self { body: delivery.body, source: Source::Queue(delivery.acker) }
+    }
+
+    fn left(left: Left) -> Self {
+        Self { body: left.line, source: Source::Journal(left.entry) }
+    }
+}
+
+/// Short ones: what waits here must be written before anyone presents the old tokens again.
+const fn retries() -> Backoff {
+    Backoff::new(Duration::from_millis(50), Duration::from_millis(250))
+}
+
+fn report(answer: &Writable, result: Committed) {
+    let (provider, id) = (&answer.opened.provider, &answer.opened.commit.id);
+    let kept = result == Committed::Applied;
+    tracing::info!(%provider, %id, kept, "a rescued answer is settled");
 }
 
 /// What became of an answer.
