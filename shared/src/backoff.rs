@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 /// Waits that double from try to try, each shortened at random by up to a half, so that many
-/// processes that lost the same server don't come back all at once.
+/// processes that lost the same server don't come back all at once. The randomness is `fastrand`'s of
+/// this thread, which a simulation seeds.
 #[derive(Debug, Clone)]
 pub struct Backoff {
     first: Duration,
@@ -27,7 +28,7 @@ impl Backoff {
     pub fn next_wait(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));
         self.failures = self.failures.saturating_add(1);
-        doubled.min(self.longest).mul_f64(rand::random_range(0.5..=1.0))
+        doubled.min(self.longest).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
     /// It worked: the next wait is the first again.

@@ -3,7 +3,7 @@
 //! * [`domain`]: pure. What a grant, a job and an outcome are, and every decision about them.
 //! * [`ports`]: the two traits that keep I/O at the edges, [`ports::TokenStore`] and
 //!   [`ports::JobQueue`].
-//! * [`mongo`] and [`rabbitmq`]: their adapters.
+//! * [`mongo`] and [`rabbitmq`]: their adapters; [`memory`]: the same without a server.
 //! * [`provider`]: the client of a token endpoint, and presets of known providers.
 //! * [`rescue`]: the nets under an answer that is not committed yet.
 //! * [`budget`]: when a request may be sent to a provider.
@@ -14,6 +14,7 @@ pub mod backoff;
 pub mod budget;
 pub mod config;
 pub mod domain;
+pub mod memory;
 pub mod mongo;
 pub mod ports;
 pub mod process;

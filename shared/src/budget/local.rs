@@ -76,6 +76,7 @@ impl LocalBudget {
                 Admission::WaitUntil(until) => {
                     let wait = until.since(self.now());
                     tokio::select! {
+                        biased;
                         () = tokio::time::sleep(wait) => {}
                         () = changed => {}
                     }

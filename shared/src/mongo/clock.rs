@@ -87,7 +87,7 @@ const UNRELIABLE: &str = "this server does not compare its clock ($$NOW) with st
                           twice; use MongoDB 5.0 or later";
 
 /// A whole number of any type.
-pub(super) fn number(value: &Bson) -> Option<i64> {
+pub(crate) fn number(value: &Bson) -> Option<i64> {
     match value {
         Bson::Int32(number) => Some(i64::from(*number)),
         Bson::Int64(number) => Some(*number),

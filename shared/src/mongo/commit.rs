@@ -12,14 +12,14 @@ use mongodb::bson::{Bson, Document, doc};
 use secrecy::ExposeSecret;
 
 use super::errors::{driver, refused};
-use super::names::at;
+use super::names::{Names, at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
 use crate::domain::{LastError, Timestamp, Write};
 use crate::ports::{Commit, Committed, StoreError};
 
 /// The claim that settled a document last.
-const SETTLED_BY: &str = "settled_by";
+pub(crate) const SETTLED_BY: &str = "settled_by";
 
 impl MongoStore {
     pub(super) async fn commit_all(
@@ -30,7 +30,7 @@ impl MongoStore {
         for commit in commits {
             // Nothing can be written to an id that no document can have.
             let Some(id) = ids::to_bson(&commit.id) else { continue };
-            let change = self.change(&commit.write, commit);
+            let change = change(&self.names, commit);
             let statement = Statement::new(self.condition(id, commit), change, false)
                 .ok_or_else(|| refused("commit", "a field's name cannot be written as BSON"))?;
             statements.push(statement);
@@ -67,64 +67,6 @@ impl MongoStore {
             condition.insert(self.names.path("lease.owner"), &commit.owner);
         }
         condition
-    }
-
-    /// A classic update, not a pipeline: in a pipeline, a token that begins with `$` would be the
-    /// name of a field.
-    fn change(&self, write: &Write, commit: &Commit) -> Document {
-        let mut change = Change::new(self, &commit.owner);
-        match write {
-            Write::Refresh { access_token, refresh_token, refreshed_at, times } => {
-                change.token(&self.names.fields.access_token, access_token);
-                if let Some(refresh_token) = refresh_token {
-                    change.token(&self.names.fields.refresh_token, refresh_token);
-                }
-                // A new token is proof that the grant lives, whatever was thought of it meanwhile.
-                change.set("status", "active");
-                change.set("generation", int(commit.generation.unwrap_or_default() + 1));
-                change.set("attempts", 0);
-                change.time("refreshed_at", Some(*refreshed_at));
-                change.time("access_expires_at", Some(times.access_expires_at));
-                change.time("refresh_idle_until", times.refresh_idle_until);
-                change.time("refresh_absolute_until", times.refresh_absolute_until);
-                change.time("next_refresh_at", Some(times.next_refresh_at));
-                for part in ["last_error", "failing_since", "in_doubt", "dead_fingerprint"] {
-                    change.unset(part);
-                }
-                change.unset("queued_until");
-            }
-            Write::Postpone {
-                attempts,
-                in_doubt,
-                failing_since,
-                last_error,
-                next_refresh_at,
-                queued_until,
-            } => {
-                change.set("attempts", i64::from(*attempts));
-                change.set("in_doubt", *in_doubt);
-                change.time("failing_since", *failing_since);
-                if let Some(last_error) = last_error {
-                    change.set("last_error", error_document(last_error));
-                }
-                if let Some(next_refresh_at) = next_refresh_at {
-                    change.time("next_refresh_at", Some(*next_refresh_at));
-                }
-                change.time("queued_until", Some(*queued_until));
-            }
-            Write::End { status, attempts, failing_since, last_error, dead_fingerprint } => {
-                change.set("status", status.as_str());
-                change.set("attempts", i64::from(*attempts));
-                change.time("failing_since", Some(*failing_since));
-                change.set("last_error", error_document(last_error));
-                match dead_fingerprint {
-                    Some(fingerprint) => change.set("dead_fingerprint", fingerprint.as_str()),
-                    None => change.unset("dead_fingerprint"),
-                }
-                change.unset("queued_until");
-            }
-        }
-        change.into_document()
     }
 
     async fn settled(&self, commits: &[Commit]) -> Result<Settled, StoreError> {
@@ -165,6 +107,66 @@ impl MongoStore {
     }
 }
 
+/// What a commit makes of its document: the operators `$set` and `$unset`.
+///
+/// A classic update, not a pipeline: in a pipeline, a token that begins with `$` would be the
+/// name of a field.
+pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
+    let mut change = Change::new(names, &commit.owner);
+    match &commit.write {
+        Write::Refresh { access_token, refresh_token, refreshed_at, times } => {
+            change.token(&names.fields.access_token, access_token);
+            if let Some(refresh_token) = refresh_token {
+                change.token(&names.fields.refresh_token, refresh_token);
+            }
+            // A new token is proof that the grant lives, whatever was thought of it meanwhile.
+            change.set("status", "active");
+            change.set("generation", int(commit.generation.unwrap_or_default() + 1));
+            change.set("attempts", 0);
+            change.time("refreshed_at", Some(*refreshed_at));
+            change.time("access_expires_at", Some(times.access_expires_at));
+            change.time("refresh_idle_until", times.refresh_idle_until);
+            change.time("refresh_absolute_until", times.refresh_absolute_until);
+            change.time("next_refresh_at", Some(times.next_refresh_at));
+            for part in ["last_error", "failing_since", "in_doubt", "dead_fingerprint"] {
+                change.unset(part);
+            }
+            change.unset("queued_until");
+        }
+        Write::Postpone {
+            attempts,
+            in_doubt,
+            failing_since,
+            last_error,
+            next_refresh_at,
+            queued_until,
+        } => {
+            change.set("attempts", i64::from(*attempts));
+            change.set("in_doubt", *in_doubt);
+            change.time("failing_since", *failing_since);
+            if let Some(last_error) = last_error {
+                change.set("last_error", error_document(last_error));
+            }
+            if let Some(next_refresh_at) = next_refresh_at {
+                change.time("next_refresh_at", Some(*next_refresh_at));
+            }
+            change.time("queued_until", Some(*queued_until));
+        }
+        Write::End { status, attempts, failing_since, last_error, dead_fingerprint } => {
+            change.set("status", status.as_str());
+            change.set("attempts", i64::from(*attempts));
+            change.time("failing_since", Some(*failing_since));
+            change.set("last_error", error_document(last_error));
+            match dead_fingerprint {
+                Some(fingerprint) => change.set("dead_fingerprint", fingerprint.as_str()),
+                None => change.unset("dead_fingerprint"),
+            }
+            change.unset("queued_until");
+        }
+    }
+    change.into_document()
+}
+
 /// By which claim each document was settled last, and its generation.
 struct Settled(HashMap<crate::domain::DocumentId, (Option<String>, Option<u64>)>);
 
@@ -172,28 +174,34 @@ impl Settled {
     fn result(&self, commit: &Commit) -> Committed {
         let found = self.0.get(&ids::canonical(&commit.id));
         let ours = found.is_some_and(|(owner, generation)| {
-            let written = match (&commit.write, commit.generation) {
-                (_, None) => true,
-                (Write::Refresh { .. }, Some(claimed)) => *generation == Some(claimed + 1),
-                (_, Some(claimed)) => generation.unwrap_or_default() == claimed,
-            };
-            owner.as_deref() == Some(commit.owner.as_str()) && written
+            took_effect(commit, owner.as_deref(), *generation)
         });
         if ours { Committed::Applied } else { Committed::Superseded }
     }
 }
 
+/// Whether a commit has taken effect before, given by which claim its document was settled last, and
+/// its generation.
+pub(crate) fn took_effect(commit: &Commit, owner: Option<&str>, generation: Option<u64>) -> bool {
+    let written = match (&commit.write, commit.generation) {
+        (_, None) => true,
+        (Write::Refresh { .. }, Some(claimed)) => generation == Some(claimed + 1),
+        (_, Some(claimed)) => generation.unwrap_or_default() == claimed,
+    };
+    owner == Some(commit.owner.as_str()) && written
+}
+
 /// The two halves of a classic update of the state.
 struct Change<'a> {
-    store: &'a MongoStore,
+    names: &'a Names,
     set: Document,
     unset: Document,
 }
 
 impl<'a> Change<'a> {
     /// Every settlement gives the lease back and says whose it was.
-    fn new(store: &'a MongoStore, owner: &str) -> Self {
-        let mut change = Self { store, set: Document::new(), unset: Document::new() };
+    fn new(names: &'a Names, owner: &str) -> Self {
+        let mut change = Self { names, set: Document::new(), unset: Document::new() };
         change.set(SETTLED_BY, owner);
         change.unset("lease");
         change
@@ -204,11 +212,11 @@ impl<'a> Change<'a> {
     }
 
     fn set(&mut self, part: &str, value: impl Into<Bson>) {
-        self.set.insert(self.store.names.path(part), value);
+        self.set.insert(self.names.path(part), value);
     }
 
     fn unset(&mut self, part: &str) {
-        self.unset.insert(self.store.names.path(part), "");
+        self.unset.insert(self.names.path(part), "");
     }
 
     fn time(&mut self, part: &str, time: Option<Timestamp>) {
@@ -224,7 +232,7 @@ impl<'a> Change<'a> {
 }
 
 /// A time as BSON has it.
-pub(super) fn date(time: Timestamp) -> mongodb::bson::DateTime {
+pub(crate) fn date(time: Timestamp) -> mongodb::bson::DateTime {
     mongodb::bson::DateTime::from_millis(time.unix_ms())
 }
 

@@ -14,7 +14,7 @@ use crate::ports::GrantView;
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
 
 /// A document as a claim finds it.
-pub(super) fn row(names: &Names, document: &Document, owner: &str) -> Row {
+pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
     let state = State { names, document };
     // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
     let lease = state.lease();
@@ -59,7 +59,7 @@ fn refresh_token(state: &State<'_>) -> Result<SecretString, String> {
 }
 
 /// A document as operators see it. What cannot be read is left out.
-pub(super) fn view(names: &Names, document: &Document) -> GrantView {
+pub(crate) fn view(names: &Names, document: &Document) -> GrantView {
     let state = State { names, document };
     let time = |part| state.time(part).ok().flatten();
     let attempts = state.whole("attempts").ok().flatten().unwrap_or_default();
@@ -85,7 +85,7 @@ pub(super) fn view(names: &Names, document: &Document) -> GrantView {
 
 /// The generation and the due time of a document that wants a job. What cannot be read is as in a
 /// new document: the worker that claims it will say what is wrong.
-pub(super) fn due(names: &Names, document: &Document) -> (u64, Option<Timestamp>) {
+pub(crate) fn due(names: &Names, document: &Document) -> (u64, Option<Timestamp>) {
     let state = State { names, document };
     let generation = state.whole("generation").ok().flatten().unwrap_or_default();
     (generation, state.time("next_refresh_at").ok().flatten())

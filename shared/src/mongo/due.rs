@@ -111,7 +111,7 @@ enum Stop {
 }
 
 /// What an application may have as the id of the user that someone typed.
-pub(super) fn user_ids(user: &str) -> Vec<Bson> {
+pub(crate) fn user_ids(user: &str) -> Vec<Bson> {
     let mut ids = vec![Bson::from(user)];
     let read = user.parse().ok().and_then(|id| ids::to_bson(&id));
     ids.extend(

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, Uuid};
 use serde_json::{Map, Value, json};
 
 /// A document as extended JSON.
-pub(super) fn of_document(document: Document) -> Value {
+pub(crate) fn of_document(document: Document) -> Value {
     let members = document.into_iter().map(|(name, value)| (name, of_value(value)));
     Value::Object(members.collect::<Map<_, _>>())
 }

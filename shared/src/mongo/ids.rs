@@ -10,7 +10,7 @@ use crate::domain::DocumentId;
 const MAX_EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
 
 /// The `_id` of a document.
-pub(super) fn from_bson(id: &Bson) -> DocumentId {
+pub(crate) fn from_bson(id: &Bson) -> DocumentId {
     match id {
         Bson::ObjectId(id) => DocumentId::ObjectId(id.bytes()),
         Bson::String(text) => DocumentId::String(text.clone()),
@@ -38,7 +38,7 @@ fn other(id: &Bson) -> DocumentId {
 
 /// The `_id` to ask the server for. None for one that no document can have: what comes in a message
 /// may be anything, and a regular expression among the ids would match every document.
-pub(super) fn to_bson(id: &DocumentId) -> Option<Bson> {
+pub(crate) fn to_bson(id: &DocumentId) -> Option<Bson> {
     match id {
         DocumentId::ObjectId(bytes) => Some(Bson::ObjectId(ObjectId::from_bytes(*bytes))),
         DocumentId::String(text) => Some(Bson::String(text.clone())),
@@ -55,7 +55,7 @@ pub(super) fn to_bson(id: &DocumentId) -> Option<Bson> {
 }
 
 /// Whether a document can have this `_id`.
-pub(super) fn can_be_id(id: &Bson) -> bool {
+pub(crate) fn can_be_id(id: &Bson) -> bool {
     match id {
         Bson::RegularExpression(_) | Bson::Array(_) | Bson::Undefined => false,
         Bson::Document(fields) => {
@@ -73,7 +73,7 @@ pub(super) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
 }
 
 /// An id in the form that [`from_bson`] gives it: a message may write it in another.
-pub(super) fn canonical(id: &DocumentId) -> DocumentId {
+pub(crate) fn canonical(id: &DocumentId) -> DocumentId {
     to_bson(id).map_or_else(|| id.clone(), |id| from_bson(&id))
 }
 

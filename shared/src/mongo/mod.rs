@@ -17,22 +17,22 @@
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
 mod claim;
-mod clock;
-mod commit;
+pub(crate) mod clock;
+pub(crate) mod commit;
 mod coordinate;
-mod decode;
+pub(crate) mod decode;
 mod detached;
-mod due;
+pub(crate) mod due;
 mod errors;
-mod extended_json;
-mod ids;
+pub(crate) mod extended_json;
+pub(crate) mod ids;
 mod inspect;
-mod names;
+pub(crate) mod names;
 mod operate;
 mod prepare;
 mod revive;
 mod settings;
-mod transfer;
+pub(crate) mod transfer;
 mod update;
 
 use std::sync::Arc;

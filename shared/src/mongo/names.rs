@@ -6,31 +6,31 @@ use super::settings::Fields;
 
 /// The paths of a document's parts, with the names that the settings give them.
 #[derive(Debug)]
-pub(super) struct Names {
+pub(crate) struct Names {
     /// The sub-document of Evergrant's state.
-    pub(super) state: String,
+    pub(crate) state: String,
     /// The application's own fields.
-    pub(super) fields: Fields,
+    pub(crate) fields: Fields,
 }
 
 impl Names {
-    pub(super) fn new(state: &str, fields: Fields) -> Self {
+    pub(crate) fn new(state: &str, fields: Fields) -> Self {
         Self { state: state.to_owned(), fields }
     }
 
     /// The path of a part of the state, as filters and classic updates want it.
-    pub(super) fn path(&self, part: &str) -> String {
+    pub(crate) fn path(&self, part: &str) -> String {
         format!("{}.{part}", self.state)
     }
 
     /// The value of a part of the state, as expressions want it.
-    pub(super) fn value(&self, part: &str) -> String {
+    pub(crate) fn value(&self, part: &str) -> String {
         format!("${}.{part}", self.state)
     }
 }
 
 /// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
-pub(super) fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+pub(crate) fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     let mut steps = path.split('.');
     let mut found = document.get(steps.next()?)?;
     for step in steps {

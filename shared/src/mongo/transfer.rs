@@ -56,6 +56,14 @@ impl MongoStore {
 /// A pipeline, because a classic `$set` puts new fields in alphabetical order and takes a dot in a
 /// name for a path. The document is a literal, so that nothing in it is an expression.
 fn import_statement(document: ImportDocument) -> Result<Statement, &'static str> {
+    let (id, fields) = id_and_fields(document)?;
+    let lay_over = doc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": fields }] } };
+    Statement::new(doc! { "_id": id }, vec![lay_over], true)
+        .ok_or("the name of one of its fields cannot be written as BSON")
+}
+
+/// The `_id` of a document to import, and its other fields.
+pub(crate) fn id_and_fields(document: ImportDocument) -> Result<(Bson, Document), &'static str> {
     // The reasons of the conversion quote the document.
     let document = match Bson::try_from(serde_json::Value::Object(document.0)) {
         Ok(Bson::Document(document)) => document,
@@ -67,7 +75,5 @@ fn import_statement(document: ImportDocument) -> Result<Statement, &'static str>
     if !ids::can_be_id(&id) {
         return Err("its _id is of a type that no _id can have");
     }
-    let lay_over = doc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": fields }] } };
-    Statement::new(doc! { "_id": id }, vec![lay_over], true)
-        .ok_or("the name of one of its fields cannot be written as BSON")
+    Ok((id, fields))
 }

@@ -1,0 +1,137 @@
+//! Where documents are, and how a path leads into one.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document};
+
+use super::refused;
+use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
+use crate::mongo::Fields;
+use crate::mongo::clock::number;
+use crate::mongo::commit::date;
+use crate::mongo::ids;
+use crate::mongo::names::{Names, at};
+use crate::ports::StoreError;
+
+/// Documents in the order of their `_id`.
+pub(super) struct Documents {
+    pub(super) names: Names,
+    by_id: BTreeMap<DocumentId, Document>,
+}
+
+impl Default for Documents {
+    fn default() -> Self {
+        Self { names: Names::new("evergrant", Fields::default()), by_id: BTreeMap::new() }
+    }
+}
+
+impl Documents {
+    pub(super) fn get(&self, id: &DocumentId) -> Option<&Document> {
+        self.by_id.get(&ids::canonical(id))
+    }
+
+    pub(super) fn get_mut(&mut self, id: &DocumentId) -> Option<&mut Document> {
+        self.by_id.get_mut(&ids::canonical(id))
+    }
+
+    pub(super) fn all(&self) -> impl Iterator<Item = &Document> {
+        self.by_id.values()
+    }
+
+    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Document> {
+        self.by_id.values_mut()
+    }
+
+    /// The document with this `_id`, made if there is none; and whether it was made.
+    pub(super) fn get_or_make(&mut self, id: Bson) -> (&mut Document, bool) {
+        let key = ids::from_bson(&id);
+        let is_new = !self.by_id.contains_key(&key);
+        let document =
+            self.by_id.entry(key).or_insert_with(|| Document::from_iter([("_id".to_owned(), id)]));
+        (document, is_new)
+    }
+
+    /// Gives the state to documents that have none.
+    pub(super) fn adopt(
+        &mut self,
+        default: Option<&ProviderId>,
+        now: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let mut adopted = 0;
+        let mut orphans = 0;
+        for document in self.by_id.values_mut() {
+            if at(document, "evergrant.status").is_some() {
+                continue;
+            }
+            let own = at(document, "evergrant.provider").and_then(Bson::as_str);
+            let own = own.and_then(|name| name.parse::<ProviderId>().ok());
+            let Some(provider) = own.as_ref().or(default) else {
+                orphans += 1;
+                continue;
+            };
+            put(document, "evergrant.provider", provider.as_str());
+            put(document, "evergrant.status", Status::Active.as_str());
+            put(document, "evergrant.generation", 0_i64);
+            put(document, "evergrant.attempts", 0);
+            put(document, "evergrant.next_refresh_at", date(now));
+            adopted += 1;
+        }
+        if orphans > 0 {
+            return Err(refused("adopt", "there are documents that name no provider"));
+        }
+        Ok(adopted)
+    }
+}
+
+/// Puts a value at a path with dots in it.
+pub(super) fn put(document: &mut Document, path: &str, value: impl Into<Bson>) {
+    match path.split_once('.') {
+        None => {
+            document.insert(path, value);
+        }
+        Some((first, rest)) => {
+            let inner = document.entry(first.to_owned()).or_insert(Bson::Null);
+            if !matches!(inner, Bson::Document(_)) {
+                *inner = Bson::Document(Document::new());
+            }
+            if let Bson::Document(inner) = inner {
+                put(inner, rest, value);
+            }
+        }
+    }
+}
+
+/// Takes away what is at a path with dots in it.
+pub(super) fn take_away(document: &mut Document, path: &str) {
+    match path.split_once('.') {
+        None => {
+            document.remove(path);
+        }
+        Some((first, rest)) => {
+            if let Some(Bson::Document(inner)) = document.get_mut(first) {
+                take_away(inner, rest);
+            }
+        }
+    }
+}
+
+/// Whether the text at a path is this one.
+pub(super) fn is_text(document: &Document, path: &str, text: &str) -> bool {
+    at(document, path).and_then(Bson::as_str) == Some(text)
+}
+
+/// Whether the time at a path is not in the future, or there is none.
+pub(super) fn is_over(document: &Document, path: &str, now: Timestamp) -> bool {
+    let until_ms = match at(document, path) {
+        Some(Bson::DateTime(time)) => Some(time.timestamp_millis()),
+        Some(other) => number(other),
+        None => None,
+    };
+    until_ms.is_none_or(|until_ms| until_ms <= now.unix_ms())
+}
+
+/// A time, `later`, as it is stored.
+pub(super) fn from_now(now: Timestamp, later: Duration) -> Bson {
+    date(now.plus(later)).into()
+}

@@ -1,0 +1,82 @@
+//! Leases: taking, giving back, prolonging, and the mark that a job is under way.
+
+use std::time::Duration;
+
+use mongodb::bson::{Bson, Document, doc};
+
+use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
+use crate::domain::{DocumentId, Row, Status, Timestamp};
+use crate::mongo::decode;
+use crate::mongo::names::at;
+use crate::ports::Claimed;
+
+impl Documents {
+    pub(super) fn claim(
+        &mut self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) -> Claimed {
+        for id in ids {
+            if let Some(document) = self.get_mut(id)
+                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_over(document, "evergrant.lease.until", now)
+            {
+                take_lease(document, owner, lease, now);
+            }
+        }
+        let row = |id| self.get(id).map(|found| decode::row(&self.names, found, owner));
+        let rows = ids.iter().map(|id| row(id).unwrap_or(Row::Absent)).collect();
+        Claimed { now, rows }
+    }
+
+    pub(super) fn release(&mut self, ids: &[DocumentId], owner: &str) {
+        self.for_each_held(ids, owner, |document| take_away(document, "evergrant.lease"));
+    }
+
+    pub(super) fn renew(
+        &mut self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+        now: Timestamp,
+    ) {
+        self.for_each_held(ids, owner, |document| {
+            put(document, "evergrant.lease.until", from_now(now, lease));
+        });
+    }
+
+    fn for_each_held(&mut self, ids: &[DocumentId], owner: &str, act: impl Fn(&mut Document)) {
+        for id in ids {
+            if let Some(document) = self.get_mut(id)
+                && is_text(document, "evergrant.lease.owner", owner)
+            {
+                act(document);
+            }
+        }
+    }
+
+    /// Marks only what is still due: a worker may have been faster.
+    pub(super) fn mark_queued(&mut self, ids: &[DocumentId], duration: Duration, now: Timestamp) {
+        for id in ids {
+            if let Some(document) = self.get_mut(id)
+                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_over(document, "evergrant.next_refresh_at", now)
+            {
+                put(document, "evergrant.queued_until", from_now(now, duration));
+            }
+        }
+    }
+}
+
+/// A lease that is still there is over, or it would not be taken: its holder has died, maybe after
+/// it sent the token.
+fn take_lease(document: &mut Document, owner: &str, lease: Duration, now: Timestamp) {
+    let in_doubt = match at(document, "evergrant.lease") {
+        Some(_) => Bson::Boolean(true),
+        None => at(document, "evergrant.in_doubt").cloned().unwrap_or(Bson::Boolean(false)),
+    };
+    put(document, "evergrant.in_doubt", in_doubt);
+    put(document, "evergrant.lease", doc! { "owner": owner, "until": from_now(now, lease) });
+}

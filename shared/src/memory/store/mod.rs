@@ -1,0 +1,204 @@
+//! Token documents in memory.
+//!
+//! * `documents`: where they are, and how a path leads into one.
+//! * `lease`, `commit`, `due`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `operate`: what operators ask for.
+//! * `coordinate`: what replicas agree on.
+//!
+//! A document is BSON, and is read and changed by the same functions as MongoDB's
+//! ([`crate::mongo`]), so that a document that someone has edited means the same here and there.
+//! Each operation takes effect at once and as a whole.
+
+mod commit;
+mod coordinate;
+mod documents;
+mod due;
+mod lease;
+mod operate;
+mod revive;
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::{self, BoxStream, StreamExt};
+
+use self::coordinate::Agreed;
+use self::documents::Documents;
+use super::MemoryClock;
+use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Timestamp};
+use crate::ports::{
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
+    ImportDocument, StoreError, TokenStore, Versioned,
+};
+
+/// Token documents in memory. It ends with its last handle, and so do the documents.
+pub struct MemoryStore {
+    clock: MemoryClock,
+    default_provider: Option<ProviderId>,
+    state: Mutex<State>,
+}
+
+struct State {
+    documents: Documents,
+    agreed: Agreed,
+}
+
+impl MemoryStore {
+    /// An empty store. Documents that name no provider are `default_provider`'s.
+    pub fn new(clock: MemoryClock, default_provider: Option<ProviderId>) -> Self {
+        let state = State { documents: Documents::default(), agreed: Agreed::default() };
+        Self { clock, default_provider, state: Mutex::new(state) }
+    }
+
+    /// A document as a claim would find it. Looking changes nothing.
+    pub fn look(&self, id: &DocumentId) -> Row {
+        self.with(|state, _| state.documents.look(id))
+    }
+
+    /// Sets what is at a path of a document, or takes it away, as someone with a database client
+    /// would: the value is extended JSON, and a dot leads into a sub-document. False if there is no
+    /// such document.
+    ///
+    /// # Errors
+    /// If the value is not extended JSON.
+    pub fn edit(
+        &self,
+        id: &DocumentId,
+        path: &str,
+        value: Option<serde_json::Value>,
+    ) -> Result<bool, StoreError> {
+        self.with(|state, _| state.documents.edit(id, path, value))
+    }
+
+    /// Does something with everything that is stored, at a time of the store's clock.
+    fn with<T>(&self, act: impl FnOnce(&mut State, Timestamp) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner), self.clock.now())
+    }
+}
+
+fn refused(operation: &'static str, reason: impl Into<String>) -> StoreError {
+    StoreError::Refused { operation, reason: reason.into() }
+}
+
+fn streamed<T: Send + 'static>(items: Vec<T>) -> BoxStream<'static, Result<T, StoreError>> {
+    stream::iter(items.into_iter().map(Ok)).boxed()
+}
+
+#[async_trait]
+impl TokenStore for MemoryStore {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(self.clock.now())
+    }
+
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        let provider = self.default_provider.as_ref();
+        self.with(|state, now| state.documents.adopt(provider, now))
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        streamed(self.with(|state, now| state.documents.due(&query, now)))
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        self.with(|state, now| state.documents.mark_queued(ids, duration, now));
+        Ok(())
+    }
+
+    async fn claim(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        Ok(self.with(|state, now| state.documents.claim(ids, owner, lease, now)))
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        Ok(self.with(|state, _| commits.iter().map(|c| state.documents.commit(c)).collect()))
+    }
+
+    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
+        self.with(|state, _| state.documents.release(ids, owner));
+        Ok(())
+    }
+
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        self.with(|state, now| state.documents.renew(ids, owner, lease, now));
+        Ok(())
+    }
+
+    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        Ok(self.with(|state, now| state.agreed.lead(role, owner, lease, now)))
+    }
+
+    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
+        self.with(|state, _| state.agreed.resign(role, owner));
+        Ok(())
+    }
+
+    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.revive_signed_in(now)))
+    }
+
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.revive_dead(provider, since, now)))
+    }
+
+    async fn provider_state(
+        &self,
+        provider: &ProviderId,
+    ) -> Result<Versioned<ProviderState>, StoreError> {
+        Ok(self.with(|state, now| state.agreed.provider_state(provider, now)))
+    }
+
+    async fn set_provider_state(
+        &self,
+        provider: &ProviderId,
+        version: u64,
+        value: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| state.agreed.set_provider_state(provider, version, value)))
+    }
+
+    fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
+        streamed(self.with(|state, _| state.documents.list(&filter)))
+    }
+
+    async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        Ok(self.with(|state, _| state.documents.view(id)))
+    }
+
+    async fn reactivate(
+        &self,
+        id: &DocumentId,
+        queued: Duration,
+    ) -> Result<Option<DueGrant>, StoreError> {
+        Ok(self.with(|state, now| state.documents.reactivate(id, queued, now)))
+    }
+
+    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+        self.with(|state, _| state.documents.import(documents))
+    }
+
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        streamed(self.with(|state, _| state.documents.export()))
+    }
+
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        Ok(self.with(|state, _| state.documents.findings()))
+    }
+}

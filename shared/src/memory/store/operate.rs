@@ -1,0 +1,86 @@
+//! What operators see of grants, and documents in and out.
+
+use mongodb::bson::{Bson, Document};
+
+use super::documents::{Documents, put, take_away};
+use super::refused;
+use crate::domain::{DocumentId, Row};
+use crate::mongo::transfer::id_and_fields;
+use crate::mongo::{decode, extended_json};
+use crate::ports::{Finding, GrantFilter, GrantView, ImportCount, ImportDocument, StoreError};
+
+impl Documents {
+    pub(super) fn view(&self, id: &DocumentId) -> Option<GrantView> {
+        self.get(id).map(|document| decode::view(&self.names, document))
+    }
+
+    pub(super) fn look(&self, id: &DocumentId) -> Row {
+        let row = |document| decode::row(&self.names, document, "");
+        self.get(id).map_or(Row::Absent, row)
+    }
+
+    pub(super) fn edit(
+        &mut self,
+        id: &DocumentId,
+        path: &str,
+        value: Option<serde_json::Value>,
+    ) -> Result<bool, StoreError> {
+        let value = value.map(Bson::try_from).transpose();
+        let value = value.map_err(|_| refused("edit", "the value is not extended JSON"))?;
+        let Some(document) = self.get_mut(id) else { return Ok(false) };
+        match value {
+            Some(value) => put(document, path, value),
+            None => take_away(document, path),
+        }
+        Ok(true)
+    }
+
+    pub(super) fn list(&self, filter: &GrantFilter) -> Vec<GrantView> {
+        let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
+        let wanted = self.all().filter_map(|document| self.matching(document, filter));
+        wanted.take(limit.unwrap_or(usize::MAX)).collect()
+    }
+
+    fn matching(&self, document: &Document, filter: &GrantFilter) -> Option<GrantView> {
+        let view = decode::view(&self.names, document);
+        let wanted = filter.provider.is_none() || view.provider == filter.provider;
+        let wanted = wanted && (filter.status.is_none() || view.status == filter.status);
+        let wanted = wanted && (filter.email.is_none() || view.email == filter.email);
+        let wanted =
+            wanted && filter.user.as_ref().is_none_or(|user| self.is_users(document, user));
+        wanted.then_some(view)
+    }
+
+    /// Imports all of `documents`, or none if one of them cannot be a document.
+    pub(super) fn import(
+        &mut self,
+        documents: Vec<ImportDocument>,
+    ) -> Result<ImportCount, StoreError> {
+        let documents = documents.into_iter().enumerate().map(|(index, document)| {
+            id_and_fields(document).map_err(|what| {
+                let reason = format!("document {} of those to import: {what}", index + 1);
+                refused("import", reason)
+            })
+        });
+        let mut count = ImportCount::default();
+        for (id, fields) in documents.collect::<Result<Vec<_>, _>>()? {
+            let (document, is_new) = self.get_or_make(id);
+            document.extend(fields);
+            if is_new {
+                count.inserted += 1;
+            } else {
+                count.updated += 1;
+            }
+        }
+        Ok(count)
+    }
+
+    pub(super) fn export(&self) -> Vec<serde_json::Value> {
+        self.all().cloned().map(extended_json::of_document).collect()
+    }
+
+    pub(super) fn findings(&self) -> Vec<Finding> {
+        let detail = format!("{} documents in memory; they end with the process", self.all().count());
+        vec![Finding { what: "token documents".to_owned(), ok: true, detail }]
+    }
+}
