@@ -9,6 +9,7 @@ mod handle;
 #[cfg(test)]
 mod handle_tests;
 mod http;
+mod in_process;
 mod ledger;
 mod limit;
 mod oauth;
@@ -24,10 +25,11 @@ mod test_bench;
 mod token;
 mod window;
 
-pub use clock::{Clock, ManualClock, SystemClock};
+pub use clock::{Clock, ManualClock, RuntimeClock, SystemClock};
 pub use config::Config;
 pub use faults::FaultRates;
 pub use handle::{Forgive, Forgiven, Handle, Revoked, Seeding};
+pub use in_process::{Exchanged, Reply};
 pub use ledger::{
     CheckReport, DeadCounts, DeathCause, Document, DocumentSplitter, GrantState, GrantView,
     Judgement, LedgerSummary, LostCause, LostCounts, SeedDocument, SeedError, SeedPlan, SplitError,

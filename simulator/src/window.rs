@@ -1,4 +1,6 @@
-//! The largest count that any sliding window has seen, in constant memory.
+//! The largest count that any sliding window has seen, in bounded memory.
+
+use std::collections::VecDeque;
 
 /// Counts events and remembers the most that fell into one sliding window.
 ///
@@ -8,23 +10,34 @@
 #[derive(Debug)]
 pub(crate) struct WindowMaximum {
     bucket_us: u64,
-    counts: Vec<u32>,
-    head: u64,
+    buckets: u64,
+    /// The buckets of the window that hold events, oldest first: which, and how many events.
+    counts: VecDeque<(u64, u64)>,
     sum: u64,
     largest: u64,
 }
 
 impl WindowMaximum {
     /// A window of `buckets` buckets, each `bucket_us` microseconds wide.
-    pub(crate) fn new(bucket_us: u64, buckets: usize) -> Self {
-        Self { bucket_us, counts: vec![0; buckets], head: 0, sum: 0, largest: 0 }
+    pub(crate) fn new(bucket_us: u64, buckets: u64) -> Self {
+        Self { bucket_us, buckets, counts: VecDeque::new(), sum: 0, largest: 0 }
     }
 
     /// Counts one event.
     pub(crate) fn record(&mut self, now_us: u64) {
-        self.advance(now_us / self.bucket_us);
-        let slot = self.slot(self.head);
-        self.counts[slot] += 1;
+        let newest = self.counts.back().map_or(0, |(bucket, _)| *bucket);
+        // The clock never goes backwards.
+        let bucket = (now_us / self.bucket_us).max(newest);
+        while let Some((oldest, count)) = self.counts.front().copied()
+            && oldest + self.buckets <= bucket
+        {
+            self.counts.pop_front();
+            self.sum -= count;
+        }
+        match self.counts.back_mut() {
+            Some((newest, count)) if *newest == bucket => *count += 1,
+            _ => self.counts.push_back((bucket, 1)),
+        }
         self.sum += 1;
         self.largest = self.largest.max(self.sum);
     }
@@ -36,27 +49,9 @@ impl WindowMaximum {
 
     /// Forgets the past.
     pub(crate) fn reset(&mut self) {
-        self.counts.fill(0);
+        self.counts.clear();
         self.sum = 0;
         self.largest = 0;
-    }
-
-    fn advance(&mut self, bucket: u64) {
-        let steps = bucket.saturating_sub(self.head);
-        if steps >= self.counts.len() as u64 {
-            self.counts.fill(0);
-            self.sum = 0;
-        } else {
-            for passed in self.head + 1..=self.head + steps {
-                let slot = self.slot(passed);
-                self.sum -= u64::from(std::mem::take(&mut self.counts[slot]));
-            }
-        }
-        self.head += steps;
-    }
-
-    fn slot(&self, bucket: u64) -> usize {
-        (bucket % self.counts.len() as u64) as usize
     }
 }
 

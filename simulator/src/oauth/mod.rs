@@ -7,4 +7,4 @@ mod request;
 pub(crate) use client_auth::Client;
 pub(crate) use reply::{ExpiresIn, Reply, Success, dead, html_error, quota, server_error, success};
 pub(crate) use reply::{refused, retry_after, throttled};
-pub(crate) use request::{Refusal, TokenRequest, parse};
+pub(crate) use request::{Refusal, TokenRequest, parse, refresh_form};

@@ -34,6 +34,16 @@ struct Form<'a> {
     client_secret: Option<Cow<'a, str>>,
 }
 
+/// The form by which a client asks for new tokens, with its credentials in it.
+pub(crate) fn refresh_form(client: &Client, refresh_token: &str) -> String {
+    form_urlencoded::Serializer::new(String::new())
+        .append_pair("grant_type", "refresh_token")
+        .append_pair("refresh_token", refresh_token)
+        .append_pair("client_id", &client.id)
+        .append_pair("client_secret", &client.secret)
+        .finish()
+}
+
 /// Reads a request. The client is checked before what it asks for.
 pub(crate) fn parse<'a>(
     client: &Client,
