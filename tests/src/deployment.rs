@@ -252,7 +252,8 @@ pub fn rescue_key() -> String {
     format!("{}{}A=", random(), &random()[..10])
 }
 
-fn unfinished() -> Document {
+/// Which documents are [`Deployment::unfinished`].
+pub(crate) fn unfinished() -> Document {
     let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
     let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed"] } };
     doc! { "$nor": [refreshed, ended] }

@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
 
 use super::scene::Scene;
+use crate::deployment::unfinished;
 use crate::program::Program;
 
 /// A kill of a worker.
@@ -75,13 +76,15 @@ impl<'a> Fleet<'a> {
         self.producers.push(start_producer(self.scene));
     }
 
-    /// Documents that a dead worker still has under its lease.
+    /// Documents that a dead worker has under its lease and that are still to be refreshed. One that
+    /// is refreshed may keep the lease of a worker that died over a duplicate: it runs out.
     pub fn orphans(&self) -> Document {
         let names = self.dead.iter().map(|name| format!("^{name}/"));
         // A pattern that matches nothing where nobody has died: an empty one matches all.
         let pattern = names.collect::<Vec<_>>().join("|");
         let pattern = if pattern.is_empty() { "^$".to_owned() } else { pattern };
-        doc! { "evergrant.lease.owner": { "$regex": pattern } }
+        let held = doc! { "evergrant.lease.owner": { "$regex": pattern } };
+        doc! { "$and": [unfinished(), held] }
     }
 
     /// What the programs that run have logged last, for a message about a failure.

@@ -44,7 +44,6 @@ async fn run(counts: &Counts, grants: u32, grace_s: u64, pace: Pace) -> Run {
 }
 
 impl Run {
-    #[allow(clippy::print_stdout, reason = "the figures of a run")]
     fn print(&self) {
         let (check, stats) = (&self.verdicts.check, self.scene.evergrant.simulator.stats());
         println!(
