@@ -96,13 +96,6 @@ impl Deployment {
         self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
     }
 
-    /// As [`Self::set`], if there is such a setting yet: `word` is in the commented defaults then.
-    pub fn set_if_known(&mut self, word: &str, name: &str, value: &str) {
-        if evergrant_shared::config::DEFAULT.contains(word) {
-            self.set(name, value);
-        }
-    }
-
     /// Starts a program.
     pub fn start(&self, name: &str, args: &[&str]) -> Program {
         self.start_with(name, args, &[])

@@ -165,14 +165,8 @@ fn settings(evergrant: &mut Deployment, pace: Pace) {
         ("PRODUCER__INTERVAL", "500ms"),
         ("PRODUCER__MAX_QUEUED", "200"),
         ("PRODUCER__WINDOW", "50"),
+        ("PRODUCER__LEADER_LEASE", "5s"),
     ] {
         evergrant.set(name, value);
     }
-    let journal = evergrant.folder.path().join("journal");
-    let journal = journal.to_str().expect("a path in UTF-8").to_owned();
-    // 32 bytes.
-    let key = "ZXZlcmdyYW50LWNoYW9zLXRlc3Qta2V5LTMyLWJ5dGU=";
-    evergrant.set_if_known("rescue", "RESCUE__KEY", key);
-    evergrant.set_if_known("rescue", "RESCUE__JOURNAL", &journal);
-    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
 }

@@ -12,7 +12,7 @@ async fn imported(latency_ms: u64, grants: u32) -> Deployment {
     let config = Config { settings, ..Config::default() };
     let mut evergrant =
         Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
-    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
+    evergrant.set("PRODUCER__LEADER_LEASE", "5s");
     evergrant.set("PRODUCER__INTERVAL", "500ms");
     let file = evergrant.seed_file(SeedPlan { count: grants, ..SeedPlan::default() });
     let import = evergrant.evergrant(&["import", &file]).await;

@@ -17,7 +17,7 @@ async fn when_the_leading_producer_is_killed_the_other_takes_over_within_two_lea
     let config = Config { settings, ..Config::default() };
     let mut evergrant =
         Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
-    evergrant.set_if_known("leader_lease", "PRODUCER__LEADER_LEASE", "5s");
+    evergrant.set("PRODUCER__LEADER_LEASE", "5s");
     evergrant.set("PRODUCER__INTERVAL", "500ms");
     let mut producers = Vec::from([0, 1].map(|_| evergrant.start("evergrant-producer", &[])));
     let _worker = evergrant.start("evergrant-worker", &[]);
