@@ -69,7 +69,7 @@ pub fn image(variable: &str) -> String {
 /// If none is found.
 pub fn free_port() -> u16 {
     let is_free = |port: &u16| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok();
-    let drawn = std::iter::repeat_with(|| rand::random_range(PORTS));
+    let drawn = std::iter::repeat_with(|| fastrand::u16(PORTS));
     drawn.take(100).find(is_free).expect("a free port")
 }
 

@@ -173,9 +173,8 @@ struct Settled(HashMap<crate::domain::DocumentId, (Option<String>, Option<u64>)>
 impl Settled {
     fn result(&self, commit: &Commit) -> Committed {
         let found = self.0.get(&ids::canonical(&commit.id));
-        let ours = found.is_some_and(|(owner, generation)| {
-            took_effect(commit, owner.as_deref(), *generation)
-        });
+        let ours = found
+            .is_some_and(|(owner, generation)| took_effect(commit, owner.as_deref(), *generation));
         if ours { Committed::Applied } else { Committed::Superseded }
     }
 }

@@ -2,9 +2,8 @@
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
+use fastrand::Rng;
 use mongodb::bson::{Document, doc};
-use rand::rngs::StdRng;
-use rand::{Rng, SeedableRng};
 
 use super::scene::Scene;
 use crate::deployment::unfinished;
@@ -22,7 +21,7 @@ pub struct Kill {
 /// All programs of a run.
 pub struct Fleet<'a> {
     scene: &'a Scene,
-    random: StdRng,
+    random: Rng,
     producers: Vec<Program>,
     workers: Vec<Program>,
     /// The names of workers that were killed.
@@ -36,7 +35,7 @@ impl<'a> Fleet<'a> {
     pub fn start(scene: &'a Scene, producers: usize, workers: usize, seed: u64) -> Self {
         let producers = (0..producers).map(|_| start_producer(scene)).collect();
         let workers = (0..workers).map(|_| start_worker(scene)).collect();
-        let random = StdRng::seed_from_u64(seed);
+        let random = Rng::with_seed(seed);
         Self { scene, random, producers, workers, dead: Vec::new(), kills: Vec::new() }
     }
 
@@ -54,7 +53,7 @@ impl<'a> Fleet<'a> {
     /// Kills one of the workers, which had the name that is returned, if it had come so far as to
     /// have one.
     pub async fn lose_worker(&mut self) -> Option<String> {
-        let victim = self.random.random_range(0..self.workers.len());
+        let victim = self.random.usize(0..self.workers.len());
         let mut victim = self.workers.swap_remove(victim);
         let before = (now_ms(), self.scene.evergrant.simulator.stats());
         victim.kill().await;
@@ -71,7 +70,7 @@ impl<'a> Fleet<'a> {
 
     /// Kills one of the producers and starts another.
     pub async fn kill_producer(&mut self) {
-        let victim = self.random.random_range(0..self.producers.len());
+        let victim = self.random.usize(0..self.producers.len());
         self.producers.swap_remove(victim).kill().await;
         self.producers.push(start_producer(self.scene));
     }

@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use rand::rngs::StdRng;
-use rand::seq::SliceRandom;
-use rand::{Rng, SeedableRng};
+use fastrand::Rng;
 
 /// The server that goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -97,25 +95,25 @@ impl Plan {
     pub fn draw(counts: &Counts, grants: u64) -> Self {
         let given = std::env::var("EVERGRANT_TEST_SEED").ok();
         let given = given.map(|seed| seed.parse().expect("EVERGRANT_TEST_SEED is not a number"));
-        Self::of_seed(given.unwrap_or_else(|| rand::random_range(0..1_000_000)), counts, grants)
+        Self::of_seed(given.unwrap_or_else(|| fastrand::u64(0..1_000_000)), counts, grants)
     }
 
     /// The plan of a seed.
     pub fn of_seed(seed: u64, counts: &Counts, grants: u64) -> Self {
-        let mut random = StdRng::seed_from_u64(seed);
+        let mut random = Rng::with_seed(seed);
         let mut faults = faults(counts, &mut random);
-        faults.shuffle(&mut random);
+        random.shuffle(&mut faults);
         // Evenly over the run, each at a random place of its part; and not in its last third, so that
         // the faults still find work when they come late.
         let part = grants * 2 / 3 / (faults.len() as u64).max(1);
         let begin = |number: usize| part * number as u64;
-        let place = |number| begin(number) + random.random_range(part / 4..=part.max(1));
+        let place = |number| begin(number) + random.u64(part / 4..=part.max(1));
         let places: Vec<u64> = (0..faults.len()).map(place).collect();
         Self { seed, steps: places.into_iter().zip(faults).collect() }
     }
 }
 
-fn faults(counts: &Counts, random: &mut StdRng) -> Vec<Fault> {
+fn faults(counts: &Counts, random: &mut Rng) -> Vec<Fault> {
     let outage = |target, how, away, kills_worker| Outage { target, how, away, kills_worker };
     let mut outages = Vec::new();
     let mut add = |count, outage| (0..count).for_each(|_| outages.push(outage));
@@ -125,7 +123,7 @@ fn faults(counts: &Counts, random: &mut StdRng) -> Vec<Fault> {
     add(counts.database_pauses, outage(Target::Database, How::Paused, counts.pause, true));
     for target in [Target::Broker, Target::Database] {
         for _ in 0..counts.cuts {
-            let how = if random.random() { How::CutOff } else { How::Delayed };
+            let how = if random.bool() { How::CutOff } else { How::Delayed };
             add(1, outage(target, how, counts.cut, target == Target::Database));
         }
     }

@@ -84,7 +84,11 @@ impl Broker {
         self.last
     }
 
-    pub(super) fn queues_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> Vec<QueueName> {
+    pub(super) fn queues_of(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+    ) -> Vec<QueueName> {
         let all: Vec<u16> = (0..self.settings.shards.max(1)).collect();
         let shards = shards.unwrap_or(&all);
         shards.iter().map(|shard| QueueName::Work(provider.clone(), *shard)).collect()
@@ -134,7 +138,10 @@ impl Broker {
         Ok(())
     }
 
-    pub(super) fn letters(&mut self, provider: &ProviderId) -> Option<&mut BTreeMap<Place, DeadLetter>> {
+    pub(super) fn letters(
+        &mut self,
+        provider: &ProviderId,
+    ) -> Option<&mut BTreeMap<Place, DeadLetter>> {
         self.dead.get_mut(provider)
     }
 

@@ -48,7 +48,10 @@ impl Intake for MemoryIntake {
                     return Some(Delivery {
                         body: message.body,
                         redelivered: message.returns > 0,
-                        acker: Box::new(MemoryAcker { consumer: Arc::clone(&self.consumer), place }),
+                        acker: Box::new(MemoryAcker {
+                            consumer: Arc::clone(&self.consumer),
+                            place,
+                        }),
                     });
                 }
                 // A notice that comes before the wait is kept for it.

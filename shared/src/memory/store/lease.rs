@@ -73,10 +73,15 @@ impl Documents {
 /// A lease that is still there is over, or it would not be taken: its holder has died, maybe after
 /// it sent the token.
 fn take_lease(document: &mut Document, owner: &str, lease: Duration, now: Timestamp) {
-    let in_doubt = match at(document, "evergrant.lease") {
-        Some(_) => Bson::Boolean(true),
-        None => at(document, "evergrant.in_doubt").cloned().unwrap_or(Bson::Boolean(false)),
+    let taken_over = at(document, "evergrant.lease").is_some();
+    let in_doubt = match taken_over {
+        true => Bson::Boolean(true),
+        false => at(document, "evergrant.in_doubt").cloned().unwrap_or(Bson::Boolean(false)),
     };
     put(document, "evergrant.in_doubt", in_doubt);
-    put(document, "evergrant.lease", doc! { "owner": owner, "until": from_now(now, lease) });
+    put(
+        document,
+        "evergrant.lease",
+        doc! { "owner": owner, "until": from_now(now, lease), "taken_over": taken_over },
+    );
 }

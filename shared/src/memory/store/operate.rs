@@ -80,7 +80,8 @@ impl Documents {
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {
-        let detail = format!("{} documents in memory; they end with the process", self.all().count());
+        let detail =
+            format!("{} documents in memory; they end with the process", self.all().count());
         vec![Finding { what: "token documents".to_owned(), ok: true, detail }]
     }
 }
