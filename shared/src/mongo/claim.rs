@@ -28,13 +28,9 @@ impl MongoStore {
             let rows = ids.iter().map(|_| Row::Absent).collect();
             return Ok(Claimed { now: self.server_now("claim").await?, rows });
         }
-        let condition = doc! {
-            "_id": { "$in": &wanted },
-            self.names.path("status"): "active",
-            "$expr": is_over(&self.names.value("lease.until")),
-        };
+        let active = doc! { "_id": { "$in": &wanted }, self.names.path("status"): "active" };
         self.collection
-            .update_many(condition, vec![self.take(owner, lease)])
+            .update_many(active, vec![self.take(owner, lease)])
             .await
             .map_err(|error| driver("claim", &error))?;
         let rows = self.read_rows(wanted, owner).await?;
@@ -47,8 +43,10 @@ impl MongoStore {
         Ok(Claimed { now, rows })
     }
 
-    /// The stage of an update that takes the lease.
+    /// The stage of an update that takes the lease where it is free or over, and else changes
+    /// nothing. See `clock` for why that is not the update's condition.
     fn take(&self, owner: &str, lease: Duration) -> Document {
+        let free = is_over(&self.names.value("lease.until"));
         // A lease that is still there is over, or it would not be taken: its holder has died, maybe
         // after it sent the token.
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
@@ -58,7 +56,11 @@ impl MongoStore {
         // Owners are literals, or one that begins with `$` would be the name of a field.
         let owner = doc! { "$literal": owner };
         let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
-        doc! { "$set": { self.names.path("in_doubt"): in_doubt, self.names.path("lease"): lease } }
+        doc! { "$set": {
+            self.names.path("in_doubt"):
+                { "$cond": [&free, in_doubt, self.names.value("in_doubt")] },
+            self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },
+        } }
     }
 
     async fn read_rows(
@@ -119,14 +121,13 @@ impl MongoStore {
         for batch in wanted.chunks(MAX_IDS) {
             // The worker may have been faster than this mark: what it has refreshed or postponed
             // meanwhile has a due time to come, and the mark would hide that.
-            let still_due = doc! {
-                "_id": { "$in": batch },
-                self.names.path("status"): "active",
-                "$expr": is_over(&self.names.value("next_refresh_at")),
-            };
-            let mark = doc! { "$set": { self.names.path("queued_until"): from_now(duration) } };
+            let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
+            let due = is_over(&self.names.value("next_refresh_at"));
+            let until = self.names.path("queued_until");
+            let marked =
+                doc! { "$cond": [due, from_now(duration), self.names.value("queued_until")] };
             self.collection
-                .update_many(still_due, vec![mark])
+                .update_many(active, vec![doc! { "$set": { until: marked } }])
                 .write_concern(HINT.concern())
                 .await
                 .map_err(|error| driver("mark_queued", &error))?;

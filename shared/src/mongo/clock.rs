@@ -1,5 +1,9 @@
 //! The server's clock in conditions and updates.
 //!
+//! A condition on it is part of an update (`$cond`), not of the update's filter (`$expr`): a filter
+//! with an `$expr` may keep a server from finding documents by their `_id`, and one is known that
+//! reads the whole collection then, for every batch.
+//!
 //! A server that speaks MongoDB's protocol may evaluate these wrongly, and leases that don't hold
 //! are worse than no store. So [`super::MongoStore`] tries them before it is used.
 
@@ -59,7 +63,8 @@ impl MongoStore {
         self.database.collection_with_options(META, primary_options())
     }
 
-    /// Takes three leases twice: one of the past, one of the future, and one that nobody holds.
+    /// Takes three leases twice: one of the past, one of the future, and one that nobody holds. Only
+    /// the first taking must find any free, and neither must touch the one of the future.
     async fn try_clock(&self, check: &str) -> Result<bool, mongodb::error::Error> {
         let meta = self.meta();
         let leases = [("past", from_now_ms(-HOUR_MS)), ("future", from_now_ms(HOUR_MS))];
@@ -72,13 +77,22 @@ impl MongoStore {
             .upsert(true)
             .await?;
         }
-        let condition = doc! { "check": check, "$expr": is_over("$until") };
-        let claim = vec![doc! { "$set": { "taken": true, "until": from_now_ms(HOUR_MS) } }];
-        let first = meta.update_many(condition.clone(), claim.clone()).await?.matched_count;
-        let second = meta.update_many(condition, claim).await?.matched_count;
-        let future = meta.find_one(doc! { "_id": format!("{check}-future") }).await?;
-        let untouched = future.is_some_and(|lease| !lease.contains_key("taken"));
-        Ok((first, second, untouched) == (2, 0, true))
+        for taker in ["first", "second"] {
+            let free = is_over("$until");
+            let take = doc! {
+                "taken_by": { "$cond": [&free, taker, "$taken_by"] },
+                "until": { "$cond": [free, from_now_ms(HOUR_MS), "$until"] },
+            };
+            meta.update_many(doc! { "check": check }, vec![doc! { "$set": take }]).await?;
+        }
+        let taken = async |lease| {
+            let found = meta.find_one(doc! { "_id": format!("{check}-{lease}") }).await?;
+            let by = found.and_then(|lease| Some(lease.get_str("taken_by").ok()?.to_owned()));
+            Ok::<_, mongodb::error::Error>(by)
+        };
+        let by = [taken("past").await?, taken("future").await?, taken("free").await?];
+        let by = by.each_ref().map(Option::as_deref);
+        Ok(by == [Some("first"), None, Some("first")])
     }
 }
 
