@@ -1,7 +1,7 @@
 //! What a worker counts.
 
 use evergrant_shared::domain::{ProviderId, StaleReason};
-use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram};
+use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -54,7 +54,7 @@ impl WorkerMetrics {
             commit_seconds: metrics.add(
                 "answer_to_commit_seconds",
                 "Time from an answer to its durable commit",
-                duration_histogram(),
+                short_duration_histogram(),
             ),
             commits: metrics.add("commits", "Documents written", Counter::default()),
             superseded: metrics.add(

@@ -10,4 +10,4 @@ mod metrics;
 
 pub use http::{Health, HttpError, serve};
 pub use logs::init_logs;
-pub use metrics::{Labels, Metrics, duration_histogram};
+pub use metrics::{Labels, Metrics, duration_histogram, short_duration_histogram};
