@@ -25,7 +25,20 @@ impl Server {
         let image = std::env::var(image_variable).unwrap_or_else(|_| {
             panic!("{image_variable} is not set: run tests/run, which prepares the images")
         });
-        let (name, tag) = image.rsplit_once(':').unwrap_or((&image, "latest"));
+        Self::start_image(&image, port, variables, None).await
+    }
+
+    /// As [`Self::start`], with the image given, and the container's name if it is to have one.
+    ///
+    /// # Panics
+    /// If no Docker engine answers.
+    pub async fn start_image(
+        image: &str,
+        port: u16,
+        variables: &[(&str, &str)],
+        container_name: Option<String>,
+    ) -> Self {
+        let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("manual".to_owned());
         let image = GenericImage::new(name, tag)
             .with_exposed_port(port.tcp())
@@ -33,6 +46,10 @@ impl Server {
             .with_startup_timeout(Duration::from_secs(120));
         let image =
             variables.iter().fold(image, |image, (name, value)| image.with_env_var(*name, *value));
+        let image = match container_name {
+            Some(name) => image.with_container_name(name),
+            None => image,
+        };
         let container = image.start().await.unwrap_or_else(|error| {
             panic!(
                 "start {name}:{tag} in a container: {error}. Run tests/run, which starts an engine"

@@ -20,7 +20,8 @@ pub fn path(name: &str) -> PathBuf {
     let program = folder.join(name);
     assert!(
         program.is_file(),
-        "{} is missing: run tests/run, or cargo build --workspace --bins first",
+        "{} is missing: run tests/run, or cargo build --workspace --bins first \
+         (with --release if this is a release build)",
         program.display()
     );
     program
@@ -46,6 +47,14 @@ impl Program {
             .spawn()
             .unwrap_or_else(|error| panic!("start {name}: {error}"));
         Self { child, log }
+    }
+
+    /// Its process's number.
+    ///
+    /// # Panics
+    /// If it was waited for.
+    pub fn id(&self) -> u32 {
+        self.child.id().expect("the program was waited for")
     }
 
     /// Kills it as a power cut would.

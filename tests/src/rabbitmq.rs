@@ -39,13 +39,22 @@ impl Version {
 
 async fn start(image_variable: &str) -> Server {
     let server = Server::start(image_variable, 5672, &[]).await;
-    let url = url_of(&server);
-    server.wait_until(|| answers(&url)).await;
+    url_when_ready(&server).await;
     server
 }
 
 pub(crate) async fn answers(url: &str) -> bool {
     Connection::connect(url, ConnectionProperties::default()).await.is_ok()
+}
+
+/// Waits until a broker answers, and returns its URL.
+///
+/// # Panics
+/// If it does not within 90 s.
+pub async fn url_when_ready(server: &Server) -> String {
+    let url = url_of(server);
+    server.wait_until(|| answers(&url)).await;
+    url
 }
 
 fn url_of(server: &Server) -> String {

@@ -1,0 +1,149 @@
+//! The command line.
+
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use evergrant_shared::domain::limit::Limit;
+
+/// Measures Evergrant on real servers, as ratios to what each stage does alone in the same run.
+#[derive(Debug, Parser)]
+#[command(name = "evergrant-bench", version)]
+pub(crate) struct Args {
+    /// Print one JSON object instead of a table.
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// Run it so many times, on fresh servers, and print the median of each figure.
+    #[arg(long, global = true, default_value_t = 1)]
+    pub(crate) runs: u32,
+    #[command(flatten)]
+    pub(crate) servers: ServerArgs,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Which servers. RabbitMQ is that of EVERGRANT_TEST_AMQP_URL, or one in a container.
+#[derive(Debug, clap::Args)]
+pub(crate) struct ServerArgs {
+    /// A MongoDB server's URL; a database is made on it for each run. Without it `secantusd-rs` is
+    /// started on an empty folder for each measurement.
+    #[arg(long, global = true, env = "EVERGRANT_TEST_MONGODB_URL", hide_env_values = true)]
+    pub(crate) store: Option<String>,
+    /// The program `secantusd-rs`, where it is not on the PATH.
+    #[arg(long, global = true, env = "EVERGRANT_BENCH_SECANTUSD")]
+    pub(crate) secantusd: Option<PathBuf>,
+    /// Start it with --sync-on-commit: what it acknowledges outlives it.
+    #[arg(long, global = true)]
+    pub(crate) sync: bool,
+}
+
+/// What to measure.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// The producer: documents that are due become jobs.
+    Publish(PublishArgs),
+    /// Workers: a full queue is emptied.
+    Drain(DrainArgs),
+    /// A rate limit, at several numbers of workers.
+    Budget(BudgetArgs),
+    /// A drain at several numbers of workers.
+    Scale(ScaleArgs),
+    /// The time from an answer to its commit, at a steady rate.
+    Window(WindowArgs),
+    /// Requests to the simulated provider, which must not be the bottleneck.
+    Simulator(SimulatorArgs),
+    /// The sequential loop, as a process of its own.
+    #[command(hide = true)]
+    Peer(PeerArgs),
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PublishArgs {
+    /// Documents that are due.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) docs: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct DrainArgs {
+    /// Documents to refresh.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) docs: u32,
+    /// Worker processes.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+    /// The provider's latency.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) latency_ms: u64,
+    /// Measure beside it what a user would otherwise build.
+    #[arg(long)]
+    pub(crate) peer: Option<PeerKind>,
+}
+
+/// What a user would otherwise build.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum PeerKind {
+    /// A loop over the documents that are due: read, exchange, update, one by one.
+    Sequential,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct BudgetArgs {
+    /// The provider's limit.
+    #[arg(long, default_value = "200/s")]
+    pub(crate) rate: Limit,
+    /// Numbers of worker processes.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
+    pub(crate) replicas: Vec<u16>,
+    /// How long the limit has to last for all documents.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(4..))]
+    pub(crate) seconds: u32,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ScaleArgs {
+    /// Documents to refresh at each number of workers.
+    #[arg(long, default_value_t = 20_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) docs: u32,
+    /// Numbers of worker processes.
+    #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
+    pub(crate) workers: Vec<u16>,
+    /// The provider's latency.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) latency_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct WindowArgs {
+    /// Refreshes, as the provider's limit.
+    #[arg(long, default_value = "200/s")]
+    pub(crate) rate: Limit,
+    /// For how long.
+    #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) seconds: u32,
+    /// The provider's latency.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) latency_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct SimulatorArgs {
+    /// Requests to send.
+    #[arg(long, default_value_t = 200_000)]
+    pub(crate) requests: u32,
+    /// Connections to send them by, each one at a time.
+    #[arg(long, default_value_t = 64, value_parser = clap::value_parser!(u16).range(1..=1_000))]
+    pub(crate) connections: u16,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct PeerArgs {
+    /// The database.
+    #[arg(long)]
+    pub(crate) database: String,
+    /// Where tokens are exchanged.
+    #[arg(long)]
+    pub(crate) token_url: String,
+    /// It ends after so long, however many are left.
+    #[arg(long)]
+    pub(crate) seconds: u64,
+}

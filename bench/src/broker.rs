@@ -1,0 +1,48 @@
+//! RabbitMQ: the one that is given, or one in a container.
+
+use anyhow::{Context, ensure};
+use evergrant_tests::container::Server;
+use evergrant_tests::rabbitmq;
+use tokio::process::Command;
+
+/// Names the image, as for the tests.
+const IMAGE_VARIABLE: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
+/// Where the variable is not set: the official image, and the one that the tests build.
+const IMAGES: [&str; 2] = ["rabbitmq:4.0-management", "evergrant-test/rabbitmq:4.0"];
+
+/// A broker for one run. Its container goes with it.
+pub(crate) struct Broker {
+    pub(crate) url: String,
+    /// What it is, for the report.
+    pub(crate) what: String,
+    _server: Option<Server>,
+}
+
+impl Broker {
+    /// The broker of EVERGRANT_TEST_AMQP_URL, or a new one.
+    pub(crate) async fn start() -> anyhow::Result<Self> {
+        if let Ok(url) = std::env::var("EVERGRANT_TEST_AMQP_URL") {
+            return Ok(Self { url, what: "given".to_owned(), _server: None });
+        }
+        let image = image().await?;
+        let name = format!("bench-rabbitmq-{}", uuid::Uuid::new_v4().simple());
+        let server = Server::start_image(&image, 5672, &[], Some(name)).await;
+        let url = rabbitmq::url_when_ready(&server).await;
+        Ok(Self { url, what: image, _server: Some(server) })
+    }
+}
+
+async fn image() -> anyhow::Result<String> {
+    if let Ok(named) = std::env::var(IMAGE_VARIABLE) {
+        return Ok(named);
+    }
+    for image in IMAGES {
+        let looking = Command::new("docker").args(["image", "inspect", image]).output().await;
+        let looked = looking.context("docker is not installed; bench/run prepares everything")?;
+        if looked.status.success() {
+            return Ok(image.to_owned());
+        }
+    }
+    ensure!(false, "there is no image of RabbitMQ; bench/run prepares everything");
+    unreachable!("ensured")
+}

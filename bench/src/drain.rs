@@ -1,0 +1,278 @@
+//! `drain`: workers empty a full queue.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, bail, ensure};
+use mongodb::bson::doc;
+
+use crate::args::{DrainArgs, PeerKind};
+use crate::provider::Provider;
+use crate::rates::{Rate, Rates};
+use crate::raw::queue::RawQueue;
+use crate::raw::{claim, commit, exchange};
+use crate::report::{Report, say};
+use crate::site::{Site, Worker};
+use crate::store::Store;
+use crate::{Servers, peer, seed};
+
+/// How long workers may take to begin, and a drain to get on by one commit.
+const PATIENCE: Duration = Duration::from_secs(60);
+const POLL: Duration = Duration::from_millis(5);
+
+/// What workers did, from when all of them were at work until the last commit.
+pub(crate) struct Drained {
+    pub(crate) refreshes_per_s: f64,
+    /// CPU time of all workers together.
+    pub(crate) worker_cpu_us: f64,
+    pub(crate) provider_cpu_us: f64,
+    /// Where the store is a process of ours.
+    pub(crate) store_cpu_us: Option<f64>,
+    /// The peak of each worker.
+    pub(crate) rss_mib: Vec<f64>,
+}
+
+/// A store, a provider and a deployment, with users who are due.
+pub(crate) struct Scene {
+    pub(crate) store: Store,
+    pub(crate) provider: Provider,
+    pub(crate) site: Site,
+    pub(crate) documents: Vec<mongodb::bson::Document>,
+    _folder: tempfile::TempDir,
+}
+
+impl Scene {
+    /// Sets it up on a fresh store. Everything answers at once so far.
+    pub(crate) async fn new(
+        servers: &Servers,
+        users: u32,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for logs")?;
+        let store = servers.stores.fresh().await?;
+        let provider = Provider::start(folder.path()).await?;
+        let max_queued = users.to_string();
+        let mut all = vec![("PRODUCER__MAX_QUEUED", max_queued.as_str())];
+        all.extend(settings);
+        let site = Site::new(servers, &store, &provider.token_url(), &all).await?;
+        let documents = seed::users(&site.collection, provider.sign_in(users).await?).await?;
+        Ok(Self { store, provider, site, documents, _folder: folder })
+    }
+}
+
+pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<Report> {
+    say("measuring each stage alone");
+    let rates = raw_rates(servers, args.docs).await?;
+    say("measuring the drain");
+    let (drained, in_flight) = measure(servers, args.docs, args.workers, args.latency_ms).await?;
+    let mut report = Report::new("drain");
+    report.text("store", servers.stores.what());
+    report.text("broker", &servers.broker.what);
+    report.count("docs", args.docs);
+    report.count("workers", args.workers);
+    report.count("latency_ms", args.latency_ms);
+    rates.report(&mut report);
+    report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
+    report.number("refreshes_per_s", drained.refreshes_per_s);
+    report.number("ratio", drained.refreshes_per_s / rates.bound_per_s());
+    report_usage(&mut report, &drained);
+    if args.peer == Some(PeerKind::Sequential) {
+        say("measuring the sequential loop");
+        let peer = peer::measure(servers, args.docs, args.latency_ms).await?;
+        report.number("times_peer", drained.refreshes_per_s / peer.refreshes_per_s);
+        report.part("peer", peer.report());
+    }
+    Ok(report)
+}
+
+/// What is used up, in figures of the workers and of the servers that are ours.
+pub(crate) fn report_usage(report: &mut Report, drained: &Drained) {
+    report.number("worker_cpu_us_per_refresh", drained.worker_cpu_us);
+    let rss_mib = drained.rss_mib.iter().copied().fold(0.0, f64::max);
+    report.number("worker_rss_mib", rss_mib);
+    report.number("provider_cpu_us_per_refresh", drained.provider_cpu_us);
+    if let Some(cpu_us) = drained.store_cpu_us {
+        report.number("store_cpu_us_per_refresh", cpu_us);
+    }
+}
+
+/// With a latency the requests that may be under way are a bound of their own.
+pub(crate) fn report_bounds(
+    report: &mut Report,
+    rates: &Rates,
+    workers: u16,
+    in_flight: u16,
+    latency_ms: u64,
+) {
+    let mut binds = rates.slowest();
+    if latency_ms > 0 {
+        let under_way = f64::from(workers) * f64::from(in_flight);
+        let bound_per_s = under_way * 1_000.0 / latency_ms as f64;
+        report.number("in_flight_bound_per_s", bound_per_s);
+        if bound_per_s < rates.bound_per_s() {
+            binds = "in_flight";
+        }
+    }
+    report.text("binds", binds);
+}
+
+/// Each stage of a drain alone, in the batches that a worker uses.
+pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Rates> {
+    let scene = Scene::new(servers, docs, &[]).await?;
+    let (collection, documents) = (&scene.site.collection, &scene.documents);
+    let worker = &scene.site.config.worker;
+    let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
+    let client = scene.store.client().await?;
+    let queue = RawQueue::declare(&servers.broker.url).await?;
+    queue.publish(documents.len(), RAW_WINDOW).await?;
+    // As a worker has it: what is under way, claimed and being committed.
+    let consume = queue.consume(documents.len(), in_flight.saturating_mul(3), batch).await?;
+    let claim = claim::measure(collection, documents, batch).await?;
+    let token_url = scene.provider.token_url();
+    let exchange = exchange::measure(&token_url, documents, usize::from(in_flight)).await?;
+    let commit = commit::measure(&client, collection, documents, batch).await?;
+    Ok(Rates(vec![
+        Rate { stage: "consume", per_s: consume },
+        Rate { stage: "claim", per_s: claim },
+        Rate { stage: "exchange", per_s: exchange },
+        Rate { stage: "commit", per_s: commit },
+    ]))
+}
+
+const RAW_WINDOW: usize = 1_000;
+
+/// Drains a full queue, and returns as well how many requests a worker may have under way.
+pub(crate) async fn measure(
+    servers: &Servers,
+    docs: u32,
+    workers: u16,
+    latency_ms: u64,
+) -> anyhow::Result<(Drained, u16)> {
+    let scene = Scene::new(servers, docs, &[]).await?;
+    scene.site.publish().await?;
+    scene.provider.set_latency_ms(latency_ms).await?;
+    let mut running = scene.site.start_workers(workers)?;
+    let drained = watch(&scene, &mut running, u64::from(docs)).await?;
+    for worker in running {
+        worker.stop().await?;
+    }
+    verify(&scene, u64::from(docs)).await?;
+    Ok((drained, scene.site.config.worker.exchanges_in_flight))
+}
+
+/// What everybody has used up to a moment.
+struct Moment {
+    at: Instant,
+    commits: u64,
+    workers_us: u64,
+    provider_us: u64,
+    store_us: Option<u64>,
+}
+
+impl Moment {
+    async fn now(scene: &Scene, workers: &[Worker], commits: u64) -> anyhow::Result<Self> {
+        let workers_us: Result<Vec<u64>, _> = workers.iter().map(Worker::cpu_us).collect();
+        Ok(Self {
+            at: Instant::now(),
+            commits,
+            workers_us: workers_us?.iter().sum(),
+            provider_us: scene.provider.cpu_us()?,
+            store_us: scene.store.cpu_us(),
+        })
+    }
+}
+
+pub(crate) async fn watch(
+    scene: &Scene,
+    workers: &mut [Worker],
+    docs: u64,
+) -> anyhow::Result<Drained> {
+    let commits = all_at_work(workers).await?;
+    let begin = Moment::now(scene, workers, commits).await?;
+    // Metrics are the workers' work, so they are asked only when it is nearly done.
+    wait("exchange", workers, async |_| Ok(scene.provider.stats().await?.exchanges), docs).await?;
+    wait("commit", workers, async |workers| Ok(total_commits(workers).await), docs).await?;
+    let end = Moment::now(scene, workers, docs).await?;
+    let refreshed = (end.commits - begin.commits) as f64;
+    ensure!(
+        refreshed >= docs as f64 / 4.0,
+        "the workers had done most before all of them were at work: take more --docs"
+    );
+    let each = |begin_us: u64, end_us: u64| (end_us - begin_us) as f64 / refreshed;
+    Ok(Drained {
+        refreshes_per_s: refreshed / (end.at - begin.at).as_secs_f64(),
+        worker_cpu_us: each(begin.workers_us, end.workers_us),
+        provider_cpu_us: each(begin.provider_us, end.provider_us),
+        store_cpu_us: begin.store_us.zip(end.store_us).map(|(begin, end)| each(begin, end)),
+        rss_mib: workers.iter().map(Worker::peak_rss_mib).collect::<Result<_, _>>()?,
+    })
+}
+
+/// Waits until each worker has committed something; how much it is for all.
+async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
+    let deadline = Instant::now() + PATIENCE;
+    let mut commits = 0;
+    for worker in &mut *workers {
+        loop {
+            let done = worker.metrics().await.map_or(0, |metrics| metrics.commits());
+            commits += done;
+            if done > 0 {
+                break;
+            }
+            worker.check()?;
+            ensure!(Instant::now() < deadline, "a worker has nothing to do: take more --docs");
+            tokio::time::sleep(POLL).await;
+        }
+    }
+    // The first ones have gone on meanwhile.
+    if workers.len() > 1 {
+        commits = total_commits(workers).await;
+    }
+    Ok(commits)
+}
+
+async fn total_commits(workers: &[Worker]) -> u64 {
+    let mut commits = 0;
+    for worker in workers {
+        commits += worker.metrics().await.map_or(0, |metrics| metrics.commits());
+    }
+    commits
+}
+
+/// Waits until a count has come to `wanted`.
+async fn wait(
+    what: &str,
+    workers: &mut [Worker],
+    count: impl AsyncFn(&[Worker]) -> anyhow::Result<u64>,
+    wanted: u64,
+) -> anyhow::Result<()> {
+    let (mut last, mut since) = (0, Instant::now());
+    loop {
+        let now = count(workers).await?;
+        if now >= wanted {
+            return Ok(());
+        }
+        if now > last {
+            (last, since) = (now, Instant::now());
+        }
+        if since.elapsed() > PATIENCE {
+            bail!("no {what} for {} s, at {now} of {wanted}", PATIENCE.as_secs());
+        }
+        workers.iter_mut().try_for_each(Worker::check)?;
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// A figure counts only if each user was refreshed once.
+async fn verify(scene: &Scene, docs: u64) -> anyhow::Result<()> {
+    let refreshed = doc! { "evergrant.generation": 1_i64 };
+    let refreshed = scene.site.collection.count_documents(refreshed).await?;
+    let stats = scene.provider.stats().await?;
+    ensure!(
+        refreshed == docs && stats.exchanges == docs && stats.reused == 0,
+        "of {docs} users {refreshed} were refreshed, by {} exchanges; {} tokens were presented \
+         again",
+        stats.exchanges,
+        stats.reused
+    );
+    Ok(())
+}

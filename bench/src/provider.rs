@@ -1,0 +1,82 @@
+//! The simulated provider, in a process of its own so that its work is not ours.
+
+use std::path::Path;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use evergrant_simulator::{SeedPlan, Stats};
+use evergrant_tests::program::Program;
+use serde_json::{Value, json};
+
+/// Its client's id and secret: the simulator's own defaults, which guard nothing.
+pub(crate) const CLIENT: (&str, &str) = ("evergrant", "evergrant-simulator-secret");
+
+const START_LIMIT: Duration = Duration::from_secs(10);
+
+/// A running provider. It ends with this.
+pub(crate) struct Provider {
+    program: Program,
+    http: reqwest::Client,
+    pub(crate) url: String,
+}
+
+impl Provider {
+    /// Starts one that answers at once; its log goes to `folder`.
+    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
+        let log = folder.join("simulator.log");
+        let args = ["serve", "--listen", "127.0.0.1:0"];
+        let program = Program::start("evergrant-simulator", &args, &[], log);
+        let deadline = tokio::time::Instant::now() + START_LIMIT;
+        // The first line that it writes is its URL.
+        let url = loop {
+            let logged = program.logged();
+            if let Some(url) = logged.lines().find(|line| line.starts_with("http://")) {
+                break url.to_owned();
+            }
+            ensure!(
+                tokio::time::Instant::now() < deadline,
+                "the simulator did not start: {logged}"
+            );
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        };
+        Ok(Self { program, http: evergrant_tests::http_client(), url })
+    }
+
+    /// Where tokens are exchanged.
+    pub(crate) fn token_url(&self) -> String {
+        format!("{}/token", self.url)
+    }
+
+    /// What it has seen.
+    pub(crate) async fn stats(&self) -> anyhow::Result<Stats> {
+        let stats = self.http.get(format!("{}/stats", self.url)).send().await;
+        stats.context("ask the simulator")?.json().await.context("read the simulator's statistics")
+    }
+
+    /// Answers after so long from now on.
+    pub(crate) async fn set_latency_ms(&self, latency_ms: u64) -> anyhow::Result<()> {
+        let url = format!("{}/admin/faults", self.url);
+        let set = self.http.post(url).json(&json!({ "latency_ms": latency_ms })).send().await;
+        set.and_then(reqwest::Response::error_for_status).context("set the latency")?;
+        Ok(())
+    }
+
+    /// Signs users in and returns their documents.
+    pub(crate) async fn sign_in(&self, count: u32) -> anyhow::Result<Vec<Value>> {
+        let plan = SeedPlan { count, ..SeedPlan::default() };
+        let url = format!("{}/admin/seed", self.url);
+        let answer = self.http.post(url).json(&plan).send().await;
+        let answer =
+            answer.and_then(reqwest::Response::error_for_status).context("sign in users")?;
+        let lines = answer.text().await.context("read the users' documents")?;
+        let documents: Vec<Value> =
+            lines.lines().map(serde_json::from_str).collect::<Result<_, _>>()?;
+        ensure!(documents.len() == count as usize, "only {} users came", documents.len());
+        Ok(documents)
+    }
+
+    /// CPU time that it has used.
+    pub(crate) fn cpu_us(&self) -> anyhow::Result<u64> {
+        crate::usage::cpu_us(self.program.id())
+    }
+}

@@ -1,0 +1,72 @@
+//! Documents that are due, as an application and Evergrant's adoption leave them.
+
+use anyhow::anyhow;
+use evergrant_tests::deployment::PROVIDER;
+use mongodb::Collection;
+use mongodb::bson::oid::ObjectId;
+use mongodb::bson::{Bson, DateTime, Document, doc};
+use serde_json::Value;
+
+/// Documents in one command.
+const BATCH: usize = 1_000;
+/// Due times are spread over so long, so that the order by them is not that of insertion alone.
+const SPREAD_MS: i64 = 3_600_000;
+
+/// Stores the documents of users who have signed in, and returns them.
+pub(crate) async fn users(
+    collection: &Collection<Document>,
+    users: Vec<Value>,
+) -> anyhow::Result<Vec<Document>> {
+    let mut documents = Vec::with_capacity(users.len());
+    for (ordinal, user) in users.into_iter().enumerate() {
+        let Bson::Document(mut document) = Bson::try_from(user)? else { continue };
+        document.insert("evergrant", state(ordinal));
+        documents.push(document);
+    }
+    for batch in documents.chunks(BATCH) {
+        insert(collection, batch.to_vec()).await?;
+    }
+    Ok(documents)
+}
+
+/// Stores `count` documents whose tokens no provider knows, without holding them all at once.
+pub(crate) async fn strangers(collection: &Collection<Document>, count: u32) -> anyhow::Result<()> {
+    let mut batch = Vec::with_capacity(BATCH);
+    for ordinal in 0..count as usize {
+        batch.push(stranger(ordinal));
+        if batch.len() == BATCH {
+            insert(collection, std::mem::take(&mut batch)).await?;
+        }
+    }
+    if batch.is_empty() { Ok(()) } else { insert(collection, batch).await }
+}
+
+fn stranger(ordinal: usize) -> Document {
+    doc! {
+        "_id": ObjectId::new(),
+        "userId": format!("user-{ordinal:07}"),
+        "access_token": format!("bench_at_{ordinal:044}"),
+        "refresh_token": format!("bench_rt_{ordinal:044}"),
+        "email": format!("user-{ordinal:07}@example.com"),
+        "evergrant": state(ordinal),
+    }
+}
+
+/// As `adopt` makes it.
+fn state(ordinal: usize) -> Document {
+    let ordinal = i64::try_from(ordinal).unwrap_or_default();
+    let due = DateTime::now().timestamp_millis() - ordinal.wrapping_mul(7_919_000) % SPREAD_MS;
+    doc! {
+        "provider": PROVIDER,
+        "status": "active",
+        "generation": 0_i64,
+        "attempts": 0,
+        "next_refresh_at": DateTime::from_millis(due),
+    }
+}
+
+async fn insert(collection: &Collection<Document>, batch: Vec<Document>) -> anyhow::Result<()> {
+    // What the driver says could quote a document.
+    let inserted = collection.insert_many(batch).ordered(false).await;
+    inserted.map(drop).map_err(|_| anyhow!("the store did not take the documents"))
+}

@@ -1,0 +1,175 @@
+//! Evergrant beside the servers: a database, queue names, and programs as separate processes.
+
+use std::process::Output;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use anyhow::{Context, ensure};
+use evergrant_shared::config::Config;
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_tests::deployment::provider;
+use evergrant_tests::program::{self, Program};
+use mongodb::Collection;
+use mongodb::bson::Document;
+use tempfile::TempDir;
+
+use crate::metrics::Samples;
+use crate::provider::CLIENT;
+use crate::store::{Store, free_port};
+use crate::{Servers, usage};
+
+/// A deployment for one measurement.
+pub(crate) struct Site {
+    pub(crate) collection: Collection<Document>,
+    /// The settings of its programs.
+    pub(crate) config: Config,
+    pub(crate) database: String,
+    queue: RabbitQueue,
+    folder: TempDir,
+    variables: Vec<(String, String)>,
+    http: reqwest::Client,
+    started: AtomicU32,
+}
+
+/// A worker process.
+pub(crate) struct Worker {
+    program: Program,
+    http: reqwest::Client,
+    address: String,
+}
+
+impl Site {
+    /// A deployment with indexes and queues, and no documents. `settings` are variables without
+    /// their prefix.
+    pub(crate) async fn new(
+        servers: &Servers,
+        store: &Store,
+        token_url: &str,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
+        let name = format!("bench-{}", uuid::Uuid::new_v4().simple());
+        let common = [
+            ("STORE__URL", store.url.as_str()),
+            ("STORE__DATABASE", &name),
+            ("STORE__COLLECTION", "tokens"),
+            ("QUEUE__URL", &servers.broker.url),
+            ("QUEUE__PREFIX", &name),
+            ("PROVIDERS__SIMULATOR__TOKEN_URL", token_url),
+            ("PROVIDERS__SIMULATOR__CLIENT_ID", CLIENT.0),
+            ("PROVIDERS__SIMULATOR__CLIENT_SECRET", CLIENT.1),
+            ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("TELEMETRY__LISTEN", "off"),
+            ("TELEMETRY__LOG_LEVEL", "warn"),
+        ];
+        let variables: Vec<(String, String)> = common
+            .iter()
+            .chain(settings)
+            .map(|(name, value)| (format!("EVERGRANT_{name}"), (*value).to_owned()))
+            .collect();
+        let read = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = Config::from_parts(None, read, &[]).context("the programs' settings")?;
+        let queue = prepare(&config).await?;
+        Ok(Self {
+            queue,
+            collection: store.client().await?.database(&name).collection("tokens"),
+            config,
+            database: name,
+            folder: tempfile::tempdir().context("a folder for logs")?,
+            variables,
+            http: evergrant_tests::http_client(),
+            started: AtomicU32::new(0),
+        })
+    }
+
+    /// Runs the producer once.
+    pub(crate) async fn publish(&self) -> anyhow::Result<()> {
+        let output = program::run("evergrant-producer", &["--once"], &self.variables).await;
+        succeeded(&output)
+    }
+
+    /// Starts the producer for one pass.
+    pub(crate) fn start_publishing(&self) -> Program {
+        Program::start("evergrant-producer", &["--once"], &self.variables, self.log("producer"))
+    }
+
+    /// Starts a worker.
+    pub(crate) fn start_worker(&self) -> anyhow::Result<Worker> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let args = ["--listen", &address];
+        let log = self.log("worker");
+        let program = Program::start("evergrant-worker", &args, &self.variables, log);
+        Ok(Worker { program, http: self.http.clone(), address })
+    }
+
+    /// Starts so many workers.
+    pub(crate) fn start_workers(&self, count: u16) -> anyhow::Result<Vec<Worker>> {
+        (0..count).map(|_| self.start_worker()).collect()
+    }
+
+    /// Jobs that wait in the work queues.
+    pub(crate) async fn depth(&self) -> anyhow::Result<u64> {
+        Ok(self.queue.depth(&provider()).await?)
+    }
+
+    fn log(&self, name: &str) -> std::path::PathBuf {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        self.folder.path().join(format!("{number}-{name}.log"))
+    }
+}
+
+/// Makes the indexes and the queues, before there is anything in them.
+async fn prepare(config: &Config) -> anyhow::Result<RabbitQueue> {
+    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
+    store.prepare().await?;
+    let ids = config.providers.keys().cloned();
+    let queue = RabbitQueue::connect_lazily(config.queue.rabbit(ids, "bench".to_owned())?);
+    queue.prepare().await?;
+    Ok(queue)
+}
+
+fn succeeded(output: &Output) -> anyhow::Result<()> {
+    let said = String::from_utf8_lossy(&output.stderr);
+    ensure!(output.status.success(), "the producer failed: {said}");
+    Ok(())
+}
+
+impl Worker {
+    /// Its metrics. None while it does not answer.
+    pub(crate) async fn metrics(&self) -> Option<Samples> {
+        let text = self.get("metrics").await?.text().await.ok()?;
+        Some(Samples::read(&text))
+    }
+
+    /// Whether it consumes.
+    pub(crate) async fn is_ready(&self) -> bool {
+        self.get("readyz").await.is_some_and(|answer| answer.status().is_success())
+    }
+
+    async fn get(&self, path: &str) -> Option<reqwest::Response> {
+        self.http.get(format!("http://{}/{path}", self.address)).send().await.ok()
+    }
+
+    /// CPU time that it has used.
+    pub(crate) fn cpu_us(&self) -> anyhow::Result<u64> {
+        usage::cpu_us(self.program.id())
+    }
+
+    /// The most memory that it had.
+    pub(crate) fn peak_rss_mib(&self) -> anyhow::Result<f64> {
+        usage::peak_rss_mib(self.program.id())
+    }
+
+    /// Fails with its log if it has ended.
+    pub(crate) fn check(&mut self) -> anyhow::Result<()> {
+        ensure!(self.program.is_running(), "a worker ended: {}", self.program.logged());
+        Ok(())
+    }
+
+    /// Ends it as an orchestrator does.
+    pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
+        let status = self.program.terminate().await;
+        ensure!(status.success(), "a worker failed ({status}): {}", self.program.logged());
+        Ok(())
+    }
+}
