@@ -8,40 +8,36 @@ use evergrant_tests::rabbitmq;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 
-use super::{VERSIONS, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};
+use super::{V3, V4, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn queues_that_are_deleted_in_mid_run_are_made_again() {
-    for image in VERSIONS {
-        let (broker, evergrant) = imported(image, 400).await;
-        let _programs = evergrant.start_all(2);
-        exchanged(&evergrant, 50).await;
-        delete(&broker, &evergrant, &["refresh.simulator.0", "retry.1000"]).await;
-        eventually("the queue is there again", Duration::from_secs(30), || async {
-            waiting(&broker, &evergrant).await.is_some()
-        })
-        .await;
-        forget_what_is_queued(&evergrant).await;
-        assert_all_are_refreshed(&evergrant).await;
-    }
+    let (broker, evergrant) = imported(V3, 250).await;
+    let _programs = evergrant.start_all(2);
+    exchanged(&evergrant, 50).await;
+    delete(&broker, &evergrant, &["refresh.simulator.0", "retry.1000"]).await;
+    eventually("the queue is there again", Duration::from_secs(30), || async {
+        waiting(&broker, &evergrant).await.is_some()
+    })
+    .await;
+    forget_what_is_queued(&evergrant).await;
+    assert_all_are_refreshed(&evergrant).await;
 }
 
 /// Nobody consumes, so nobody but the producer can make the queue again.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_producer_makes_a_deleted_queue_again() {
-    for image in VERSIONS {
-        let (broker, evergrant) = imported(image, 150).await;
-        let _producer = evergrant.start("evergrant-producer", &[]);
-        eventually("the queue is full", Duration::from_secs(30), || async {
-            waiting(&broker, &evergrant).await == Some(100)
-        })
-        .await;
-        delete(&broker, &evergrant, &["refresh.simulator.0"]).await;
-        eventually("the rest is in the queue", Duration::from_secs(60), || async {
-            waiting(&broker, &evergrant).await == Some(50)
-        })
-        .await;
-    }
+    let (broker, evergrant) = imported(V4, 150).await;
+    let _producer = evergrant.start("evergrant-producer", &[]);
+    eventually("the queue is full", Duration::from_secs(30), || async {
+        waiting(&broker, &evergrant).await == Some(100)
+    })
+    .await;
+    delete(&broker, &evergrant, &["refresh.simulator.0"]).await;
+    eventually("the rest is in the queue", Duration::from_secs(60), || async {
+        waiting(&broker, &evergrant).await == Some(50)
+    })
+    .await;
 }
 
 async fn delete(broker: &Dedicated, evergrant: &Deployment, names: &[&str]) {
