@@ -1,8 +1,10 @@
 //! The command line.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args as ClapArgs, Parser, Subcommand};
+use evergrant_shared::domain::limit::Limit;
 use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
 use evergrant_shared::ports::GrantFilter;
 
@@ -11,7 +13,7 @@ use crate::dlq::LetterFilter;
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 partly done, \
                           4 nothing matched. Data goes to standard output, words to standard error.";
 
-/// Looks after grants: import, tokens, dead letters, doctor.
+/// Looks after grants: import, tokens, dead letters, providers, doctor.
 #[derive(Debug, Parser)]
 #[command(name = "evergrant", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
@@ -51,6 +53,9 @@ pub(crate) enum Command {
     /// See dead letters, send them back, or remove them.
     #[command(subcommand)]
     Dlq(DlqCommand),
+    /// See providers, and say what holds for all workers within a second.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
     /// Say what can be reached and whether it is as it should be.
     Doctor,
     /// Exit 0 if a URL answers with success, 1 if not (for containers).
@@ -58,6 +63,45 @@ pub(crate) enum Command {
         /// Such as http://127.0.0.1:9464/readyz.
         #[arg(long)]
         url: String,
+    },
+}
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum ProvidersCommand {
+    /// List providers: whether they are open, and their limits.
+    List,
+    /// Send nothing to a provider. Its jobs wait; nothing is burned.
+    Pause {
+        /// The provider.
+        name: ProviderId,
+        /// For how long, such as 10m or 2h; until `resume` if not given.
+        #[arg(long = "for", value_parser = humantime::parse_duration)]
+        duration: Option<Duration>,
+        /// Why, for whoever looks at the list.
+        #[arg(long, default_value = "")]
+        why: String,
+    },
+    /// End a pause, and a circuit that is open: the next job is sent at once.
+    Resume {
+        /// The provider.
+        name: ProviderId,
+    },
+    /// Confirm that the grants which a provider calls dead are dead indeed. For an hour deaths are
+    /// believed, however many there are, and the circuit closes.
+    Confirm {
+        /// The provider.
+        name: ProviderId,
+    },
+    /// Set the limits that hold in place of those in the settings.
+    Limit {
+        /// The provider.
+        name: ProviderId,
+        /// All limits, such as 10/s,300/min.
+        #[arg(value_delimiter = ',', required_unless_present = "reset", conflicts_with = "reset")]
+        limits: Vec<Limit>,
+        /// Go back to those in the settings.
+        #[arg(long)]
+        reset: bool,
     },
 }
 

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use evergrant_shared::config::{Config, ConfigError};
-use evergrant_shared::ports::{Finding, JobQueue, TokenStore};
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue, TokenStore};
 use evergrant_shared::provider::Provider;
 use futures::future::join_all;
 use tokio::net::TcpStream;
@@ -25,6 +26,9 @@ pub(crate) async fn examine(
     }];
     let (stored, queued) = tokio::join!(store.inspect(), queue.inspect());
     findings.extend(stored.unwrap_or_else(|error| vec![failed("token store", &error)]));
+    for finding in &mut findings {
+        look_for_section(config, queue, finding).await;
+    }
     findings.extend(queued.unwrap_or_else(|error| vec![failed("job queue", &error)]));
     findings.extend(join_all(config.providers()?.iter().map(reach)).await);
 
@@ -39,6 +43,25 @@ pub(crate) async fn examine(
     }
     let all_ok = findings.iter().all(|finding| finding.ok);
     Ok(if all_ok { Exit::Done } else { Exit::Error })
+}
+
+/// Documents of a provider that is not in the settings, any more or yet, are refreshed by nobody.
+async fn look_for_section(config: &Config, queue: &dyn JobQueue, finding: &mut Finding) {
+    let Some(name) = finding.what.strip_prefix(DOCUMENTS_OF) else { return };
+    let Ok(provider) = name.parse::<ProviderId>() else { return };
+    if config.providers.contains_key(&provider) {
+        return;
+    }
+    let waiting = match queue.depth(&provider).await {
+        Ok(jobs) => format!("{jobs} jobs wait in its queues, which are left as they are"),
+        Err(_) => "it has no queues, or they cannot be reached".to_owned(),
+    };
+    finding.ok = false;
+    finding.detail = format!(
+        "{}, and the settings have no section providers.{name}, so nobody refreshes them; {waiting}. \
+         Add the section, or remove the documents and delete the queues",
+        finding.detail
+    );
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {

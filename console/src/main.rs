@@ -8,6 +8,7 @@ mod export;
 mod healthcheck;
 mod import;
 mod output;
+mod providers;
 mod tokens;
 
 use std::process::ExitCode;
@@ -53,6 +54,9 @@ async fn run(args: Args, output: &Output) -> anyhow::Result<Exit> {
         }
         Command::Tokens(TokensCommand::Show { id }) => Ok(tokens::show(&store, &id, output).await?),
         Command::Dlq(command) => dead_letters(&config, &store, command, output).await,
+        Command::Providers(command) => {
+            Ok(providers::Providers::new(&config, &store, output)?.run(command).await?)
+        }
         Command::Doctor => {
             let queue = queue(&config)?;
             Ok(doctor::examine(&config, &store, &queue, output).await?)

@@ -396,6 +396,9 @@ pub trait DeadLetters: Send {
     async fn close(self: Box<Self>) -> Result<(), QueueError>;
 }
 
+/// How [`Finding::what`] begins where it is about the documents of one provider.
+pub const DOCUMENTS_OF: &str = "documents of ";
+
 /// One thing that `evergrant doctor` looked at.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct Finding {

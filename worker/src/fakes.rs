@@ -6,13 +6,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::budget::LocalBudget;
+use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
+use evergrant_shared::domain::death_watch::Belief;
 use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Grant, Job, ProviderId, ProviderState, Row, SealedAnswer, Status,
-    Timestamp,
+    DeadLetter, DocumentId, Grant, Job, ProviderId, ProviderState, Row, SealedAnswer, Signal,
+    Status, Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
@@ -270,6 +271,26 @@ impl TokenEndpoint for FakeEndpoint {
     }
 }
 
+/// Lets everything through.
+struct OpenBudget;
+
+#[async_trait]
+impl Budget for OpenBudget {
+    async fn acquire(&self) -> Permit {
+        Permit::unwatched()
+    }
+    fn note(&self, _: &Signal) {}
+    fn spacing(&self) -> Option<Duration> {
+        None
+    }
+    fn belief(&self) -> Belief {
+        Belief::ByShare
+    }
+    fn shut_for(&self) -> Option<Duration> {
+        None
+    }
+}
+
 /// Counts what is acknowledged.
 struct FakeAcker(Arc<AtomicU32>);
 
@@ -320,7 +341,7 @@ impl Fakes {
             shards: None,
             shutdown_grace: config.worker.shutdown_grace,
         };
-        let budget = Arc::new(LocalBudget::new(&[]));
+        let budget = Arc::new(OpenBudget);
         let metrics = WorkerMetrics::register(&Metrics::default());
         let journal = Arc::new(FakeJournal::default());
         let nets = Nets {

@@ -7,6 +7,7 @@ use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::Instant;
 
 use crate::claim;
 use crate::lane::{Lane, PAUSE_CHECK};
@@ -18,6 +19,8 @@ use crate::work::Work;
 pub(crate) enum IntakeEnd {
     /// The worker is stopping.
     Stopped,
+    /// The provider takes so much more by now that the consumer holds too little.
+    Outgrown,
     /// The provider is shut for this long.
     Shut(Duration),
     /// The consumer is lost, after having worked or not.
@@ -27,12 +30,39 @@ pub(crate) enum IntakeEnd {
     },
 }
 
-/// Takes deliveries until the consumer ends or has to.
-pub(crate) async fn drive(lane: &Arc<Lane>, mut intake: Box<dyn Intake>) -> IntakeEnd {
+/// How long a consumer is kept while its provider is shut. What it was sent is hidden from other
+/// workers meanwhile, but they could not use it either; and to give it back counts as a delivery
+/// of each, of which there is a limit. RabbitMQ takes a consumer for dead that holds a delivery
+/// for 30 minutes.
+const HOLD: Duration = Duration::from_secs(15 * 60);
+
+/// A consumer is made anew when it should hold so many times as much: an operator has raised a limit.
+const OUTGROWN: u16 = 4;
+
+/// Takes deliveries until the consumer ends or has to. None are taken while the provider is shut for
+/// long.
+pub(crate) async fn drive(
+    lane: &Arc<Lane>,
+    mut intake: Box<dyn Intake>,
+    prefetch: u16,
+) -> IntakeEnd {
     let mut served = false;
+    let mut shut_since = None;
     let end = loop {
         if let Some(pause) = lane.long_pause() {
-            break IntakeEnd::Shut(pause);
+            let since: &mut Instant = shut_since.get_or_insert_with(Instant::now);
+            if lane.stop.is_cancelled() {
+                break IntakeEnd::Stopped;
+            }
+            if since.elapsed() >= HOLD {
+                break IntakeEnd::Shut(pause);
+            }
+            lane.sleep(pause.min(PAUSE_CHECK)).await;
+            continue;
+        }
+        shut_since = None;
+        if lane.prefetch() / OUTGROWN >= prefetch {
+            break IntakeEnd::Outgrown;
         }
         let first = tokio::select! {
             biased;
@@ -55,7 +85,7 @@ type Taken = (Delivery, OwnedSemaphorePermit);
 /// A place first, then a delivery: nothing is taken that could not be claimed. Dropping this before
 /// it ends loses neither.
 async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
-    let place = Arc::clone(&lane.ahead).acquire_owned().await.ok()?;
+    let place = lane.pace.ahead.semaphore().acquire_owned().await.ok()?;
     Some((intake.next().await?, place))
 }
 
@@ -63,7 +93,7 @@ async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> 
 fn fill_batch(lane: &Lane, intake: &mut dyn Intake, first: Taken) -> Vec<Taken> {
     let mut batch = vec![first];
     while batch.len() < usize::from(lane.settings.batch) {
-        let Ok(place) = Arc::clone(&lane.ahead).try_acquire_owned() else { break };
+        let Ok(place) = lane.pace.ahead.semaphore().try_acquire_owned() else { break };
         let Some(Some(delivery)) = intake.next().now_or_never() else { break };
         batch.push((delivery, place));
     }

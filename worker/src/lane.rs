@@ -7,11 +7,9 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::budget::Budget;
 use evergrant_shared::domain::death_watch::DeathWatch;
-use evergrant_shared::domain::limit::Limit;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::telemetry::Health;
-use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -19,6 +17,7 @@ use crate::committer::Committer;
 use crate::intake::{self, IntakeEnd};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
+use crate::pace::Pace;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// One provider as this worker serves it.
@@ -32,11 +31,8 @@ pub(crate) struct Lane {
     /// None without a key: then an answer is in memory only until it is written.
     pub(crate) nets: Option<Arc<Nets>>,
     pub(crate) death_watch: Mutex<DeathWatch>,
-    /// Requests that may be under way.
-    pub(crate) exchanges: Semaphore,
-    /// Documents that may be claimed and not yet sent: what waits here is hidden from other
-    /// workers, so it is what the limits let through in a second.
-    pub(crate) ahead: Arc<Semaphore>,
+    /// How much may be in hand.
+    pub(crate) pace: Pace,
     pub(crate) settings: Arc<WorkerSettings>,
     pub(crate) metrics: WorkerMetrics,
     /// Jobs under way, so that a shutdown can wait for them.
@@ -44,7 +40,6 @@ pub(crate) struct Lane {
     /// The worker is stopping.
     pub(crate) stop: CancellationToken,
     health: Health,
-    prefetch: u16,
     claims: AtomicU64,
 }
 
@@ -60,7 +55,8 @@ pub(crate) struct Common {
     pub(crate) stop: CancellationToken,
 }
 
-/// A pause shorter than this is waited out with the consumer open.
+/// A pause that ends within this time is waited out with claims in hand, so that requests go out the moment it
+/// ends.
 const SHORT_PAUSE: Duration = Duration::from_secs(2);
 /// How often it is looked whether a provider is shut.
 pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
@@ -68,7 +64,7 @@ pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
 impl Lane {
     pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
         let Common { store, queue, nets, settings, metrics, health, stop } = common;
-        let ahead = claims_ahead(&deps.provider.limits, settings.exchanges_in_flight);
+        let pace = Pace::new(settings.exchanges_in_flight, deps.budget.spacing());
         let committer = Committer::start(Arc::clone(&store), usize::from(settings.batch));
         Arc::new(Self {
             death_watch: Mutex::new(DeathWatch::new(deps.provider.death_watch)),
@@ -79,9 +75,7 @@ impl Lane {
             queue,
             committer,
             nets,
-            exchanges: Semaphore::new(usize::from(settings.exchanges_in_flight)),
-            ahead: Arc::new(Semaphore::new(usize::from(ahead))),
-            prefetch: prefetch(ahead, settings.exchanges_in_flight),
+            pace,
             settings,
             metrics,
             jobs: TaskTracker::new(),
@@ -97,6 +91,7 @@ impl Lane {
         while !self.stop.is_cancelled() {
             match self.serve().await {
                 IntakeEnd::Stopped => break,
+                IntakeEnd::Outgrown => backoff.reset(),
                 IntakeEnd::Shut(pause) => {
                     backoff.reset();
                     self.wait_while_shut(pause).await;
@@ -117,8 +112,11 @@ impl Lane {
     async fn wait_while_shut(&self, pause: Duration) {
         let pause_s = pause.as_secs();
         tracing::info!(provider = %self.provider.id, pause_s, "the provider is shut: jobs wait in the queue");
-        while self.long_pause().is_some() && !self.stop.is_cancelled() {
-            self.sleep(PAUSE_CHECK).await;
+        while let Some(pause) = self.long_pause() {
+            if self.stop.is_cancelled() {
+                return;
+            }
+            self.sleep(pause.min(PAUSE_CHECK)).await;
         }
     }
 
@@ -137,7 +135,8 @@ impl Lane {
             return IntakeEnd::Shut(pause);
         }
         let shards = self.settings.shards.as_deref();
-        let consumer = self.queue.consume(&self.provider.id, shards, self.prefetch).await;
+        let prefetch = self.prefetch();
+        let consumer = self.queue.consume(&self.provider.id, shards, prefetch).await;
         let intake = match consumer {
             Ok(intake) => intake,
             Err(error) => {
@@ -147,8 +146,8 @@ impl Lane {
             }
         };
         self.set_healthy(true);
-        tracing::info!(provider = %self.provider.id, prefetch = self.prefetch, "consuming");
-        let end = intake::drive(self, intake).await;
+        tracing::info!(provider = %self.provider.id, prefetch, "consuming");
+        let end = intake::drive(self, intake, prefetch).await;
         if matches!(end, IntakeEnd::Lost { .. }) {
             self.set_healthy(false);
             tracing::warn!(provider = %self.provider.id, "the consumer is lost: rebuilding it");
@@ -156,8 +155,12 @@ impl Lane {
         end
     }
 
-    /// How long the provider is shut, if that is long enough to stop consuming: what a worker holds
-    /// meanwhile would be hidden from others and age.
+    /// How many deliveries to hold.
+    pub(crate) fn prefetch(&self) -> u16 {
+        self.pace.prefetch(self.budget.spacing())
+    }
+
+    /// How long the provider is shut, if that is long enough to claim nothing meanwhile.
     pub(crate) fn long_pause(&self) -> Option<Duration> {
         self.budget.shut_for().filter(|pause| *pause > SHORT_PAUSE)
     }
@@ -175,38 +178,5 @@ impl Lane {
 
     fn set_healthy(&self, works: bool) {
         self.health.set(&format!("queue:{}", self.provider.id), works);
-    }
-}
-
-/// What all limits let through in a second, at least 1 and at most what may be under way.
-fn claims_ahead(limits: &[Limit], exchanges_in_flight: u16) -> u16 {
-    let in_a_second = |limit: &Limit| {
-        let per_ms = limit.per().as_millis().max(1);
-        u128::from(limit.requests()) * 1_000 / per_ms
-    };
-    let slowest = limits.iter().map(in_a_second).min().unwrap_or(u128::MAX);
-    u16::try_from(slowest).unwrap_or(u16::MAX).clamp(1, exchanges_in_flight.max(1))
-}
-
-/// Enough for what is under way, what is claimed and what is being committed.
-fn prefetch(ahead: u16, exchanges_in_flight: u16) -> u16 {
-    ahead.saturating_mul(2).saturating_add(exchanges_in_flight)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_claimed_ahead_follows_the_slowest_limit() {
-        let ahead = |limits: &[&str]| {
-            let limits: Vec<Limit> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
-            claims_ahead(&limits, 64)
-        };
-        assert_eq!(ahead(&[]), 64);
-        assert_eq!(ahead(&["1000/s"]), 64);
-        assert_eq!(ahead(&["450/min"]), 7);
-        assert_eq!(ahead(&["100/s", "60/min"]), 1);
-        assert_eq!(ahead(&["1/h"]), 1);
     }
 }

@@ -24,9 +24,11 @@ mod metrics;
 mod nets;
 #[cfg(test)]
 mod nets_tests;
+mod pace;
 mod refresh;
 mod rescuer;
 mod settle;
+mod take_back;
 mod work;
 
 use std::future::Future;

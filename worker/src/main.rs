@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use evergrant_shared::budget::LocalBudget;
+use evergrant_shared::budget::{BudgetSettings, SharedBudget};
 use evergrant_shared::config::{Config, RescueConfig};
 use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::{JobQueue, TokenStore};
@@ -64,11 +64,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tracing::info!(worker = name, providers = providers.len(), "started");
+    let providers = providers.into_iter().map(|provider| provider_deps(provider, &store));
     let deps = Deps {
+        providers: providers.collect::<Result<_, _>>()?,
         store,
         queue,
         rescue: rescue(&config.rescue, &name)?,
-        providers: providers.into_iter().map(provider_deps).collect::<Result<_, _>>()?,
         settings: settings(&config, name),
         metrics,
         health,
@@ -85,10 +86,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     }
 }
 
-fn provider_deps(provider: Provider) -> anyhow::Result<ProviderDeps> {
+fn provider_deps(provider: Provider, store: &Arc<dyn TokenStore>) -> anyhow::Result<ProviderDeps> {
     let provider = Arc::new(provider);
     let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
-    let budget = LocalBudget::new(&provider.limits);
+    let settings = BudgetSettings {
+        provider: provider.id.clone(),
+        limits: provider.limits.clone(),
+        client: provider.fingerprint(),
+    };
+    let budget = SharedBudget::start(Arc::clone(store), settings);
     Ok(ProviderDeps { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
 }
 

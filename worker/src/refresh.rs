@@ -2,15 +2,17 @@
 
 use std::sync::PoisonError;
 
+use evergrant_shared::budget::Permit;
 use evergrant_shared::domain::decide::decide_given_back;
 use evergrant_shared::domain::{Grant, Outcome, classify, decide};
 use evergrant_shared::ports::Commit;
-use tokio::sync::SemaphorePermit;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
 use crate::lease;
 use crate::settle::{Settled, settle};
+use crate::take_back::take_back;
 use crate::work::{Claim, Work};
 
 /// Refreshes a claimed grant and settles what came of it.
@@ -24,37 +26,44 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         permit = permit(lane) => permit,
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
-    let Some(exchange_slot) = permit else { return };
+    // Kept until the outcome is written: answers must not pile up before a slow store.
+    let Some((_slot, permit)) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
-    let exchanging = exchange(lane, &grant, exchange_slot);
+    let sent_at = Instant::now();
+    lane.pace.sent(lane.budget.spacing());
+    let exchanging = exchange(lane, &grant, permit);
     let outcome = lease::keep(lane, &grant.id, claim, exchanging).await;
     let answered_at = Instant::now();
     let now = claim.now();
-    let outcome = {
+    let (outcome, doubted_since) = {
         let mut watch = lane.death_watch.lock().unwrap_or_else(PoisonError::into_inner);
-        watch.weigh(outcome, now)
+        (watch.weigh(outcome, now, lane.budget.belief()), watch.take_back())
     };
+    if let Some(since) = doubted_since {
+        take_back(lane, since);
+    }
     report(lane, &grant, &outcome);
     let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
     lane.budget.note(&settlement.signal);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     let settling = settle(lane, work, Settled { settlement, commit, answered_at });
     lease::keep(lane, &grant.id, claim, settling).await;
+    lane.pace.done(sent_at);
 }
 
 /// The right to send one request: a place among those under way first, then the budget's permit,
 /// since a permit is for now. None only when the process is ending.
-async fn permit(lane: &Lane) -> Option<SemaphorePermit<'_>> {
-    let slot = lane.exchanges.acquire().await.ok()?;
-    lane.budget.acquire().await;
-    Some(slot)
+async fn permit(lane: &Lane) -> Option<(OwnedSemaphorePermit, Permit)> {
+    let slot = lane.pace.exchanges.semaphore().acquire_owned().await.ok()?;
+    Some((slot, lane.budget.acquire().await))
 }
 
-async fn exchange(lane: &Lane, grant: &Grant, _slot: SemaphorePermit<'_>) -> Outcome {
+async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     let started = Instant::now();
     lane.metrics.in_flight.inc();
     let exchange = lane.endpoint.exchange(&grant.refresh_token).await;
+    permit.answered();
     lane.metrics.in_flight.dec();
     lane.metrics.exchange_seconds.observe(started.elapsed().as_secs_f64());
     classify(exchange, &lane.provider.dialect)
@@ -85,10 +94,15 @@ fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
     let (status, code) = (failure.http_status, failure.code.as_deref());
     let description = failure.description.as_deref();
     match outcome {
-        Outcome::Misconfigured(_) | Outcome::Suspicious(_) => {
+        Outcome::Misconfigured(_) => {
             tracing::error!(%provider, %id, kind, status, code, description,
-                "the provider's circuit opens: no grant is given up");
+            "the provider rejects the client: its circuit opens and no grant is given up; check the \
+             client's settings")
         }
+        Outcome::Suspicious(_) => tracing::error!(%provider, %id, kind, status, code, description,
+            "the provider calls so many grants dead at once that it is not believed: its circuit \
+             opens and no grant is given up; check the client's settings and the provider's status, \
+             and if these users must sign in again, run: evergrant providers confirm {provider}"),
         _ => tracing::info!(%provider, %id, kind, status, code, description, "not refreshed"),
     }
 }

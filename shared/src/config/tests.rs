@@ -102,11 +102,21 @@ fn a_wrong_setting_is_named_with_what_would_be_right() {
         ("EVERGRANT_STORE__DEFAULT_PROVIDER", "nobody", "there is no section providers.nobody"),
         ("EVERGRANT_PROVIDERS__P__CLIENT_ID", "x", "providers.p.token_url is missing"),
         ("EVERGRANT_PROVIDERS__P__LIMITS", r#"["0/s"]"#, "a limit is a whole number from 1"),
+        ("EVERGRANT_PROVIDERS__P__LIMITS", r#"["-5/min"]"#, "a limit is a whole number from 1"),
         ("EVERGRANT_PROVIDERS__P__TOKEN_URL", "ftp://x", "providers.p.token_url is wrong"),
     ] {
         let error = wrong(&[(name, value)]);
         assert!(error.contains(expected), "{name}={value}: {error}");
     }
+}
+
+#[test]
+fn limits_that_contradict_each_other_are_refused() {
+    let mut variables = AUTODESK.to_vec();
+    variables.push(("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["10/s", "1000/min"]"#));
+    let error = wrong(&variables);
+    let expected = "providers.autodesk.limits is wrong: 1000/min never binds beside 10/s";
+    assert!(error.contains(expected), "{error}");
 }
 
 #[test]

@@ -28,8 +28,8 @@ pub struct Policy {
 /// The pause after a throttle that does not say how long.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
-/// How long a job waits while its provider rejects the client.
-const CIRCUIT_WAIT: Duration = Duration::from_secs(60);
+/// How long a job stays away while its provider's circuit is open: then it waits in the work queue.
+const CIRCUIT_WAIT: Duration = Duration::from_secs(15);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
@@ -37,6 +37,9 @@ const RESCUE_FIRST: Duration = Duration::from_secs(2);
 
 /// How long after a retry's delay its message is given to arrive before the producer makes another.
 const RETRY_PATIENCE: Duration = Duration::from_secs(300);
+/// The same for a job that comes back while its provider may still be shut: it waits in the work
+/// queue then, and another one for the same document would only lengthen that.
+const SHUT_PATIENCE: Duration = Duration::from_secs(6 * 3_600);
 
 /// Says what follows from `outcome` for `grant`. `now` is the store's clock.
 pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp) -> Settlement {
@@ -110,14 +113,24 @@ impl Case<'_> {
     fn throttled(&self, failure: &Failure) -> Settlement {
         let pause = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
         let error = last_error(failure, FailureKind::Throttled, self.now);
-        self.postponed(Some(error), self.policy.ladder.at_least(pause), Signal::Pause(pause))
+        self.shut(error, pause, Signal::Pause(pause))
+    }
+
+    /// The provider is shut. The job comes back before that is over rather than after it, and
+    /// waits for its end in the work queue.
+    fn shut(&self, error: LastError, wait: Duration, signal: Signal) -> Settlement {
+        let delay = self.policy.ladder.at_most(wait);
+        let mut settlement = self.postponed(Some(error), delay, signal);
+        if let Write::Postpone { queued_until, .. } = &mut settlement.write {
+            *queued_until = self.now.plus(delay + SHUT_PATIENCE);
+        }
+        settlement
     }
 
     /// Burns no attempt: the grant is not to blame.
     fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
         let error = last_error(failure, kind, self.now);
-        let delay = self.policy.ladder.at_least(CIRCUIT_WAIT);
-        self.postponed(Some(error), delay, Signal::Trip(reason))
+        self.shut(error, CIRCUIT_WAIT, Signal::Trip(reason))
     }
 
     fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {

@@ -22,15 +22,6 @@ pub struct Limit {
 )]
 pub struct InvalidLimit;
 
-/// How a limit is kept: requests at least `spacing` apart, but for `burst` at once after idling.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cell {
-    /// The time between two requests.
-    pub spacing: Duration,
-    /// How many may be sent at once after idling; at least 1.
-    pub burst: u32,
-}
-
 impl Limit {
     /// The number of requests allowed in [`Self::per`].
     pub const fn requests(self) -> u32 {
@@ -42,20 +33,45 @@ impl Limit {
         self.per
     }
 
-    /// The cell that keeps this limit in every window, wherever it starts.
+    /// The time between two requests that keeps this limit in every window, wherever it starts, at
+    /// a provider where each request may arrive up to `tolerance` later than its place.
     ///
-    /// A cell lets `burst + per ÷ spacing` requests into a window of length `per`, so the spacing
-    /// is `per ÷ (requests − burst)`. The burst is one more than what falls into 5 ms, since timers
-    /// are coarse and what a late timer misses would be lost without it.
-    pub fn cell(self) -> Cell {
-        const TICK_MS: u128 = 5;
-        let per_tick = u128::from(self.requests) * TICK_MS / self.per.as_millis().max(1);
-        let burst = u32::try_from(per_tick).unwrap_or(u32::MAX).saturating_add(1);
-        let burst = burst.min(self.requests.div_ceil(4));
-        let spaced = self.requests.saturating_sub(burst).max(1);
-        let spacing_ns = self.per.as_nanos().div_ceil(u128::from(spaced));
-        Cell { spacing: Duration::from_nanos(u64::try_from(spacing_ns).unwrap_or(u64::MAX)), burst }
+    /// Of `requests` + 1 places in a row the first and the last are `per + tolerance` apart, so
+    /// even if the first one arrives late and the last one does not, they are not in one window. Nor
+    /// may any be sent at once after idling: that would have to be taken from the steady rate.
+    pub fn spacing(self, tolerance: Duration) -> Duration {
+        let window_ns = self.per.saturating_add(tolerance).as_nanos();
+        let spacing_ns = window_ns.div_ceil(u128::from(self.requests.max(1)));
+        Duration::from_nanos(u64::try_from(spacing_ns).unwrap_or(u64::MAX))
     }
+
+    /// Whether whoever keeps this limit keeps `other` too, so that `other` never binds.
+    pub fn implies(self, other: Self) -> bool {
+        let windows = other.per.as_nanos().div_ceil(self.per.as_nanos().max(1));
+        u128::from(self.requests).saturating_mul(windows) <= u128::from(other.requests)
+    }
+}
+
+/// Two limits of which one is always stricter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error(
+    "{never} never binds beside {always}, which is always stricter: leave one out, or correct one"
+)]
+pub struct Contradiction {
+    /// The stricter one.
+    pub always: Limit,
+    /// The one that never binds.
+    pub never: Limit,
+}
+
+/// Two of `limits` that contradict each other, if there are such.
+pub fn contradiction(limits: &[Limit]) -> Option<Contradiction> {
+    limits.iter().enumerate().find_map(|(index, always)| {
+        let (before, from) = limits.split_at(index);
+        let mut others = before.iter().chain(&from[1..]);
+        let never = others.find(|other| always.implies(**other))?;
+        Some(Contradiction { always: *always, never: *never })
+    })
 }
 
 impl FromStr for Limit {
@@ -135,16 +151,53 @@ mod tests {
         }
     }
 
+    #[test]
+    fn of_two_limits_one_may_never_bind() {
+        let found = |limits: &[&str]| {
+            let limits: Vec<Limit> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+            contradiction(&limits).map(|found| found.never.to_string())
+        };
+        for both_bind in [vec![], vec!["10/s"], vec!["10/s", "300/min"], vec!["100/s", "1000/h"]] {
+            assert_eq!(found(&both_bind), None, "{both_bind:?}");
+        }
+        assert_eq!(found(&["10/s", "1000/min"]).as_deref(), Some("1000/min"));
+        assert_eq!(found(&["500/min", "100/min"]).as_deref(), Some("500/min"));
+        assert_eq!(found(&["20/s", "5/min"]).as_deref(), Some("20/s"));
+        assert_eq!(found(&["10/s", "10/s"]).as_deref(), Some("10/s"));
+    }
+
     proptest! {
         #[test]
-        fn no_window_wherever_it_starts_holds_more_than_the_limit(
-            requests in 2_u32..100_000, per_ms in 1_u64..600_000
+        fn no_window_wherever_it_starts_sees_more_than_the_limit(
+            requests in 1_u32..50, per_ms in 1_u64..10_000, tolerance_ms in 0_u64..50,
+            late in prop::collection::vec(0.0..1.0_f64, 200),
         ) {
             let limit = Limit { requests, per: Duration::from_millis(per_ms) };
-            let cell = limit.cell();
-            let in_window = u128::from(cell.burst) + limit.per.as_nanos() / cell.spacing.as_nanos().max(1);
-            prop_assert!(cell.burst >= 1);
-            prop_assert!(in_window <= u128::from(requests), "{in_window} > {requests}");
+            let tolerance = Duration::from_millis(tolerance_ms);
+            let spacing = limit.spacing(tolerance);
+            let arrivals = late.iter().zip(0_u32..).map(|(late, place)| {
+                spacing * place + tolerance.mul_f64(*late)
+            });
+            let mut arrivals: Vec<Duration> = arrivals.collect();
+            arrivals.sort();
+            for window in arrivals.windows(requests as usize + 1) {
+                let apart = window[window.len() - 1] - window[0];
+                prop_assert!(apart >= limit.per, "{} in {apart:?}", window.len());
+            }
+        }
+
+        #[test]
+        fn a_limit_that_implies_another_keeps_it(
+            requests in 1_u32..20, per_ms in 1_u64..500, other in 1_u32..200, other_ms in 1_u64..2_000,
+        ) {
+            let limit = Limit { requests, per: Duration::from_millis(per_ms) };
+            let other = Limit { requests: other, per: Duration::from_millis(other_ms) };
+            if limit.implies(other) {
+                // The worst that the first limit allows: all at the beginning of each window.
+                let windows = other_ms.div_ceil(per_ms);
+                prop_assert!(u64::from(requests) * windows <= u64::from(other.requests));
+                prop_assert!(limit.spacing(Duration::ZERO) >= other.spacing(Duration::ZERO));
+            }
         }
     }
 }

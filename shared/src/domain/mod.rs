@@ -10,7 +10,10 @@
 //!    is told ([`settlement::Settlement`]).
 
 pub mod assess;
+pub mod cell;
 pub mod classify;
+pub mod clock_offset;
+pub mod concurrency;
 pub mod dead_letter;
 pub mod death_watch;
 pub mod decide;
@@ -21,9 +24,11 @@ pub mod grant;
 pub mod job;
 pub mod ladder;
 pub mod limit;
+pub mod moment;
 pub mod outcome;
 pub mod provider_id;
 pub mod provider_state;
+pub mod punctuality;
 pub mod schedule;
 pub mod sealed_answer;
 pub mod settlement;
@@ -37,6 +42,7 @@ pub use decide::{Policy, decide};
 pub use document_id::DocumentId;
 pub use grant::{FailureKind, Grant, LastError, Lease, Status};
 pub use job::{Job, JobError};
+pub use moment::Moment;
 pub use outcome::{Failure, NewTokens, Outcome};
 pub use provider_id::ProviderId;
 pub use provider_state::ProviderState;

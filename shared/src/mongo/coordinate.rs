@@ -53,8 +53,11 @@ impl MongoStore {
     ) -> Result<Versioned<ProviderState>, StoreError> {
         const OPERATION: &str = "provider_state";
         let found = self.providers().find_one(doc! { "_id": provider.as_str() }).await;
-        let found = found.map_err(|error| driver(OPERATION, &error))?;
-        let now = self.server_now(OPERATION).await?;
+        let found = found.map_err(|error| {
+            self.clock.forget();
+            driver(OPERATION, &error)
+        })?;
+        let now = self.estimated_now(OPERATION).await?;
         let Some(document) = found else {
             return Ok(Versioned { value: ProviderState::default(), version: 0, now });
         };

@@ -8,8 +8,8 @@ use mongodb::bson::{Bson, Document, doc};
 use super::MongoStore;
 use super::clock::number;
 use super::errors::driver;
-use crate::domain::Status;
-use crate::ports::{Finding, StoreError};
+use crate::domain::{ProviderId, Status};
+use crate::ports::{DOCUMENTS_OF, Finding, StoreError};
 
 /// How long a count over the collection may take.
 const MAX_COUNT_TIME: Duration = Duration::from_secs(20);
@@ -29,6 +29,7 @@ impl MongoStore {
             findings.push(outcome("MongoDB durability", self.find_durability().await));
             findings.push(outcome("MongoDB indexes", self.find_indexes().await));
             findings.push(outcome("token documents", self.find_documents().await));
+            findings.extend(self.find_providers().await);
             findings.push(outcome("users", self.find_duplicates().await));
         }
         findings
@@ -111,6 +112,21 @@ impl MongoStore {
             ));
         }
         Ok((unknown == 0, words.join(", ")))
+    }
+
+    /// One finding for each provider that documents name.
+    async fn find_providers(&self) -> Vec<Finding> {
+        let group = doc! { "$group": { "_id": self.names.value("provider"), "n": { "$sum": 1 } } };
+        let rows = match self.aggregate(vec![group, doc! { "$sort": { "_id": 1 } }]).await {
+            Ok(rows) => rows,
+            Err(error) => return vec![outcome("documents of each provider", Err(error))],
+        };
+        let provider = |row: &Document| {
+            let name: ProviderId = row.get_str("_id").ok()?.parse().ok()?;
+            let count = row.get("n").and_then(number).unwrap_or_default();
+            Some(finding(&format!("{DOCUMENTS_OF}{name}"), true, count.to_string()))
+        };
+        rows.iter().filter_map(provider).collect()
     }
 
     /// Two documents of one user may hold one grant twice, and then its rotation kills one of them.

@@ -5,7 +5,7 @@
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
 //! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.
 //! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
-//! * `coordinate`: what replicas agree on.
+//! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `operate`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
 //!
@@ -31,6 +31,7 @@ pub(crate) mod names;
 mod operate;
 mod prepare;
 mod revive;
+mod server_clock;
 mod settings;
 pub(crate) mod transfer;
 mod update;
@@ -56,6 +57,7 @@ use crate::ports::{
 use detached::{LONG, SHORT, detached, streamed};
 use errors::{driver, refused};
 use names::Names;
+use server_clock::ServerClock;
 pub use settings::{Fields, MongoSettings};
 
 /// Token documents in MongoDB. A clone is another handle of the same connections.
@@ -65,6 +67,7 @@ pub struct MongoStore {
     collection: Collection<Document>,
     names: Arc<Names>,
     settings: Arc<MongoSettings>,
+    clock: Arc<ServerClock>,
 }
 
 impl std::fmt::Debug for MongoStore {
@@ -93,7 +96,8 @@ impl MongoStore {
         let database = client.database(&settings.database);
         let collection = database.collection_with_options(&settings.collection, primary_options());
         let names = Arc::new(Names::new(&settings.state_field, settings.fields.clone()));
-        Ok(Self { database, collection, names, settings: Arc::new(settings) })
+        let (settings, clock) = (Arc::new(settings), Arc::new(ServerClock::new()));
+        Ok(Self { database, collection, names, settings, clock })
     }
 
     async fn command(

@@ -1,7 +1,8 @@
-//! Providers: what is known of them (`preset`), how one is set up (`settings`), and the client
-//! of their token endpoint (`client`).
+//! Providers: what is known of them (`preset`), how one is set up (`settings`, `fingerprint`), and
+//! the client of their token endpoint (`client`).
 
 mod client;
+mod fingerprint;
 mod preset;
 mod settings;
 

@@ -11,7 +11,7 @@ use crate::config::{ConfigError, ProviderConfig};
 use crate::domain::classify::Dialect;
 use crate::domain::death_watch::DeathWatchSettings;
 use crate::domain::ladder::Ladder;
-use crate::domain::limit::Limit;
+use crate::domain::limit::{Limit, contradiction};
 use crate::domain::schedule::Schedule;
 use crate::domain::{Policy, ProviderId};
 
@@ -89,7 +89,7 @@ impl Provider {
             client_auth,
             scope: config.scope.clone(),
             request_timeout,
-            limits: limits(config, &preset),
+            limits: limits(config, &preset, &setting("limits"))?,
             dialect: dialect(config, preset.dialect.clone()),
             policy: Policy {
                 schedule: schedule(config, &preset, &setting)?,
@@ -132,9 +132,17 @@ fn client_secret(
     }
 }
 
-fn limits(config: &ProviderConfig, preset: &Preset) -> Vec<Limit> {
+fn limits(
+    config: &ProviderConfig,
+    preset: &Preset,
+    setting: &str,
+) -> Result<Vec<Limit>, ConfigError> {
     let known = || preset.limits.iter().filter_map(|limit| limit.parse().ok()).collect();
-    config.limits.clone().unwrap_or_else(known)
+    let limits: Vec<Limit> = config.limits.clone().unwrap_or_else(known);
+    match contradiction(&limits) {
+        None => Ok(limits),
+        Some(contradiction) => Err(ConfigError::invalid(setting, contradiction.to_string())),
+    }
 }
 
 fn dialect(config: &ProviderConfig, preset: Dialect) -> Dialect {

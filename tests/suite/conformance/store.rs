@@ -4,9 +4,11 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evergrant_shared::domain::cell::Ask;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
-    DocumentId, FailureKind, Grant, LastError, Row, Status, Timestamp, Write,
+    DocumentId, FailureKind, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp,
+    Write,
 };
 use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
 use evergrant_shared::ports::{
@@ -492,4 +494,35 @@ async fn a_server_that_is_away_is_told_without_its_password() {
         let text = format!("{error} {error:?}");
         assert!(text.contains("not available") && !text.contains("s3cret"), "{text}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_known_of_a_provider_is_changed_by_one_at_a_time() {
+    let store = store().await;
+    let provider: ProviderId = "known".parse().unwrap();
+    let before = store.provider_state(&provider).await.unwrap();
+    assert_eq!((before.version, &before.value), (0, &ProviderState::default()));
+    let mut state = before.value;
+    state.limits = Some(vec!["10/s".parse().unwrap(), "300/min".parse().unwrap()]);
+    state.pause(Some(Duration::from_secs(60)), "why".to_owned(), before.now);
+    state.introduce("client", before.now);
+    let ask = Ask {
+        now: before.now.into(),
+        lead: Duration::ZERO,
+        wanted: 3,
+        debt: Duration::from_millis(3),
+        lateness: Duration::from_millis(50),
+    };
+    state.cell.reserve(&["10/s".parse().unwrap()], &ask).expect("a place");
+    assert!(store.set_provider_state(&provider, 0, &state).await.unwrap());
+    assert!(!store.set_provider_state(&provider, 0, &ProviderState::default()).await.unwrap());
+    let after = store.provider_state(&provider).await.unwrap();
+    assert_eq!((after.version, &after.value), (1, &state));
+    assert!(store.set_provider_state(&provider, 1, &ProviderState::default()).await.unwrap());
+    assert!(!store.set_provider_state(&provider, 1, &state).await.unwrap());
+    assert_eq!(store.provider_state(&provider).await.unwrap().version, 2);
+    // The time that comes with it is the store's.
+    let (read, now) =
+        (store.provider_state(&provider).await.unwrap().now, store.now().await.unwrap());
+    assert!(now.since(read) < Duration::from_millis(500) && read.since(now).is_zero());
 }

@@ -3,5 +3,6 @@
 mod bad_input;
 mod kills;
 mod pipeline;
+mod providers;
 mod shutdown;
 mod two_producers;

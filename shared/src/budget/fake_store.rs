@@ -1,0 +1,160 @@
+//! What replicas know of a provider, kept in memory, on paused time.
+
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use tokio::time::Instant;
+
+use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
+use crate::ports::*;
+
+/// A store that knows one provider.
+pub(super) struct FakeStore {
+    state: Mutex<(ProviderState, u64)>,
+    /// How long a read takes; a write takes twice as long.
+    pub(super) latency: Duration,
+    pub(super) away: AtomicBool,
+    pub(super) reads: AtomicU64,
+    pub(super) writes: AtomicU64,
+    pub(super) conflicts: AtomicU64,
+    started: Instant,
+}
+
+/// The store's clock at the start.
+pub(super) const START: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+impl FakeStore {
+    pub(super) fn new(latency: Duration) -> Self {
+        Self {
+            state: Mutex::default(),
+            latency,
+            away: AtomicBool::new(false),
+            reads: AtomicU64::new(0),
+            writes: AtomicU64::new(0),
+            conflicts: AtomicU64::new(0),
+            started: Instant::now(),
+        }
+    }
+
+    pub(super) fn state(&self) -> ProviderState {
+        self.state.lock().unwrap().0.clone()
+    }
+
+    /// As another replica or an operator changes it.
+    pub(super) fn change(&self, change: impl FnOnce(&mut ProviderState, Timestamp)) {
+        let mut state = self.state.lock().unwrap();
+        change(&mut state.0, self.clock());
+        state.1 += 1;
+    }
+
+    pub(super) fn clock(&self) -> Timestamp {
+        START.plus(self.started.elapsed())
+    }
+
+    fn check(&self) -> Result<(), StoreError> {
+        match self.away.load(Ordering::Relaxed) {
+            true => Err(StoreError::Unavailable { operation: "test", reason: "away".to_owned() }),
+            false => Ok(()),
+        }
+    }
+}
+
+#[async_trait]
+impl TokenStore for FakeStore {
+    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
+        self.reads.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.latency / 2).await;
+        self.check()?;
+        let (value, version) = self.state.lock().unwrap().clone();
+        let now = self.clock();
+        tokio::time::sleep(self.latency / 2).await;
+        Ok(Versioned { value, version, now })
+    }
+
+    async fn set_provider_state(
+        &self,
+        _: &ProviderId,
+        version: u64,
+        state: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        tokio::time::sleep(self.latency).await;
+        self.check()?;
+        let replaced = {
+            let mut known = self.state.lock().unwrap();
+            let current = known.1 == version;
+            if current {
+                *known = (state.clone(), version + 1);
+            }
+            current
+        };
+        let counter = if replaced { &self.writes } else { &self.conflicts };
+        counter.fetch_add(1, Ordering::Relaxed);
+        tokio::time::sleep(self.latency).await;
+        Ok(replaced)
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        unreachable!()
+    }
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    fn due(&self, _: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        unreachable!()
+    }
+    async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn claim(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<Claimed, StoreError> {
+        unreachable!()
+    }
+    async fn commit(&self, _: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        unreachable!()
+    }
+    async fn release(&self, _: &[DocumentId], _: &str) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+    async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    fn list(&self, _: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
+        unreachable!()
+    }
+    async fn get(&self, _: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        unreachable!()
+    }
+    async fn reactivate(
+        &self,
+        _: &DocumentId,
+        _: Duration,
+    ) -> Result<Option<DueGrant>, StoreError> {
+        unreachable!()
+    }
+    async fn import(&self, _: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+        unreachable!()
+    }
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        unreachable!()
+    }
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        unreachable!()
+    }
+}

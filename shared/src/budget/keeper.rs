@@ -1,0 +1,128 @@
+//! The task that keeps a replica's board: it reserves places in the store, writes what answers say
+//! about the provider, and reads what other replicas wrote.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Notify;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::board::Board;
+use crate::backoff::Backoff;
+use crate::domain::ProviderId;
+use crate::domain::limit::Limit;
+use crate::ports::{StoreError, TokenStore};
+
+/// A board and the bells at it.
+pub(super) struct Desk {
+    board: Mutex<Board>,
+    /// Rings for those who wait for a permit.
+    pub(super) news: Notify,
+    /// Rings for the keeper.
+    pub(super) wanted: Notify,
+    started: Instant,
+}
+
+impl Desk {
+    pub(super) fn new(limits: Vec<Limit>, client: String) -> Self {
+        Self {
+            board: Mutex::new(Board::new(limits, client)),
+            news: Notify::new(),
+            wanted: Notify::new(),
+            started: Instant::now(),
+        }
+    }
+
+    /// Does something at the board. The second argument is the time.
+    pub(super) fn at<T>(&self, act: impl FnOnce(&mut Board, Duration) -> T) -> T {
+        let mut board = self.board.lock().unwrap_or_else(PoisonError::into_inner);
+        act(&mut board, self.now())
+    }
+
+    pub(super) fn instant(&self, time: Duration) -> Instant {
+        self.started + time
+    }
+
+    fn now(&self) -> Duration {
+        self.started.elapsed()
+    }
+}
+
+/// Keeps a board for one provider.
+pub(super) struct Keeper {
+    pub(super) desk: Arc<Desk>,
+    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) provider: ProviderId,
+}
+
+/// After so many tries against faster replicas it is the next look's turn.
+const TRIES: u32 = 8;
+/// The first wait after such a try.
+const NEXT_TRY: Duration = Duration::from_millis(2);
+const LONGEST_TRY: Duration = Duration::from_millis(50);
+/// Waits while the store is away.
+const AWAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
+
+impl Keeper {
+    /// Works until `stop`.
+    pub(super) async fn run(self, stop: CancellationToken) {
+        let mut backoff = Backoff::new(AWAY.0, AWAY.1);
+        let mut away = false;
+        while let Some(()) = stop.run_until_cancelled(self.until_due()).await {
+            let Err(error) = self.look().await else {
+                if std::mem::take(&mut away) {
+                    tracing::info!(provider = %self.provider, "the budget's store is back");
+                }
+                backoff.reset();
+                continue;
+            };
+            let provider = &self.provider;
+            if !std::mem::replace(&mut away, true) {
+                tracing::warn!(%provider, %error, "no budget from the store: sending what is reserved and no more");
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn until_due(&self) {
+        loop {
+            let wanted = self.desk.wanted.notified();
+            match self.desk.at(|board, now| board.due(now)) {
+                Some(due) => {
+                    tokio::select! {
+                        biased;
+                        () = tokio::time::sleep_until(self.desk.instant(due)) => return,
+                        () = wanted => {}
+                    }
+                }
+                None => wanted.await,
+            }
+        }
+    }
+
+    /// Reads, decides and writes, until nobody else was faster.
+    async fn look(&self) -> Result<(), StoreError> {
+        let mut next_try = Backoff::new(NEXT_TRY, LONGEST_TRY);
+        for _ in 0..TRIES {
+            let sent = self.desk.now();
+            let read = self.store.provider_state(&self.provider).await?;
+            let plan = self.desk.at(|board, now| board.plan(read, sent, now));
+            let written = if plan.changed {
+                self.store.set_provider_state(&self.provider, plan.version, &plan.state).await
+            } else {
+                Ok(true)
+            };
+            if let Ok(true) = written {
+                let vary = 0.8 + 0.4 * fastrand::f64();
+                self.desk.at(|board, now| board.carry_out(plan, now, vary));
+                self.desk.news.notify_waiters();
+                return Ok(());
+            }
+            self.desk.at(|board, _| board.put_back(plan));
+            written?;
+            tokio::time::sleep(next_try.next_wait()).await;
+        }
+        Ok(())
+    }
+}

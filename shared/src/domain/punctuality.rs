@@ -1,0 +1,236 @@
+//! Whether requests arrive when they should, as far as their answers tell.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::Duration;
+
+/// Watches how long answers take, counted from the places of their requests.
+///
+/// The quickest recent answer shows how long the way there and back takes when nothing is late. A
+/// request whose answer takes longer than that by more than the tolerance may have arrived late: it
+/// owes as much as that was too long, but at most a place. So a steady latency costs nothing, however
+/// long it is. Where answers vary a lot, that is the provider's doing more often than not, and only
+/// the latest few per cent pay; the others are allowed for by [`Self::lateness`].
+///
+/// A debt counts for the windows that begin before it is paid, so it is paid once the request has
+/// arrived for sure, and while that is not so, again and again.
+#[derive(Debug, Default)]
+pub struct Punctuality {
+    /// Requests whose answer is awaited.
+    awaited: BTreeMap<u64, Sent>,
+    /// The latest that were answered, oldest first, and what that took.
+    answered: VecDeque<(Sent, Duration)>,
+    next_id: u64,
+    /// Of [`Self::answered`].
+    quickest: Option<Duration>,
+    /// How late all but the latest few per cent were.
+    usually_late: Duration,
+    debt: Duration,
+}
+
+/// A request and its place.
+#[derive(Debug, Clone, Copy)]
+struct Sent {
+    place: Duration,
+    spacing: Duration,
+    tolerance: Duration,
+    /// How much it has paid.
+    paid: Duration,
+}
+
+/// How many answers are remembered.
+const MEMORY: usize = 128;
+/// Fewer than these tell nothing about what is usual.
+const FEW: usize = 32;
+/// So many in a hundred answers are usual.
+const USUAL_PERCENT: usize = 97;
+/// For so long after its place an answer is judged again: a quicker one may show that it was late.
+/// The first requests of a process connect first.
+const JUDGED_FOR: Duration = Duration::from_millis(500);
+/// While an answer is overdue, its request pays this often. Windows are a second or longer, or else
+/// the tolerance is most of what they need.
+const PAY_EVERY: Duration = Duration::from_millis(500);
+
+impl Punctuality {
+    /// A request is about to be sent for the place at `place`, by our own clock. The number is for
+    /// [`Self::answered`].
+    pub fn sent(&mut self, place: Duration, spacing: Duration, tolerance: Duration) -> u64 {
+        let id = self.next_id;
+        self.next_id += 1;
+        self.awaited.insert(id, Sent { place, spacing, tolerance, paid: Duration::ZERO });
+        id
+    }
+
+    /// Its answer came, or its time was over.
+    pub fn answered(&mut self, id: u64, now: Duration) {
+        let Some(mut sent) = self.awaited.remove(&id) else { return };
+        let took = now.saturating_sub(sent.place);
+        self.quickest = Some(self.quickest.map_or(took, |quickest| quickest.min(took)));
+        self.debt += sent.pay(sent.price_of(self.too_late(&sent, took), true));
+        if self.answered.len() == MEMORY {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((sent, took));
+    }
+
+    /// It was not sent after all.
+    pub fn forget(&mut self, id: u64) {
+        self.awaited.remove(&id);
+    }
+
+    /// How many requests are under way.
+    pub fn under_way(&self) -> usize {
+        self.awaited.len()
+    }
+
+    /// Whether an answer has come too late that is not paid for.
+    pub const fn owes(&self) -> bool {
+        !self.debt.is_zero()
+    }
+
+    /// What is to be paid now. What is not paid in the end is given back by [`Self::owe`].
+    pub fn settle(&mut self, now: Duration) -> Duration {
+        let mut awaited = std::mem::take(&mut self.awaited);
+        for sent in awaited.values_mut() {
+            let too_late = self.too_late(sent, now.saturating_sub(sent.place));
+            self.debt += sent.pay(sent.price_of(too_late, false));
+        }
+        self.awaited = awaited;
+        let mut answered = std::mem::take(&mut self.answered);
+        let lately = answered.iter_mut().rev();
+        for (sent, took) in lately.take_while(|(sent, _)| sent.place + JUDGED_FOR > now) {
+            self.debt += sent.pay(sent.price_of(self.too_late(sent, *took), true));
+        }
+        self.answered = answered;
+        std::mem::take(&mut self.debt)
+    }
+
+    /// It could not be paid.
+    pub fn owe(&mut self, debt: Duration) {
+        self.debt += debt;
+    }
+
+    /// How late requests are, all but the latest few per cent of them, and a quarter more: what
+    /// should be tolerated. Zero if that is not known.
+    pub fn lateness(&mut self) -> Duration {
+        if self.answered.len() < FEW {
+            return Duration::ZERO;
+        }
+        let mut took: Vec<Duration> = self.answered.iter().map(|(_, took)| *took).collect();
+        took.sort_unstable();
+        self.quickest = Some(took[0]);
+        self.usually_late = took[took.len() * USUAL_PERCENT / 100] - took[0];
+        self.usually_late * 5 / 4
+    }
+
+    /// By how much a request was later than it may be, if its answer took so long.
+    fn too_late(&self, sent: &Sent, took: Duration) -> Duration {
+        let late = self.quickest.map_or(Duration::ZERO, |quickest| took.saturating_sub(quickest));
+        if late <= self.usually_late {
+            return Duration::ZERO;
+        }
+        late.saturating_sub(sent.tolerance)
+    }
+}
+
+impl Sent {
+    /// What it costs to be too late by so much: that much, but at most a place, for each time of
+    /// paying. Until it is known to have arrived, for whole ones.
+    fn price_of(&self, too_late: Duration, arrived: bool) -> Duration {
+        let most = self.spacing.min(PAY_EVERY);
+        let times = too_late.as_millis() / PAY_EVERY.as_millis();
+        let times = u32::try_from(times).unwrap_or(u32::MAX);
+        let rest = match arrived {
+            true => too_late.saturating_sub(PAY_EVERY.saturating_mul(times)),
+            false => Duration::ZERO,
+        };
+        most.saturating_mul(times).saturating_add(most.min(rest))
+    }
+
+    /// What is left to pay of a price. It is paid then.
+    fn pay(&mut self, price: Duration) -> Duration {
+        let owed = price.saturating_sub(self.paid);
+        self.paid += owed;
+        owed
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SPACING: Duration = Duration::from_millis(5);
+    const TOLERANCE: Duration = Duration::from_millis(15);
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    /// Requests a spacing apart from `from_ms` on, each answered after the given time. What they
+    /// owe together.
+    fn owed(watch: &mut Punctuality, from_ms: u64, took_ms: &[u64]) -> Duration {
+        let mut debt = Duration::ZERO;
+        for (took_ms, index) in took_ms.iter().zip(0_u64..) {
+            let place = ms(from_ms + index * 5);
+            let id = watch.sent(place, SPACING, TOLERANCE);
+            watch.answered(id, place + ms(*took_ms));
+            debt += watch.settle(place + ms(*took_ms));
+            watch.lateness();
+        }
+        debt
+    }
+
+    #[test]
+    fn a_steady_latency_costs_nothing_however_long_it_is() {
+        let mut watch = Punctuality::default();
+        assert_eq!(owed(&mut watch, 0, &[2_000, 2_010, 2_014, 2_001]), Duration::ZERO);
+        assert_eq!(watch.under_way(), 0);
+    }
+
+    #[test]
+    fn a_late_answer_costs_what_it_was_too_late_and_at_most_a_place() {
+        let mut watch = Punctuality::default();
+        owed(&mut watch, 0, &[100; 40]);
+        assert_eq!(owed(&mut watch, 1_000, &[117]), ms(2));
+        assert_eq!(owed(&mut watch, 2_000, &[600]), SPACING);
+    }
+
+    #[test]
+    fn an_answer_that_is_long_overdue_pays_again_and_again() {
+        let mut watch = Punctuality::default();
+        owed(&mut watch, 0, &[100; 40]);
+        let id = watch.sent(ms(1_000), SPACING, TOLERANCE);
+        assert_eq!(watch.settle(ms(1_614)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(1_615)), SPACING);
+        assert_eq!(watch.settle(ms(2_114)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(2_115)), SPACING);
+        watch.answered(id, ms(2_118));
+        assert!(watch.owes());
+        assert_eq!(watch.settle(ms(2_118)), ms(3));
+    }
+
+    #[test]
+    fn where_places_are_rare_only_the_delay_is_paid() {
+        let mut watch = Punctuality::default();
+        owed(&mut watch, 0, &[100; 40]);
+        let id = watch.sent(ms(1_000), Duration::from_secs(3_600), TOLERANCE);
+        watch.answered(id, ms(2_815));
+        assert_eq!(watch.settle(ms(2_815)), ms(1_700));
+    }
+
+    #[test]
+    fn the_first_requests_pay_when_a_quicker_answer_shows_that_they_were_late() {
+        let mut watch = Punctuality::default();
+        assert_eq!(owed(&mut watch, 0, &[80, 80]), Duration::ZERO);
+        assert_eq!(owed(&mut watch, 100, &[10]), SPACING * 2);
+        assert_eq!(owed(&mut watch, 105, &[10]), Duration::ZERO);
+    }
+
+    #[test]
+    fn where_answers_vary_only_the_latest_few_pay() {
+        let mut watch = Punctuality::default();
+        let took: Vec<u64> = (0..1_000).map(|index| 100 + index * 37 % 200).collect();
+        let debt = owed(&mut watch, 0, &took);
+        assert!(debt <= SPACING * 60, "{debt:?}");
+        assert!(watch.lateness() >= ms(200));
+    }
+}
