@@ -1,5 +1,5 @@
 //! What the tests share: real servers in containers, the project's programs as processes, and
-//! deployments of both beside a provider.
+//! deployments of both beside a provider, chaos on real servers, and a simulation without any.
 
 pub mod chaos;
 pub mod cluster;
@@ -10,6 +10,7 @@ pub mod docker;
 pub mod mongodb;
 pub mod program;
 pub mod rabbitmq;
+pub mod simulation;
 pub mod way;
 
 /// An HTTP client.

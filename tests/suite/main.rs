@@ -8,3 +8,4 @@ mod compose;
 mod conformance;
 mod end_to_end;
 mod provider;
+mod simulation;

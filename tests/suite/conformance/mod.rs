@@ -1,7 +1,12 @@
 //! One suite for each port. The tests are functions of a port, so that every adapter is held to the
-//! same; each adapter's part only says how to get one.
+//! same; `adapters` says which there are, and each adapter's part only what holds for it alone.
 
+mod adapters;
+mod memory;
 mod mongodb;
 mod mongodb_errors;
 mod queue;
+mod queue_rescue;
 mod store;
+mod store_coordination;
+mod store_revival;

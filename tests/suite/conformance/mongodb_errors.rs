@@ -1,9 +1,12 @@
 //! What the MongoDB adapter refuses, and what its errors tell: never a token nor a password, though
 //! the server's and the driver's own words quote both.
 
+use std::time::Duration;
+
 use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{Commit, ImportDocument, StoreError, TokenStore};
+use evergrant_shared::ports::{Commit, DueQuery, ImportDocument, StoreError, TokenStore, Which};
 use evergrant_tests::container::Server;
+use futures::StreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 use mongodb::{Client, IndexModel};
@@ -95,5 +98,20 @@ async fn a_wrong_password_is_refused_and_not_repeated() {
         let text = format!("{error} {error:?}");
         assert!(matches!(error, StoreError::Refused { .. }), "{login} {text}");
         assert!(text.contains("store.url") && !text.contains("s3cret"), "{text}");
+    }
+}
+
+#[tokio::test]
+async fn a_server_that_is_away_is_told_without_its_password() {
+    let settings = MongoSettings {
+        selection_timeout: Duration::from_millis(200),
+        ..super::store::settings("mongodb://user:s3cret@127.0.0.1:1/".to_owned())
+    };
+    let store = MongoStore::connect(settings).await.unwrap();
+    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::Due, from: None };
+    let streamed = store.due(query).next().await.unwrap().unwrap_err();
+    for error in [store.prepare().await.unwrap_err(), store.now().await.unwrap_err(), streamed] {
+        let text = format!("{error} {error:?}");
+        assert!(text.contains("not available") && !text.contains("s3cret"), "{text}");
     }
 }

@@ -1,38 +1,25 @@
-//! What holds for every [`JobQueue`], on each supported version of RabbitMQ.
+//! What holds for every [`JobQueue`], RabbitMQ in each supported version among them.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evergrant_shared::domain::job::JOB_VERSION;
-use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::domain::shard::shard_of;
 use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
 use evergrant_shared::rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_tests::deployment::eventually;
-use evergrant_tests::rabbitmq::{self, Version};
+use evergrant_tests::rabbitmq;
 use evergrant_tests::way::Way;
 use lapin::options::{
     BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
 use lapin::types::FieldTable;
 
-/// Every test of this list runs on both versions.
-macro_rules! on_each_version {
-    ($($name:ident),* $(,)?) => {
-        mod rabbitmq_3 {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Case::new(&super::rabbitmq::V3).await).await; })*
-        }
-        mod rabbitmq_4 {
-            $(#[tokio::test(flavor = "multi_thread")]
-            async fn $name() { super::$name(super::Case::new(&super::rabbitmq::V4).await).await; })*
-        }
-    };
-}
+use super::adapters::{ladder, on_each_queue};
 
-on_each_version!(
+on_each_queue!(
     preparing_twice_is_the_same_as_once,
     what_is_not_acknowledged_comes_again,
     thousands_are_published_and_each_arrives,
@@ -44,35 +31,55 @@ on_each_version!(
     what_is_removed_is_gone_and_the_rest_keeps_its_order,
     a_look_ends_at_its_cutoff,
     thousands_of_dead_letters_are_seen_each_once,
-    a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
-    whoever_needs_a_deleted_queue_makes_it_again,
     a_stopped_consumer_still_acknowledges_what_it_handed_out,
     a_job_that_no_queue_takes_is_an_error,
+    callers_at_once_are_told_each_of_its_own_message,
+);
+
+/// Every test of this list runs on both versions of RabbitMQ.
+macro_rules! on_each_version {
+    ($($name:ident),* $(,)?) => {
+        mod on_rabbitmq_3 {
+            use crate::conformance::adapters::rabbitmq_3;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(rabbitmq_3().await).await; })*
+        }
+        mod on_rabbitmq_4 {
+            use crate::conformance::adapters::rabbitmq_4;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $name() { super::$name(rabbitmq_4().await).await; })*
+        }
+    };
+}
+
+on_each_version!(
+    a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
+    whoever_needs_a_deleted_queue_makes_it_again,
     a_queue_with_other_arguments_is_named,
     a_wrong_login_or_port_is_told_without_the_password,
     a_virtual_host_that_does_not_exist_is_told,
-    callers_at_once_are_told_each_of_its_own_message,
     what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there,
     a_lost_connection_is_made_again_and_loses_no_job,
 );
 
-struct Case {
+/// A queue with nothing in it, and where it is, if it is at a server.
+pub(super) struct Case {
     url: String,
     prefix: String,
-    queue: RabbitQueue,
+    pub(super) queue: Arc<dyn JobQueue>,
 }
 
-fn provider() -> ProviderId {
+pub(super) fn provider() -> ProviderId {
     "p".parse().unwrap()
 }
 
-fn settings(url: &str, prefix: &str) -> RabbitSettings {
+pub(super) fn settings(url: &str, prefix: &str) -> RabbitSettings {
     RabbitSettings {
         url: url.into(),
         prefix: prefix.to_owned(),
         providers: vec![provider()],
         shards: 2,
-        ladder: Ladder::new([200, 1_000].map(Duration::from_millis).to_vec()).unwrap(),
+        ladder: ladder(),
         connection_name: "conformance".to_owned(),
         connect_timeout: Duration::from_secs(10),
         confirm_timeout: Duration::from_secs(15),
@@ -80,10 +87,7 @@ fn settings(url: &str, prefix: &str) -> RabbitSettings {
 }
 
 impl Case {
-    async fn new(version: &Version) -> Self {
-        let url = version.url().await;
-        let prefix = format!("conformance-{}", uuid::Uuid::new_v4().simple());
-        let queue = RabbitQueue::connect_lazily(settings(&url, &prefix));
+    pub(super) async fn new(url: String, prefix: String, queue: Arc<dyn JobQueue>) -> Self {
         queue.prepare().await.unwrap();
         Self { url, prefix, queue }
     }
@@ -138,7 +142,7 @@ impl Case {
     }
 }
 
-fn job(id: i64) -> Job {
+pub(super) fn job(id: i64) -> Job {
     Job {
         version: JOB_VERSION,
         provider: provider(),
@@ -168,7 +172,7 @@ fn letter(id: i64) -> DeadLetter {
 }
 
 /// The next delivery, in bounded time.
-async fn next(intake: &mut dyn Intake) -> Delivery {
+pub(super) async fn next(intake: &mut dyn Intake) -> Delivery {
     let delivery = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
     delivery.expect("a delivery in time").expect("the consumer goes on")
 }
@@ -410,7 +414,7 @@ async fn a_virtual_host_that_does_not_exist_is_told(case: Case) {
 }
 
 async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
-    let queue = Arc::new(case.queue);
+    let queue = case.queue;
     let callers = (0..64).map(|id| {
         let queue = Arc::clone(&queue);
         tokio::spawn(async move {

@@ -4,30 +4,47 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::cell::Ask;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
-    DocumentId, FailureKind, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp,
-    Write,
+    DocumentId, FailureKind, Grant, LastError, Row, Status, Timestamp, Write,
 };
-use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
+use evergrant_shared::mongo::{Fields, MongoSettings};
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, TokenStore, Which,
 };
-use evergrant_tests::mongodb as server;
-use futures::{StreamExt, TryStreamExt};
+use futures::TryStreamExt;
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
-const LEASE: Duration = Duration::from_secs(30);
-const NO_LEASE: Duration = Duration::from_millis(1);
+use super::adapters::{on_each_store, store};
 
-/// A store of its own for each test.
-async fn store() -> Arc<dyn TokenStore> {
-    let store = MongoStore::connect(settings(server::url().await)).await.unwrap();
-    store.prepare().await.unwrap();
-    Arc::new(store)
-}
+pub(super) const LEASE: Duration = Duration::from_secs(30);
+pub(super) const NO_LEASE: Duration = Duration::from_millis(1);
+
+on_each_store!(
+    preparing_twice_is_the_same_as_once,
+    a_document_without_state_is_adopted_as_due_once,
+    a_lease_has_one_holder,
+    rows_come_in_the_order_they_were_asked_for,
+    a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt,
+    a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
+    what_cannot_be_used_is_named_without_its_value,
+    ids_of_every_type_are_claimed_and_written,
+    new_tokens_are_written_and_the_lease_is_given_back,
+    a_user_who_signs_in_again_meanwhile_wins,
+    only_new_tokens_are_written_after_the_lease_was_taken_over,
+    an_older_generation_does_not_overwrite_a_token_that_does_not_rotate,
+    a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them,
+    an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated,
+    a_commit_that_is_tried_again_is_still_applied,
+    each_commit_of_a_group_stands_for_itself,
+    a_document_that_cannot_be_read_can_be_ended_by_its_holder,
+    what_is_due_comes_soonest_first_and_what_is_queued_is_left_out,
+    a_grant_that_was_refreshed_before_its_mark_is_not_marked,
+    thousands_stream_through_each_once,
+    what_is_imported_is_exported_and_unknown_fields_are_never_touched,
+    operators_find_grants_by_status_and_user_and_never_see_a_token,
+);
 
 /// A database of its own on the server at `url`.
 pub(super) fn settings(url: String) -> MongoSettings {
@@ -43,14 +60,14 @@ pub(super) fn settings(url: String) -> MongoSettings {
     }
 }
 
-fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportDocument {
+pub(super) fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportDocument {
     let json =
         json!({"_id": id.into(), "userId": "u", "refresh_token": token.into(), "email": "e"});
     ImportDocument(json.as_object().unwrap().clone())
 }
 
 /// A store with the documents 1 to `count`, adopted.
-async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
+pub(super) async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
     let store = store().await;
     let documents = (1..=count).map(|id| document(id, format!("token-{id}"))).collect();
     store.import(documents).await.unwrap();
@@ -58,11 +75,11 @@ async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
     (store, (1..=count).map(DocumentId::Integer).collect())
 }
 
-async fn claim(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) -> Vec<Row> {
+pub(super) async fn claim(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) -> Vec<Row> {
     claim_for(store, ids, owner, LEASE).await.rows
 }
 
-async fn claim_for(
+pub(super) async fn claim_for(
     store: &dyn TokenStore,
     ids: &[DocumentId],
     owner: &str,
@@ -71,18 +88,18 @@ async fn claim_for(
     store.claim(ids, owner, lease).await.unwrap()
 }
 
-fn grant(row: &Row) -> &Grant {
+pub(super) fn grant(row: &Row) -> &Grant {
     match row {
         Row::Present { grant, .. } => grant,
         other => panic!("no grant: {other:?}"),
     }
 }
 
-fn owned(rows: &[Row]) -> Vec<bool> {
+pub(super) fn owned(rows: &[Row]) -> Vec<bool> {
     rows.iter().map(Row::owned).collect()
 }
 
-fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> Write {
+pub(super) fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> Write {
     let later = now.plus(Duration::from_secs(3_600));
     let times = Times {
         access_expires_at: later,
@@ -94,11 +111,11 @@ fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> Write {
     Write::Refresh { access_token: access.into(), refresh_token, refreshed_at: now, times }
 }
 
-fn error(reason: FailureKind, at: Timestamp) -> LastError {
+pub(super) fn error(reason: FailureKind, at: Timestamp) -> LastError {
     LastError { reason, http_status: Some(400), code: Some("code".into()), description: None, at }
 }
 
-fn postponed(now: Timestamp) -> Write {
+pub(super) fn postponed(now: Timestamp) -> Write {
     Write::Postpone {
         attempts: 3,
         in_doubt: true,
@@ -109,7 +126,7 @@ fn postponed(now: Timestamp) -> Write {
     }
 }
 
-fn ended(now: Timestamp) -> Write {
+pub(super) fn ended(now: Timestamp) -> Write {
     Write::End {
         status: Status::NeedsReauth,
         attempts: 1,
@@ -119,26 +136,29 @@ fn ended(now: Timestamp) -> Write {
     }
 }
 
-async fn commit(store: &dyn TokenStore, row: &Row, owner: &str, write: Write) -> Committed {
+pub(super) async fn commit(
+    store: &dyn TokenStore,
+    row: &Row,
+    owner: &str,
+    write: Write,
+) -> Committed {
     let commit = Commit::of_grant(grant(row), owner, write);
     store.commit(&[commit]).await.unwrap()[0]
 }
 
-async fn due(store: &dyn TokenStore, which: Which) -> Vec<DueGrant> {
+pub(super) async fn due(store: &dyn TokenStore, which: Which) -> Vec<DueGrant> {
     let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
     store.due(query).try_collect().await.unwrap()
 }
 
-async fn exported(store: &dyn TokenStore) -> Vec<Value> {
+pub(super) async fn exported(store: &dyn TokenStore) -> Vec<Value> {
     store.export().try_collect().await.unwrap()
 }
 
-#[tokio::test]
 async fn preparing_twice_is_the_same_as_once() {
     store().await.prepare().await.unwrap();
 }
 
-#[tokio::test]
 async fn a_document_without_state_is_adopted_as_due_once() {
     let store = store().await;
     store.import(vec![document(1, "t")]).await.unwrap();
@@ -147,7 +167,6 @@ async fn a_document_without_state_is_adopted_as_due_once() {
     assert_eq!(due(&*store, Which::Due).await.len(), 1);
 }
 
-#[tokio::test]
 async fn a_lease_has_one_holder() {
     let (store, ids) = with(20).await;
     let claims = (0..8).map(|n| {
@@ -161,7 +180,6 @@ async fn a_lease_has_one_holder() {
     }
 }
 
-#[tokio::test]
 async fn rows_come_in_the_order_they_were_asked_for() {
     let (store, _) = with(3).await;
     let ids = [3, 99, 1].map(DocumentId::Integer);
@@ -171,7 +189,6 @@ async fn rows_come_in_the_order_they_were_asked_for() {
     assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
 }
 
-#[tokio::test]
 async fn a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt() {
     let (store, ids) = with(1).await;
     claim_for(&*store, &ids, "dead", NO_LEASE).await;
@@ -184,7 +201,6 @@ async fn a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt() {
     assert!(grant(&rows[0]).in_doubt);
 }
 
-#[tokio::test]
 async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
     let (store, ids) = with(1).await;
     claim(&*store, &ids, "holder").await;
@@ -195,7 +211,6 @@ async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
     assert!(rows[0].owned() && !grant(&rows[0]).in_doubt);
 }
 
-#[tokio::test]
 async fn what_cannot_be_used_is_named_without_its_value() {
     let store = store().await;
     let tokens = [
@@ -216,7 +231,6 @@ async fn what_cannot_be_used_is_named_without_its_value() {
     }
 }
 
-#[tokio::test]
 async fn ids_of_every_type_are_claimed_and_written() {
     let store = store().await;
     let ids = [
@@ -243,7 +257,6 @@ async fn ids_of_every_type_are_claimed_and_written() {
     }
 }
 
-#[tokio::test]
 async fn new_tokens_are_written_and_the_lease_is_given_back() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -256,7 +269,6 @@ async fn new_tokens_are_written_and_the_lease_is_given_back() {
     assert!(due(&*store, Which::Due).await.is_empty());
 }
 
-#[tokio::test]
 async fn a_user_who_signs_in_again_meanwhile_wins() {
     for write in [refreshed("a", Some("late"), Timestamp::default()), ended(Timestamp::default())] {
         let (store, ids) = with(1).await;
@@ -270,7 +282,6 @@ async fn a_user_who_signs_in_again_meanwhile_wins() {
     }
 }
 
-#[tokio::test]
 async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
     let (store, ids) = with(1).await;
     let slow = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
@@ -281,7 +292,6 @@ async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
     assert_eq!(commit(&*store, &slow[0], "slow", write).await, Committed::Applied);
 }
 
-#[tokio::test]
 async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
     let (store, ids) = with(1).await;
     let old = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
@@ -298,7 +308,6 @@ async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
     assert_eq!(exported(&*store).await[0]["access_token"], "newer");
 }
 
-#[tokio::test]
 async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -314,7 +323,6 @@ async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
     assert_eq!((view.attempts, view.in_doubt, view.last_error), (0, false, None));
 }
 
-#[tokio::test]
 async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -335,7 +343,6 @@ async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     assert!(store.reactivate(&DocumentId::Integer(404), LEASE).await.unwrap().is_none());
 }
 
-#[tokio::test]
 async fn a_commit_that_is_tried_again_is_still_applied() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -352,7 +359,6 @@ async fn a_commit_that_is_tried_again_is_still_applied() {
     }
 }
 
-#[tokio::test]
 async fn each_commit_of_a_group_stands_for_itself() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -366,7 +372,6 @@ async fn each_commit_of_a_group_stands_for_itself() {
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
 }
 
-#[tokio::test]
 async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
     let store = store().await;
     store.import(vec![document(1, 5)]).await.unwrap();
@@ -385,7 +390,6 @@ async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
     assert_eq!(store.commit(&[of("o")]).await.unwrap(), [Committed::Applied]);
 }
 
-#[tokio::test]
 async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
     let (store, ids) = with(5).await;
     let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
@@ -409,7 +413,6 @@ async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
     assert!(due(&*store, Which::User("nobody".into())).await.is_empty());
 }
 
-#[tokio::test]
 async fn a_grant_that_was_refreshed_before_its_mark_is_not_marked() {
     let (store, ids) = with(2).await;
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
@@ -422,7 +425,6 @@ async fn a_grant_that_was_refreshed_before_its_mark_is_not_marked() {
     assert!(still_due.queued_until.is_some());
 }
 
-#[tokio::test]
 async fn thousands_stream_through_each_once() {
     let (store, ids) = with(2_500).await;
     let found: Vec<DocumentId> =
@@ -431,7 +433,6 @@ async fn thousands_stream_through_each_once() {
     assert_eq!(found.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
 }
 
-#[tokio::test]
 async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
     let store = store().await;
     let json = json!({
@@ -465,7 +466,6 @@ async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
     assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().generation, 1);
 }
 
-#[tokio::test]
 async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
@@ -479,50 +479,4 @@ async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
     assert!(!format!("{all:?}").contains("token-"));
     let findings = store.inspect().await.unwrap();
     assert!(!findings.is_empty() && findings.iter().all(|finding| finding.ok), "{findings:?}");
-}
-
-#[tokio::test]
-async fn a_server_that_is_away_is_told_without_its_password() {
-    let settings = MongoSettings {
-        selection_timeout: Duration::from_millis(200),
-        ..settings("mongodb://user:s3cret@127.0.0.1:1/".to_owned())
-    };
-    let store = MongoStore::connect(settings).await.unwrap();
-    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::Due, from: None };
-    let streamed = store.due(query).next().await.unwrap().unwrap_err();
-    for error in [store.prepare().await.unwrap_err(), store.now().await.unwrap_err(), streamed] {
-        let text = format!("{error} {error:?}");
-        assert!(text.contains("not available") && !text.contains("s3cret"), "{text}");
-    }
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn what_is_known_of_a_provider_is_changed_by_one_at_a_time() {
-    let store = store().await;
-    let provider: ProviderId = "known".parse().unwrap();
-    let before = store.provider_state(&provider).await.unwrap();
-    assert_eq!((before.version, &before.value), (0, &ProviderState::default()));
-    let mut state = before.value;
-    state.limits = Some(vec!["10/s".parse().unwrap(), "300/min".parse().unwrap()]);
-    state.pause(Some(Duration::from_secs(60)), "why".to_owned(), before.now);
-    state.introduce("client", before.now);
-    let ask = Ask {
-        now: before.now.into(),
-        lead: Duration::ZERO,
-        wanted: 3,
-        debt: Duration::from_millis(3),
-        lateness: Duration::from_millis(50),
-    };
-    state.cell.reserve(&["10/s".parse().unwrap()], &ask).expect("a place");
-    assert!(store.set_provider_state(&provider, 0, &state).await.unwrap());
-    assert!(!store.set_provider_state(&provider, 0, &ProviderState::default()).await.unwrap());
-    let after = store.provider_state(&provider).await.unwrap();
-    assert_eq!((after.version, &after.value), (1, &state));
-    assert!(store.set_provider_state(&provider, 1, &ProviderState::default()).await.unwrap());
-    assert!(!store.set_provider_state(&provider, 1, &state).await.unwrap());
-    assert_eq!(store.provider_state(&provider).await.unwrap().version, 2);
-    // The time that comes with it is the store's.
-    let (read, now) =
-        (store.provider_state(&provider).await.unwrap().now, store.now().await.unwrap());
-    assert!(now.since(read) < Duration::from_millis(500) && read.since(now).is_zero());
 }

@@ -1,0 +1,71 @@
+//! A process's budget, and whether its limit holds.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use evergrant_shared::budget::{Budget, Permit};
+use evergrant_shared::domain::Signal;
+use evergrant_shared::domain::death_watch::Belief;
+use tokio::time::Instant;
+
+use super::process::Process;
+use super::world::World;
+
+/// The budget as a process reaches it.
+pub(crate) struct WatchedBudget {
+    pub(crate) process: Arc<Process>,
+    pub(crate) budget: Arc<dyn Budget>,
+}
+
+#[async_trait]
+impl Budget for WatchedBudget {
+    async fn acquire(&self) -> Permit {
+        self.process.live().await;
+        let permit = self.budget.acquire().await;
+        self.process.live().await;
+        permit
+    }
+
+    fn note(&self, signal: &Signal) {
+        if !self.process.is_dead() {
+            self.budget.note(signal);
+        }
+    }
+
+    fn spacing(&self) -> Option<Duration> {
+        self.budget.spacing()
+    }
+
+    fn belief(&self) -> Belief {
+        self.budget.belief()
+    }
+
+    fn shut_for(&self) -> Option<Duration> {
+        self.budget.shut_for()
+    }
+}
+
+/// When requests were sent, lately, by all workers together.
+#[derive(Default)]
+pub(crate) struct Spent(VecDeque<Instant>);
+
+impl World {
+    /// A request is sent: the provider's limit must allow it.
+    pub(crate) fn spend(&self) {
+        let Some(limit) = self.plan.limit else { return };
+        let now = Instant::now();
+        let in_window = self.with(|state| {
+            let spent = &mut state.spent.0;
+            spent.push_back(now);
+            while spent.front().is_some_and(|at| *at + limit.per() <= now) {
+                spent.pop_front();
+            }
+            spent.len()
+        });
+        if in_window > limit.requests() as usize {
+            self.violate(format!("{in_window} requests are sent where the limit is {limit}"));
+        }
+    }
+}

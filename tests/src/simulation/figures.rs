@@ -1,0 +1,70 @@
+//! What happened, in numbers.
+
+use std::fmt;
+use std::ops::AddAssign;
+
+macro_rules! figures {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What happened, in numbers.
+        #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+        pub struct Figures { $($(#[$doc])* pub $name: u64,)* }
+
+        impl AddAssign for Figures {
+            fn add_assign(&mut self, other: Self) { $(self.$name += other.$name;)* }
+        }
+
+        impl fmt::Display for Figures {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                $(writeln!(f, "{:>20} {}", stringify!($name), self.$name)?;)*
+                Ok(())
+            }
+        }
+    };
+}
+
+figures! {
+    /// Seconds of simulated time.
+    virtual_seconds,
+    /// Grants that were put in at the start.
+    grants,
+    /// Processes that crashed.
+    crashes,
+    /// Processes that ended as they were asked to.
+    restarts,
+    /// Messages that were delivered twice.
+    duplicates,
+    /// Messages that were confirmed and then lost.
+    lost_messages,
+    /// Consumers that were lost.
+    lost_consumers,
+    /// Calls of the store that failed, in whatever way.
+    store_faults,
+    /// Calls of the queue that failed, in whatever way.
+    queue_faults,
+    /// Times that a server was away, for all or for one process.
+    outages,
+    /// Users who signed in again.
+    sign_ins,
+    /// Grants that the provider revoked.
+    revocations,
+    /// Documents that were edited.
+    edits,
+    /// Requests to the provider.
+    requests,
+    /// Tokens that the provider exchanged.
+    exchanges,
+    /// New tokens that were written.
+    refreshes,
+    /// Replies that were lost on the way, or whose process crashed before they came.
+    lost_replies,
+    /// Answers that were with a process when it crashed.
+    lost_in_window,
+    /// Sealed answers that were put into the rescue queue.
+    rescues,
+    /// Tokens that were presented after they had been rotated away.
+    reused,
+    /// Documents that needed a new sign-in or failed at the end.
+    given_up,
+    /// Documents at the end whose token the client had lost, all by a lost reply.
+    lost,
+}

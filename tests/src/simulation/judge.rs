@@ -1,0 +1,130 @@
+//! The end: every grant is refreshed or honestly reported.
+
+use std::collections::BTreeSet;
+
+use evergrant_shared::domain::{DocumentId, FailureKind, Status, Timestamp};
+use evergrant_shared::ports::{GrantView, JobQueue, TokenStore};
+use evergrant_simulator::{Document, Verdict};
+use futures::TryStreamExt;
+use serde_json::Value;
+
+use super::plan::ENDLESS_GRACE_S;
+use super::world::World;
+
+/// Whether every grant was refreshed or given up since it is calm.
+pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
+    let calm_since = world.with(|state| state.calm_since).unwrap_or_default();
+    for case in cases(world).await {
+        let id = &case.view.id;
+        let live = matches!(case.verdict, Verdict::Live | Verdict::LiveInGrace);
+        match case.view.status {
+            None => return Err(format!("{id} is not adopted")),
+            Some(Status::Active) if case.view.refreshed_at < Some(calm_since) => {
+                return Err(format!("{id} is active and was not refreshed"));
+            }
+            Some(Status::NeedsReauth) if live => {
+                return Err(format!("{id} lives and needs a new sign-in"));
+            }
+            _ => {}
+        }
+    }
+    Ok(())
+}
+
+/// One document at the end.
+struct Case {
+    view: GrantView,
+    verdict: Verdict,
+    token: String,
+    note: Option<String>,
+}
+
+async fn cases(world: &World) -> Vec<Case> {
+    let views: Vec<GrantView> =
+        world.store.list(Default::default()).try_collect().await.unwrap_or_default();
+    let documents: Vec<Value> = world.store.export().try_collect().await.unwrap_or_default();
+    let case = |(view, json): (GrantView, Value)| {
+        let text = |field: &str| json.get(field).and_then(Value::as_str).map(str::to_owned);
+        let document = Document::from_json(json.to_string().as_bytes()).unwrap_or_default();
+        let verdict = world.oauth.judge(&document).verdict;
+        let token = text("refresh_token").unwrap_or_default();
+        Case { view, verdict, token, note: text("note") }
+    };
+    views.into_iter().zip(documents).map(case).collect()
+}
+
+/// Judges every document and says what is wrong first.
+pub(crate) async fn judge(world: &World) {
+    let letters = dead_letters(world).await;
+    for case in cases(world).await {
+        let id = case.view.id.clone();
+        if let Err(what) = world.judge_one(&case) {
+            return world.violate(format!("{id}: {what}"));
+        }
+        if let Err(what) = is_buried(&case.view, &letters) {
+            return world.violate(format!("{id}: {what}"));
+        }
+    }
+}
+
+impl World {
+    fn judge_one(&self, case: &Case) -> Result<(), String> {
+        let (status, reason) = (case.view.status, case.view.last_error.as_ref());
+        let reason = reason.map(|error| error.reason);
+        let id = &case.view.id;
+        if case.note != Some(format!("note-{id}")) {
+            return Err("a field of the application's has changed".to_owned());
+        }
+        if status != Some(Status::Active) {
+            self.with(|state| state.figures.given_up += 1);
+        }
+        let (lost_reply, doubted, spoilt) = self.with(|state| {
+            let tokens = &state.tokens;
+            let lost_reply = tokens.replies_lost.contains(&case.token);
+            let doubted = tokens.doubted.contains(&case.token);
+            (lost_reply, doubted, state.spoilt.contains(id))
+        });
+        let lost_response = reason == Some(FailureKind::LostResponse);
+        if lost_response && status == Some(Status::NeedsReauth) && !doubted {
+            return Err("lost_response is reported though no reply was lost".to_owned());
+        }
+        match case.verdict {
+            Verdict::Lost(_) if spoilt => Ok(()),
+            Verdict::Lost(cause) if !lost_reply => Err(format!("lost: {cause:?}")),
+            Verdict::Lost(_) => {
+                self.with(|state| state.figures.lost += 1);
+                if self.plan.grace_s == ENDLESS_GRACE_S {
+                    return Err("lost though the grace had not ended".to_owned());
+                }
+                if status == Some(Status::NeedsReauth) && !lost_response {
+                    return Err("a lost reply is reported as a plain death".to_owned());
+                }
+                Ok(())
+            }
+            Verdict::Dead(_) | Verdict::Live | Verdict::LiveInGrace => Ok(()),
+            Verdict::Malformed | Verdict::Unknown => Err("nobody's token".to_owned()),
+        }
+    }
+}
+
+/// Which documents have a dead letter, and of when.
+async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
+    let mut letters = BTreeSet::new();
+    let queue = world.broker.connect();
+    let Ok(mut look) = queue.dead_letters(world.provider_id()).await else { return letters };
+    while let Ok(Some(letter)) = look.next().await {
+        letters.extend(letter.id.map(|id| (id, letter.last_failed_at)));
+    }
+    letters
+}
+
+fn is_buried(view: &GrantView, letters: &BTreeSet<(DocumentId, Timestamp)>) -> Result<(), String> {
+    let ended = matches!(view.status, Some(Status::NeedsReauth | Status::Failed));
+    let failed_at = view.last_error.as_ref().map(|error| error.at);
+    match failed_at {
+        Some(at) if ended && !letters.contains(&(view.id.clone(), at)) => {
+            Err("it was given up and has no dead letter".to_owned())
+        }
+        _ => Ok(()),
+    }
+}

@@ -1,0 +1,111 @@
+//! A seeded simulation of the real producer and the real worker.
+//!
+//! `evergrant_producer::run` and `evergrant_worker::run` run over the memory adapters, on one thread
+//! and on paused time, beside a provider whose ledger judges. Everything that is left to chance comes
+//! from one seed, so a seed that fails fails again, to the letter.
+//!
+//! * `plan`: what a seed makes of the world: how much of everything, and how often what goes wrong.
+//! * `world`: what everybody shares: time, chance, the store, the broker, the provider, the trace.
+//! * `process`: a process that can crash. All that it asks of the world goes through it, so after a
+//!   crash no call of its returns any more: not the one that had taken effect, nor the one that
+//!   had not. That is a crash between any two awaits, as far as the world can tell.
+//! * `store`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's ports, where calls fail,
+//!   take long, or take effect and say that they failed.
+//! * `supervisor`: starts processes, and starts them again. `people`: users who sign in again, a
+//!   provider that revokes, someone who edits documents, servers that are away.
+//! * `tokens`, `settled`, `judge`: the invariants.
+//! * `sabotage`: what a broken build would do, to see that the invariants notice.
+
+mod budget;
+mod endpoint;
+mod figures;
+mod intake;
+mod journal;
+mod judge;
+mod people;
+mod plan;
+mod process;
+mod queue;
+mod sabotage;
+mod settled;
+mod store;
+mod supervisor;
+mod tokens;
+mod world;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use figures::Figures;
+pub use sabotage::Sabotage;
+
+use world::World;
+
+/// How a seed is run.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// What is broken on purpose.
+    pub sabotage: Option<Sabotage>,
+    /// Whether to write down every event.
+    pub trace: bool,
+}
+
+/// What became of a seed.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// The seed.
+    pub seed: u64,
+    /// Which invariant was violated, and how.
+    pub violation: Option<String>,
+    /// What happened, in numbers.
+    pub figures: Figures,
+    /// Every event, if it was to be written down.
+    pub trace: Vec<String>,
+}
+
+/// The longest time that the world may take to settle once nothing goes wrong any more.
+const CALM_LIMIT: Duration = Duration::from_secs(1_200);
+
+/// Runs one seed to its end, or to the first violation.
+///
+/// # Panics
+/// If no runtime can be made.
+pub fn run(seed: u64, options: Options) -> Outcome {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .start_paused(true)
+        .build()
+        .expect("a runtime");
+    // The waits of backoffs are drawn from the thread's generator.
+    fastrand::seed(seed);
+    let outcome = runtime.block_on(live(seed, options));
+    drop(runtime);
+    outcome
+}
+
+async fn live(seed: u64, options: Options) -> Outcome {
+    let world = World::new(seed, options);
+    tokio::select! {
+        biased;
+        () = world.over.cancelled() => {}
+        () = history(&world) => {}
+    }
+    world.end(seed)
+}
+
+/// Chaos, then calm, then judgement.
+async fn history(world: &Arc<World>) {
+    world.populate().await;
+    supervisor::start_all(world);
+    people::start_all(world);
+    tokio::time::sleep(world.plan.chaos).await;
+    world.become_calm();
+    let deadline = tokio::time::Instant::now() + CALM_LIMIT;
+    while let Err(what) = judge::is_settled(world).await {
+        if tokio::time::Instant::now() > deadline {
+            return world.violate(format!("forgotten: {what}"));
+        }
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    judge::judge(world).await;
+}

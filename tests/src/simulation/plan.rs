@@ -1,0 +1,183 @@
+//! What a seed makes of the world.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::limit::Limit;
+use evergrant_simulator::FaultRates;
+use fastrand::Rng;
+
+/// How much of everything there is, and how often what goes wrong.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    pub(crate) grants: u32,
+    pub(crate) workers: usize,
+    pub(crate) producers: usize,
+    /// How long things go wrong.
+    pub(crate) chaos: Duration,
+    /// How long the provider takes a token once more.
+    pub(crate) grace_s: u64,
+    /// How long an access token lives, which sets the pace.
+    pub(crate) access_token_s: u64,
+    /// The limit of the provider.
+    pub(crate) limit: Option<Limit>,
+    pub(crate) nets: Nets,
+    /// Whether all workers run on one machine, or each on its own.
+    pub(crate) one_machine: bool,
+    pub(crate) rates: Rates,
+    /// What goes wrong at the provider.
+    pub(crate) provider: FaultRates,
+    pub(crate) latency_ms: u64,
+    pub(crate) pauses: Pauses,
+}
+
+/// What is under an answer that is not written yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Nets {
+    /// No key is configured.
+    None,
+    /// Nothing local may hold answers.
+    RescueQueue,
+    /// A journal as well.
+    Both,
+}
+
+/// How often a call goes wrong, from 0 to 1.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Rates {
+    /// The process crashes at a call.
+    pub(crate) crash: f64,
+    /// A call fails and has no effect.
+    pub(crate) store_fails: f64,
+    /// A call takes effect and says that it failed.
+    pub(crate) store_unanswered: f64,
+    /// A call says that it failed and takes effect later.
+    pub(crate) store_late: f64,
+    /// A call takes seconds.
+    pub(crate) store_slow: f64,
+    /// A reading ends before its end.
+    pub(crate) store_cut: f64,
+    pub(crate) queue_fails: f64,
+    /// A message is in its queue, and the confirm does not come.
+    pub(crate) unconfirmed: f64,
+    pub(crate) queue_slow: f64,
+    /// A message is confirmed and lost.
+    pub(crate) message_lost: f64,
+    pub(crate) message_doubled: f64,
+    pub(crate) message_late: f64,
+    /// Messages come in another order.
+    pub(crate) reordered: f64,
+    /// A consumer ends at a delivery.
+    pub(crate) consumer_lost: f64,
+    pub(crate) ack_lost: f64,
+    /// The provider cannot be reached.
+    pub(crate) not_sent: f64,
+}
+
+/// The mean time between two of a kind; None is never.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Pauses {
+    /// Some process is killed, wherever it is.
+    pub(crate) kill: Option<Duration>,
+    /// Some process is asked to end.
+    pub(crate) restart: Option<Duration>,
+    pub(crate) sign_in: Option<Duration>,
+    pub(crate) revocation: Option<Duration>,
+    pub(crate) edit: Option<Duration>,
+    /// The store is away for all.
+    pub(crate) store_outage: Option<Duration>,
+    /// The broker is away for all.
+    pub(crate) broker_outage: Option<Duration>,
+    /// One process cannot reach the store, or the broker, or both.
+    pub(crate) partition: Option<Duration>,
+}
+
+/// A grace that outlasts everything.
+pub(crate) const ENDLESS_GRACE_S: u64 = 100_000;
+
+impl Plan {
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let grace_s = [0, 0, 30, ENDLESS_GRACE_S][rng.usize(..4)];
+        let limit = ["", "", "20/s", "5/s", "2/s"][rng.usize(..5)];
+        Self {
+            grants: rng.u32(8..=24),
+            workers: rng.usize(2..=4),
+            producers: rng.usize(1..=2),
+            chaos: Duration::from_secs(rng.u64(40..=100)),
+            grace_s,
+            access_token_s: rng.u64(24..=60),
+            limit: limit.parse().ok(),
+            nets: [Nets::None, Nets::RescueQueue, Nets::Both, Nets::Both][rng.usize(..4)],
+            one_machine: rng.bool(),
+            rates: Rates::draw(rng),
+            provider: provider_faults(rng),
+            latency_ms: rng.u64(5..=400),
+            pauses: Pauses::draw(rng),
+        }
+    }
+}
+
+impl Rates {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            crash: rate(rng, 0.01),
+            store_fails: rate(rng, 0.1),
+            store_unanswered: rate(rng, 0.1),
+            store_late: rate(rng, 0.05),
+            store_slow: rate(rng, 0.05),
+            store_cut: rate(rng, 0.1),
+            queue_fails: rate(rng, 0.1),
+            unconfirmed: rate(rng, 0.1),
+            queue_slow: rate(rng, 0.05),
+            message_lost: rate(rng, 0.03),
+            message_doubled: rate(rng, 0.1),
+            message_late: rate(rng, 0.1),
+            reordered: rate(rng, 0.5),
+            consumer_lost: rate(rng, 0.05),
+            ack_lost: rate(rng, 0.05),
+            not_sent: rate(rng, 0.1),
+        }
+    }
+}
+
+impl Pauses {
+    fn draw(rng: &mut Rng) -> Self {
+        Self {
+            kill: pause(rng, 8..=40),
+            restart: pause(rng, 10..=60),
+            sign_in: pause(rng, 2..=20),
+            revocation: pause(rng, 5..=40),
+            edit: pause(rng, 5..=30),
+            store_outage: pause(rng, 15..=60),
+            broker_outage: pause(rng, 15..=60),
+            partition: pause(rng, 10..=60),
+        }
+    }
+}
+
+/// Half of the seeds know nothing of it; the others more often a little than much.
+fn rate(rng: &mut Rng, most: f64) -> f64 {
+    if rng.bool() { 0.0 } else { most * rng.f64().powi(2) }
+}
+
+fn pause(rng: &mut Rng, seconds: std::ops::RangeInclusive<u64>) -> Option<Duration> {
+    rng.bool().then(|| Duration::from_secs(rng.u64(seconds)))
+}
+
+fn provider_faults(rng: &mut Rng) -> FaultRates {
+    FaultRates {
+        http_500: rate(rng, 0.1),
+        http_503: rate(rng, 0.1),
+        html_error: rate(rng, 0.05),
+        reset_before: rate(rng, 0.05),
+        reset_after: rate(rng, 0.05),
+        no_reply: rate(rng, 0.05),
+        truncated_body: rate(rng, 0.05),
+        ok_with_error: rate(rng, 0.01),
+        expires_in_string: rate(rng, 0.1),
+        expires_in_missing: rate(rng, 0.05),
+        no_new_refresh_token: rate(rng, 0.05),
+        throttle_429: rate(rng, 0.1),
+        invalid_grant: rate(rng, 0.03),
+        invalid_client: rate(rng, 0.002),
+    }
+}

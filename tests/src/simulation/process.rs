@@ -1,0 +1,243 @@
+//! A process that can crash.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evergrant_shared::memory::MemoryQueue;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::world::World;
+
+/// A process. Once it is dead, nothing that it asks of the world returns.
+pub(crate) struct Process {
+    /// No other process has or had this name.
+    pub(crate) name: String,
+    /// The machine that it runs on, and that a successor of it will run on.
+    pub(crate) host: usize,
+    pub(crate) world: Arc<World>,
+    /// Its connection to the broker.
+    pub(crate) connection: MemoryQueue,
+    /// Asks it to end.
+    pub(crate) asked_to_end: CancellationToken,
+    /// It is dead, by whatever cause.
+    pub(crate) ended: CancellationToken,
+    dead: AtomicBool,
+    /// How long the broker takes to notice that it is dead.
+    pub(crate) noticed_after: Duration,
+    cut_off: Mutex<CutOff>,
+    /// Ends its consumers.
+    consumers: Mutex<CancellationToken>,
+}
+
+/// Until when it cannot reach the servers.
+#[derive(Default)]
+struct CutOff {
+    from_store: Option<Instant>,
+    from_broker: Option<Instant>,
+}
+
+/// What becomes of a call.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// It does what it should.
+    Works,
+    /// It fails and has no effect.
+    Fails,
+    /// It takes effect and says that it failed.
+    Unanswered,
+    /// It says that it failed and takes effect later.
+    Late,
+    /// It takes seconds before it has its effect.
+    SlowBefore,
+    /// It takes seconds after it had its effect.
+    SlowAfter,
+    /// The process crashes before it has its effect.
+    CrashBefore,
+    /// The process crashes after it had its effect.
+    CrashAfter,
+    /// The process crashes, and it takes effect later.
+    CrashAmid,
+}
+
+impl Process {
+    pub(crate) fn start(world: &Arc<World>, name: String, host: usize) -> Arc<Self> {
+        let slow = world.chance(0.3);
+        let process = Arc::new(Self {
+            host,
+            connection: world.broker.connect(),
+            asked_to_end: CancellationToken::new(),
+            ended: CancellationToken::new(),
+            dead: AtomicBool::new(false),
+            noticed_after: if slow { world.some_ms(0, 4_000) } else { Duration::ZERO },
+            cut_off: Mutex::default(),
+            consumers: Mutex::new(CancellationToken::new()),
+            world: Arc::clone(world),
+            name,
+        });
+        world.note(|| format!("{} starts", process.name));
+        world.with(|state| state.alive.insert(process.name.clone(), Arc::clone(&process)));
+        process
+    }
+
+    pub(crate) fn is_worker(&self) -> bool {
+        self.name.starts_with("worker")
+    }
+
+    pub(crate) fn is_dead(&self) -> bool {
+        self.dead.load(Ordering::Relaxed)
+    }
+
+    /// Waits for ever if the process is dead.
+    pub(crate) async fn live(&self) {
+        if self.is_dead() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Crashes now.
+    pub(crate) fn crash(&self) {
+        if !self.is_dead() {
+            self.world.note(|| format!("{} crashes", self.name));
+            self.world.with(|state| state.figures.crashes += 1);
+            self.end();
+        }
+    }
+
+    /// Is no more.
+    pub(crate) fn end(&self) {
+        self.dead.store(true, Ordering::Relaxed);
+        self.world.with(|state| state.alive.remove(&self.name));
+        self.world.replies_lost_with(&self.name);
+        self.world.check_answers();
+        let (wait, connection) = (self.noticed_after, self.connection.clone());
+        if wait.is_zero() {
+            connection.cut();
+        } else {
+            self.world.runtime.spawn(async move {
+                tokio::time::sleep(wait).await;
+                connection.cut();
+            });
+        }
+        self.ended.cancel();
+    }
+
+    /// Is cut off from a server for some time.
+    pub(crate) fn cut_off(&self, from_store: bool, from_broker: bool, duration: Duration) {
+        let until = Instant::now() + duration;
+        let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        if from_store {
+            cut_off.from_store = Some(until);
+        }
+        if from_broker {
+            cut_off.from_broker = Some(until);
+            self.lose_consumers();
+        }
+    }
+
+    /// Its consumers end, and what they hold goes back.
+    pub(crate) fn lose_consumers(&self) {
+        let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *consumers).cancel();
+        self.connection.cut();
+    }
+
+    /// Ends with the consumers that are there now.
+    pub(crate) fn consumers(&self) -> CancellationToken {
+        self.consumers.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    pub(crate) fn reaches_store(&self) -> bool {
+        let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_store;
+        let all = self.world.with(|state| state.store_away_until);
+        self.world.is_calm() || is_past(own) && is_past(all)
+    }
+
+    pub(crate) fn reaches_broker(&self) -> bool {
+        let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_broker;
+        let all = self.world.with(|state| state.broker_away_until);
+        self.world.is_calm() || is_past(own) && is_past(all)
+    }
+
+    /// Makes a call as its fate has it. `failed` is the error that the caller gets if it does not
+    /// work.
+    pub(crate) async fn call<T, E>(
+        &self,
+        fate: Fate,
+        what: &'static str,
+        failed: impl FnOnce(&'static str) -> E,
+        effect: impl Future<Output = Result<T, E>> + Send + 'static,
+    ) -> Result<T, E>
+    where
+        T: Send + 'static,
+        E: Send + 'static,
+    {
+        self.live().await;
+        tokio::time::sleep(self.world.some_ms(0, 3)).await;
+        self.live().await;
+        if fate != Fate::Works {
+            self.world.note(|| format!("{}: {what}: {fate:?}", self.name));
+        }
+        match fate {
+            Fate::Works | Fate::Unanswered | Fate::SlowAfter | Fate::CrashAfter => {}
+            Fate::SlowBefore => self.take_seconds().await,
+            Fate::Fails => {
+                tokio::time::sleep(self.world.some_ms(0, 500)).await;
+                self.live().await;
+                return Err(failed("refused by chance"));
+            }
+            Fate::CrashBefore => self.crash_amid().await,
+            Fate::Late => {
+                self.later(effect);
+                tokio::time::sleep(self.world.some_ms(0, 500)).await;
+                self.live().await;
+                return Err(failed("no answer yet"));
+            }
+            Fate::CrashAmid => {
+                self.later(effect);
+                self.crash_amid().await;
+                return Err(failed("never"));
+            }
+        }
+        let result = effect.await;
+        self.world.check_answers();
+        match fate {
+            Fate::CrashAfter => self.crash_amid().await,
+            Fate::SlowAfter => self.take_seconds().await,
+            Fate::Unanswered => {
+                tokio::time::sleep(self.world.some_ms(0, 500)).await;
+                self.live().await;
+                return Err(failed("the answer was lost"));
+            }
+            _ => {}
+        }
+        self.live().await;
+        result
+    }
+
+    async fn take_seconds(&self) {
+        tokio::time::sleep(self.world.some_ms(500, 14_000)).await;
+        self.live().await;
+    }
+
+    async fn crash_amid(&self) {
+        self.crash();
+        self.live().await;
+    }
+
+    /// It takes effect though nobody waits for it.
+    fn later<T: Send + 'static>(&self, effect: impl Future<Output = T> + Send + 'static) {
+        let (world, wait) = (Arc::clone(&self.world), self.world.some_ms(0, 9_000));
+        self.world.runtime.spawn(async move {
+            tokio::time::sleep(wait).await;
+            effect.await;
+            world.check_answers();
+        });
+    }
+}
+
+fn is_past(until: Option<Instant>) -> bool {
+    until.is_none_or(|until| Instant::now() >= until)
+}

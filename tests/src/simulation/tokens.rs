@@ -1,0 +1,305 @@
+//! Where each token is: with the provider's reply on the wire, with a process, in a journal, in the
+//! rescue queue, or in its document.
+//!
+//! The invariants that are checked here:
+//!
+//! * No two requests with one token are under way at once, and each is sent under a lease.
+//! * A token that the provider answered with is never nowhere, as long as its document still holds
+//!   the one that was sent for it.
+//! * No token is presented after it was rotated away, unless the reply to its rotation was lost.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use evergrant_shared::domain::{DocumentId, Row};
+use evergrant_simulator::TokenState;
+use secrecy::ExposeSecret;
+
+use super::plan::Nets;
+use super::process::Process;
+use super::world::{State, World};
+
+/// What is known of each token.
+#[derive(Default)]
+pub(crate) struct Tokens {
+    /// What is known of each that was ever in a document or in a reply.
+    known: BTreeMap<String, Known>,
+    /// Requests under way.
+    in_flight: BTreeMap<u64, Request>,
+    /// Answers that are not in their documents yet.
+    answers: Vec<Answer>,
+    /// How many messages in the rescue queue hold each new token.
+    pub(crate) rescued: Counts,
+    /// How many entries of journals do.
+    pub(crate) journalled: Counts,
+    /// Tokens that were rotated without anybody learning of it.
+    pub(crate) replies_lost: BTreeSet<String>,
+    /// Tokens that may have been sent without anybody learning of the answer.
+    pub(crate) doubted: BTreeSet<String>,
+    last: u64,
+}
+
+#[derive(Clone)]
+struct Known {
+    id: DocumentId,
+    /// What it is called in the trace.
+    name: String,
+    /// Which sign-in it stems from.
+    family: u64,
+}
+
+struct Request {
+    process: String,
+    sent: String,
+    /// Whether the provider rotated it away.
+    rotated: bool,
+    /// The new token, if the reply holds one.
+    successor: Option<String>,
+}
+
+struct Answer {
+    process: String,
+    sent: String,
+    successor: String,
+}
+
+impl Tokens {
+    /// A user has signed in and has this token in the document.
+    pub(crate) fn signed_in(&mut self, token: &str, id: &DocumentId) {
+        self.begin(token, id, "sign-in");
+    }
+
+    /// Someone has put this into the document.
+    pub(crate) fn made_up(&mut self, token: &str, id: &DocumentId) {
+        self.begin(token, id, "made-up");
+    }
+
+    fn begin(&mut self, token: &str, id: &DocumentId, kind: &str) {
+        self.last += 1;
+        let (id, name, family) = (id.clone(), format!("{id}/{kind}-{}", self.last), self.last);
+        self.known.insert(token.to_owned(), Known { id, name, family });
+    }
+
+    fn succeed(&mut self, token: &str, predecessor: &str) {
+        let Some(Known { id, family, .. }) = self.known.get(predecessor).cloned() else { return };
+        let name = format!("{id}/{family}-{}", self.known.len());
+        self.known.entry(token.to_owned()).or_insert(Known { id, name, family });
+    }
+
+    /// What a token is called.
+    pub(crate) fn called(&self, token: &str) -> String {
+        let known = self.known.get(token);
+        known.map_or_else(|| "a stranger".to_owned(), |known| known.name.clone())
+    }
+
+    /// The documents whose tokens are with the provider.
+    pub(crate) fn documents_in_flight(&self) -> Vec<DocumentId> {
+        let known = self.in_flight.values().filter_map(|request| self.known.get(&request.sent));
+        known.map(|known| known.id.clone()).collect()
+    }
+
+    fn is_kept(&self, token: &str) -> bool {
+        self.rescued.contains(token) || self.journalled.contains(token)
+    }
+}
+
+/// How often each token is somewhere.
+#[derive(Default)]
+pub(crate) struct Counts(BTreeMap<String, u32>);
+
+impl Counts {
+    pub(crate) fn add(&mut self, token: String) {
+        *self.0.entry(token).or_default() += 1;
+    }
+
+    pub(crate) fn remove(&mut self, token: &str) {
+        if let Some(count) = self.0.get_mut(token) {
+            *count = count.saturating_sub(1);
+        }
+    }
+
+    fn contains(&self, token: &str) -> bool {
+        self.0.get(token).is_some_and(|count| *count > 0)
+    }
+}
+
+impl World {
+    /// A request leaves a process. Says under which number, or that it must not have.
+    pub(crate) fn request_sent(&self, process: &Process, token: &str) -> u64 {
+        let (id, name, rival) = self.with(|state| {
+            let tokens = &state.tokens;
+            let rival = tokens.in_flight.values().find(|request| request.sent == token);
+            let id = tokens.known.get(token).map(|known| known.id.clone());
+            (id, tokens.called(token), rival.map(|rival| rival.process.clone()))
+        });
+        self.note(|| format!("{}: sends {name}", process.name));
+        if let Some(rival) = rival {
+            self.violate(format!("{name} is sent by {} and by {rival} at once", process.name));
+        }
+        let row = id.map_or(Row::Absent, |id| self.store.look(&id));
+        if !is_leased(&row, &process.name, self.now()) {
+            self.violate(format!("{} sends {name} without a lease", process.name));
+        }
+        if self.oauth.token_state(token) == TokenState::Rotated {
+            self.reused(&process.name, token, &name);
+        }
+        self.with(|state| {
+            let tokens = &mut state.tokens;
+            tokens.last += 1;
+            let request = Request {
+                process: process.name.clone(),
+                sent: token.to_owned(),
+                rotated: false,
+                successor: None,
+            };
+            tokens.in_flight.insert(tokens.last, request);
+            tokens.last
+        })
+    }
+
+    /// A token is sent that was rotated away, which may kill its grant.
+    fn reused(&self, process: &str, token: &str, name: &str) {
+        let excused = self.with(|state| {
+            let tokens = &state.tokens;
+            let mut answers = tokens.answers.iter().filter(|answer| answer.sent == token);
+            let out_of_reach = answers.next().is_some_and(|answer| {
+                !state.alive.contains_key(&answer.process)
+                    && !tokens.rescued.contains(&answer.successor)
+                    && !self.disks.is_within_reach(&answer.successor, state)
+            });
+            out_of_reach || tokens.replies_lost.contains(token)
+        });
+        if !excused {
+            self.violate(format!("{process} sends {name}, which it or another exchanged before"));
+        }
+        self.with(|state| state.forsake(token));
+    }
+
+    /// The provider has done its part of a request. Its reply may hold a new token.
+    pub(crate) fn request_handled(&self, number: u64, successor: Option<String>) {
+        self.with(|state| {
+            let tokens = &mut state.tokens;
+            let Some(request) = tokens.in_flight.get_mut(&number) else { return };
+            let standing = self.oauth.token_state(&request.sent);
+            request.rotated = matches!(standing, TokenState::Rotated | TokenState::InGrace);
+            request.successor.clone_from(&successor);
+            let sent = request.sent.clone();
+            if let Some(successor) = successor {
+                tokens.succeed(&successor, &sent);
+            }
+        });
+    }
+
+    /// The reply to a request has arrived where it belongs.
+    pub(crate) fn reply_arrived(&self, number: u64) {
+        self.with(|state| {
+            let tokens = &mut state.tokens;
+            let Some(Request { process, sent, successor, .. }) = tokens.in_flight.remove(&number)
+            else {
+                return;
+            };
+            tokens.answers.extend(successor.map(|successor| Answer { process, sent, successor }));
+        });
+    }
+
+    /// The reply to a request is lost for good.
+    pub(crate) fn reply_lost(&self, number: u64) {
+        let name = self.with(|state| state.lose_reply(number));
+        self.note(|| format!("the reply to {} is lost", name.unwrap_or_default()));
+    }
+
+    /// A process is no more: so are the replies that it waited for.
+    pub(crate) fn replies_lost_with(&self, process: &str) {
+        self.with(|state| {
+            let requests = state.tokens.in_flight.iter();
+            let its: Vec<u64> =
+                requests.filter(|(_, r)| r.process == process).map(|(number, _)| *number).collect();
+            its.into_iter().for_each(|number| drop(state.lose_reply(number)));
+        });
+    }
+
+    /// No answer may be nowhere.
+    pub(crate) fn check_answers(&self) {
+        let answers = self.with(|state| std::mem::take(&mut state.tokens.answers));
+        if answers.is_empty() {
+            return;
+        }
+        let (mut kept, mut lost) = (Vec::new(), Vec::new());
+        for answer in answers {
+            if !self.is_wanted(&answer) {
+                continue;
+            }
+            let safe = self.with(|state| {
+                state.tokens.is_kept(&answer.successor) || state.alive.contains_key(&answer.process)
+            });
+            if safe { kept.push(answer) } else { lost.push(answer) }
+        }
+        self.with(|state| state.tokens.answers.extend(kept));
+        lost.iter().for_each(|answer| self.answer_lost(answer));
+    }
+
+    /// Whether the document still holds the token that was sent for this answer.
+    fn is_wanted(&self, answer: &Answer) -> bool {
+        let known = self.with(|state| state.tokens.known.get(&answer.sent).cloned());
+        match known.map(|known| known.id).map(|id| self.store.look(&id)) {
+            Some(Row::Present { grant, .. }) => grant.refresh_token.expose_secret() == answer.sent,
+            _ => false,
+        }
+    }
+
+    fn answer_lost(&self, answer: &Answer) {
+        let name = self.with(|state| {
+            state.figures.lost_in_window += 1;
+            state.tokens.replies_lost.insert(answer.sent.clone());
+            state.tokens.doubted.insert(answer.sent.clone());
+            state.tokens.called(&answer.successor)
+        });
+        self.note(|| format!("{name} was with {} and is lost", answer.process));
+        if self.plan.nets == Nets::Both {
+            self.violate(format!("{name} was answered to {} and is nowhere", answer.process));
+        }
+    }
+
+    /// Whether a process still has an answer that is not written.
+    pub(crate) fn has_unwritten_answer(&self, process: &str) -> Option<String> {
+        self.check_answers();
+        self.with(|state| {
+            let unwritten = state.tokens.answers.iter().find(|answer| answer.process == process);
+            unwritten.map(|answer| state.tokens.called(&answer.successor))
+        })
+    }
+}
+
+impl State {
+    /// This token's grant is lost, and all tokens of it so far.
+    fn forsake(&mut self, token: &str) {
+        let tokens = &mut self.tokens;
+        let Some(family) = tokens.known.get(token).map(|known| known.family) else { return };
+        let of_family = tokens.known.iter().filter(|(_, known)| known.family == family);
+        tokens.replies_lost.extend(of_family.map(|(token, _)| token.clone()));
+        tokens.doubted.insert(token.to_owned());
+    }
+
+    /// Returns what the token is called whose reply is lost.
+    fn lose_reply(&mut self, number: u64) -> Option<String> {
+        let request = self.tokens.in_flight.remove(&number)?;
+        let name = self.tokens.called(&request.sent);
+        self.figures.lost_replies += 1;
+        self.tokens.doubted.insert(request.sent.clone());
+        if request.rotated {
+            self.tokens.replies_lost.insert(request.sent);
+        }
+        Some(name)
+    }
+}
+
+/// Whether a claim of the process holds the lease now.
+fn is_leased(row: &Row, process: &str, now: evergrant_shared::domain::Timestamp) -> bool {
+    let lease = match row {
+        Row::Present { lease, .. } => lease.as_ref(),
+        Row::Absent | Row::Malformed { .. } => None,
+    };
+    lease.is_some_and(|lease| {
+        let holder = lease.owner.split('/').next();
+        holder == Some(process) && lease.until > now
+    })
+}

@@ -1,0 +1,251 @@
+//! What everybody shares: time, chance, the store, the broker, the provider, the trace.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
+use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
+use evergrant_shared::ports::{ImportDocument, TokenStore};
+use evergrant_shared::provider::Provider;
+use evergrant_shared::rescue::Sealer;
+use evergrant_simulator::{Config, Handle, RuntimeClock, SeedPlan, Settings};
+use fastrand::Rng;
+use serde_json::Value;
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::budget::Spent;
+use super::journal::Disks;
+use super::plan::Plan;
+use super::process::Process;
+use super::settled::Settled;
+use super::tokens::Tokens;
+use super::{Figures, Options, Outcome, supervisor};
+
+/// When the simulated time begins.
+const START_MS: u64 = 1_700_000_000_000;
+const MAX_TRACE: usize = 200_000;
+
+/// What everybody shares.
+pub(crate) struct World {
+    pub(crate) plan: Plan,
+    pub(crate) options: Options,
+    pub(crate) store: Arc<MemoryStore>,
+    pub(crate) broker: MemoryBroker,
+    /// The provider, with its ledger.
+    pub(crate) oauth: Handle,
+    /// The provider as Evergrant knows it.
+    pub(crate) provider: Arc<Provider>,
+    pub(crate) runtime: tokio::runtime::Handle,
+    /// Seals and opens answers, as every worker does.
+    pub(crate) sealer: Sealer,
+    /// The journals of each machine.
+    pub(crate) disks: Disks,
+    /// An invariant was violated.
+    pub(crate) over: CancellationToken,
+    clock: MemoryClock,
+    started: Instant,
+    calm: AtomicBool,
+    state: Mutex<State>,
+}
+
+/// What changes.
+pub(crate) struct State {
+    pub(crate) rng: Rng,
+    pub(crate) figures: Figures,
+    pub(crate) tokens: Tokens,
+    pub(crate) settled: Settled,
+    /// The processes that live.
+    pub(crate) alive: BTreeMap<String, Arc<Process>>,
+    pub(crate) store_away_until: Option<Instant>,
+    pub(crate) broker_away_until: Option<Instant>,
+    /// When it became calm, by the store's clock.
+    pub(crate) calm_since: Option<Timestamp>,
+    /// When each process sent its requests.
+    pub(crate) spent: Spent,
+    /// The documents and whose each is.
+    pub(crate) users: BTreeMap<DocumentId, String>,
+    /// Documents whose token someone has replaced by nonsense.
+    pub(crate) spoilt: BTreeSet<DocumentId>,
+    trace: Vec<String>,
+    violation: Option<String>,
+}
+
+impl World {
+    pub(crate) fn new(seed: u64, options: Options) -> Arc<Self> {
+        let mut rng = Rng::with_seed(seed);
+        let plan = Plan::draw(&mut rng);
+        let clock = MemoryClock::starting_at(Timestamp::from_unix_ms(START_MS as i64));
+        let provider = supervisor::provider(&plan);
+        let oauth = Handle::without_server(oauth_config(seed, &plan), {
+            Arc::new(RuntimeClock::at_ms(START_MS))
+        });
+        let queues = MemoryQueueSettings {
+            providers: vec![provider.id.clone()],
+            shards: 2,
+            ladder: provider.policy.ladder.clone(),
+        };
+        let state = State {
+            rng,
+            figures: Figures::default(),
+            tokens: Tokens::default(),
+            settled: Settled::default(),
+            alive: BTreeMap::new(),
+            store_away_until: None,
+            broker_away_until: None,
+            calm_since: None,
+            spent: Spent::default(),
+            users: BTreeMap::new(),
+            spoilt: BTreeSet::new(),
+            trace: Vec::new(),
+            violation: None,
+        };
+        let world = Arc::new(Self {
+            store: Arc::new(MemoryStore::new(clock, Some(provider.id.clone()))),
+            broker: MemoryBroker::new(queues, clock),
+            oauth: oauth.expect("settings of a provider"),
+            provider: Arc::new(provider),
+            runtime: tokio::runtime::Handle::current(),
+            sealer: supervisor::sealer(),
+            disks: Disks::default(),
+            over: CancellationToken::new(),
+            clock,
+            started: Instant::now(),
+            calm: AtomicBool::new(false),
+            state: Mutex::new(state),
+            plan,
+            options,
+        });
+        world.note(|| format!("{:#?}", world.plan));
+        world
+    }
+
+    /// The users sign in, and their documents are stored.
+    pub(crate) async fn populate(&self) {
+        let plan = SeedPlan { count: self.plan.grants, ..SeedPlan::default() };
+        let seeds: Vec<_> = self.oauth.seed(plan).expect("a plan").collect();
+        let mut documents = Vec::new();
+        for (seed, number) in seeds.into_iter().zip(1..) {
+            let id = DocumentId::Integer(number);
+            let Ok(Value::Object(mut json)) = serde_json::to_value(&seed) else { continue };
+            json.insert("_id".to_owned(), id.clone().into());
+            json.insert("note".to_owned(), format!("note-{number}").into());
+            self.with(|state| {
+                if let Some(token) = json["refresh_token"].as_str() {
+                    state.tokens.signed_in(token, &id);
+                }
+                state.users.insert(id, seed.user_id);
+                state.figures.grants += 1;
+            });
+            documents.push(ImportDocument(json));
+        }
+        // It cannot fail: each is a document.
+        let _ = self.store.import(documents).await;
+    }
+
+    /// Does something with what changes. Not to be nested.
+    pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
+        act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The name of the provider in jobs and documents.
+    pub(crate) fn provider_id(&self) -> &ProviderId {
+        &self.provider.id
+    }
+
+    /// The store's clock.
+    pub(crate) fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Whether something happens that happens at this rate. Never once it is calm.
+    pub(crate) fn chance(&self, rate: f64) -> bool {
+        rate > 0.0 && !self.is_calm() && self.with(|state| state.rng.f64() < rate)
+    }
+
+    /// A time from `least` to `most` milliseconds.
+    pub(crate) fn some_ms(&self, least: u64, most: u64) -> Duration {
+        Duration::from_millis(self.with(|state| state.rng.u64(least..=most)))
+    }
+
+    /// A number below `bound`.
+    pub(crate) fn below(&self, bound: usize) -> usize {
+        self.with(|state| state.rng.usize(..bound.max(1)))
+    }
+
+    pub(crate) fn is_calm(&self) -> bool {
+        self.calm.load(Ordering::Relaxed)
+    }
+
+    /// From now on nothing goes wrong any more.
+    pub(crate) fn become_calm(&self) {
+        self.calm.store(true, Ordering::Relaxed);
+        let quiet = self.oauth.change(|settings| settings.faults = Default::default());
+        quiet.expect("settings of a provider");
+        let now = self.now();
+        self.with(|state| {
+            state.store_away_until = None;
+            state.broker_away_until = None;
+            state.calm_since = Some(now);
+        });
+        self.note(|| "calm".to_owned());
+    }
+
+    /// Writes an event down.
+    pub(crate) fn note(&self, event: impl FnOnce() -> String) {
+        if !self.options.trace {
+            return;
+        }
+        let line = format!("{:>9} {}", self.started.elapsed().as_millis(), event());
+        self.with(|state| {
+            if state.trace.len() < MAX_TRACE {
+                state.trace.push(line);
+            }
+        });
+    }
+
+    /// An invariant does not hold. The first violation is told and ends the run.
+    pub(crate) fn violate(&self, what: String) {
+        self.note(|| format!("VIOLATION {what}"));
+        let at_ms = self.started.elapsed().as_millis();
+        self.with(|state| {
+            state.violation.get_or_insert_with(|| format!("at {at_ms} ms: {what}"));
+        });
+        self.over.cancel();
+    }
+
+    /// What became of the run.
+    pub(crate) fn end(&self, seed: u64) -> Outcome {
+        let stats = self.oauth.stats();
+        let virtual_seconds = self.started.elapsed().as_secs();
+        // Each of them holds this world.
+        let alive = self.with(|state| std::mem::take(&mut state.alive));
+        drop(alive);
+        self.with(|state| Outcome {
+            seed,
+            violation: state.violation.clone(),
+            figures: Figures {
+                virtual_seconds,
+                requests: stats.requests,
+                exchanges: stats.exchanges,
+                reused: stats.reused,
+                ..state.figures
+            },
+            trace: std::mem::take(&mut state.trace),
+        })
+    }
+}
+
+fn oauth_config(seed: u64, plan: &Plan) -> Config {
+    let settings = Settings {
+        grace_s: plan.grace_s,
+        access_token_s: plan.access_token_s,
+        latency_ms: plan.latency_ms,
+        latency_spread_ms: plan.latency_ms / 2,
+        faults: plan.provider,
+        ..Settings::default()
+    };
+    Config { seed, settings, ..Config::default() }
+}

@@ -1,0 +1,118 @@
+//! The adapters that the suites run over. A new one is a line in each list, and a function here that
+//! opens it.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::Timestamp;
+use evergrant_shared::domain::ladder::Ladder;
+use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::TokenStore;
+use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_tests::mongodb as server;
+use evergrant_tests::rabbitmq::{V3, V4, Version};
+use futures::future::BoxFuture;
+
+use super::queue::Case;
+
+/// Opens an adapter, with nothing in it.
+type Opener = fn() -> BoxFuture<'static, Arc<dyn TokenStore>>;
+
+tokio::task_local! {
+    /// The adapter that a test is about.
+    static ADAPTER: Opener;
+}
+
+/// Runs a test of stores over one adapter.
+pub(super) async fn on(adapter: Opener, test: impl Future<Output = ()>) {
+    ADAPTER.scope(adapter, test).await;
+}
+
+/// A store of its own for each test.
+pub(super) async fn store() -> Arc<dyn TokenStore> {
+    let store = ADAPTER.get()().await;
+    store.prepare().await.unwrap();
+    store
+}
+
+/// Every test of this list runs over every store.
+macro_rules! on_each_store {
+    ($($test:ident),* $(,)?) => {
+        $crate::conformance::adapters::on_each_store!(@ mongodb: $($test)*);
+        $crate::conformance::adapters::on_each_store!(@ memory: $($test)*);
+    };
+    (@ $adapter:ident: $($test:ident)*) => {
+        mod $adapter {
+            use $crate::conformance::adapters;
+            $(#[tokio::test]
+            async fn $test() { adapters::on(adapters::$adapter, super::$test()).await; })*
+        }
+    };
+}
+pub(super) use on_each_store;
+
+pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn TokenStore>> {
+    Box::pin(async {
+        let settings = super::store::settings(server::url().await);
+        Arc::new(MongoStore::connect(settings).await.unwrap()) as Arc<dyn TokenStore>
+    })
+}
+
+pub(super) fn memory() -> BoxFuture<'static, Arc<dyn TokenStore>> {
+    Box::pin(async {
+        let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
+        Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn TokenStore>
+    })
+}
+
+/// Every test of this list runs over every queue.
+macro_rules! on_each_queue {
+    ($($test:ident),* $(,)?) => {
+        $crate::conformance::adapters::on_each_queue!(@ rabbitmq_3: $($test)*);
+        $crate::conformance::adapters::on_each_queue!(@ rabbitmq_4: $($test)*);
+        $crate::conformance::adapters::on_each_queue!(@ memory_queue: $($test)*);
+    };
+    (@ $adapter:ident: $($test:ident)*) => {
+        mod $adapter {
+            use $crate::conformance::adapters;
+            $(#[tokio::test(flavor = "multi_thread")]
+            async fn $test() { super::$test(adapters::$adapter().await).await; })*
+        }
+    };
+}
+pub(super) use on_each_queue;
+
+pub(super) async fn rabbitmq_3() -> Case {
+    rabbitmq(&V3).await
+}
+
+pub(super) async fn rabbitmq_4() -> Case {
+    rabbitmq(&V4).await
+}
+
+async fn rabbitmq(version: &Version) -> Case {
+    let url = version.url().await;
+    let prefix = format!("conformance-{}", uuid::Uuid::new_v4().simple());
+    let queue = RabbitQueue::connect_lazily(super::queue::settings(&url, &prefix));
+    Case::new(url, prefix, Arc::new(queue)).await
+}
+
+pub(super) async fn memory_queue() -> Case {
+    Case::new(String::new(), String::new(), Arc::new(memory_broker().connect())).await
+}
+
+pub(super) fn memory_broker() -> MemoryBroker {
+    let settings = MemoryQueueSettings {
+        providers: vec![super::queue::provider()],
+        shards: 2,
+        ladder: ladder(),
+    };
+    MemoryBroker::new(settings, MemoryClock::starting_at(Timestamp::of_this_machine()))
+}
+
+/// The delays of every queue here.
+pub(super) fn ladder() -> Ladder {
+    Ladder::new([200, 1_000].map(Duration::from_millis).to_vec()).unwrap()
+}
