@@ -37,8 +37,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Takes the lease of each document of `ids` that is active and whose lease is free or over,
     /// for `owner` (unique to this claim), and reads all of `ids`.
     ///
-    /// A lease that was over but not given back means that its holder died: the document is marked
-    /// in doubt ([`Grant::in_doubt`]).
+    /// A lease that was over but not given back means that its holder died: then the new one says
+    /// that it was taken over ([`crate::domain::Lease::taken_over`]).
     async fn claim(
         &self,
         ids: &[DocumentId],

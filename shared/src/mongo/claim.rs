@@ -50,15 +50,11 @@ impl MongoStore {
         // A lease that is still there is over, or it would not be taken: its holder has died, maybe
         // after it sent the token.
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
-        let known = doc! { "$ifNull": [self.names.value("in_doubt"), false] };
-        let in_doubt = doc! { "$cond": [&nobody, known, true] };
         let taken_over = doc! { "$not": [nobody] };
         // Owners are literals, or one that begins with `$` would be the name of a field.
         let owner = doc! { "$literal": owner };
         let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
         doc! { "$set": {
-            self.names.path("in_doubt"):
-                { "$cond": [&free, in_doubt, self.names.value("in_doubt")] },
             self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },
         } }
     }

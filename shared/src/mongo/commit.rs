@@ -15,6 +15,7 @@ use super::errors::{driver, refused};
 use super::names::{Names, at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
+use crate::domain::grant::fingerprint;
 use crate::domain::{LastError, Timestamp, Write};
 use crate::ports::{Commit, Committed, StoreError};
 
@@ -142,7 +143,11 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             queued_until,
         } => {
             change.set("attempts", i64::from(*attempts));
-            change.set("in_doubt", *in_doubt);
+            match commit.sent.as_ref().filter(|_| *in_doubt) {
+                // Of this token: what the user brings later is not in doubt.
+                Some(sent) => change.set("in_doubt", fingerprint(sent)),
+                None => change.unset("in_doubt"),
+            }
             change.time("failing_since", *failing_since);
             if let Some(last_error) = last_error {
                 change.set("last_error", error_document(last_error));

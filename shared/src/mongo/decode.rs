@@ -7,6 +7,7 @@ use secrecy::SecretString;
 use super::clock::number;
 use super::ids;
 use super::names::{Names, at};
+use crate::domain::grant::fingerprint;
 use crate::domain::{Grant, LastError, Lease, ProviderId, Row, Status, Timestamp};
 use crate::ports::GrantView;
 
@@ -29,18 +30,19 @@ fn grant(state: &State<'_>) -> Result<Grant, String> {
     let provider: ProviderId = state.required("provider", state.text("provider")?)?;
     let status: Status = state.required("status", state.text("status")?)?;
     let attempts = state.whole("attempts")?.unwrap_or_default();
+    let refresh_token = refresh_token(state)?;
     Ok(Grant {
         id: state.id(),
         provider,
         status,
         generation: state.whole("generation")?.unwrap_or_default(),
-        refresh_token: refresh_token(state)?,
         refresh_absolute_until: state.time("refresh_absolute_until")?,
         // A grant without a due time is due.
         next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         failing_since: state.time("failing_since")?,
-        in_doubt: state.flag("in_doubt")?.unwrap_or_default(),
+        in_doubt: state.text("in_doubt")?.is_some_and(|token| token == fingerprint(&refresh_token)),
+        refresh_token,
         last_error: state.last_error(),
     })
 }
@@ -78,7 +80,7 @@ pub(crate) fn view(names: &Names, document: &Document) -> GrantView {
         queued_until: time("queued_until"),
         leased_until: state.lease().map(|lease| lease.until),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
-        in_doubt: state.flag("in_doubt").ok().flatten().unwrap_or_default(),
+        in_doubt: state.text("in_doubt").ok().flatten().is_some(),
         last_error: state.last_error(),
     }
 }

@@ -103,11 +103,10 @@ impl MongoStore {
         let revived = doc! { "$set": {
             self.names.path("status"): Status::Active.as_str(),
             self.names.path("attempts"): 0,
-            self.names.path("in_doubt"): false,
             self.names.path("next_refresh_at"): "$$NOW",
             self.names.path("queued_until"): from_now(queued),
         } };
-        let forgotten = ["failing_since", "last_error", "dead_fingerprint"];
+        let forgotten = ["in_doubt", "failing_since", "last_error", "dead_fingerprint"];
         let forgotten = doc! { "$unset": forgotten.map(|part| self.names.path(part)).as_slice() };
         let projection = doc! { &self.names.state: 1 };
         let document = self

@@ -76,10 +76,10 @@ impl MongoStore {
         let active = doc! { "$set": {
             self.names.path("status"): Status::Active.as_str(),
             self.names.path("attempts"): 0,
-            self.names.path("in_doubt"): false,
             self.names.path("next_refresh_at"): "$$NOW",
         } };
-        let forgotten = ["failing_since", "last_error", "dead_fingerprint", "queued_until"];
+        let forgotten =
+            ["in_doubt", "failing_since", "last_error", "dead_fingerprint", "queued_until"];
         let forgotten = doc! { "$unset": forgotten.map(|part| self.names.path(part)).as_slice() };
         Statement::new(unchanged, vec![active, forgotten], false)
     }

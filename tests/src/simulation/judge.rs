@@ -19,6 +19,8 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
         let live = matches!(case.verdict, Verdict::Live | Verdict::LiveInGrace);
         match case.view.status {
             None => return Err(format!("{id} is not adopted")),
+            // Its answer may be on the way.
+            _ if case.view.leased_until.is_some() => return Err(format!("{id} is under way")),
             Some(Status::Active) if case.view.refreshed_at < Some(calm_since) => {
                 return Err(format!("{id} is active and was not refreshed"));
             }

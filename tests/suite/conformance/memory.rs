@@ -80,9 +80,9 @@ async fn a_document_is_edited_and_looked_at_without_a_claim() {
     store.import(vec![document(1, "t")]).await.unwrap();
     store.adopt().await.unwrap();
     let id = DocumentId::Integer(1);
-    assert!(store.edit(&id, "evergrant.in_doubt", Some(json!(true))).unwrap());
+    assert!(store.edit(&id, "evergrant.attempts", Some(json!(3))).unwrap());
     let Row::Present { grant, lease: None, owned: false } = store.look(&id) else { panic!() };
-    assert!(grant.in_doubt);
+    assert_eq!(grant.attempts, 3);
     assert!(store.edit(&id, "refresh_token", None).unwrap());
     assert!(matches!(store.look(&id), Row::Malformed { .. }));
     assert!(!store.edit(&DocumentId::Integer(2), "note", None).unwrap());

@@ -26,7 +26,8 @@ on_each_store!(
     a_document_without_state_is_adopted_as_due_once,
     a_lease_has_one_holder,
     rows_come_in_the_order_they_were_asked_for,
-    a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt,
+    a_lease_that_ran_out_is_taken_over_and_says_so,
+    a_doubt_is_about_the_token_that_was_sent,
     a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
     what_cannot_be_used_is_named_without_its_value,
     ids_of_every_type_are_claimed_and_written,
@@ -189,7 +190,7 @@ async fn rows_come_in_the_order_they_were_asked_for() {
     assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
 }
 
-async fn a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt() {
+async fn a_lease_that_ran_out_is_taken_over_and_says_so() {
     let (store, ids) = with(1).await;
     claim_for(&*store, &ids, "dead", NO_LEASE).await;
     let rows = loop {
@@ -198,7 +199,26 @@ async fn a_lease_that_ran_out_is_taken_over_and_its_document_is_in_doubt() {
             break rows;
         }
     };
+    assert!(taken_over(&rows[0]));
+}
+
+/// Whether the lease of a row was taken over from somebody who did not give it back.
+pub(super) fn taken_over(row: &Row) -> bool {
+    matches!(row, Row::Present { lease: Some(lease), .. } if lease.taken_over)
+}
+
+async fn a_doubt_is_about_the_token_that_was_sent() {
+    let (store, ids) = with(1).await;
+    let rows = claim(&*store, &ids, "first").await;
+    let now = store.now().await.unwrap();
+    let lost = Commit::of_grant(grant(&rows[0]), "first", postponed(now));
+    assert_eq!(store.commit(&[lost]).await.unwrap(), [Committed::Applied]);
+    let rows = claim(&*store, &ids, "second").await;
     assert!(grant(&rows[0]).in_doubt);
+    store.release(&ids, "second").await.unwrap();
+    store.import(vec![document(1, "signed-in")]).await.unwrap();
+    let rows = claim(&*store, &ids, "third").await;
+    assert!(rows[0].owned() && !grant(&rows[0]).in_doubt);
 }
 
 async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
@@ -208,7 +228,7 @@ async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
     assert_eq!(owned(&claim(&*store, &ids, "next").await), [false]);
     store.release(&ids, "holder").await.unwrap();
     let rows = claim(&*store, &ids, "next").await;
-    assert!(rows[0].owned() && !grant(&rows[0]).in_doubt);
+    assert!(rows[0].owned() && !taken_over(&rows[0]));
 }
 
 async fn what_cannot_be_used_is_named_without_its_value() {

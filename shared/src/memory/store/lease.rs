@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 
 use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
 use crate::domain::{DocumentId, Row, Status, Timestamp};
@@ -74,11 +74,6 @@ impl Documents {
 /// it sent the token.
 fn take_lease(document: &mut Document, owner: &str, lease: Duration, now: Timestamp) {
     let taken_over = at(document, "evergrant.lease").is_some();
-    let in_doubt = match taken_over {
-        true => Bson::Boolean(true),
-        false => at(document, "evergrant.in_doubt").cloned().unwrap_or(Bson::Boolean(false)),
-    };
-    put(document, "evergrant.in_doubt", in_doubt);
     put(
         document,
         "evergrant.lease",

@@ -87,9 +87,8 @@ impl Documents {
 fn make_active(document: &mut Document, now: Timestamp) {
     put(document, "evergrant.status", Status::Active.as_str());
     put(document, "evergrant.attempts", 0);
-    put(document, "evergrant.in_doubt", false);
     put(document, "evergrant.next_refresh_at", date(now));
-    for part in ["failing_since", "last_error", "dead_fingerprint"] {
+    for part in ["in_doubt", "failing_since", "last_error", "dead_fingerprint"] {
         take_away(document, &format!("evergrant.{part}"));
     }
 }
