@@ -4,7 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::{decide_malformed, decide_taken_over};
+use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
 use evergrant_shared::domain::{DocumentId, Grant, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
@@ -94,8 +94,11 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
     }
 }
 
-/// The worker that held the document has died; see [`Verdict::TakenOver`].
-async fn let_rescue_go_first(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+/// The worker that held the document has died; see [`Verdict::TakenOver`]. The lease is kept while
+/// its answer may be rescued, or a duplicate of this job would not wait.
+async fn let_rescue_go_first(lane: &Lane, mut work: Work, grant: &Grant, claim: &Claim) {
+    drop(work.place.take());
+    lane.sleep(RESCUE_FIRST).await;
     let settlement = decide_taken_over(&lane.provider.policy, grant, claim.now());
     let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
     settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;

@@ -33,7 +33,7 @@ const CIRCUIT_WAIT: Duration = Duration::from_secs(15);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
-const RESCUE_FIRST: Duration = Duration::from_secs(2);
+pub const RESCUE_FIRST: Duration = Duration::from_secs(2);
 
 /// How long after a retry's delay its message is given to arrive before the producer makes another.
 const RETRY_PATIENCE: Duration = Duration::from_secs(300);
@@ -77,12 +77,12 @@ pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Sett
     case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
 }
 
-/// What follows for a claim that took over a dead worker's lease: nothing is sent yet, and the
-/// document says that an answer may have been lost.
+/// What follows for a claim that took over a dead worker's lease, once it was held for
+/// [`RESCUE_FIRST`]: nothing is sent yet, and the document says that an answer may have been lost.
 pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
     let grant = Grant { in_doubt: true, ..grant.clone() };
     let case = Case { policy, grant: &grant, now };
-    case.postponed(None, policy.ladder.at_least(RESCUE_FIRST), Signal::Neutral)
+    case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
 }
 
 struct Case<'a> {

@@ -129,12 +129,11 @@ impl TokenStore for FaultyStore {
     ) -> Result<Claimed, StoreError> {
         let (ids, owner, world) = (ids.to_vec(), owner.to_owned(), Arc::clone(&self.0.world));
         let claim = |store: Arc<MemoryStore>| async move {
-            let before: Vec<Row> = ids.iter().map(|id| store.look(id)).collect();
             let mut claimed = store.claim(&ids, &owner, lease).await?;
             if world.options.sabotage == Some(Sabotage::NoLease) {
                 claimed.rows = claimed.rows.into_iter().map(as_if_owned).collect();
             }
-            world.claimed(&owner, &ids, &before, &claimed.rows);
+            world.claimed(&owner, &ids, &claimed.rows);
             Ok(claimed)
         };
         self.call("claim", claim).await
@@ -283,20 +282,19 @@ fn sabotaged(sabotage: Option<Sabotage>, commit: &Commit, now: &Row) -> Commit {
 
 impl World {
     /// A claim was made.
-    fn claimed(&self, owner: &str, ids: &[DocumentId], before: &[Row], after: &[Row]) {
-        for ((id, before), after) in ids.iter().zip(before).zip(after) {
+    fn claimed(&self, owner: &str, ids: &[DocumentId], after: &[Row]) {
+        for (id, after) in ids.iter().zip(after) {
             self.looked_at(id, after);
             self.note(|| {
                 let state = if after.owned() { "owned" } else { "not owned" };
                 format!("claim {owner}: {id} is {state}")
             });
-            if let (Row::Present { grant: was, .. }, Row::Present { grant: is, .. }) =
-                (before, after)
-                && is.in_doubt
-                && !was.in_doubt
+            // Whoever held it may have sent the token.
+            if let Row::Present { grant, lease: Some(lease), owned: true } = after
+                && lease.taken_over
             {
-                let token = is.refresh_token.expose_secret().to_owned();
-                self.note(|| format!("claim {owner}: {id} is in doubt now"));
+                let token = grant.refresh_token.expose_secret().to_owned();
+                self.note(|| format!("claim {owner}: {id} is taken over"));
                 self.with(|state| state.tokens.doubted.insert(token));
             }
         }

@@ -97,6 +97,13 @@ impl Tokens {
         known.map(|known| known.id.clone()).collect()
     }
 
+    /// Whether a token of the document is with the provider, or an answer is not written yet.
+    pub(crate) fn is_busy(&self, id: &DocumentId) -> bool {
+        let unwritten = self.answers.iter().map(|answer| &answer.sent);
+        let mut sent = self.in_flight.values().map(|request| &request.sent).chain(unwritten);
+        sent.any(|token| self.known.get(token).is_some_and(|known| known.id == *id))
+    }
+
     fn is_kept(&self, token: &str) -> bool {
         self.rescued.contains(token) || self.journalled.contains(token)
     }
