@@ -23,6 +23,8 @@ pub struct Driver<'a> {
     report: Report,
 }
 
+/// How many grants are left at least when a fault comes.
+const RESERVE: u32 = 200;
 /// How long nothing may happen before the run is taken to have stopped.
 const STANDSTILL: Duration = Duration::from_secs(90);
 /// How long all that is left may take after the last fault.
@@ -41,22 +43,24 @@ impl<'a> Driver<'a> {
         &mut self.fleet
     }
 
-    /// Carries out all of the plan.
+    /// Carries out all of the plan. Where it takes longer than the grants last, more users sign in:
+    /// every fault finds work.
     ///
     /// # Panics
-    /// If the run stands still, or has nothing left to do before the plan is carried out.
+    /// If the run stands still.
     pub async fn carry_out(&mut self, plan: &Plan) {
         let started = Instant::now();
         for (at, fault) in &plan.steps {
             self.wait_for_exchanges(*at).await;
+            if self.scene.exchanges() + u64::from(RESERVE) > self.scene.grants() {
+                self.scene.add_grants(RESERVE).await;
+            }
             say(started, self.scene, &format!("{fault:?}"));
             match fault {
                 Fault::KillWorker => self.fleet.kill_worker().await,
                 Fault::KillProducer => self.fleet.kill_producer().await,
                 Fault::Outage(outage) => self.outage(outage).await,
             }
-            let left = self.scene.exchanges() < self.scene.grants;
-            assert!(left, "seed {}: the run was over before its faults", plan.seed);
         }
         say(started, self.scene, "all faults are done");
     }

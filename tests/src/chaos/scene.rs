@@ -1,5 +1,6 @@
 //! Servers that can be harmed, and a deployment on them.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evergrant_simulator::{Config, SeedPlan, Settings};
@@ -48,8 +49,7 @@ pub struct Scene {
     /// The way to the broker of all but the workers. Nobody cuts it: a cluster has one address only
     /// by a way.
     _rest: Way,
-    /// How many grants there are.
-    pub grants: u64,
+    grants: AtomicU64,
     /// See [`Pace`].
     pub pace: Pace,
 }
@@ -90,12 +90,34 @@ impl Scene {
         let provider = pace.provider(grace_s);
         let mut evergrant = Deployment::new(rest.url(), &database.url(), provider).await;
         settings(&mut evergrant, pace);
-        let plan = SeedPlan { count: grants, ..SeedPlan::default() };
-        let file = evergrant.seed_file(plan);
-        let import = evergrant.evergrant(&["import", &file]).await;
+        let scene = Self {
+            evergrant,
+            broker,
+            database,
+            broker_way,
+            database_way,
+            _rest: rest,
+            grants: AtomicU64::new(0),
+            pace,
+        };
+        scene.add_grants(grants).await;
+        scene
+    }
+
+    /// So many users sign in; their grants are due.
+    ///
+    /// # Panics
+    /// If the store does not take them.
+    pub async fn add_grants(&self, count: u32) {
+        let file = self.evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
+        let import = self.evergrant.evergrant(&["import", &file]).await;
         assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-        let grants = u64::from(grants);
-        Self { evergrant, broker, database, broker_way, database_way, _rest: rest, grants, pace }
+        self.grants.fetch_add(u64::from(count), Ordering::Relaxed);
+    }
+
+    /// How many grants there are.
+    pub fn grants(&self) -> u64 {
+        self.grants.load(Ordering::Relaxed)
     }
 
     /// What workers have for themselves: their ways to the servers.

@@ -24,17 +24,17 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
     let driver = Driver::new(&scene, Fleet::start(&scene, 2, WORKERS, 1));
     let queue = format!("{}.refresh.simulator.0", scene.evergrant.variable("QUEUE__PREFIX"));
 
-    driver.wait_for_exchanges(scene.grants / 6).await;
+    driver.wait_for_exchanges(scene.grants() / 6).await;
     let moved = Instant::now();
     let former = cluster.drain_leader_of(&queue).await;
     goes_on(&cluster, &queue, former, &scene, &driver, moved).await;
     cluster.revive(former).await;
 
-    driver.wait_for_exchanges(scene.grants / 3).await;
+    driver.wait_for_exchanges(scene.grants() / 3).await;
     let killed = Instant::now();
     let former = cluster.kill_leader_of(&queue).await;
     goes_on(&cluster, &queue, former, &scene, &driver, killed).await;
-    assert!(scene.exchanges() < scene.grants, "the run was over before its faults");
+    assert!(scene.exchanges() < scene.grants(), "the run was over before its faults");
     cluster.node(former).start().await;
 
     driver.finish().await;
@@ -42,7 +42,7 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
     let verdicts = Verdicts::of(&scene).await;
     let check = &verdicts.check;
     assert_eq!((check.lost, check.reused, check.dead), (0, 0, 0), "{check:?}");
-    assert_eq!((check.live, verdicts.refreshed), (scene.grants, scene.grants), "{check:?}");
+    assert_eq!((check.live, verdicts.refreshed), (scene.grants(), scene.grants()), "{check:?}");
 }
 
 /// Another node leads the queue, and refreshes go on.
