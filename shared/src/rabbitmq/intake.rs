@@ -31,21 +31,19 @@ pub(super) struct RabbitIntake {
 }
 
 impl RabbitIntake {
-    /// Consumes `queues` with at most `prefetch` deliveries unacknowledged, but at least one for
-    /// each queue.
+    /// Consumes queues, each with at most so many deliveries unacknowledged.
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
-        queues: &[String],
-        prefetch: u16,
+        queues: &[(String, u16)],
     ) -> Result<Self, Failure> {
         let channel = session.channel(operation).await?;
         let mut tags = Vec::with_capacity(queues.len());
         let mut merged = SelectAll::new();
-        for (queue, share) in queues.iter().zip(shares(prefetch, queues.len())) {
+        for (queue, share) in queues {
             // It bounds the consumers that come after it, each by itself: quorum queues know no
             // bound for a whole channel.
-            let bounding = channel.basic_qos(share, BasicQosOptions::default());
+            let bounding = channel.basic_qos(*share, BasicQosOptions::default());
             session.ask(operation, bounding).await?;
             let queue = short(operation, queue)?;
             let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
@@ -58,8 +56,9 @@ impl RabbitIntake {
     }
 }
 
-/// How many deliveries each of `count` consumers may hold, so that together they hold `prefetch`.
-fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
+/// How many deliveries each of `count` consumers may hold, so that together they hold `prefetch`, but
+/// at least one each.
+pub(super) fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
     let count = u16::try_from(count).unwrap_or(u16::MAX).max(1);
     let (each, left) = (prefetch / count, prefetch % count);
     // Zero would mean "no bound".

@@ -4,10 +4,14 @@
 //! rescue ─► <prefix>.rescue ─► consume_rescues
 //!
 //! publish ─► <prefix>.work ─► <prefix>.refresh.<provider>.<shard> ─► consume
-//!                 ▲                          │ the broker gives up (a fuse)
+//!                 ▲      └──► <prefix>.again.<provider>.<shard>   ─► consume
+//!                 │                          │ the broker gives up (a fuse)
 //!                 │ its TTL is over          ▼
 //! retry ──► <prefix>.retry.<ms>     <prefix>.dead.<provider> ◄── bury, dead_letters
 //! ```
+//!
+//! What was tried before comes back to a queue of its own, or it would wait behind everything that
+//! was never tried.
 //!
 //! Every queue is a quorum queue, and every move between queues is at least once. Each rung of the
 //! retry ladder is a queue with one TTL for all: per-message TTLs in one queue would block behind
@@ -46,7 +50,7 @@ use secrecy::ExposeSecret;
 use self::address::Address;
 use self::dead_letters::RabbitDeadLetters;
 use self::errors::Failure;
-use self::intake::RabbitIntake;
+use self::intake::{RabbitIntake, shares};
 use self::names::{Names, short};
 use self::publish::{Message, Publisher};
 use self::server::Server;
@@ -125,7 +129,7 @@ impl RabbitQueue {
         const OPERATION: &str = "depth";
         let channel = self.consuming.channel(OPERATION).await?;
         let mut depth = 0;
-        for queue in self.queues_of(provider, None) {
+        for queue in self.both_of(provider, None).concat() {
             let queue = short(OPERATION, &queue)?;
             let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
             let asking = channel.queue_declare(queue, options, FieldTable::default());
@@ -138,10 +142,9 @@ impl RabbitQueue {
     async fn consume_queues(
         &self,
         operation: &'static str,
-        queues: &[String],
-        prefetch: u16,
+        queues: &[(String, u16)],
     ) -> Result<Box<dyn Intake>, QueueError> {
-        let open = || RabbitIntake::open(operation, &self.consuming, queues, prefetch);
+        let open = || RabbitIntake::open(operation, &self.consuming, queues);
         let intake = match open().await {
             Ok(intake) => intake,
             Err(failure) => {
@@ -152,21 +155,24 @@ impl RabbitQueue {
         Ok(Box::new(intake))
     }
 
-    /// The work queue of a job.
-    fn queue_of(&self, operation: &'static str, job: &Job) -> Result<ShortString, QueueError> {
-        let shard = shard_of(&job.id, self.settings.shards);
-        short(operation, &self.names.work(&job.provider, shard))
+    fn shard_of(&self, job: &Job) -> u16 {
+        shard_of(&job.id, self.settings.shards)
     }
 
-    /// The work queues of `provider`, all or some.
-    fn queues_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> Vec<String> {
-        let name = |shard| self.names.work(provider, shard);
-        match shards {
-            Some(shards) => shards.iter().copied().map(name).collect(),
-            None => (0..self.settings.shards.max(1)).map(name).collect(),
-        }
+    /// The work queues of `provider`, all or some, and the queues of what comes back to them.
+    fn both_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> [Vec<String>; 2] {
+        let all: Vec<u16> = (0..self.settings.shards.max(1)).collect();
+        let shards = shards.unwrap_or(&all);
+        let names = |name: fn(&Names, &ProviderId, u16) -> String| {
+            shards.iter().map(|shard| name(&self.names, provider, *shard)).collect()
+        };
+        [names(Names::work), names(Names::again)]
     }
 }
+
+/// The share of a prefetch that is kept for jobs that come back: they are few, but never wait behind
+/// those that were never tried.
+const FOR_WHAT_COMES_BACK: u16 = 4;
 
 #[async_trait]
 impl JobQueue for RabbitQueue {
@@ -196,7 +202,7 @@ impl JobQueue for RabbitQueue {
         for job in jobs {
             messages.push(Message {
                 exchange: exchange.clone(),
-                routing_key: self.queue_of(OPERATION, job)?,
+                routing_key: short(OPERATION, &self.names.work(&job.provider, self.shard_of(job)))?,
                 body: job.encode(),
                 headers: FieldTable::default(),
             });
@@ -210,7 +216,7 @@ impl JobQueue for RabbitQueue {
         let rung = self.settings.ladder.at_least(delay);
         let message = Message {
             exchange: short(OPERATION, &self.names.retry(rung))?,
-            routing_key: self.queue_of(OPERATION, job)?,
+            routing_key: short(OPERATION, &self.names.again(&job.provider, self.shard_of(job)))?,
             body: job.encode(),
             headers: FieldTable::default(),
         };
@@ -240,7 +246,7 @@ impl JobQueue for RabbitQueue {
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        self.consume_queues("consume rescues", &[self.names.rescue()], prefetch).await
+        self.consume_queues("consume rescues", &[(self.names.rescue(), prefetch)]).await
     }
 
     async fn consume(
@@ -249,7 +255,13 @@ impl JobQueue for RabbitQueue {
         shards: Option<&[u16]>,
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
-        self.consume_queues("consume", &self.queues_of(provider, shards), prefetch).await
+        let [work, again] = self.both_of(provider, shards);
+        let for_again = prefetch / FOR_WHAT_COMES_BACK;
+        let work_shares = shares(prefetch - for_again, work.len());
+        let again_shares = shares(for_again, again.len());
+        let work = work.into_iter().zip(work_shares);
+        let queues: Vec<_> = work.chain(again.into_iter().zip(again_shares)).collect();
+        self.consume_queues("consume", &queues).await
     }
 
     async fn dead_letters(

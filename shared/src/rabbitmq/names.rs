@@ -18,7 +18,7 @@ impl Names {
         Self { prefix: prefix.to_owned() }
     }
 
-    /// The exchange that routes a job to its work queue by the queue's name.
+    /// The exchange that routes a job to its queue by the queue's name.
     pub(super) fn work_exchange(&self) -> String {
         format!("{}.work", self.prefix)
     }
@@ -26,6 +26,13 @@ impl Names {
     /// A work queue, and the routing key of its jobs.
     pub(super) fn work(&self, provider: &ProviderId, shard: u16) -> String {
         format!("{}.refresh.{provider}.{shard}", self.prefix)
+    }
+
+    /// The queue of jobs that come back, and the routing key by which they do. They don't go behind
+    /// what waits in the work queue: a lost answer can be asked for again only as long as the
+    /// provider's grace lasts.
+    pub(super) fn again(&self, provider: &ProviderId, shard: u16) -> String {
+        format!("{}.again.{provider}.{shard}", self.prefix)
     }
 
     /// A rung of the retry ladder: its queue, and the exchange in front of it.
@@ -70,6 +77,7 @@ mod tests {
         let provider = "autodesk".parse().unwrap();
         assert_eq!(names.work_exchange(), "evergrant.work");
         assert_eq!(names.work(&provider, 3), "evergrant.refresh.autodesk.3");
+        assert_eq!(names.again(&provider, 3), "evergrant.again.autodesk.3");
         assert_eq!(names.retry(Duration::from_secs(5)), "evergrant.retry.5000");
         assert_eq!(names.dead(&provider), "evergrant.dead.autodesk");
         assert_eq!(names.rescue(), "evergrant.rescue");

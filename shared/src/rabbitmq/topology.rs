@@ -46,9 +46,10 @@ impl Topology {
         for provider in &settings.providers {
             let dead = names.dead(provider);
             for shard in 0..settings.shards.max(1) {
-                let name = names.work(provider, shard);
-                let binding = Some((names.work_exchange(), name.clone()));
-                queues.push(Queue { arguments: work_arguments(&dead), binding, name });
+                for name in [names.work(provider, shard), names.again(provider, shard)] {
+                    let binding = Some((names.work_exchange(), name.clone()));
+                    queues.push(Queue { arguments: work_arguments(&dead), binding, name });
+                }
             }
             let arguments = unlimited(limited);
             queues.push(Queue { name: dead, arguments, binding: None });
@@ -84,7 +85,7 @@ fn work_arguments(dead: &str) -> FieldTable {
 }
 
 /// No routing key of its own: the message keeps the one it was published with, which is the name
-/// of the work queue that it came from.
+/// of the queue that it comes back to.
 fn retry_arguments(delay: Duration, work_exchange: &str) -> FieldTable {
     let mut arguments = quorum();
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
@@ -195,10 +196,14 @@ mod tests {
             names,
             [
                 "t.refresh.one.0",
+                "t.again.one.0",
                 "t.refresh.one.1",
+                "t.again.one.1",
                 "t.dead.one",
                 "t.refresh.two.0",
+                "t.again.two.0",
                 "t.refresh.two.1",
+                "t.again.two.1",
                 "t.dead.two",
                 "t.rescue",
                 "t.retry.1000",

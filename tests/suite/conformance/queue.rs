@@ -55,6 +55,7 @@ macro_rules! on_each_version {
 on_each_version!(
     a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
     whoever_needs_a_deleted_queue_makes_it_again,
+    a_retry_does_not_wait_behind_what_was_never_tried,
     a_queue_with_other_arguments_is_named,
     a_wrong_login_or_port_is_told_without_the_password,
     a_virtual_host_that_does_not_exist_is_told,
@@ -242,7 +243,23 @@ async fn a_consumer_holds_no_more_than_its_prefetch(case: Case) {
     {
         held.push(delivery);
     }
-    assert_eq!(held.len(), 4);
+    // Some of it is kept for jobs that come back.
+    assert!((2..=4).contains(&held.len()), "{}", held.len());
+}
+
+async fn a_retry_does_not_wait_behind_what_was_never_tried(case: Case) {
+    case.queue.retry(&job(1_000), Duration::from_millis(200)).await.unwrap();
+    case.publish(0..500).await;
+    eventually("it is back", Duration::from_secs(20), || async {
+        case.queue.depth(&provider()).await.unwrap() == 501
+    })
+    .await;
+    let mut intake = case.consume(20).await;
+    let mut before = 0;
+    while id_of(&next(&mut *intake).await) != DocumentId::Integer(1_000) {
+        before += 1;
+    }
+    assert!(before < 20, "{before} came before it");
 }
 
 async fn a_retry_comes_back_after_its_delay_and_not_before(case: Case) {
