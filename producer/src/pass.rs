@@ -97,6 +97,7 @@ impl Publishing<'_> {
             generation: grant.generation,
             force: self.selection.which != Which::Due,
             redrive_count: 0,
+            waited: false,
             enqueued_at: self.now,
         }
     }

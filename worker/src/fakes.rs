@@ -373,6 +373,7 @@ impl Fakes {
             generation: 0,
             force: false,
             redrive_count: 0,
+            waited: false,
             enqueued_at: Timestamp::default(),
         };
         let acker = Box::new(FakeAcker(self.acknowledged.clone()));

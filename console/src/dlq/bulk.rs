@@ -179,6 +179,7 @@ fn job(grant: DueGrant, redrive_count: u32) -> Job {
         generation: grant.generation,
         force: true,
         redrive_count: redrive_count.saturating_add(1),
+        waited: false,
         enqueued_at: Timestamp::of_this_machine(),
     }
 }

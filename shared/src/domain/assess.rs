@@ -125,8 +125,8 @@ impl StaleReason {
 
 /// Says what to do with a job, given its document after the claim. `now` is the store's clock.
 ///
-/// A `redelivered` job may be one whose worker died on the way from the document's end to the dead
-/// letter. Its letter is written again: two of them are harmless, none would hide a loss.
+/// A `redelivered` job, and one that has waited for another worker, may be one whose worker died on
+/// the way from the document's end to the dead letter. Its letter is written again: two of them are harmless, none would hide a loss.
 pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
     let (grant, lease, owned) = match row {
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
@@ -138,7 +138,7 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         return Verdict::Stale(StaleReason::Moved);
     }
     if grant.status != Status::Active {
-        let ended = EndedGrant::of(&grant).filter(|_| redelivered);
+        let ended = EndedGrant::of(&grant).filter(|_| redelivered || job.waited);
         return ended.map_or(Verdict::Stale(StaleReason::NotActive), Verdict::Rebury);
     }
     if !job.force && grant.next_refresh_at > now.plus(EARLY) {
@@ -168,6 +168,7 @@ mod tests {
             generation: 4,
             force: false,
             redrive_count: 0,
+            waited: false,
             enqueued_at: NOW,
         }
     }
@@ -265,6 +266,8 @@ mod tests {
         assert_eq!((ended.reason, ended.attempts), (DeadReason::GrantDead, 1));
         assert_eq!(ended.last_error, last_error);
         assert_eq!(stale(&job(), row()), Some(StaleReason::NotActive));
+        let waited = Job { waited: true, ..job() };
+        assert!(matches!(assess(&waited, row(), false, NOW), Verdict::Rebury(_)));
     }
 
     #[test]

@@ -30,6 +30,10 @@ pub struct Job {
     /// How many times an operator has sent this job back from the dead letters.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub redrive_count: u32,
+    /// It was sent on because another worker held its document. Should that one have died, this is
+    /// the only message that is left to tell.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub waited: bool,
     /// When the job was made.
     pub enqueued_at: Timestamp,
 }
@@ -132,6 +136,7 @@ mod tests {
             generation: 3,
             force: false,
             redrive_count: 0,
+            waited: false,
             enqueued_at: Timestamp::from_unix_ms(1_700_000_000_000),
         }
     }

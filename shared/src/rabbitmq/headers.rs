@@ -247,6 +247,7 @@ mod tests {
             generation: 0,
             force: false,
             redrive_count: 4,
+            waited: false,
             enqueued_at: Timestamp::default(),
         };
         let properties = BasicProperties::default().with_headers(headers);

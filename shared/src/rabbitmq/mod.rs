@@ -44,7 +44,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use lapin::options::QueueDeclareOptions;
-use lapin::types::{FieldTable, ShortString};
+use lapin::types::FieldTable;
 use secrecy::ExposeSecret;
 
 use self::address::Address;

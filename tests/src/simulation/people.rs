@@ -156,6 +156,7 @@ async fn redrive(world: Arc<World>, id: DocumentId) {
             generation: due.generation,
             force: true,
             redrive_count: 1,
+            waited: false,
             enqueued_at: world.now(),
         };
         // The queue is there.

@@ -59,7 +59,11 @@ impl World {
             return;
         }
         // Whoever cannot read it says so and leaves it to the one who holds its lease.
-        let Row::Present { grant, .. } = self.store.look(id) else { return };
+        let Row::Present { grant, lease, .. } = self.store.look(id) else { return };
+        // Whoever holds it has a delivery of its own, which is not acknowledged.
+        if lease.is_some_and(|lease| lease.until > self.now()) {
+            return;
+        }
         let due = grant.next_refresh_at <= self.now();
         if grant.status == Status::Active && grant.generation == generation && due {
             self.violate(format!("{process} acknowledges a job of {id} that is not settled"));

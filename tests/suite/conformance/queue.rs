@@ -151,6 +151,7 @@ pub(super) fn job(id: i64) -> Job {
         generation: 0,
         force: false,
         redrive_count: 0,
+        waited: false,
         enqueued_at: Timestamp::from_unix_ms(0),
     }
 }

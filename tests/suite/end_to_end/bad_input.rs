@@ -110,6 +110,7 @@ async fn messages_that_are_no_jobs_become_dead_letters() {
         generation: 0,
         force: false,
         redrive_count: 0,
+        waited: false,
         enqueued_at: Timestamp::of_this_machine(),
     };
     evergrant.queue.publish(&[gone]).await.expect("publish");
