@@ -292,9 +292,9 @@ impl Board {
 }
 
 impl Place {
-    /// Whether it is too late to use it. Where places are rare, a late use costs less.
+    /// Whether it is too late to use it: later than the spacing allows for, it would be one too many
+    /// in some window.
     fn is_missed(&self, now: Duration) -> bool {
-        let grace = self.tolerance.max(self.spacing / 4);
-        now.saturating_sub(self.at) > grace
+        now.saturating_sub(self.at) > self.tolerance
     }
 }

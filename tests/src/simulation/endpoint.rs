@@ -43,6 +43,10 @@ impl TokenEndpoint for SimulatedEndpoint {
         match exchanged.reply {
             Reply::Whole { status, retry_after, body } if exchanged.latency <= timeout => {
                 world.note(|| format!("{}: the provider answers {status}", process.name));
+                if matches!(status, 502 | 504) {
+                    // From a gateway, which tells nothing of what the provider behind it did.
+                    world.doubt(refresh_token.expose_secret());
+                }
                 world.reply_arrived(number);
                 let retry_after_s = retry_after.and_then(|value| value.parse::<u64>().ok());
                 let retry_after_ms = retry_after_s.map(|seconds| seconds * 1_000);

@@ -21,7 +21,7 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
             return Err(format!("{id} is not adopted"));
         }
         if view.status == Some(Status::Active) && view.refreshed_at < calm_since {
-            return Err(format!("{id} is active and was not refreshed"));
+            return Err(format!("{id} is active and was not refreshed: {view:?}"));
         }
     }
     for case in cases(world).await {

@@ -266,6 +266,11 @@ impl World {
         }
     }
 
+    /// A token may have been exchanged without anybody learning of it.
+    pub(crate) fn doubt(&self, token: &str) {
+        self.with(|state| state.tokens.doubted.insert(token.to_owned()));
+    }
+
     /// Whether a process still has an answer that is not written.
     pub(crate) fn has_unwritten_answer(&self, process: &str) -> Option<String> {
         self.check_answers();
