@@ -229,12 +229,13 @@ impl Board {
         if let Some(client) = &self.client {
             state.introduce(client, self.server(now).timestamp());
         }
+        let window = state.cell.window(state.limits(&self.configured)).unwrap_or_default();
         let ask = Ask {
             now: self.server(now),
             lead: self.lead,
             wanted: self.wanted(now),
             debt: self.punctuality.settle(now),
-            lateness: self.punctuality.lateness(),
+            lateness: self.punctuality.lateness(window),
         };
         let turn = state.take_turn(&self.configured, &ask);
         let changed = state != read.value;

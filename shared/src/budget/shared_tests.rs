@@ -94,7 +94,7 @@ async fn one_four_and_sixteen_replicas_use_a_limit_and_never_exceed_it() {
     for count in [1, 4, 16] {
         let (store, replicas) = replicas(count, &["200/s"]);
         let until = Duration::from_secs(30);
-        let provider = spend(&replicas, 64, (MS * 20, MS * 10), until).await;
+        let provider = spend(&replicas, 64, (MS * 20, MS * 8), until).await;
         let arrivals = provider.arrivals();
         let most = most_in(Duration::from_secs(1), &arrivals);
         assert!(most <= 200, "{count} replicas: {most} in a second");
@@ -121,9 +121,9 @@ async fn requests_that_are_often_late_are_allowed_for_and_the_limit_holds() {
     let provider = spend(&replicas, 64, (MS * 5, MS * 60), until).await;
     let arrivals = provider.arrivals();
     let used = used(100, &arrivals, until);
-    assert!(used >= 0.9, "{used}");
-    // It takes a moment until that is known.
-    let known = arrivals.partition_point(|at| *at < Duration::from_secs(5));
+    // It costs as much as they are late, and a little more until that is known.
+    assert!(used >= 0.88, "{used}");
+    let known = arrivals.partition_point(|at| *at < Duration::from_secs(8));
     let most = most_in(Duration::from_secs(1), &arrivals[known..]);
     assert!(most <= 100, "{most}");
 }

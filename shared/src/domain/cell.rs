@@ -20,8 +20,8 @@ use super::Moment;
 use super::limit::Limit;
 
 /// How much later than usual a request may arrive before it is paid for, at the least. It is what
-/// timers, schedulers and networks need, and costs 1.5 % of a limit of a second.
-pub const TOLERANCE: Duration = Duration::from_millis(15);
+/// timers, schedulers and networks need, and costs 1 % of a limit of a second.
+pub const TOLERANCE: Duration = Duration::from_millis(10);
 /// The tolerance grows up to this part of a limit's window, where requests are often late.
 const LARGEST_TOLERANCE: u32 = 10;
 
@@ -57,7 +57,7 @@ pub struct Ask {
     pub wanted: u32,
     /// What requests that arrived too late have to pay.
     pub debt: Duration,
-    /// How late most requests were lately.
+    /// How late requests usually are.
     pub lateness: Duration,
 }
 
@@ -116,6 +116,11 @@ impl Cell {
         binding(limits, tolerance).map(|limit| limit.spacing(tolerance))
     }
 
+    /// The window of the limit that binds.
+    pub fn window(&self, limits: &[Limit]) -> Option<Duration> {
+        binding(limits, self.tolerance()).map(Limit::per)
+    }
+
     /// How long until places may be reserved again, if now there are none within the horizon.
     pub fn full_for(&self, limits: &[Limit], now: Moment) -> Duration {
         let next = self.spacing(limits).map(|spacing| self.next_under(spacing, now));
@@ -130,7 +135,7 @@ impl Cell {
 
     /// The limit that binds, with the lateness of `ask` taken into account.
     ///
-    /// The lateness is forgotten slowly, by a fifth in each window: what is judged by four fifths
+    /// The lateness is forgotten slowly, by a tenth in each window: what is judged by nine tenths
     /// of it ([`Self::judged_by`]) has then been allowed for by all that follows within a window.
     fn note_lateness(&mut self, limits: &[Limit], ask: &Ask) -> Option<Limit> {
         let binding = binding(limits, self.tolerance())?;
@@ -139,11 +144,11 @@ impl Cell {
         let windows = passed_us / window_us;
         if windows > 0 && self.late_us > 0 {
             for _ in 0..windows.min(100) {
-                self.late_us = self.late_us / 5 * 4;
+                self.late_us = self.late_us / 10 * 9;
             }
             self.late_at = ask.now;
         }
-        let late = ask.lateness.min(binding.per() / LARGEST_TOLERANCE);
+        let late = (ask.lateness * 10 / 9).min(binding.per() / LARGEST_TOLERANCE);
         let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         if late > TOLERANCE && late_us > self.late_us {
             self.late_us = late_us;
@@ -157,7 +162,7 @@ impl Cell {
     }
 
     fn judged_by(&self) -> Duration {
-        (self.tolerance() * 4 / 5).max(TOLERANCE)
+        (self.tolerance() * 9 / 10).max(TOLERANCE)
     }
 }
 

@@ -22,7 +22,7 @@ fn an_idle_cell_gives_the_next_places_and_no_burst() {
     let mut cell = Cell::default();
     let slice = cell.reserve(&limits(&["200/s"]), &ask(NOW, 3)).unwrap();
     assert_eq!((slice.first, slice.count), (later(5), 3));
-    assert_eq!(slice.spacing, Duration::from_micros(5_075));
+    assert_eq!(slice.spacing, Duration::from_micros(5_050));
     let next = cell.reserve(&limits(&["200/s"]), &ask(NOW, 3)).unwrap();
     assert_eq!(next.first, slice.first.plus(slice.spacing * 3));
 }
@@ -88,10 +88,10 @@ fn a_cell_of_another_limit_or_of_a_later_clock_does_not_hold_the_provider_up() {
 #[test]
 fn where_requests_are_often_late_they_are_placed_further_apart_and_forgiven_slowly() {
     let (mut cell, limits) = (Cell::default(), limits(&["10/s"]));
-    let late = Ask { lateness: Duration::from_millis(60), ..ask(NOW, 1) };
+    let late = Ask { lateness: Duration::from_millis(54), ..ask(NOW, 1) };
     let slice = cell.reserve(&limits, &late).unwrap();
     assert_eq!(slice.spacing, Duration::from_millis(106));
-    assert_eq!(slice.tolerance, Duration::from_millis(48));
+    assert_eq!(slice.tolerance, Duration::from_millis(54));
     let soon = cell.reserve(&limits, &ask(later(900), 1)).unwrap();
     assert_eq!(soon.spacing, slice.spacing);
     let much_later = cell.reserve(&limits, &ask(later(60_000), 1)).unwrap();
@@ -119,7 +119,7 @@ fn arrivals(limit: Limit, turns: &[(u64, u32, u8)]) -> Vec<Moment> {
             // One in twenty is very late; the others use all of the tolerance.
             let late = match late_us % 20 {
                 0 => Duration::from_millis(15 + late_us),
-                _ => Duration::from_micros(late_us * 58),
+                _ => Duration::from_micros(late_us * 39),
             };
             let arrival = place.plus(late);
             unpaid.push((arrival, late.saturating_sub(slice.tolerance).min(slice.spacing)));

@@ -3,13 +3,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
+use super::cell::TOLERANCE;
+
 /// Watches how long answers take, counted from the places of their requests.
 ///
 /// The quickest recent answer shows how long the way there and back takes when nothing is late. A
 /// request whose answer takes longer than that by more than the tolerance may have arrived late: it
 /// owes as much as that was too long, but at most a place. So a steady latency costs nothing, however
-/// long it is. Where answers vary a lot, that is the provider's doing more often than not, and only
-/// the latest few per cent pay; the others are allowed for by [`Self::lateness`].
+/// long it is. Where answers vary a lot only the latest ones pay; the others are allowed for by
+/// [`Self::lateness`].
 ///
 /// A debt counts for the windows that begin before it is paid, so it is paid once the request has
 /// arrived for sure, and while that is not so, again and again.
@@ -22,7 +24,7 @@ pub struct Punctuality {
     next_id: u64,
     /// Of [`Self::answered`].
     quickest: Option<Duration>,
-    /// How late all but the latest few per cent were.
+    /// Those that were later pay.
     usually_late: Duration,
     debt: Duration,
 }
@@ -37,12 +39,10 @@ struct Sent {
     paid: Duration,
 }
 
-/// How many answers are remembered.
+/// How many answers are remembered. Fewer tell nothing about what is usual.
 const MEMORY: usize = 128;
-/// Fewer than these tell nothing about what is usual.
-const FEW: usize = 32;
-/// So many in a hundred answers are usual.
-const USUAL_PERCENT: usize = 97;
+/// So many of them may be late by chance.
+const BY_CHANCE: usize = 3;
 /// For so long after its place an answer is judged again: a quicker one may show that it was late.
 /// The first requests of a process connect first.
 const JUDGED_FOR: Duration = Duration::from_millis(500);
@@ -109,17 +109,26 @@ impl Punctuality {
         self.debt += debt;
     }
 
-    /// How late requests are, all but the latest few per cent of them, and a quarter more: what
-    /// should be tolerated. Zero if that is not known.
-    pub fn lateness(&mut self) -> Duration {
-        if self.answered.len() < FEW {
+    /// How late requests usually are: what should be tolerated. Zero if that is not known.
+    ///
+    /// What is tolerated costs that part of each `window`, and what is not costs a place for each
+    /// request. So it is where both together cost least; the rest is unusual, and pays.
+    pub fn lateness(&mut self, window: Duration) -> Duration {
+        if self.answered.len() < MEMORY {
             return Duration::ZERO;
         }
         let mut took: Vec<Duration> = self.answered.iter().map(|(_, took)| *took).collect();
         took.sort_unstable();
-        self.quickest = Some(took[0]);
-        self.usually_late = took[took.len() * USUAL_PERCENT / 100] - took[0];
-        self.usually_late * 5 / 4
+        let (quickest, count) = (took[0], took.len());
+        let cost = |(index, took): &(usize, &Duration)| {
+            let tolerated = (**took - quickest).max(TOLERANCE).as_nanos() * count as u128;
+            let pay = (count - 1 - index).saturating_sub(BY_CHANCE);
+            tolerated + window.as_nanos() * pay as u128
+        };
+        let cheapest = took.iter().enumerate().min_by_key(cost);
+        self.usually_late = cheapest.map_or(Duration::ZERO, |(_, took)| *took - quickest);
+        self.quickest = Some(quickest);
+        self.usually_late
     }
 
     /// By how much a request was later than it may be, if its answer took so long.
@@ -159,7 +168,7 @@ mod tests {
     use super::*;
 
     const SPACING: Duration = Duration::from_millis(5);
-    const TOLERANCE: Duration = Duration::from_millis(15);
+    const WINDOW: Duration = Duration::from_secs(1);
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -174,7 +183,7 @@ mod tests {
             let id = watch.sent(place, SPACING, TOLERANCE);
             watch.answered(id, place + ms(*took_ms));
             debt += watch.settle(place + ms(*took_ms));
-            watch.lateness();
+            watch.lateness(WINDOW);
         }
         debt
     }
@@ -182,7 +191,7 @@ mod tests {
     #[test]
     fn a_steady_latency_costs_nothing_however_long_it_is() {
         let mut watch = Punctuality::default();
-        assert_eq!(owed(&mut watch, 0, &[2_000, 2_010, 2_014, 2_001]), Duration::ZERO);
+        assert_eq!(owed(&mut watch, 0, &[2_000, 2_008, 2_010, 2_001]), Duration::ZERO);
         assert_eq!(watch.under_way(), 0);
     }
 
@@ -190,7 +199,7 @@ mod tests {
     fn a_late_answer_costs_what_it_was_too_late_and_at_most_a_place() {
         let mut watch = Punctuality::default();
         owed(&mut watch, 0, &[100; 40]);
-        assert_eq!(owed(&mut watch, 1_000, &[117]), ms(2));
+        assert_eq!(owed(&mut watch, 1_000, &[112]), ms(2));
         assert_eq!(owed(&mut watch, 2_000, &[600]), SPACING);
     }
 
@@ -199,13 +208,13 @@ mod tests {
         let mut watch = Punctuality::default();
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), SPACING, TOLERANCE);
-        assert_eq!(watch.settle(ms(1_614)), Duration::ZERO);
-        assert_eq!(watch.settle(ms(1_615)), SPACING);
-        assert_eq!(watch.settle(ms(2_114)), Duration::ZERO);
-        assert_eq!(watch.settle(ms(2_115)), SPACING);
-        watch.answered(id, ms(2_118));
+        assert_eq!(watch.settle(ms(1_609)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(1_610)), SPACING);
+        assert_eq!(watch.settle(ms(2_109)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(2_110)), SPACING);
+        watch.answered(id, ms(2_113));
         assert!(watch.owes());
-        assert_eq!(watch.settle(ms(2_118)), ms(3));
+        assert_eq!(watch.settle(ms(2_113)), ms(3));
     }
 
     #[test]
@@ -214,7 +223,7 @@ mod tests {
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), Duration::from_secs(3_600), TOLERANCE);
         watch.answered(id, ms(2_815));
-        assert_eq!(watch.settle(ms(2_815)), ms(1_700));
+        assert_eq!(watch.settle(ms(2_815)), ms(1_705));
     }
 
     #[test]
@@ -226,11 +235,21 @@ mod tests {
     }
 
     #[test]
-    fn where_answers_vary_only_the_latest_few_pay() {
+    fn where_answers_vary_it_is_cheaper_to_allow_for_it() {
         let mut watch = Punctuality::default();
         let took: Vec<u64> = (0..1_000).map(|index| 100 + index * 37 % 200).collect();
         let debt = owed(&mut watch, 0, &took);
-        assert!(debt <= SPACING * 60, "{debt:?}");
-        assert!(watch.lateness() >= ms(200));
+        assert!(debt <= SPACING * 150, "{debt:?}");
+        assert!(watch.lateness(WINDOW) >= ms(190));
+    }
+
+    #[test]
+    fn a_few_late_ones_are_not_allowed_for_unless_that_costs_nothing() {
+        let mut watch = Punctuality::default();
+        let took: Vec<u64> =
+            (0..128).map(|index| if index % 20 == 0 { 300 } else { 100 }).collect();
+        owed(&mut watch, 0, &took);
+        assert!(watch.lateness(WINDOW) < TOLERANCE);
+        assert_eq!(watch.lateness(Duration::from_secs(60)), ms(200));
     }
 }
