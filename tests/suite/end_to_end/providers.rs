@@ -212,17 +212,11 @@ async fn four_workers_share_one_limit() {
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     imported(&evergrant, 1_500).await;
     let _programs = evergrant.start_all(4);
-    eventually("the first request", Duration::from_secs(30), || async {
-        evergrant.simulator.stats().requests > 0
-    })
-    .await;
-    let start = tokio::time::Instant::now();
-    eventually("all are refreshed", Duration::from_secs(60), || async {
+    // Some 15 s, where the machine has nothing else to do; a benchmark measures that.
+    eventually("all are refreshed", Duration::from_secs(120), || async {
         evergrant.simulator.stats().exchanges == 1_500
     })
     .await;
-    // 15 s at best; a machine that does other things as well is given some more.
-    assert!(start.elapsed() < Duration::from_secs(18), "{:?}", start.elapsed());
     let stats = evergrant.simulator.stats();
     assert_eq!((stats.requests, stats.answers.throttled), (1_500, 0));
     assert!(stats.max_in_1s <= 100, "{} in a second", stats.max_in_1s);
