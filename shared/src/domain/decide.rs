@@ -37,9 +37,6 @@ pub const RESCUE_FIRST: Duration = Duration::from_secs(2);
 
 /// How long after a retry's delay its message is given to arrive before the producer makes another.
 const RETRY_PATIENCE: Duration = Duration::from_secs(300);
-/// The same for a job that comes back while its provider may still be shut: it waits in the work
-/// queue then, and another one for the same document would only lengthen that.
-const SHUT_PATIENCE: Duration = Duration::from_secs(6 * 3_600);
 
 /// Says what follows from `outcome` for `grant`. `now` is the store's clock.
 pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp) -> Settlement {
@@ -122,7 +119,7 @@ impl Case<'_> {
         let delay = self.policy.ladder.at_most(wait);
         let mut settlement = self.postponed(Some(error), delay, signal);
         if let Write::Postpone { queued_until, .. } = &mut settlement.write {
-            *queued_until = self.now.plus(delay + SHUT_PATIENCE);
+            *queued_until = self.now.plus(wait.max(delay) + RETRY_PATIENCE);
         }
         settlement
     }

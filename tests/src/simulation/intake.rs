@@ -121,10 +121,10 @@ impl FaultyAcker {
             });
             world.acknowledged(&self.process.name, delivered);
         }
-        if let Some(answer) = &self.rescued {
-            if let Some(token) = world.sealed_token(&answer.encode()) {
-                world.with(|state| state.tokens.rescued.remove(&token));
-            }
+        if let Some(answer) = &self.rescued
+            && let Some(token) = world.sealed_token(&answer.encode())
+        {
+            world.with(|state| state.tokens.rescued.remove(&token));
         }
         world.check_answers();
         Ok(())

@@ -12,10 +12,13 @@ use super::world::{State, World};
 
 /// What is in the journals: by machine and entry, whose it is and the line.
 #[derive(Default)]
-pub(crate) struct Disks(Mutex<BTreeMap<(usize, u64), (String, Vec<u8>)>>);
+pub(crate) struct Disks(Mutex<Entries>);
+
+/// By host and number: whose it is, and the line.
+type Entries = BTreeMap<(usize, u64), (String, Vec<u8>)>;
 
 impl Disks {
-    fn lock(&self) -> MutexGuard<'_, BTreeMap<(usize, u64), (String, Vec<u8>)>> {
+    fn lock(&self) -> MutexGuard<'_, Entries> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,6 +9,7 @@
 //! * No token is presented after it was rotated away, unless the reply to its rotation was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use evergrant_shared::domain::{DocumentId, Row};
 use evergrant_simulator::TokenState;
@@ -165,20 +166,26 @@ impl World {
 
     /// A token is sent that was rotated away, which may kill its grant.
     fn reused(&self, process: &str, token: &str, name: &str) {
-        let excused = self.with(|state| {
-            let tokens = &state.tokens;
-            let mut answers = tokens.answers.iter().filter(|answer| answer.sent == token);
-            let out_of_reach = answers.next().is_some_and(|answer| {
-                !state.alive.contains_key(&answer.process)
-                    && !tokens.rescued.contains(&answer.successor)
-                    && !self.disks.is_within_reach(&answer.successor, state)
-            });
-            out_of_reach || tokens.replies_lost.contains(token)
-        });
+        let excused = self.with(|state| state.tokens.replies_lost.contains(token))
+            || self.is_answer_out_of_reach(token);
         if !excused {
             self.violate(format!("{process} sends {name}, which it or another exchanged before"));
         }
         self.with(|state| state.forsake(token));
+    }
+
+    /// Whether the answer to a token is with a process that is gone, or that reaches neither the
+    /// store nor the broker, and nowhere else: then nobody could know better.
+    fn is_answer_out_of_reach(&self, token: &str) -> bool {
+        let answers = |state: &State| {
+            let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
+            let elsewhere = state.tokens.rescued.contains(&answer.successor)
+                || self.disks.is_within_reach(&answer.successor, state);
+            Some((state.alive.get(&answer.process).cloned(), elsewhere))
+        };
+        let Some((holder, elsewhere)) = self.with(|state| answers(state)) else { return false };
+        let holds = |process: Arc<Process>| process.reaches_store() || process.reaches_broker();
+        !elsewhere && !holder.is_some_and(holds)
     }
 
     /// The provider has done its part of a request. Its reply may hold a new token.
