@@ -8,7 +8,8 @@ use super::{V4, assert_all_are_refreshed, exchanged, imported};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_broker_is_waited_for() {
-    let (broker, evergrant) = imported(V4, 250).await;
+    // More than are refreshed while the broker is told of its limit.
+    let (broker, evergrant) = imported(V4, 1_000).await;
     let mut programs = evergrant.start_all(2);
     exchanged(&evergrant, 50).await;
     set_memory_limit(&broker, "0.0001").await;
