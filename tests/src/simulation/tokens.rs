@@ -171,7 +171,12 @@ impl World {
         if !excused {
             self.violate(format!("{process} sends {name}, which it or another exchanged before"));
         }
-        self.with(|state| state.forsake(token));
+        self.with(|state| {
+            // Its successor may still be written, and is dead by then.
+            let id = state.tokens.known.get(token).map(|known| known.id.clone());
+            state.spoilt.extend(id);
+            state.forsake(token);
+        });
     }
 
     /// Whether the answer to a token is with a process that is gone, or that reaches neither the
