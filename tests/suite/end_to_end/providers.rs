@@ -195,7 +195,7 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     })
     .await;
     command(&evergrant, &["providers", "confirm", "simulator"]).await;
-    eventually("they are dead", Duration::from_secs(90), || async { dead().await == 300 }).await;
+    eventually("they are dead", Duration::from_secs(240), || async { dead().await == 300 }).await;
 }
 
 async fn users(evergrant: &Deployment) -> Vec<String> {
