@@ -347,7 +347,7 @@ impl Fakes {
         let nets = Nets {
             sealer: sealer(1),
             journal: Some(journal.clone()),
-            after: Duration::from_secs(2),
+            after: Duration::from_secs(5),
             queue: queue.clone(),
             metrics: metrics.clone(),
         };
