@@ -26,6 +26,7 @@ on_each_queue!(
     shards_are_consumed_by_those_who_take_them,
     a_consumer_holds_no_more_than_its_prefetch,
     a_retry_comes_back_after_its_delay_and_not_before,
+    a_retry_does_not_wait_behind_what_was_never_tried,
     a_dead_letter_tells_everything_and_keeps_its_message,
     looking_thirty_times_changes_neither_the_dead_letters_nor_their_order,
     what_is_removed_is_gone_and_the_rest_keeps_its_order,
@@ -55,7 +56,6 @@ macro_rules! on_each_version {
 on_each_version!(
     a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
     whoever_needs_a_deleted_queue_makes_it_again,
-    a_retry_does_not_wait_behind_what_was_never_tried,
     a_queue_with_other_arguments_is_named,
     a_wrong_login_or_port_is_told_without_the_password,
     a_virtual_host_that_does_not_exist_is_told,

@@ -67,9 +67,14 @@ pub(super) enum Next {
 impl Broker {
     pub(super) fn new(settings: MemoryQueueSettings, clock: MemoryClock) -> Self {
         let shards = settings.shards.max(1);
-        let work = settings.providers.iter();
-        let work = work.flat_map(|p| (0..shards).map(|shard| QueueName::Work(p.clone(), shard)));
-        let queues = work.chain([QueueName::Rescue]).map(|name| (name, Queue::default())).collect();
+        let mut queues = BTreeMap::from([(QueueName::Rescue, Queue::default())]);
+        for provider in &settings.providers {
+            for shard in 0..shards {
+                for name in [QueueName::Work, QueueName::Again] {
+                    queues.insert(name(provider.clone(), shard), Queue::default());
+                }
+            }
+        }
         let dead = settings.providers.iter().map(|p| (p.clone(), BTreeMap::new())).collect();
         let (waiting, consumers) = (BTreeMap::new(), BTreeMap::new());
         Self { settings, clock, queues, waiting, dead, consumers, last: 0 }
@@ -84,21 +89,25 @@ impl Broker {
         self.last
     }
 
+    /// The work queues of a provider, all or some, and the queues of what comes back to them.
     pub(super) fn queues_of(
         &self,
         provider: &ProviderId,
         shards: Option<&[u16]>,
-    ) -> Vec<QueueName> {
+    ) -> [Vec<QueueName>; 2] {
         let all: Vec<u16> = (0..self.settings.shards.max(1)).collect();
         let shards = shards.unwrap_or(&all);
-        shards.iter().map(|shard| QueueName::Work(provider.clone(), *shard)).collect()
+        let names = |name: fn(ProviderId, u16) -> QueueName| {
+            shards.iter().map(|shard| name(provider.clone(), *shard)).collect()
+        };
+        [names(QueueName::Work), names(QueueName::Again)]
     }
 
     /// Jobs that wait and are with nobody.
     pub(super) fn depth(&mut self, provider: &ProviderId) -> Result<u64, QueueError> {
         self.ripen();
         let mut depth = 0;
-        for name in self.queues_of(provider, None) {
+        for name in self.queues_of(provider, None).concat() {
             let queue = self.queues.get(&name).ok_or_else(|| missing("depth", &name))?;
             depth += queue.ready.len() as u64;
         }
@@ -106,7 +115,7 @@ impl Broker {
     }
 
     pub(super) fn publish(&mut self, job: &Job) -> Result<(), QueueError> {
-        let name = self.queue_of(job);
+        let name = QueueName::Work(job.provider.clone(), self.shard_of(job));
         if !self.queues.contains_key(&name) {
             return Err(unroutable("publish", &name));
         }
@@ -117,7 +126,8 @@ impl Broker {
     /// A job without a queue is found out when its time has come, and is gone then.
     pub(super) fn retry(&mut self, job: &Job, delay: Duration) {
         let due_at = Instant::now() + self.settings.ladder.at_least(delay);
-        let (place, name) = (self.number(), self.queue_of(job));
+        let name = QueueName::Again(job.provider.clone(), self.shard_of(job));
+        let place = self.number();
         self.waiting.insert((due_at, place), (name, Message::new(job.encode())));
         // Whoever sleeps until the next rung is over may have to wake up sooner.
         self.consumers.values().for_each(|consumer| consumer.changed.notify_one());
@@ -145,8 +155,8 @@ impl Broker {
         self.dead.get_mut(provider)
     }
 
-    fn queue_of(&self, job: &Job) -> QueueName {
-        QueueName::Work(job.provider.clone(), shard_of(&job.id, self.settings.shards))
+    fn shard_of(&self, job: &Job) -> u16 {
+        shard_of(&job.id, self.settings.shards)
     }
 
     fn add(&mut self, name: &QueueName, message: Message) {
@@ -191,19 +201,15 @@ impl Broker {
         &mut self,
         operation: &'static str,
         connection: ConnectionId,
-        queues: Vec<QueueName>,
-        prefetch: u16,
+        queues: Vec<(QueueName, usize)>,
     ) -> Result<ConsumerId, QueueError> {
-        if let Some(unknown) = queues.iter().find(|name| !self.queues.contains_key(name)) {
+        let unknown = queues.iter().find(|(name, _)| !self.queues.contains_key(name));
+        if let Some((unknown, _)) = unknown {
             return Err(missing(operation, unknown));
         }
-        let count = queues.len().max(1);
-        let (each, left) = (usize::from(prefetch) / count, usize::from(prefetch) % count);
-        let share = |index| (each + usize::from(index < left)).max(1);
-        let shares = queues.iter().cloned().enumerate().map(|(index, name)| (name, share(index)));
         let consumer = Consumer {
             connection,
-            shares: shares.collect(),
+            shares: queues.iter().cloned().collect(),
             held: BTreeMap::new(),
             unseen: VecDeque::new(),
             stopped: false,
@@ -211,7 +217,7 @@ impl Broker {
         };
         let id = ConsumerId(self.number());
         self.consumers.insert(id, consumer);
-        queues.iter().for_each(|name| self.hand_out(name));
+        queues.iter().for_each(|(name, _)| self.hand_out(name));
         Ok(id)
     }
 
@@ -268,7 +274,7 @@ impl Broker {
         let mut touched = Vec::new();
         for (place, (name, mut message)) in messages {
             message.returns += 1;
-            if let QueueName::Work(provider, _) = &name
+            if let QueueName::Work(provider, _) | QueueName::Again(provider, _) = &name
                 && message.returns > DELIVERY_LIMIT
             {
                 let letter = self.given_up(provider, message.body, &name);

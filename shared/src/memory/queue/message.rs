@@ -9,6 +9,8 @@ use crate::domain::ProviderId;
 pub(super) enum QueueName {
     /// A shard of a provider's work.
     Work(ProviderId, u16),
+    /// What comes back to it: it must not wait behind everything that was never tried.
+    Again(ProviderId, u16),
     /// Sealed answers that could not be committed yet.
     Rescue,
 }
@@ -17,6 +19,7 @@ impl fmt::Display for QueueName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Work(provider, shard) => write!(f, "refresh.{provider}.{shard}"),
+            Self::Again(provider, shard) => write!(f, "again.{provider}.{shard}"),
             Self::Rescue => f.write_str("rescue"),
         }
     }

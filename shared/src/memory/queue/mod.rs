@@ -81,12 +81,22 @@ impl MemoryQueue {
     fn open(
         &self,
         operation: &'static str,
-        queues: Vec<QueueName>,
-        prefetch: u16,
+        queues: Vec<(QueueName, usize)>,
     ) -> Result<Box<dyn Intake>, QueueError> {
-        let consumer = self.broker.lock().consume(operation, self.connection, queues, prefetch)?;
+        let consumer = self.broker.lock().consume(operation, self.connection, queues)?;
         Ok(Box::new(MemoryIntake::new(self.broker.clone(), consumer)))
     }
+}
+
+/// The share of a prefetch that is kept for jobs that come back, as RabbitMQ's adapter has it.
+const FOR_WHAT_COMES_BACK: u16 = 4;
+
+/// Queues with what a consumer may hold of each: together the prefetch, but at least one of each.
+fn shared_out(queues: Vec<QueueName>, prefetch: u16) -> Vec<(QueueName, usize)> {
+    let (count, prefetch) = (queues.len().max(1), usize::from(prefetch));
+    let (each, left) = (prefetch / count, prefetch % count);
+    let share = |index| (each + usize::from(index < left)).max(1);
+    queues.into_iter().enumerate().map(|(index, name)| (name, share(index))).collect()
 }
 
 #[async_trait]
@@ -120,7 +130,7 @@ impl JobQueue for MemoryQueue {
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        self.open("consume rescues", vec![QueueName::Rescue], prefetch)
+        self.open("consume rescues", vec![(QueueName::Rescue, usize::from(prefetch).max(1))])
     }
 
     async fn consume(
@@ -129,8 +139,11 @@ impl JobQueue for MemoryQueue {
         shards: Option<&[u16]>,
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
-        let queues = self.broker.lock().queues_of(provider, shards);
-        self.open("consume", queues, prefetch)
+        let [work, again] = self.broker.lock().queues_of(provider, shards);
+        let for_again = prefetch / FOR_WHAT_COMES_BACK;
+        let mut queues = shared_out(work, prefetch - for_again);
+        queues.extend(shared_out(again, for_again));
+        self.open("consume", queues)
     }
 
     async fn dead_letters(
