@@ -1,6 +1,6 @@
 //! The journals of a machine, which outlive its processes.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evergrant_shared::domain::{SealedAnswer, Write};
@@ -8,29 +8,32 @@ use evergrant_shared::rescue::{Entry, Journal, Left};
 use secrecy::ExposeSecret;
 
 use super::process::Process;
-use super::world::{State, World};
+use super::world::World;
 
-/// What is in the journals: by machine and entry, whose it is and the line.
+/// What is in the journals, by machine and entry.
 #[derive(Default)]
-pub(crate) struct Disks(Mutex<Entries>);
+pub(crate) struct Disks(Mutex<BTreeMap<(usize, u64), Line>>);
 
-/// By host and number: whose it is, and the line.
-type Entries = BTreeMap<(usize, u64), (String, Vec<u8>)>;
+/// A line of a journal.
+struct Line {
+    /// The process whose journal it is in.
+    owner: String,
+    /// The encoded answer.
+    bytes: Vec<u8>,
+    /// The new token in it.
+    token: Option<String>,
+}
 
 impl Disks {
-    fn lock(&self) -> MutexGuard<'_, Entries> {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<(usize, u64), Line>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a new token is in a journal of a machine where a worker lives.
-    pub(crate) fn is_within_reach(&self, token: &str, state: &State) -> bool {
-        let workers = || state.alive.values().filter(|process| process.is_worker());
-        self.lock().iter().any(|((host, _), (_, line))| {
-            workers().any(|worker| {
-                let holds = worker.host == *host;
-                holds && worker.world.sealed_token(line).as_deref() == Some(token)
-            })
-        })
+    /// Whether a new token is in a journal of one of these machines.
+    pub(crate) fn hold(&self, token: &str, hosts: &BTreeSet<usize>) -> bool {
+        let disks = self.lock();
+        let mut lines = disks.iter().filter(|((host, _), _)| hosts.contains(host));
+        lines.any(|(_, line)| line.token.as_deref() == Some(token))
     }
 }
 
@@ -43,13 +46,15 @@ impl Journal for HostJournal {
         if process.is_dead() {
             return Err(std::io::Error::other("the process is dead"));
         }
-        let line = answer.encode();
-        if let Some(token) = world.sealed_token(&line) {
+        let bytes = answer.encode();
+        let token = world.sealed_token(&bytes);
+        if let Some(token) = token.clone() {
             world.with(|state| state.tokens.journalled.add(token));
         }
         let mut disks = world.disks.lock();
         let number = disks.keys().map(|(_, number)| *number).max().unwrap_or(0) + 1;
-        disks.insert((process.host, number), (process.name.clone(), line));
+        let line = Line { owner: process.name.clone(), bytes, token };
+        disks.insert((process.host, number), line);
         Ok(Entry(number))
     }
 
@@ -59,8 +64,8 @@ impl Journal for HostJournal {
             return;
         }
         let forgotten = world.disks.lock().remove(&(process.host, entry.0));
-        if let Some((_, line)) = forgotten {
-            if let Some(token) = world.sealed_token(&line) {
+        if let Some(line) = forgotten {
+            if let Some(token) = line.token {
                 world.with(|state| state.tokens.journalled.remove(&token));
             }
             world.check_answers();
@@ -70,11 +75,11 @@ impl Journal for HostJournal {
     fn inherit(&self) -> std::io::Result<Vec<Left>> {
         let (process, world) = (&self.0, &self.0.world);
         let mut left = Vec::new();
-        for ((host, number), (owner, line)) in world.disks.lock().iter_mut() {
-            let orphaned = world.with(|state| !state.alive.contains_key(owner));
+        for ((host, number), line) in world.disks.lock().iter_mut() {
+            let orphaned = world.with(|state| !state.alive.contains_key(&line.owner));
             if *host == process.host && orphaned {
-                owner.clone_from(&process.name);
-                left.push(Left { entry: Entry(*number), line: line.clone() });
+                line.owner.clone_from(&process.name);
+                left.push(Left { entry: Entry(*number), line: line.bytes.clone() });
             }
         }
         Ok(left)

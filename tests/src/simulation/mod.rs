@@ -66,6 +66,8 @@ pub struct Outcome {
 /// The longest time that the world may take to settle once nothing goes wrong any more.
 const CALM_LIMIT: Duration = Duration::from_secs(1_200);
 
+const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+
 /// Runs one seed to its end, or to the first violation.
 ///
 /// # Panics
@@ -105,7 +107,7 @@ async fn history(world: &Arc<World>) {
         if tokio::time::Instant::now() > deadline {
             return world.violate(format!("forgotten: {what}"));
         }
-        tokio::time::sleep(Duration::from_secs(1)).await;
+        tokio::time::sleep(BETWEEN_LOOKS).await;
     }
     judge::judge(world).await;
 }

@@ -180,17 +180,21 @@ impl World {
     }
 
     /// Whether the answer to a token is with a process that is gone, or that reaches neither the
-    /// store nor the broker, and nowhere else: then nobody could know better.
+    /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
+    /// read: then nobody could know better.
     fn is_answer_out_of_reach(&self, token: &str) -> bool {
-        let answers = |state: &State| {
+        let found = self.with(|state| {
             let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
-            let elsewhere = state.tokens.rescued.contains(&answer.successor)
-                || self.disks.is_within_reach(&answer.successor, state);
-            Some((state.alive.get(&answer.process).cloned(), elsewhere))
-        };
-        let Some((holder, elsewhere)) = self.with(|state| answers(state)) else { return false };
+            let is_rescued = state.tokens.rescued.contains(&answer.successor);
+            let workers: Vec<Arc<Process>> = state.alive.values().cloned().collect();
+            let holder = state.alive.get(&answer.process).cloned();
+            Some((answer.successor.clone(), is_rescued, holder, workers))
+        });
+        let Some((successor, is_rescued, holder, mut workers)) = found else { return false };
+        workers.retain(|process| process.is_worker() && process.reaches_store());
+        let hosts = workers.iter().map(|worker| worker.host).collect();
         let holds = |process: Arc<Process>| process.reaches_store() || process.reaches_broker();
-        !elsewhere && !holder.is_some_and(holds)
+        !is_rescued && !self.disks.hold(&successor, &hosts) && !holder.is_some_and(holds)
     }
 
     /// The provider has done its part of a request. Its reply may hold a new token.
