@@ -218,6 +218,7 @@ pub enum Committed {
     /// It is written.
     Applied,
     /// The document has moved on: another worker's rotation, or a user who has signed in again.
+    /// If the claim still held it, its lease is given back and no job is under way any more.
     Superseded,
 }
 

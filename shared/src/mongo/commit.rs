@@ -87,13 +87,15 @@ impl MongoStore {
         Ok(Settled(by_id))
     }
 
-    /// A document that has moved on is of no more use to the claim, so its lease is given back.
+    /// A document that has moved on is of no more use to the claim, so its lease is given back. Nor is
+    /// a job for it under way any more: a user who has signed in again is not to wait until one was.
     async fn give_back_superseded(
         &self,
         commits: &[Commit],
         results: &[Committed],
     ) -> Result<(), StoreError> {
-        let give_back = doc! { "$unset": { self.names.path("lease"): "" } };
+        let (lease, queued_until) = (self.names.path("lease"), self.names.path("queued_until"));
+        let give_back = doc! { "$unset": { lease: "", queued_until: "" } };
         let superseded = commits.iter().zip(results);
         let superseded = superseded.filter(|(_, result)| **result == Committed::Superseded);
         let statements = superseded.filter_map(|(commit, _)| {

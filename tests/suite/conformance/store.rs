@@ -33,6 +33,7 @@ on_each_store!(
     ids_of_every_type_are_claimed_and_written,
     new_tokens_are_written_and_the_lease_is_given_back,
     a_user_who_signs_in_again_meanwhile_wins,
+    a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_done_with,
     only_new_tokens_are_written_after_the_lease_was_taken_over,
     an_older_generation_does_not_overwrite_a_token_that_does_not_rotate,
     a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them,
@@ -300,6 +301,17 @@ async fn a_user_who_signs_in_again_meanwhile_wins() {
         assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "signed-in-again");
         assert_eq!(grant(&rows[0]).status, Status::Active);
     }
+}
+
+async fn a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_done_with() {
+    let (store, ids) = with(1).await;
+    store.mark_queued(&ids, LEASE).await.unwrap();
+    let rows = claim(&*store, &ids, "o").await;
+    store.import(vec![document(1, "signed-in-again")]).await.unwrap();
+    assert!(due(&*store, Which::Due).await.is_empty(), "a job is under way");
+    let write = refreshed("a", Some("late"), Timestamp::default());
+    assert_eq!(commit(&*store, &rows[0], "o", write).await, Committed::Superseded);
+    assert_eq!(due(&*store, Which::Due).await.len(), 1);
 }
 
 async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {

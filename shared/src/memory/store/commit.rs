@@ -23,9 +23,10 @@ impl Documents {
         if took_effect(commit, owner, generation(document)) {
             return Committed::Applied;
         }
-        // A document that has moved on is of no more use to the claim.
+        // A document that has moved on is of no more use to the claim, and its job is done with.
         if is_text(document, "evergrant.lease.owner", &commit.owner) {
             take_away(document, "evergrant.lease");
+            take_away(document, "evergrant.queued_until");
         }
         Committed::Superseded
     }
