@@ -4,7 +4,7 @@ use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_shared::ports::{DueGrant, DueQuery, Which};
 use futures::TryStreamExt;
-use futures::future::try_join_all;
+use futures::future::{try_join, try_join_all};
 
 use crate::{Deps, PassError, Progress, ProviderSummary, Selection, Summary};
 
@@ -47,6 +47,7 @@ impl Publishing<'_> {
         };
         let window = self.deps.settings.window.max(1);
         let mut due = std::pin::pin!(self.deps.store.due(query));
+        let mut confirmed = Vec::new();
         loop {
             let wanted = usize::try_from(room).unwrap_or(usize::MAX).min(window);
             let mut grants = Vec::with_capacity(wanted);
@@ -56,11 +57,14 @@ impl Publishing<'_> {
                 grants.push(grant);
             }
             if grants.is_empty() {
+                self.mark(&confirmed).await?;
                 // With no room left, whether more is due is known by one look.
                 summary.more_is_due = room == 0 && due.try_next().await?.is_some();
                 return Ok(summary);
             }
-            self.publish(&grants).await?;
+            // The store marks one window while the broker confirms the next.
+            let published = self.publish(&grants);
+            (confirmed, ()) = try_join(published, self.mark(&confirmed)).await?;
             let count = grants.len() as u64;
             summary.published += count;
             room = room.saturating_sub(count);
@@ -77,16 +81,22 @@ impl Publishing<'_> {
         Ok(self.deps.settings.max_queued.saturating_sub(depth))
     }
 
-    /// Published and confirmed first, marked second.
-    async fn publish(&self, grants: &[DueGrant]) -> Result<(), PassError> {
+    /// Publishes a job for each and returns, once all are confirmed, the documents to mark.
+    async fn publish(&self, grants: &[DueGrant]) -> Result<Vec<DocumentId>, PassError> {
         if self.selection.dry_run {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let jobs: Vec<Job> = grants.iter().map(|grant| self.job(grant)).collect();
         self.deps.queue.publish(&jobs).await?;
-        let ids: Vec<DocumentId> = jobs.into_iter().map(|job| job.id).collect();
-        self.deps.store.mark_queued(&ids, self.deps.settings.queued_for).await?;
-        Ok(())
+        Ok(jobs.into_iter().map(|job| job.id).collect())
+    }
+
+    /// Marks documents whose jobs are confirmed.
+    async fn mark(&self, confirmed: &[DocumentId]) -> Result<(), PassError> {
+        if confirmed.is_empty() {
+            return Ok(());
+        }
+        Ok(self.deps.store.mark_queued(confirmed, self.deps.settings.queued_for).await?)
     }
 
     fn job(&self, grant: &DueGrant) -> Job {
