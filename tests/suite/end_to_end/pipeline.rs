@@ -34,7 +34,7 @@ async fn refreshes_all_and_redrives(amqp_url: &str) {
     let import = evergrant.evergrant(&["import", &file]).await;
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     let mut programs = evergrant.start_all(4);
-    eventually("all grants are refreshed or reported", Duration::from_secs(180), || async {
+    eventually("all grants are refreshed or reported", Duration::from_secs(400), || async {
         evergrant.unfinished().await == 0
     })
     .await;
