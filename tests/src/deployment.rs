@@ -211,15 +211,30 @@ impl Deployment {
         self.simulator.check(&documents)
     }
 
+    /// What all programs have logged: the file's name and a line.
+    ///
+    /// # Panics
+    /// If the logs cannot be read.
+    pub fn logs(&self) -> Vec<(String, String)> {
+        let files = std::fs::read_dir(self.folder.path()).expect("the folder").flatten();
+        let mut files: Vec<_> = files.map(|entry| entry.path()).collect();
+        files.retain(|path| path.extension().is_some_and(|extension| extension == "log"));
+        files.sort();
+        let lines = files.into_iter().flat_map(|path| {
+            let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+            let text = std::fs::read(&path).expect("read a log");
+            let text = String::from_utf8_lossy(&text);
+            text.lines().map(|line| (name.clone(), line.to_owned())).collect::<Vec<_>>()
+        });
+        lines.collect()
+    }
+
     /// Everything that the programs wrote. It must hold no secret.
     ///
     /// # Panics
     /// If a token or the client's secret is in it.
     pub fn assert_no_secret_was_written(&self, outputs: &[&Output]) {
-        let logs = std::fs::read_dir(self.folder.path()).expect("the folder").flatten();
-        let logs = logs.filter(|entry| entry.path().extension().is_some_and(|ext| ext == "log"));
-        let mut written: Vec<String> =
-            logs.map(|entry| std::fs::read_to_string(entry.path()).unwrap_or_default()).collect();
+        let mut written: Vec<String> = self.logs().into_iter().map(|(_, line)| line).collect();
         for output in outputs {
             written.push(String::from_utf8_lossy(&output.stdout).into_owned());
             written.push(String::from_utf8_lossy(&output.stderr).into_owned());

@@ -71,6 +71,8 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             true
         }
         Verdict::TakenOver(grant) => {
+            let (provider, id) = (&lane.provider.id, &grant.id);
+            tracing::debug!(%provider, %id, "its worker died: an answer may be rescued first");
             tracker.spawn(async move { let_rescue_go_first(&lane, work, &grant, &claim).await });
             true
         }

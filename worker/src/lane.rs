@@ -136,7 +136,11 @@ impl Lane {
         }
         let shards = self.settings.shards.as_deref();
         let prefetch = self.prefetch();
-        let consumer = self.queue.consume(&self.provider.id, shards, prefetch).await;
+        let consuming = self.queue.consume(&self.provider.id, shards, prefetch);
+        // A broker that does not answer must not hold up the end.
+        let Some(consumer) = self.stop.run_until_cancelled(consuming).await else {
+            return IntakeEnd::Stopped;
+        };
         let intake = match consumer {
             Ok(intake) => intake,
             Err(error) => {

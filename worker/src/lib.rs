@@ -31,6 +31,7 @@ mod settle;
 mod take_back;
 mod work;
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
@@ -97,12 +98,15 @@ pub struct WorkerSettings {
 }
 
 /// How a worker ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ended {
     /// What was sent is committed; the rest is given back.
     Cleanly,
-    /// The grace was over before all was committed.
-    GraceOver,
+    /// The grace was over before all was finished.
+    GraceOver {
+        /// The providers, and what else, that were not.
+        unfinished: Vec<String>,
+    },
 }
 
 /// Serves all providers until `shutdown` ends; then finishes what was sent, gives back the rest,
@@ -112,7 +116,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     let metrics = WorkerMetrics::register(&deps.metrics);
     let grace = deps.settings.shutdown_grace;
     let settings = Arc::new(deps.settings);
-    let mut lanes = JoinSet::new();
+    let (mut lanes, mut running) = (JoinSet::new(), HashMap::new());
     let nets = deps.rescue.map(|rescue| {
         let RescueDeps { sealer, journal, after } = rescue;
         let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
@@ -127,7 +131,8 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
-        lanes.spawn(Arc::new(rescuer).run());
+        let id = lanes.spawn(Arc::new(rescuer).run()).id();
+        running.insert(id, "rescued answers".to_owned());
     }
     let common = Common {
         store: deps.store,
@@ -139,14 +144,21 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         stop: stop.clone(),
     };
     for provider in deps.providers {
-        lanes.spawn(Lane::new(provider, common.clone()).run());
+        let name = provider.provider.id.to_string();
+        let id = lanes.spawn(Lane::new(provider, common.clone()).run()).id();
+        running.insert(id, name);
     }
     shutdown.await;
     tracing::info!("stopping: finishing what was sent");
     stop.cancel();
-    let finished = async { while lanes.join_next().await.is_some() {} };
+    let finished = async {
+        while let Some(ended) = lanes.join_next_with_id().await {
+            let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
+            running.remove(&id);
+        }
+    };
     match tokio::time::timeout(grace, finished).await {
         Ok(()) => Ended::Cleanly,
-        Err(_) => Ended::GraceOver,
+        Err(_) => Ended::GraceOver { unfinished: running.into_values().collect() },
     }
 }

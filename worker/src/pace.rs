@@ -21,7 +21,8 @@ pub(crate) struct Pace {
 impl Pace {
     /// At most `under_way` requests, at a provider that takes one every `spacing`.
     pub(crate) fn new(under_way: u16, spacing: Option<Duration>) -> Self {
-        let bounds = Bounds { under_way, ahead: AHEAD_BOUND, spacing };
+        let ahead = AHEAD_BOUND.min(under_way.saturating_mul(2));
+        let bounds = Bounds { under_way, ahead, spacing };
         let at_first = InHand::at_first(&bounds);
         Self {
             exchanges: Places::new(at_first.under_way),
@@ -33,12 +34,13 @@ impl Pace {
     }
 
     /// How many deliveries to hold: what may be claimed and what may be under way, but no more than
-    /// the limit lets through in a minute. A delivery that is held for half an hour is given to
-    /// another worker.
+    /// the limit lets through in a few seconds. What waits here delays what comes after it, and a
+    /// delivery that is held for half an hour is given to another worker.
     pub(crate) fn prefetch(&self, spacing: Option<Duration>) -> u16 {
-        let most = AHEAD_BOUND.saturating_mul(2).saturating_add(self.bounds.under_way);
-        let a_minute = |spacing: Duration| MINUTE.as_nanos() / spacing.as_nanos().max(1);
-        let allowed = spacing.map_or(u128::MAX, a_minute);
+        let Bounds { under_way, ahead, .. } = self.bounds;
+        let most = ahead.saturating_mul(2).saturating_add(under_way);
+        let held = |spacing: Duration| HELD.as_nanos() / spacing.as_nanos().max(1);
+        let allowed = spacing.map_or(u128::MAX, held);
         u16::try_from(allowed).unwrap_or(u16::MAX).clamp(2, most)
     }
 
@@ -62,7 +64,8 @@ impl Pace {
     }
 }
 
-const MINUTE: Duration = Duration::from_secs(60);
+/// Deliveries for so long are held where there is a limit.
+const HELD: Duration = Duration::from_secs(15);
 /// A claim ahead of this many would only age.
 const AHEAD_BOUND: u16 = 64;
 
@@ -103,8 +106,9 @@ mod tests {
         let pace = Pace::new(256, None);
         assert_eq!(pace.prefetch(None), 384);
         assert_eq!(pace.prefetch(Some(Duration::from_millis(5))), 384);
-        assert_eq!(pace.prefetch(Some(Duration::from_secs(6))), 10);
+        assert_eq!(pace.prefetch(Some(Duration::from_secs(3))), 5);
         assert_eq!(pace.prefetch(Some(Duration::from_secs(3_600))), 2);
+        assert_eq!(Pace::new(6, None).prefetch(None), 30);
     }
 
     #[test]

@@ -58,8 +58,11 @@ impl Rescuer {
     pub(crate) async fn run(self: Arc<Self>) {
         self.tasks.spawn(Arc::clone(&self).inherit());
         let mut backoff = Backoff::for_a_server();
-        while !self.stop.is_cancelled() {
-            match self.nets.queue.consume_rescues(PREFETCH).await {
+        loop {
+            // A broker that does not answer must not hold up the end.
+            let consuming = self.nets.queue.consume_rescues(PREFETCH);
+            let Some(consuming) = self.stop.run_until_cancelled(consuming).await else { break };
+            match consuming {
                 Ok(intake) => {
                     backoff.reset();
                     self.serve(intake).await;

@@ -97,6 +97,8 @@ pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
 /// Sends a job to a rung of the ladder, then acknowledges its delivery.
 pub(crate) async fn retry(lane: &Lane, work: Work, delay: Duration) {
     let Work { job, acker, .. } = work;
+    let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
+    tracing::debug!(provider = %lane.provider.id, id = %job.id, delay_ms, "the job comes again");
     publish(lane, acker, "a retry", || lane.queue.retry(&job, delay)).await;
 }
 

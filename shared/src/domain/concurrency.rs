@@ -31,7 +31,8 @@ impl InHand {
     /// Before anything is known. The others may have as many claims, and all of them wait for the
     /// same limit.
     pub fn at_first(bounds: &Bounds) -> Self {
-        let ahead = bounds.spacing.map_or(bounds.ahead, |spacing| whole_of(AT_FIRST, spacing));
+        let as_many = bounds.under_way;
+        let ahead = bounds.spacing.map_or(as_many, |spacing| whole_of(AT_FIRST, spacing));
         Self {
             under_way: FEW_UNDER_WAY.min(bounds.under_way),
             ahead: ahead.min(bounds.ahead).max(1),
@@ -93,15 +94,11 @@ impl Concurrency {
         let quickest = self.latencies.iter().min().copied().unwrap_or_default().as_secs_f64();
         let takes_s = quickest + if bounds.spacing.is_some() { WAIT_FOR_PLACE_S } else { 0.0 };
         let under_way = whole(self.per_s * takes_s * 2.0).max(FEW_UNDER_WAY).min(bounds.under_way);
-        // What waits here is hidden from other workers: no more than goes out within a second or
-        // two.
-        let ahead = match bounds.spacing {
-            Some(spacing) => {
-                let allowed = whole_of(Duration::from_secs(1), spacing).max(1);
-                whole(self.per_s * 1.5).max(FEW_AHEAD).min(allowed)
-            }
-            None => bounds.ahead,
-        };
+        // What waits here is hidden from other workers, and given back when its time is over: no
+        // more than goes out within a second or two.
+        let soon = whole(self.per_s * 1.5).max(FEW_AHEAD);
+        let a_second = |spacing| whole_of(Duration::from_secs(1), spacing).max(1);
+        let ahead = bounds.spacing.map_or(soon, |spacing| soon.min(a_second(spacing)));
         InHand { under_way, ahead: ahead.min(bounds.ahead).max(1) }
     }
 }

@@ -1,9 +1,9 @@
 //! Consuming work queues.
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream, SelectAll};
+use futures::{FutureExt, StreamExt};
 use lapin::options::{
     BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
 };
@@ -15,10 +15,13 @@ use std::sync::Arc;
 use super::errors::{Failure, explain};
 use super::names::short;
 use super::session::Session;
+use super::turns::{Origin, Turns};
 use crate::ports::{Acker, Delivery, Intake, QueueError};
 
 /// Deliveries of several consumers on one channel, and `None` for each that ended.
-type Merged = SelectAll<BoxStream<'static, Option<lapin::message::Delivery>>>;
+type Merged = SelectAll<BoxStream<'static, Said>>;
+/// What a consumer says: a delivery, or `None` when it has ended.
+type Said = Option<(Origin, lapin::message::Delivery)>;
 
 /// One consumer for each queue, merged into one stream.
 pub(super) struct RabbitIntake {
@@ -26,6 +29,8 @@ pub(super) struct RabbitIntake {
     channel: Channel,
     tags: Vec<ShortString>,
     merged: Merged,
+    /// What was delivered already.
+    here: Turns<lapin::message::Delivery>,
     /// Whether a consumer has ended: then all are done with.
     ended: bool,
 }
@@ -35,12 +40,12 @@ impl RabbitIntake {
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
-        queues: &[(String, u16)],
+        queues: &[(String, Origin, u16)],
     ) -> Result<Self, Failure> {
         let channel = session.channel(operation).await?;
         let mut tags = Vec::with_capacity(queues.len());
         let mut merged = SelectAll::new();
-        for (queue, share) in queues {
+        for (queue, origin, share) in queues {
             // It bounds the consumers that come after it, each by itself: quorum queues know no
             // bound for a whole channel.
             let bounding = channel.basic_qos(*share, BasicQosOptions::default());
@@ -50,9 +55,16 @@ impl RabbitIntake {
             let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
             let consumer = session.ask(operation, consuming).await?;
             tags.push(consumer.tag());
-            merged.push(deliveries(consumer));
+            merged.push(deliveries(consumer, *origin));
         }
-        Ok(Self { session: Arc::clone(session), channel, tags, merged, ended: false })
+        Ok(Self {
+            session: Arc::clone(session),
+            channel,
+            tags,
+            merged,
+            here: Turns::new(),
+            ended: false,
+        })
     }
 }
 
@@ -66,7 +78,7 @@ pub(super) fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
 }
 
 /// A consumer's deliveries, then one `None`, whether it was cancelled or failed.
-fn deliveries(consumer: Consumer) -> BoxStream<'static, Option<lapin::message::Delivery>> {
+fn deliveries(consumer: Consumer, origin: Origin) -> BoxStream<'static, Said> {
     let queue = consumer.queue();
     consumer
         .map(move |delivery| {
@@ -76,9 +88,36 @@ fn deliveries(consumer: Consumer) -> BoxStream<'static, Option<lapin::message::D
                     tracing::debug!(%queue, %error, "a consumer ended");
                 })
                 .ok()
+                .map(|delivery| match delivery.redelivered {
+                    true => (Origin::AnotherWorker, delivery),
+                    false => (origin, delivery),
+                })
         })
         .chain(stream::iter([None]))
         .boxed()
+}
+
+impl RabbitIntake {
+    /// Takes in what a consumer says. None if it has ended, and with it all.
+    fn take_in(&mut self, said: Option<Said>) -> Option<()> {
+        let Some(Some((origin, delivery))) = said else {
+            self.ended = true;
+            return None;
+        };
+        self.here.push(origin, delivery);
+        Some(())
+    }
+}
+
+/// Puts a delivery back that nobody has looked at.
+async fn give_back(session: &Session, delivery: lapin::message::Delivery) {
+    // The reasons against a requeue do not hold here: this consumer is cancelled, so it cannot
+    // meet the message again, and the channel's close would count as a delivery all the same.
+    let options = BasicNackOptions { requeue: true, multiple: false };
+    if let Err(failure) = session.ask("stop", delivery.acker.nack(options)).await {
+        let error = QueueError::from(failure);
+        tracing::debug!(%error, "a delivery goes back with its channel");
+    }
 }
 
 #[async_trait]
@@ -87,14 +126,22 @@ impl Intake for RabbitIntake {
         if self.ended {
             return None;
         }
-        let Some(Some(delivery)) = self.merged.next().await else {
-            self.ended = true;
-            return None;
-        };
+        if self.here.is_empty() {
+            let first = self.merged.next().await;
+            self.take_in(first)?;
+        }
+        while let Some(more) = self.merged.next().now_or_never() {
+            self.take_in(more)?;
+        }
+        let delivery = self.here.pop()?;
         Some(Delivery {
             body: delivery.data,
             redelivered: delivery.redelivered,
-            acker: Box::new(RabbitAcker { acker: delivery.acker, _channel: self.channel.clone() }),
+            acker: Box::new(RabbitAcker {
+                acker: delivery.acker,
+                session: Arc::clone(&self.session),
+                _channel: self.channel.clone(),
+            }),
         })
     }
 
@@ -111,22 +158,14 @@ impl Intake for RabbitIntake {
         }
         // Cancelled, every consumer's stream ends; what is still in it goes to other workers now
         // and not when the last delivery that was handed out is settled.
+        while let Some(delivery) = self.here.pop() {
+            give_back(&self.session, delivery).await;
+        }
         while let Ok(Some(delivery)) = self.session.wait("stop", self.merged.next()).await {
-            if let Some(delivery) = delivery {
-                give_back(delivery).await;
+            if let Some((_, delivery)) = delivery {
+                give_back(&self.session, delivery).await;
             }
         }
-    }
-}
-
-/// Puts a delivery back that nobody has looked at.
-async fn give_back(delivery: lapin::message::Delivery) {
-    // The reasons against a requeue do not hold here: this consumer is cancelled, so it cannot
-    // meet the message again, and the channel's close would count as a delivery all the same.
-    let options = BasicNackOptions { requeue: true, multiple: false };
-    if let Err(error) = delivery.acker.nack(options).await {
-        let error = explain("stop", &error);
-        tracing::debug!(%error, "a delivery goes back with its channel");
     }
 }
 
@@ -134,6 +173,7 @@ async fn give_back(delivery: lapin::message::Delivery) {
 /// not acknowledged is delivered again.
 struct RabbitAcker {
     acker: lapin::Acker,
+    session: Arc<Session>,
     _channel: Channel,
 }
 
@@ -141,7 +181,8 @@ struct RabbitAcker {
 impl Acker for RabbitAcker {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         const OPERATION: &str = "ack";
-        match self.acker.ack(BasicAckOptions::default()).await {
+        let acking = self.acker.ack(BasicAckOptions::default());
+        match self.session.wait(OPERATION, acking).await? {
             Ok(true) => Ok(()),
             // lapin's words for "not acknowledged": the channel is gone.
             Ok(false) => Err(QueueError::Unavailable {

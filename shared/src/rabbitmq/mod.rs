@@ -38,6 +38,7 @@ mod server;
 mod session;
 pub mod settings;
 mod topology;
+mod turns;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -57,6 +58,7 @@ use self::server::Server;
 use self::session::Session;
 pub use self::settings::RabbitSettings;
 use self::topology::Topology;
+use self::turns::Origin;
 use crate::domain::shard::shard_of;
 use crate::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use crate::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
@@ -142,7 +144,7 @@ impl RabbitQueue {
     async fn consume_queues(
         &self,
         operation: &'static str,
-        queues: &[(String, u16)],
+        queues: &[(String, Origin, u16)],
     ) -> Result<Box<dyn Intake>, QueueError> {
         let open = || RabbitIntake::open(operation, &self.consuming, queues);
         let intake = match open().await {
@@ -246,7 +248,8 @@ impl JobQueue for RabbitQueue {
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        self.consume_queues("consume rescues", &[(self.names.rescue(), prefetch)]).await
+        let queue = (self.names.rescue(), Origin::Work, prefetch);
+        self.consume_queues("consume rescues", &[queue]).await
     }
 
     async fn consume(
@@ -259,8 +262,10 @@ impl JobQueue for RabbitQueue {
         let for_again = prefetch / FOR_WHAT_COMES_BACK;
         let work_shares = shares(prefetch - for_again, work.len());
         let again_shares = shares(for_again, again.len());
-        let work = work.into_iter().zip(work_shares);
-        let queues: Vec<_> = work.chain(again.into_iter().zip(again_shares)).collect();
+        let with = |origin| move |(queue, share)| (queue, origin, share);
+        let work = work.into_iter().zip(work_shares).map(with(Origin::Work));
+        let again = again.into_iter().zip(again_shares).map(with(Origin::Retry));
+        let queues: Vec<_> = work.chain(again).collect();
         self.consume_queues("consume", &queues).await
     }
 

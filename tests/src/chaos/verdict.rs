@@ -15,6 +15,8 @@ use super::scene::Scene;
 pub struct Lost {
     /// Whose it was.
     pub user: String,
+    /// The `_id` of its document.
+    pub id: String,
     /// When its token was exchanged last, in milliseconds since the Unix epoch.
     pub exchanged_at_ms: u64,
     /// What its document says of it: its status and the reason.
@@ -58,10 +60,23 @@ impl Verdicts {
                 let grant = simulator.grants_of(&user).into_iter().next();
                 let exchanged_at_ms = grant.and_then(|grant| grant.exchanged_at_ms).unwrap_or(0);
                 let said = (text(&state["status"]), text(&state["last_error"]["reason"]));
-                lost.push(Lost { user, exchanged_at_ms, said });
+                let id = text(&value["_id"]["$oid"]);
+                lost.push(Lost { user, id, exchanged_at_ms, said });
             }
         }
         Self { check, refreshed, lost }
+    }
+
+    /// All that the ledger and the programs' logs have about those that were lost.
+    pub fn stories(&self, scene: &Scene) -> String {
+        let logs = scene.evergrant.logs();
+        let story = |lost: &Lost| {
+            let about = logs.iter().filter(|(_, line)| line.contains(&lost.id));
+            let lines: Vec<String> = about.map(|(log, line)| format!("{log}: {line}")).collect();
+            let grants = scene.evergrant.simulator.grants_of(&lost.user);
+            format!("{lost:?}\n{grants:?}\n{}\n", lines.join("\n"))
+        };
+        self.lost.iter().map(story).collect()
     }
 
     /// The lost that the documents say nothing of, or something else than that an answer was lost.
@@ -104,6 +119,7 @@ mod tests {
         let kill = Kill { at_ms: (10_000, 10_010), on_the_wire: 1 };
         let lost = |exchanged_at_ms| Lost {
             user: String::new(),
+            id: String::new(),
             exchanged_at_ms,
             said: (String::new(), String::new()),
         };

@@ -19,7 +19,6 @@ const COUNTS: Counts = Counts {
 const PACE: Pace = Pace { latency_ms: 1_000, in_flight: 6 };
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "not steady yet beside other tests: tests/run --chaos"]
 async fn killed_paused_and_cut_off_all_grants_are_refreshed_within_the_providers_grace() {
     let run = run(&COUNTS, GRANTS, 60, PACE).await;
     run.assert_nothing_is_lost();

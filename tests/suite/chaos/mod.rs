@@ -69,7 +69,8 @@ impl Run {
     /// Within the provider's grace nothing is lost, whatever happens.
     fn assert_nothing_is_lost(&self) {
         let (check, seed) = (&self.verdicts.check, self.plan.seed);
-        assert_eq!((check.lost, check.reused), (0, 0), "seed {seed}: {check:?}");
+        let stories = || self.verdicts.stories(&self.scene);
+        assert_eq!((check.lost, check.reused), (0, 0), "seed {seed}: {check:?}\n{}", stories());
         assert_eq!((check.live, check.live_in_grace), (check.total, 0), "seed {seed}: {check:?}");
         assert_eq!(check.live_given_up, 0, "seed {seed}: {check:?}");
         assert_eq!(
