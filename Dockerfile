@@ -31,13 +31,13 @@ CMD ["evergrant", "--help"]
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --release --locked --workspace --bins
+RUN cargo build --profile dist --locked --workspace --bins
 
 FROM runtime
 COPY --from=build \
-    /src/target/release/evergrant \
-    /src/target/release/evergrant-producer \
-    /src/target/release/evergrant-worker \
-    /src/target/release/evergrant-simulator \
+    /src/target/dist/evergrant \
+    /src/target/dist/evergrant-producer \
+    /src/target/dist/evergrant-worker \
+    /src/target/dist/evergrant-simulator \
     /usr/local/bin/
 CMD ["evergrant", "--help"]

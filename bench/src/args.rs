@@ -25,7 +25,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// A MongoDB server's URL; a database is made on it for each run. Without it `secantusd-rs` is
-    /// started on an empty folder for each measurement.
+    /// started on an empty folder for each measurement. For a drain also `sqlite`: the embedded
+    /// edition, one process and one file.
     #[arg(long, global = true, env = "EVERGRANT_TEST_MONGODB_URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
     /// The program `secantusd-rs`, where it is not on the PATH.
@@ -34,6 +35,16 @@ pub(crate) struct ServerArgs {
     /// Start it with --sync-on-commit: what it acknowledges outlives it.
     #[arg(long, global = true)]
     pub(crate) sync: bool,
+}
+
+/// What `--store` says for the embedded edition.
+const EMBEDDED: &str = "sqlite";
+
+impl ServerArgs {
+    /// Whether the embedded edition is to be measured, which needs no servers.
+    pub(crate) fn are_embedded(&self) -> bool {
+        self.store.as_deref() == Some(EMBEDDED)
+    }
 }
 
 /// What to measure.
@@ -74,6 +85,9 @@ pub(crate) struct DrainArgs {
     /// The provider's latency.
     #[arg(long, default_value_t = 0)]
     pub(crate) latency_ms: u64,
+    /// With --store sqlite: users in the file who are not due, beside those to refresh.
+    #[arg(long, default_value_t = 0)]
+    pub(crate) others: u32,
     /// Measure beside it what a user would otherwise build.
     #[arg(long)]
     pub(crate) peer: Option<PeerKind>,

@@ -57,6 +57,17 @@ impl Scene {
         let documents = seed::users(&site.collection, provider.sign_in(users).await?).await?;
         Ok(Self { store, provider, site, documents, _folder: folder })
     }
+
+    pub(crate) const fn servers(&self) -> Beside<'_> {
+        Beside { provider: &self.provider, store: Some(&self.store) }
+    }
+}
+
+/// What works beside the workers.
+pub(crate) struct Beside<'a> {
+    pub(crate) provider: &'a Provider,
+    /// None where it is a part of the workers.
+    pub(crate) store: Option<&'a Store>,
 }
 
 pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<Report> {
@@ -151,7 +162,7 @@ pub(crate) async fn measure(
     scene.site.publish().await?;
     scene.provider.set_latency_ms(latency_ms).await?;
     let mut running = scene.site.start_workers(workers)?;
-    let drained = watch(&scene, &mut running, u64::from(docs)).await?;
+    let drained = watch(&scene.servers(), &mut running, u64::from(docs)).await?;
     for worker in running {
         worker.stop().await?;
     }
@@ -169,29 +180,30 @@ struct Moment {
 }
 
 impl Moment {
-    async fn now(scene: &Scene, workers: &[Worker], commits: u64) -> anyhow::Result<Self> {
+    async fn now(servers: &Beside<'_>, workers: &[Worker], commits: u64) -> anyhow::Result<Self> {
         let workers_us: Result<Vec<u64>, _> = workers.iter().map(Worker::cpu_us).collect();
         Ok(Self {
             at: Instant::now(),
             commits,
             workers_us: workers_us?.iter().sum(),
-            provider_us: scene.provider.cpu_us()?,
-            store_us: scene.store.cpu_us(),
+            provider_us: servers.provider.cpu_us()?,
+            store_us: servers.store.and_then(Store::cpu_us),
         })
     }
 }
 
 pub(crate) async fn watch(
-    scene: &Scene,
+    servers: &Beside<'_>,
     workers: &mut [Worker],
     docs: u64,
 ) -> anyhow::Result<Drained> {
     let commits = all_at_work(workers).await?;
-    let begin = Moment::now(scene, workers, commits).await?;
+    let begin = Moment::now(servers, workers, commits).await?;
     // Metrics are the workers' work, so they are asked only when it is nearly done.
-    wait("exchange", workers, async |_| Ok(scene.provider.stats().await?.exchanges), docs).await?;
+    wait("exchange", workers, async |_| Ok(servers.provider.stats().await?.exchanges), docs)
+        .await?;
     wait("commit", workers, async |workers| Ok(total_commits(workers).await), docs).await?;
-    let end = Moment::now(scene, workers, docs).await?;
+    let end = Moment::now(servers, workers, docs).await?;
     let refreshed = (end.commits - begin.commits) as f64;
     ensure!(
         refreshed >= docs as f64 / 4.0,

@@ -4,6 +4,7 @@
 //! * `broker`, `store`, `provider`: the servers, each in a process of its own.
 //! * `site`: Evergrant beside them: a database, queue names and programs.
 //! * `raw`: each stage alone, by the bare clients.
+//! * `embedded`: a drain of the embedded edition, which needs none of these but the provider.
 //! * `publish`, `drain`, `budget`, `scale`, `window`, `load`: the scenarios.
 //! * `peer`: the sequential loop that Evergrant replaces.
 //! * `rates`, `usage`, `metrics`, `report`: from what was seen to what is printed.
@@ -12,6 +13,7 @@ mod args;
 mod broker;
 mod budget;
 mod drain;
+mod embedded;
 mod load;
 mod metrics;
 mod peer;
@@ -79,6 +81,8 @@ async fn once(args: &Args) -> anyhow::Result<Report> {
     match &args.command {
         Command::Peer(peer) => return peer::run(peer).await,
         Command::Simulator(load) => return load::run(load).await,
+        Command::Drain(drain) if args.servers.are_embedded() => return embedded::run(drain).await,
+        _ if args.servers.are_embedded() => anyhow::bail!("only drain knows --store sqlite"),
         _ => {}
     }
     let stores = Stores::of(&args.servers)?;

@@ -17,14 +17,20 @@ pub(crate) async fn users(
     collection: &Collection<Document>,
     users: Vec<Value>,
 ) -> anyhow::Result<Vec<Document>> {
+    let documents = documents(users)?;
+    for batch in documents.chunks(BATCH) {
+        insert(collection, batch.to_vec()).await?;
+    }
+    Ok(documents)
+}
+
+/// The documents of users who have signed in, due.
+pub(crate) fn documents(users: Vec<Value>) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::with_capacity(users.len());
     for (ordinal, user) in users.into_iter().enumerate() {
         let Bson::Document(mut document) = Bson::try_from(user)? else { continue };
         document.insert("evergrant", state(ordinal));
         documents.push(document);
-    }
-    for batch in documents.chunks(BATCH) {
-        insert(collection, batch.to_vec()).await?;
     }
     Ok(documents)
 }
@@ -41,7 +47,8 @@ pub(crate) async fn strangers(collection: &Collection<Document>, count: u32) -> 
     if batch.is_empty() { Ok(()) } else { insert(collection, batch).await }
 }
 
-fn stranger(ordinal: usize) -> Document {
+/// A document whose token no provider knows, due.
+pub(crate) fn stranger(ordinal: usize) -> Document {
     doc! {
         "_id": ObjectId::new(),
         "userId": format!("user-{ordinal:07}"),

@@ -32,7 +32,7 @@ pub(crate) struct Site {
     started: AtomicU32,
 }
 
-/// A worker process.
+/// A process that works: a worker, or `evergrant run`.
 pub(crate) struct Worker {
     program: Program,
     http: reqwest::Client,
@@ -95,11 +95,7 @@ impl Site {
 
     /// Starts a worker.
     pub(crate) fn start_worker(&self) -> anyhow::Result<Worker> {
-        let address = format!("127.0.0.1:{}", free_port()?);
-        let args = ["--listen", &address];
-        let log = self.log("worker");
-        let program = Program::start("evergrant-worker", &args, &self.variables, log);
-        Ok(Worker { program, http: self.http.clone(), address })
+        Worker::start("evergrant-worker", &[], &self.variables, self.log("worker"), &self.http)
     }
 
     /// Starts so many workers.
@@ -128,13 +124,27 @@ async fn prepare(config: &Config) -> anyhow::Result<RabbitQueue> {
     Ok(queue)
 }
 
-fn succeeded(output: &Output) -> anyhow::Result<()> {
+pub(crate) fn succeeded(output: &Output) -> anyhow::Result<()> {
     let said = String::from_utf8_lossy(&output.stderr);
     ensure!(output.status.success(), "the producer failed: {said}");
     Ok(())
 }
 
 impl Worker {
+    /// Starts a program that works and tells its metrics.
+    pub(crate) fn start(
+        program: &str,
+        args: &[&str],
+        variables: &[(String, String)],
+        log: std::path::PathBuf,
+        http: &reqwest::Client,
+    ) -> anyhow::Result<Self> {
+        let address = format!("127.0.0.1:{}", free_port()?);
+        let args = [args, &["--listen", &address]].concat();
+        let program = Program::start(program, &args, variables, log);
+        Ok(Self { program, http: http.clone(), address })
+    }
+
     /// Its metrics. None while it does not answer.
     pub(crate) async fn metrics(&self) -> Option<Samples> {
         let text = self.get("metrics").await?.text().await.ok()?;

@@ -22,7 +22,7 @@ pub(crate) async fn run(servers: &Servers, args: &WindowArgs) -> anyhow::Result<
     scene.site.publish().await?;
     say(&format!("measuring {docs} refreshes at {}", args.rate));
     let mut workers = scene.site.start_workers(1)?;
-    let drained = watch(&scene, &mut workers, u64::from(docs)).await?;
+    let drained = watch(&scene.servers(), &mut workers, u64::from(docs)).await?;
     let metrics = workers[0].metrics().await.context("the worker's metrics")?;
     for worker in workers {
         worker.stop().await?;

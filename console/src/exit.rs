@@ -15,6 +15,8 @@ pub(crate) enum Exit {
     Partial,
     /// Nothing matched.
     Nothing,
+    /// Somebody pressed Ctrl-C, and what was under way is settled.
+    Interrupted,
 }
 
 impl From<Exit> for ExitCode {
@@ -25,6 +27,7 @@ impl From<Exit> for ExitCode {
             Exit::Usage => 2,
             Exit::Partial => 3,
             Exit::Nothing => 4,
+            Exit::Interrupted => 130,
         })
     }
 }

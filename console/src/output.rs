@@ -10,16 +10,29 @@ use serde::Serialize;
 pub(crate) struct Output {
     /// Whether data is JSON.
     pub(crate) json: bool,
+    quiet: bool,
 }
 
 impl Output {
     pub(crate) const fn new(json: bool) -> Self {
-        Self { json }
+        Self { json, quiet: false }
+    }
+
+    /// Nowhere: for a command within another one that has its own words.
+    pub(crate) const fn quiet() -> Self {
+        Self { json: false, quiet: true }
+    }
+
+    /// Whether nothing is written.
+    pub(crate) const fn is_quiet(&self) -> bool {
+        self.quiet
     }
 
     /// A line of data. A reader that has gone away is no error: it has seen enough.
     pub(crate) fn line(&self, line: &str) {
-        let _ = writeln!(std::io::stdout(), "{line}");
+        if !self.quiet {
+            let _ = writeln!(std::io::stdout(), "{line}");
+        }
     }
 
     /// A line of JSON.
@@ -29,7 +42,9 @@ impl Output {
 
     /// Words for whoever runs the command.
     pub(crate) fn message(&self, message: &str) {
-        let _ = writeln!(std::io::stderr(), "{}", printable(message));
+        if !self.quiet {
+            let _ = writeln!(std::io::stderr(), "{}", printable(message));
+        }
     }
 
     /// A table of data.

@@ -7,6 +7,7 @@
 
 mod leader;
 mod metrics;
+mod outlook;
 mod pass;
 mod progress;
 mod summary;
@@ -19,6 +20,7 @@ use evergrant_shared::domain::ProviderId;
 use evergrant_shared::ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
 use evergrant_shared::telemetry::{Health, Metrics};
 
+pub use outlook::{keep_outlook, outlook};
 pub use progress::{NoProgress, Progress, TerminalProgress};
 pub use summary::{ProviderSummary, Summary};
 

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Parser;
-use evergrant_producer::{Deps, ProducerSettings, Selection, TerminalProgress, run, run_once};
+use evergrant_producer::{
+    Deps, ProducerSettings, Selection, TerminalProgress, keep_outlook, run, run_once,
+};
 use evergrant_shared::config::Config;
-use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::Which;
-use evergrant_shared::rabbitmq::RabbitQueue;
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
-use evergrant_shared::{process, startup};
+use evergrant_shared::{connect, process, startup};
 
 /// Finds the grants that are due and publishes one job for each. Without a mode it goes on for
 /// ever.
@@ -68,16 +68,13 @@ async fn main() -> anyhow::Result<()> {
     );
 
     let shutdown = process::shutdown()?;
-    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
+    let store = connect::store(&config).await?;
     let name = process::unique_name();
-    let connection_name = format!("evergrant-producer {name}");
-    let providers: Vec<_> = providers.into_iter().map(|provider| provider.id).collect();
-    let queue =
-        RabbitQueue::connect_lazily(config.queue.rabbit(providers.clone(), connection_name)?);
+    let queue = connect::queue(&config, format!("evergrant-producer {name}"))?;
     let deps = Deps {
-        store: Arc::new(store),
-        queue: Arc::new(queue),
-        providers,
+        store,
+        queue,
+        providers: providers.iter().map(|provider| provider.id.clone()).collect(),
         settings: ProducerSettings {
             name,
             leader_lease: config.producer.leader_lease,
@@ -90,6 +87,7 @@ async fn main() -> anyhow::Result<()> {
         metrics: Metrics::default(),
         health: Health::default(),
     };
+    let served_providers = providers.into_iter().map(Arc::new).collect();
     if let Some(selection) = selection {
         return once(&deps, &selection).await;
     }
@@ -99,6 +97,9 @@ async fn main() -> anyhow::Result<()> {
         tracing::info!(%address, "serving health and metrics");
     }
     if startup::prepare(&*deps.store, &*deps.queue, &deps.health, shutdown.clone()).await? {
+        let (store, metrics) = (Arc::clone(&deps.store), deps.metrics.clone());
+        let default_provider = config.default_provider();
+        tokio::spawn(keep_outlook(store, served_providers, default_provider, metrics));
         tracing::info!(providers = deps.providers.len(), "started");
         run(deps, shutdown.wait()).await;
     }

@@ -3,7 +3,9 @@
 //! * [`domain`]: pure. What a grant, a job and an outcome are, and every decision about them.
 //! * [`ports`]: the two traits that keep I/O at the edges, [`ports::TokenStore`] and
 //!   [`ports::JobQueue`].
-//! * [`mongo`] and [`rabbitmq`]: their adapters; [`memory`]: the same without a server.
+//! * [`mongo`] and [`rabbitmq`]: adapters for a fleet; [`sqlite`]: both ports in one file;
+//!   [`memory`]: both without a server, for simulation.
+//! * [`connect`]: which adapter a URL means.
 //! * [`provider`]: the client of a token endpoint, and presets of known providers.
 //! * [`rescue`]: the nets under an answer that is not committed yet.
 //! * [`budget`]: when a request may be sent to a provider.
@@ -13,6 +15,7 @@
 pub mod backoff;
 pub mod budget;
 pub mod config;
+pub mod connect;
 pub mod domain;
 pub mod memory;
 pub mod mongo;
@@ -21,5 +24,6 @@ pub mod process;
 pub mod provider;
 pub mod rabbitmq;
 pub mod rescue;
+pub mod sqlite;
 pub mod startup;
 pub mod telemetry;

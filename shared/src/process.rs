@@ -1,5 +1,7 @@
 //! What every process of Evergrant does alike: its name and its end.
 
+use std::sync::{Arc, OnceLock};
+
 use tokio_util::sync::CancellationToken;
 
 /// A name for this process that no other has: the host's, and a random part.
@@ -12,27 +14,36 @@ pub fn unique_name() -> String {
 
 /// The end of a process, as a future that every part can wait for.
 #[derive(Debug, Clone)]
-pub struct Shutdown(CancellationToken);
+pub struct Shutdown {
+    begun: CancellationToken,
+    /// The signal that began it.
+    signal: Arc<OnceLock<i32>>,
+}
 
 impl Shutdown {
     /// A shutdown that [`Self::begin`] begins and nothing else.
     pub fn by_hand() -> Self {
-        Self(CancellationToken::new())
+        Self { begun: CancellationToken::new(), signal: Arc::default() }
     }
 
     /// Begins the shutdown.
     pub fn begin(&self) {
-        self.0.cancel();
+        self.begun.cancel();
     }
 
     /// Whether it has begun.
     pub fn has_begun(&self) -> bool {
-        self.0.is_cancelled()
+        self.begun.is_cancelled()
+    }
+
+    /// Whether somebody at the terminal began it (Ctrl-C).
+    pub fn is_interrupt(&self) -> bool {
+        self.signal.get() == Some(&tokio::signal::unix::SignalKind::interrupt().as_raw_value())
     }
 
     /// Waits until it begins.
     pub async fn wait(self) {
-        self.0.cancelled().await;
+        self.begun.cancelled().await;
     }
 }
 
@@ -56,6 +67,7 @@ pub fn shutdown() -> std::io::Result<Shutdown> {
             signal = first.as_raw_value(),
             "a signal: shutting down; a second one ends at once"
         );
+        let _ = begun.signal.set(first.as_raw_value());
         begun.begin();
         let second = tokio::select! {
             _ = terminate.recv() => SignalKind::terminate(),

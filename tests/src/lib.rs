@@ -7,6 +7,7 @@ pub mod container;
 pub mod dedicated;
 pub mod deployment;
 pub mod docker;
+pub mod embedded;
 pub mod mongodb;
 pub mod program;
 pub mod rabbitmq;

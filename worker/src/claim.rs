@@ -98,9 +98,14 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
 }
 
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. The lease is kept while
-/// its answer may be rescued, or a duplicate of this job would not wait.
+/// its answer may be rescued, or a duplicate of this job would not wait. But it is kept no longer than
+/// needed: should this worker die as well, the next one must come in time for the provider's grace.
 async fn let_rescue_go_first(lane: &Lane, mut work: Work, grant: &Grant, claim: &Claim) {
     drop(work.place.take());
+    let id = std::slice::from_ref(&grant.id);
+    if let Err(error) = lane.store.renew(id, &claim.owner, RESCUE_FIRST * 2).await {
+        tracing::debug!(%error, id = %grant.id, "the lease of a takeover stays as long as any");
+    }
     lane.sleep(RESCUE_FIRST).await;
     let settlement = decide_taken_over(&lane.provider.policy, grant, claim.now());
     let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());

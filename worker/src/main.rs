@@ -8,13 +8,11 @@ use anyhow::Context;
 use clap::Parser;
 use evergrant_shared::budget::{BudgetSettings, SharedBudget};
 use evergrant_shared::config::{Config, RescueConfig};
-use evergrant_shared::mongo::MongoStore;
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::ports::TokenStore;
 use evergrant_shared::provider::{Provider, ProviderClient};
-use evergrant_shared::rabbitmq::RabbitQueue;
 use evergrant_shared::rescue::{FileJournal, Journal};
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
-use evergrant_shared::{process, startup};
+use evergrant_shared::{connect, process, startup};
 use evergrant_worker::{Deps, Ended, ProviderDeps, RescueDeps, WorkerSettings, run};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
@@ -48,12 +46,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     let name = process::unique_name();
     let shutdown = process::shutdown()?;
     let (metrics, health) = (Metrics::default(), Health::default());
-    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
-    let ids = providers.iter().map(|provider| provider.id.clone());
-    let queue =
-        RabbitQueue::connect_lazily(config.queue.rabbit(ids, format!("evergrant-worker {name}"))?);
-    let (store, queue): (Arc<dyn TokenStore>, Arc<dyn JobQueue>) =
-        (Arc::new(store), Arc::new(queue));
+    let store = connect::store(&config).await?;
+    let queue = connect::queue(&config, format!("evergrant-worker {name}"))?;
 
     let served =
         serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());

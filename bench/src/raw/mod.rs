@@ -1,10 +1,11 @@
-//! Each stage alone, by the bare clients (lapin, mongodb, reqwest) without a line of Evergrant's.
+//! Each stage alone, by the bare clients (lapin, mongodb, reqwest, rusqlite) without a line of Evergrant's.
 //!
 //! A stage sends what Evergrant sends, in the same batches, as fast as the machine lets it.
 
 pub(crate) mod claim;
 pub(crate) mod commit;
 pub(crate) mod exchange;
+pub(crate) mod group;
 pub(crate) mod mark;
 pub(crate) mod queue;
 pub(crate) mod scan;

@@ -83,6 +83,17 @@ impl Dlq<'_> {
         Ok(if tally.done == tally.matched { Exit::Done } else { Exit::Partial })
     }
 
+    /// Does `action` to the letters of `filter` without asking, and says how many there were.
+    pub(crate) async fn send_back_all(
+        &self,
+        filter: &LetterFilter,
+        action: Action,
+    ) -> Result<u64, DlqError> {
+        let tally = self.each(filter, u64::MAX, Some(action)).await?;
+        self.say(&tally, action.verb());
+        Ok(tally.done)
+    }
+
     fn say(&self, tally: &Tally, verb: &str) {
         if self.output.json {
             return self.output.json(tally);

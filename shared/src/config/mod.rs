@@ -15,6 +15,7 @@ use std::path::Path;
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
+use secrecy::SecretString;
 
 use crate::domain::ProviderId;
 use crate::provider::Provider;
@@ -103,6 +104,22 @@ impl Config {
             .iter()
             .map(|(id, config)| Provider::of_config(id.clone(), config, ladder.clone()))
             .collect()
+    }
+
+    /// The same settings with another store: its URL, or the file that holds it.
+    ///
+    /// # Errors
+    /// If the URL is of no store, or the file cannot be read.
+    pub fn with_store_url(
+        &self,
+        url: Option<&SecretString>,
+        url_file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = self.clone();
+        let url = url.unwrap_or(&self.store.url);
+        config.store.url = secret::read(url, &url_file.map(Path::to_owned), "store.url")?;
+        config.store.check()?;
+        Ok(config)
     }
 
     /// The provider of documents that don't name one: as set, or the only one there is.

@@ -9,6 +9,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Deserializer};
 
 use super::{ConfigError, duration};
+
 use crate::domain::ProviderId;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::Limit;
@@ -16,6 +17,7 @@ use crate::domain::schedule::Keep;
 use crate::mongo::{Fields, MongoSettings};
 use crate::provider::{ClientAuth, PresetName};
 use crate::rabbitmq::RabbitSettings;
+use crate::sqlite::{SqliteQueueSettings, SqliteStoreSettings, is_sqlite_url, path_of_url};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -43,11 +45,7 @@ pub struct FieldsConfig {
 
 impl StoreConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let url = self.url.expose_secret();
-        if !["mongodb://", "mongodb+srv://"].iter().any(|scheme| url.starts_with(scheme)) {
-            let reason = "it must begin with mongodb:// or mongodb+srv://";
-            return Err(ConfigError::invalid("store.url", reason));
-        }
+        check_url("store.url", &self.url, &["mongodb://", "mongodb+srv://", "sqlite:"])?;
         for (setting, name) in [
             ("store.database", &self.database),
             ("store.collection", &self.collection),
@@ -61,25 +59,60 @@ impl StoreConfig {
         Ok(())
     }
 
-    /// The store's settings, for its adapter. `default_provider` is
+    fn names(&self) -> Fields {
+        Fields {
+            user_id: self.fields.user_id.clone(),
+            access_token: self.fields.access_token.clone(),
+            refresh_token: self.fields.refresh_token.clone(),
+            email: self.fields.email.clone(),
+        }
+    }
+
+    /// The store's settings, for a file. `default_provider` is [`super::Config::default_provider`].
+    ///
+    /// # Errors
+    /// If the URL names no file.
+    pub fn sqlite(
+        &self,
+        default_provider: Option<ProviderId>,
+    ) -> Result<SqliteStoreSettings, ConfigError> {
+        Ok(SqliteStoreSettings {
+            path: file_of("store.url", self.url.expose_secret())?,
+            fields: self.names(),
+            state_field: self.state_field.clone(),
+            default_provider,
+            provider_field: self.provider_field.clone(),
+        })
+    }
+
+    /// The store's settings, for MongoDB. `default_provider` is
     /// [`super::Config::default_provider`].
     pub fn mongo(&self, default_provider: Option<ProviderId>) -> MongoSettings {
         MongoSettings {
             url: self.url.clone(),
             database: self.database.clone(),
             collection: self.collection.clone(),
-            fields: Fields {
-                user_id: self.fields.user_id.clone(),
-                access_token: self.fields.access_token.clone(),
-                refresh_token: self.fields.refresh_token.clone(),
-                email: self.fields.email.clone(),
-            },
+            fields: self.names(),
             state_field: self.state_field.clone(),
             default_provider,
             provider_field: self.provider_field.clone(),
             selection_timeout: self.selection_timeout,
         }
     }
+}
+
+/// A URL of one of the schemes; of a file, its path.
+fn check_url(setting: &str, url: &SecretString, schemes: &[&str]) -> Result<(), ConfigError> {
+    let url = url.expose_secret();
+    if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
+        let reason = format!("it must begin with {}", schemes.join(" or "));
+        return Err(ConfigError::invalid(setting, reason));
+    }
+    if is_sqlite_url(url) { file_of(setting, url).map(drop) } else { Ok(()) }
+}
+
+fn file_of(setting: &str, url: &str) -> Result<PathBuf, ConfigError> {
+    path_of_url(url).map_err(|reason| ConfigError::invalid(setting, reason))
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,11 +132,7 @@ pub struct QueueConfig {
 
 impl QueueConfig {
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        let url = self.url.expose_secret();
-        if !["amqp://", "amqps://"].iter().any(|scheme| url.starts_with(scheme)) {
-            let reason = "it must begin with amqp:// or amqps://";
-            return Err(ConfigError::invalid("queue.url", reason));
-        }
+        check_url("queue.url", &self.url, &["amqp://", "amqps://", "sqlite:"])?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(plain) {
             let reason = "it must be 1 to 64 letters, digits, dots, _ and -";
@@ -115,7 +144,24 @@ impl QueueConfig {
         self.ladder().map(drop)
     }
 
-    /// The queue's settings, for its adapter.
+    /// The queue's settings, for a file.
+    ///
+    /// # Errors
+    /// If the URL names no file, and as [`Self::ladder`].
+    pub fn sqlite(
+        &self,
+        providers: impl IntoIterator<Item = ProviderId>,
+    ) -> Result<SqliteQueueSettings, ConfigError> {
+        Ok(SqliteQueueSettings {
+            path: file_of("queue.url", self.url.expose_secret())?,
+            prefix: self.prefix.clone(),
+            providers: providers.into_iter().collect(),
+            shards: self.shards,
+            ladder: self.ladder()?,
+        })
+    }
+
+    /// The queue's settings, for RabbitMQ.
     ///
     /// # Errors
     /// As [`Self::ladder`].

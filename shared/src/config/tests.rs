@@ -85,6 +85,8 @@ fn a_wrong_setting_is_named_with_what_would_be_right() {
     for (name, value, expected) in [
         ("EVERGRANT_STORE__URL", "http://x", "store.url is wrong: it must begin with mongodb://"),
         ("EVERGRANT_QUEUE__URL", "localhost", "queue.url is wrong: it must begin with amqp://"),
+        ("EVERGRANT_STORE__URL", "sqlite:", "store.url is wrong: it names no file"),
+        ("EVERGRANT_QUEUE__URL", "kafka://x", "amqp:// or amqps:// or sqlite:"),
         ("EVERGRANT_QUEUE__SHARDS", "0", "queue.shards is wrong: it must be from 1 to 256"),
         ("EVERGRANT_QUEUE__SHARDS", "many", "queue.shards is wrong: expected u16"),
         ("EVERGRANT_QUEUE__RETRY_LADDER", r#"["5s","1s"]"#, "queue.retry_ladder is wrong"),

@@ -19,6 +19,7 @@ pub mod death_watch;
 pub mod decide;
 pub mod document_id;
 pub mod error_code;
+pub mod forecast;
 pub mod gate;
 pub mod grant;
 pub mod job;

@@ -43,6 +43,11 @@ impl Keys {
         Ok(Self { keys: keys.collect::<Result<_, _>>()? })
     }
 
+    /// A new key in base64, at random.
+    pub fn generate() -> SecretString {
+        SecretString::from(STANDARD.encode(chacha20poly1305::Key::generate()))
+    }
+
     /// Seals `plain` and binds it to `context`. Returns the key's name and the sealed text.
     pub(super) fn seal(&self, context: &[u8], plain: &[u8]) -> Option<(String, String)> {
         let key = self.keys.first()?;
@@ -103,6 +108,13 @@ impl fmt::Debug for Keys {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_key_that_was_made_is_one_and_no_two_are_the_same() {
+        let (one, other) = (Keys::generate(), Keys::generate());
+        assert!(Keys::new(&one, &[]).is_ok());
+        assert_ne!(one.expose_secret(), other.expose_secret());
+    }
 
     #[test]
     fn a_key_is_32_bytes_in_base64() {

@@ -1,5 +1,7 @@
 //! Metrics in Prometheus' format.
 
+use std::any::Any;
+use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use prometheus_client::encoding::EncodeLabelSet;
@@ -21,18 +23,27 @@ pub struct Labels {
 #[derive(Clone)]
 pub struct Metrics {
     registry: Arc<Mutex<Registry>>,
+    /// What is registered, by its name.
+    known: Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>,
 }
 
 impl Default for Metrics {
     fn default() -> Self {
-        Self { registry: Arc::new(Mutex::new(Registry::with_prefix("evergrant"))) }
+        let registry = Registry::with_prefix("evergrant");
+        Self { registry: Arc::new(Mutex::new(registry)), known: Arc::default() }
     }
 }
 
 impl Metrics {
     /// Adds a metric and gives it back. `name` is without the prefix, and without the `_total` that
-    /// counters get.
+    /// counters get. One that is there already is given back as it is, so that the workers of one
+    /// process count together.
     pub fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(metric) = known.get(name).and_then(|metric| metric.downcast_ref::<M>()) {
+            return metric.clone();
+        }
+        known.insert(name.to_owned(), Box::new(metric.clone()));
         let mut registry = self.registry.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register(name, help, metric.clone());
         metric
@@ -69,6 +80,17 @@ mod tests {
     use prometheus_client::metrics::family::Family;
 
     use super::*;
+
+    #[test]
+    fn a_metric_that_two_workers_add_is_one() {
+        let metrics = Metrics::default();
+        for _ in 0..2 {
+            metrics.add("commits", "Commits.", Counter::<u64>::default()).inc();
+        }
+        let text = metrics.render();
+        assert!(text.contains("evergrant_commits_total 2"), "{text}");
+        assert_eq!(text.matches("# TYPE").count(), 1, "{text}");
+    }
 
     #[test]
     fn a_metric_is_rendered_with_its_labels() {

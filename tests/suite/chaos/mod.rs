@@ -1,11 +1,12 @@
 //! Everything is killed, paused and cut off, and no grant is lost by our fault.
 //!
 //! `tests/run` runs `in_brief` and what is beside it; `tests/run --chaos` the full runs, which are in
-//! `in_full`.
+//! `in_full` and, of the embedded edition, in `one_file`.
 
 mod cluster;
 mod in_brief;
 mod in_full;
+mod one_file;
 mod takeover;
 
 use std::collections::HashSet;

@@ -42,6 +42,7 @@ macro_rules! on_each_store {
     ($($test:ident),* $(,)?) => {
         $crate::conformance::adapters::on_each_store!(@ mongodb: $($test)*);
         $crate::conformance::adapters::on_each_store!(@ memory: $($test)*);
+        $crate::conformance::adapters::on_each_store!(@ sqlite: $($test)*);
     };
     (@ $adapter:ident: $($test:ident)*) => {
         mod $adapter {
@@ -67,12 +68,17 @@ pub(super) fn memory() -> BoxFuture<'static, Arc<dyn TokenStore>> {
     })
 }
 
+pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn TokenStore>> {
+    Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn TokenStore> })
+}
+
 /// Every test of this list runs over every queue.
 macro_rules! on_each_queue {
     ($($test:ident),* $(,)?) => {
         $crate::conformance::adapters::on_each_queue!(@ rabbitmq_3: $($test)*);
         $crate::conformance::adapters::on_each_queue!(@ rabbitmq_4: $($test)*);
         $crate::conformance::adapters::on_each_queue!(@ memory_queue: $($test)*);
+        $crate::conformance::adapters::on_each_queue!(@ sqlite_queue: $($test)*);
     };
     (@ $adapter:ident: $($test:ident)*) => {
         mod $adapter {
@@ -97,6 +103,10 @@ async fn rabbitmq(version: &Version) -> Case {
     let prefix = format!("conformance-{}", uuid::Uuid::new_v4().simple());
     let queue = RabbitQueue::connect_lazily(super::queue::settings(&url, &prefix));
     Case::new(url, prefix, Arc::new(queue)).await
+}
+
+pub(super) async fn sqlite_queue() -> Case {
+    Case::new(String::new(), String::new(), Arc::new(super::sqlite::new_queue())).await
 }
 
 pub(super) async fn memory_queue() -> Case {

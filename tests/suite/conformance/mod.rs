@@ -7,6 +7,7 @@ mod mongodb;
 mod mongodb_errors;
 mod queue;
 mod queue_rescue;
+mod sqlite;
 mod store;
 mod store_coordination;
 mod store_revival;

@@ -1,7 +1,9 @@
 //! The whole of it: documents in MongoDB, jobs in RabbitMQ, separate processes, a strict provider.
 
 mod bad_input;
+mod embedded;
 mod kills;
+mod one_machine;
 mod pipeline;
 mod providers;
 mod shutdown;

@@ -1,0 +1,175 @@
+//! `drain --store sqlite`: `evergrant run` empties its own queue, in one process and one file.
+//!
+//! The bound is what SQLite's group commits and the token endpoint allow together, each measured
+//! alone in the same run. What else a refresh takes (its job, its lease, the acknowledgement) is
+//! Evergrant's own affair.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::{Context, bail, ensure};
+use evergrant_shared::config::Config;
+use evergrant_shared::connect;
+use evergrant_shared::ports::{GrantFilter, ImportDocument, TokenStore};
+use evergrant_tests::program;
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, DateTime, Document};
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::args::DrainArgs;
+use crate::drain::{Beside, Drained, report_bounds, report_usage, watch};
+use crate::provider::{CLIENT, Provider};
+use crate::rates::{Rate, Rates};
+use crate::raw::{exchange, group};
+use crate::report::{Report, say};
+use crate::seed;
+use crate::site::{Worker, succeeded};
+
+/// Documents that are imported at once.
+const BATCH: usize = 1_000;
+/// When those who are not due are due: later than any run lasts.
+const LATER_MS: i64 = 7 * 86_400_000;
+
+pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
+    ensure!(args.peer.is_none(), "--peer is for MongoDB");
+    say("measuring each stage alone");
+    let site = Site::new(args.docs).await?;
+    let rates = site.raw_rates(args.docs).await?;
+    say("measuring the drain");
+    let site = Site::new(args.docs).await?;
+    let drained = site.drain(args).await?;
+    let mut report = Report::new("drain");
+    report.text("store", "sqlite");
+    report.count("docs", args.docs);
+    report.count("others", args.others);
+    report.count("workers", args.workers);
+    report.count("latency_ms", args.latency_ms);
+    rates.report(&mut report);
+    let in_flight = site.config.worker.exchanges_in_flight;
+    report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
+    report.number("refreshes_per_s", drained.refreshes_per_s);
+    report.number("ratio", drained.refreshes_per_s / rates.bound_per_s());
+    report_usage(&mut report, &drained);
+    Ok(report)
+}
+
+/// A provider, and a folder with a file.
+struct Site {
+    provider: Provider,
+    config: Config,
+    store: Arc<dyn TokenStore>,
+    variables: Vec<(String, String)>,
+    folder: TempDir,
+}
+
+impl Site {
+    async fn new(max_queued: u32) -> anyhow::Result<Self> {
+        let folder = tempfile::tempdir().context("a folder for the file")?;
+        let provider = Provider::start(folder.path()).await?;
+        let file = format!("sqlite:{}", folder.path().join("evergrant.db").display());
+        let variables = [
+            ("STORE__URL", file.as_str()),
+            ("QUEUE__URL", &file),
+            ("PRODUCER__MAX_QUEUED", &max_queued.to_string()),
+            ("PROVIDERS__SIMULATOR__TOKEN_URL", &provider.token_url()),
+            ("PROVIDERS__SIMULATOR__CLIENT_ID", CLIENT.0),
+            ("PROVIDERS__SIMULATOR__CLIENT_SECRET", CLIENT.1),
+            ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("TELEMETRY__LISTEN", "off"),
+            ("TELEMETRY__LOG_LEVEL", "warn"),
+        ]
+        .map(|(name, value)| (format!("EVERGRANT_{name}"), value.to_owned()))
+        .to_vec();
+        let read = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = Config::from_parts(None, read, &[]).context("the program's settings")?;
+        let store = connect::store(&config).await?;
+        store.prepare().await?;
+        Ok(Self { provider, config, store, variables, folder })
+    }
+
+    async fn raw_rates(&self, docs: u32) -> anyhow::Result<Rates> {
+        let documents = seed::documents(self.provider.sign_in(docs).await?)?;
+        let worker = &self.config.worker;
+        let at_once = usize::from(worker.exchanges_in_flight);
+        let exchange = exchange::measure(&self.provider.token_url(), &documents, at_once).await?;
+        let file = self.folder.path().join("raw.db");
+        let commit = commits_per_s(file.as_path(), documents, usize::from(worker.batch)).await?;
+        Ok(Rates(vec![
+            Rate { stage: "commit", per_s: commit },
+            Rate { stage: "exchange", per_s: exchange },
+        ]))
+    }
+
+    async fn drain(&self, args: &DrainArgs) -> anyhow::Result<Drained> {
+        let due = seed::documents(self.provider.sign_in(args.docs).await?)?;
+        self.import(due.into_iter()).await?;
+        self.import((0..args.others as usize).map(not_due)).await?;
+        succeeded(&program::run("evergrant-producer", &["--once"], &self.variables).await)?;
+        self.provider.set_latency_ms(args.latency_ms).await?;
+        let workers = args.workers.to_string();
+        let run = Worker::start(
+            "evergrant",
+            &["run", "--workers", &workers],
+            &self.variables,
+            self.folder.path().join("run.log"),
+            &evergrant_tests::http_client(),
+        )?;
+        let mut running = [run];
+        let beside = Beside { provider: &self.provider, store: None };
+        let drained = watch(&beside, &mut running, u64::from(args.docs)).await?;
+        let [run] = running;
+        run.stop().await?;
+        self.verify(u64::from(args.docs)).await?;
+        Ok(drained)
+    }
+
+    /// Stores documents without holding them all at once.
+    async fn import(&self, documents: impl Iterator<Item = Document>) -> anyhow::Result<()> {
+        let mut documents =
+            documents.map(|document| match Bson::Document(document).into_canonical_extjson() {
+                Value::Object(fields) => Ok(ImportDocument(fields)),
+                _ => bail!("a document is no object"),
+            });
+        loop {
+            let batch = documents.by_ref().take(BATCH).collect::<anyhow::Result<Vec<_>>>()?;
+            if batch.is_empty() {
+                return Ok(());
+            }
+            self.store.import(batch).await?;
+        }
+    }
+
+    /// A figure counts only if each user was refreshed once.
+    async fn verify(&self, docs: u64) -> anyhow::Result<()> {
+        let mut grants = self.store.list(GrantFilter::default());
+        let mut refreshed = 0;
+        while let Some(grant) = grants.try_next().await? {
+            refreshed += u64::from(grant.generation == 1);
+        }
+        let stats = self.provider.stats().await?;
+        ensure!(
+            refreshed == docs && stats.exchanges == docs && stats.reused == 0,
+            "of {docs} users {refreshed} were refreshed, by {} exchanges; {} tokens were presented \
+             again",
+            stats.exchanges,
+            stats.reused
+        );
+        Ok(())
+    }
+}
+
+/// On a thread that may block.
+async fn commits_per_s(file: &Path, documents: Vec<Document>, group: usize) -> anyhow::Result<f64> {
+    let file = file.to_owned();
+    tokio::task::spawn_blocking(move || group::measure(&file, &documents, group)).await?
+}
+
+fn not_due(ordinal: usize) -> Document {
+    let mut document = seed::stranger(ordinal);
+    if let Ok(state) = document.get_document_mut("evergrant") {
+        let later = DateTime::now().timestamp_millis() + LATER_MS;
+        state.insert("next_refresh_at", DateTime::from_millis(later));
+    }
+    document
+}

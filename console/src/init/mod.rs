@@ -1,0 +1,182 @@
+//! `evergrant init`: settings for a provider, after asking or from flags; secrets in files that only
+//! their owner reads.
+
+mod template;
+
+use std::io::{IsTerminal, Write};
+use std::path::{Path, PathBuf};
+
+use evergrant_shared::config::Config;
+use evergrant_shared::connect;
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::rescue::Keys;
+use secrecy::{ExposeSecret, SecretString};
+
+use crate::args::{InitArgs, Preset};
+use crate::exit::Exit;
+use crate::output::Output;
+use template::{Answers, FILE, RESCUE_KEY, secret_file};
+
+/// Settings that cannot be made.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum InitError {
+    #[error("{} exists: choose another --folder, or replace it with --force", .0.display())]
+    Exists(PathBuf),
+    #[error("--{flag} is missing, and there is no terminal to ask at")]
+    Missing {
+        /// The flag that would give it.
+        flag: &'static str,
+    },
+    #[error("--{flag}: {reason}")]
+    Invalid {
+        /// The flag that gives it.
+        flag: &'static str,
+        /// What would be right.
+        reason: String,
+    },
+    #[error("write {}: {reason}", path.display())]
+    Write {
+        /// What was written.
+        path: PathBuf,
+        /// Why it was not.
+        reason: std::io::ErrorKind,
+    },
+}
+
+/// Writes the settings, makes what they need, and says what to do next.
+pub(crate) async fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exit> {
+    let file = args.folder.join(FILE);
+    if file.exists() && !args.force {
+        return Err(InitError::Exists(file).into());
+    }
+    let answers = answers(args)?;
+    let secret = client_secret(args)?;
+    make_folder(&args.folder)?;
+    if let Some(secret) = &secret {
+        write_private(&args.folder.join(secret_file(&answers.provider)), secret.expose_secret())?;
+    }
+    // One that seals what is still in a journal is never replaced.
+    let key = args.folder.join(RESCUE_KEY);
+    if !key.exists() {
+        write_private(&key, Keys::generate().expose_secret())?;
+    }
+    let text = template::render(&answers, &absolute(&args.folder)?, secret.is_some());
+    write_private(&file, &text)?;
+
+    // As every other command reads them.
+    let config = Config::load(Some(&file), &[])?;
+    config.providers()?;
+    connect::store(&config).await?.prepare().await?;
+    connect::queue(&config, "evergrant init".to_owned())?.prepare().await?;
+    let path = file.display();
+    output.line(&format!(
+        "wrote {path}\n\nNext:\n\n    evergrant --config {path} doctor\n    \
+         evergrant --config {path} import tokens.jsonl\n    evergrant --config {path} run"
+    ));
+    Ok(Exit::Done)
+}
+
+fn answers(args: &InitArgs) -> Result<Answers, InitError> {
+    let default = match args.preset {
+        Preset::Autodesk => "autodesk",
+        Preset::Oauth2 => "provider",
+    };
+    let provider =
+        ask("provider", "Name of the provider", args.provider.as_deref(), Some(default))?;
+    let provider: ProviderId = provider
+        .parse()
+        .map_err(|error| InitError::Invalid { flag: "provider", reason: format!("{error}") })?;
+    let token_url = match args.preset {
+        Preset::Autodesk => args.token_url.clone(),
+        Preset::Oauth2 => {
+            Some(ask("token-url", "URL of its token endpoint", args.token_url.as_deref(), None)?)
+        }
+    };
+    let client_id =
+        ask("client-id", "Client id of your application", args.client_id.as_deref(), None)?;
+    let url = args.url.clone();
+    Ok(Answers { provider, preset: args.preset, token_url, client_id, url })
+}
+
+/// What a flag says, or somebody at the terminal.
+fn ask(
+    flag: &'static str,
+    question: &str,
+    given: Option<&str>,
+    default: Option<&str>,
+) -> Result<String, InitError> {
+    if let Some(given) = given {
+        return Ok(given.to_owned());
+    }
+    if !std::io::stdin().is_terminal() {
+        return default.map(str::to_owned).ok_or(InitError::Missing { flag });
+    }
+    let hint = default.map(|default| format!(" [{default}]")).unwrap_or_default();
+    let _ = write!(std::io::stderr(), "{question}{hint}: ");
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    let answer = answer.trim();
+    match (read, answer.is_empty(), default) {
+        (Ok(_), false, _) => Ok(answer.to_owned()),
+        (Ok(_), true, Some(default)) => Ok(default.to_owned()),
+        _ => Err(InitError::Missing { flag }),
+    }
+}
+
+/// The client's secret: from a file, or typed without being shown. None for a public client.
+fn client_secret(args: &InitArgs) -> Result<Option<SecretString>, InitError> {
+    const FLAG: &str = "client-secret-file";
+    if args.public_client {
+        return Ok(None);
+    }
+    let text = match &args.client_secret_file {
+        Some(path) => std::fs::read_to_string(path).map_err(|error| InitError::Invalid {
+            flag: FLAG,
+            reason: format!("cannot read {}: {}", path.display(), error.kind()),
+        })?,
+        None => {
+            let terminal = console::Term::stderr();
+            if !terminal.is_term() {
+                return Err(InitError::Missing { flag: FLAG });
+            }
+            let _ = write!(std::io::stderr(), "Client secret (not shown): ");
+            terminal.read_secure_line().map_err(|_| InitError::Missing { flag: FLAG })?
+        }
+    };
+    match text.trim() {
+        "" => Err(InitError::Invalid { flag: FLAG, reason: "it is empty".to_owned() }),
+        secret => Ok(Some(SecretString::from(secret))),
+    }
+}
+
+fn make_folder(folder: &Path) -> Result<(), InitError> {
+    std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))
+}
+
+fn absolute(folder: &Path) -> Result<PathBuf, InitError> {
+    folder.canonicalize().map_err(|error| failed(folder, &error))
+}
+
+/// A file that only its owner reads, from its first byte on. It appears when it is whole.
+fn write_private(path: &Path, text: &str) -> Result<(), InitError> {
+    use std::os::unix::fs::OpenOptionsExt;
+    let partial = path.with_extension("partial");
+    let mut options = std::fs::OpenOptions::new();
+    let written = options
+        .write(true)
+        .create(true)
+        .truncate(true)
+        .mode(0o600)
+        .open(&partial)
+        .and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            file.write_all(b"\n")?;
+            file.sync_all()
+        })
+        .and_then(|()| std::fs::rename(&partial, path));
+    written.map_err(|error| failed(path, &error))
+}
+
+fn failed(path: &Path, error: &std::io::Error) -> InitError {
+    InitError::Write { path: path.to_owned(), reason: error.kind() }
+}

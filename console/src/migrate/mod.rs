@@ -1,0 +1,201 @@
+//! `evergrant migrate`: all documents from one store into another, and the proof that they are there.
+//!
+//! Both stores give their documents in the order of their `_id`, and documents are written in that
+//! order. So what an earlier try has written is the beginning of the whole: it is compared and passed
+//! over, and nothing is written twice. Only the last batch of that try may have holes, since a server
+//! takes what it can of a batch: a few that are missing before one that is there.
+
+mod checksum;
+
+use evergrant_shared::domain::DocumentId;
+use evergrant_shared::ports::{GrantFilter, ImportDocument, StoreError, TokenStore};
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
+use indicatif::{ProgressBar, ProgressStyle};
+use serde_json::{Value, json};
+
+use crate::exit::Exit;
+use crate::output::Output;
+use checksum::{Summary, summarise};
+
+/// Documents written at once.
+const BATCH: usize = 500;
+
+/// A migration that failed. What was written stays; to start again goes on from there.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum MigrateError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(
+        "{0} documents are being refreshed: stop the producer and the workers of the store that you \
+         leave, and start again"
+    )]
+    AtWork(u64),
+    #[error(
+        "the store that you move to holds the document {0}, which the store that you leave does not: \
+         move to an empty collection or a new file"
+    )]
+    Foreign(String),
+    #[error(
+        "the stores differ after the migration: {from} there, {to} here. Something else writes to \
+         one of them: stop it, and start again"
+    )]
+    Differ {
+        /// The store that is left.
+        from: Summary,
+        /// The store that is moved to.
+        to: Summary,
+    },
+}
+
+/// What was done.
+#[derive(Debug, Default)]
+struct Tally {
+    /// Documents that were written.
+    written: u64,
+    /// Documents that were there already.
+    there: u64,
+    /// Documents that were there and had changed since.
+    renewed: u64,
+}
+
+/// Copies all documents and compares the two stores.
+pub(crate) async fn migrate(
+    from: &dyn TokenStore,
+    to: &dyn TokenStore,
+    output: &Output,
+) -> Result<Exit, MigrateError> {
+    to.prepare().await?;
+    let total = count_at_rest(from).await?;
+    let progress = progress(total);
+    progress.set_message("copied");
+    let tally = copy(from, to, &progress).await?;
+    progress.set_position(0);
+    progress.set_message("compared");
+    let (left, arrived) = tokio::try_join!(summarise(from, Some(&progress)), summarise(to, None))?;
+    progress.finish_and_clear();
+    if left != arrived {
+        return Err(MigrateError::Differ { from: left, to: arrived });
+    }
+    report(&tally, &arrived, output);
+    Ok(if arrived.documents == 0 { Exit::Nothing } else { Exit::Done })
+}
+
+fn report(tally: &Tally, arrived: &Summary, output: &Output) {
+    let Tally { written, there, renewed } = tally;
+    if output.json {
+        return output.json(&json!({
+            "documents": arrived.documents, "sha256": arrived.sha256,
+            "written": written, "there_already": there, "renewed": renewed,
+        }));
+    }
+    output.line(&format!(
+        "migrated {} documents: {written} written, {there} there already, {renewed} renewed\n\
+         both stores hold the same, byte for byte: SHA-256 {}",
+        arrived.documents, arrived.sha256
+    ));
+    output.message(
+        "jobs and dead letters stay in the old queue; the producer makes new jobs for what is due",
+    );
+}
+
+/// How many documents there are.
+///
+/// # Errors
+/// If one is being refreshed: its token would be rotated away under the copy.
+async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
+    let now = store.now().await?;
+    let mut grants = store.list(GrantFilter::default());
+    let (mut total, mut leased) = (0, 0);
+    while let Some(grant) = grants.try_next().await? {
+        total += 1;
+        leased += u64::from(grant.leased_until.is_some_and(|until| until > now));
+    }
+    if leased > 0 { Err(MigrateError::AtWork(leased)) } else { Ok(total) }
+}
+
+async fn copy(
+    from: &dyn TokenStore,
+    to: &dyn TokenStore,
+    progress: &ProgressBar,
+) -> Result<Tally, MigrateError> {
+    let mut tally = Tally::default();
+    let (mut there, mut ahead) = (Some(to.export()), None);
+    let (mut missing, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
+    let mut documents = from.export();
+    while let Some(document) = documents.try_next().await? {
+        if ahead.is_none() {
+            ahead = next_of(&mut there).await?;
+        }
+        match ahead.take() {
+            None => {
+                tally.written += 1;
+                batch.push(document);
+            }
+            Some(other) if other.get("_id") != document.get("_id") => {
+                missing.push(document);
+                if missing.len() > BATCH {
+                    return Err(foreign(&other));
+                }
+                ahead = Some(other);
+            }
+            Some(other) => {
+                tally.written += missing.len() as u64;
+                batch.append(&mut missing);
+                if other == document {
+                    tally.there += 1;
+                } else {
+                    tally.renewed += 1;
+                    batch.push(document);
+                }
+            }
+        }
+        if batch.len() >= BATCH {
+            write(to, &mut batch).await?;
+        }
+        progress.inc(1);
+    }
+    if ahead.is_none() {
+        ahead = next_of(&mut there).await?;
+    }
+    if let Some(other) = ahead {
+        return Err(foreign(&other));
+    }
+    write(to, &mut batch).await?;
+    Ok(tally)
+}
+
+/// The next document of a store until its end: what is written after that is not read again.
+async fn next_of(
+    documents: &mut Option<BoxStream<'_, Result<Value, StoreError>>>,
+) -> Result<Option<Value>, StoreError> {
+    let Some(stream) = documents else { return Ok(None) };
+    let next = stream.try_next().await?;
+    if next.is_none() {
+        *documents = None;
+    }
+    Ok(next)
+}
+
+async fn write(to: &dyn TokenStore, batch: &mut Vec<Value>) -> Result<(), StoreError> {
+    let documents = batch.drain(..).filter_map(|document| match document {
+        Value::Object(fields) => Some(ImportDocument(fields)),
+        _ => None,
+    });
+    let documents: Vec<_> = documents.collect();
+    if documents.is_empty() { Ok(()) } else { to.import(documents).await.map(drop) }
+}
+
+fn foreign(document: &Value) -> MigrateError {
+    let id = document.get("_id").cloned().and_then(|id| DocumentId::try_from(id).ok());
+    MigrateError::Foreign(id.map_or_else(|| "without an _id".to_owned(), |id| id.to_string()))
+}
+
+fn progress(total: u64) -> ProgressBar {
+    let bar = ProgressBar::new(total);
+    let template = "{bar:30} {human_pos} of {human_len} {msg}, {per_sec}, {eta} left";
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar
+}

@@ -1,0 +1,54 @@
+//! `evergrant run`: producer, workers, health and metrics in one process, over whatever the two URLs
+//! say.
+
+mod engine;
+
+use evergrant_shared::config::Config;
+use evergrant_shared::telemetry::{Health, Metrics, serve};
+use evergrant_shared::{process, startup};
+use evergrant_worker::Ended;
+
+use crate::args::RunArgs;
+use crate::exit::Exit;
+
+pub(crate) use engine::{Engine, Servers};
+
+/// Runs until a signal; then what was sent is committed, the rest is given back, and a second run
+/// goes on from there.
+pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit> {
+    let shutdown = process::shutdown()?;
+    let (metrics, health) = (Metrics::default(), Health::default());
+    // Before the file is touched: a second one that is started by mistake ends here.
+    let served =
+        serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());
+    if let Some(address) = served.await? {
+        tracing::info!(%address, "serving health and metrics");
+    }
+    let servers = Servers::connect(config).await?;
+    let engine = Engine::new(config, &servers, usize::from(args.workers), metrics, health)?;
+    let prepared =
+        startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone());
+    if !prepared.await? {
+        return Ok(ended(&shutdown, Ended::Cleanly));
+    }
+    tracing::info!(workers = args.workers, providers = config.providers.len(), "started");
+    let how = engine.run(shutdown.clone()).await;
+    Ok(ended(&shutdown, how))
+}
+
+fn ended(shutdown: &process::Shutdown, how: Ended) -> Exit {
+    match how {
+        Ended::Cleanly if shutdown.is_interrupt() => {
+            tracing::info!("stopped: all that was sent is written; start again to go on");
+            Exit::Interrupted
+        }
+        Ended::Cleanly => {
+            tracing::info!("stopped");
+            Exit::Done
+        }
+        Ended::GraceOver => {
+            tracing::error!("stopped before all was committed: worker.shutdown_grace was over");
+            Exit::Error
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What will become of the grants at the present pace: for `evergrant plan`, and as metrics.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::cell::Cell;
+use evergrant_shared::domain::forecast::{Forecast, Prospect, Sample, forecast};
+use evergrant_shared::domain::limit::Limit;
+use evergrant_shared::domain::{ProviderId, Status, Timestamp};
+use evergrant_shared::ports::{GrantFilter, GrantView, StoreError, TokenStore};
+use evergrant_shared::provider::Provider;
+use evergrant_shared::telemetry::{Labels, Metrics};
+use futures::TryStreamExt;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::gauge::Gauge;
+
+/// How far ahead the metrics look.
+const METRICS_DAYS: u32 = 7;
+const METRICS_KIND: &str = "7d";
+/// How often the metrics are made anew: each time every grant is read once.
+const METRICS_INTERVAL: Duration = Duration::from_secs(600);
+
+/// What will become of the grants of each provider within so many days, which ascend. Memory does not
+/// grow with the number of grants.
+///
+/// # Errors
+/// If the store cannot be read.
+pub async fn outlook(
+    store: &dyn TokenStore,
+    providers: &[Arc<Provider>],
+    default_provider: Option<&ProviderId>,
+    horizons_days: &[u32],
+) -> Result<Vec<(ProviderId, Forecast)>, StoreError> {
+    let now = store.now().await?;
+    let mut samples: BTreeMap<&ProviderId, Sample> = BTreeMap::new();
+    let mut grants = store.list(GrantFilter::default());
+    while let Some(grant) = grants.try_next().await? {
+        let id = grant.provider.as_ref().or(default_provider);
+        let provider = providers.iter().find(|provider| Some(&provider.id) == id);
+        // What has no status yet will be adopted, and is due then.
+        let kept = matches!(grant.status, None | Some(Status::Active));
+        if let (Some(provider), true) = (provider, kept) {
+            let sample = samples.entry(&provider.id).or_insert_with(|| Sample::new(now));
+            sample.add(prospect(&grant, provider, now));
+        }
+    }
+    drop(grants);
+    let mut outlook = Vec::with_capacity(providers.len());
+    for provider in providers {
+        let sample = samples.remove(&provider.id).unwrap_or_else(|| Sample::new(now));
+        // An operator may have set others than the settings have.
+        let state = store.provider_state(&provider.id).await?.value;
+        let rate = rate_per_s(state.limits(&provider.limits));
+        let (this, days) = (Arc::clone(provider), horizons_days.to_vec());
+        // It may take a second.
+        let computed = tokio::task::spawn_blocking(move || {
+            forecast(sample, rate, &this.policy.schedule, &days)
+        });
+        if let Ok(forecast) = computed.await {
+            outlook.push((provider.id.clone(), forecast));
+        }
+    }
+    Ok(outlook)
+}
+
+/// A grant that was never refreshed is taken to have been signed in just now: nothing tells when.
+fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> Prospect {
+    let idle = provider.policy.schedule.refresh_idle_lifetime;
+    let idle_until = match (grant.refresh_idle_until, grant.generation) {
+        (Some(until), _) => Some(until),
+        (None, 0) => idle.map(|idle| now.plus(idle)),
+        (None, _) => None,
+    };
+    let ends_at = grant.refresh_absolute_until;
+    Prospect {
+        due_at: grant.next_refresh_at.unwrap_or(now),
+        dies_at: [idle_until, ends_at].into_iter().flatten().min(),
+        ends_at,
+    }
+}
+
+/// What the budget lets through a second under these limits, in the long run.
+fn rate_per_s(limits: &[Limit]) -> Option<f64> {
+    Cell::default().spacing(limits).map(|spacing| 1.0 / spacing.as_secs_f64())
+}
+
+/// Keeps the metrics `evergrant_slack_seconds` and `evergrant_expiring_unrefreshed` up to date, for
+/// ever.
+pub async fn keep_outlook(
+    store: Arc<dyn TokenStore>,
+    providers: Vec<Arc<Provider>>,
+    default_provider: Option<ProviderId>,
+    metrics: Metrics,
+) {
+    let slack = metrics.add(
+        "slack_seconds",
+        "The least time between a refresh and the death that it averts",
+        Family::<Labels, Gauge>::default(),
+    );
+    let expiring = metrics.add(
+        "expiring_unrefreshed",
+        "Grants that will expire before their turn comes, at the present limits",
+        Family::<Labels, Gauge>::default(),
+    );
+    let mut ticks = tokio::time::interval(METRICS_INTERVAL);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let looked = outlook(&*store, &providers, default_provider.as_ref(), &[METRICS_DAYS]).await;
+        let forecasts = match looked {
+            Ok(forecasts) => forecasts,
+            Err(error) => {
+                tracing::warn!(%error, "the outlook is not renewed");
+                continue;
+            }
+        };
+        for (provider, forecast) in forecasts {
+            let labels = Labels { provider: provider.to_string(), kind: METRICS_KIND };
+            let Some(week) = forecast.horizons.first() else { continue };
+            let lost = week.expiring_unrefreshed + forecast.dead_already;
+            expiring.get_or_create(&labels).set(i64::try_from(lost).unwrap_or(i64::MAX));
+            if let Some(slack_s) = week.slack_s {
+                slack.get_or_create(&labels).set(slack_s);
+            }
+            if week.expiring_unrefreshed > 0 {
+                let (expiring, rate_needed_per_s) =
+                    (week.expiring_unrefreshed, week.rate_needed_per_s);
+                tracing::error!(%provider, expiring, rate_needed_per_s,
+                    "grants will expire before their turn comes: see evergrant plan");
+            }
+        }
+    }
+}

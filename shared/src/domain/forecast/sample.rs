@@ -1,0 +1,79 @@
+//! Grants as they are read, of which a part is kept once there are many.
+
+use super::{Prospect, Timestamp};
+
+/// Grants that are kept at most.
+const MAX_KEPT: usize = 250_000;
+
+/// The grants of a provider: counted one by one, and every so many-th kept to look ahead with. So memory
+/// does not grow with their number.
+#[derive(Debug)]
+pub struct Sample {
+    pub(super) now: Timestamp,
+    pub(super) grants: u64,
+    pub(super) due_now: u64,
+    pub(super) dead_already: u64,
+    /// Of those that are not dead.
+    pub(super) kept: Vec<Prospect>,
+    /// Each of the kept stands for so many.
+    pub(super) weight: u64,
+    max_kept: usize,
+}
+
+impl Sample {
+    /// No grants yet, looked at from `now` on.
+    pub const fn new(now: Timestamp) -> Self {
+        Self::of_at_most(MAX_KEPT, now)
+    }
+
+    pub(super) const fn of_at_most(max_kept: usize, now: Timestamp) -> Self {
+        Self { now, grants: 0, due_now: 0, dead_already: 0, kept: Vec::new(), weight: 1, max_kept }
+    }
+
+    /// Adds a grant.
+    pub fn add(&mut self, prospect: Prospect) {
+        self.grants += 1;
+        if prospect.dies_at.is_some_and(|dies_at| dies_at <= self.now) {
+            self.dead_already += 1;
+            return;
+        }
+        let alive = self.grants - self.dead_already;
+        self.due_now += u64::from(prospect.due_at <= self.now);
+        if !(alive - 1).is_multiple_of(self.weight) {
+            return;
+        }
+        self.kept.push(prospect);
+        if self.kept.len() > self.max_kept {
+            self.weight *= 2;
+            let mut is_kept = false;
+            self.kept.retain(|_| {
+                is_kept = !is_kept;
+                is_kept
+            });
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_000);
+
+    #[test]
+    fn all_are_counted_and_those_that_are_kept_are_spread_evenly() {
+        let mut sample = Sample::of_at_most(100, NOW);
+        for ms in 0..10_000 {
+            let dies_at = (ms % 4 == 0).then_some(NOW);
+            sample.add(Prospect { due_at: Timestamp::from_unix_ms(ms), dies_at, ends_at: None });
+        }
+        assert_eq!((sample.grants, sample.dead_already), (10_000, 2_500));
+        assert_eq!(sample.due_now, 750);
+        assert!((50..=100).contains(&sample.kept.len()));
+        assert_eq!(sample.kept.len() as u64, 7_500_u64.div_ceil(sample.weight));
+        let gap = |pair: &[Prospect]| pair[1].due_at.unix_ms() - pair[0].due_at.unix_ms();
+        let gaps: Vec<_> = sample.kept.windows(2).map(gap).collect();
+        let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
+        assert!(most - least <= 2, "{gaps:?}");
+    }
+}

@@ -1,0 +1,238 @@
+//! Consuming queues.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::sync::{Notify, oneshot, watch};
+use tokio::time::Instant;
+
+use super::super::failure::Failure;
+use super::Inner;
+use super::table::{self, Fetched, Message, Room};
+use crate::ports::{Acker, Delivery, Intake, QueueError};
+
+/// How long an idle consumer waits before it looks what other processes have published.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+/// How often it is looked whether other processes have died.
+const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(2);
+
+/// A consumer. When it and all rights to acknowledge are gone, what it holds goes back.
+pub(super) struct Consumer {
+    inner: Arc<Inner>,
+    id: i64,
+    queues: Vec<i64>,
+    /// Messages that it may hold.
+    limit: usize,
+    held: AtomicUsize,
+    /// A message was acknowledged: there is room for another.
+    freed: Notify,
+    /// An acknowledgement failed, so what is held here is not known any more.
+    lost: AtomicBool,
+}
+
+impl Consumer {
+    pub(super) fn new(inner: Arc<Inner>, id: i64, queues: Vec<i64>, prefetch: u16) -> Self {
+        Self {
+            inner,
+            id,
+            limit: usize::from(prefetch).max(queues.len()),
+            queues,
+            held: AtomicUsize::new(0),
+            freed: Notify::new(),
+            lost: AtomicBool::new(false),
+        }
+    }
+
+    fn room(&self) -> usize {
+        self.limit.saturating_sub(self.held.load(Ordering::Acquire))
+    }
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        let (consumer, inner) = (self.id, Arc::clone(&self.inner));
+        // Nobody waits: should it fail, it is done when the process has ended.
+        drop(self.inner.database.ask(move |connection| {
+            table::leave(connection, consumer)?;
+            inner.published.send_replace(());
+            Ok(())
+        }));
+    }
+}
+
+type Answer = oneshot::Receiver<Result<Fetched, Failure>>;
+
+/// Deliveries of one consumer.
+pub(super) struct SqliteIntake {
+    consumer: Arc<Consumer>,
+    /// Fetched and not handed out.
+    ready: VecDeque<Message>,
+    /// What was asked for. Kept here, so that it is not lost with the future that asked.
+    asked: Option<Answer>,
+    published: watch::Receiver<()>,
+    /// When to look again if nothing happens.
+    look_at: Instant,
+    ended: bool,
+}
+
+impl SqliteIntake {
+    pub(super) fn new(consumer: Consumer, published: watch::Receiver<()>) -> Self {
+        Self {
+            consumer: Arc::new(consumer),
+            ready: VecDeque::new(),
+            asked: None,
+            published,
+            look_at: Instant::now(),
+            ended: false,
+        }
+    }
+
+    /// Asks for as many messages as there is room for; also for the dead, from time to time.
+    fn ask(&mut self) -> Answer {
+        let consumer = &self.consumer;
+        let (inner, id) = (Arc::clone(&consumer.inner), consumer.id);
+        let mut queues = consumer.queues.clone();
+        // Another queue first each time, and half of the room for what comes back, also where there is
+        // room for one message only.
+        let (turn, count) = (inner.turns.fetch_add(1, Ordering::Relaxed), queues.len().max(1));
+        queues.rotate_left(turn % count);
+        let limit = consumer.room();
+        let room = Room { limit, again: (limit + turn / count % 2) / 2 };
+        let look_for_the_dead = inner.is_time_to_look();
+        self.published.mark_unchanged();
+        consumer.inner.database.ask(move |connection| {
+            if look_for_the_dead {
+                let database = &inner.database;
+                table::end_the_dead(connection, database.path(), database.process()?)?;
+            }
+            table::fetch(connection, &queues, id, &room)
+        })
+    }
+
+    /// Waits until there may be something to fetch.
+    async fn wait(&mut self) {
+        let freed = self.consumer.freed.notified();
+        if self.consumer.room() == 0 {
+            tokio::select! {
+                () = freed => {}
+                // The dead are looked for even if nothing is acknowledged.
+                () = tokio::time::sleep(LOOK_FOR_THE_DEAD) => {}
+            }
+            return;
+        }
+        tokio::select! {
+            _ = self.published.changed() => {}
+            () = tokio::time::sleep_until(self.look_at) => {}
+        }
+    }
+
+    /// Takes in what was asked for.
+    fn take_in(&mut self, answer: Result<Result<Fetched, Failure>, oneshot::error::RecvError>) {
+        match self.consumer.inner.database.answered(answer) {
+            Ok(Fetched { messages, next_in_ms }) => {
+                self.consumer.held.fetch_add(messages.len(), Ordering::AcqRel);
+                let next = next_in_ms.map_or(LOOK_AGAIN, Duration::from_millis);
+                self.look_at = Instant::now() + next.clamp(Duration::from_millis(1), LOOK_AGAIN);
+                self.ready.extend(messages);
+            }
+            Err(failure) => {
+                let error = failure.in_queue("consume");
+                tracing::debug!(%error, "a consumer ended");
+                self.ended = true;
+            }
+        }
+    }
+}
+
+#[async_trait]
+impl Intake for SqliteIntake {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            if self.ended || self.consumer.lost.load(Ordering::Acquire) {
+                self.ended = true;
+                return None;
+            }
+            if let Some(message) = self.ready.pop_front() {
+                let consumer = Arc::clone(&self.consumer);
+                return Some(Delivery {
+                    body: message.body,
+                    redelivered: message.redelivered,
+                    acker: Box::new(SqliteAcker { consumer, message: message.id }),
+                });
+            }
+            if let Some(asked) = &mut self.asked {
+                let answer = asked.await;
+                self.asked = None;
+                self.take_in(answer);
+                if self.ready.is_empty() && !self.ended {
+                    self.wait().await;
+                }
+            } else if self.consumer.room() == 0 {
+                self.wait().await;
+            } else {
+                self.asked = Some(self.ask());
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.ended = true;
+        if let Some(asked) = self.asked.take() {
+            let answer = asked.await;
+            self.take_in(answer);
+        }
+        let messages: Vec<i64> = self.ready.drain(..).map(|message| message.id).collect();
+        if messages.is_empty() {
+            return;
+        }
+        let (inner, id) = (Arc::clone(&self.consumer.inner), self.consumer.id);
+        let giving_back = self
+            .consumer
+            .inner
+            .database
+            .write(move |connection| table::give_back(connection, id, &messages));
+        if let Err(failure) = giving_back.await {
+            let error = failure.in_queue("stop");
+            tracing::debug!(%error, "deliveries go back with their consumer");
+        }
+        inner.published.send_replace(());
+    }
+}
+
+/// The right to acknowledge one delivery. It keeps the consumer.
+struct SqliteAcker {
+    consumer: Arc<Consumer>,
+    message: i64,
+}
+
+#[async_trait]
+impl Acker for SqliteAcker {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        const OPERATION: &str = "ack";
+        let (consumer, message) = (self.consumer.id, self.message);
+        let removing = self
+            .consumer
+            .inner
+            .database
+            .write(move |connection| table::acknowledge(connection, consumer, message));
+        match removing.await {
+            Ok(true) => {
+                self.consumer.held.fetch_sub(1, Ordering::AcqRel);
+                self.consumer.freed.notify_one();
+                Ok(())
+            }
+            Ok(false) => Err(QueueError::Unavailable {
+                operation: OPERATION,
+                reason: "the delivery was given to another consumer".to_owned(),
+            }),
+            Err(failure) => {
+                self.consumer.lost.store(true, Ordering::Release);
+                self.consumer.freed.notify_one();
+                Err(failure.in_queue(OPERATION))
+            }
+        }
+    }
+}

@@ -1,0 +1,91 @@
+//! Changes at paths with dots in them, as MongoDB's `$set` and `$unset` make them.
+
+use bson::{Bson, Document};
+
+/// Something stands on the way that is no sub-document; to replace it would destroy it.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct NotViable;
+
+/// Carries out the operators `$set` and `$unset`, all or none. New fields come in alphabetical order,
+/// as they do in MongoDB.
+pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<(), NotViable> {
+    let mut of = |operator: &str| match operators.remove(operator) {
+        Some(Bson::Document(changes)) => changes.into_iter().collect::<Vec<_>>(),
+        _ => Vec::new(),
+    };
+    let (mut set, removed) = (of("$set"), of("$unset"));
+    set.sort_by(|(one, _), (other, _)| one.cmp(other));
+    if set.iter().any(|(path, _)| !is_viable(document, path)) {
+        return Err(NotViable);
+    }
+    for (path, value) in set {
+        set_over(document, &path, value);
+    }
+    for (path, _) in removed {
+        unset(document, &path);
+    }
+    Ok(())
+}
+
+/// Whether a path leads through nothing but sub-documents, as far as it exists.
+fn is_viable(document: &Document, path: &str) -> bool {
+    let Some((first, rest)) = path.split_once('.') else { return true };
+    match document.get(first) {
+        None => true,
+        Some(Bson::Document(inner)) => is_viable(inner, rest),
+        Some(_) => false,
+    }
+}
+
+/// Sets a value; what stands on the way and is no sub-document is replaced.
+pub(super) fn set_over(document: &mut Document, path: &str, value: impl Into<Bson>) {
+    let Some((first, rest)) = path.split_once('.') else {
+        document.insert(path, value);
+        return;
+    };
+    if !matches!(document.get(first), Some(Bson::Document(_))) {
+        document.insert(first, Document::new());
+    }
+    if let Some(Bson::Document(inner)) = document.get_mut(first) {
+        set_over(inner, rest, value);
+    }
+}
+
+/// Removes a value. What is not there need not be.
+pub(super) fn unset(document: &mut Document, path: &str) {
+    match path.split_once('.') {
+        None => drop(document.remove(path)),
+        Some((first, rest)) => {
+            if let Some(Bson::Document(inner)) = document.get_mut(first) {
+                unset(inner, rest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn what_exists_keeps_its_place_and_what_is_new_comes_in_order() {
+        let mut document = doc! { "z": 1, "s": { "b": 1, "gone": 1 }, "a": 1 };
+        let operators = doc! {
+            "$set": { "s.c": 2, "s.b": 2, "s.a.x": 2, "z": 2 },
+            "$unset": { "s.gone": "", "no.where": "" },
+        };
+        assert_eq!(apply(&mut document, operators), Ok(()));
+        let expected = doc! { "z": 2, "s": { "b": 2, "a": { "x": 2 }, "c": 2 }, "a": 1 };
+        assert_eq!(format!("{document:?}"), format!("{expected:?}"));
+    }
+
+    #[test]
+    fn an_applications_value_is_not_destroyed_by_a_path_through_it() {
+        let mut document = doc! { "tokens": "text" };
+        let operators = doc! { "$set": { "a": 1, "tokens.access": "a" } };
+        assert_eq!(apply(&mut document, operators), Err(NotViable));
+        assert_eq!(document, doc! { "tokens": "text" });
+    }
+}

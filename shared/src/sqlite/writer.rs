@@ -1,0 +1,132 @@
+//! The one thread of a process that writes to a file.
+//!
+//! Requests that arrive while a group is being written form the next one: each in a savepoint of its
+//! own, all in one transaction, so one flush of the disk serves them all, and nobody is answered
+//! before it.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::mpsc::Receiver;
+
+use rusqlite::Connection;
+use tokio::sync::oneshot;
+
+use super::failure::Failure;
+
+/// Requests in one transaction.
+const MAX_GROUP: usize = 512;
+
+/// Something to write.
+pub(super) struct Request(Box<dyn Work>);
+
+trait Work: Send {
+    /// Does it within the transaction.
+    fn carry_out(self: Box<Self>, connection: &Connection) -> Carried;
+
+    /// Says that it was not done.
+    fn refuse(self: Box<Self>, failure: Failure);
+}
+
+/// What came of it, to be told once it is on the disk.
+struct Carried {
+    failed: bool,
+    answer: Answer,
+}
+
+type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
+
+struct Asked<T, F> {
+    work: F,
+    sender: oneshot::Sender<Result<T, Failure>>,
+}
+
+impl<T, F> Work for Asked<T, F>
+where
+    T: Send + 'static,
+    F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+{
+    fn carry_out(self: Box<Self>, connection: &Connection) -> Carried {
+        let Self { work, sender } = *self;
+        let panicked =
+            |_| Err(Failure::refused("an internal error of Evergrant: please report it"));
+        let result = catch_unwind(AssertUnwindSafe(|| work(connection))).unwrap_or_else(panicked);
+        let failed = result.is_err();
+        let answer = move |flushed: Result<(), Failure>| {
+            // Whoever asked may have gone.
+            let _ = sender.send(result.and_then(|value| flushed.map(|()| value)));
+        };
+        Carried { failed, answer: Box::new(answer) }
+    }
+
+    fn refuse(self: Box<Self>, failure: Failure) {
+        let _ = self.sender.send(Err(failure));
+    }
+}
+
+/// A request that does `work`, and what it answers. `work` has an effect only if it succeeds.
+pub(super) fn request<T: Send + 'static>(
+    work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+) -> (Request, oneshot::Receiver<Result<T, Failure>>) {
+    let (sender, receiver) = oneshot::channel();
+    (Request(Box::new(Asked { work, sender })), receiver)
+}
+
+/// Writes until nobody can ask any more.
+pub(super) fn run(connection: &Connection, requests: &Receiver<Request>) {
+    while let Ok(first) = requests.recv() {
+        let mut answers = Vec::new();
+        let written = match statement(connection, "BEGIN IMMEDIATE") {
+            Ok(()) => write_group(connection, first, requests, &mut answers),
+            Err(failure) => {
+                refuse_all(first, requests, &failure);
+                continue;
+            }
+        };
+        if written.is_err() && !connection.is_autocommit() {
+            // What cannot even be rolled back is rolled back by the next BEGIN's failure or when
+            // the file is opened again.
+            let _ = statement(connection, "ROLLBACK");
+        }
+        for answer in answers {
+            answer(written.clone());
+        }
+    }
+}
+
+fn write_group(
+    connection: &Connection,
+    first: Request,
+    requests: &Receiver<Request>,
+    answers: &mut Vec<Answer>,
+) -> Result<(), Failure> {
+    let mut next = Some(first);
+    while let Some(Request(work)) = next {
+        if let Err(failure) = statement(connection, "SAVEPOINT one") {
+            work.refuse(failure.clone());
+            return Err(failure);
+        }
+        let Carried { failed, answer } = work.carry_out(connection);
+        answers.push(answer);
+        if connection.is_autocommit() {
+            // SQLite gives up the whole transaction over some errors.
+            return Err(Failure::unavailable("the disk is full, or reports an error"));
+        }
+        if failed {
+            statement(connection, "ROLLBACK TO one")?;
+        }
+        statement(connection, "RELEASE one")?;
+        let has_room = answers.len() < MAX_GROUP;
+        next = if has_room { requests.try_recv().ok() } else { None };
+    }
+    statement(connection, "COMMIT")
+}
+
+/// They are told why, and not kept waiting one after the other.
+fn refuse_all(first: Request, requests: &Receiver<Request>, failure: &Failure) {
+    for Request(work) in std::iter::once(first).chain(requests.try_iter()) {
+        work.refuse(failure.clone());
+    }
+}
+
+fn statement(connection: &Connection, sql: &str) -> Result<(), Failure> {
+    Ok(connection.prepare_cached(sql)?.execute([]).map(drop)?)
+}

@@ -1,0 +1,132 @@
+//! Evergrant in one process and one file, beside a provider.
+
+use std::process::Output;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use evergrant_shared::config::Config;
+use evergrant_shared::connect;
+use evergrant_shared::domain::Status;
+use evergrant_shared::ports::{GrantFilter, GrantView, TokenStore};
+use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
+use futures::TryStreamExt;
+use tempfile::TempDir;
+
+use crate::program::{self, Program};
+
+/// A file and a provider. What was made goes with this.
+pub struct Embedded {
+    /// The provider, from within.
+    pub simulator: Handle,
+    /// The store, beside that of the programs.
+    pub store: Arc<dyn TokenStore>,
+    /// Where the file, logs and others go.
+    pub folder: TempDir,
+    /// The environment of the programs.
+    pub variables: Vec<(String, String)>,
+    started: AtomicU32,
+}
+
+impl Embedded {
+    /// A file of its own, and a provider that behaves as `provider` says.
+    ///
+    /// # Panics
+    /// If one of them cannot be made.
+    pub async fn new(provider: evergrant_simulator::Config) -> Self {
+        let secret = provider.client_secret.clone();
+        let simulator = Simulator::bind(provider, "127.0.0.1:0").await.expect("start the provider");
+        let (handle, url) = (simulator.handle(), simulator.url());
+        tokio::spawn(simulator.run(std::future::pending()));
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = format!("sqlite:{}", folder.path().join("evergrant.db").display());
+        let variables = [
+            ("STORE__URL", file.as_str()),
+            ("QUEUE__URL", &file),
+            ("QUEUE__RETRY_LADDER", r#"["200ms", "1s", "5s"]"#),
+            ("PRODUCER__INTERVAL", "500ms"),
+            ("PROVIDERS__SIMULATOR__TOKEN_URL", &format!("{url}/token")),
+            ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
+            ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
+            ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("TELEMETRY__LISTEN", "off"),
+        ]
+        .map(|(name, value)| (format!("EVERGRANT_{name}"), value.to_owned()))
+        .to_vec();
+        let given = variables.iter().map(|(name, value)| (name.into(), value.into()));
+        let config = Config::from_parts(None, given, &[]).expect("valid settings");
+        let store = connect::store(&config).await.expect("a store");
+        Self { simulator: handle, store, folder, variables, started: AtomicU32::new(0) }
+    }
+
+    /// Sets a variable of the programs that are started from now on.
+    pub fn set(&mut self, name: &str, value: &str) {
+        self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
+    }
+
+    /// Starts `evergrant`.
+    pub fn start(&self, args: &[&str]) -> Program {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.folder.path().join(format!("{number}.log"));
+        Program::start("evergrant", args, &self.variables, log)
+    }
+
+    /// Runs a command of `evergrant` to its end.
+    pub async fn evergrant(&self, args: &[&str]) -> Output {
+        program::run("evergrant", args, &self.variables).await
+    }
+
+    /// Signs users in with the provider and imports their documents.
+    ///
+    /// # Panics
+    /// If they cannot be imported.
+    pub async fn import(&self, plan: SeedPlan) {
+        let path = self.folder.path().join("tokens.jsonl");
+        let lines: Vec<String> = self
+            .simulator
+            .seed(plan)
+            .expect("a plan")
+            .map(|document| serde_json::to_string(&document).expect("JSON"))
+            .collect();
+        std::fs::write(&path, lines.join("\n") + "\n").expect("write the documents");
+        let path = path.to_str().expect("a path in UTF-8");
+        let import = self.evergrant(&["import", path]).await;
+        assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
+    }
+
+    /// All grants, as operators see them.
+    ///
+    /// # Panics
+    /// If the file cannot be read.
+    pub async fn grants(&self) -> Vec<GrantView> {
+        self.store.list(GrantFilter::default()).try_collect().await.expect("read all grants")
+    }
+
+    /// Grants that are refreshed.
+    pub async fn refreshed(&self) -> usize {
+        self.grants().await.iter().filter(|grant| grant.generation > 0).count()
+    }
+
+    /// Grants that are neither refreshed nor given up.
+    pub async fn unfinished(&self) -> usize {
+        let ended = |status| matches!(status, Some(Status::NeedsReauth | Status::Failed));
+        let unfinished = |grant: &&GrantView| grant.generation == 0 && !ended(grant.status);
+        self.grants().await.iter().filter(unfinished).count()
+    }
+
+    /// The ledger's judgement of all documents.
+    ///
+    /// # Panics
+    /// If the file cannot be read.
+    pub async fn judge(&self) -> CheckReport {
+        let documents: Vec<serde_json::Value> =
+            self.store.export().try_collect().await.expect("read all documents");
+        let documents: Vec<_> = documents
+            .iter()
+            .map(|document| {
+                let json = serde_json::to_vec(document).expect("JSON");
+                evergrant_simulator::Document::from_json(&json).expect("a document")
+            })
+            .collect();
+        self.simulator.check(&documents)
+    }
+}

@@ -1,0 +1,55 @@
+//! `evergrant run`, one process and one file, killed again and again.
+
+use std::time::Duration;
+
+use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_tests::deployment::eventually;
+use evergrant_tests::embedded::Embedded;
+
+/// Within these no grant may be lost.
+const GRACE_S: u64 = 60;
+
+/// What the provider takes to answer: a kill meets requests that are under way.
+const LATENCY_MS: u64 = 300;
+
+/// A run of `grants` that is killed so many times, evenly over it. The limit is such that each life lasts
+/// some seconds.
+async fn kill_again_and_again(grants: u32, kills: u32, limit: &str) {
+    let settings = Settings { grace_s: GRACE_S, latency_ms: LATENCY_MS, ..Settings::default() };
+    let mut evergrant = Embedded::new(Config { settings, ..Config::default() }).await;
+    evergrant.set("PROVIDERS__SIMULATOR__LIMITS", &format!("[\"{limit}\"]"));
+    evergrant.import(SeedPlan { count: grants, ..SeedPlan::default() }).await;
+    for kill in 1..=kills {
+        let before = evergrant.refreshed().await;
+        let share = grants as usize * kill as usize / (kills as usize + 1);
+        let mut run = evergrant.start(&["run", "--workers", "2"]);
+        eventually("some more are refreshed", Duration::from_secs(60), || async {
+            evergrant.refreshed().await >= share.max(before + 1)
+        })
+        .await;
+        assert!(evergrant.unfinished().await > 0, "all was done before kill {kill}");
+        run.kill().await;
+    }
+    let mut run = evergrant.start(&["run", "--workers", "2"]);
+    eventually("all grants are refreshed", Duration::from_secs(180), || async {
+        evergrant.unfinished().await == 0
+    })
+    .await;
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    let report = evergrant.judge().await;
+    println!("{kills} kills: {report:?}");
+    let stats = evergrant.simulator.stats();
+    println!("exchanges {} (again within the grace {})", stats.exchanges, stats.double_exchanges);
+    assert_eq!((report.live, report.lost, report.reused), (u64::from(grants), 0, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_killed_20_times_loses_no_grant_within_the_providers_grace() {
+    kill_again_and_again(600, 20, "10/s").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: tests/run --chaos"]
+async fn a_run_of_2000_grants_that_is_killed_100_times_loses_none_within_the_providers_grace() {
+    kill_again_and_again(2_000, 100, "6/s").await;
+}

@@ -1,0 +1,163 @@
+//! What holds for the SQLite adapters only: files as they may be found, and processes that die.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Row};
+use evergrant_shared::mongo::Fields;
+use evergrant_shared::ports::{ImportDocument, JobQueue, StoreError, TokenStore};
+use evergrant_shared::sqlite::{
+    SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings,
+};
+use futures::TryStreamExt;
+use serde_json::json;
+
+use super::adapters::ladder;
+use super::queue::{job, provider};
+
+/// A store in a file of its own, which goes with this process.
+pub(super) async fn new_store() -> SqliteStore {
+    let folder = tempfile::tempdir().unwrap().keep();
+    SqliteStore::open(store_settings(folder.join("e.db"))).await.unwrap()
+}
+
+fn store_settings(path: PathBuf) -> SqliteStoreSettings {
+    SqliteStoreSettings {
+        path,
+        fields: Fields::default(),
+        state_field: "evergrant".to_owned(),
+        default_provider: "p".parse().ok(),
+        provider_field: None,
+    }
+}
+
+/// A queue in a file of its own, which goes with this process.
+pub(super) fn new_queue() -> SqliteQueue {
+    let settings = SqliteQueueSettings {
+        path: tempfile::tempdir().unwrap().keep().join("e.db"),
+        prefix: "evergrant".to_owned(),
+        providers: vec![provider()],
+        shards: 2,
+        ladder: ladder(),
+    };
+    SqliteQueue::open(settings).unwrap()
+}
+
+/// A document of a user of its own.
+fn document(id: i64) -> ImportDocument {
+    let document = json!({"_id": id, "userId": format!("u{id}"), "refresh_token": "s3cret"});
+    ImportDocument(document.as_object().unwrap().clone())
+}
+
+async fn refused(path: PathBuf) -> String {
+    let opened = SqliteStore::open(store_settings(path)).await;
+    let error = match opened {
+        Ok(store) => store.prepare().await.unwrap_err(),
+        Err(error) => error,
+    };
+    assert!(matches!(error, StoreError::Refused { .. }), "{error}");
+    error.to_string()
+}
+
+#[tokio::test]
+async fn a_file_that_cannot_be_used_is_refused_with_what_to_do() {
+    let folder = tempfile::tempdir().unwrap();
+    let at = |name: &str| folder.path().join(name);
+    std::fs::write(at("text.db"), "not a database, but long enough to be taken for one".repeat(99))
+        .unwrap();
+    assert!(refused(at("text.db")).await.contains("no SQLite file"));
+    assert!(refused(at("nowhere/e.db")).await.contains("folder does not exist"));
+    std::fs::create_dir(at("folder.db")).unwrap();
+    assert!(refused(at("folder.db")).await.contains("cannot be opened"));
+
+    let other = rusqlite::Connection::open(at("other.db")).unwrap();
+    other.execute_batch("CREATE TABLE t (x)").unwrap();
+    drop(other);
+    assert!(refused(at("other.db")).await.contains("another program"));
+
+    drop(SqliteStore::open(store_settings(at("later.db"))).await.unwrap());
+    let later = rusqlite::Connection::open(at("later.db")).unwrap();
+    later.pragma_update(None, "user_version", 99).unwrap();
+    drop(later);
+    let error = refused(at("later.db")).await;
+    assert!(error.contains("version 99") && error.contains("upgrade"), "{error}");
+}
+
+#[tokio::test]
+async fn a_damaged_file_is_refused_before_it_is_used() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e.db");
+    let store = SqliteStore::open(store_settings(path.clone())).await.unwrap();
+    store.import((0..500).map(document).collect()).await.unwrap();
+    drop(store);
+    let mut bytes = std::fs::read(&path).unwrap();
+    let middle = bytes.len() / 2;
+    bytes[middle..middle + 8_192].fill(0x5a);
+    std::fs::write(&path, bytes).unwrap();
+    let error = refused(path).await;
+    assert!(error.contains("damaged") && error.contains(".recover"), "{error}");
+}
+
+#[tokio::test]
+async fn only_the_owner_reads_a_file() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e.db");
+    let _store = SqliteStore::open(store_settings(path.clone())).await.unwrap();
+    assert_eq!(std::fs::metadata(path).unwrap().permissions().mode() & 0o007, 0);
+}
+
+#[tokio::test]
+async fn names_of_fields_may_change_from_one_start_to_the_next() {
+    let folder = tempfile::tempdir().unwrap();
+    let settings = store_settings(folder.path().join("e.db"));
+    let store = SqliteStore::open(settings.clone()).await.unwrap();
+    store.import((1..=3).map(document).collect()).await.unwrap();
+    store.adopt().await.unwrap();
+    drop(store);
+    let fields = Fields { user_id: "refresh_token".to_owned(), ..Fields::default() };
+    let store = SqliteStore::open(SqliteStoreSettings { fields, ..settings }).await.unwrap();
+    let filter = evergrant_shared::ports::GrantFilter {
+        user: Some("s3cret".to_owned()),
+        ..Default::default()
+    };
+    let found: Vec<_> = store.list(filter).try_collect().await.unwrap();
+    assert_eq!(found.len(), 3);
+}
+
+#[tokio::test]
+async fn a_lease_ends_with_the_process_that_holds_it() {
+    const LEASE: Duration = Duration::from_secs(60);
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("e.db");
+    let store = SqliteStore::open(store_settings(path.clone())).await.unwrap();
+    store.import(vec![document(1)]).await.unwrap();
+    store.adopt().await.unwrap();
+    let claim = async |owner| store.claim(&[DocumentId::Integer(1)], owner, LEASE).await.unwrap();
+    assert!(claim("first").await.rows[0].owned());
+    assert!(!claim("second").await.rows[0].owned());
+    // As if another process had taken it, and was killed.
+    let other = rusqlite::Connection::open(path).unwrap();
+    other.execute("UPDATE documents SET holder = '0123456789ab'", []).unwrap();
+    drop(other);
+    let row = claim("third").await.rows.remove(0);
+    let Row::Present { lease: Some(lease), owned: true, .. } = row else { panic!("{row:?}") };
+    assert!(lease.taken_over, "whoever held it may have sent the token");
+}
+
+#[tokio::test]
+async fn a_message_that_is_delivered_again_and_again_is_a_dead_letter_in_the_end() {
+    let (queue, provider) = (new_queue(), provider());
+    queue.publish(&[job(1)]).await.unwrap();
+    for delivery in 1..=100 {
+        let mut intake = queue.consume(&provider, None, 1).await.unwrap();
+        let next = tokio::time::timeout(Duration::from_secs(5), intake.next()).await;
+        assert!(next.is_ok(), "delivery {delivery}");
+    }
+    let mut intake = queue.consume(&provider, None, 1).await.unwrap();
+    let next = tokio::time::timeout(Duration::from_millis(500), intake.next()).await;
+    assert!(next.is_err(), "it was delivered once more");
+    let mut letters = queue.dead_letters(&provider).await.unwrap();
+    let letter = letters.next().await.unwrap().unwrap();
+    assert_eq!((letter.reason.as_str(), letter.id), ("delivery_limit", Some(job(1).id)));
+}

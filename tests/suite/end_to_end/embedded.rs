@@ -1,0 +1,136 @@
+//! Everything in one process and one file: the demo, and `evergrant run` that is asked to end and
+//! started beside another.
+
+use std::time::Duration;
+
+use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_tests::deployment::eventually;
+use evergrant_tests::embedded::Embedded;
+use evergrant_tests::program;
+use serde_json::Value;
+
+fn slow(grace_s: u64) -> Config {
+    let settings =
+        Settings { grace_s, latency_ms: 50, latency_spread_ms: 30, ..Settings::default() };
+    Config { settings, ..Config::default() }
+}
+
+async fn imported(config: Config, count: u32) -> Embedded {
+    let mut evergrant = Embedded::new(config).await;
+    evergrant.set("WORKER__LEASE", "16s");
+    evergrant.set("WORKER__PERMIT_WAIT", "1s");
+    evergrant.import(SeedPlan { count, ..SeedPlan::default() }).await;
+    evergrant
+}
+
+async fn demo(args: &[&str]) -> Value {
+    let demo = program::run("evergrant", &[&["demo", "--json"], args].concat(), &[]).await;
+    let (said, errors) =
+        (String::from_utf8_lossy(&demo.stdout), String::from_utf8_lossy(&demo.stderr));
+    assert!(demo.status.success(), "{}: {said}{errors}", demo.status);
+    assert!(!said.contains("evgsim_") && !errors.contains("evgsim_"), "a token was written");
+    serde_json::from_str(&said).expect("one JSON document")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_loses_nothing_and_sends_back_what_can_be_saved() {
+    let report = demo(&["--users", "400", "--workers", "2", "--seed", "7"]).await;
+    assert_eq!(report["nothing_lost"], true, "{report}");
+    let ledger = &report["ledger"];
+    let count = |of: &Value| of.as_u64().expect("a count");
+    let (live, dead, malformed) =
+        (count(&ledger["live"]), count(&ledger["dead"]), count(&ledger["malformed"]));
+    assert_eq!(live + dead + malformed, 400, "{report}");
+    assert!(count(&report["most_in_1s"]) <= count(&report["limit_per_s"]), "{report}");
+    assert!(count(&report["retried"]) > 0 && count(&report["throttled"]) > 0, "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_loses_nothing_when_a_third_of_all_requests_fail_and_answers_are_lost() {
+    let report = demo(&["--users", "300", "--faults", "heavy"]).await;
+    assert_eq!(report["nothing_lost"], true, "{report}");
+    assert!(report["redriven"].as_u64() > Some(0), "{report}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let log = folder.path().join("demo.log");
+    let args = ["demo", "--users", "5000", "--faults", "none"];
+    let mut demo = program::Program::start("evergrant", &args, &[], log);
+    eventually("some are refreshed", Duration::from_secs(60), || async {
+        let logged = demo.logged();
+        let refreshed = logged.lines().filter_map(|line| line.split("refreshed ").nth(1));
+        let refreshed = refreshed.filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok());
+        refreshed.max().unwrap_or(0) > 100
+    })
+    .await;
+    demo.signal("INT").await;
+    let status = demo.wait(Duration::from_secs(60)).await;
+    let said = demo.logged();
+    assert_eq!(status.code(), Some(130), "{said}");
+    assert!(said.contains("Interrupted") && said.contains("nothing is lost"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
+    // Without any grace: whatever was sent must be written before the process ends.
+    let evergrant = imported(slow(0), 800).await;
+    let mut run = evergrant.start(&["run"]);
+    eventually("some are refreshed", Duration::from_secs(60), || async {
+        evergrant.refreshed().await >= 200
+    })
+    .await;
+    run.signal("INT").await;
+    let status = run.wait(Duration::from_secs(60)).await;
+    assert_eq!(status.code(), Some(130), "{}", run.logged());
+    assert!(evergrant.unfinished().await > 0, "it had finished before");
+    assert!(evergrant.grants().await.iter().all(|grant| grant.leased_until.is_none()));
+    let mut run = evergrant.start(&["run"]);
+    eventually("the rest is refreshed", Duration::from_secs(60), || async {
+        evergrant.unfinished().await == 0
+    })
+    .await;
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.lost, report.reused), (800, 0, 0), "{report:?}");
+    assert_eq!(report.double_exchanges, 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_killed() {
+    let evergrant = imported(slow(60), 1_000).await;
+    let mut first = evergrant.start(&["run"]);
+    let _second = evergrant.start(&["run"]);
+    eventually("some are refreshed", Duration::from_secs(60), || async {
+        evergrant.refreshed().await >= 300
+    })
+    .await;
+    first.kill().await;
+    eventually("all grants are refreshed", Duration::from_secs(120), || async {
+        evergrant.unfinished().await == 0
+    })
+    .await;
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.lost, report.reused), (1_000, 0, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_cannot_be_run_says_what_to_do() {
+    let evergrant = Embedded::new(Config::default()).await;
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let taken = taken.local_addr().expect("its address").to_string();
+    for (setting, value, expected) in [
+        ("STORE__URL", "postgres://x", "sqlite:"),
+        ("QUEUE__URL", "sqlite:", "names no file"),
+        ("STORE__URL", "sqlite:/nowhere/e.db", "/nowhere/e.db: its folder does not exist"),
+        ("TELEMETRY__LISTEN", taken.as_str(), "telemetry.listen"),
+    ] {
+        let mut variables = evergrant.variables.clone();
+        variables.push((format!("EVERGRANT_{setting}"), value.to_owned()));
+        let run = program::run("evergrant", &["run"], &variables).await;
+        let error = String::from_utf8_lossy(&run.stderr).into_owned();
+        assert_eq!(run.status.code(), Some(1), "{setting}={value}: {error}");
+        assert!(error.contains(expected), "{setting}={value}: {error}");
+    }
+}
