@@ -98,15 +98,12 @@ pub struct WorkerSettings {
 }
 
 /// How a worker ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Ended {
     /// What was sent is committed; the rest is given back.
     Cleanly,
     /// The grace was over before all was finished.
-    GraceOver {
-        /// The providers, and what else, that were not.
-        unfinished: Vec<String>,
-    },
+    GraceOver,
 }
 
 /// Serves all providers until `shutdown` ends; then finishes what was sent, gives back the rest,
@@ -159,6 +156,10 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     };
     match tokio::time::timeout(grace, finished).await {
         Ok(()) => Ended::Cleanly,
-        Err(_) => Ended::GraceOver { unfinished: running.into_values().collect() },
+        Err(_) => {
+            let unfinished = running.into_values().collect::<Vec<_>>().join(", ");
+            tracing::error!(unfinished, "worker.shutdown_grace is over before all is done");
+            Ended::GraceOver
+        }
     }
 }

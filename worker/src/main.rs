@@ -73,12 +73,8 @@ async fn main() -> anyhow::Result<ExitCode> {
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
-        Ended::GraceOver { unfinished } => {
-            let unfinished = unfinished.join(", ");
-            tracing::error!(
-                unfinished,
-                "stopped before all was done: worker.shutdown_grace was over"
-            );
+        Ended::GraceOver => {
+            tracing::error!("stopped before all was done");
             Ok(ExitCode::FAILURE)
         }
     }
