@@ -236,6 +236,7 @@ impl Board {
             wanted: self.wanted(now),
             debt: self.punctuality.settle(now),
             lateness: self.punctuality.lateness(window),
+            unsure: self.clock.map_or(Duration::ZERO, |clock| clock.uncertainty()),
         };
         let turn = state.take_turn(&self.configured, &ask);
         let changed = state != read.value;
@@ -282,7 +283,7 @@ impl Board {
     fn add_places(&mut self, slice: &Reservation, probe: bool) {
         let Some(clock) = self.clock else { return };
         let (spacing, tolerance) = (slice.spacing, slice.tolerance);
-        let places = slice.places().map(|place| clock.local(place));
+        let places = slice.places().map(|place| clock.local(place) + slice.shift);
         self.places.extend(places.map(|at| Place { at, spacing, tolerance, probe }));
     }
 

@@ -25,6 +25,10 @@ pub const TOLERANCE: Duration = Duration::from_millis(10);
 /// The tolerance grows up to this part of a limit's window, where requests are often late.
 const LARGEST_TOLERANCE: u32 = 10;
 
+/// A replica whose clock may be wrong by no more than this is believed. Most of what it may be wrong
+/// by is the way to the store and back, which is about the same for all replicas.
+const SURE: Duration = Duration::from_millis(25);
+
 /// How far ahead places may be reserved. Little, so that a pause bites at once and a replica
 /// that dies takes little with it; and enough that nobody has to hurry.
 const HORIZON: Duration = Duration::from_millis(400);
@@ -59,6 +63,15 @@ pub struct Ask {
     pub debt: Duration,
     /// How late requests usually are.
     pub lateness: Duration,
+    /// How wrong `now` may be, to either side.
+    pub unsure: Duration,
+}
+
+impl Ask {
+    /// How much later than by its own clock a replica must send: none of its requests may be early.
+    pub fn shift(&self) -> Duration {
+        if self.unsure > SURE { self.unsure } else { Duration::ZERO }
+    }
 }
 
 /// Places that are a replica's own: `count` of them from `first` on, `spacing` apart.
@@ -72,13 +85,15 @@ pub struct Reservation {
     pub count: u32,
     /// A request that arrives later than this after its place pays for it.
     pub tolerance: Duration,
+    /// How much later than by its own clock the replica must send; see [`Ask::shift`].
+    pub shift: Duration,
 }
 
 impl Reservation {
     /// One place at a provider without limits.
     pub fn without_limit(ask: &Ask) -> Self {
-        let (spacing, tolerance) = (Duration::ZERO, Duration::MAX);
-        Self { first: ask.now, spacing, count: 1, tolerance }
+        let (spacing, tolerance, shift) = (Duration::ZERO, Duration::MAX, Duration::ZERO);
+        Self { first: ask.now, spacing, count: 1, tolerance, shift }
     }
 
     /// The places.
@@ -105,9 +120,16 @@ impl Cell {
             return None;
         }
         let room = end.since(first).as_nanos().div_ceil(spacing.as_nanos().max(1));
-        let count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
-        self.next = first.plus(spacing.saturating_mul(count));
-        Some(Reservation { first, spacing, count, tolerance: self.judged_by() })
+        let mut count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
+        let mut paid = Duration::ZERO;
+        let shift = ask.shift();
+        let late = shift.saturating_mul(2).saturating_sub(self.judged_by());
+        if !late.is_zero() {
+            // It may arrive so much too late, and pays for that at once.
+            (count, paid) = (1, late.min(spacing));
+        }
+        self.next = first.plus(spacing.saturating_mul(count)).plus(paid);
+        Some(Reservation { first, spacing, count, tolerance: self.judged_by(), shift })
     }
 
     /// The time between two places under these limits; None without limits.

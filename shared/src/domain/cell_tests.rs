@@ -10,7 +10,8 @@ fn limits(limits: &[&str]) -> Vec<Limit> {
 }
 
 fn ask(now: Moment, wanted: u32) -> Ask {
-    Ask { now, lead: LEAD, wanted, debt: Duration::ZERO, lateness: Duration::ZERO }
+    let (debt, lateness, unsure) = (Duration::ZERO, Duration::ZERO, Duration::ZERO);
+    Ask { now, lead: LEAD, wanted, debt, lateness, unsure }
 }
 
 fn later(ms: u64) -> Moment {
@@ -157,4 +158,16 @@ proptest! {
             next = Some(slice.first.plus(slice.spacing * slice.count));
         }
     }
+}
+
+#[test]
+fn a_replica_whose_clock_may_be_wrong_sends_late_and_pays_for_it() {
+    let limits = [limit("10/s")];
+    let mut cell = Cell::default();
+    let unsure = Ask { unsure: Duration::from_millis(300), ..ask(NOW, 5) };
+    let slice = cell.reserve(&limits, &unsure).unwrap();
+    assert_eq!((slice.count, slice.shift), (1, Duration::from_millis(300)));
+    let sure = cell.reserve(&limits, &ask(NOW, 1)).unwrap();
+    assert_eq!(sure.first.since(slice.first), slice.spacing * 2);
+    assert_eq!(sure.shift, Duration::ZERO);
 }

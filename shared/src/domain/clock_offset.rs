@@ -59,6 +59,12 @@ impl ClockOffset {
         Duration::from_micros(u64::try_from(local_us).unwrap_or(0))
     }
 
+    /// How wrong [`Self::server`] and [`Self::local`] may be, to either side.
+    pub fn uncertainty(&self) -> Duration {
+        let either_us = self.most_us.saturating_sub(self.least_us) / 2;
+        Duration::from_micros(u64::try_from(either_us).unwrap_or(0))
+    }
+
     const fn middle_us(&self) -> i64 {
         self.least_us.saturating_add(self.most_us.saturating_sub(self.least_us) / 2)
     }

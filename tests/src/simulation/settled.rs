@@ -13,8 +13,6 @@ pub(crate) struct Settled {
     changes: BTreeMap<DocumentId, u64>,
     /// When a claim found last that it is not due.
     not_due_at: BTreeMap<DocumentId, Timestamp>,
-    /// Which claim gave its lease back last without having changed anything, and when.
-    given_back: BTreeMap<DocumentId, (String, Timestamp)>,
 }
 
 /// What was known of a document when a job of its was delivered.
@@ -29,12 +27,6 @@ impl World {
     /// The document was written, or its job was sent on, or someone has edited it.
     pub(crate) fn changed(&self, id: &DocumentId) {
         self.with(|state| *state.settled.changes.entry(id.clone()).or_default() += 1);
-    }
-
-    /// A claim has given its lease back and changed nothing.
-    pub(crate) fn given_back(&self, id: &DocumentId, owner: &str) {
-        let given_back = (owner.to_owned(), self.now());
-        self.with(|state| state.settled.given_back.insert(id.clone(), given_back));
     }
 
     /// A claim has looked at a document.
@@ -58,25 +50,17 @@ impl World {
     /// A delivery is acknowledged: its job must be settled.
     pub(crate) fn acknowledged(&self, process: &str, delivered: &Delivered) {
         let (id, generation) = (&delivered.job.id, delivered.job.generation);
-        let (changes, not_due_at, given_back) = self.with(|state| {
+        let (changes, not_due_at) = self.with(|state| {
             let changes = state.settled.changes.get(id).copied().unwrap_or_default();
-            let given_back = state.settled.given_back.get(id).cloned();
-            (changes, state.settled.not_due_at.get(id).copied(), given_back)
+            (changes, state.settled.not_due_at.get(id).copied())
         });
         let found_not_due = not_due_at.is_some_and(|at| at >= delivered.at);
-        // Another process has, or had, a delivery of its own for it, whose end is judged by itself.
-        let others = given_back.is_some_and(|(owner, at)| {
-            at >= delivered.at && !owner.starts_with(&format!("{process}/"))
-        });
-        if changes > delivered.changes || found_not_due || others {
+        // Another delivery of the same job is judged when it is acknowledged.
+        if changes > delivered.changes || found_not_due || self.broker.has_job_of(id) {
             return;
         }
         // Whoever cannot read it says so and leaves it to the one who holds its lease.
-        let Row::Present { grant, lease, .. } = self.store.look(id) else { return };
-        // Whoever holds it has a delivery of its own, which is not acknowledged.
-        if lease.is_some_and(|lease| lease.until > self.now()) {
-            return;
-        }
+        let Row::Present { grant, .. } = self.store.look(id) else { return };
         let due = grant.next_refresh_at <= self.now();
         if grant.status == Status::Active && grant.generation == generation && due {
             self.violate(format!("{process} acknowledges a job of {id} that is not settled"));

@@ -305,11 +305,6 @@ impl World {
         let after = self.store.look(&commit.id);
         if !has_changed(before, &after) {
             self.note(|| format!("commit {}: {} has no effect", commit.owner, commit.id));
-            if let Row::Present { lease: Some(lease), .. } = before
-                && lease.owner == commit.owner
-            {
-                self.given_back(&commit.id, &commit.owner);
-            }
             return;
         }
         self.changed(&commit.id);

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 use super::message::{Message, Place, QueueName};
 use super::{MemoryClock, MemoryQueueSettings};
 use crate::domain::shard::shard_of;
-use crate::domain::{DeadLetter, DeadReason, Job, ProviderId};
+use crate::domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId};
 use crate::ports::{Finding, QueueError};
 
 /// As RabbitMQ's work queues have it: a fuse against a message that kills whoever takes it.
@@ -112,6 +112,14 @@ impl Broker {
             depth += queue.ready.len() as u64;
         }
         Ok(depth)
+    }
+
+    pub(super) fn has_job_of(&self, id: &DocumentId) -> bool {
+        let ready = self.queues.values().flat_map(|queue| queue.ready.values());
+        let held = self.consumers.values().flat_map(|consumer| consumer.held.values());
+        let waiting = self.waiting.values().chain(held).map(|(_, message)| message);
+        let is_of = |message: &Message| Job::decode(&message.body).is_ok_and(|job| job.id == *id);
+        ready.chain(waiting).any(is_of)
     }
 
     pub(super) fn publish(&mut self, job: &Job) -> Result<(), QueueError> {

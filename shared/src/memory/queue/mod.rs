@@ -23,7 +23,7 @@ use self::intake::MemoryIntake;
 use self::message::QueueName;
 use super::MemoryClock;
 use crate::domain::ladder::Ladder;
-use crate::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+use crate::domain::{DeadLetter, DocumentId, Job, ProviderId, SealedAnswer};
 use crate::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
 
 /// What there is at the broker.
@@ -57,6 +57,11 @@ impl MemoryBroker {
     /// Cuts all connections, as a broker that is restarted does: see [`MemoryQueue::cut`].
     pub fn cut_all(&self) {
         self.lock().cut(|_| true);
+    }
+
+    /// Whether a job of a document is here, wherever: for the judge of a simulation.
+    pub fn has_job_of(&self, id: &DocumentId) -> bool {
+        self.lock().has_job_of(id)
     }
 
     fn lock(&self) -> MutexGuard<'_, Broker> {
