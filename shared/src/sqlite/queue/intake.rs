@@ -19,6 +19,17 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 /// How often it is looked whether other processes have died.
 const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(2);
 
+/// Messages that are taken at once, to begin with and where little is taken.
+const FEWEST: usize = 2;
+/// What is taken at once lasts for about so long: what waits in here comes behind no retry, and no other
+/// consumer sees it.
+const CHUNK_LASTS: Duration = Duration::from_millis(250);
+
+/// How many messages to take, if so many have lasted so long.
+fn next_chunk(chunk: usize, lasted: Duration) -> usize {
+    if lasted < CHUNK_LASTS { chunk.saturating_mul(2) } else { (chunk / 2).max(FEWEST) }
+}
+
 /// A consumer. When it and all rights to acknowledge are gone, what it holds goes back.
 pub(super) struct Consumer {
     inner: Arc<Inner>,
@@ -72,6 +83,9 @@ pub(super) struct SqliteIntake {
     ready: VecDeque<Message>,
     /// What was asked for. Kept here, so that it is not lost with the future that asked.
     asked: Option<Answer>,
+    /// Messages to ask for, and when that was done last.
+    chunk: usize,
+    asked_at: Instant,
     published: watch::Receiver<()>,
     /// When to look again if nothing happens.
     look_at: Instant,
@@ -84,22 +98,27 @@ impl SqliteIntake {
             consumer: Arc::new(consumer),
             ready: VecDeque::new(),
             asked: None,
+            chunk: FEWEST,
+            asked_at: Instant::now(),
             published,
             look_at: Instant::now(),
             ended: false,
         }
     }
 
-    /// Asks for as many messages as there is room for; also for the dead, from time to time.
+    /// Asks for messages; also for the dead, from time to time.
     fn ask(&mut self) -> Answer {
         let consumer = &self.consumer;
+        let now = Instant::now();
+        self.chunk = next_chunk(self.chunk, now - self.asked_at).min(consumer.limit);
+        self.asked_at = now;
         let (inner, id) = (Arc::clone(&consumer.inner), consumer.id);
         let mut queues = consumer.queues.clone();
         // Another queue first each time, and half of the room for what comes back, also where there is
         // room for one message only.
         let (turn, count) = (inner.turns.fetch_add(1, Ordering::Relaxed), queues.len().max(1));
         queues.rotate_left(turn % count);
-        let limit = consumer.room();
+        let limit = consumer.room().min(self.chunk);
         let room = Room { limit, again: (limit + turn / count % 2) / 2 };
         let look_for_the_dead = inner.is_time_to_look();
         self.published.mark_unchanged();
@@ -234,5 +253,19 @@ impl Acker for SqliteAcker {
                 Err(failure.in_queue(OPERATION))
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn more_is_taken_at_once_the_faster_it_is_used() {
+        let fast = |chunk, _| next_chunk(chunk, Duration::from_millis(5));
+        let slow = |chunk, _| next_chunk(chunk, Duration::from_secs(1));
+        assert_eq!((0..7).fold(FEWEST, fast), 256);
+        assert_eq!((0..7).fold(256, slow), FEWEST);
+        assert_eq!(next_chunk(FEWEST, Duration::from_secs(60)), FEWEST);
     }
 }

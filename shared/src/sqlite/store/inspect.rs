@@ -30,6 +30,12 @@ fn outcome(what: &str, found: Result<(bool, String), Failure>) -> Finding {
 
 fn find_file(connection: &Connection, path: &str) -> Result<(bool, String), Failure> {
     file::check(connection)?;
+    if connection.is_readonly("main")? {
+        return Err(Failure::refused(format!(
+            "{path} is whole, but cannot be written: look at the permissions of the file and of its \
+             folder"
+        )));
+    }
     let pages: u64 = connection.pragma_query_value(None, "page_count", |row| row.get(0))?;
     let page_bytes: u64 = connection.pragma_query_value(None, "page_size", |row| row.get(0))?;
     let mebibytes = pages * page_bytes / (1024 * 1024);
