@@ -112,7 +112,7 @@ async fn let_rescue_go_first(lane: &Lane, mut work: Work, grant: &Grant, claim: 
     settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
 }
 
-pub(crate) async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
+async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
     lane.metrics.count_stale(&lane.provider.id, reason);
     let (provider, id) = (&lane.provider.id, &work.job.id);
     tracing::debug!(%provider, %id, reason = reason.as_str(), "nothing to do");

@@ -4,12 +4,11 @@ use std::sync::PoisonError;
 
 use evergrant_shared::budget::Permit;
 use evergrant_shared::domain::decide::decide_given_back;
-use evergrant_shared::domain::{Grant, Outcome, StaleReason, classify, decide};
+use evergrant_shared::domain::{Grant, Outcome, classify, decide};
 use evergrant_shared::ports::Commit;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::claim::drop_stale;
 use crate::lane::Lane;
 use crate::lease;
 use crate::settle::{Settled, settle};
@@ -31,9 +30,6 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let Some((_slot, permit)) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
-    if grant.in_doubt && has_moved_on(lane, &grant).await {
-        return give_up(lane, work, claim).await;
-    }
     let sent_at = Instant::now();
     lane.pace.sent(lane.budget.spacing());
     let exchanging = exchange(lane, &grant, permit);
@@ -78,21 +74,6 @@ async fn give_back(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
     let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
     let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
     settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
-}
-
-/// Whether the answer that was missing has been written since the claim: a worker that was cut off
-/// holds it, and may be back. Then the token in hand is dead, and sending it could kill its successor.
-async fn has_moved_on(lane: &Lane, grant: &Grant) -> bool {
-    let now = lane.store.get(&grant.id).await;
-    now.is_ok_and(|view| view.is_none_or(|view| view.generation != grant.generation))
-}
-
-/// There is nothing to do any more.
-async fn give_up(lane: &Lane, work: Work, claim: &Claim) {
-    if let Err(error) = lane.store.release(std::slice::from_ref(&work.job.id), &claim.owner).await {
-        tracing::warn!(%error, "a lease was not given back: it runs out");
-    }
-    drop_stale(lane, work, StaleReason::Moved).await;
 }
 
 /// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.

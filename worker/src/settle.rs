@@ -4,6 +4,7 @@ use std::pin::pin;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::decide::route_superseded;
 use evergrant_shared::domain::{
     DeadLetter, DeadReason, EndedGrant, LastError, Route, Settlement, Timestamp, Write,
 };
@@ -30,7 +31,10 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
         lane.metrics.superseded.inc();
         let (provider, id) = (&lane.provider.id, &work.job.id);
         tracing::info!(%provider, %id, "the document has moved on: nothing is overwritten");
-        return acknowledge(work.acker).await;
+        return match route_superseded(&lane.provider.policy, &settlement.write) {
+            Route::Retry(delay) => retry(lane, work, delay).await,
+            Route::Done | Route::DeadLetter(_) => acknowledge(work.acker).await,
+        };
     }
     lane.metrics.commits.inc();
     match (settlement.route, settlement.write) {

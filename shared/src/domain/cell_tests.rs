@@ -162,7 +162,7 @@ proptest! {
 
 #[test]
 fn a_replica_whose_clock_may_be_wrong_sends_late_and_pays_for_it() {
-    let limits = [limit("10/s")];
+    let limits = limits(&["10/s"]);
     let mut cell = Cell::default();
     let unsure = Ask { unsure: Duration::from_millis(300), ..ask(NOW, 5) };
     let slice = cell.reserve(&limits, &unsure).unwrap();

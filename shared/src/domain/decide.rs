@@ -82,6 +82,18 @@ pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Sett
     case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
 }
 
+/// What follows for the job of a claim whose write found that the document has moved on. New tokens
+/// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
+/// lost, even to a claim that nobody knows of: the job comes again and looks.
+pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
+    match write {
+        Write::Refresh { .. } => Route::Done,
+        Write::Postpone { .. } | Write::End { .. } => {
+            Route::Retry(policy.ladder.at_most(Duration::ZERO))
+        }
+    }
+}
+
 struct Case<'a> {
     policy: &'a Policy,
     grant: &'a Grant,

@@ -110,7 +110,7 @@ impl World {
             (lost_reply, doubted, state.spoilt.contains(id))
         });
         let lost_response = reason == Some(FailureKind::LostResponse);
-        if lost_response && status == Some(Status::NeedsReauth) && !doubted {
+        if lost_response && status == Some(Status::NeedsReauth) && !doubted && !spoilt {
             return Err("lost_response is reported though no reply was lost".to_owned());
         }
         match case.verdict {

@@ -155,6 +155,17 @@ impl Process {
         self.world.is_calm() || is_past(own) && is_past(all)
     }
 
+    /// Whether it has reached one of the servers for as long as it waits at most between two tries.
+    pub(crate) fn could_deliver(&self) -> bool {
+        let cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
+        let own = [cut_off.from_store, cut_off.from_broker];
+        drop(cut_off);
+        let all = self.world.with(|state| [state.store_away_until, state.broker_away_until]);
+        let past = |until: Option<Instant>| is_past(until.map(|until| until + LONGEST_WAIT));
+        let served = own.into_iter().zip(all).any(|(own, all)| past(own) && past(all));
+        self.world.is_calm() || served
+    }
+
     pub(crate) fn reaches_broker(&self) -> bool {
         let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_broker;
         let all = self.world.with(|state| state.broker_away_until);
@@ -237,6 +248,9 @@ impl Process {
         });
     }
 }
+
+/// Between two tries at a server that was away.
+const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 fn is_past(until: Option<Instant>) -> bool {
     until.is_none_or(|until| Instant::now() >= until)

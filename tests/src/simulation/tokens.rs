@@ -144,11 +144,13 @@ impl World {
             self.violate(format!("{name} is sent by {} and by {rival} at once", process.name));
         }
         let row = id.map_or(Row::Absent, |id| self.store.look(&id));
-        if !is_leased(&row, &process.name, self.now()) {
+        let is_leased = is_leased(&row, &process.name, self.now());
+        if !is_leased && !self.is_answered_late(&row, token) {
             self.violate(format!("{} sends {name} without a lease", process.name));
         }
         if self.oauth.token_state(token) == TokenState::Rotated {
-            self.reused(&process.name, token, &name);
+            let excused = self.is_answered_late(&row, token);
+            self.reused(&process.name, token, &name, excused);
         }
         self.with(|state| {
             let tokens = &mut state.tokens;
@@ -164,9 +166,18 @@ impl World {
         })
     }
 
+    /// Whether a dead or cut off worker's answer to a token has come to the document after all, and
+    /// that since it was claimed: nobody can know that at the moment of sending.
+    fn is_answered_late(&self, row: &Row, token: &str) -> bool {
+        let Row::Present { grant, .. } = row else { return false };
+        let has_moved_on = grant.refresh_token.expose_secret() != token;
+        has_moved_on && self.with(|state| state.tokens.doubted.contains(token))
+    }
+
     /// A token is sent that was rotated away, which may kill its grant.
-    fn reused(&self, process: &str, token: &str, name: &str) {
-        let excused = self.with(|state| state.tokens.replies_lost.contains(token))
+    fn reused(&self, process: &str, token: &str, name: &str, excused: bool) {
+        let excused = excused
+            || self.with(|state| state.tokens.replies_lost.contains(token))
             || self.is_answer_out_of_reach(token);
         if !excused {
             self.violate(format!("{process} sends {name}, which it or another exchanged before"));
@@ -193,8 +204,12 @@ impl World {
         let Some((successor, is_rescued, holder, mut workers)) = found else { return false };
         workers.retain(|process| process.is_worker() && process.reaches_store());
         let hosts = workers.iter().map(|worker| worker.host).collect();
-        let holds = |process: Arc<Process>| process.reaches_store() || process.reaches_broker();
-        !is_rescued && !self.disks.hold(&successor, &hosts) && !holder.is_some_and(holds)
+        let is_in_reach = match holder {
+            // Nobody reads the journal of a process that lives.
+            Some(process) => process.could_deliver(),
+            None => self.disks.hold(&successor, &hosts),
+        };
+        !is_rescued && !is_in_reach
     }
 
     /// The provider has done its part of a request. Its reply may hold a new token.
