@@ -210,6 +210,13 @@ impl Board {
         Some(soon.min(self.next_look))
     }
 
+    /// Learns the store's time. Says how wrong what is known of it may be, to either side.
+    pub(super) fn learn(&mut self, store: Timestamp, sent: Duration, now: Duration) -> Duration {
+        let clock = self.clock.get_or_insert_with(|| ClockOffset::of(store, sent, now));
+        clock.learn(store, sent, now);
+        clock.uncertainty()
+    }
+
     /// What to do about the state that was just read: asked for at `sent`, by now received.
     pub(super) fn plan(
         &mut self,
@@ -217,10 +224,7 @@ impl Board {
         sent: Duration,
         now: Duration,
     ) -> Plan {
-        match &mut self.clock {
-            Some(clock) => clock.learn(read.now, sent, now),
-            None => self.clock = Some(ClockOffset::of(read.now, sent, now)),
-        }
+        let unsure = self.learn(read.now, sent, now);
         let mut state = read.value.clone();
         let signals = std::mem::take(&mut self.signals);
         for (signal, at) in &signals {
@@ -236,7 +240,7 @@ impl Board {
             wanted: self.wanted(now),
             debt: self.punctuality.settle(now),
             lateness: self.punctuality.lateness(window),
-            unsure: self.clock.map_or(Duration::ZERO, |clock| clock.uncertainty()),
+            unsure,
         };
         let turn = state.take_turn(&self.configured, &ask);
         let changed = state != read.value;

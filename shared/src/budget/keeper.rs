@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use super::board::Board;
 use crate::backoff::Backoff;
 use crate::domain::ProviderId;
+use crate::domain::cell::SURE;
 use crate::domain::limit::Limit;
 use crate::ports::{StoreError, TokenStore};
 
@@ -104,9 +105,14 @@ impl Keeper {
     /// Reads, decides and writes, until nobody else was faster.
     async fn look(&self) -> Result<(), StoreError> {
         let mut next_try = Backoff::new(NEXT_TRY, LONGEST_TRY);
-        for _ in 0..TRIES {
+        for tried in 0..TRIES {
             let sent = self.desk.now();
             let read = self.store.provider_state(&self.provider).await?;
+            // An answer that took long tells little of the store's time. The next may be quicker.
+            let unsure = self.desk.at(|board, now| board.learn(read.now, sent, now));
+            if unsure > SURE && tried < TRIES / 2 {
+                continue;
+            }
             let plan = self.desk.at(|board, now| board.plan(read, sent, now));
             let written = if plan.changed {
                 self.store.set_provider_state(&self.provider, plan.version, &plan.state).await

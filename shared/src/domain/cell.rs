@@ -27,7 +27,7 @@ const LARGEST_TOLERANCE: u32 = 10;
 
 /// A replica whose clock may be wrong by no more than this is believed. Most of what it may be wrong
 /// by is the way to the store and back, which is about the same for all replicas.
-const SURE: Duration = Duration::from_millis(25);
+pub const SURE: Duration = Duration::from_millis(25);
 
 /// How far ahead places may be reserved. Little, so that a pause bites at once and a replica
 /// that dies takes little with it; and enough that nobody has to hurry.
@@ -114,15 +114,17 @@ impl Cell {
             self.next = self.next.max(ask.now).plus(ask.debt.min(FURTHEST));
         }
         let horizon = HORIZON.min(binding.per() * 2 / 5);
-        let first = self.next.max(ask.now.plus(ask.lead.min(horizon / 2)));
-        let end = ask.now.plus(horizon).min(first.plus(SLICE));
+        // The latest that it may be: a place in the past would be free for another replica.
+        let shift = ask.shift();
+        let now = ask.now.plus(shift);
+        let first = self.next.max(now.plus(ask.lead.min(horizon / 2)));
+        let end = now.plus(horizon).min(first.plus(SLICE));
         if first >= end || ask.wanted == 0 {
             return None;
         }
         let room = end.since(first).as_nanos().div_ceil(spacing.as_nanos().max(1));
         let mut count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
         let mut paid = Duration::ZERO;
-        let shift = ask.shift();
         let late = shift.saturating_mul(2).saturating_sub(self.judged_by());
         if !late.is_zero() {
             // It may arrive so much too late, and pays for that at once.

@@ -163,7 +163,7 @@ impl Process {
         let all = self.world.with(|state| [state.store_away_until, state.broker_away_until]);
         let past = |until: Option<Instant>| is_past(until.map(|until| until + LONGEST_WAIT));
         let served = own.into_iter().zip(all).any(|(own, all)| past(own) && past(all));
-        self.world.is_calm() || served
+        self.world.is_calm_for(LONGEST_WAIT) || served
     }
 
     pub(crate) fn reaches_broker(&self) -> bool {

@@ -175,6 +175,12 @@ impl World {
         self.with(|state| state.rng.usize(..bound.max(1)))
     }
 
+    /// Whether it has been calm for so long.
+    pub(crate) fn is_calm_for(&self, span: Duration) -> bool {
+        let since = self.with(|state| state.calm_since);
+        since.is_some_and(|since| self.now().since(since) >= span)
+    }
+
     pub(crate) fn is_calm(&self) -> bool {
         self.calm.load(Ordering::Relaxed)
     }
