@@ -131,6 +131,14 @@ impl SqliteIntake {
         })
     }
 
+    /// Asks before all is handed out where much is used, so that nobody waits for the disk.
+    fn ask_ahead(&mut self) {
+        let is_time = self.chunk > FEWEST && self.ready.len() * 2 < self.chunk;
+        if is_time && self.asked.is_none() && self.consumer.room() > 0 {
+            self.asked = Some(self.ask());
+        }
+    }
+
     /// Waits until there may be something to fetch.
     async fn wait(&mut self) {
         let freed = self.consumer.freed.notified();
@@ -175,6 +183,7 @@ impl Intake for SqliteIntake {
                 return None;
             }
             if let Some(message) = self.ready.pop_front() {
+                self.ask_ahead();
                 let consumer = Arc::clone(&self.consumer);
                 return Some(Delivery {
                     body: message.body,
