@@ -167,7 +167,9 @@ fn a_replica_whose_clock_may_be_wrong_sends_late_and_pays_for_it() {
     let unsure = Ask { unsure: Duration::from_millis(300), ..ask(NOW, 5) };
     let slice = cell.reserve(&limits, &unsure).unwrap();
     assert_eq!((slice.count, slice.shift), (1, Duration::from_millis(300)));
-    let sure = cell.reserve(&limits, &ask(NOW, 1)).unwrap();
+    // Not before the latest time that it may be now.
+    assert_eq!(slice.first, later(305));
+    let sure = cell.reserve(&limits, &ask(later(300), 1)).unwrap();
     assert_eq!(sure.first.since(slice.first), slice.spacing * 2);
     assert_eq!(sure.shift, Duration::ZERO);
 }
