@@ -16,7 +16,6 @@ use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
 
 use super::plan::Nets;
-use super::plan::Nets;
 use super::process::Process;
 use super::world::{State, World};
 
