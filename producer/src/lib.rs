@@ -16,6 +16,7 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evergrant_shared::config::ProducerConfig;
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
 use evergrant_shared::telemetry::{Health, Metrics};
@@ -60,6 +61,21 @@ pub struct ProducerSettings {
     pub window: usize,
     /// How long a job is taken to be under way before another is made.
     pub queued_for: Duration,
+}
+
+impl ProducerSettings {
+    /// Those of a producer of this name, which no other process has.
+    pub fn of(config: &ProducerConfig, name: String) -> Self {
+        Self {
+            name,
+            leader_lease: config.leader_lease,
+            sweep_interval: config.sweep_interval,
+            interval: config.interval,
+            max_queued: config.max_queued,
+            window: config.window,
+            queued_for: config.queued_for,
+        }
+    }
 }
 
 /// What a single pass publishes.

@@ -75,15 +75,7 @@ async fn main() -> anyhow::Result<()> {
         store,
         queue,
         providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-        settings: ProducerSettings {
-            name,
-            leader_lease: config.producer.leader_lease,
-            sweep_interval: config.producer.sweep_interval,
-            interval: config.producer.interval,
-            max_queued: config.producer.max_queued,
-            window: config.producer.window,
-            queued_for: config.producer.queued_for,
-        },
+        settings: ProducerSettings::of(&config.producer, name),
         metrics: Metrics::default(),
         health: Health::default(),
     };

@@ -332,15 +332,7 @@ impl Fakes {
         let provider = Arc::new(config.providers().unwrap().remove(0));
         let (store, queue) = (Arc::new(store), Arc::new(queue));
         let endpoint = Arc::new(FakeEndpoint::default());
-        let settings = WorkerSettings {
-            name: "worker".to_owned(),
-            exchanges_in_flight: config.worker.exchanges_in_flight,
-            batch: config.worker.batch,
-            permit_wait: config.worker.permit_wait,
-            lease: config.worker.lease,
-            shards: None,
-            shutdown_grace: config.worker.shutdown_grace,
-        };
+        let settings = WorkerSettings::of(&config.worker, "worker".to_owned());
         let budget = Arc::new(OpenBudget);
         let metrics = WorkerMetrics::register(&Metrics::default());
         let journal = Arc::new(FakeJournal::default());

@@ -15,6 +15,7 @@ mod claim;
 mod committer;
 #[cfg(test)]
 mod fakes;
+mod from_config;
 mod intake;
 mod lane;
 #[cfg(test)]
@@ -44,6 +45,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+pub use crate::from_config::NO_RESCUE_KEY;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
@@ -69,6 +71,7 @@ pub struct Deps {
 }
 
 /// What a worker needs to serve a provider.
+#[derive(Clone)]
 pub struct ProviderDeps {
     /// The provider.
     pub provider: Arc<Provider>,

@@ -2,18 +2,12 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
-use anyhow::Context;
 use clap::Parser;
-use evergrant_shared::budget::{BudgetSettings, SharedBudget};
-use evergrant_shared::config::{Config, RescueConfig};
-use evergrant_shared::ports::TokenStore;
-use evergrant_shared::provider::{Provider, ProviderClient};
-use evergrant_shared::rescue::{FileJournal, Journal};
+use evergrant_shared::config::Config;
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
 use evergrant_shared::{connect, process, startup};
-use evergrant_worker::{Deps, Ended, ProviderDeps, RescueDeps, WorkerSettings, run};
+use evergrant_worker::{Deps, Ended, NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerSettings, run};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
 /// you like.
@@ -58,13 +52,17 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tracing::info!(worker = name, providers = providers.len(), "started");
-    let providers = providers.into_iter().map(|provider| provider_deps(provider, &store));
+    let rescue = RescueDeps::of(&config.rescue, &name)?;
+    if rescue.is_none() {
+        tracing::warn!("{NO_RESCUE_KEY}");
+    }
+    let providers = providers.into_iter().map(|provider| ProviderDeps::start(provider, &store));
     let deps = Deps {
         providers: providers.collect::<Result<_, _>>()?,
         store,
         queue,
-        rescue: rescue(&config.rescue, &name)?,
-        settings: settings(&config, name),
+        rescue,
+        settings: WorkerSettings::of(&config.worker, name),
         metrics,
         health,
     };
@@ -77,51 +75,5 @@ async fn main() -> anyhow::Result<ExitCode> {
             tracing::error!("stopped before all was done");
             Ok(ExitCode::FAILURE)
         }
-    }
-}
-
-fn provider_deps(provider: Provider, store: &Arc<dyn TokenStore>) -> anyhow::Result<ProviderDeps> {
-    let provider = Arc::new(provider);
-    let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
-    let settings = BudgetSettings {
-        provider: provider.id.clone(),
-        limits: provider.limits.clone(),
-        client: provider.fingerprint(),
-    };
-    let budget = SharedBudget::start(Arc::clone(store), settings);
-    Ok(ProviderDeps { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
-}
-
-/// The nets that the settings give; without a key there are none.
-fn rescue(config: &RescueConfig, name: &str) -> anyhow::Result<Option<RescueDeps>> {
-    let Some(sealer) = config.sealer()? else {
-        tracing::warn!(
-            "no rescue.key is set: a provider's answer is in memory only until it is written, and a \
-             worker that dies in those milliseconds loses a grant. Make a key with: \
-             openssl rand -base64 32"
-        );
-        return Ok(None);
-    };
-    let journal = match &config.journal {
-        None => None,
-        Some(folder) => {
-            let journal = FileJournal::open(folder, name).with_context(|| {
-                format!("open a journal in rescue.journal = {}", folder.display())
-            })?;
-            Some(Arc::new(journal) as Arc<dyn Journal>)
-        }
-    };
-    Ok(Some(RescueDeps { sealer, journal, after: config.after }))
-}
-
-fn settings(config: &Config, name: String) -> WorkerSettings {
-    WorkerSettings {
-        name,
-        exchanges_in_flight: config.worker.exchanges_in_flight,
-        batch: config.worker.batch,
-        permit_wait: config.worker.permit_wait,
-        lease: config.worker.lease,
-        shards: config.worker.shards.clone(),
-        shutdown_grace: config.worker.shutdown_grace,
     }
 }

@@ -2,16 +2,13 @@
 
 use std::sync::Arc;
 
-use anyhow::Context;
 use evergrant_producer::ProducerSettings;
-use evergrant_shared::budget::{Budget, BudgetSettings, SharedBudget};
 use evergrant_shared::config::Config;
 use evergrant_shared::connect;
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::process::{self, Shutdown};
-use evergrant_shared::provider::{Provider, ProviderClient, TokenEndpoint};
-use evergrant_shared::rescue::{FileJournal, Journal};
+use evergrant_shared::provider::Provider;
 use evergrant_shared::telemetry::{Health, Metrics};
 use evergrant_worker::{Ended, ProviderDeps, RescueDeps, WorkerSettings};
 use tokio::task::JoinSet;
@@ -60,20 +57,22 @@ impl Engine {
             store: Arc::clone(&servers.store),
             queue: Arc::clone(&servers.queue),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-            settings: producer_settings(config, name.clone()),
+            settings: ProducerSettings::of(&config.producer, name.clone()),
             metrics: metrics.clone(),
             health: health.clone(),
         };
-        let served = providers.into_iter().map(|provider| Served::new(provider, &servers.store));
+        let served =
+            providers.into_iter().map(|provider| ProviderDeps::start(provider, &servers.store));
         let served = served.collect::<anyhow::Result<Vec<_>>>()?;
         let workers = (1..=workers.max(1)).map(|number| {
             let name = format!("{name}-{number}");
             Ok(evergrant_worker::Deps {
                 store: Arc::clone(&servers.store),
                 queue: Arc::clone(&servers.queue),
-                providers: served.iter().map(Served::deps).collect(),
-                rescue: rescue(config, &name)?,
-                settings: worker_settings(config, name),
+                // Clones, so that all workers share one client and one budget.
+                providers: served.clone(),
+                rescue: RescueDeps::of(&config.rescue, &name)?,
+                settings: WorkerSettings::of(&config.worker, name),
                 metrics: metrics.clone(),
                 health: health.clone(),
             })
@@ -89,6 +88,11 @@ impl Engine {
     /// What works.
     pub(crate) const fn health(&self) -> &Health {
         &self.producer.health
+    }
+
+    /// Whether every worker has its nets.
+    pub(crate) fn has_nets(&self) -> bool {
+        self.workers.iter().all(|worker| worker.rescue.is_some())
     }
 
     /// Runs until `shutdown`; then finishes what was sent, gives back the rest, and returns.
@@ -113,76 +117,5 @@ impl Engine {
         let _ = producer.await;
         outlook.abort();
         ended
-    }
-}
-
-/// A provider that all workers of this process share.
-struct Served {
-    provider: Arc<Provider>,
-    endpoint: Arc<dyn TokenEndpoint>,
-    budget: Arc<dyn Budget>,
-}
-
-impl Served {
-    fn new(provider: Provider, store: &Arc<dyn TokenStore>) -> anyhow::Result<Self> {
-        let provider = Arc::new(provider);
-        let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
-        let settings = BudgetSettings {
-            provider: provider.id.clone(),
-            limits: provider.limits.clone(),
-            client: provider.fingerprint(),
-        };
-        let budget = SharedBudget::start(Arc::clone(store), settings);
-        Ok(Self { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
-    }
-
-    fn deps(&self) -> ProviderDeps {
-        ProviderDeps {
-            provider: Arc::clone(&self.provider),
-            endpoint: Arc::clone(&self.endpoint),
-            budget: Arc::clone(&self.budget),
-        }
-    }
-}
-
-/// The nets that the settings give; without a key there are none.
-fn rescue(config: &Config, name: &str) -> anyhow::Result<Option<RescueDeps>> {
-    let config = &config.rescue;
-    let Some(sealer) = config.sealer()? else { return Ok(None) };
-    let journal = match &config.journal {
-        None => None,
-        Some(folder) => {
-            let journal = FileJournal::open(folder, name).with_context(|| {
-                format!("open a journal in rescue.journal = {}", folder.display())
-            })?;
-            Some(Arc::new(journal) as Arc<dyn Journal>)
-        }
-    };
-    Ok(Some(RescueDeps { sealer, journal, after: config.after }))
-}
-
-fn producer_settings(config: &Config, name: String) -> ProducerSettings {
-    let config = &config.producer;
-    ProducerSettings {
-        name,
-        leader_lease: config.leader_lease,
-        sweep_interval: config.sweep_interval,
-        interval: config.interval,
-        max_queued: config.max_queued,
-        window: config.window,
-        queued_for: config.queued_for,
-    }
-}
-
-fn worker_settings(config: &Config, name: String) -> WorkerSettings {
-    let config = &config.worker;
-    WorkerSettings {
-        name,
-        exchanges_in_flight: config.exchanges_in_flight,
-        batch: config.batch,
-        permit_wait: config.permit_wait,
-        lease: config.lease,
-        shards: config.shards.clone(),
-        shutdown_grace: config.shutdown_grace,
     }
 }

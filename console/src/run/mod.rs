@@ -6,7 +6,7 @@ mod engine;
 use evergrant_shared::config::Config;
 use evergrant_shared::telemetry::{Health, Metrics, serve};
 use evergrant_shared::{process, startup};
-use evergrant_worker::Ended;
+use evergrant_worker::{Ended, NO_RESCUE_KEY};
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
@@ -30,6 +30,9 @@ pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit>
         startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone());
     if !prepared.await? {
         return Ok(ended(&shutdown, Ended::Cleanly));
+    }
+    if !engine.has_nets() {
+        tracing::warn!("{NO_RESCUE_KEY}");
     }
     tracing::info!(workers = args.workers, providers = config.providers.len(), "started");
     let how = engine.run(shutdown.clone()).await;
