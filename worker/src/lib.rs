@@ -161,7 +161,12 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         Ok(()) => Ended::Cleanly,
         Err(_) => {
             let unfinished = running.into_values().collect::<Vec<_>>().join(", ");
-            tracing::error!(unfinished, "worker.shutdown_grace is over before all is done");
+            tracing::error!(
+                unfinished,
+                "stopped before all was done: worker.shutdown_grace is over. What was answered is in \
+                 the journal or the rescue queue, if there are any; the rest comes again when its \
+                 leases run out. If this happens often, raise worker.shutdown_grace"
+            );
             Ended::GraceOver
         }
     }

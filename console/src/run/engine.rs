@@ -109,6 +109,9 @@ impl Engine {
         }
         let mut ended = Ended::Cleanly;
         while let Some(worker) = workers.join_next().await {
+            if let Err(error) = &worker {
+                tracing::error!(%error, "a worker was lost: please report it");
+            }
             if !matches!(worker, Ok(Ended::Cleanly)) {
                 ended = Ended::GraceOver;
             }

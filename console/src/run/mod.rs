@@ -49,9 +49,7 @@ fn ended(shutdown: &process::Shutdown, how: Ended) -> Exit {
             tracing::info!("stopped");
             Exit::Done
         }
-        Ended::GraceOver => {
-            tracing::error!("stopped before all was committed: worker.shutdown_grace was over");
-            Exit::Error
-        }
+        // What is unfinished was said where it is known.
+        Ended::GraceOver => Exit::Error,
     }
 }
