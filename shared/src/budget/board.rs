@@ -70,6 +70,8 @@ pub(super) struct Plan {
     pub(super) state: ProviderState,
     /// Whether there is anything to write.
     pub(super) changed: bool,
+    /// How wrong what is known of the store's time may be, to either side.
+    pub(super) unsure: Duration,
     turn: Turn,
     wanted: u32,
     debt: Duration,
@@ -210,13 +212,6 @@ impl Board {
         Some(soon.min(self.next_look))
     }
 
-    /// Learns the store's time. Says how wrong what is known of it may be, to either side.
-    pub(super) fn learn(&mut self, store: Timestamp, sent: Duration, now: Duration) -> Duration {
-        let clock = self.clock.get_or_insert_with(|| ClockOffset::of(store, sent, now));
-        clock.learn(store, sent, now);
-        clock.uncertainty()
-    }
-
     /// What to do about the state that was just read: asked for at `sent`, by now received.
     pub(super) fn plan(
         &mut self,
@@ -224,7 +219,9 @@ impl Board {
         sent: Duration,
         now: Duration,
     ) -> Plan {
-        let unsure = self.learn(read.now, sent, now);
+        let clock = self.clock.get_or_insert_with(|| ClockOffset::of(read.now, sent, now));
+        clock.learn(read.now, sent, now);
+        let unsure = clock.uncertainty();
         let mut state = read.value.clone();
         let signals = std::mem::take(&mut self.signals);
         for (signal, at) in &signals {
@@ -245,7 +242,7 @@ impl Board {
         let turn = state.take_turn(&self.configured, &ask);
         let changed = state != read.value;
         let (version, debt, wanted) = (read.version, ask.debt, ask.wanted);
-        Plan { version, state, changed, turn, wanted, debt, signals, read_at: sent }
+        Plan { version, state, changed, unsure, turn, wanted, debt, signals, read_at: sent }
     }
 
     /// The plan is in the store. `vary` is about 1.
@@ -278,7 +275,8 @@ impl Board {
         }
     }
 
-    /// Somebody else was faster, or the store is away: what was to be said is said next time.
+    /// It is not carried out: somebody else was faster, or the store is away, or its time is not known.
+    /// What was to be said is said next time.
     pub(super) fn put_back(&mut self, plan: Plan) {
         self.punctuality.owe(plan.debt);
         self.signals.splice(0..0, plan.signals);

@@ -108,12 +108,12 @@ impl Keeper {
         for tried in 0..TRIES {
             let sent = self.desk.now();
             let read = self.store.provider_state(&self.provider).await?;
+            let plan = self.desk.at(|board, now| board.plan(read, sent, now));
             // An answer that took long tells little of the store's time. The next may be quicker.
-            let unsure = self.desk.at(|board, now| board.learn(read.now, sent, now));
-            if unsure > SURE && tried < TRIES / 2 {
+            if plan.unsure > SURE && tried < TRIES / 2 {
+                self.desk.at(|board, _| board.put_back(plan));
                 continue;
             }
-            let plan = self.desk.at(|board, now| board.plan(read, sent, now));
             let written = if plan.changed {
                 self.store.set_provider_state(&self.provider, plan.version, &plan.state).await
             } else {
