@@ -301,7 +301,8 @@ fn look_at(connection: &Connection, name: &str) -> Result<Finding, Failure> {
         let detail = "does not exist; it is made when a producer or a worker starts".to_owned();
         return Ok(Finding { what, ok: false, detail });
     };
-    let (ready, held) = table::count(connection, queue)?;
+    let ready = table::count_ready(connection, queue)?;
+    let held = table::count_held(connection, queue)?;
     let (dead, _) = dead_letter::count(connection, queue)?;
     let detail = match dead {
         0 => format!("{ready} messages ready, {held} in hand"),

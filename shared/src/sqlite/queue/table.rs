@@ -274,18 +274,16 @@ pub(super) fn acknowledge(
     Ok(connection.prepare_cached(sql)?.execute((message, consumer))? == 1)
 }
 
-/// How many messages of a queue are ready, and how many consumers hold.
-pub(super) fn count(connection: &Connection, queue: i64) -> Result<(u64, u64), Failure> {
-    let now_ms = now_ms(connection)?;
-    let ready = "SELECT count(*) FROM messages \
-                 WHERE queue = ?1 AND again IN (0, 1) AND consumer IS NULL AND ready_ms <= ?2";
-    let ready = connection.prepare_cached(ready)?.query_row((queue, now_ms), |row| row.get(0))?;
-    let held = "SELECT count(*) FROM messages WHERE consumer IS NOT NULL AND queue = ?1";
-    let held = connection.prepare_cached(held)?.query_row([queue], |row| row.get(0))?;
-    Ok((ready, held))
-}
-
 /// How many messages of a queue are ready.
 pub(super) fn count_ready(connection: &Connection, queue: i64) -> Result<u64, Failure> {
-    count(connection, queue).map(|(ready, _)| ready)
+    let now_ms = now_ms(connection)?;
+    let sql = "SELECT count(*) FROM messages \
+               WHERE queue = ?1 AND again IN (0, 1) AND consumer IS NULL AND ready_ms <= ?2";
+    Ok(connection.prepare_cached(sql)?.query_row((queue, now_ms), |row| row.get(0))?)
+}
+
+/// How many messages of a queue consumers hold.
+pub(super) fn count_held(connection: &Connection, queue: i64) -> Result<u64, Failure> {
+    let sql = "SELECT count(*) FROM messages WHERE consumer IS NOT NULL AND queue = ?1";
+    Ok(connection.prepare_cached(sql)?.query_row([queue], |row| row.get(0))?)
 }

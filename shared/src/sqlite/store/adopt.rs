@@ -11,7 +11,7 @@ use super::paths::set_over;
 use super::{Inner, table};
 use crate::domain::{ProviderId, Status};
 use crate::mongo::commit::date;
-use crate::mongo::names::{Names, at};
+use crate::mongo::names::at;
 
 /// Documents in one transaction, so that others get their turn.
 const BATCH: usize = 1_000;
@@ -88,11 +88,7 @@ fn provider_of(inner: &Inner, document: &Document) -> Option<String> {
         name.parse::<ProviderId>().is_ok().then(|| name.to_owned())
     };
     let settings = &inner.settings;
-    named(&in_state(&inner.names))
+    named(&inner.names.path("provider"))
         .or_else(|| settings.provider_field.as_deref().and_then(named))
         .or_else(|| settings.default_provider.as_ref().map(ToString::to_string))
-}
-
-fn in_state(names: &Names) -> String {
-    names.path("provider")
 }

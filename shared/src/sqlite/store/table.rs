@@ -25,7 +25,7 @@ pub(super) struct Stored {
 }
 
 /// What documents are found by on their way through a refresh.
-#[derive(Debug, PartialEq, Eq)]
+#[derive(Debug)]
 pub(super) struct Columns {
     pub(super) provider: Option<String>,
     /// Empty for a status that is no text; None for a document that is not adopted.
@@ -139,16 +139,14 @@ pub(super) fn update(
     stored: &Stored,
 ) -> Result<(), Failure> {
     let body = encode(&stored.document)?;
-    let columns = Columns::of(names, &stored.document);
-    let queued_alone = Columns { queued_ms: stored.columns.queued_ms, ..columns };
-    let queued_ms = ms(at(&stored.document, &names.path("queued_until")));
-    if queued_alone == stored.columns {
+    let Columns { provider, status, due_ms, queued_ms } = Columns::of(names, &stored.document);
+    let was = &stored.columns;
+    if (&provider, &status, due_ms) == (&was.provider, &was.status, was.due_ms) {
         // The index that everything is found by stays as it is.
         let sql = "UPDATE documents SET body = ?2, queued_ms = ?3 WHERE n = ?1";
         connection.prepare_cached(sql)?.execute(params![stored.n, body, queued_ms])?;
         return Ok(());
     }
-    let Columns { provider, status, due_ms, .. } = queued_alone;
     let sql = "UPDATE documents SET body = ?2, queued_ms = ?3, provider = ?4, status = ?5, \
                due_ms = ?6 WHERE n = ?1";
     let values = params![stored.n, body, queued_ms, provider, status, due_ms];
