@@ -150,26 +150,28 @@ impl Process {
     }
 
     pub(crate) fn reaches_store(&self) -> bool {
-        let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_store;
-        let all = self.world.with(|state| state.store_away_until);
-        self.world.is_calm() || is_past(own) && is_past(all)
+        self.has_reached_store_for(Duration::ZERO)
+    }
+
+    pub(crate) fn reaches_broker(&self) -> bool {
+        self.has_reached_broker_for(Duration::ZERO)
     }
 
     /// Whether it has reached one of the servers for as long as it waits at most between two tries.
     pub(crate) fn could_deliver(&self) -> bool {
-        let cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
-        let own = [cut_off.from_store, cut_off.from_broker];
-        drop(cut_off);
-        let all = self.world.with(|state| [state.store_away_until, state.broker_away_until]);
-        let past = |until: Option<Instant>| is_past(until.map(|until| until + LONGEST_WAIT));
-        let served = own.into_iter().zip(all).any(|(own, all)| past(own) && past(all));
-        self.world.is_calm_for(LONGEST_WAIT) || served
+        self.has_reached_store_for(LONGEST_WAIT) || self.has_reached_broker_for(LONGEST_WAIT)
     }
 
-    pub(crate) fn reaches_broker(&self) -> bool {
+    fn has_reached_store_for(&self, span: Duration) -> bool {
+        let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_store;
+        let all = self.world.with(|state| state.store_away_until);
+        self.world.is_calm_for(span) || is_past(own, span) && is_past(all, span)
+    }
+
+    fn has_reached_broker_for(&self, span: Duration) -> bool {
         let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_broker;
         let all = self.world.with(|state| state.broker_away_until);
-        self.world.is_calm() || is_past(own) && is_past(all)
+        self.world.is_calm_for(span) || is_past(own, span) && is_past(all, span)
     }
 
     /// Makes a call as its fate has it. `failed` is the error that the caller gets if it does not
@@ -252,6 +254,7 @@ impl Process {
 /// Between two tries at a server that was away.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
-fn is_past(until: Option<Instant>) -> bool {
-    until.is_none_or(|until| Instant::now() >= until)
+/// Whether it is so long past, if it ever was.
+fn is_past(until: Option<Instant>, span: Duration) -> bool {
+    until.is_none_or(|until| Instant::now() >= until + span)
 }
