@@ -53,6 +53,20 @@ impl Provider {
         stats.context("ask the simulator")?.json().await.context("read the simulator's statistics")
     }
 
+    /// A figure counts only if each of `docs` users was refreshed once. `refreshed` are those that the
+    /// store says were.
+    pub(crate) async fn ensure_each_once(&self, refreshed: u64, docs: u64) -> anyhow::Result<()> {
+        let stats = self.stats().await?;
+        ensure!(
+            refreshed == docs && stats.exchanges == docs && stats.reused == 0,
+            "of {docs} users {refreshed} were refreshed, by {} exchanges; {} tokens were presented \
+             again",
+            stats.exchanges,
+            stats.reused
+        );
+        Ok(())
+    }
+
     /// Answers after so long from now on.
     pub(crate) async fn set_latency_ms(&self, latency_ms: u64) -> anyhow::Result<()> {
         let url = format!("{}/admin/faults", self.url);

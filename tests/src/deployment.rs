@@ -11,10 +11,13 @@ use evergrant_shared::domain::{DeadLetter, ProviderId};
 use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_shared::rescue::Keys;
 use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
 use mongodb::bson::{Document, doc};
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
+use crate::ledger;
 use crate::program::{self, Program};
 
 /// The provider's name in all deployments.
@@ -65,7 +68,7 @@ impl Deployment {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
-            ("RESCUE__KEY", &rescue_key()),
+            ("RESCUE__KEY", Keys::generate().expose_secret()),
             ("RESCUE__JOURNAL", journal.to_str().expect("a path in UTF-8")),
             ("TELEMETRY__LISTEN", "off"),
             ("TELEMETRY__LOG_LEVEL", "debug"),
@@ -142,15 +145,7 @@ impl Deployment {
     /// # Panics
     /// If the file cannot be written.
     pub fn seed_file(&self, plan: SeedPlan) -> String {
-        let path = self.folder.path().join("tokens.jsonl");
-        let lines: Vec<String> = self
-            .simulator
-            .seed(plan)
-            .expect("a plan")
-            .map(|document| serde_json::to_string(&document).expect("JSON"))
-            .collect();
-        std::fs::write(&path, lines.join("\n") + "\n").expect("write the documents");
-        path.to_str().expect("a path in UTF-8").to_owned()
+        ledger::seed_file(&self.simulator, plan, self.folder.path())
     }
 
     /// Documents that match.
@@ -198,17 +193,7 @@ impl Deployment {
     /// # Panics
     /// If the store does not answer.
     pub async fn judge(&self) -> CheckReport {
-        use futures::TryStreamExt;
-        let documents: Vec<serde_json::Value> =
-            self.store.export().try_collect().await.expect("read all documents");
-        let documents: Vec<_> = documents
-            .iter()
-            .map(|document| {
-                let json = serde_json::to_vec(document).expect("JSON");
-                evergrant_simulator::Document::from_json(&json).expect("a document")
-            })
-            .collect();
-        self.simulator.check(&documents)
+        ledger::judge(&self.simulator, &*self.store).await
     }
 
     /// What all programs have logged: the file's name and a line.
@@ -251,13 +236,6 @@ impl Deployment {
 /// Never.
 pub fn provider() -> ProviderId {
     PROVIDER.parse().expect("a name")
-}
-
-/// A new key for sealed answers: 32 random bytes in base64.
-pub fn rescue_key() -> String {
-    let random = || uuid::Uuid::new_v4().simple().to_string();
-    // Any 42 letters, one without bits too many, and the padding.
-    format!("{}{}A=", random(), &random()[..10])
 }
 
 /// Which documents are [`Deployment::unfinished`].

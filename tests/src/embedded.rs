@@ -12,6 +12,7 @@ use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
 use futures::TryStreamExt;
 use tempfile::TempDir;
 
+use crate::ledger;
 use crate::program::{self, Program};
 
 /// A file and a provider. What was made goes with this.
@@ -80,16 +81,8 @@ impl Embedded {
     /// # Panics
     /// If they cannot be imported.
     pub async fn import(&self, plan: SeedPlan) {
-        let path = self.folder.path().join("tokens.jsonl");
-        let lines: Vec<String> = self
-            .simulator
-            .seed(plan)
-            .expect("a plan")
-            .map(|document| serde_json::to_string(&document).expect("JSON"))
-            .collect();
-        std::fs::write(&path, lines.join("\n") + "\n").expect("write the documents");
-        let path = path.to_str().expect("a path in UTF-8");
-        let import = self.evergrant(&["import", path]).await;
+        let path = ledger::seed_file(&self.simulator, plan, self.folder.path());
+        let import = self.evergrant(&["import", &path]).await;
         assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
     }
 
@@ -118,15 +111,6 @@ impl Embedded {
     /// # Panics
     /// If the file cannot be read.
     pub async fn judge(&self) -> CheckReport {
-        let documents: Vec<serde_json::Value> =
-            self.store.export().try_collect().await.expect("read all documents");
-        let documents: Vec<_> = documents
-            .iter()
-            .map(|document| {
-                let json = serde_json::to_vec(document).expect("JSON");
-                evergrant_simulator::Document::from_json(&json).expect("a document")
-            })
-            .collect();
-        self.simulator.check(&documents)
+        ledger::judge(&self.simulator, &*self.store).await
     }
 }

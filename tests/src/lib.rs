@@ -8,6 +8,7 @@ pub mod dedicated;
 pub mod deployment;
 pub mod docker;
 pub mod embedded;
+pub mod ledger;
 pub mod mongodb;
 pub mod program;
 pub mod rabbitmq;

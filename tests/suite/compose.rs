@@ -5,8 +5,10 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::time::Duration;
 
+use evergrant_shared::rescue::Keys;
 use evergrant_tests::deployment::eventually;
 use mongodb::bson::{Document, doc};
+use secrecy::ExposeSecret;
 use serde_json::Value;
 
 /// A stack that is up. It comes down when this is dropped, its volumes with it.
@@ -32,7 +34,7 @@ impl Stack {
             ("RABBITMQ_PASSWORD", password()),
             ("MONGODB_PASSWORD", password()),
             ("PROVIDER_CLIENT_SECRET", password()),
-            ("RESCUE_KEY", evergrant_tests::deployment::rescue_key()),
+            ("RESCUE_KEY", Keys::generate().expose_secret().to_owned()),
             ("RABBITMQ_PORT", "0".into()),
             ("RABBITMQ_MANAGEMENT_PORT", "0".into()),
             ("MONGODB_PORT", "0".into()),
