@@ -130,10 +130,7 @@ async fn dead_letters(
 }
 
 fn queue(config: &Config) -> anyhow::Result<Arc<dyn JobQueue>> {
-    anyhow::ensure!(
-        !config.providers.is_empty(),
-        "no provider is configured: add a section [providers.NAME]"
-    );
+    config.require_provider()?;
     let name = format!("evergrant {}", process::unique_name());
     Ok(connect::queue(config, name)?)
 }

@@ -74,7 +74,7 @@ impl<'a> Providers<'a> {
             views.push(view(provider, &read.value, read.now));
         }
         if views.is_empty() {
-            self.output.message("no provider is configured: add a section [providers.NAME]");
+            self.output.message(&ConfigError::NoProvider.to_string());
             return Ok(Exit::Nothing);
         }
         self.show(&views);

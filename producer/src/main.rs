@@ -61,11 +61,7 @@ async fn main() -> anyhow::Result<()> {
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
-    let providers = config.providers()?;
-    anyhow::ensure!(
-        !providers.is_empty(),
-        "no provider is configured: add a section [providers.NAME]"
-    );
+    let providers = config.some_providers()?;
 
     let shutdown = process::shutdown()?;
     let store = connect::store(&config).await?;

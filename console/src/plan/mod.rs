@@ -24,11 +24,7 @@ pub(crate) async fn plan(
     store: &dyn TokenStore,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let providers: Vec<_> = config.providers()?.into_iter().map(Arc::new).collect();
-    anyhow::ensure!(
-        !providers.is_empty(),
-        "no provider is configured: add a section [providers.NAME]"
-    );
+    let providers: Vec<_> = config.some_providers()?.into_iter().map(Arc::new).collect();
     let default_provider = config.default_provider();
     let forecasts = outlook(store, &providers, default_provider.as_ref(), &HORIZONS_DAYS).await?;
     if output.json {

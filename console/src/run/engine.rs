@@ -46,12 +46,7 @@ impl Engine {
         metrics: Metrics,
         health: Health,
     ) -> anyhow::Result<Self> {
-        let providers = config.providers()?;
-        anyhow::ensure!(
-            !providers.is_empty(),
-            "no provider is configured: add a section [providers.NAME], in a file that --config \
-             names, or set EVERGRANT_PROVIDERS__NAME__… in the environment"
-        );
+        let providers = config.some_providers()?;
         let name = process::unique_name();
         let producer = evergrant_producer::Deps {
             store: Arc::clone(&servers.store),

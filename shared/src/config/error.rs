@@ -29,6 +29,12 @@ pub enum ConfigError {
         /// How to give it.
         reason: String,
     },
+    /// There is nothing to do without one.
+    #[error(
+        "no provider is configured: add a section [providers.NAME], in a file that --config names, \
+         or set EVERGRANT_PROVIDERS__NAME__… in the environment"
+    )]
+    NoProvider,
     /// There is no such setting.
     #[error("there is no setting {setting}; here there are: {known}")]
     Unknown {

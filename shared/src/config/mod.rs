@@ -106,6 +106,23 @@ impl Config {
             .collect()
     }
 
+    /// As [`Self::providers`], for those who need one.
+    ///
+    /// # Errors
+    /// As there, and if there is none.
+    pub fn some_providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        self.require_provider()?;
+        self.providers()
+    }
+
+    /// That there is something to serve.
+    ///
+    /// # Errors
+    /// If there is no provider.
+    pub fn require_provider(&self) -> Result<(), ConfigError> {
+        if self.providers.is_empty() { Err(ConfigError::NoProvider) } else { Ok(()) }
+    }
+
     /// The same settings with another store: its URL, or the file that holds it.
     ///
     /// # Errors
