@@ -73,7 +73,7 @@ impl Show<'_> {
     /// Refreshes all, shows what died, and sends back what can be saved. The number that was sent
     /// back.
     async fn tell(&mut self, words: &Output) -> anyhow::Result<u64> {
-        if !self.watch(u64::from(self.scene.users), words).await? {
+        if !self.watch(0, u64::from(self.scene.users), words).await? {
             return Ok(0);
         }
         let before = self.figures();
@@ -102,19 +102,20 @@ impl Show<'_> {
             LetterFilter { reason: Some(DeadReason::AttemptsExhausted), ..LetterFilter::default() };
         let queued_for = self.scene.config.producer.queued_for;
         let redriven = dlq.send_back_all(&filter, Action::Redrive { queued_for }).await?;
-        self.watch(before.settled() + redriven, words).await?;
+        self.watch(before.settled(), redriven, words).await?;
         Ok(redriven)
     }
 
-    /// Watches until so many grants are refreshed or reported. False if Ctrl-C came first.
-    async fn watch(&self, wanted: u64, words: &Output) -> anyhow::Result<bool> {
+    /// Watches until, after the first `before`, so many grants are refreshed or reported. False if
+    /// Ctrl-C came first.
+    async fn watch(&self, before: u64, wanted: u64, words: &Output) -> anyhow::Result<bool> {
         let provider = PROVIDER.parse()?;
-        let mut view = View::new(wanted, self.scene.limit_per_s, words);
+        let mut view = View::new(before, wanted, self.scene.limit_per_s, words);
         loop {
             let figures = self.figures();
             let queued = self.servers.queue.depth(&provider).await?;
             view.show(&figures, queued);
-            let all = figures.settled() >= wanted;
+            let all = figures.settled() >= before + wanted;
             if all && proof::unfinished(&*self.servers.store).await? == 0 {
                 view.finish();
                 return Ok(true);

@@ -17,6 +17,8 @@ const PLAIN_EVERY: Duration = Duration::from_secs(1);
 
 /// Shows how far it has come.
 pub(super) struct View<'a> {
+    /// Grants that were settled before.
+    before: u64,
     wanted: u64,
     limit_per_s: u32,
     words: &'a Output,
@@ -27,11 +29,13 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// A view of a work of `wanted` grants, at a provider that takes so many requests a second.
-    pub(super) fn new(wanted: u64, limit_per_s: u32, words: &'a Output) -> Self {
+    /// A view of a work of `wanted` grants, after the first `before`, at a provider that takes so many
+    /// requests a second.
+    pub(super) fn new(before: u64, wanted: u64, limit_per_s: u32, words: &'a Output) -> Self {
         let on_terminal = std::io::stderr().is_terminal() && !words.is_quiet();
         let bars = on_terminal.then(|| bars(wanted));
-        Self { wanted, limit_per_s, words, bars, earlier: VecDeque::new(), last_line: None }
+        let earlier = VecDeque::new();
+        Self { before, wanted, limit_per_s, words, bars, earlier, last_line: None }
     }
 
     pub(super) fn show(&mut self, figures: &Figures, queued: u64) {
@@ -43,16 +47,20 @@ impl<'a> View<'a> {
         let line = self.line(figures, queued);
         match &self.bars {
             Some((_, bar, details)) => {
-                bar.set_position(figures.settled());
+                bar.set_position(self.done(figures));
                 details.set_message(line);
             }
             None if self.last_line.is_none_or(|at| at.elapsed() >= PLAIN_EVERY) => {
                 self.last_line = Some(now);
-                let (done, wanted) = (figures.settled(), self.wanted);
+                let (done, wanted) = (self.done(figures), self.wanted);
                 self.words.message(&format!("{done} of {wanted} users, {line}"));
             }
             None => {}
         }
+    }
+
+    fn done(&self, figures: &Figures) -> u64 {
+        figures.settled().saturating_sub(self.before)
     }
 
     fn line(&self, figures: &Figures, queued: u64) -> String {
@@ -66,7 +74,7 @@ impl<'a> View<'a> {
         if let Some((settled_per_s, requests_per_s)) = self.pace() {
             let used = requests_per_s / f64::from(self.limit_per_s) * 100.0;
             let _ = write!(line, ", budget {used:.0} %");
-            let left = self.wanted.saturating_sub(figures.settled());
+            let left = self.wanted.saturating_sub(self.done(figures));
             if left > 0 && settled_per_s > 0.0 {
                 #[allow(clippy::cast_precision_loss, reason = "an estimate")]
                 let left_s = left as f64 / settled_per_s;
