@@ -107,7 +107,7 @@ impl Dedicated {
     /// # Panics
     /// If it is not running.
     pub async fn pause(&self) {
-        docker(&["pause", &self.name]).await;
+        docker::pause(&self.name).await;
     }
 
     /// It goes on where it was paused.

@@ -42,6 +42,23 @@ pub async fn try_docker(args: &[&str]) -> Result<String, String> {
     }
 }
 
+/// Stops all processes of a container where they are. The system may be too busy to freeze them at the
+/// first try.
+///
+/// # Panics
+/// If it is not running, or cannot be paused.
+pub async fn pause(container: &str) {
+    const TRIES: usize = 5;
+    for _ in 1..TRIES {
+        match try_docker(&["pause", container]).await {
+            Err(error) if error.contains("unable to freeze") => {}
+            Err(error) => panic!("docker pause {container}: {error}"),
+            Ok(_) => return,
+        }
+    }
+    docker(&["pause", container]).await;
+}
+
 /// A name for a container or a network of this test run. `tests/run` removes what has one.
 pub fn name_of(what: &str) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();

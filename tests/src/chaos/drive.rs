@@ -24,7 +24,7 @@ pub struct Driver<'a> {
 }
 
 /// How many grants are left at least when a fault comes.
-const RESERVE: u32 = 200;
+const RESERVE: u32 = 400;
 /// How long nothing may happen before the run is taken to have stopped.
 const STANDSTILL: Duration = Duration::from_secs(90);
 /// How long all that is left may take after the last fault.
@@ -43,8 +43,7 @@ impl<'a> Driver<'a> {
         &mut self.fleet
     }
 
-    /// Carries out all of the plan. Where it takes longer than the grants last, more users sign in:
-    /// every fault finds work.
+    /// Carries out all of the plan. Every fault finds work.
     ///
     /// # Panics
     /// If the run stands still.
@@ -52,9 +51,7 @@ impl<'a> Driver<'a> {
         let started = Instant::now();
         for (at, fault) in &plan.steps {
             self.wait_for_exchanges(*at).await;
-            if self.scene.exchanges() + u64::from(RESERVE) > self.scene.grants() {
-                self.scene.add_grants(RESERVE).await;
-            }
+            self.keep_busy().await;
             say(started, self.scene, &format!("{fault:?}"));
             match fault {
                 Fault::KillWorker => self.fleet.kill_worker().await,
@@ -63,6 +60,13 @@ impl<'a> Driver<'a> {
             }
         }
         say(started, self.scene, "all faults are done");
+    }
+
+    /// More users sign in where the grants that are left would not last for the next fault.
+    pub async fn keep_busy(&self) {
+        if self.scene.exchanges() + u64::from(RESERVE) > self.scene.grants() {
+            self.scene.add_grants(RESERVE).await;
+        }
     }
 
     /// Waits until so many tokens have been exchanged.

@@ -25,16 +25,17 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
     let queue = format!("{}.refresh.simulator.0", scene.evergrant.variable("QUEUE__PREFIX"));
 
     driver.wait_for_exchanges(scene.grants() / 6).await;
+    driver.keep_busy().await;
     let moved = Instant::now();
     let former = cluster.drain_leader_of(&queue).await;
     goes_on(&cluster, &queue, former, &scene, &driver, moved).await;
     cluster.revive(former).await;
 
     driver.wait_for_exchanges(scene.grants() / 3).await;
+    driver.keep_busy().await;
     let killed = Instant::now();
     let former = cluster.kill_leader_of(&queue).await;
     goes_on(&cluster, &queue, former, &scene, &driver, killed).await;
-    assert!(scene.exchanges() < scene.grants(), "the run was over before its faults");
     cluster.node(former).start().await;
 
     driver.finish().await;

@@ -138,7 +138,7 @@ async fn an_operator_pauses_a_provider_changes_its_limit_and_resumes() {
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(evergrant.simulator.stats().requests, 1, "more than the limit");
     command(&evergrant, &["providers", "limit", "simulator", "100/s,5000/min"]).await;
-    eventually("the new limit holds", Duration::from_secs(2), || async {
+    eventually("the new limit holds", Duration::from_secs(10), || async {
         evergrant.simulator.stats().requests > 10
     })
     .await;
