@@ -44,6 +44,17 @@ pub(crate) struct FakeStore {
     pub(crate) committed: Mutex<Vec<Commit>>,
 }
 
+impl FakeStore {
+    fn answers(&self, operation: &'static str) -> Result<(), StoreError> {
+        let since = *self.away_since.lock().unwrap().get_or_insert_with(Instant::now);
+        if since.elapsed() < self.away_for {
+            let reason = "away".to_owned();
+            return Err(StoreError::Unavailable { operation, reason });
+        }
+        Ok(())
+    }
+}
+
 fn grant(id: &DocumentId) -> Grant {
     Grant {
         id: id.clone(),
@@ -74,11 +85,7 @@ impl TokenStore for FakeStore {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        let since = *self.away_since.lock().unwrap().get_or_insert_with(Instant::now);
-        if since.elapsed() < self.away_for {
-            let reason = "away".to_owned();
-            return Err(StoreError::Unavailable { operation: "commit", reason });
-        }
+        self.answers("commit")?;
         if commits.iter().any(|commit| Some(&commit.id) == self.refuses.as_ref()) {
             let reason = "a rule".to_owned();
             return Err(StoreError::Refused { operation: "commit", reason });
@@ -95,7 +102,7 @@ impl TokenStore for FakeStore {
         unreachable!()
     }
     async fn now(&self) -> Result<Timestamp, StoreError> {
-        unreachable!()
+        self.answers("now").map(|()| Timestamp::default())
     }
     async fn adopt(&self) -> Result<u64, StoreError> {
         unreachable!()
@@ -161,8 +168,8 @@ impl TokenStore for FakeStore {
 pub(crate) struct FakeQueue {
     pub(crate) failures: AtomicU32,
     pub(crate) retried: AtomicU32,
-    /// Rescued answers.
-    pub(crate) rescued: Mutex<Vec<SealedAnswer>>,
+    /// Rescued answers that no consumer holds.
+    pub(crate) rescued: Arc<Mutex<Vec<SealedAnswer>>>,
     pub(crate) buried: Mutex<Vec<DeadLetter>>,
 }
 
@@ -205,8 +212,7 @@ impl JobQueue for FakeQueue {
         Ok(())
     }
     async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
-        let answers = std::mem::take(&mut *self.rescued.lock().unwrap());
-        Ok(Box::new(FakeIntake(answers)))
+        Ok(Box::new(FakeIntake(self.rescued.clone())))
     }
     async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
         unreachable!()
@@ -216,18 +222,44 @@ impl JobQueue for FakeQueue {
     }
 }
 
-/// Delivers what was rescued, then nothing more.
-struct FakeIntake(Vec<SealedAnswer>);
+/// Delivers what was rescued.
+struct FakeIntake(Arc<Mutex<Vec<SealedAnswer>>>);
 
 #[async_trait]
 impl Intake for FakeIntake {
     async fn next(&mut self) -> Option<Delivery> {
-        let Some(answer) = self.0.pop() else { return std::future::pending().await };
-        let acker = Box::new(FakeAcker(Arc::default()));
-        Some(Delivery { body: answer.encode(), redelivered: false, acker })
+        loop {
+            let answer = self.0.lock().unwrap().pop();
+            if let Some(answer) = answer {
+                let body = answer.encode();
+                let acker = Box::new(RescueAcker { answer: Some(answer), queue: self.0.clone() });
+                return Some(Delivery { body, redelivered: false, acker });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn stop(&mut self) {}
+}
+
+/// Gives an answer back unless it is acknowledged.
+struct RescueAcker {
+    answer: Option<SealedAnswer>,
+    queue: Arc<Mutex<Vec<SealedAnswer>>>,
+}
+
+#[async_trait]
+impl Acker for RescueAcker {
+    async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
+        self.answer = None;
+        Ok(())
+    }
+}
+
+impl Drop for RescueAcker {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap().extend(self.answer.take());
+    }
 }
 
 /// A journal in memory; what is in it outlives whoever wrote it.

@@ -54,6 +54,32 @@ async fn a_rescued_answer_is_committed_by_any_worker_once_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_worker_that_cannot_reach_the_store_leaves_rescued_answers_to_others() {
+    let fakes = away_for(Duration::from_secs(30));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.queue.rescued.lock().unwrap().is_empty()).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    assert!(fakes.store.committed.lock().unwrap().is_empty(), "another could have it by now");
+    until(|| fakes.store.committed.lock().unwrap().len() == 2).await;
+    until(|| fakes.queue.rescued.lock().unwrap().is_empty()).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_worker_left_goes_to_the_rescue_queue_if_who_finds_it_cannot_write() {
+    let fakes = away_for(Duration::from_secs(3_600));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
+    let rescuer = fakes.rescuer(1);
+    tokio::spawn(Arc::clone(&rescuer).run());
+    until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
+    // The lane's own and the rescuer's.
+    until(|| fakes.queue.rescued.lock().unwrap().len() >= 2).await;
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
     let fakes = away_for(Duration::from_secs(1));
     claim(&fakes.lane, vec![fakes.work(1)]).await;

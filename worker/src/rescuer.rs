@@ -22,6 +22,11 @@ const BATCH: usize = 64;
 const INHERIT_EVERY: Duration = Duration::from_secs(2);
 /// A store that refuses an answer so many times is not asked again: an operator is.
 const MAX_REFUSALS: u32 = 5;
+/// How long the store may not take what this worker holds: it may be out of reach for this worker
+/// alone, and whoever reaches it has to be quicker than the documents' leases.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// A store that is slow for everybody is given more and more time, up to this much.
+const MAX_PATIENCE: Duration = Duration::from_secs(12);
 
 /// Empties the rescue queue and the journals that others left.
 pub(crate) struct Rescuer {
@@ -58,6 +63,7 @@ impl Rescuer {
     pub(crate) async fn run(self: Arc<Self>) {
         self.tasks.spawn(Arc::clone(&self).inherit());
         let mut backoff = Backoff::for_a_server();
+        let mut patience = PATIENCE;
         loop {
             // A broker that does not answer must not hold up the end.
             let consuming = self.nets.queue.consume_rescues(PREFETCH);
@@ -65,7 +71,10 @@ impl Rescuer {
             match consuming {
                 Ok(intake) => {
                     backoff.reset();
-                    self.serve(intake).await;
+                    patience = match self.serve(intake, patience).await {
+                        Served::Lost => PATIENCE,
+                        Served::CutOff => (patience * 2).min(MAX_PATIENCE),
+                    };
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot consume rescued answers: trying again")
@@ -77,11 +86,15 @@ impl Rescuer {
         self.tasks.wait().await;
     }
 
-    async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>) {
+    /// One consumer's life. It ends when the store is out of reach, and what it holds goes to a
+    /// worker that can write it; it is over when this worker can.
+    async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>, patience: Duration) -> Served {
+        let cut_off = CancellationToken::new();
         loop {
             let delivery = tokio::select! {
                 biased;
                 () = self.stop.cancelled() => break,
+                () = cut_off.cancelled() => break,
                 delivery = intake.next() => delivery,
             };
             let Some(first) = delivery else { break };
@@ -91,14 +104,27 @@ impl Rescuer {
             {
                 batch.push(Rescue::of(delivery));
             }
-            self.start(batch);
+            let (this, cut_off) = (Arc::clone(self), cut_off.clone());
+            self.tasks.spawn(async move {
+                if !this.settle(batch, patience).await.is_empty() {
+                    cut_off.cancel();
+                }
+            });
         }
         intake.stop().await;
+        if !cut_off.is_cancelled() {
+            return Served::Lost;
+        }
+        tracing::warn!("the store is out of reach: rescued answers are left to other workers");
+        self.wait_for_the_store().await;
+        Served::CutOff
     }
 
-    fn start(self: &Arc<Self>, batch: Vec<Rescue>) {
-        let this = Arc::clone(self);
-        self.tasks.spawn(async move { this.settle(batch).await });
+    async fn wait_for_the_store(&self) {
+        let mut backoff = retries();
+        while !self.stop.is_cancelled() && self.store.now().await.is_err() {
+            self.sleep(backoff.next_wait()).await;
+        }
     }
 
     async fn inherit(self: Arc<Self>) {
@@ -119,13 +145,42 @@ impl Rescuer {
         }
         let mut left = left.into_iter().map(Rescue::left).peekable();
         while left.peek().is_some() {
-            self.start(left.by_ref().take(BATCH).collect());
+            let (this, batch) = (Arc::clone(self), left.by_ref().take(BATCH).collect());
+            self.tasks.spawn(async move { this.settle_here_or_elsewhere(batch).await });
         }
     }
 
-    /// Commits answers as the workers that got them would have. If this worker stops first, they
-    /// stay where they are.
-    async fn settle(&self, batch: Vec<Rescue>) {
+    /// Settles what only this worker holds: what it cannot write goes to the rescue queue, where
+    /// others find it.
+    async fn settle_here_or_elsewhere(&self, mut batch: Vec<Rescue>) {
+        while !batch.is_empty() && !self.stop.is_cancelled() {
+            let mut kept = Vec::new();
+            for rescue in self.settle(batch, PATIENCE).await {
+                if self.stop.is_cancelled() {
+                    return;
+                }
+                match self.hand_on(&rescue.body).await {
+                    true => self.leave(rescue.source).await,
+                    false => kept.push(rescue),
+                }
+            }
+            batch = kept;
+        }
+    }
+
+    /// Puts an answer into the rescue queue. False if the queue does not take it.
+    async fn hand_on(&self, body: &[u8]) -> bool {
+        // What is no answer was buried.
+        let Ok(answer) = SealedAnswer::decode(body) else { return false };
+        let taken = self.nets.queue.rescue(&answer).await;
+        taken
+            .inspect_err(|error| tracing::debug!(%error, "neither store nor queue take an answer"))
+            .is_ok()
+    }
+
+    /// Commits answers as the workers that got them would have. Returns those that are not written
+    /// because the store is out of reach, or the worker stops.
+    async fn settle(&self, batch: Vec<Rescue>, patience: Duration) -> Vec<Rescue> {
         let mut writable = Vec::with_capacity(batch.len());
         for rescue in batch {
             match self.open(&rescue.body) {
@@ -133,20 +188,26 @@ impl Rescuer {
                 Err(why) => self.bury(rescue, why).await,
             }
         }
-        if self.write(&writable).await {
-            for Writable { rescue, .. } in writable {
-                self.done(rescue.source).await;
+        let mut left = Vec::new();
+        match self.write(&writable, patience).await {
+            Written::Yes => {
+                for Writable { rescue, .. } in writable {
+                    self.done(rescue.source).await;
+                }
             }
-            return;
-        }
-        // One that the store refuses must not hold up the others.
-        for one in writable {
-            match self.write_one(&one.opened).await {
-                Written::Yes => self.done(one.rescue.source).await,
-                Written::No(why) => self.bury(one.rescue, why).await,
-                Written::Stopped => return,
+            Written::OutOfReach => left.extend(writable.into_iter().map(|one| one.rescue)),
+            // One that the store refuses must not hold up the others.
+            Written::Refused(_) => {
+                for one in writable {
+                    match self.write_one(&one, patience).await {
+                        Written::Yes => self.done(one.rescue.source).await,
+                        Written::Refused(why) => self.bury(one.rescue, why).await,
+                        Written::OutOfReach => left.push(one.rescue),
+                    }
+                }
             }
         }
+        left
     }
 
     fn open(&self, body: &[u8]) -> Result<Opened, String> {
@@ -154,43 +215,40 @@ impl Rescuer {
         self.nets.sealer.open(&answer).map_err(|error| error.to_string())
     }
 
-    /// Commits all at once. False if the store refuses, or the worker stops.
-    async fn write(&self, answers: &[Writable]) -> bool {
+    /// Commits all at once, or none.
+    async fn write(&self, answers: &[Writable], patience: Duration) -> Written {
         let commits: Vec<_> = answers.iter().map(|answer| answer.opened.commit.clone()).collect();
-        let mut backoff = retries();
-        while !self.stop.is_cancelled() {
-            match self.store.commit(&commits).await {
-                Ok(committed) => {
-                    answers
-                        .iter()
-                        .zip(committed)
-                        .for_each(|(answer, result)| report(answer, result));
-                    return true;
+        let writing = async {
+            let mut backoff = retries();
+            loop {
+                match self.store.commit(&commits).await {
+                    Ok(committed) => {
+                        let settled = answers.iter().zip(committed);
+                        settled.for_each(|(answer, result)| report(answer, result));
+                        return Written::Yes;
+                    }
+                    Err(error @ StoreError::Refused { .. }) => {
+                        return Written::Refused(error.to_string());
+                    }
+                    Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
                 }
-                Err(StoreError::Refused { .. }) => return false,
-                Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
+                tokio::time::sleep(backoff.next_wait()).await;
             }
-            self.sleep(backoff.next_wait()).await;
-        }
-        false
+        };
+        let writing = self.stop.run_until_cancelled(tokio::time::timeout(patience, writing));
+        writing.await.and_then(Result::ok).unwrap_or(Written::OutOfReach)
     }
 
-    async fn write_one(&self, opened: &Opened) -> Written {
-        let (mut backoff, mut refusals) = (retries(), 0);
-        while !self.stop.is_cancelled() {
-            match self.store.commit(std::slice::from_ref(&opened.commit)).await {
-                Ok(_) => return Written::Yes,
-                Err(error @ StoreError::Refused { .. }) => {
-                    refusals += 1;
-                    if refusals == MAX_REFUSALS {
-                        return Written::No(error.to_string());
-                    }
-                }
-                Err(_) => {}
+    /// Commits one that may be refused, a few times.
+    async fn write_one(&self, answer: &Writable, patience: Duration) -> Written {
+        let mut backoff = retries();
+        for _ in 1..MAX_REFUSALS {
+            match self.write(std::slice::from_ref(answer), patience).await {
+                Written::Refused(_) => self.sleep(backoff.next_wait()).await,
+                written => return written,
             }
-            self.sleep(backoff.next_wait()).await;
         }
-        Written::Stopped
+        self.write(std::slice::from_ref(answer), patience).await
     }
 
     async fn bury(&self, rescue: Rescue, why: String) {
@@ -214,6 +272,11 @@ impl Rescuer {
 
     async fn done(&self, source: Source) {
         self.nets.metrics.recovered.inc();
+        self.leave(source).await;
+    }
+
+    /// The answer is safe elsewhere.
+    async fn leave(&self, source: Source) {
         match source {
             Source::Queue(acker) => crate::settle::acknowledge(acker).await,
             Source::Journal(entry) => {
@@ -254,9 +317,18 @@ fn report(answer: &Writable, result: Committed) {
     tracing::info!(%provider, %id, kept, "a rescued answer is settled");
 }
 
-/// What became of an answer.
+/// What became of answers.
 enum Written {
     Yes,
-    No(String),
-    Stopped,
+    Refused(String),
+    /// The store did not say, or the worker stops.
+    OutOfReach,
+}
+
+/// Why a consumer of the rescue queue ended.
+enum Served {
+    /// The worker is stopping, or the broker ended it.
+    Lost,
+    /// The store was out of reach. It is back.
+    CutOff,
 }
