@@ -19,7 +19,7 @@ const PREFETCH: u16 = 128;
 /// Answers in one commit.
 const BATCH: usize = 64;
 /// How often it is looked for journals of processes that are gone.
-const INHERIT_EVERY: Duration = Duration::from_secs(2);
+const INHERIT_EVERY: Duration = Duration::from_millis(500);
 /// A store that refuses an answer so many times is not asked again: an operator is.
 const MAX_REFUSALS: u32 = 5;
 /// How long the store may not take what this worker holds: it may be out of reach for this worker
@@ -115,6 +115,8 @@ impl Rescuer {
         if !cut_off.is_cancelled() {
             return Served::Lost;
         }
+        // With the consumer goes what it was sent and nobody has acknowledged.
+        drop(intake);
         tracing::warn!("the store is out of reach: rescued answers are left to other workers");
         self.wait_for_the_store().await;
         Served::CutOff

@@ -29,11 +29,12 @@ impl Disks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether a new token is in a journal of one of these machines.
-    pub(crate) fn hold(&self, token: &str, hosts: &BTreeSet<usize>) -> bool {
+    /// The processes in whose journals, on these machines, a new token is.
+    pub(crate) fn holders_of(&self, token: &str, hosts: &BTreeSet<usize>) -> Vec<String> {
         let disks = self.lock();
-        let mut lines = disks.iter().filter(|((host, _), _)| hosts.contains(host));
-        lines.any(|(_, line)| line.token.as_deref() == Some(token))
+        let lines = disks.iter().filter(|((host, _), _)| hosts.contains(host));
+        let holding = lines.filter(|(_, line)| line.token.as_deref() == Some(token));
+        holding.map(|(_, line)| line.owner.clone()).collect()
     }
 }
 

@@ -109,7 +109,10 @@ impl Process {
     /// Is no more.
     pub(crate) fn end(&self) {
         self.dead.store(true, Ordering::Relaxed);
-        self.world.with(|state| state.alive.remove(&self.name));
+        self.world.with(|state| {
+            state.alive.remove(&self.name);
+            state.died_at.insert(self.name.clone(), Instant::now());
+        });
         self.world.replies_lost_with(&self.name);
         self.world.check_answers();
         let (wait, connection) = (self.noticed_after, self.connection.clone());

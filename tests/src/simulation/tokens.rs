@@ -10,6 +10,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergrant_shared::domain::{DocumentId, Row};
 use evergrant_simulator::TokenState;
@@ -18,6 +19,9 @@ use secrecy::ExposeSecret;
 use super::plan::Nets;
 use super::process::Process;
 use super::world::{State, World};
+
+/// Workers look for what a dead one has left twice a second, and then write it.
+const INHERITED_AFTER: Duration = Duration::from_secs(2);
 
 /// What is known of each token.
 #[derive(Default)]
@@ -192,7 +196,7 @@ impl World {
 
     /// Whether the answer to a token is with a process that is gone, or that reaches neither the
     /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
-    /// read: then nobody could know better.
+    /// read yet: then nobody could know better.
     fn is_answer_out_of_reach(&self, token: &str) -> bool {
         let found = self.with(|state| {
             let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
@@ -208,7 +212,10 @@ impl World {
             // Nobody reads the journal of a process that lives. Without nets it waits for the store,
             // however slow that is.
             Some(process) => self.plan.nets != Nets::None && process.could_deliver(),
-            None => self.disks.hold(&successor, &hosts),
+            None => {
+                let holders = self.disks.holders_of(&successor, &hosts);
+                self.with(|state| holders.iter().any(|holder| !state.has_just_died(holder)))
+            }
         };
         !is_rescued && !is_in_reach
     }
@@ -314,6 +321,11 @@ impl World {
 }
 
 impl State {
+    /// Whether a process is gone for less time than its machine needs to write what it left.
+    fn has_just_died(&self, process: &str) -> bool {
+        self.died_at.get(process).is_some_and(|at| at.elapsed() < INHERITED_AFTER)
+    }
+
     /// This token's grant is lost, and all tokens of it so far.
     fn forsake(&mut self, token: &str) {
         let tokens = &mut self.tokens;

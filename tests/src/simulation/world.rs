@@ -59,6 +59,8 @@ pub(crate) struct State {
     pub(crate) settled: Settled,
     /// The processes that live.
     pub(crate) alive: BTreeMap<String, Arc<Process>>,
+    /// When each of the others died.
+    pub(crate) died_at: BTreeMap<String, Instant>,
     pub(crate) store_away_until: Option<Instant>,
     pub(crate) broker_away_until: Option<Instant>,
     /// When it became calm, by the store's clock.
@@ -93,6 +95,7 @@ impl World {
             tokens: Tokens::default(),
             settled: Settled::default(),
             alive: BTreeMap::new(),
+            died_at: BTreeMap::new(),
             store_away_until: None,
             broker_away_until: None,
             calm_since: None,
