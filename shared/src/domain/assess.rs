@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{DeadReason, FailureKind, Grant, Job, LastError, Lease, Status, Timestamp};
+use super::{DeadReason, Failure, FailureKind, Grant, Job, LastError, Lease, Status, Timestamp};
 
 /// How early a job may be: the broker's delays and the store's clock are not the same clock.
 const EARLY: Duration = Duration::from_secs(5);
@@ -96,6 +96,22 @@ impl EndedGrant {
         let failing_since = grant.failing_since.unwrap_or(last_error.at);
         Some(Self { reason, attempts: grant.attempts, failing_since, last_error })
     }
+
+    fn malformed(what: &str, now: Timestamp) -> Self {
+        let failure = Failure::described(what);
+        let last_error = LastError::of(&failure, FailureKind::Malformed, now);
+        let reason = DeadReason::MalformedDocument;
+        Self { reason, attempts: 0, failing_since: now, last_error }
+    }
+}
+
+impl Job {
+    /// The document of this job has ended, and its letter may be missing if the job was with a
+    /// worker before.
+    fn reburied(&self, redelivered: bool, ended: Option<EndedGrant>) -> Verdict {
+        let ended = ended.filter(|_| redelivered || self.waited);
+        ended.map_or(Verdict::Stale(StaleReason::NotActive), Verdict::Rebury)
+    }
 }
 
 /// Why a job has nothing to do.
@@ -131,15 +147,17 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
     let (grant, lease, owned) = match row {
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
         Row::Malformed { what, owned: true } => return Verdict::Malformed(what),
-        Row::Malformed { owned: false, .. } => return Verdict::Stale(StaleReason::NotActive),
+        Row::Malformed { what, owned: false } => {
+            let ended = EndedGrant::malformed(&what, now);
+            return job.reburied(redelivered, Some(ended));
+        }
         Row::Present { grant, lease, owned } => (grant, lease, owned),
     };
     if grant.provider != job.provider || grant.generation != job.generation {
         return Verdict::Stale(StaleReason::Moved);
     }
     if grant.status != Status::Active {
-        let ended = EndedGrant::of(&grant).filter(|_| redelivered || job.waited);
-        return ended.map_or(Verdict::Stale(StaleReason::NotActive), Verdict::Rebury);
+        return job.reburied(redelivered, EndedGrant::of(&grant));
     }
     if !job.force && grant.next_refresh_at > now.plus(EARLY) {
         return Verdict::Stale(StaleReason::NotDue);
@@ -276,6 +294,11 @@ mod tests {
         let row = Row::Malformed { what: "no refresh token".into(), owned: true };
         assert!(matches!(assess(&job(), row, false, NOW), Verdict::Malformed(_)));
         let settled = Row::Malformed { what: "no refresh token".into(), owned: false };
-        assert_eq!(stale(&job(), settled), Some(StaleReason::NotActive));
+        assert_eq!(stale(&job(), settled.clone()), Some(StaleReason::NotActive));
+        let Verdict::Rebury(ended) = assess(&job(), settled, true, NOW) else {
+            panic!("its dead letter may be missing")
+        };
+        assert_eq!(ended.reason, DeadReason::MalformedDocument);
+        assert_eq!(ended.last_error.description.as_deref(), Some("no refresh token"));
     }
 }

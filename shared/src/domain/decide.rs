@@ -62,7 +62,7 @@ pub fn decide_malformed(what: &str, now: Timestamp) -> Settlement {
         DeadReason::MalformedDocument,
         0,
         now,
-        last_error(&Failure::described(what), FailureKind::Malformed, now),
+        LastError::of(&Failure::described(what), FailureKind::Malformed, now),
         None,
         Signal::Neutral,
     )
@@ -121,7 +121,7 @@ impl Case<'_> {
     /// Burns no attempt: the provider looked at the request rate, not at the grant.
     fn throttled(&self, failure: &Failure) -> Settlement {
         let pause = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
-        let error = last_error(failure, FailureKind::Throttled, self.now);
+        let error = LastError::of(failure, FailureKind::Throttled, self.now);
         self.shut(error, pause, Signal::Pause(pause))
     }
 
@@ -138,14 +138,14 @@ impl Case<'_> {
 
     /// Burns no attempt: the grant is not to blame.
     fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
-        let error = last_error(failure, kind, self.now);
+        let error = LastError::of(failure, kind, self.now);
         self.shut(error, CIRCUIT_WAIT, Signal::Trip(reason))
     }
 
     fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {
         let attempts = self.grant.attempts.saturating_add(1);
         let failing_since = self.grant.failing_since.unwrap_or(self.now);
-        let last_error = last_error(failure, kind, self.now);
+        let last_error = LastError::of(failure, kind, self.now);
         // Whether the answer was lost is found out by a retry inside the provider's grace, if there
         // is one: at once, and however many attempts failed before.
         let newly_in_doubt = kind == FailureKind::Ambiguous && !self.grant.in_doubt;
@@ -183,7 +183,7 @@ impl Case<'_> {
             reason,
             self.grant.attempts.saturating_add(1),
             self.grant.failing_since.unwrap_or(self.now),
-            last_error(failure, kind, self.now),
+            LastError::of(failure, kind, self.now),
             Some(fingerprint(&self.grant.refresh_token)),
             Signal::Healthy,
         )
@@ -217,16 +217,6 @@ fn ended(
     };
     let write = Write::End { status, attempts, failing_since, last_error, dead_fingerprint };
     Settlement { write, route: Route::DeadLetter(reason), signal }
-}
-
-fn last_error(failure: &Failure, reason: FailureKind, at: Timestamp) -> LastError {
-    LastError {
-        reason,
-        http_status: failure.http_status,
-        code: failure.code.clone(),
-        description: failure.description.clone(),
-        at,
-    }
 }
 
 fn asked_to_wait(failure: &Failure) -> Option<Duration> {

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::{DocumentId, ProviderId, Timestamp};
+use super::{DocumentId, Failure, ProviderId, Timestamp};
 
 /// One user's tokens at one provider, with Evergrant's state of them.
 #[derive(Clone, Debug)]
@@ -111,6 +111,19 @@ pub struct LastError {
     pub description: Option<String>,
     /// When it happened.
     pub at: Timestamp,
+}
+
+impl LastError {
+    /// What a document keeps of a failure.
+    pub fn of(failure: &Failure, reason: FailureKind, at: Timestamp) -> Self {
+        Self {
+            reason,
+            http_status: failure.http_status,
+            code: failure.code.clone(),
+            description: failure.description.clone(),
+            at,
+        }
+    }
 }
 
 /// Kinds of failure, as documents and metrics name them.

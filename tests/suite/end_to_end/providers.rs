@@ -70,6 +70,17 @@ fn refreshed_of(provider: &str) -> Document {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_provider_that_only_throttles_slows_no_other_and_goes_on_right_after_its_pause() {
+    throttles_for(Duration::ZERO).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "minutes: tests/run --chaos end_to_end"]
+async fn five_minutes_of_nothing_but_throttling_burn_no_attempt_and_no_grant() {
+    throttles_for(Duration::from_secs(300)).await;
+}
+
+/// One of two providers throttles everything for so long at least.
+async fn throttles_for(least: Duration) {
     let mut evergrant = deployment().await;
     imported(&evergrant, 300).await;
     let other = second_provider(&mut evergrant, 40).await;
@@ -83,6 +94,8 @@ async fn a_provider_that_only_throttles_slows_no_other_and_goes_on_right_after_i
         evergrant.count(refreshed_of("simulator")).await == 300
     })
     .await;
+    // The fault itself.
+    tokio::time::sleep(least).await;
     assert_eq!(evergrant.count(refreshed_of("other")).await, 0);
     assert_eq!(evergrant.count(doc! { "evergrant.attempts": { "$gt": 0 } }).await, 0);
 
