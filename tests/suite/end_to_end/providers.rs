@@ -74,7 +74,7 @@ async fn a_provider_that_only_throttles_slows_no_other_and_goes_on_right_after_i
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[ignore = "minutes: tests/run --chaos end_to_end"]
+#[ignore = "minutes: tests/run --chaos"]
 async fn five_minutes_of_nothing_but_throttling_burn_no_attempt_and_no_grant() {
     throttles_for(Duration::from_secs(300)).await;
 }
