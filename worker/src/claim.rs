@@ -100,16 +100,23 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. The lease is kept while
 /// its answer may be rescued, or a duplicate of this job would not wait. But it is kept no longer than
 /// needed: should this worker die as well, the next one must come in time for the provider's grace.
-async fn let_rescue_go_first(lane: &Lane, mut work: Work, grant: &Grant, claim: &Claim) {
+///
+/// Then the document is claimed anew, and the job stays in hand meanwhile: its way through the broker
+/// could take longer than the grace.
+async fn let_rescue_go_first(lane: &Arc<Lane>, mut work: Work, grant: &Grant, held: &Claim) {
     drop(work.place.take());
     let id = std::slice::from_ref(&grant.id);
-    if let Err(error) = lane.store.renew(id, &claim.owner, RESCUE_FIRST * 2).await {
+    if let Err(error) = lane.store.renew(id, &held.owner, RESCUE_FIRST * 2).await {
         tracing::debug!(%error, id = %grant.id, "the lease of a takeover stays as long as any");
     }
     lane.sleep(RESCUE_FIRST).await;
-    let settlement = decide_taken_over(&lane.provider.policy, grant, claim.now());
-    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
-    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+    let write = decide_taken_over(&lane.provider.policy, grant, held.now());
+    let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write)).await;
+    // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
+    // what has become of the document.
+    if written.is_some() {
+        claim(lane, vec![work]).await;
+    }
 }
 
 async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {

@@ -75,11 +75,12 @@ pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Sett
 }
 
 /// What follows for a claim that took over a dead worker's lease, once it was held for
-/// [`RESCUE_FIRST`]: nothing is sent yet, and the document says that an answer may have been lost.
-pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
+/// [`RESCUE_FIRST`]: nothing was sent, the document says that an answer may have been lost, and it may
+/// be claimed anew.
+pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Write {
     let grant = Grant { in_doubt: true, ..grant.clone() };
     let case = Case { policy, grant: &grant, now };
-    case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
+    case.postponed(None, Duration::ZERO, Signal::Neutral).write
 }
 
 /// What follows for the job of a claim whose write found that the document has moved on. New tokens
