@@ -86,7 +86,10 @@ impl World {
         for job in jobs {
             match self.passage() {
                 Passage::AsItShould => now.push(job),
-                Passage::Lost => self.note(|| format!("a job of {} is lost", job.id)),
+                Passage::Lost => {
+                    self.note(|| format!("a job of {} is lost", job.id));
+                    self.with(|state| state.jobs_lost.insert(job.id));
+                }
                 Passage::Doubled => {
                     self.note(|| format!("a job of {} is doubled", job.id));
                     self.arrives_later(queue, job.clone());

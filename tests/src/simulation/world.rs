@@ -69,6 +69,9 @@ pub(crate) struct State {
     pub(crate) spent: Spent,
     /// The documents and whose each is.
     pub(crate) users: BTreeMap<DocumentId, String>,
+    /// The documents of which the broker has lost a job. Nobody makes one again for a document that
+    /// has ended.
+    pub(crate) jobs_lost: BTreeSet<DocumentId>,
     /// Documents whose token someone has replaced by nonsense.
     pub(crate) spoilt: BTreeSet<DocumentId>,
     trace: Vec<String>,
@@ -96,6 +99,7 @@ impl World {
             settled: Settled::default(),
             alive: BTreeMap::new(),
             died_at: BTreeMap::new(),
+            jobs_lost: BTreeSet::new(),
             store_away_until: None,
             broker_away_until: None,
             calm_since: None,
