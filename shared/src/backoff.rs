@@ -24,6 +24,12 @@ impl Backoff {
         Self::new(Duration::from_millis(100), Duration::from_secs(2))
     }
 
+    /// For an answer that is to be written: from 50 ms up to 250 ms. Its document's lease runs out
+    /// meanwhile, and whoever takes it over presents the old token again.
+    pub const fn for_an_answer() -> Self {
+        Self::new(Duration::from_millis(50), Duration::from_millis(250))
+    }
+
     /// The wait before the next try.
     pub fn next_wait(&mut self) -> Duration {
         let doubled = self.first.saturating_mul(2_u32.saturating_pow(self.failures));

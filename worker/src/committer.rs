@@ -2,7 +2,6 @@
 //! group waits for nothing and grows with the load.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
@@ -98,7 +97,8 @@ enum While {
 
 /// Writes until it is written. None if the store refuses and that is not to be tried again.
 async fn write(store: &dyn TokenStore, commits: &[Commit], again: While) -> Option<Vec<Committed>> {
-    let mut backoff = Backoff::for_a_server();
+    let mut backoff = Backoff::for_an_answer();
+    let mut told = false;
     loop {
         match store.commit(commits).await {
             Ok(committed) => return Some(committed),
@@ -108,16 +108,19 @@ async fn write(store: &dyn TokenStore, commits: &[Commit], again: While) -> Opti
                 return None;
             }
             Err(error) => {
-                let wait = backoff.next_wait();
-                report(&error, commits, wait);
-                tokio::time::sleep(wait).await;
+                report(&error, commits, std::mem::replace(&mut told, true));
+                tokio::time::sleep(backoff.next_wait()).await;
             }
         }
     }
 }
 
-fn report(error: &StoreError, commits: &[Commit], wait: Duration) {
+/// Tells it once, however often it is tried again.
+fn report(error: &StoreError, commits: &[Commit], told: bool) {
     let documents = commits.len();
-    let wait_ms = u64::try_from(wait.as_millis()).unwrap_or(u64::MAX);
-    tracing::error!(%error, documents, wait_ms, "commit failed: keeping the answers and trying again");
+    if told {
+        tracing::debug!(%error, documents, "commit failed again");
+    } else {
+        tracing::error!(%error, documents, "commit failed: keeping the answers and trying again");
+    }
 }

@@ -123,7 +123,7 @@ impl Rescuer {
     }
 
     async fn wait_for_the_store(&self) {
-        let mut backoff = retries();
+        let mut backoff = Backoff::for_an_answer();
         while !self.stop.is_cancelled() && self.store.now().await.is_err() {
             self.sleep(backoff.next_wait()).await;
         }
@@ -221,7 +221,7 @@ impl Rescuer {
     async fn write(&self, answers: &[Writable], patience: Duration) -> Written {
         let commits: Vec<_> = answers.iter().map(|answer| answer.opened.commit.clone()).collect();
         let writing = async {
-            let mut backoff = retries();
+            let mut backoff = Backoff::for_an_answer();
             loop {
                 match self.store.commit(&commits).await {
                     Ok(committed) => {
@@ -243,7 +243,7 @@ impl Rescuer {
 
     /// Commits one that may be refused, a few times.
     async fn write_one(&self, answer: &Writable, patience: Duration) -> Written {
-        let mut backoff = retries();
+        let mut backoff = Backoff::for_an_answer();
         for _ in 1..MAX_REFUSALS {
             match self.write(std::slice::from_ref(answer), patience).await {
                 Written::Refused(_) => self.sleep(backoff.next_wait()).await,
@@ -306,11 +306,6 @@ impl Rescue {
     fn left(left: Left) -> Self {
         Self { body: left.line, source: Source::Journal(left.entry) }
     }
-}
-
-/// Short ones: what waits here must be written before anyone presents the old tokens again.
-const fn retries() -> Backoff {
-    Backoff::new(Duration::from_millis(50), Duration::from_millis(250))
 }
 
 fn report(answer: &Writable, result: Committed) {
