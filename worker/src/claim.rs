@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
-use evergrant_shared::domain::{DocumentId, Grant, Job, Row, StaleReason, Verdict, assess};
+use evergrant_shared::domain::{DocumentId, Grant, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
 
@@ -86,7 +86,6 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
         }
         Verdict::Wait(wait) => {
             let delay = lane.provider.policy.ladder.at_most(wait);
-            let work = Work { job: Job { waited: true, ..work.job }, ..work };
             tracker.spawn(async move { retry(&lane, work, delay).await });
             false
         }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::route_superseded;
 use evergrant_shared::domain::{
-    DeadLetter, DeadReason, EndedGrant, LastError, Route, Settlement, Timestamp, Write,
+    DeadLetter, DeadReason, EndedGrant, Job, LastError, Route, Settlement, Timestamp, Write,
 };
 use evergrant_shared::ports::{Acker, Commit, Committed, QueueError};
 use tokio::time::Instant;
@@ -101,6 +101,7 @@ pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
 /// Sends a job to a rung of the ladder, then acknowledges its delivery.
 pub(crate) async fn retry(lane: &Lane, work: Work, delay: Duration) {
     let Work { job, acker, .. } = work;
+    let job = Job { waited: true, ..job };
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(provider = %lane.provider.id, id = %job.id, delay_ms, "the job comes again");
     publish(lane, acker, "a retry", || lane.queue.retry(&job, delay)).await;

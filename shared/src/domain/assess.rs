@@ -141,7 +141,7 @@ impl StaleReason {
 
 /// Says what to do with a job, given its document after the claim. `now` is the store's clock.
 ///
-/// A `redelivered` job, and one that has waited for another worker, may be one whose worker died on
+/// A `redelivered` job, and one that has come back from a retry queue, may be one whose worker died on
 /// the way from the document's end to the dead letter. Its letter is written again: two of them are harmless, none would hide a loss.
 pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
     let (grant, lease, owned) = match row {

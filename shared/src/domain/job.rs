@@ -30,8 +30,8 @@ pub struct Job {
     /// How many times an operator has sent this job back from the dead letters.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub redrive_count: u32,
-    /// It was sent on because another worker held its document. Should that one have died, this is
-    /// the only message that is left to tell.
+    /// It has come back from a retry queue. Another worker may have ended its document meanwhile and
+    /// died over it; then this is the only message that is left to tell.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waited: bool,
     /// When the job was made.

@@ -39,6 +39,7 @@ use std::time::Duration;
 pub use figures::Figures;
 pub use sabotage::Sabotage;
 
+use process::SLOWEST_CALL;
 use world::World;
 
 /// How a seed is run.
@@ -103,6 +104,8 @@ async fn history(world: &Arc<World>) {
     tokio::time::sleep(world.plan.chaos).await;
     world.become_calm();
     let deadline = tokio::time::Instant::now() + CALM_LIMIT;
+    // Until the slowest call of before is done.
+    tokio::time::sleep(SLOWEST_CALL).await;
     while let Err(what) = judge::is_settled(world).await {
         if tokio::time::Instant::now() > deadline {
             return world.violate(format!("forgotten: {what}"));

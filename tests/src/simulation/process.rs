@@ -234,7 +234,8 @@ impl Process {
     }
 
     async fn take_seconds(&self) {
-        tokio::time::sleep(self.world.some_ms(500, 14_000)).await;
+        let longest_ms = u64::try_from(SLOWEST_CALL.as_millis()).unwrap_or(u64::MAX);
+        tokio::time::sleep(self.world.some_ms(500, longest_ms)).await;
         self.live().await;
     }
 
@@ -255,6 +256,9 @@ impl Process {
 }
 
 /// Between two tries at a server that was away.
+/// The slowest call takes so long.
+pub(crate) const SLOWEST_CALL: Duration = Duration::from_secs(14);
+
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Whether it is so long past, if it ever was.
