@@ -23,7 +23,7 @@ use super::limit::Limit;
 /// timers, schedulers and networks need, and costs 1 % of a limit of a second.
 pub const TOLERANCE: Duration = Duration::from_millis(10);
 /// The tolerance grows up to this part of a limit's window, where requests are often late.
-const LARGEST_TOLERANCE: u32 = 10;
+const LARGEST_TOLERANCE: u32 = 4;
 
 /// A replica whose clock may be wrong by no more than this is believed. Most of what it may be wrong
 /// by is the way to the store and back, which is about the same for all replicas.

@@ -10,8 +10,8 @@ use super::cell::TOLERANCE;
 /// The quickest recent answer shows how long the way there and back takes when nothing is late. A
 /// request whose answer takes longer than that by more than the tolerance may have arrived late: it
 /// owes as much as that was too long, but at most a place. So a steady latency costs nothing, however
-/// long it is. Where answers vary a lot only the latest ones pay; the others are allowed for by
-/// [`Self::lateness`].
+/// long it is. Where answers vary a lot [`Self::lateness`] says what to allow for, and then only the
+/// latest ones pay: but what a place's own spacing does not allow for is paid, however usual it is.
 ///
 /// A debt counts for the windows that begin before it is paid, so it is paid once the request has
 /// arrived for sure, and while that is not so, again and again.
@@ -24,8 +24,6 @@ pub struct Punctuality {
     next_id: u64,
     /// Of [`Self::answered`].
     quickest: Option<Duration>,
-    /// Those that were later pay.
-    usually_late: Duration,
     debt: Duration,
 }
 
@@ -126,17 +124,13 @@ impl Punctuality {
             tolerated + window.as_nanos() * pay as u128
         };
         let cheapest = took.iter().enumerate().min_by_key(cost);
-        self.usually_late = cheapest.map_or(Duration::ZERO, |(_, took)| *took - quickest);
         self.quickest = Some(quickest);
-        self.usually_late
+        cheapest.map_or(Duration::ZERO, |(_, took)| *took - quickest)
     }
 
     /// By how much a request was later than it may be, if its answer took so long.
     fn too_late(&self, sent: &Sent, took: Duration) -> Duration {
         let late = self.quickest.map_or(Duration::ZERO, |quickest| took.saturating_sub(quickest));
-        if late <= self.usually_late {
-            return Duration::ZERO;
-        }
         late.saturating_sub(sent.tolerance)
     }
 }
@@ -180,10 +174,10 @@ mod tests {
         let mut debt = Duration::ZERO;
         for (took_ms, index) in took_ms.iter().zip(0_u64..) {
             let place = ms(from_ms + index * 5);
-            let id = watch.sent(place, SPACING, TOLERANCE);
+            let tolerance = watch.lateness(WINDOW).max(TOLERANCE);
+            let id = watch.sent(place, SPACING, tolerance);
             watch.answered(id, place + ms(*took_ms));
             debt += watch.settle(place + ms(*took_ms));
-            watch.lateness(WINDOW);
         }
         debt
     }
@@ -241,6 +235,17 @@ mod tests {
         let debt = owed(&mut watch, 0, &took);
         assert!(debt <= SPACING * 150, "{debt:?}");
         assert!(watch.lateness(WINDOW) >= ms(190));
+    }
+
+    #[test]
+    fn what_a_places_spacing_does_not_allow_for_is_paid_however_usual_it_is() {
+        let mut watch = Punctuality::default();
+        let took: Vec<u64> = (0..128).map(|index| 100 + index % 2 * 60).collect();
+        owed(&mut watch, 0, &took);
+        assert_eq!(watch.lateness(WINDOW), ms(60));
+        let reserved_before = watch.sent(ms(2_000), SPACING, TOLERANCE);
+        watch.answered(reserved_before, ms(2_160));
+        assert_eq!(watch.settle(ms(2_160)), SPACING);
     }
 
     #[test]
