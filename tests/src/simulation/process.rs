@@ -255,10 +255,9 @@ impl Process {
     }
 }
 
-/// Between two tries at a server that was away.
 /// The slowest call takes so long.
 pub(crate) const SLOWEST_CALL: Duration = Duration::from_secs(14);
-
+/// Between two tries at a server that was away.
 const LONGEST_WAIT: Duration = Duration::from_secs(2);
 
 /// Whether it is so long past, if it ever was.
