@@ -6,7 +6,8 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, ConfigError};
 use crate::mongo::MongoStore;
-use crate::ports::{JobQueue, QueueError, StoreError, TokenStore};
+use crate::operators::OperatorStore;
+use crate::ports::{JobQueue, QueueError, StoreError};
 use crate::rabbitmq::RabbitQueue;
 use crate::sqlite::{SqliteQueue, SqliteStore, is_sqlite_url};
 
@@ -29,7 +30,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// If the URL cannot be used, or the file cannot.
-pub async fn store(config: &Config) -> Result<Arc<dyn TokenStore>, ConnectError> {
+pub async fn store(config: &Config) -> Result<Arc<dyn OperatorStore>, ConnectError> {
     let default_provider = config.default_provider();
     if is_sqlite_url(config.store.url.expose_secret()) {
         let settings = config.store.sqlite(default_provider)?;

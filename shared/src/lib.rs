@@ -3,11 +3,13 @@
 //! * [`domain`]: pure. What a grant, a job and an outcome are, and every decision about them.
 //! * [`ports`]: the two traits that keep I/O at the edges, [`ports::TokenStore`] and
 //!   [`ports::JobQueue`].
+//! * [`operators`]: what operators need of a store beside [`ports::TokenStore`].
 //! * [`mongo`] and [`rabbitmq`]: adapters for a fleet; [`sqlite`]: both ports in one file;
 //!   [`memory`]: both without a server, for simulation.
 //! * [`connect`]: which adapter a URL means.
 //! * [`provider`]: the client of a token endpoint, and presets of known providers.
 //! * [`rescue`]: the nets under an answer that is not committed yet.
+//! * [`reports`]: what a process tells operators of itself.
 //! * [`budget`]: when a request may be sent to a provider.
 //! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
 //! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
@@ -19,10 +21,12 @@ pub mod connect;
 pub mod domain;
 pub mod memory;
 pub mod mongo;
+pub mod operators;
 pub mod ports;
 pub mod process;
 pub mod provider;
 pub mod rabbitmq;
+pub mod reports;
 pub mod rescue;
 pub mod sqlite;
 pub mod startup;

@@ -6,10 +6,26 @@ use tokio_util::sync::CancellationToken;
 
 /// A name for this process that no other has: the host's, and a random part.
 pub fn unique_name() -> String {
-    let host = std::fs::read_to_string("/etc/hostname").ok();
-    let host = host.as_deref().map(str::trim).filter(|host| !host.is_empty()).unwrap_or("worker");
     let random = uuid::Uuid::new_v4().simple().to_string();
-    format!("{}-{}", host.chars().take(40).collect::<String>(), &random[..8])
+    format!("{}-{}", host(), &random[..8])
+}
+
+/// The name of this machine, or of this container, as `HOSTNAME` has it, else as the system does.
+pub fn host() -> String {
+    let name = std::env::var("HOSTNAME").ok().map(|name| plain_name(&name));
+    name.filter(|name| !name.is_empty()).unwrap_or_else(machine)
+}
+
+/// The name of this machine, or of this container, whatever the environment says.
+pub fn machine() -> String {
+    let name = plain_name(&std::fs::read_to_string("/etc/hostname").unwrap_or_default());
+    if name.is_empty() { "unnamed".to_owned() } else { name }
+}
+
+/// What may be a part of a name everywhere.
+fn plain_name(name: &str) -> String {
+    let plain = |c: &char| c.is_ascii_alphanumeric() || ".-_".contains(*c);
+    name.trim().chars().filter(plain).take(40).collect()
 }
 
 /// The end of a process, as a future that every part can wait for.

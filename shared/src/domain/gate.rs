@@ -102,6 +102,14 @@ impl Gate {
         }
     }
 
+    /// After a trip, the next request may go now, as the probe. Does nothing otherwise: a pause was
+    /// asked for by the provider, and a probe that is under way is enough.
+    pub fn probe_now(&mut self, now: Timestamp) {
+        if let State::Tripped { until, .. } = &mut self.state {
+            *until = now.min(*until);
+        }
+    }
+
     /// Why the gate is shut by a trip, if it is.
     pub const fn tripped(&self) -> Option<TripReason> {
         match self.state {
@@ -165,6 +173,22 @@ mod tests {
         gate.note(&Signal::Healthy, after(16));
         assert_eq!(gate.admit(after(16)), Admission::Go);
         assert_eq!(gate.tripped(), None);
+    }
+
+    #[test]
+    fn an_operator_may_have_it_probed_before_its_time() {
+        let mut gate = Gate::default();
+        gate.probe_now(NOW);
+        assert_eq!(gate, Gate::default());
+        gate.note(&TRIP, NOW);
+        gate.probe_now(after(1));
+        assert_eq!(gate.admit(after(1)), Admission::Go);
+        gate.probe_now(after(2));
+        assert!(matches!(gate.admit(after(2)), Admission::WaitUntil(_)), "one probe is enough");
+        let mut paused = Gate::default();
+        paused.note(&Signal::Pause(Duration::from_secs(60)), NOW);
+        paused.probe_now(after(1));
+        assert_eq!(paused.admit(after(2)), Admission::WaitUntil(after(60)));
     }
 
     #[test]

@@ -37,7 +37,7 @@ pub struct Grant {
 }
 
 /// Whether Evergrant keeps a grant alive.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Status {
     /// Refreshed on schedule.

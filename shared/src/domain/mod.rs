@@ -10,6 +10,7 @@
 //!    is told ([`settlement::Settlement`]).
 
 pub mod assess;
+pub mod audit;
 pub mod cell;
 pub mod classify;
 pub mod clock_offset;
@@ -22,6 +23,7 @@ pub mod error_code;
 pub mod forecast;
 pub mod gate;
 pub mod grant;
+pub mod heartbeat;
 pub mod job;
 pub mod ladder;
 pub mod limit;
@@ -34,6 +36,7 @@ pub mod schedule;
 pub mod sealed_answer;
 pub mod settlement;
 pub mod shard;
+pub mod statistics;
 pub mod timestamp;
 
 pub use assess::{EndedGrant, Row, StaleReason, Verdict, assess};

@@ -164,6 +164,11 @@ impl ProviderState {
         self.gate = Gate::default();
     }
 
+    /// An operator wants an open circuit to be probed now.
+    pub fn probe_now(&mut self, now: Timestamp) {
+        self.gate.probe_now(now);
+    }
+
     /// An operator confirms that so many grants are dead indeed: for an hour deaths are believed,
     /// and the circuit closes.
     pub fn confirm_deaths(&mut self, now: Timestamp) {

@@ -16,8 +16,19 @@ use super::names::{Names, at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
 use crate::domain::grant::fingerprint;
-use crate::domain::{LastError, Timestamp, Write};
+use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::{Commit, Committed, StoreError};
+
+/// New tokens make a grant active, unless an operator has paused it while they were fetched. A
+/// classic update cannot tell, so they are written in two tries: one that leaves out what is paused,
+/// and for what it did not find another one that leaves the status as it is.
+#[derive(Clone, Copy)]
+enum Paused {
+    /// The first try.
+    NotYet,
+    /// The second one.
+    Meanwhile,
+}
 
 /// The claim that settled a document last.
 pub(crate) const SETTLED_BY: &str = "settled_by";
@@ -27,27 +38,52 @@ impl MongoStore {
         &self,
         commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
+        let total = commits.len() as u64;
+        let all: Vec<_> = commits.iter().collect();
+        if self.write_all(&all, Paused::NotYet).await? == total {
+            return Ok(vec![Committed::Applied; commits.len()]);
+        }
+        let mut settled = self.settled(commits).await?;
+        let unwritten = |commit: &&Commit| {
+            matches!(commit.write, Write::Refresh { .. })
+                && settled.result(commit) == Committed::Superseded
+        };
+        let unwritten: Vec<_> = commits.iter().filter(unwritten).collect();
+        if !unwritten.is_empty() && self.write_all(&unwritten, Paused::Meanwhile).await? > 0 {
+            settled = self.settled(commits).await?;
+        }
+        let results: Vec<_> = commits.iter().map(|commit| settled.result(commit)).collect();
+        self.give_back_superseded(commits, &results).await?;
+        Ok(results)
+    }
+
+    /// Writes those whose condition holds, and says how many did.
+    async fn write_all(&self, commits: &[&Commit], paused: Paused) -> Result<u64, StoreError> {
         let mut statements = Vec::with_capacity(commits.len());
         for commit in commits {
-            // Nothing can be written to an id that no document can have.
+            // Nothing can be written to an id that no document can have. It does not count as
+            // written.
             let Some(id) = ids::to_bson(&commit.id) else { continue };
-            let change = change(&self.names, commit);
-            let statement = Statement::new(self.condition(id, commit), change, false)
+            let (mut condition, change) = (self.condition(id, commit), change(&self.names, commit));
+            let is_refresh = matches!(commit.write, Write::Refresh { .. });
+            let change = match paused {
+                Paused::NotYet if is_refresh => {
+                    let not_paused = doc! { "$ne": Status::Paused.as_str() };
+                    condition.insert(self.names.path("status"), not_paused);
+                    change
+                }
+                Paused::NotYet => change,
+                Paused::Meanwhile => but_paused(&self.names, change),
+            };
+            let statement = Statement::new(condition, change, false)
                 .ok_or_else(|| refused("commit", "a field's name cannot be written as BSON"))?;
             statements.push(statement);
         }
-        let total = commits.len() as u64;
         let mut matched = 0;
         for batch in batches(statements) {
             matched += self.update("commit", batch, JOURNALLED).await?.matched;
         }
-        if matched == total {
-            return Ok(vec![Committed::Applied; commits.len()]);
-        }
-        let settled = self.settled(commits).await?;
-        let results: Vec<_> = commits.iter().map(|commit| settled.result(commit)).collect();
-        self.give_back_superseded(commits, &results).await?;
-        Ok(results)
+        Ok(matched)
     }
 
     /// What must hold for a commit to be written: see [`Commit`].
@@ -172,6 +208,15 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
         }
     }
     change.into_document()
+}
+
+/// The same change of a document that an operator has paused meanwhile: its tokens are written, and it
+/// stays paused.
+pub(crate) fn but_paused(names: &Names, mut change: Document) -> Document {
+    if let Ok(set) = change.get_document_mut("$set") {
+        set.remove(names.path("status"));
+    }
+    change
 }
 
 /// By which claim each document was settled last, and its generation.

@@ -100,12 +100,12 @@ impl MongoStore {
         replaced.map(|result| result.matched_count == 1).map_err(|error| driver(OPERATION, &error))
     }
 
-    fn providers(&self) -> mongodb::Collection<Document> {
+    pub(super) fn providers(&self) -> mongodb::Collection<Document> {
         self.database.collection_with_options(PROVIDERS, primary_options())
     }
 }
 
-fn is_duplicate(error: &mongodb::error::Error) -> bool {
+pub(super) fn is_duplicate(error: &mongodb::error::Error) -> bool {
     match error.kind.as_ref() {
         ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
         ErrorKind::Command(error) => error.code == DUPLICATE_KEY,

@@ -80,6 +80,7 @@ pub(crate) fn view(names: &Names, document: &Document) -> GrantView {
         queued_until: time("queued_until"),
         leased_until: state.lease().map(|lease| lease.until),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        failing_since: time("failing_since"),
         in_doubt: state.text("in_doubt").ok().flatten().is_some(),
         last_error: state.last_error(),
     }

@@ -77,7 +77,7 @@ impl MongoStore {
         Ok(())
     }
 
-    fn due_filter(&self, query: &DueQuery, now: Timestamp) -> Document {
+    pub(super) fn due_filter(&self, query: &DueQuery, now: Timestamp) -> Document {
         let due_at = self.names.path("next_refresh_at");
         let mut filter = doc! {
             self.names.path("provider"): query.provider.as_str(),

@@ -67,6 +67,28 @@ pub(crate) fn can_be_id(id: &Bson) -> bool {
     }
 }
 
+/// The types that come after this id's in the server's order, by their numbers in `$type`. Numbers are
+/// one type, and so are the texts.
+pub(super) fn later_types(id: &Bson) -> Vec<Bson> {
+    /// The least key, null, numbers, texts, document, binary data, `ObjectId`, boolean, date, timestamp.
+    const IN_ORDER: [&[i32]; 10] =
+        [&[-1], &[10], &[1, 16, 18, 19], &[2, 14], &[3], &[5], &[7], &[8], &[9], &[17]];
+    let place = match id {
+        Bson::MinKey => 0,
+        Bson::Null => 1,
+        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_) => 2,
+        Bson::String(_) | Bson::Symbol(_) => 3,
+        Bson::Document(_) => 4,
+        Bson::Binary(_) => 5,
+        Bson::ObjectId(_) => 6,
+        Bson::Boolean(_) => 7,
+        Bson::DateTime(_) => 8,
+        _ => 9,
+    };
+    let later = IN_ORDER.iter().skip(place + 1);
+    later.flat_map(|types| types.iter().copied().map(Bson::Int32)).collect()
+}
+
 /// The ids to ask the server for.
 pub(super) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
     ids.iter().filter_map(to_bson).collect()

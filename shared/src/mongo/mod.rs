@@ -6,7 +6,7 @@
 //! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.
 //! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
-//! * `operate`, `transfer`, `inspect`: what operators ask for.
+//! * `listing`, `operate`, `operators`, `records`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
 //!
 //! What holds everywhere here:
@@ -27,9 +27,12 @@ mod errors;
 pub(crate) mod extended_json;
 pub(crate) mod ids;
 mod inspect;
+mod listing;
 pub(crate) mod names;
 mod operate;
+mod operators;
 mod prepare;
+mod records;
 mod revive;
 mod server_clock;
 mod settings;

@@ -1,76 +1,17 @@
-//! What operators see of grants, and what they do with one.
+//! What operators see of one grant, and how it comes back.
 
 use std::time::Duration;
 
-use futures::TryStreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
 use super::clock::from_now;
-use super::detached::{Gone, Sender};
-use super::due::user_ids;
 use super::errors::driver;
 use super::{MongoStore, decode, ids};
 use crate::domain::{DocumentId, Status};
-use crate::ports::{DueGrant, GrantFilter, GrantView, StoreError};
+use crate::ports::{DueGrant, GrantView, StoreError};
 
 impl MongoStore {
-    pub(super) async fn send_views(
-        &self,
-        filter: GrantFilter,
-        sender: Sender<GrantView>,
-    ) -> Result<(), Gone> {
-        let limit = filter.limit.map(|limit| i64::try_from(limit).unwrap_or(i64::MAX));
-        if limit == Some(0) {
-            // To the server, no limit.
-            return Ok(());
-        }
-        let mut find = self
-            .collection
-            .find(self.view_filter(&filter))
-            .sort(doc! { "_id": 1 })
-            .projection(self.view_projection());
-        if let Some(limit) = limit {
-            find = find.limit(limit);
-        }
-        let mut cursor = match find.await {
-            Ok(cursor) => cursor,
-            Err(error) => return sender.send(Err(driver("list", &error))).await,
-        };
-        loop {
-            match cursor.try_next().await {
-                Ok(Some(document)) => {
-                    sender.send(Ok(decode::view(&self.names, &document))).await?;
-                }
-                Ok(None) => return Ok(()),
-                Err(error) => return sender.send(Err(driver("list", &error))).await,
-            }
-        }
-    }
-
-    fn view_filter(&self, wanted: &GrantFilter) -> Document {
-        let mut filter = Document::new();
-        if let Some(provider) = &wanted.provider {
-            filter.insert(self.names.path("provider"), provider.as_str());
-        }
-        if let Some(status) = wanted.status {
-            filter.insert(self.names.path("status"), status.as_str());
-        }
-        if let Some(user) = &wanted.user {
-            filter.insert(&self.names.fields.user_id, doc! { "$in": user_ids(user) });
-        }
-        if let Some(email) = &wanted.email {
-            filter.insert(&self.names.fields.email, email);
-        }
-        filter
-    }
-
-    /// Everything but the tokens: they don't even travel.
-    fn view_projection(&self) -> Document {
-        let fields = &self.names.fields;
-        doc! { &self.names.state: 1, &fields.user_id: 1, &fields.email: 1 }
-    }
-
     pub(super) async fn view(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let document = self.read_one("get", id, self.view_projection()).await?;
         Ok(document.map(|document| decode::view(&self.names, &document)))

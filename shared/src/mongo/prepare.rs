@@ -23,7 +23,7 @@ impl MongoStore {
     }
 
     /// The indexes, by their names.
-    pub(super) fn indexes(&self) -> [(&'static str, Document); 2] {
+    pub(super) fn indexes(&self) -> [(&'static str, Document); 5] {
         let path = |part| self.names.path(part);
         [
             // What is due, in the order of urgency.
@@ -33,6 +33,10 @@ impl MongoStore {
             ),
             // What has ended, and what is not adopted yet (no status at all).
             ("evergrant_status", doc! { path("status"): 1, "_id": 1 }),
+            // What operators list and search. A refresh changes nothing in these.
+            ("evergrant_provider", doc! { path("provider"): 1, path("status"): 1, "_id": 1 }),
+            ("evergrant_user", doc! { &self.names.fields.user_id: 1, "_id": 1 }),
+            ("evergrant_email", doc! { &self.names.fields.email: 1, "_id": 1 }),
         ]
     }
 

@@ -18,7 +18,11 @@ CREATE TABLE documents (
     holder TEXT
 );
 CREATE INDEX documents_due ON documents (status, provider, due_ms);
-CREATE INDEX documents_user ON documents (user) WHERE user IS NOT NULL;
+CREATE INDEX documents_user ON documents (user, key) WHERE user IS NOT NULL;
+-- What operators list. A refresh changes nothing in these.
+CREATE INDEX documents_email ON documents (email, key) WHERE email IS NOT NULL;
+CREATE INDEX documents_provider ON documents (provider, key);
+CREATE INDEX documents_status ON documents (status, key);
 CREATE INDEX documents_unadopted ON documents (n) WHERE status IS NULL;
 
 -- Who leads in a role.
@@ -66,3 +70,28 @@ CREATE TABLE dead_letters (
     worker TEXT
 );
 CREATE INDEX dead_letters_queue ON dead_letters (queue, id);
+
+-- What operators did. `entry` and `progress` are JSON.
+CREATE TABLE audit (
+    id TEXT PRIMARY KEY,
+    at_ms INTEGER NOT NULL,
+    who TEXT NOT NULL,
+    action TEXT NOT NULL,
+    provider TEXT,
+    document TEXT,
+    entry TEXT NOT NULL,
+    told_ms INTEGER NOT NULL,
+    progress TEXT NOT NULL
+) WITHOUT ROWID;
+
+-- The processes that live or have lately, as JSON.
+CREATE TABLE processes (name TEXT PRIMARY KEY, beat_ms INTEGER NOT NULL, beat TEXT NOT NULL) WITHOUT ROWID;
+
+-- What happened in each minute at each provider.
+CREATE TABLE statistics (
+    minute_ms INTEGER NOT NULL,
+    provider TEXT NOT NULL,
+    name TEXT NOT NULL,
+    n INTEGER NOT NULL,
+    PRIMARY KEY (minute_ms, provider, name)
+) WITHOUT ROWID;

@@ -4,16 +4,22 @@ use mongodb::bson::{Bson, Document};
 use secrecy::ExposeSecret;
 
 use super::documents::{Documents, is_text, put, take_away};
-use crate::domain::Write;
+use crate::domain::{Status, Write};
 use crate::mongo::clock::number;
-use crate::mongo::commit::{SETTLED_BY, change, took_effect};
+use crate::mongo::commit::{SETTLED_BY, but_paused, change, took_effect};
 use crate::mongo::names::at;
 use crate::ports::{Commit, Committed};
 
 impl Documents {
     pub(super) fn commit(&mut self, commit: &Commit) -> Committed {
-        let change = change(&self.names, commit);
+        let mut change = change(&self.names, commit);
         let token_field = self.names.fields.refresh_token.clone();
+        let is_paused = |document| is_text(document, "evergrant.status", Status::Paused.as_str());
+        if matches!(commit.write, Write::Refresh { .. })
+            && self.get(&commit.id).is_some_and(is_paused)
+        {
+            change = but_paused(&self.names, change);
+        }
         let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };
         if allows(document, commit, &token_field) {
             apply(document, &change);

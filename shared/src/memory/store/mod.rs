@@ -2,7 +2,7 @@
 //!
 //! * `documents`: where they are, and how a path leads into one.
 //! * `lease`, `commit`, `due`: the way of a grant through a refresh; `revive`: back from its end.
-//! * `operate`: what operators ask for.
+//! * `operate`, `operators`: what operators ask for.
 //! * `coordinate`: what replicas agree on.
 //!
 //! A document is BSON, and is read and changed by the same functions as MongoDB's
@@ -15,6 +15,7 @@ mod documents;
 mod due;
 mod lease;
 mod operate;
+mod operators;
 mod revive;
 
 use std::sync::{Mutex, PoisonError};
@@ -25,8 +26,13 @@ use futures::stream::{self, BoxStream, StreamExt};
 
 use self::coordinate::Agreed;
 use self::documents::Documents;
+use self::operators::Records;
 use super::MemoryClock;
+use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use crate::domain::heartbeat::Heartbeat;
+use crate::domain::statistics::{Counts, MinuteCounts};
 use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Timestamp};
+use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
     ImportDocument, StoreError, TokenStore, Versioned,
@@ -42,12 +48,14 @@ pub struct MemoryStore {
 struct State {
     documents: Documents,
     agreed: Agreed,
+    records: Records,
 }
 
 impl MemoryStore {
     /// An empty store. Documents that name no provider are `default_provider`'s.
     pub fn new(clock: MemoryClock, default_provider: Option<ProviderId>) -> Self {
-        let state = State { documents: Documents::default(), agreed: Agreed::default() };
+        let (documents, agreed) = (Documents::default(), Agreed::default());
+        let state = State { documents, agreed, records: Records::default() };
         Self { clock, default_provider, state: Mutex::new(state) }
     }
 
@@ -200,5 +208,64 @@ impl TokenStore for MemoryStore {
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
         Ok(self.with(|state, _| state.documents.findings()))
+    }
+}
+
+#[async_trait]
+impl OperatorStore for MemoryStore {
+    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
+        Ok(self.with(|state, now| state.records.begin_audit(intent, now)))
+    }
+
+    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError> {
+        self.with(|state, now| state.records.tell_audit(id, progress, now));
+        Ok(())
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(self.with(|state, _| state.records.audit(filter)))
+    }
+
+    async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
+        Ok(self.with(|state, _| state.records.audit_entry(id)))
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        self.with(|state, now| state.records.beat(heartbeat, now));
+        Ok(())
+    }
+
+    async fn end_beat(&self, name: &str) -> Result<(), StoreError> {
+        self.with(|state, _| state.records.end_beat(name));
+        Ok(())
+    }
+
+    async fn processes(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        Ok(self.with(|state, _| state.records.processes()))
+    }
+
+    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError> {
+        self.with(|state, now| state.records.add_statistics(counts, now));
+        Ok(())
+    }
+
+    async fn statistics(&self, since: Timestamp) -> Result<Vec<MinuteCounts>, StoreError> {
+        Ok(self.with(|state, _| state.records.statistics(since)))
+    }
+
+    async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError> {
+        Ok(self.with(|state, _| state.documents.count_grants()))
+    }
+
+    async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.count_due(provider, most, now)))
+    }
+
+    async fn change_grant(
+        &self,
+        id: &DocumentId,
+        change: GrantChange,
+    ) -> Result<Changed, StoreError> {
+        Ok(self.with(|state, _| state.documents.change(id, change)))
     }
 }

@@ -6,8 +6,11 @@ use super::documents::{Documents, put, take_away};
 use super::refused;
 use crate::domain::{DocumentId, Row};
 use crate::mongo::transfer::id_and_fields;
-use crate::mongo::{decode, extended_json};
-use crate::ports::{Finding, GrantFilter, GrantView, ImportCount, ImportDocument, StoreError};
+use crate::mongo::{decode, extended_json, ids};
+use crate::ports::{
+    Finding, GrantFilter, GrantOrder, GrantPlace, GrantView, ImportCount, ImportDocument,
+    StoreError,
+};
 
 impl Documents {
     pub(super) fn view(&self, id: &DocumentId) -> Option<GrantView> {
@@ -38,17 +41,28 @@ impl Documents {
     pub(super) fn list(&self, filter: &GrantFilter) -> Vec<GrantView> {
         let limit = filter.limit.and_then(|limit| usize::try_from(limit).ok());
         let wanted = self.all().filter_map(|document| self.matching(document, filter));
-        wanted.take(limit.unwrap_or(usize::MAX)).collect()
+        let mut wanted: Vec<_> = wanted.collect();
+        // Those of one place stay in the order of their ids.
+        match filter.order() {
+            GrantOrder::Id => {}
+            GrantOrder::Due => wanted.sort_by_key(|view| view.next_refresh_at),
+            GrantOrder::Email => wanted.sort_by(|a, b| a.email.cmp(&b.email)),
+        }
+        wanted.truncate(limit.unwrap_or(usize::MAX));
+        wanted
     }
 
     fn matching(&self, document: &Document, filter: &GrantFilter) -> Option<GrantView> {
         let view = decode::view(&self.names, document);
-        let wanted = filter.provider.is_none() || view.provider == filter.provider;
-        let wanted = wanted && (filter.status.is_none() || view.status == filter.status);
-        let wanted = wanted && (filter.email.is_none() || view.email == filter.email);
-        let wanted =
-            wanted && filter.user.as_ref().is_none_or(|user| self.is_users(document, user));
-        wanted.then_some(view)
+        let status = filter.status_wanted();
+        let is_wanted = filter.provider.is_none() || view.provider == filter.provider;
+        let is_wanted = is_wanted && (status.is_none() || view.status == status);
+        let is_wanted = is_wanted && (filter.email.is_none() || view.email == filter.email);
+        let is_wanted = is_wanted
+            && filter.user.as_ref().is_none_or(|user| self.is_users(document, user))
+            && filter.matches_view(&view)
+            && filter.after.as_ref().is_none_or(|place| comes_after(&view, place, filter.order()));
+        is_wanted.then_some(view)
     }
 
     /// Imports all of `documents`, or none if one of them cannot be a document.
@@ -83,5 +97,14 @@ impl Documents {
         let detail =
             format!("{} documents in memory; they end with the process", self.all().count());
         vec![Finding { what: "token documents".to_owned(), ok: true, detail }]
+    }
+}
+
+fn comes_after(view: &GrantView, place: &GrantPlace, order: GrantOrder) -> bool {
+    let id = ids::canonical(&place.id);
+    match order {
+        GrantOrder::Id => view.id > id,
+        GrantOrder::Due => (view.next_refresh_at, &view.id) > (place.due, &id),
+        GrantOrder::Email => (&view.email, &view.id) > (&place.email, &id),
     }
 }

@@ -8,9 +8,9 @@ use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table::{self, Stored};
-use crate::domain::Write;
+use crate::domain::{Status, Write};
 use crate::mongo::clock::number;
-use crate::mongo::commit::{SETTLED_BY, change, took_effect};
+use crate::mongo::commit::{SETTLED_BY, but_paused, change, took_effect};
 use crate::mongo::names::{Names, at};
 use crate::ports::{Commit, Committed};
 
@@ -32,7 +32,13 @@ fn commit_one(
         return Ok(Committed::Superseded);
     };
     if may_be_written(names, &stored, commit) {
-        paths::apply(&mut stored.document, change(names, commit)).map_err(|_| {
+        let status = at(&stored.document, &names.path("status")).and_then(Bson::as_str);
+        let is_paused = status == Some(Status::Paused.as_str());
+        let mut change = change(names, commit);
+        if is_paused && matches!(commit.write, Write::Refresh { .. }) {
+            change = but_paused(names, change);
+        }
+        paths::apply(&mut stored.document, change).map_err(|_| {
             Failure::refused(
                 "a field of store.fields leads through something in the document that is no \
                  sub-document",

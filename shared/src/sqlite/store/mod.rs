@@ -4,7 +4,7 @@
 //! * `layout`, `adopt`: columns that agree with the settings, documents that get a state.
 //! * `due`, `lease`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `coordinate`: what processes agree on.
-//! * `operate`, `transfer`, `inspect`: what operators ask for.
+//! * `operate`, `operators`, `records`, `transfer`, `inspect`: what operators ask for.
 
 mod adopt;
 mod commit;
@@ -15,7 +15,9 @@ mod key;
 mod layout;
 mod lease;
 mod operate;
+mod operators;
 mod paths;
+mod records;
 mod revive;
 mod table;
 mod transfer;
@@ -254,15 +256,19 @@ impl TokenStore for SqliteStore {
 
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
         let limit = filter.limit.unwrap_or(u64::MAX);
-        let beginning = (limit > 0).then(|| (Vec::new(), limit));
+        let beginning = (limit > 0).then_some((None, limit));
         let Some(beginning) = beginning else { return stream::empty().boxed() };
         in_chunks(beginning, move |(after, left)| {
             let filter = filter.clone();
             self.read("list", move |connection, inner| {
+                let after = match after {
+                    Some(after) => after,
+                    None => operate::beginning(connection, &filter)?,
+                };
                 let (chunk, last) =
                     operate::list_chunk(connection, &inner.names, &filter, &after, left)?;
                 let left = left - chunk.len() as u64;
-                Ok((chunk, last.filter(|_| left > 0).map(|last| (last, left))))
+                Ok((chunk, last.filter(|_| left > 0).map(|last| (Some(last), left))))
             })
         })
     }

@@ -1,5 +1,4 @@
-//! The two ports: where documents live and how jobs travel. Everything else is pure or at the
-//! edges. One conformance suite (`tests/suite/conformance`) holds for every adapter.
+//! Where documents live.
 
 use std::time::Duration;
 
@@ -7,10 +6,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use secrecy::SecretString;
 
-use crate::domain::{
-    DeadLetter, DocumentId, Grant, Job, LastError, ProviderId, ProviderState, Row, SealedAnswer,
-    Status, Timestamp, Write,
-};
+use super::{Finding, GrantFilter, GrantView, StoreError};
+use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Timestamp, Write};
 
 /// Where token documents live. The document is the truth.
 ///
@@ -98,7 +95,7 @@ pub trait TokenStore: Send + Sync + 'static {
         state: &ProviderState,
     ) -> Result<bool, StoreError>;
 
-    /// What operators see of grants, in the order of their `_id`.
+    /// What operators see of grants, in the order of [`GrantFilter::order`].
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>>;
 
     /// One grant as operators see it.
@@ -222,58 +219,6 @@ pub enum Committed {
     Superseded,
 }
 
-/// Which grants an operator wants to see. Empty fields don't filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct GrantFilter {
-    /// Of this provider.
-    pub provider: Option<ProviderId>,
-    /// In this status.
-    pub status: Option<Status>,
-    /// Of this user, by the application's user id.
-    pub user: Option<String>,
-    /// With this email address.
-    pub email: Option<String>,
-    /// At most so many.
-    pub limit: Option<u64>,
-}
-
-/// A grant as operators see it: no token, nor anything made from one.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct GrantView {
-    /// The document.
-    pub id: DocumentId,
-    /// The application's user id.
-    pub user: Option<String>,
-    /// The user's email address.
-    pub email: Option<String>,
-    /// The provider. None for a document that is not adopted yet.
-    pub provider: Option<ProviderId>,
-    /// The status. None for a document that is not adopted yet.
-    pub status: Option<Status>,
-    /// How many times it has been refreshed.
-    pub generation: u64,
-    /// When it was refreshed last.
-    pub refreshed_at: Option<Timestamp>,
-    /// When the access token expires.
-    pub access_expires_at: Option<Timestamp>,
-    /// When the refresh token dies unless it is exchanged.
-    pub refresh_idle_until: Option<Timestamp>,
-    /// When the grant ends whatever is done.
-    pub refresh_absolute_until: Option<Timestamp>,
-    /// When it is due.
-    pub next_refresh_at: Option<Timestamp>,
-    /// Until when a job for it is taken to be under way.
-    pub queued_until: Option<Timestamp>,
-    /// When its lease ends, if one is held.
-    pub leased_until: Option<Timestamp>,
-    /// Failed attempts since the last success.
-    pub attempts: u32,
-    /// Whether an answer to its present refresh token may have been lost.
-    pub in_doubt: bool,
-    /// What went wrong last.
-    pub last_error: Option<LastError>,
-}
-
 /// A document to import: extended JSON with an `_id`.
 #[derive(Clone)]
 pub struct ImportDocument(pub serde_json::Map<String, serde_json::Value>);
@@ -292,182 +237,4 @@ pub struct ImportCount {
     pub inserted: u64,
     /// Documents whose application's fields were replaced.
     pub updated: u64,
-}
-
-/// How jobs travel. The queue is a hint: losing every message costs time, never a token.
-///
-/// A queue or an exchange that somebody deletes under a running process is made again by the
-/// operation that misses it.
-#[async_trait]
-pub trait JobQueue: Send + Sync + 'static {
-    /// Makes exchanges, queues and bindings; does nothing where they exist as expected.
-    ///
-    /// # Errors
-    /// [`QueueError::Mismatch`] for one that exists with other arguments.
-    async fn prepare(&self) -> Result<(), QueueError>;
-
-    /// How many jobs wait in a provider's work queues.
-    async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError>;
-
-    /// Publishes jobs to the work queues of their providers, several unconfirmed at a time, and
-    /// returns when the broker has confirmed that each is in its queue.
-    ///
-    /// # Errors
-    /// If not all are confirmed. Some may be in their queues nevertheless; sending them again makes
-    /// duplicates, which are harmless.
-    async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError>;
-
-    /// Publishes a job that comes back to its work queue after `delay`, a rung of the ladder.
-    /// Returns when it is confirmed.
-    async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError>;
-
-    /// Publishes a dead letter. Returns when it is confirmed.
-    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError>;
-
-    /// Puts a sealed answer of a provider into the rescue queue, for any worker to commit. Returns
-    /// when it is confirmed.
-    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError>;
-
-    /// Consumes the rescue queue: each delivery's body is an encoded [`SealedAnswer`].
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError>;
-
-    /// Consumes a provider's work queues, all shards or some, with at most `prefetch` deliveries
-    /// unacknowledged, but at least one for each shard.
-    async fn consume(
-        &self,
-        provider: &ProviderId,
-        shards: Option<&[u16]>,
-        prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError>;
-
-    /// Looks through a provider's dead letters, oldest first. Looking changes neither the queue
-    /// nor its order.
-    async fn dead_letters(&self, provider: &ProviderId)
-    -> Result<Box<dyn DeadLetters>, QueueError>;
-
-    /// What there is and what is missing, for `evergrant doctor`.
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError>;
-}
-
-/// Deliveries of one consumer.
-#[async_trait]
-pub trait Intake: Send {
-    /// The next delivery. None when the consumer has ended: the broker cancelled it or the
-    /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
-    /// before it ends loses no delivery.
-    async fn next(&mut self) -> Option<Delivery>;
-
-    /// Stops deliveries. Those that were handed out can still be acknowledged; those that were
-    /// not go back to the queue.
-    async fn stop(&mut self);
-}
-
-/// A message and the right to acknowledge it.
-pub struct Delivery {
-    /// The message's body.
-    pub body: Vec<u8>,
-    /// It was delivered before, to a consumer that did not acknowledge it.
-    pub redelivered: bool,
-    /// Acknowledges it. Dropped without that, it is delivered again once the consumer is gone.
-    pub acker: Box<dyn Acker>,
-}
-
-/// The right to acknowledge one delivery.
-#[async_trait]
-pub trait Acker: Send + Sync {
-    /// Acknowledges it, once. A failure means that it will be delivered again, which is harmless.
-    async fn ack(self: Box<Self>) -> Result<(), QueueError>;
-}
-
-/// A look through a provider's dead letters. What is not removed is back in its place when this is
-/// closed or dropped.
-#[async_trait]
-pub trait DeadLetters: Send {
-    /// How many there were when the look began; it ends there, so that what is sent back and dies
-    /// again is not met a second time.
-    fn cutoff(&self) -> u64;
-
-    /// The next dead letter, None at the cut-off.
-    async fn next(&mut self) -> Result<Option<DeadLetter>, QueueError>;
-
-    /// Removes the dead letter that [`Self::next`] returned last, for good.
-    async fn remove(&mut self) -> Result<(), QueueError>;
-
-    /// Ends the look.
-    async fn close(self: Box<Self>) -> Result<(), QueueError>;
-}
-
-/// How [`Finding::what`] begins where it is about the documents of one provider.
-pub const DOCUMENTS_OF: &str = "documents of ";
-
-/// One thing that `evergrant doctor` looked at.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
-pub struct Finding {
-    /// What was looked at.
-    pub what: String,
-    /// Whether it is as it should be.
-    pub ok: bool,
-    /// What was found, and if it is not as it should be, what to do.
-    pub detail: String,
-}
-
-/// A store that did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum StoreError {
-    /// It cannot be reached, or is not ready to write; the same may work later.
-    #[error("{operation}: the token store is not available: {reason}")]
-    Unavailable {
-        /// What was asked.
-        operation: &'static str,
-        /// What the driver says, without credentials.
-        reason: String,
-    },
-    /// It refuses, and will again.
-    #[error("{operation}: the token store refuses: {reason}")]
-    Refused {
-        /// What was asked.
-        operation: &'static str,
-        /// Why, and what to do.
-        reason: String,
-    },
-}
-
-/// A queue that did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
-pub enum QueueError {
-    /// It cannot be reached, or the connection was lost; the same may work later.
-    #[error("{operation}: the job queue is not available: {reason}")]
-    Unavailable {
-        /// What was asked.
-        operation: &'static str,
-        /// What the client says, without credentials.
-        reason: String,
-    },
-    /// A queue or exchange exists with other arguments than this release wants.
-    #[error(
-        "the queue or exchange {name} exists with other arguments: {reason}. Delete it when it is \
-         empty, or choose another queue.prefix"
-    )]
-    Mismatch {
-        /// Its name.
-        name: String,
-        /// What the broker says.
-        reason: String,
-    },
-    /// A message did not get into its queue.
-    #[error("{operation}: not confirmed: {reason}")]
-    Unconfirmed {
-        /// What was asked.
-        operation: &'static str,
-        /// What the broker says.
-        reason: String,
-    },
-    /// It refuses, and will again.
-    #[error("{operation}: the job queue refuses: {reason}")]
-    Refused {
-        /// What was asked.
-        operation: &'static str,
-        /// Why, and what to do.
-        reason: String,
-    },
 }

@@ -1,0 +1,179 @@
+//! What operators see of grants, page by page, each order by an index of its own.
+//!
+//! A page begins after the last document of the one before. The server compares a value only with
+//! those of its type, and ids may be of several types: so what comes after an id is first what is
+//! greater, and then what is of a later type, each asked for by itself.
+
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::commit::date;
+use super::detached::{Gone, Sender};
+use super::due::user_ids;
+use super::errors::driver;
+use super::{MongoStore, decode, ids};
+use crate::domain::Status;
+use crate::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
+
+impl MongoStore {
+    pub(super) async fn send_views(
+        &self,
+        filter: GrantFilter,
+        sender: Sender<GrantView>,
+    ) -> Result<(), Gone> {
+        let mut left = filter.limit.unwrap_or(u64::MAX);
+        let stretches = match self.stretches(&filter).await {
+            Ok(stretches) => stretches,
+            Err(error) => return sender.send(Err(error)).await,
+        };
+        for stretch in stretches {
+            if left == 0 {
+                // To the server, no limit.
+                return Ok(());
+            }
+            match self.send_stretch(&filter, stretch, left, &sender).await? {
+                Ok(sent) => left -= sent,
+                Err(error) => return sender.send(Err(error)).await,
+            }
+        }
+        Ok(())
+    }
+
+    /// Sends what matches, and says how much that was.
+    async fn send_stretch(
+        &self,
+        filter: &GrantFilter,
+        stretch: Document,
+        limit: u64,
+        sender: &Sender<GrantView>,
+    ) -> Result<Result<u64, StoreError>, Gone> {
+        let order = match filter.order() {
+            GrantOrder::Id => doc! { "_id": 1 },
+            GrantOrder::Due => doc! { self.names.path("next_refresh_at"): 1, "_id": 1 },
+            GrantOrder::Email => doc! { &self.names.fields.email: 1, "_id": 1 },
+        };
+        let find = self.collection.find(stretch).sort(order).projection(self.view_projection());
+        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let mut cursor = match find.limit(limit).await {
+            Ok(cursor) => cursor,
+            Err(error) => return Ok(Err(driver("list", &error))),
+        };
+        let mut sent = 0;
+        loop {
+            match cursor.try_next().await {
+                Ok(Some(document)) => {
+                    sender.send(Ok(decode::view(&self.names, &document))).await?;
+                    sent += 1;
+                }
+                Ok(None) => return Ok(Ok(sent)),
+                Err(error) => return Ok(Err(driver("list", &error))),
+            }
+        }
+    }
+
+    /// What is asked for, in the parts that the server can compare.
+    async fn stretches(&self, filter: &GrantFilter) -> Result<Vec<Document>, StoreError> {
+        let wanted = self.view_filter(filter).await?;
+        let Some(place) = &filter.after else { return Ok(vec![wanted]) };
+        let after = self.after(place, filter.order());
+        let both = |after| doc! { "$and": [wanted.clone(), after] };
+        Ok(after.into_iter().map(both).collect())
+    }
+
+    /// What comes after a place, in parts.
+    fn after(&self, place: &GrantPlace, order: GrantOrder) -> Vec<Document> {
+        let Some(id) = ids::to_bson(&place.id) else { return Vec::new() };
+        let later = ids::later_types(&id);
+        let of_later_types = (!later.is_empty()).then(|| doc! { "_id": { "$type": later } });
+        let greater_id = doc! { "_id": { "$gt": id } };
+        let ids = std::iter::once(greater_id).chain(of_later_types);
+        let (path, value) = match order {
+            GrantOrder::Id => return ids.collect(),
+            GrantOrder::Due => {
+                let value = place.due.map_or(Bson::Null, |due| date(due).into());
+                (self.names.path("next_refresh_at"), value)
+            }
+            GrantOrder::Email => {
+                let value = place.email.clone().map_or(Bson::Null, Bson::from);
+                (self.names.fields.email.clone(), value)
+            }
+        };
+        let greater = match value {
+            // The server's order has nothing before it that is asked for.
+            Bson::Null => doc! { &path: { "$ne": null } },
+            _ => doc! { &path: { "$gt": &value } },
+        };
+        let same = ids.map(|ids| doc! { "$and": [{ &path: &value }, ids] });
+        same.chain([greater]).collect()
+    }
+
+    async fn view_filter(&self, wanted: &GrantFilter) -> Result<Document, StoreError> {
+        let mut filter = Document::new();
+        let order = wanted.order();
+        let provider = self.names.path("provider");
+        if let Some(name) = &wanted.provider {
+            filter.insert(&provider, name.as_str());
+        } else if order == GrantOrder::Due {
+            // The index begins with the provider.
+            let known = self.known_providers().await?;
+            if !known.is_empty() {
+                filter.insert(&provider, doc! { "$in": known });
+            }
+        }
+        let status = self.names.path("status");
+        match wanted.status_wanted() {
+            Some(wanted) => drop(filter.insert(status, wanted.as_str())),
+            // So that the index by provider, status and id can be used.
+            None if wanted.provider.is_some() && order == GrantOrder::Id => {
+                let all = Status::ALL.map(Status::as_str);
+                filter.insert(status, doc! { "$in": all.as_slice() });
+            }
+            None => {}
+        }
+        if let Some(user) = &wanted.user {
+            filter.insert(&self.names.fields.user_id, doc! { "$in": user_ids(user) });
+        }
+        self.ask_for_email(&mut filter, wanted);
+        if let Some(due_by) = wanted.due_by {
+            filter.insert(self.names.path("next_refresh_at"), doc! { "$lte": date(due_by) });
+        }
+        if let Some(expires_by) = wanted.expires_by {
+            filter.insert(self.names.path("refresh_idle_until"), doc! { "$lte": date(expires_by) });
+        }
+        Ok(filter)
+    }
+
+    fn ask_for_email(&self, filter: &mut Document, wanted: &GrantFilter) {
+        let field = &self.names.fields.email;
+        let mut parts = Vec::new();
+        if let Some(email) = &wanted.email {
+            parts.push(doc! { field: email });
+        }
+        if let Some(prefix) = &wanted.email_prefix {
+            // Nothing that begins with the prefix is greater than the prefix and the last character.
+            let beyond = format!("{prefix}{}", char::MAX);
+            parts.push(doc! { field: { "$gte": prefix, "$lt": beyond } });
+        }
+        match parts.len() {
+            0 => {}
+            1 => filter.extend(parts.remove(0)),
+            _ => drop(filter.insert("$and", parts)),
+        }
+    }
+
+    /// Those that a worker has served.
+    async fn known_providers(&self) -> Result<Vec<Bson>, StoreError> {
+        let failed = |error| driver("list", &error);
+        let providers = self.providers();
+        let known = providers.find(doc! {}).projection(doc! { "_id": 1 });
+        let known: Vec<Document> =
+            known.await.map_err(failed)?.try_collect().await.map_err(failed)?;
+        Ok(known.into_iter().filter_map(|mut document| document.remove("_id")).collect())
+    }
+
+    /// Everything but the tokens: they don't even travel.
+    pub(super) fn view_projection(&self) -> Document {
+        let fields = &self.names.fields;
+        doc! { &self.names.state: 1, &fields.user_id: 1, &fields.email: 1 }
+    }
+}
