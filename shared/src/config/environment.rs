@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 16] = [
+const TEXT: [&str; 19] = [
     "url",
     "url_file",
     "client_id",
@@ -27,6 +27,9 @@ const TEXT: [&str; 16] = [
     "key",
     "key_file",
     "journal",
+    "users_file",
+    "public_url",
+    "proxy_user_header",
 ];
 
 /// The variables that are settings.

@@ -3,6 +3,7 @@
 //! [`Config::load`] reads and checks them; a wrong setting is an error that names it and says what
 //! would be right. [`DEFAULT`] is the commented default, embedded.
 
+mod console;
 mod duration;
 mod environment;
 mod error;
@@ -20,6 +21,7 @@ use secrecy::SecretString;
 use crate::domain::ProviderId;
 use crate::provider::Provider;
 
+pub use console::{ConsoleConfig, Network};
 pub use error::ConfigError;
 pub use rescue::RescueConfig;
 pub(crate) use secret::of_file as secret_of_file;
@@ -47,6 +49,8 @@ pub struct Config {
     pub rescue: RescueConfig,
     /// Logs, metrics and health.
     pub telemetry: TelemetryConfig,
+    /// The web console.
+    pub console: ConsoleConfig,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderId, ProviderConfig>,
@@ -153,6 +157,7 @@ impl Config {
         self.queue.check()?;
         self.producer.check()?;
         self.rescue.check()?;
+        self.console.check()?;
         if let Some(name) = &self.store.default_provider
             && !self.providers.contains_key(name)
         {
