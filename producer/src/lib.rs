@@ -19,6 +19,7 @@ use std::time::Duration;
 use evergrant_shared::config::ProducerConfig;
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
+use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Health, Metrics};
 
 pub use outlook::{keep_outlook, outlook};
@@ -42,6 +43,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Where the producer says what works.
     pub health: Health,
+    /// Where it counts what operators want to know.
+    pub reports: Reports,
 }
 
 /// How much a producer publishes, and how often.
@@ -110,6 +113,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
         loop {
             candidate.elected().await;
             metrics.leads.set(1);
+            deps.reports.set_leads(true);
             tokio::select! {
                 biased;
                 // A pass may be cut short anywhere.
@@ -117,6 +121,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
                 () = pass_after_pass(&deps, &metrics) => {}
             }
             metrics.leads.set(0);
+            deps.reports.set_leads(false);
         }
     };
     tokio::select! {

@@ -9,7 +9,9 @@ use evergrant_producer::{
     Deps, ProducerSettings, Selection, TerminalProgress, keep_outlook, run, run_once,
 };
 use evergrant_shared::config::Config;
-use evergrant_shared::ports::Which;
+use evergrant_shared::domain::heartbeat::Role;
+use evergrant_shared::ports::{TokenStore, Which};
+use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
 use evergrant_shared::{connect, process, startup};
 
@@ -64,7 +66,8 @@ async fn main() -> anyhow::Result<()> {
     let providers = config.some_providers()?;
 
     let shutdown = process::shutdown()?;
-    let store = connect::store(&config).await?;
+    let operators = connect::store(&config).await?;
+    let store: Arc<dyn TokenStore> = operators.clone();
     let name = process::unique_name();
     let queue = connect::queue(&config, format!("evergrant-producer {name}"))?;
     let deps = Deps {
@@ -74,6 +77,7 @@ async fn main() -> anyhow::Result<()> {
         settings: ProducerSettings::of(&config.producer, name),
         metrics: Metrics::default(),
         health: Health::default(),
+        reports: Reports::default(),
     };
     let served_providers = providers.into_iter().map(Arc::new).collect();
     if let Some(selection) = selection {
@@ -89,7 +93,10 @@ async fn main() -> anyhow::Result<()> {
         let default_provider = config.default_provider();
         tokio::spawn(keep_outlook(store, served_providers, default_provider, metrics));
         tracing::info!(providers = deps.providers.len(), "started");
+        let name = deps.settings.name.clone();
+        let teller = deps.reports.start_telling(operators, Role::Producer, name);
         run(deps, shutdown.wait()).await;
+        teller.end().await;
     }
     tracing::info!("stopped");
     Ok(())

@@ -1,6 +1,7 @@
 //! One pass: what is due becomes jobs.
 
 use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::statistics::Counts;
 use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_shared::ports::{DueGrant, DueQuery, Which};
 use futures::TryStreamExt;
@@ -88,6 +89,8 @@ impl Publishing<'_> {
         }
         let jobs: Vec<Job> = grants.iter().map(|grant| self.job(grant)).collect();
         self.deps.queue.publish(&jobs).await?;
+        let due = Counts { due: jobs.len() as u64, ..Counts::default() };
+        self.deps.reports.count(self.provider, &due);
         Ok(jobs.into_iter().map(|job| job.id).collect())
     }
 

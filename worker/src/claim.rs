@@ -127,7 +127,7 @@ async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
 
 async fn end_malformed(lane: &Lane, work: Work, what: &str, claim: &Claim) {
     let settlement = decide_malformed(what, claim.now());
-    lane.metrics.count_outcome(&lane.provider.id, "malformed");
+    lane.metrics.count_malformed(&lane.provider.id);
     let commit = Commit {
         id: work.job.id.clone(),
         owner: claim.owner.clone(),

@@ -17,6 +17,7 @@ use evergrant_shared::domain::{
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
+use evergrant_shared::reports::Reports;
 use evergrant_shared::rescue::{Entry, Journal, Keys, Left, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
 use futures::stream::BoxStream;
@@ -366,7 +367,7 @@ impl Fakes {
         let endpoint = Arc::new(FakeEndpoint::default());
         let settings = WorkerSettings::of(&config.worker, "worker".to_owned());
         let budget = Arc::new(OpenBudget);
-        let metrics = WorkerMetrics::register(&Metrics::default());
+        let metrics = WorkerMetrics::register(&Metrics::default(), Reports::default());
         let journal = Arc::new(FakeJournal::default());
         let nets = Nets {
             sealer: sealer(1),

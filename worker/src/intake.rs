@@ -118,6 +118,7 @@ fn decode(lane: &Arc<Lane>, (delivery, place): Taken) -> Option<Work> {
                 Timestamp::of_this_machine(),
                 &lane.settings.name,
             );
+            lane.metrics.count_dead(&lane.provider.id, letter.reason);
             let (lane, acker) = (Arc::clone(lane), delivery.acker);
             lane.clone().jobs.spawn(async move { bury(&lane, &letter, acker).await });
             None

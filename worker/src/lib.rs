@@ -40,6 +40,7 @@ use std::time::Duration;
 use evergrant_shared::budget::Budget;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
+use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Health, Metrics};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -68,6 +69,8 @@ pub struct Deps {
     pub metrics: Metrics,
     /// Where the worker says what works.
     pub health: Health,
+    /// Where it counts what operators want to know.
+    pub reports: Reports,
 }
 
 /// What a worker needs to serve a provider.
@@ -113,7 +116,8 @@ pub enum Ended {
 /// and returns.
 pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     let stop = CancellationToken::new();
-    let metrics = WorkerMetrics::register(&deps.metrics);
+    let metrics = WorkerMetrics::register(&deps.metrics, deps.reports);
+    metrics.reports.serve(deps.providers.iter().map(|deps| &deps.provider.id));
     let grace = deps.settings.shutdown_grace;
     let settings = Arc::new(deps.settings);
     let (mut lanes, mut running) = (JoinSet::new(), HashMap::new());

@@ -2,9 +2,13 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use clap::Parser;
 use evergrant_shared::config::Config;
+use evergrant_shared::domain::heartbeat::Role;
+use evergrant_shared::ports::TokenStore;
+use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
 use evergrant_shared::{connect, process, startup};
 use evergrant_worker::{Deps, Ended, NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerSettings, run};
@@ -36,7 +40,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let name = process::unique_name();
     let shutdown = process::shutdown()?;
     let (metrics, health) = (Metrics::default(), Health::default());
-    let store = connect::store(&config).await?;
+    let operators = connect::store(&config).await?;
+    let store: Arc<dyn TokenStore> = operators.clone();
+    let reports = Reports::default();
     let queue = connect::queue(&config, format!("evergrant-worker {name}"))?;
 
     let served =
@@ -61,8 +67,12 @@ async fn main() -> anyhow::Result<ExitCode> {
         settings: WorkerSettings::of(&config.worker, name),
         metrics,
         health,
+        reports: reports.clone(),
     };
-    match run(deps, shutdown.wait()).await {
+    let teller = reports.start_telling(operators, Role::Worker, deps.settings.name.clone());
+    let ended = run(deps, shutdown.wait()).await;
+    teller.end().await;
+    match ended {
         Ended::Cleanly => {
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)

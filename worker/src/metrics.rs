@@ -1,6 +1,10 @@
 //! What a worker counts.
 
-use evergrant_shared::domain::{ProviderId, StaleReason};
+use std::time::Duration;
+
+use evergrant_shared::domain::statistics::Counts;
+use evergrant_shared::domain::{DeadReason, Outcome, ProviderId, Route, StaleReason};
+use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -13,10 +17,12 @@ pub(crate) struct WorkerMetrics {
     outcomes: Family<Labels, Counter>,
     stale: Family<Labels, Counter>,
     dead: Family<Labels, Counter>,
+    /// The same, as operators are told it.
+    pub(crate) reports: Reports,
     /// Requests under way.
-    pub(crate) in_flight: Gauge,
+    in_flight: Gauge,
     /// Seconds from sending a request to its answer.
-    pub(crate) exchange_seconds: Histogram,
+    exchange_seconds: Histogram,
     /// Seconds from an answer to its durable commit: the window in which a grant could be lost.
     pub(crate) commit_seconds: Histogram,
     /// Documents in a commit.
@@ -32,8 +38,9 @@ pub(crate) struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> Self {
+    pub(crate) fn register(metrics: &Metrics, reports: Reports) -> Self {
         Self {
+            reports,
             outcomes: metrics.add("outcomes", "Exchanges, by what they came to", Family::default()),
             stale: metrics.add(
                 "stale_jobs",
@@ -80,16 +87,49 @@ impl WorkerMetrics {
         }
     }
 
-    pub(crate) fn count_outcome(&self, provider: &ProviderId, kind: &'static str) {
-        self.outcomes.get_or_create(&labels(provider, kind)).inc();
+    /// An exchange came to `outcome`, and its job goes this `route`.
+    pub(crate) fn count_exchange(&self, provider: &ProviderId, outcome: &Outcome, route: Route) {
+        self.outcomes.get_or_create(&labels(provider, outcome.name())).inc();
+        let mut counts = Counts::default();
+        match (outcome, route) {
+            // Counted with its reason when it is written.
+            (_, Route::DeadLetter(_)) => return,
+            (Outcome::Refreshed(_), _) => counts.refreshed = 1,
+            (Outcome::Throttled(_), _) => counts.throttled = 1,
+            (Outcome::Suspicious(_) | Outcome::Misconfigured(_), _) => counts.doubted = 1,
+            (Outcome::Transient(_) | Outcome::Ambiguous(_) | Outcome::GrantDead(_), _) => {
+                counts.retried = 1;
+            }
+        }
+        self.reports.count(provider, &counts);
+    }
+
+    /// A document cannot be used.
+    pub(crate) fn count_malformed(&self, provider: &ProviderId) {
+        self.outcomes.get_or_create(&labels(provider, "malformed")).inc();
+    }
+
+    /// A request is on its way to a provider.
+    pub(crate) fn sent(&self, provider: &ProviderId) {
+        self.in_flight.inc();
+        self.reports.sent(provider);
+    }
+
+    /// It was answered, or given up.
+    pub(crate) fn answered(&self, provider: &ProviderId, after: Duration) {
+        self.in_flight.dec();
+        self.reports.answered(provider);
+        self.exchange_seconds.observe(after.as_secs_f64());
     }
 
     pub(crate) fn count_stale(&self, provider: &ProviderId, reason: StaleReason) {
         self.stale.get_or_create(&labels(provider, reason.as_str())).inc();
     }
 
-    pub(crate) fn count_dead(&self, provider: &ProviderId, reason: &'static str) {
-        self.dead.get_or_create(&labels(provider, reason)).inc();
+    pub(crate) fn count_dead(&self, provider: &ProviderId, reason: DeadReason) {
+        self.dead.get_or_create(&labels(provider, reason.as_str())).inc();
+        let dead = [(reason, 1)].into();
+        self.reports.count(provider, &Counts { dead, ..Counts::default() });
     }
 }
 

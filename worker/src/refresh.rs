@@ -45,6 +45,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     }
     report(lane, &grant, &outcome);
     let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
+    lane.metrics.count_exchange(&lane.provider.id, &outcome, settlement.route);
     lane.budget.note(&settlement.signal);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     let settling = settle(lane, work, Settled { settlement, commit, answered_at });
@@ -61,11 +62,10 @@ async fn permit(lane: &Lane) -> Option<(OwnedSemaphorePermit, Permit)> {
 
 async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     let started = Instant::now();
-    lane.metrics.in_flight.inc();
+    lane.metrics.sent(&lane.provider.id);
     let exchange = lane.endpoint.exchange(&grant.refresh_token).await;
     permit.answered();
-    lane.metrics.in_flight.dec();
-    lane.metrics.exchange_seconds.observe(started.elapsed().as_secs_f64());
+    lane.metrics.answered(&lane.provider.id, started.elapsed());
     classify(exchange, &lane.provider.dialect)
 }
 
@@ -85,7 +85,6 @@ async fn release(lane: &Lane, work: Work, claim: &Claim) {
 
 fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
     let (provider, id) = (&lane.provider.id, &grant.id);
-    lane.metrics.count_outcome(provider, outcome.name());
     let Some(failure) = outcome.failure() else {
         tracing::debug!(%provider, %id, generation = grant.generation + 1, "refreshed");
         return;

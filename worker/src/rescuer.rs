@@ -261,6 +261,7 @@ impl Rescuer {
         let Some(provider) = known.or(self.providers.first()).cloned() else { return };
         let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
         let letter = DeadLetter::of_answer(rescue.body, provider, id, why, now, &self.name);
+        self.nets.metrics.count_dead(&letter.provider, letter.reason);
         let mut backoff = Backoff::for_a_server();
         while let Err(error) = self.nets.queue.bury(&letter).await {
             tracing::error!(%error, "a rescued answer's dead letter is not published: trying again");

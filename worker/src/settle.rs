@@ -42,7 +42,7 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
         (Route::Retry(delay), _) => retry(lane, work, delay).await,
         (Route::DeadLetter(reason), Write::End { attempts, failing_since, last_error, .. }) => {
             let letter = letter(lane, &work, reason, attempts, failing_since, &last_error);
-            lane.metrics.count_dead(&lane.provider.id, reason.as_str());
+            lane.metrics.count_dead(&lane.provider.id, reason);
             bury(lane, &letter, work.acker).await;
         }
         // A job is dead only with its document: `decide` is tested for it.
