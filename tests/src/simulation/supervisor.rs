@@ -11,6 +11,7 @@ use evergrant_shared::domain::death_watch::DeathWatchSettings;
 use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::domain::schedule::{Keep, Schedule};
 use evergrant_shared::provider::{ClientAuth, Provider};
+use evergrant_shared::reports::Reports;
 use evergrant_shared::rescue::{Journal, Keys, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
 use evergrant_worker::Ended;
@@ -111,6 +112,7 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
         },
         metrics: Metrics::default(),
         health: Health::default(),
+        reports: Reports::default(),
     }
 }
 
@@ -147,6 +149,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
         },
         metrics: Metrics::default(),
         health: Health::default(),
+        reports: Reports::default(),
     }
 }
 

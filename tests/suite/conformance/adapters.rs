@@ -9,6 +9,7 @@ use evergrant_shared::domain::Timestamp;
 use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
 use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::TokenStore;
 use evergrant_shared::rabbitmq::RabbitQueue;
 use evergrant_tests::mongodb as server;
@@ -18,7 +19,7 @@ use futures::future::BoxFuture;
 use super::queue::Case;
 
 /// Opens an adapter, with nothing in it.
-type Opener = fn() -> BoxFuture<'static, Arc<dyn TokenStore>>;
+type Opener = fn() -> BoxFuture<'static, Arc<dyn OperatorStore>>;
 
 tokio::task_local! {
     /// The adapter that a test is about.
@@ -32,6 +33,11 @@ pub(super) async fn on(adapter: Opener, test: impl Future<Output = ()>) {
 
 /// A store of its own for each test.
 pub(super) async fn store() -> Arc<dyn TokenStore> {
+    operator_store().await
+}
+
+/// The same, as operators need it.
+pub(super) async fn operator_store() -> Arc<dyn OperatorStore> {
     let store = ADAPTER.get()().await;
     store.prepare().await.unwrap();
     store
@@ -54,22 +60,22 @@ macro_rules! on_each_store {
 }
 pub(super) use on_each_store;
 
-pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn TokenStore>> {
+pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
     Box::pin(async {
         let settings = super::store::settings(server::url().await);
-        Arc::new(MongoStore::connect(settings).await.unwrap()) as Arc<dyn TokenStore>
+        Arc::new(MongoStore::connect(settings).await.unwrap()) as Arc<dyn OperatorStore>
     })
 }
 
-pub(super) fn memory() -> BoxFuture<'static, Arc<dyn TokenStore>> {
+pub(super) fn memory() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
     Box::pin(async {
         let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
-        Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn TokenStore>
+        Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn OperatorStore>
     })
 }
 
-pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn TokenStore>> {
-    Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn TokenStore> })
+pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
+    Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn OperatorStore> })
 }
 
 /// Every test of this list runs over every queue.

@@ -70,11 +70,11 @@ pub(super) struct Case {
     pub(super) queue: Arc<dyn JobQueue>,
 }
 
-pub(super) fn provider() -> ProviderId {
+pub(crate) fn provider() -> ProviderId {
     "p".parse().unwrap()
 }
 
-pub(super) fn settings(url: &str, prefix: &str) -> RabbitSettings {
+pub(crate) fn settings(url: &str, prefix: &str) -> RabbitSettings {
     RabbitSettings {
         url: url.into(),
         prefix: prefix.to_owned(),

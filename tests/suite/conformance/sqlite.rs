@@ -17,7 +17,7 @@ use super::adapters::ladder;
 use super::queue::{job, provider};
 
 /// A store in a file of its own, which goes with this process.
-pub(super) async fn new_store() -> SqliteStore {
+pub(crate) async fn new_store() -> SqliteStore {
     let folder = tempfile::tempdir().unwrap().keep();
     SqliteStore::open(store_settings(folder.join("e.db"))).await.unwrap()
 }
@@ -33,7 +33,7 @@ fn store_settings(path: PathBuf) -> SqliteStoreSettings {
 }
 
 /// A queue in a file of its own, which goes with this process.
-pub(super) fn new_queue() -> SqliteQueue {
+pub(crate) fn new_queue() -> SqliteQueue {
     let settings = SqliteQueueSettings {
         path: tempfile::tempdir().unwrap().keep().join("e.db"),
         prefix: "evergrant".to_owned(),

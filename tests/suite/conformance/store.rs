@@ -49,7 +49,7 @@ on_each_store!(
 );
 
 /// A database of its own on the server at `url`.
-pub(super) fn settings(url: String) -> MongoSettings {
+pub(crate) fn settings(url: String) -> MongoSettings {
     MongoSettings {
         url: url.into(),
         database: format!("conformance-{}", uuid::Uuid::new_v4().simple()),

@@ -1,0 +1,316 @@
+//! What holds for every [`OperatorStore`]: the audit record, the processes that live, statistics, and
+//! what is done to one grant.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
+use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Role};
+use evergrant_shared::domain::statistics::{Counts, minute_of};
+use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_shared::operators::{Changed, GrantChange, GrantCount, OperatorStore};
+use evergrant_shared::ports::{Commit, Committed, GrantView, Which};
+
+use super::adapters::{on_each_store, operator_store};
+use super::store::{
+    LEASE, claim, claim_for, commit, document, due, ended, exported, grant, owned, postponed,
+    refreshed,
+};
+
+on_each_store!(
+    an_action_is_in_the_record_from_its_beginning_to_its_end,
+    the_record_is_read_newest_first_page_by_page_and_filtered,
+    a_process_is_listed_with_what_it_said_last_until_it_ends,
+    what_happened_in_a_minute_is_added_up_over_all_workers,
+    grants_are_counted_by_provider_and_status,
+    what_is_due_is_counted_up_to_a_limit,
+    a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed,
+    a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused,
+    a_death_under_way_ends_a_paused_grant,
+    only_active_grants_are_paused_and_only_paused_ones_resumed,
+    what_is_forgotten_keeps_its_document_and_is_taken_up_anew,
+    nothing_is_forgotten_while_an_answer_may_come,
+);
+
+/// A store with the documents 1 to `count`, adopted.
+async fn with(count: i64) -> (Arc<dyn OperatorStore>, Vec<DocumentId>) {
+    let store = operator_store().await;
+    let documents = (1..=count).map(|id| document(id, format!("token-{id}"))).collect();
+    store.import(documents).await.unwrap();
+    store.adopt().await.unwrap();
+    (store, (1..=count).map(DocumentId::Integer).collect())
+}
+
+async fn view(store: &dyn OperatorStore, id: &DocumentId) -> GrantView {
+    store.get(id).await.unwrap().unwrap()
+}
+
+fn intent(who: &str, action: Action, document: Option<DocumentId>) -> Intent {
+    Intent {
+        who: who.to_owned(),
+        action,
+        provider: "p".parse().ok(),
+        document,
+        request: serde_json::json!({ "filter": { "reason": "grant_dead" }, "$limit": 5 }),
+        why: "an incident: \u{1b}[31m \"quoted\"".to_owned(),
+    }
+}
+
+async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
+    let store = operator_store().await;
+    let wanted = intent("root@host", Action::Redrive, Some(DocumentId::ObjectId([7; 12])));
+    let begun = store.begin_audit(wanted.clone()).await.unwrap();
+    let now = store.now().await.unwrap();
+    assert!(begun.at <= now && now.since(begun.at) < Duration::from_secs(10));
+    assert_eq!(store.audit_entry(&begun.id).await.unwrap(), Some(begun.clone()));
+    assert_eq!((&begun.why, &begun.request), (&wanted.why, &wanted.request));
+    assert_eq!(begun.outcome(now), Outcome::Running);
+
+    let progress = Progress {
+        outcome: Outcome::Partial,
+        matched: Some(80),
+        done: 70,
+        left: 10,
+        detail: "10 documents are gone".to_owned(),
+    };
+    store.tell_audit(&begun.id, &progress).await.unwrap();
+    store.tell_audit("no such entry", &progress).await.unwrap();
+    let told = store.audit_entry(&begun.id).await.unwrap().unwrap();
+    assert_eq!(told.progress, progress);
+    assert!(told.told_at >= begun.told_at);
+    assert_eq!(
+        (told.who, told.action, told.document),
+        (wanted.who, wanted.action, wanted.document)
+    );
+    assert_eq!(store.audit_entry("no such entry").await.unwrap(), None);
+}
+
+async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
+    let store = operator_store().await;
+    let one = DocumentId::Integer(1);
+    for (who, action, document) in [
+        ("ann", Action::Redrive, None),
+        ("ben", Action::TokenPause, Some(one.clone())),
+        ("ann", Action::TokenPause, Some(DocumentId::String("1".to_owned()))),
+        ("ben", Action::Discard, None),
+    ] {
+        store.begin_audit(intent(who, action, document)).await.unwrap();
+        // The record is in the order of the store's milliseconds.
+        let began = store.now().await.unwrap();
+        while store.now().await.unwrap() <= began {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+    let all = AuditFilter { limit: 10, ..AuditFilter::default() };
+    let actions = |filter: AuditFilter| {
+        let store = Arc::clone(&store);
+        async move {
+            let found = store.audit(&filter).await.unwrap();
+            found.into_iter().map(|entry| entry.action).collect::<Vec<_>>()
+        }
+    };
+    let [redrive, pause, discard] = [Action::Redrive, Action::TokenPause, Action::Discard];
+    assert_eq!(actions(all.clone()).await, [discard, pause, pause, redrive]);
+    let first = store.audit(&AuditFilter { limit: 3, ..all.clone() }).await.unwrap();
+    let before = first.last().map(|entry| entry.id.clone());
+    assert_eq!(first.len(), 3);
+    assert_eq!(actions(AuditFilter { before, ..all.clone() }).await, [redrive]);
+    let of = |change: fn(&mut AuditFilter)| {
+        let mut filter = all.clone();
+        change(&mut filter);
+        filter
+    };
+    assert_eq!(actions(of(|f| f.who = Some("ann".to_owned()))).await, [pause, redrive]);
+    assert_eq!(actions(of(|f| f.action = Some(Action::Discard))).await, [discard]);
+    assert_eq!(actions(of(|f| f.provider = "q".parse().ok())).await, []);
+    assert_eq!(actions(of(|f| f.limit = 0)).await, []);
+    let about_one = AuditFilter { document: Some(one), ..all.clone() };
+    assert_eq!(actions(about_one).await, [pause]);
+    let since = Some(first[1].at);
+    assert_eq!(actions(AuditFilter { since, ..all }).await, [discard, pause]);
+}
+
+fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
+    Heartbeat {
+        name: name.to_owned(),
+        role,
+        version: "1.2.3".to_owned(),
+        host: "host".to_owned(),
+        pid: 4_711,
+        started_at: Timestamp::from_unix_ms(1_700_000_000_000),
+        beat_at: Timestamp::default(),
+        leads: role == Role::Producer,
+        lanes: vec![LaneReport {
+            provider: "p".parse().unwrap(),
+            in_flight: 3,
+            refreshed,
+            failed: 1,
+            refreshed_lately: 60,
+        }],
+    }
+}
+
+async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
+    let store = operator_store().await;
+    store.beat(&heartbeat("b", Role::Worker, 1)).await.unwrap();
+    store.beat(&heartbeat("a", Role::Worker, 1)).await.unwrap();
+    store.beat(&heartbeat("z", Role::Producer, 0)).await.unwrap();
+    store.beat(&heartbeat("b", Role::Worker, 5)).await.unwrap();
+    let processes = store.processes().await.unwrap();
+    let names: Vec<_> = processes.iter().map(|process| process.name.as_str()).collect();
+    assert_eq!(names, ["z", "a", "b"]);
+    let now = store.now().await.unwrap();
+    let last = &processes[2];
+    assert!(!last.is_gone(now) && now.since(last.beat_at) < Duration::from_secs(10));
+    let said = Heartbeat { beat_at: last.beat_at, ..heartbeat("b", Role::Worker, 5) };
+    assert_eq!(*last, said);
+    store.end_beat("b").await.unwrap();
+    store.end_beat("never was").await.unwrap();
+    assert_eq!(store.processes().await.unwrap().len(), 2);
+}
+
+async fn what_happened_in_a_minute_is_added_up_over_all_workers() {
+    let store = operator_store().await;
+    let [p, q] = ["p", "q"].map(|name| name.parse::<ProviderId>().unwrap());
+    let counts = Counts {
+        refreshed: 10,
+        throttled: 1,
+        dead: [(DeadReason::GrantDead, 2)].into(),
+        ..Counts::default()
+    };
+    let began = store.now().await.unwrap();
+    let workers = (0..4).map(|_| {
+        let (store, counts) = (Arc::clone(&store), [(p.clone(), counts.clone())]);
+        async move { store.add_statistics(&counts).await.unwrap() }
+    });
+    futures::future::join_all(workers).await;
+    let other = Counts { due: 7, ..Counts::default() };
+    store.add_statistics(&[(q.clone(), other), (p.clone(), Counts::default())]).await.unwrap();
+
+    let minutes = store.statistics(began).await.unwrap();
+    assert!(minutes.iter().all(|minute| minute.minute == minute_of(minute.minute)));
+    assert!(minutes.iter().all(|minute| minute.minute >= minute_of(began)));
+    let sum = |provider: &ProviderId| {
+        let mut sum = Counts::default();
+        let of_provider = minutes.iter().filter(|minute| minute.provider == *provider);
+        of_provider.for_each(|minute| sum.add(&minute.counts));
+        (sum.due, sum.refreshed, sum.throttled, sum.dead_in_all())
+    };
+    assert_eq!(sum(&p), (0, 40, 4, 8));
+    assert_eq!(sum(&q), (7, 0, 0, 0));
+    let later = began.plus(Duration::from_secs(3_600));
+    assert!(store.statistics(later).await.unwrap().is_empty());
+}
+
+async fn grants_are_counted_by_provider_and_status() {
+    let (store, ids) = with(5).await;
+    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
+    store.import(vec![document(99, "not adopted")]).await.unwrap();
+    let p = "p".parse().ok();
+    let count = |provider, status, count| GrantCount { provider, status, count };
+    assert_eq!(
+        store.count_grants().await.unwrap(),
+        [
+            count(None, None, 1),
+            count(p.clone(), Some(Status::Active), 3),
+            count(p.clone(), Some(Status::NeedsReauth), 1),
+            count(p, Some(Status::Paused), 1),
+        ]
+    );
+}
+
+async fn what_is_due_is_counted_up_to_a_limit() {
+    let (store, ids) = with(5).await;
+    let p = "p".parse().unwrap();
+    assert_eq!(store.count_due(&p, 100).await.unwrap(), 5);
+    assert_eq!(store.count_due(&p, 3).await.unwrap(), 3);
+    assert_eq!(store.count_due(&p, 0).await.unwrap(), 0);
+    store.mark_queued(&ids[..1], LEASE).await.unwrap();
+    store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
+    assert_eq!(store.count_due(&p, 100).await.unwrap(), 3);
+    assert_eq!(store.count_due(&"q".parse().unwrap(), 100).await.unwrap(), 0);
+}
+
+async fn a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed() {
+    let (store, ids) = with(2).await;
+    store.mark_queued(&ids[..1], LEASE).await.unwrap();
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Pause).await.unwrap(), Changed::Applied);
+    assert_eq!(due(&*store, Which::All).await.len(), 1);
+    assert_eq!(owned(&claim(&*store, &ids, "o").await), [false, true]);
+    assert_eq!(store.reactivate(&ids[0], LEASE).await.unwrap(), None);
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Resume).await.unwrap(), Changed::Applied);
+    let resumed = view(&*store, &ids[0]).await;
+    assert_eq!((resumed.status, resumed.queued_until), (Some(Status::Active), None));
+    assert_eq!(due(&*store, Which::Due).await.len(), 2);
+    assert_eq!(owned(&claim(&*store, &ids[..1], "next").await), [true]);
+}
+
+async fn a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused() {
+    let (store, ids) = with(3).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
+    let commits: Vec<_> = claimed
+        .rows
+        .iter()
+        .map(|row| Commit::of_grant(grant(row), "o", refreshed("a", Some("new"), claimed.now)))
+        .collect();
+    let all = vec![Committed::Applied; 3];
+    assert_eq!(store.commit(&commits).await.unwrap(), all);
+    assert_eq!(store.commit(&commits).await.unwrap(), all, "once more");
+    let statuses = futures::future::join_all(ids.iter().map(|id| view(&*store, id))).await;
+    let seen: Vec<_> = statuses.iter().map(|view| (view.status, view.generation)).collect();
+    let (active, paused) = (Some(Status::Active), Some(Status::Paused));
+    assert_eq!(seen, [(active, 1), (paused, 1), (active, 1)]);
+    assert!(statuses.iter().all(|view| view.leased_until.is_none()));
+    assert!(exported(&*store).await.iter().all(|document| document["refresh_token"] == "new"));
+}
+
+async fn a_death_under_way_ends_a_paused_grant() {
+    let (store, ids) = with(2).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    for id in &ids {
+        store.change_grant(id, GrantChange::Pause).await.unwrap();
+    }
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    commit(&*store, &claimed.rows[1], "o", postponed(claimed.now)).await;
+    assert_eq!(view(&*store, &ids[0]).await.status, Some(Status::NeedsReauth));
+    assert_eq!(view(&*store, &ids[1]).await.status, Some(Status::Paused));
+}
+
+async fn only_active_grants_are_paused_and_only_paused_ones_resumed() {
+    let (store, ids) = with(2).await;
+    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    let dead = Changed::NotIn(Some(Status::NeedsReauth));
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Pause).await.unwrap(), dead);
+    let active = Changed::NotIn(Some(Status::Active));
+    assert_eq!(store.change_grant(&ids[1], GrantChange::Resume).await.unwrap(), active);
+    for change in [GrantChange::Pause, GrantChange::Resume, GrantChange::Forget] {
+        let nobody = DocumentId::Integer(404);
+        assert_eq!(store.change_grant(&nobody, change).await.unwrap(), Changed::Absent);
+    }
+}
+
+async fn what_is_forgotten_keeps_its_document_and_is_taken_up_anew() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", refreshed("a", Some("new"), claimed.now)).await;
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::Applied);
+    let documents = exported(&*store).await;
+    assert_eq!(documents[0]["refresh_token"], "new");
+    assert_eq!(documents[0].get("evergrant"), None);
+    assert_eq!(view(&*store, &ids[0]).await.status, None);
+    assert!(due(&*store, Which::All).await.is_empty());
+    assert_eq!(store.adopt().await.unwrap(), 1);
+    assert_eq!(view(&*store, &ids[0]).await.generation, 0);
+}
+
+async fn nothing_is_forgotten_while_an_answer_may_come() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::UnderWay);
+    commit(&*store, &claimed.rows[0], "o", refreshed("a", Some("new"), claimed.now)).await;
+    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::Applied);
+}
