@@ -33,7 +33,7 @@ pub(crate) async fn examine(
     findings.extend(join_all(config.providers()?.iter().map(reach)).await);
 
     if output.json {
-        output.json(&findings);
+        output.json_list(&findings);
     } else {
         let rows = findings.iter().map(|finding| {
             let verdict = if finding.ok { "ok" } else { "WRONG" };

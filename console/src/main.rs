@@ -1,6 +1,8 @@
 //! `evergrant`, the operator's command: arguments and wiring.
 
 mod args;
+mod audit;
+mod bulk;
 mod demo;
 mod dlq;
 mod doctor;
@@ -9,12 +11,20 @@ mod export;
 mod healthcheck;
 mod import;
 mod init;
+mod letters;
+mod manual;
 mod migrate;
+mod operator;
 mod output;
+mod overview;
 mod plan;
 mod providers;
 mod run;
+mod timeline;
 mod tokens;
+mod top;
+mod web;
+mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -22,22 +32,27 @@ use std::sync::Arc;
 use anyhow::Context;
 use clap::Parser;
 use evergrant_shared::config::{Config, Override};
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::operators::{GrantChange, OperatorStore};
+use evergrant_shared::ports::JobQueue;
 use evergrant_shared::telemetry::init_logs;
 use evergrant_shared::{connect, process};
 
-use args::{Args, Command, DlqCommand, TokensCommand};
+use args::{Args, Command, DlqCommand, TokensCommand, TokensWish};
 use exit::Exit;
 use output::Output;
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let output = Output::new(args.json);
+    if args.no_color {
+        console::set_colors_enabled(false);
+        console::set_colors_enabled_stderr(false);
+    }
+    let output = Output::new(args.format());
     match carry_out(args, &output).await {
         Ok(exit) => exit.into(),
         Err(error) => {
-            output.message(&format!("error: {error:#}"));
+            output.error(format!("{error:#}"));
             Exit::Error.into()
         }
     }
@@ -46,12 +61,22 @@ async fn main() -> ExitCode {
 async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
     match args.command {
         Command::Healthcheck { url } => Ok(healthcheck::check(&url, output).await),
+        Command::Completions { shell } => Ok(manual::complete(shell)),
+        Command::Man { folder } => manual::write_pages(&folder, output),
         Command::Demo(demo) => demo::demo(&demo, args.log_level, output).await,
         Command::Run(ref run) => {
             // The level of the settings, which is info unless somebody has said otherwise.
             let listen = ("telemetry.listen", run.listen.clone());
             let config = load(&args, [listen, ("telemetry.log_level", args.log_level.clone())])?;
             run::run(&config, run).await
+        }
+        Command::Console(ref console) => {
+            let overrides = [
+                ("console.listen", console.listen.clone()),
+                ("console.users_file", console.users_file.clone()),
+                ("telemetry.log_level", args.log_level.clone()),
+            ];
+            web::console(&load(&args, overrides)?, console, output).await
         }
         Command::Init(ref wanted) => init::init(wanted, output).await,
         Command::Migrate(ref stores) => {
@@ -74,7 +99,7 @@ fn quiet(args: &Args) -> [Override; 2] {
 }
 
 /// The settings, with logs as they say.
-fn load(args: &Args, overrides: [Override; 2]) -> anyhow::Result<Config> {
+fn load<const N: usize>(args: &Args, overrides: [Override; N]) -> anyhow::Result<Config> {
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
     Ok(config)
@@ -83,50 +108,77 @@ fn load(args: &Args, overrides: [Override; 2]) -> anyhow::Result<Config> {
 async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let config = load(&args, quiet(&args))?;
     let store = connect::store(&config).await?;
-    let store = &*store;
     match args.command {
-        Command::Import { file } => Ok(import::import(store, &file, output).await?),
-        Command::Export { file, force } => Ok(export::export(store, &file, force, output).await?),
-        Command::Tokens(TokensCommand::List(filter)) => {
-            Ok(tokens::list(store, filter.into(), output).await?)
-        }
+        Command::Import { file } => Ok(import::import(&*store, &file, output).await?),
+        Command::Export { file, force } => Ok(export::export(&*store, &file, force, output).await?),
+        Command::Tokens(command) => tokens(&config, &store, command, output).await,
         Command::Providers(command) => {
-            Ok(providers::Providers::new(&config, store, output)?.run(command).await?)
+            let queue = queue(&config)?;
+            Ok(providers::Providers::new(&config, store, queue, output)?.run(command).await?)
         }
-        Command::Tokens(TokensCommand::Show { id }) => Ok(tokens::show(store, &id, output).await?),
+        Command::Workers => Ok(workers::list(&*store, output).await?),
+        Command::Top { every, once } => {
+            let (queue, providers) = (queue(&config)?, config.providers()?);
+            top::Top { store, queue, providers, output }.run(every, once).await
+        }
+        Command::Audit(args) => Ok(audit::list(&*store, args, output).await?),
         Command::Dlq(command) => dead_letters(&config, store, command, output).await,
-        Command::Plan => plan::plan(&config, store, output).await,
+        Command::Plan => plan::plan(&config, &*store, output).await,
         Command::Doctor => {
             let queue = queue(&config)?;
-            Ok(doctor::examine(&config, store, &*queue, output).await?)
+            Ok(doctor::examine(&config, &*store, &*queue, output).await?)
         }
         // Not for one store: they are carried out above.
         Command::Healthcheck { .. }
+        | Command::Completions { .. }
+        | Command::Man { .. }
         | Command::Demo(_)
         | Command::Run(_)
+        | Command::Console(_)
         | Command::Init(_)
         | Command::Migrate(_) => Ok(Exit::Usage),
     }
 }
 
+async fn tokens(
+    config: &Config,
+    store: &Arc<dyn OperatorStore>,
+    command: TokensCommand,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    let tokens = tokens::Tokens { store, output };
+    let change = async |wish: TokensWish, change| tokens.change(&wish.ids, change, &wish.why).await;
+    Ok(match command {
+        TokensCommand::List(filter) => tokens.list(filter.at(store.now().await?)).await?,
+        TokensCommand::Count => tokens.count().await?,
+        TokensCommand::Show { id } => tokens.show(&id).await?,
+        TokensCommand::Refresh(TokensWish { ids, why }) => {
+            let (queue, queued_for) = (queue(config)?, config.producer.queued_for);
+            tokens.refresh(&*queue, &ids, &why, queued_for).await?
+        }
+        TokensCommand::Pause(wish) => change(wish, GrantChange::Pause).await?,
+        TokensCommand::Resume(wish) => change(wish, GrantChange::Resume).await?,
+        TokensCommand::Forget(wish) => change(wish, GrantChange::Forget).await?,
+    })
+}
+
 async fn dead_letters(
     config: &Config,
-    store: &dyn TokenStore,
+    store: Arc<dyn OperatorStore>,
     command: DlqCommand,
     output: &Output,
 ) -> anyhow::Result<Exit> {
-    let queue = queue(config)?;
-    let all = config.providers.keys().cloned().collect();
-    let dlq = dlq::Dlq { store, queue: &*queue, providers: all, output };
-    Ok(match command {
-        DlqCommand::List { provider } => dlq.list(provider).await?,
-        DlqCommand::Show { filter, limit } => dlq.show(&filter.into(), limit).await?,
-        DlqCommand::Redrive(bulk) => {
-            let queued_for = config.producer.queued_for;
-            dlq.bulk(dlq::Action::Redrive { queued_for }, bulk).await?
-        }
-        DlqCommand::Discard(bulk) => dlq.bulk(dlq::Action::Discard, bulk).await?,
-    })
+    let providers = config.providers.keys().cloned().collect();
+    let letters = letters::Letters { store, queue: queue(config)?, providers };
+    let bulk = bulk::Bulk { letters, queued_for: config.producer.queued_for };
+    let dlq = dlq::Dlq { bulk, output };
+    match command {
+        DlqCommand::List(filter) => Ok(dlq.list(&filter.into()).await?),
+        DlqCommand::Show { filter, limit } => Ok(dlq.show(&filter.into(), limit).await?),
+        DlqCommand::Redrive(bulk) => dlq.bulk(bulk.wish(bulk::Kind::Redrive)).await,
+        DlqCommand::Discard(bulk) => dlq.bulk(bulk.wish(bulk::Kind::Discard)).await,
+        DlqCommand::Resume { id, yes } => dlq.resume(&id, yes).await,
+    }
 }
 
 fn queue(config: &Config) -> anyhow::Result<Arc<dyn JobQueue>> {

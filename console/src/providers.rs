@@ -1,136 +1,171 @@
 //! `evergrant providers`: what holds for all workers, seen and changed.
 
-use evergrant_shared::budget::change_provider;
+use std::sync::Arc;
+
 use evergrant_shared::config::{Config, ConfigError};
-use evergrant_shared::domain::limit::{Limit, contradiction};
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::domain::limit::contradiction;
 use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_shared::operators::OperatorStore;
+use evergrant_shared::ports::{JobQueue, StoreError};
 use evergrant_shared::provider::Provider;
-use serde::Serialize;
 
 use crate::args::ProvidersCommand;
 use crate::exit::Exit;
+use crate::operator::{ActionError, Operator, ProviderChange, os_user};
 use crate::output::{Output, or_dash};
+use crate::overview::{MOST_DUE, Overview, ProviderOverview, Sources};
 
 /// The providers of the settings, and what all workers know of them.
 pub(crate) struct Providers<'a> {
     configured: Vec<Provider>,
-    store: &'a dyn TokenStore,
+    store: Arc<dyn OperatorStore>,
+    queue: Arc<dyn JobQueue>,
     output: &'a Output,
-}
-
-/// A provider as operators see it.
-#[derive(Serialize)]
-struct View {
-    provider: ProviderId,
-    #[serde(flatten)]
-    standing: Standing,
-    limits: Vec<Limit>,
-    /// Whether an operator has set the limits.
-    limits_set: bool,
-    /// Until when deaths are believed, if an operator has confirmed them.
-    deaths_believed_until: Option<Timestamp>,
-    /// When our client's settings changed, if nothing has been refreshed with them yet.
-    client_changed_at: Option<Timestamp>,
 }
 
 impl<'a> Providers<'a> {
     pub(crate) fn new(
         config: &Config,
-        store: &'a dyn TokenStore,
+        store: Arc<dyn OperatorStore>,
+        queue: Arc<dyn JobQueue>,
         output: &'a Output,
     ) -> Result<Self, ConfigError> {
-        Ok(Self { configured: config.providers()?, store, output })
+        Ok(Self { configured: config.providers()?, store, queue, output })
     }
 
-    pub(crate) async fn run(&self, command: ProvidersCommand) -> Result<Exit, StoreError> {
-        match command {
-            ProvidersCommand::List => self.list().await,
+    pub(crate) async fn run(&self, command: ProvidersCommand) -> Result<Exit, ActionError> {
+        let (name, change, why) = match command {
+            ProvidersCommand::List => return Ok(self.list().await?),
             ProvidersCommand::Pause { name, duration, why } => {
-                self.change(&name, |state, now| state.pause(duration, why.clone(), now)).await
+                (name, ProviderChange::Pause(duration), why)
             }
-            ProvidersCommand::Resume { name } => {
-                self.change(&name, |state, _| state.resume()).await
-            }
-            ProvidersCommand::Confirm { name } => {
-                self.change(&name, |state, now| state.confirm_deaths(now)).await
-            }
-            ProvidersCommand::Limit { name, limits, reset } => {
+            ProvidersCommand::Resume { name, why } => (name, ProviderChange::Resume, why),
+            ProvidersCommand::Probe { name, why } => (name, ProviderChange::Probe, why),
+            ProvidersCommand::Confirm { name, why } => (name, ProviderChange::Confirm, why),
+            ProvidersCommand::Limit { name, limits, reset, why } => {
                 if let Some(contradiction) = contradiction(&limits) {
-                    self.output.message(&format!("error: {contradiction}"));
+                    self.output.error(contradiction);
                     return Ok(Exit::Usage);
                 }
-                let limits = (!reset).then_some(limits);
-                self.change(&name, |state, _| state.limits.clone_from(&limits)).await
+                (name, ProviderChange::Limit((!reset).then_some(limits)), why)
             }
-        }
+        };
+        self.change(&name, &change, why).await
     }
 
     async fn list(&self) -> Result<Exit, StoreError> {
-        let mut views = Vec::new();
-        for provider in &self.configured {
-            let read = self.store.provider_state(&provider.id).await?;
-            views.push(view(provider, &read.value, read.now));
-        }
-        if views.is_empty() {
+        if self.configured.is_empty() {
             self.output.message(&ConfigError::NoProvider.to_string());
             return Ok(Exit::Nothing);
         }
-        self.show(&views);
+        let overview = self.overview(&self.configured).await?;
+        if let Some(error) = &overview.queue_error {
+            self.output.message(error);
+        }
+        self.show(&overview.providers);
         Ok(Exit::Done)
     }
 
     async fn change(
         &self,
         name: &ProviderId,
-        change: impl Fn(&mut ProviderState, Timestamp),
-    ) -> Result<Exit, StoreError> {
+        change: &ProviderChange,
+        why: String,
+    ) -> Result<Exit, ActionError> {
         let Some(provider) = self.configured.iter().find(|provider| provider.id == *name) else {
             let names = self.configured.iter().map(|provider| provider.id.as_str());
             let names = names.collect::<Vec<_>>().join(", ");
-            self.output.message(&format!("error: there is no provider {name}; there are: {names}"));
+            self.output.error(format!("there is no provider {name}; there are: {names}"));
             return Ok(Exit::Usage);
         };
-        let state = change_provider(self.store, name, change).await?;
-        self.show(&[view(provider, &state, self.store.now().await?)]);
+        let operator = Operator { store: Arc::clone(&self.store), who: os_user(), why };
+        let state = operator.change_provider(name, change).await?;
+        if *change == ProviderChange::Probe {
+            self.say_what_a_probe_does(&state.standing(self.store.now().await?));
+        }
+        let overview = self.overview(std::slice::from_ref(provider)).await?;
+        self.show(&overview.providers);
         Ok(Exit::Done)
     }
 
-    fn show(&self, views: &[View]) {
+    fn say_what_a_probe_does(&self, standing: &Standing) {
+        self.output.message(match standing {
+            Standing::Tripped { .. } => {
+                "the next job is sent as a probe: its answer closes the circuit or opens it for longer"
+            }
+            Standing::Open => "it is open: there is nothing to probe",
+            Standing::Paused(_) => "an operator paused it: nothing is probed before `resume`",
+            Standing::Throttled { .. } => {
+                "the provider asked to wait, and its circuit is closed: there is nothing to probe"
+            }
+        });
+    }
+
+    async fn overview(&self, providers: &[Provider]) -> Result<Overview, StoreError> {
+        Sources { store: &self.store, queue: Some(&self.queue), providers }.overview().await
+    }
+
+    fn show(&self, providers: &[ProviderOverview]) {
         if self.output.json {
-            return self.output.json(&views);
+            return self.output.json_list(providers);
         }
-        let header = ["PROVIDER", "STATE", "UNTIL", "WHY", "LIMITS", "SET BY"];
-        self.output.table(&header, views.iter().map(row));
+        let header = [
+            "PROVIDER",
+            "STATE",
+            "UNTIL",
+            "WHY",
+            "LIMITS",
+            "SET BY",
+            "USED",
+            "DUE",
+            "QUEUED",
+            "IN FLIGHT",
+            "PER S",
+            "FAILED",
+            "DEAD",
+        ];
+        self.output.table(&header, providers.iter().map(row));
     }
 }
 
-fn view(provider: &Provider, state: &ProviderState, now: Timestamp) -> View {
-    View {
-        provider: provider.id.clone(),
-        standing: state.standing(now),
-        limits: state.limits(&provider.limits).to_vec(),
-        limits_set: state.limits.is_some(),
-        deaths_believed_until: state.deaths_believed_until.filter(|until| now < *until),
-        client_changed_at: state.client.changed_at,
-    }
-}
-
-fn row(view: &View) -> Vec<String> {
-    let (until, why) = match &view.standing {
+/// Until when a provider is as it stands, and why.
+pub(crate) fn until_and_why(standing: &Standing) -> (String, String) {
+    let (until, why) = match standing {
         Standing::Open => (None, None),
         Standing::Paused(pause) => (pause.until, Some(pause.why.as_str())),
         Standing::Throttled { until } => (Some(*until), None),
         Standing::Tripped { reason, until } => (Some(*until), Some(reason.as_str())),
     };
+    (or_dash(until), or_dash(why.filter(|why| !why.is_empty())))
+}
+
+/// A share for people.
+pub(crate) fn share(percent: Option<f64>) -> String {
+    or_dash(percent.map(|percent| format!("{percent:.1} %")))
+}
+
+/// A count that may go on.
+pub(crate) fn due(due: u64) -> String {
+    if due >= MOST_DUE { format!("{due} or more") } else { due.to_string() }
+}
+
+fn row(view: &ProviderOverview) -> Vec<String> {
+    let (until, why) = until_and_why(&view.standing);
     let limits = view.limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
     vec![
         view.provider.to_string(),
         view.standing.as_str().to_owned(),
-        or_dash(until),
-        or_dash(why.filter(|why| !why.is_empty())),
+        until,
+        why,
         if limits.is_empty() { "none".to_owned() } else { limits },
         if view.limits_set { "operator" } else { "settings" }.to_owned(),
+        share(view.budget_used_percent),
+        due(view.due),
+        or_dash(view.queued),
+        view.in_flight.to_string(),
+        format!("{:.1}", view.refreshed_per_second),
+        share(view.failed_percent),
+        view.lately.dead_in_all().to_string(),
     ]
 }

@@ -6,6 +6,7 @@ mod proof;
 mod scene;
 mod view;
 
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evergrant_shared::domain::DeadReason;
@@ -14,8 +15,10 @@ use evergrant_shared::startup;
 use evergrant_shared::telemetry::{Health, Metrics, init_logs};
 
 use crate::args::DemoArgs;
-use crate::dlq::{Action, Dlq, LetterFilter};
+use crate::bulk::Bulk;
+use crate::dlq::Dlq;
 use crate::exit::Exit;
+use crate::letters::{LetterFilter, Letters};
 use crate::output::Output;
 use crate::run::{Engine, Servers};
 use figures::Figures;
@@ -82,26 +85,26 @@ impl Show<'_> {
             return Ok(0);
         }
         words.line("\nThe dead letters (evergrant dlq list):\n");
-        let dlq = Dlq {
-            store: &*self.servers.store,
-            queue: &*self.servers.queue,
+        let letters = Letters {
+            store: Arc::clone(&self.servers.store),
+            queue: Arc::clone(&self.servers.queue),
             providers: vec![PROVIDER.parse()?],
-            output: words,
         };
-        dlq.list(None).await?;
+        let bulk = Bulk { letters, queued_for: self.scene.config.producer.queued_for };
+        let dlq = Dlq { bulk, output: words };
+        dlq.list(&LetterFilter::default()).await?;
         let exhausted = before.dead_by(DeadReason::AttemptsExhausted);
         if exhausted == 0 {
             return Ok(0);
         }
         words.line(
             "\nThe provider has recovered. What had run out of attempts is sent back \
-             (evergrant dlq redrive --reason attempts_exhausted):\n",
+             (evergrant dlq redrive --reason attempts_exhausted --why …):\n",
         );
         self.scene.recover()?;
-        let filter =
+        let wanted =
             LetterFilter { reason: Some(DeadReason::AttemptsExhausted), ..LetterFilter::default() };
-        let queued_for = self.scene.config.producer.queued_for;
-        let redriven = dlq.send_back_all(&filter, Action::Redrive { queued_for }).await?;
+        let redriven = dlq.send_back_all(wanted, "the provider has recovered").await?;
         self.watch(before.settled(), redriven, words).await?;
         Ok(redriven)
     }

@@ -1,196 +1,217 @@
-//! Sending dead letters back, or removing them.
+//! `evergrant dlq redrive | discard | resume`: counted, confirmed, done, told.
 
-use std::time::Duration;
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
 
-use evergrant_shared::domain::job::JOB_VERSION;
-use evergrant_shared::domain::{DeadLetter, DeadReason, Job, SealedAnswer, Timestamp};
-use evergrant_shared::ports::DueGrant;
+use evergrant_shared::domain::audit::{AuditEntry, Outcome};
+use evergrant_shared::process;
+use indicatif::ProgressBar;
+use tokio_util::sync::CancellationToken;
 
-use super::{Dlq, DlqError, LetterFilter};
-use crate::args::Bulk;
+use super::Dlq;
+use crate::bulk::{Ended, Kind, Request, ResumeError, Tally};
 use crate::exit::Exit;
+use crate::letters::LetterFilter;
+use crate::operator::os_user;
 
-/// What is done to each letter that matches.
-#[derive(Debug, Clone, Copy)]
-pub(crate) enum Action {
-    /// Its grant becomes active and gets a job.
-    Redrive {
-        /// How long the job is taken to be under way.
-        queued_for: Duration,
-    },
-    /// It is removed.
-    Discard,
-}
-
-/// What was done.
-#[derive(Debug, Default, serde::Serialize)]
-struct Tally {
-    /// Letters that matched.
-    matched: u64,
-    /// Letters that were sent back or removed.
-    done: u64,
-    /// Letters that stay: their document is gone or paused.
-    left_no_document: u64,
-    /// Letters that stay: they hold no job to send back.
-    left_no_job: u64,
-}
-
-impl Action {
-    const fn verb(self) -> &'static str {
-        match self {
-            Self::Redrive { .. } => "redrive",
-            Self::Discard => "discard",
-        }
-    }
+/// What somebody wants to be done to many letters.
+pub(crate) struct Wish {
+    pub(crate) kind: Kind,
+    pub(crate) filter: LetterFilter,
+    pub(crate) all: bool,
+    pub(crate) dry_run: bool,
+    pub(crate) limit: Option<u64>,
+    pub(crate) per_second: Option<NonZeroU32>,
+    pub(crate) yes: bool,
+    pub(crate) why: Option<String>,
 }
 
 impl Dlq<'_> {
-    /// Does `action` to the letters that match.
-    pub(crate) async fn bulk(&self, action: Action, bulk: Bulk) -> Result<Exit, DlqError> {
-        let Bulk { filter, all, dry_run, limit, yes } = bulk;
-        let filter = LetterFilter::from(filter);
-        let verb = action.verb();
-        if filter.is_empty() && !all {
-            self.output.message(&format!("{verb} which? Give a filter, or --all for all of them"));
+    /// Does what is wished for, after it was counted and confirmed.
+    pub(crate) async fn bulk(&self, wish: Wish) -> anyhow::Result<Exit> {
+        let verb = wish.kind.verb();
+        if wish.filter.is_empty() && !wish.all {
+            self.output.error(format!(
+                "{verb} which? Give a filter such as --reason, or --all for all of them"
+            ));
             return Ok(Exit::Usage);
         }
-        let limit = limit.unwrap_or(u64::MAX);
-        if dry_run || !yes {
-            let matched = self.each(&filter, limit, None).await?.matched;
-            if matched == 0 {
-                return Ok(self.found(false));
-            }
-            if dry_run {
-                self.say(&Tally { matched, ..Tally::default() }, &format!("would {verb}"));
-                return Ok(Exit::Done);
-            }
-            match self.output.confirm(&format!("{verb} {matched} dead letters?")) {
-                Some(true) => {}
-                Some(false) => return Ok(Exit::Nothing),
-                None => {
-                    let words =
-                        format!("{verb} {matched} dead letters? Nobody can answer: give --yes");
-                    self.output.message(&words);
-                    return Ok(Exit::Usage);
-                }
-            }
+        let why = wish.why.as_deref().map(str::trim).filter(|why| !why.is_empty());
+        let Some(why) = why.or(wish.dry_run.then_some("")) else {
+            self.output.error(format!("{verb} why? Give --why \"…\": the audit record keeps it"));
+            return Ok(Exit::Usage);
+        };
+        let request = Request {
+            kind: wish.kind,
+            filter: wish.filter,
+            picked: BTreeSet::new(),
+            cutoff: self.bulk.cutoff().await?,
+            limit: wish.limit,
+            per_second: wish.per_second,
+            resumes: None,
+        };
+        let counted = self.bulk.count(&request).await?;
+        if counted.matched == 0 {
+            return Ok(self.found(false).await?);
         }
-        let tally = self.each(&filter, limit, Some(action)).await?;
-        if tally.matched == 0 {
-            return Ok(self.found(false));
+        if request.kind == Kind::Redrive {
+            self.say_what_waits(counted.providers.keys()).await?;
         }
-        self.say(&tally, verb);
-        Ok(if tally.done == tally.matched { Exit::Done } else { Exit::Partial })
+        if wish.dry_run {
+            self.say_dry(verb, &counted);
+            return Ok(Exit::Done);
+        }
+        if let Some(refused) = self.confirm(verb, counted.matched, wish.yes) {
+            return Ok(refused);
+        }
+        let begun = self.bulk.begin(os_user(), why.to_owned(), &request, Some(counted.matched));
+        let entry = begun.await?;
+        self.carry_out(&entry, &request, counted.matched).await
     }
 
-    /// Does `action` to the letters of `filter` without asking, and says how many there were.
+    /// Sends back what matches without asking, for a command within another one. How many that were.
     pub(crate) async fn send_back_all(
         &self,
-        filter: &LetterFilter,
-        action: Action,
-    ) -> Result<u64, DlqError> {
-        let tally = self.each(filter, u64::MAX, Some(action)).await?;
-        self.say(&tally, action.verb());
-        Ok(tally.done)
+        filter: LetterFilter,
+        why: &str,
+    ) -> anyhow::Result<u64> {
+        let request = Request {
+            kind: Kind::Redrive,
+            filter,
+            picked: BTreeSet::new(),
+            cutoff: self.bulk.cutoff().await?,
+            limit: None,
+            per_second: None,
+            resumes: None,
+        };
+        let entry = self.bulk.begin(os_user(), why.to_owned(), &request, None).await?;
+        let ended = self.bulk.run(&entry, &request, |_| {}, &CancellationToken::new()).await;
+        if let Some(error) = ended.error {
+            return Err(error.into());
+        }
+        self.output.line(&format!(
+            "redrive: {} of {} dead letters",
+            ended.tally.done, ended.tally.matched
+        ));
+        Ok(ended.tally.done)
     }
 
-    fn say(&self, tally: &Tally, verb: &str) {
-        if self.output.json {
-            return self.output.json(tally);
-        }
-        let Tally { matched, done, left_no_document, left_no_job } = tally;
-        if verb.starts_with("would") {
-            return self.output.line(&format!("{verb} {matched} dead letters"));
-        }
-        self.output.line(&format!("{verb}: {done} of {matched} dead letters"));
-        if *left_no_document > 0 {
-            self.output.message(&format!(
-                "{left_no_document} stay: their documents are gone or paused; discard them"
-            ));
-        }
-        if *left_no_job > 0 {
-            self.output.message(&format!("{left_no_job} stay: they are no jobs; discard them"));
-        }
-    }
-
-    /// Goes through the letters up to the cut-off that each look takes first, and does `action` to
-    /// those that match; without an action it only counts.
-    async fn each(
-        &self,
-        filter: &LetterFilter,
-        limit: u64,
-        action: Option<Action>,
-    ) -> Result<Tally, DlqError> {
-        let mut tally = Tally::default();
-        let progress = self.output.counter("dead letters");
-        for provider in self.providers(filter.provider.as_ref())? {
-            let mut letters = self.queue.dead_letters(&provider).await?;
-            while tally.matched < limit
-                && let Some(letter) = letters.next().await?
-            {
-                if !self.matches(filter, &letter).await? {
-                    continue;
-                }
-                tally.matched += 1;
-                progress.set_position(tally.matched);
-                let settled = match action {
-                    None => false,
-                    Some(Action::Discard) => true,
-                    Some(Action::Redrive { queued_for }) => {
-                        self.send_back(&letter, queued_for, &mut tally).await?
-                    }
-                };
-                // Last: a crash before this leaves the letter, and a second redrive finds nothing
-                // to do.
-                if settled {
-                    letters.remove().await?;
-                    tally.done += 1;
-                }
+    /// Goes on with an action that was cancelled, failed, or whose process died.
+    pub(crate) async fn resume(&self, id: &str, yes: bool) -> anyhow::Result<Exit> {
+        let (entry, rest) = match self.bulk.rest_of(id).await {
+            Ok(found) => found,
+            Err(ResumeError::Store(error)) => return Err(error.into()),
+            Err(error @ ResumeError::Unknown(_)) => {
+                self.output.message(&error.to_string());
+                return Ok(Exit::Nothing);
             }
-            letters.close().await?;
+            Err(error) => {
+                self.output.error(error);
+                return Ok(Exit::Usage);
+            }
+        };
+        let counted = self.bulk.count(&rest).await?;
+        if counted.matched == 0 {
+            self.output.message("nothing is left of it");
+            return Ok(Exit::Nothing);
         }
-        progress.finish_and_clear();
-        Ok(tally)
+        if let Some(refused) = self.confirm(rest.kind.verb(), counted.matched, yes) {
+            return Ok(refused);
+        }
+        let why = entry.why.clone();
+        let next = self.bulk.begin(os_user(), why, &rest, Some(counted.matched)).await?;
+        self.bulk.hand_over(&entry, &next).await?;
+        self.carry_out(&next, &rest, counted.matched).await
     }
 
-    /// The document first, since it is the truth: should the job be lost, the producer makes
-    /// another.
-    async fn send_back(
-        &self,
-        letter: &DeadLetter,
-        queued_for: Duration,
-        tally: &mut Tally,
-    ) -> Result<bool, DlqError> {
-        if letter.reason == DeadReason::UncommittedAnswer
-            && let Ok(answer) = SealedAnswer::decode(&letter.body)
-        {
-            self.queue.rescue(&answer).await?;
-            return Ok(true);
+    /// What to exit with if it is not confirmed.
+    fn confirm(&self, verb: &str, matched: u64, yes: bool) -> Option<Exit> {
+        if yes {
+            return None;
         }
-        let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
-        let Some(id) = id else {
-            tally.left_no_job += 1;
-            return Ok(false);
+        match self.output.confirm(&format!("{verb} {matched} dead letters?")) {
+            Some(true) => None,
+            Some(false) => {
+                self.output.message("nothing was done");
+                Some(Exit::Nothing)
+            }
+            None => {
+                let words = format!("{verb} {matched} dead letters? Nobody can answer: give --yes");
+                self.output.error(words);
+                Some(Exit::Usage)
+            }
+        }
+    }
+
+    async fn carry_out(
+        &self,
+        entry: &AuditEntry,
+        request: &Request,
+        matched: u64,
+    ) -> anyhow::Result<Exit> {
+        let shutdown = process::shutdown()?;
+        let stop = CancellationToken::new();
+        let cancelling = {
+            let stop = stop.clone();
+            tokio::spawn(async move {
+                shutdown.wait().await;
+                stop.cancel();
+            })
         };
-        let Some(grant) = self.store.reactivate(id, queued_for).await? else {
-            tally.left_no_document += 1;
-            return Ok(false);
-        };
-        let job = job(grant, letter.redrive_count);
-        self.queue.publish(&[job]).await?;
-        Ok(true)
+        let bar = self.output.bar(matched, "dead letters");
+        let watch = |tally: &Tally| show(&bar, tally);
+        let ended = self.bulk.run(entry, request, watch, &stop).await;
+        cancelling.abort();
+        bar.finish_and_clear();
+        Ok(self.tell(entry, request, matched, ended))
+    }
+
+    fn tell(&self, entry: &AuditEntry, request: &Request, matched: u64, ended: Ended) -> Exit {
+        let Ended { tally, outcome, error } = ended;
+        let verb = request.kind.verb();
+        if self.output.json {
+            self.output.json(&serde_json::json!({
+                "audit": entry.id,
+                "outcome": outcome,
+                "matched": tally.matched,
+                "done": tally.done,
+                "left_no_document": tally.left_no_document,
+                "left_no_job": tally.left_no_job,
+            }));
+        } else {
+            let words = format!("{verb}: {} of {matched} dead letters", tally.done);
+            self.output.line(&words);
+        }
+        if tally.left() > 0 {
+            self.output.message(&tally.detail());
+        }
+        let go_on = format!("go on with: evergrant dlq resume {}", entry.id);
+        match (outcome, error) {
+            (_, Some(error)) => {
+                self.output.error(format!("{error}; what was done stays done, {go_on}"));
+                if tally.done > 0 { Exit::Partial } else { Exit::Error }
+            }
+            (Outcome::Cancelled, None) => {
+                self.output.message(&format!("interrupted: {go_on}"));
+                Exit::Interrupted
+            }
+            (Outcome::Nothing, None) => {
+                self.output.message("no dead letter matches any more");
+                Exit::Nothing
+            }
+            (Outcome::Partial, None) => Exit::Partial,
+            (_, None) => Exit::Done,
+        }
+    }
+
+    fn say_dry(&self, verb: &str, counted: &Tally) {
+        if self.output.json {
+            return self.output.json(counted);
+        }
+        self.output.line(&format!("would {verb} {} dead letters", counted.matched));
     }
 }
 
-fn job(grant: DueGrant, redrive_count: u32) -> Job {
-    Job {
-        version: JOB_VERSION,
-        provider: grant.provider,
-        id: grant.id,
-        generation: grant.generation,
-        force: true,
-        redrive_count: redrive_count.saturating_add(1),
-        waited: false,
-        enqueued_at: Timestamp::of_this_machine(),
-    }
+fn show(bar: &ProgressBar, tally: &Tally) {
+    bar.set_position(tally.matched);
 }

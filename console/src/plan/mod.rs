@@ -32,7 +32,7 @@ pub(crate) async fn plan(
             .iter()
             .map(|(provider, forecast)| json!({ "provider": provider, "forecast": forecast }))
             .collect();
-        output.json(&all);
+        output.json_list(&all);
     } else {
         tell(&forecasts, output);
     }

@@ -6,16 +6,19 @@ use evergrant_producer::ProducerSettings;
 use evergrant_shared::config::Config;
 use evergrant_shared::connect;
 use evergrant_shared::domain::ProviderId;
+use evergrant_shared::domain::heartbeat::Role;
+use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::process::{self, Shutdown};
 use evergrant_shared::provider::Provider;
+use evergrant_shared::reports::{Reports, Teller};
 use evergrant_shared::telemetry::{Health, Metrics};
 use evergrant_worker::{Ended, ProviderDeps, RescueDeps, WorkerSettings};
 use tokio::task::JoinSet;
 
 /// The store and the queue.
 pub(crate) struct Servers {
-    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) store: Arc<dyn OperatorStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
 }
 
@@ -30,6 +33,7 @@ impl Servers {
 
 /// A producer and workers, ready to run.
 pub(crate) struct Engine {
+    operators: Arc<dyn OperatorStore>,
     producer: evergrant_producer::Deps,
     workers: Vec<evergrant_worker::Deps>,
     providers: Vec<Arc<Provider>>,
@@ -49,20 +53,21 @@ impl Engine {
         let providers = config.some_providers()?;
         let name = process::unique_name();
         let producer = evergrant_producer::Deps {
-            store: Arc::clone(&servers.store),
+            store: servers.store.clone(),
             queue: Arc::clone(&servers.queue),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
             settings: ProducerSettings::of(&config.producer, name.clone()),
             metrics: metrics.clone(),
             health: health.clone(),
+            reports: Reports::default(),
         };
-        let served =
-            providers.into_iter().map(|provider| ProviderDeps::start(provider, &servers.store));
+        let store: Arc<dyn TokenStore> = servers.store.clone();
+        let served = providers.into_iter().map(|provider| ProviderDeps::start(provider, &store));
         let served = served.collect::<anyhow::Result<Vec<_>>>()?;
         let workers = (1..=workers.max(1)).map(|number| {
             let name = format!("{name}-{number}");
             Ok(evergrant_worker::Deps {
-                store: Arc::clone(&servers.store),
+                store: Arc::clone(&store),
                 queue: Arc::clone(&servers.queue),
                 // Clones, so that all workers share one client and one budget.
                 providers: served.clone(),
@@ -70,9 +75,11 @@ impl Engine {
                 settings: WorkerSettings::of(&config.worker, name),
                 metrics: metrics.clone(),
                 health: health.clone(),
+                reports: Reports::default(),
             })
         });
         Ok(Self {
+            operators: servers.store.clone(),
             producer,
             workers: workers.collect::<anyhow::Result<_>>()?,
             providers: served.iter().map(|served| Arc::clone(&served.provider)).collect(),
@@ -96,10 +103,17 @@ impl Engine {
         let outlook =
             evergrant_producer::keep_outlook(store, self.providers, self.default_provider, metrics);
         let outlook = tokio::spawn(outlook);
+        let (reports, name) = (&self.producer.reports, self.producer.settings.name.clone());
+        let mut tellers = vec![reports.start_telling(self.operators.clone(), Role::Producer, name)];
         let producer =
             tokio::spawn(evergrant_producer::run(self.producer, shutdown.clone().wait()));
         let mut workers = JoinSet::new();
         for deps in self.workers {
+            tellers.push(deps.reports.start_telling(
+                self.operators.clone(),
+                Role::Worker,
+                deps.settings.name.clone(),
+            ));
             workers.spawn(evergrant_worker::run(deps, shutdown.clone().wait()));
         }
         let mut ended = Ended::Cleanly;
@@ -114,6 +128,7 @@ impl Engine {
         // It may be cut short anywhere, and has resigned by now.
         let _ = producer.await;
         outlook.abort();
+        futures::future::join_all(tellers.into_iter().map(Teller::end)).await;
         ended
     }
 }

@@ -1,17 +1,25 @@
 //! Which dead letters are meant.
 
 use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
-use evergrant_shared::ports::GrantView;
+use serde::{Deserialize, Serialize};
 
 /// Which dead letters are meant. Empty fields don't filter.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
 pub(crate) struct LetterFilter {
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) provider: Option<ProviderId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) reason: Option<DeadReason>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) user: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) email: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) id: Option<DocumentId>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) since: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<Timestamp>,
 }
 
@@ -21,13 +29,8 @@ impl LetterFilter {
         *self == Self::default()
     }
 
-    /// Whether it can only be answered with the letter's document.
-    pub(crate) const fn asks_for_user(&self) -> bool {
-        self.user.is_some() || self.email.is_some()
-    }
-
-    /// Whether a letter matches, as far as the letter itself tells.
-    pub(crate) fn matches_letter(&self, letter: &DeadLetter) -> bool {
+    /// Whether a letter matches, as far as the letter itself tells: it does not know its user.
+    pub(super) fn matches(&self, letter: &DeadLetter) -> bool {
         let same =
             |wanted: &Option<ProviderId>| wanted.as_ref().is_none_or(|p| *p == letter.provider);
         same(&self.provider)
@@ -36,20 +39,13 @@ impl LetterFilter {
             && self.since.is_none_or(|since| letter.last_failed_at >= since)
             && self.until.is_none_or(|until| letter.last_failed_at <= until)
     }
-
-    /// Whether the user of a letter's document matches.
-    pub(crate) fn matches_user(&self, grant: &GrantView) -> bool {
-        let is =
-            |wanted: &Option<String>, found: &Option<String>| wanted.is_none() || wanted == found;
-        is(&self.user, &grant.user) && is(&self.email, &grant.email)
-    }
 }
 
 #[cfg(test)]
 pub(super) mod tests {
     use super::*;
 
-    pub(in crate::dlq) fn letter(reason: DeadReason, failed_at_ms: i64) -> DeadLetter {
+    pub(in crate::letters) fn letter(reason: DeadReason, failed_at_ms: i64) -> DeadLetter {
         DeadLetter {
             body: Vec::new(),
             provider: "p".parse().unwrap(),
@@ -76,9 +72,9 @@ pub(super) mod tests {
             filter
         };
         assert!(LetterFilter::default().is_empty());
-        assert!(LetterFilter::default().matches_letter(&letter));
+        assert!(LetterFilter::default().matches(&letter));
         let within = LetterFilter { since: at(5_000), until: at(5_000), ..LetterFilter::default() };
-        assert!(within.matches_letter(&letter));
+        assert!(within.matches(&letter));
         for other in [
             filter(|f| f.provider = "q".parse().ok()),
             filter(|f| f.reason = Some(DeadReason::LostResponse)),
@@ -86,7 +82,7 @@ pub(super) mod tests {
             filter(|f| f.since = Some(Timestamp::from_unix_ms(5_001))),
             filter(|f| f.until = Some(Timestamp::from_unix_ms(4_999))),
         ] {
-            assert!(!other.matches_letter(&letter), "{other:?}");
+            assert!(!other.matches(&letter), "{other:?}");
         }
     }
 }

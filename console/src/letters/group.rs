@@ -5,21 +5,21 @@ use serde::Serialize;
 
 /// The dead letters of a provider that have one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Group {
-    provider: ProviderId,
-    reason: DeadReason,
-    count: u64,
+pub(crate) struct Group {
+    pub(crate) provider: ProviderId,
+    pub(crate) reason: DeadReason,
+    pub(crate) count: u64,
     /// Of those, how many had been sent back before.
-    redriven: u64,
+    pub(crate) redriven: u64,
     /// When the first of them failed last.
-    first_at: Timestamp,
+    pub(crate) first_at: Timestamp,
     /// When the last of them failed last.
-    last_at: Timestamp,
-    remedy: &'static str,
+    pub(crate) last_at: Timestamp,
+    pub(crate) remedy: &'static str,
 }
 
 /// Adds a letter to its group.
-pub(super) fn group(groups: &mut Vec<Group>, letter: &DeadLetter) {
+pub(crate) fn group(groups: &mut Vec<Group>, letter: &DeadLetter) {
     let (at, redriven) = (letter.last_failed_at, u64::from(letter.redrive_count > 0));
     let same =
         |group: &&mut Group| group.provider == letter.provider && group.reason == letter.reason;
@@ -40,20 +40,6 @@ pub(super) fn group(groups: &mut Vec<Group>, letter: &DeadLetter) {
         remedy: letter.reason.remedy(),
     });
     groups.sort_by(|a, b| (&a.provider, a.reason).cmp(&(&b.provider, b.reason)));
-}
-
-impl Group {
-    pub(super) fn row(&self) -> Vec<String> {
-        vec![
-            self.provider.to_string(),
-            self.reason.to_string(),
-            self.count.to_string(),
-            self.redriven.to_string(),
-            self.first_at.to_string(),
-            self.last_at.to_string(),
-            self.remedy.to_owned(),
-        ]
-    }
 }
 
 #[cfg(test)]

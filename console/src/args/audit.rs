@@ -1,0 +1,40 @@
+//! `evergrant audit`
+
+use clap::Args as ClapArgs;
+use evergrant_shared::domain::audit::{Action, AuditFilter};
+use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct AuditArgs {
+    /// One entry, by its id.
+    #[arg(long, conflicts_with_all = ["who", "action", "provider", "document", "since", "before"])]
+    pub(crate) id: Option<String>,
+    /// By this operator, as the list names them.
+    #[arg(long)]
+    who: Option<String>,
+    /// Of this kind, as the list names it.
+    #[arg(long)]
+    action: Option<Action>,
+    /// About this provider.
+    #[arg(long)]
+    provider: Option<ProviderId>,
+    /// About the document with this _id.
+    #[arg(long)]
+    document: Option<DocumentId>,
+    /// Begun at this time or later (2026-01-31T12:00:00Z).
+    #[arg(long)]
+    since: Option<Timestamp>,
+    /// Older than the entry with this id: the next page.
+    #[arg(long)]
+    before: Option<String>,
+    /// At most so many.
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
+    limit: u32,
+}
+
+impl From<AuditArgs> for AuditFilter {
+    fn from(args: AuditArgs) -> Self {
+        let AuditArgs { id: _, who, action, provider, document, since, before, limit } = args;
+        Self { before, who, action, provider, document, since, limit }
+    }
+}

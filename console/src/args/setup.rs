@@ -1,0 +1,104 @@
+//! What is done once: to try, to begin, to run, to move.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, ValueEnum};
+use secrecy::SecretString;
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct RunArgs {
+    /// Workers, each with worker.exchanges_in_flight requests at once. A provider's limits hold for
+    /// all of them together.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+    /// Where /healthz, /readyz and /metrics are served: an address and a port, or off.
+    #[arg(long)]
+    pub(crate) listen: Option<String>,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct InitArgs {
+    /// What is known of the provider.
+    #[arg(long, value_enum, default_value_t = Preset::Oauth2)]
+    pub(crate) preset: Preset,
+    /// The provider's name in the settings and in queues.
+    #[arg(long)]
+    pub(crate) provider: Option<String>,
+    /// The URL of its token endpoint, if the preset does not know it.
+    #[arg(long)]
+    pub(crate) token_url: Option<String>,
+    /// The client id that the provider gave to your application.
+    #[arg(long)]
+    pub(crate) client_id: Option<String>,
+    /// A file that holds the client secret. It is copied to a file beside the settings.
+    #[arg(long)]
+    pub(crate) client_secret_file: Option<PathBuf>,
+    /// The client has no secret.
+    #[arg(long, conflicts_with = "client_secret_file")]
+    pub(crate) public_client: bool,
+    /// Where documents and jobs are, if not in a file beside the settings: sqlite:PATH.
+    #[arg(long)]
+    pub(crate) url: Option<String>,
+    /// Where the settings go.
+    #[arg(long, default_value = ".")]
+    pub(crate) folder: PathBuf,
+    /// Replace what is there.
+    #[arg(long)]
+    pub(crate) force: bool,
+}
+
+/// Providers that Evergrant knows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Preset {
+    /// Any provider that follows RFC 6749.
+    Oauth2,
+    /// Autodesk Platform Services.
+    Autodesk,
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct DemoArgs {
+    /// Users to make and refresh.
+    #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
+    pub(crate) users: u32,
+    /// Workers.
+    #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub(crate) workers: u16,
+    /// How much goes wrong at the provider.
+    #[arg(long, value_enum, default_value_t = Faults::Some)]
+    pub(crate) faults: Faults,
+    /// Decides what goes wrong for whom.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) seed: u64,
+}
+
+/// How much goes wrong at the provider of a demo.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Faults {
+    /// Nothing.
+    None,
+    /// What a provider does on an ordinary day.
+    Some,
+    /// Three times that, and answers that are lost on the way.
+    Heavy,
+}
+
+/// A URL on the command line can be read by everybody on this machine, so one with a password comes
+/// from a file or the environment.
+#[derive(Debug, ClapArgs)]
+pub(crate) struct MigrateArgs {
+    /// The store to leave: sqlite:PATH or mongodb://… .
+    #[arg(long, env = "EVERGRANT_MIGRATE_FROM", hide_env_values = true)]
+    #[arg(required_unless_present = "from_file")]
+    pub(crate) from: Option<SecretString>,
+    /// A file that holds that URL.
+    #[arg(long, conflicts_with = "from")]
+    pub(crate) from_file: Option<PathBuf>,
+    /// The store to move to: sqlite:PATH or mongodb://… .
+    #[arg(long, env = "EVERGRANT_MIGRATE_TO", hide_env_values = true)]
+    #[arg(required_unless_present = "to_file")]
+    pub(crate) to: Option<SecretString>,
+    /// A file that holds that URL.
+    #[arg(long, conflicts_with = "to")]
+    pub(crate) to_file: Option<PathBuf>,
+}

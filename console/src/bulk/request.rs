@@ -1,0 +1,78 @@
+//! What a bulk action is to do. It is kept in the audit record, so that it can be gone on with.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use evergrant_shared::domain::audit::{Action, AuditEntry};
+use evergrant_shared::domain::{DeadLetter, DocumentId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::letters::LetterFilter;
+
+/// What is done to each letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Kind {
+    /// Its grant becomes active and gets a job.
+    Redrive,
+    /// It is removed; its document stays as it is.
+    Discard,
+}
+
+impl Kind {
+    pub(crate) const fn verb(self) -> &'static str {
+        match self {
+            Self::Redrive => "redrive",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+impl From<Kind> for Action {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Redrive => Self::Redrive,
+            Kind::Discard => Self::Discard,
+        }
+    }
+}
+
+/// What a bulk action is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Request {
+    pub(crate) kind: Kind,
+    pub(crate) filter: LetterFilter,
+    /// Of those, only the letters of these documents, if there are any.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub(crate) picked: BTreeSet<DocumentId>,
+    /// Letters that failed last after this are not meant.
+    pub(crate) cutoff: Timestamp,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<u64>,
+    /// So many a second; as fast as it goes if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) per_second: Option<NonZeroU32>,
+    /// The audit entry that this goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) resumes: Option<String>,
+}
+
+impl Request {
+    /// What an entry of the audit record was to do. None if it is about something else.
+    pub(crate) fn of(entry: &AuditEntry) -> Option<Self> {
+        serde_json::from_value(entry.request.clone()).ok()
+    }
+
+    /// Whether a letter that matches the filter is meant.
+    pub(crate) fn picks(&self, letter: &DeadLetter) -> bool {
+        let is_picked = |id| self.picked.contains(id);
+        self.picked.is_empty() || letter.id.as_ref().is_some_and(is_picked)
+    }
+
+    /// The filter with the cut-off in it.
+    pub(crate) fn filter_to_cutoff(&self) -> LetterFilter {
+        let until = self.filter.until.map_or(self.cutoff, |until| until.min(self.cutoff));
+        LetterFilter { until: Some(until), ..self.filter.clone() }
+    }
+}

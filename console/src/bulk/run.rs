@@ -1,0 +1,210 @@
+//! A bulk action under way.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::audit::Progress;
+use evergrant_shared::domain::{DeadLetter, ProviderId};
+use evergrant_shared::operators::OperatorStore;
+use evergrant_shared::ports::{QueueError, StoreError};
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+
+use super::send_back::{Sent, send_back};
+use super::{Bulk, Kind, Request, Tally};
+use crate::letters::{LettersError, Wanted};
+
+/// How often the audit record is told how far it is.
+const TELL_EVERY: Duration = Duration::from_secs(2);
+/// How long a look may have letters in hand. RabbitMQ takes a consumer for dead that holds a message
+/// for 30 minutes.
+const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
+/// Failures in a row, without a letter between them, after which it gives up.
+const MAX_FAILURES: u32 = 6;
+
+/// A bulk action under way.
+pub(super) struct Running<'a> {
+    bulk: &'a Bulk,
+    request: &'a Request,
+    stop: &'a CancellationToken,
+    rate: Option<DefaultDirectRateLimiter>,
+    tally: Tally,
+    /// The same, for whoever tells the audit record.
+    told: Arc<Mutex<Tally>>,
+}
+
+/// How a look ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Looked {
+    /// All that there was has been met, or the limit, or it was cancelled.
+    Through,
+    /// It had letters in hand for long enough: another look goes on.
+    ForLong,
+}
+
+impl<'a> Running<'a> {
+    pub(super) fn new(bulk: &'a Bulk, request: &'a Request, stop: &'a CancellationToken) -> Self {
+        // One after the other, without a burst at the beginning.
+        let quota =
+            |per_second| Quota::per_second(per_second).allow_burst(std::num::NonZeroU32::MIN);
+        let rate = request.per_second.map(|per_second| RateLimiter::direct(quota(per_second)));
+        Self { bulk, request, stop, rate, tally: Tally::default(), told: Arc::default() }
+    }
+
+    /// How far it is, for [`keep_telling`].
+    pub(super) fn told(&self) -> Arc<Mutex<Tally>> {
+        Arc::clone(&self.told)
+    }
+
+    pub(super) fn into_tally(self) -> Tally {
+        self.tally
+    }
+
+    pub(super) async fn run(
+        &mut self,
+        watch: &(impl Fn(&Tally) + Send + Sync),
+    ) -> Result<(), LettersError> {
+        let filter = self.request.filter_to_cutoff();
+        let providers = self.bulk.letters.providers(&filter)?;
+        let wanted = self.bulk.letters.wanted(&filter).await?;
+        if wanted.is_impossible() {
+            return Ok(());
+        }
+        for provider in providers {
+            self.run_provider(&provider, &wanted, watch).await?;
+        }
+        Ok(())
+    }
+
+    /// Looks again when a look lasted too long, or the broker or the store was away. What stays is met
+    /// by each look, and counts once.
+    async fn run_provider(
+        &mut self,
+        provider: &ProviderId,
+        wanted: &Wanted,
+        watch: &(impl Fn(&Tally) + Send + Sync),
+    ) -> Result<(), LettersError> {
+        let before = self.tally.clone();
+        let (mut failures, mut done) = (0, before.done);
+        let mut backoff = Backoff::for_a_server();
+        loop {
+            self.tally = Tally { done: self.tally.done, ..before.clone() };
+            let done_here = self.tally.done - before.done;
+            self.tally.matched += done_here;
+            *self.tally.providers.entry(provider.clone()).or_default() += done_here;
+            let looked = self.look(provider, wanted, watch).await;
+            if self.tally.done > done {
+                (failures, done) = (0, self.tally.done);
+                backoff.reset();
+            }
+            match looked {
+                Ok(Looked::Through) => {
+                    self.tally.providers.retain(|_, matched| *matched > 0);
+                    return Ok(());
+                }
+                Ok(Looked::ForLong) => {}
+                Err(error) if is_passing(&error) && failures < MAX_FAILURES => {
+                    failures += 1;
+                    let wait = backoff.next_wait();
+                    tracing::warn!(%error, %provider, "interrupted: it goes on from where it was");
+                    tokio::select! {
+                        () = self.stop.cancelled() => return Ok(()),
+                        () = tokio::time::sleep(wait) => {}
+                    }
+                }
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    async fn look(
+        &mut self,
+        provider: &ProviderId,
+        wanted: &Wanted,
+        watch: &(impl Fn(&Tally) + Send + Sync),
+    ) -> Result<Looked, LettersError> {
+        let most = self.request.limit.unwrap_or(u64::MAX);
+        let began = Instant::now();
+        let mut letters = self.bulk.letters.queue.dead_letters(provider).await?;
+        let mut looked = Looked::Through;
+        while self.tally.matched < most
+            && !self.stop.is_cancelled()
+            && let Some(letter) = letters.next().await?
+        {
+            if !wanted.matches(&letter) || !self.request.picks(&letter) {
+                continue;
+            }
+            if began.elapsed() >= LOOK_FOR {
+                looked = Looked::ForLong;
+                break;
+            }
+            if !self.wait_for_turn().await {
+                break;
+            }
+            self.tally.meet(provider);
+            if self.settle(&letter).await? {
+                // Last: a crash before this leaves the letter, and to send it back twice costs no
+                // more than an exchange.
+                letters.remove().await?;
+                self.tally.done += 1;
+            }
+            *self.told.lock().unwrap_or_else(PoisonError::into_inner) = self.tally.clone();
+            watch(&self.tally);
+        }
+        letters.close().await?;
+        Ok(looked)
+    }
+
+    /// False if it is cancelled meanwhile.
+    async fn wait_for_turn(&self) -> bool {
+        let Some(rate) = &self.rate else { return true };
+        tokio::select! {
+            biased;
+            () = self.stop.cancelled() => false,
+            () = rate.until_ready() => true,
+        }
+    }
+
+    /// Whether the letter may be removed.
+    async fn settle(&mut self, letter: &DeadLetter) -> Result<bool, LettersError> {
+        if self.request.kind == Kind::Discard {
+            return Ok(true);
+        }
+        match send_back(&self.bulk.letters, letter, self.bulk.queued_for).await? {
+            Sent::Back => return Ok(true),
+            Sent::NoDocument => self.tally.left_no_document += 1,
+            Sent::NoJob => self.tally.left_no_job += 1,
+        }
+        Ok(false)
+    }
+}
+
+fn is_passing(error: &LettersError) -> bool {
+    matches!(
+        error,
+        LettersError::Store(StoreError::Unavailable { .. })
+            | LettersError::Queue(QueueError::Unavailable { .. } | QueueError::Unconfirmed { .. })
+    )
+}
+
+/// Tells the audit record how far it is, for ever: an action that nobody hears of is taken to have
+/// died.
+pub(super) async fn keep_telling(
+    store: &dyn OperatorStore,
+    id: &str,
+    counted: Option<u64>,
+    told: Arc<Mutex<Tally>>,
+) {
+    let mut ticks = tokio::time::interval(TELL_EVERY);
+    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let progress: Progress =
+            told.lock().unwrap_or_else(PoisonError::into_inner).progress(counted);
+        if let Err(error) = store.tell_audit(id, &progress).await {
+            tracing::debug!(%error, "the audit record is told later");
+        }
+    }
+}

@@ -1,0 +1,55 @@
+//! One dead letter is sent back.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::{DeadLetter, DeadReason, Job, SealedAnswer, Timestamp};
+use evergrant_shared::ports::DueGrant;
+
+use crate::letters::{Letters, LettersError};
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It may be removed.
+    Back,
+    /// It stays: its document is gone, or is not to be refreshed.
+    NoDocument,
+    /// It stays: it holds no job.
+    NoJob,
+}
+
+/// The document first, since it is the truth: should the job be lost, the producer makes another.
+pub(super) async fn send_back(
+    letters: &Letters,
+    letter: &DeadLetter,
+    queued_for: Duration,
+) -> Result<Sent, LettersError> {
+    if letter.reason == DeadReason::UncommittedAnswer
+        && let Ok(answer) = SealedAnswer::decode(&letter.body)
+    {
+        letters.queue.rescue(&answer).await?;
+        return Ok(Sent::Back);
+    }
+    let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
+    let Some(id) = id else { return Ok(Sent::NoJob) };
+    let Some(grant) = letters.store.reactivate(id, queued_for).await? else {
+        return Ok(Sent::NoDocument);
+    };
+    letters.queue.publish(&[forced_job(grant, letter.redrive_count.saturating_add(1))]).await?;
+    Ok(Sent::Back)
+}
+
+/// A job that is done whether the grant is due or not.
+pub(crate) fn forced_job(grant: DueGrant, redrive_count: u32) -> Job {
+    Job {
+        version: JOB_VERSION,
+        provider: grant.provider,
+        id: grant.id,
+        generation: grant.generation,
+        force: true,
+        redrive_count,
+        waited: false,
+        enqueued_at: Timestamp::of_this_machine(),
+    }
+}

@@ -1,0 +1,61 @@
+//! What a bulk action has done so far.
+
+use std::collections::BTreeMap;
+
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::domain::audit::Progress;
+use serde::Serialize;
+
+/// What a bulk action has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Tally {
+    /// Letters that matched.
+    pub(crate) matched: u64,
+    /// Letters that were sent back or removed.
+    pub(crate) done: u64,
+    /// Letters that stay: their document is gone, or is not to be refreshed.
+    pub(crate) left_no_document: u64,
+    /// Letters that stay: they hold no job to send back.
+    pub(crate) left_no_job: u64,
+    /// Those that matched, by provider.
+    pub(crate) providers: BTreeMap<ProviderId, u64>,
+}
+
+impl Tally {
+    /// A letter matches.
+    pub(super) fn meet(&mut self, provider: &ProviderId) {
+        self.matched += 1;
+        *self.providers.entry(provider.clone()).or_default() += 1;
+    }
+
+    /// Letters that it could not be done to.
+    pub(crate) const fn left(&self) -> u64 {
+        self.left_no_document + self.left_no_job
+    }
+
+    /// What there is to say of those.
+    pub(crate) fn detail(&self) -> String {
+        let mut words = Vec::new();
+        if self.left_no_document > 0 {
+            words.push(format!(
+                "{} stay: their documents are gone or paused; discard them, or resume the grants",
+                self.left_no_document
+            ));
+        }
+        if self.left_no_job > 0 {
+            words.push(format!("{} stay: they are no jobs; discard them", self.left_no_job));
+        }
+        words.join("; ")
+    }
+
+    /// As the audit record has it. `counted` is how many there were before it began.
+    pub(super) fn progress(&self, counted: Option<u64>) -> Progress {
+        let matched = counted.map_or(self.matched, |counted| counted.max(self.matched));
+        Progress {
+            matched: Some(matched),
+            done: self.done,
+            left: self.left(),
+            ..Progress::default()
+        }
+    }
+}

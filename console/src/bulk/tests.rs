@@ -1,0 +1,280 @@
+//! Bulk actions over the adapters in memory.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use evergrant_shared::domain::audit::{AuditEntry, AuditFilter, Outcome};
+use evergrant_shared::domain::job::JOB_VERSION;
+use evergrant_shared::domain::ladder::Ladder;
+use evergrant_shared::domain::{
+    DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp,
+};
+use evergrant_shared::memory::{
+    MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore,
+};
+use evergrant_shared::operators::{GrantChange, OperatorStore};
+use evergrant_shared::ports::{ImportDocument, JobQueue, TokenStore};
+use serde_json::json;
+use tokio_util::sync::CancellationToken;
+
+use super::{Bulk, Ended, Kind, Request, ResumeError};
+use crate::letters::{LetterFilter, Letters};
+
+const START: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+fn provider() -> ProviderId {
+    "p".parse().unwrap()
+}
+
+/// Grants 1 to `count` that were given up, with their letters.
+struct Scene {
+    bulk: Bulk,
+    store: Arc<MemoryStore>,
+    queue: Arc<MemoryQueue>,
+}
+
+impl Scene {
+    async fn with(count: i64) -> Self {
+        let clock = MemoryClock::starting_at(START);
+        let store = Arc::new(MemoryStore::new(clock, Some(provider())));
+        let ladder = Ladder::new(vec![Duration::from_secs(1)]).unwrap();
+        let settings = MemoryQueueSettings { providers: vec![provider()], shards: 1, ladder };
+        let queue = Arc::new(MemoryBroker::new(settings, clock).connect());
+        let letters =
+            Letters { store: store.clone(), queue: queue.clone(), providers: vec![provider()] };
+        let scene =
+            Self { bulk: Bulk { letters, queued_for: Duration::from_secs(60) }, store, queue };
+        for id in 1..=count {
+            scene.die(id).await;
+        }
+        tokio::time::advance(Duration::from_secs(1)).await;
+        scene
+    }
+
+    /// A grant is given up.
+    async fn die(&self, id: i64) {
+        let json = json!({ "_id": id, "userId": format!("u{id}"), "refresh_token": "t" });
+        let document = ImportDocument(json.as_object().unwrap().clone());
+        self.store.import(vec![document]).await.unwrap();
+        self.store.adopt().await.unwrap();
+        let id = DocumentId::Integer(id);
+        self.store.edit(&id, "evergrant.status", Some(json!("needs_reauth"))).unwrap();
+        self.queue.bury(&self.letter(id, DeadReason::GrantDead).await).await.unwrap();
+    }
+
+    async fn letter(&self, id: DocumentId, reason: DeadReason) -> DeadLetter {
+        let now = self.store.now().await.unwrap();
+        let job = Job {
+            version: JOB_VERSION,
+            provider: provider(),
+            id: id.clone(),
+            generation: 0,
+            force: false,
+            redrive_count: 0,
+            waited: false,
+            enqueued_at: now,
+        };
+        DeadLetter {
+            body: job.encode(),
+            provider: provider(),
+            id: Some(id),
+            reason,
+            http_status: Some(400),
+            code: Some("invalid_grant".to_owned()),
+            description: None,
+            attempts: 1,
+            first_failed_at: now,
+            last_failed_at: now,
+            redrive_count: 0,
+            worker: None,
+        }
+    }
+
+    async fn redrive(&self) -> Request {
+        Request {
+            kind: Kind::Redrive,
+            filter: LetterFilter::default(),
+            picked: [].into(),
+            cutoff: self.bulk.cutoff().await.unwrap(),
+            limit: None,
+            per_second: None,
+            resumes: None,
+        }
+    }
+
+    async fn begin(&self, request: &Request) -> AuditEntry {
+        let (who, why) = ("ann@host".to_owned(), "a test".to_owned());
+        self.bulk.begin(who, why, request, None).await.unwrap()
+    }
+
+    async fn run(&self, request: &Request) -> Ended {
+        let entry = self.begin(request).await;
+        self.bulk.run(&entry, request, |_| {}, &CancellationToken::new()).await
+    }
+
+    async fn active(&self) -> u64 {
+        let counts = self.store.count_grants().await.unwrap();
+        let active = counts.iter().filter(|count| count.status == Some(Status::Active));
+        active.map(|count| count.count).sum()
+    }
+
+    async fn dead_letters(&self) -> u64 {
+        self.queue.dead_letters(&provider()).await.unwrap().cutoff()
+    }
+
+    async fn queued(&self) -> u64 {
+        self.queue.depth(&provider()).await.unwrap()
+    }
+
+    async fn last_entry(&self) -> AuditEntry {
+        let filter = AuditFilter { limit: 1, ..AuditFilter::default() };
+        self.store.audit(&filter).await.unwrap().remove(0)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_counted_is_sent_back_once_and_the_record_says_so() {
+    let scene = Scene::with(5).await;
+    let request = scene.redrive().await;
+    let counted = scene.bulk.count(&request).await.unwrap();
+    assert_eq!((counted.matched, scene.dead_letters().await), (5, 5));
+    assert_eq!(scene.active().await, 0, "counting changes nothing");
+
+    let ended = scene.run(&request).await;
+    assert_eq!((ended.outcome, ended.tally.matched, ended.tally.done), (Outcome::Done, 5, 5));
+    assert_eq!((scene.active().await, scene.queued().await), (5, 5));
+    assert_eq!(scene.dead_letters().await, 0);
+    let entry = scene.last_entry().await;
+    assert_eq!((entry.who.as_str(), entry.why.as_str()), ("ann@host", "a test"));
+    assert_eq!((entry.progress.outcome, entry.progress.done), (Outcome::Done, 5));
+    assert_eq!(Request::of(&entry), Some(request));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_dies_after_the_cutoff_is_not_met() {
+    let scene = Scene::with(3).await;
+    let request = scene.redrive().await;
+    tokio::time::advance(Duration::from_secs(1)).await;
+    scene.die(4).await;
+    let ended = scene.run(&request).await;
+    assert_eq!((ended.tally.matched, scene.dead_letters().await), (3, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_filter_by_user_a_choice_and_a_limit_each_leave_the_others() {
+    let scene = Scene::with(5).await;
+    let all = scene.redrive().await;
+    let user = LetterFilter { user: Some("u3".to_owned()), ..LetterFilter::default() };
+    let ended = scene.run(&Request { filter: user, ..all.clone() }).await;
+    assert_eq!((ended.tally.done, scene.dead_letters().await), (1, 4));
+    let nobody = LetterFilter { user: Some("nobody".to_owned()), ..LetterFilter::default() };
+    let ended = scene.run(&Request { filter: nobody, ..all.clone() }).await;
+    assert_eq!((ended.outcome, scene.dead_letters().await), (Outcome::Nothing, 4));
+    let picked = [1, 404].map(DocumentId::Integer).into();
+    let ended = scene.run(&Request { picked, ..all.clone() }).await;
+    assert_eq!((ended.tally.done, scene.dead_letters().await), (1, 3));
+    let ended = scene.run(&Request { limit: Some(2), ..all }).await;
+    assert_eq!((ended.tally.done, scene.dead_letters().await), (2, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_sent_back_stays_and_is_told() {
+    let scene = Scene::with(3).await;
+    scene.store.edit(&DocumentId::Integer(1), "evergrant.status", Some(json!("active"))).unwrap();
+    scene.store.change_grant(&DocumentId::Integer(1), GrantChange::Pause).await.unwrap();
+    let gone = scene.letter(DocumentId::Integer(404), DeadReason::GrantDead).await;
+    let no_job = scene.letter(DocumentId::Integer(2), DeadReason::MalformedJob).await;
+    for letter in [gone, no_job] {
+        scene.queue.bury(&letter).await.unwrap();
+    }
+    let ended = scene.run(&scene.redrive().await).await;
+    assert_eq!((ended.outcome, ended.tally.matched, ended.tally.done), (Outcome::Partial, 5, 2));
+    assert_eq!((ended.tally.left_no_document, ended.tally.left_no_job), (2, 1));
+    let entry = scene.last_entry().await;
+    assert_eq!((entry.progress.left, scene.dead_letters().await), (3, 3));
+    assert!(entry.progress.detail.contains("discard them"), "{}", entry.progress.detail);
+
+    let discard = Request { kind: Kind::Discard, ..scene.redrive().await };
+    let ended = scene.run(&discard).await;
+    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 3));
+    assert_eq!((scene.dead_letters().await, scene.queued().await), (0, 2));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_cancelled_ends_after_the_letter_in_hand_and_is_gone_on_with() {
+    let scene = Scene::with(10).await;
+    let request = Request { limit: Some(8), ..scene.redrive().await };
+    let (entry, stop) = (scene.begin(&request).await, CancellationToken::new());
+    let seen = AtomicU64::new(0);
+    let cancel_at_three = |tally: &super::Tally| {
+        seen.store(tally.done, Ordering::Relaxed);
+        if tally.done == 3 {
+            stop.cancel();
+        }
+    };
+    let ended = scene.bulk.run(&entry, &request, cancel_at_three, &stop).await;
+    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Cancelled, 3));
+    assert_eq!((seen.load(Ordering::Relaxed), scene.dead_letters().await), (3, 7));
+
+    let (_, rest) = scene.bulk.rest_of(&entry.id).await.unwrap();
+    assert_eq!((rest.limit, rest.resumes.as_ref()), (Some(5), Some(&entry.id)));
+    let next = scene.begin(&rest).await;
+    scene.bulk.hand_over(&entry, &next).await.unwrap();
+    let ended = scene.bulk.run(&next, &rest, |_| {}, &CancellationToken::new()).await;
+    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 5));
+    assert_eq!((scene.active().await, scene.dead_letters().await), (8, 2));
+    let over = scene.bulk.rest_of(&next.id).await.unwrap_err();
+    assert!(matches!(over, ResumeError::Over("done")), "{over}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_action_whose_process_died_is_gone_on_with_and_one_under_way_is_not() {
+    let scene = Scene::with(4).await;
+    let request = scene.redrive().await;
+    let entry = scene.begin(&request).await;
+    let under_way = scene.bulk.rest_of(&entry.id).await.unwrap_err();
+    assert!(matches!(under_way, ResumeError::UnderWay), "{under_way}");
+    let unknown = scene.bulk.rest_of("nonsense").await.unwrap_err();
+    assert!(matches!(unknown, ResumeError::Unknown(_)), "{unknown}");
+    tokio::time::advance(Duration::from_secs(31)).await;
+    // Since then another one died: it is not meant.
+    scene.die(5).await;
+    let (died, rest) = scene.bulk.rest_of(&entry.id).await.unwrap();
+    assert_eq!(died.outcome(scene.store.now().await.unwrap()), Outcome::Died);
+    let ended = scene.run(&rest).await;
+    assert_eq!((ended.tally.done, scene.dead_letters().await), (4, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_broker_that_was_away_is_waited_for() {
+    let scene = Scene::with(6).await;
+    let request = scene.redrive().await;
+    let entry = scene.begin(&request).await;
+    let cut_once = |tally: &super::Tally| {
+        if tally.done == 2 {
+            scene.queue.cut();
+        }
+    };
+    let ended = scene.bulk.run(&entry, &request, cut_once, &CancellationToken::new()).await;
+    assert!(ended.error.is_none(), "{:?}", ended.error);
+    assert_eq!((ended.tally.matched, ended.tally.done), (6, 6));
+    assert_eq!((scene.active().await, scene.dead_letters().await), (6, 0));
+}
+
+#[tokio::test]
+async fn a_rate_is_kept() {
+    // By the machine's clock, which the rate goes by: 10 letters at 100 a second take 90 ms.
+    let scene = {
+        tokio::time::pause();
+        let scene = Scene::with(10).await;
+        tokio::time::resume();
+        scene
+    };
+    let request = Request { per_second: NonZeroU32::new(100), ..scene.redrive().await };
+    let began = std::time::Instant::now();
+    let ended = scene.run(&request).await;
+    assert_eq!(ended.tally.done, 10);
+    assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
+}

@@ -1,0 +1,156 @@
+//! Dead letters as operators see them, for the terminal and for pages alike.
+
+mod filter;
+mod group;
+mod view;
+
+use std::collections::HashSet;
+use std::ops::ControlFlow;
+use std::sync::Arc;
+
+use evergrant_shared::domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_shared::domain::{DeadLetter, DocumentId, ProviderId};
+use evergrant_shared::operators::OperatorStore;
+use evergrant_shared::ports::{GrantFilter, JobQueue, QueueError, StoreError};
+use futures::TryStreamExt;
+
+pub(crate) use filter::LetterFilter;
+pub(crate) use group::{Group, group};
+pub(crate) use view::LetterView;
+
+/// Documents of one user or address that are looked for. Nobody has more.
+const MAX_DOCUMENTS: u64 = 10_000;
+/// Audit entries among which one that is under way is looked for.
+const RECENT: u32 = 100;
+
+/// The dead letters of all providers.
+#[derive(Clone)]
+pub(crate) struct Letters {
+    pub(crate) store: Arc<dyn OperatorStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    /// All providers that are configured.
+    pub(crate) providers: Vec<ProviderId>,
+}
+
+/// Something that failed. What was done before stays done, and can be gone on with.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum LettersError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+    #[error("no provider {wanted} is configured; there are: {known}")]
+    UnknownProvider { wanted: ProviderId, known: String },
+}
+
+/// Which letters are meant, ready to be compared: who the filter's user is was looked up.
+pub(crate) struct Wanted {
+    filter: LetterFilter,
+    /// The documents of the user or address that is asked for.
+    documents: Option<HashSet<DocumentId>>,
+}
+
+impl Wanted {
+    pub(crate) fn matches(&self, letter: &DeadLetter) -> bool {
+        let of_user = |documents: &HashSet<DocumentId>| {
+            letter.id.as_ref().is_some_and(|id| documents.contains(id))
+        };
+        self.filter.matches(letter) && self.documents.as_ref().is_none_or(of_user)
+    }
+
+    /// No letter can match.
+    pub(crate) fn is_impossible(&self) -> bool {
+        self.documents.as_ref().is_some_and(HashSet::is_empty)
+    }
+}
+
+impl Letters {
+    /// Counts by provider and reason.
+    pub(crate) async fn groups(&self, filter: &LetterFilter) -> Result<Vec<Group>, LettersError> {
+        let mut groups = Vec::new();
+        self.each(filter, |letter| {
+            group(&mut groups, &letter);
+            ControlFlow::Continue(())
+        })
+        .await?;
+        Ok(groups)
+    }
+
+    /// A letter with its user.
+    pub(crate) async fn view(&self, letter: &DeadLetter) -> Result<LetterView, StoreError> {
+        let grant = match &letter.id {
+            Some(id) => self.store.get(id).await?,
+            None => None,
+        };
+        Ok(LetterView::new(letter, grant))
+    }
+
+    /// Looks at all that match, oldest first for each provider.
+    pub(crate) async fn each(
+        &self,
+        filter: &LetterFilter,
+        mut look: impl FnMut(DeadLetter) -> ControlFlow<()>,
+    ) -> Result<(), LettersError> {
+        let providers = self.providers(filter)?;
+        let wanted = self.wanted(filter).await?;
+        if wanted.is_impossible() {
+            return Ok(());
+        }
+        for provider in providers {
+            let mut letters = self.queue.dead_letters(&provider).await?;
+            let mut flow = ControlFlow::Continue(());
+            while flow.is_continue()
+                && let Some(letter) = letters.next().await?
+            {
+                if wanted.matches(&letter) {
+                    flow = look(letter);
+                }
+            }
+            letters.close().await?;
+            if flow.is_break() {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks up what the filter asks for that letters don't tell.
+    pub(crate) async fn wanted(&self, filter: &LetterFilter) -> Result<Wanted, StoreError> {
+        let filter = filter.clone();
+        if filter.user.is_none() && filter.email.is_none() {
+            return Ok(Wanted { filter, documents: None });
+        }
+        let of_user = GrantFilter {
+            user: filter.user.clone(),
+            email: filter.email.clone(),
+            limit: Some(MAX_DOCUMENTS),
+            ..GrantFilter::default()
+        };
+        let documents = self.store.list(of_user).map_ok(|grant| grant.id).try_collect().await?;
+        Ok(Wanted { filter, documents: Some(documents) })
+    }
+
+    /// The providers that a filter is about.
+    pub(crate) fn providers(&self, filter: &LetterFilter) -> Result<Vec<ProviderId>, LettersError> {
+        match &filter.provider {
+            None => Ok(self.providers.clone()),
+            Some(provider) if self.providers.contains(provider) => Ok(vec![provider.clone()]),
+            Some(provider) => {
+                let known = self.providers.iter().map(ProviderId::as_str).collect::<Vec<_>>();
+                let (wanted, known) = (provider.clone(), known.join(", "));
+                Err(LettersError::UnknownProvider { wanted, known })
+            }
+        }
+    }
+
+    /// A bulk action that is under way: while it lasts it has letters in hand, which nobody else sees.
+    pub(crate) async fn under_way(&self) -> Result<Option<AuditEntry>, StoreError> {
+        let recent = AuditFilter { limit: RECENT, ..AuditFilter::default() };
+        let (recent, now) = (self.store.audit(&recent).await?, self.store.now().await?);
+        let is_bulk = |entry: &AuditEntry| {
+            matches!(entry.action, Action::Redrive | Action::Discard)
+                && entry.outcome(now) == Outcome::Running
+        };
+        Ok(recent.into_iter().find(is_bulk))
+    }
+}
