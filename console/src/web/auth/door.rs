@@ -1,0 +1,380 @@
+//! Who a request comes from, and whether it may come at all.
+
+use std::net::{IpAddr, SocketAddr};
+
+use axum::http::{HeaderMap, Method, header};
+use evergrant_shared::config::{ConsoleConfig, Network};
+use url::Url;
+
+use super::limits::LoginLimits;
+use super::session::{self, Cookies, Sessions};
+use super::users::{Role, UserName, UsersFile};
+
+/// The name of a reverse proxy's header that says where a request really comes from.
+const FORWARDED_FOR: &str = "x-forwarded-for";
+
+/// Somebody who may look, and maybe act.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// The name, as the audit record has it.
+    pub(crate) name: String,
+    pub(crate) role: Role,
+    /// Whether it came by our own login, so that it can be ended.
+    pub(crate) by_login: bool,
+}
+
+/// A browser, and who uses it.
+#[derive(Debug, Clone)]
+pub(crate) struct Visit {
+    /// The browser's id.
+    pub(crate) id: String,
+    /// Whether it got its id just now.
+    pub(crate) is_new: bool,
+    pub(crate) identity: Option<Identity>,
+    /// What its forms have to bring along.
+    pub(crate) csrf: String,
+    /// Where it is.
+    pub(crate) address: IpAddr,
+}
+
+/// Why a request is turned away.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Refusal {
+    /// It was sent to a name that is not ours.
+    Host,
+    /// It comes from another site.
+    Origin,
+    /// Its form does not bring along what ours do.
+    Csrf,
+    /// The users file cannot be used.
+    Users(String),
+}
+
+/// How people prove who they are.
+enum Way {
+    /// They need not: this machine's users only, all as the one who started the console.
+    Local(Identity),
+    /// By a password.
+    Login(UsersFile),
+    /// Only by what a proxy says.
+    Proxy,
+}
+
+/// Who may.
+pub(crate) struct Door {
+    way: Way,
+    sessions: Sessions,
+    pub(super) limits: LoginLimits,
+    /// Whether only this machine can reach us, so that every other name is somebody's trick.
+    is_loopback: bool,
+    public_url: Option<Url>,
+    proxies: Vec<Network>,
+    user_header: Option<String>,
+    proxy_operators: Vec<String>,
+}
+
+/// A console that would let in anybody.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "others can reach the console (it listens at {0}, or has a public_url), and it has no users: make some with \
+     `evergrant console user add NAME` and name their file in console.users_file, or let a proxy log \
+     people in (console.proxy_user_header), or listen on 127.0.0.1"
+)]
+pub(crate) struct OpenDoor(SocketAddr);
+
+impl Door {
+    /// The door that the settings describe. `me` is the user of the operating system.
+    pub(crate) fn new(config: &ConsoleConfig, me: &str) -> Result<Self, OpenDoor> {
+        let way = match &config.users_file {
+            Some(path) => Way::Login(UsersFile::new(path)),
+            None if config.proxy_user_header.is_some() => Way::Proxy,
+            // With an address that others type, a proxy stands before it, and lets in anybody.
+            None if config.listen.ip().is_loopback() && config.public_url.is_none() => {
+                Way::Local(Identity { name: me.to_owned(), role: Role::Operator, by_login: false })
+            }
+            None => return Err(OpenDoor(config.listen)),
+        };
+        let secure = config.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
+        Ok(Self {
+            way,
+            sessions: Sessions::new(config.session_lifetime, config.session_idle, secure),
+            limits: LoginLimits::new(),
+            is_loopback: config.listen.ip().is_loopback(),
+            public_url: config.public_url.clone(),
+            proxies: config.proxy_addresses.clone(),
+            user_header: config.proxy_user_header.clone(),
+            proxy_operators: config.proxy_operators.clone(),
+        })
+    }
+
+    /// What a request's cookies say.
+    pub(crate) fn cookies(&self, headers: &HeaderMap) -> Cookies<'_> {
+        self.sessions.cookies(headers)
+    }
+
+    /// The users file, where people log in with a password.
+    pub(super) const fn users(&self) -> Option<&UsersFile> {
+        match &self.way {
+            Way::Login(users) => Some(users),
+            Way::Local(_) | Way::Proxy => None,
+        }
+    }
+
+    /// Whether people log in here.
+    pub(crate) const fn has_login(&self) -> bool {
+        self.users().is_some()
+    }
+
+    /// Begins a login; returns the browser's new id.
+    pub(crate) fn log_in(&self, user: UserName) -> String {
+        self.sessions.log_in(user)
+    }
+
+    /// Ends the login of the browser with this id, if it has one.
+    pub(crate) fn log_out(&self, id: &str) {
+        self.sessions.log_out(id);
+    }
+
+    /// Who sends a request.
+    pub(crate) fn visit(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        cookies: &Cookies<'_>,
+    ) -> Result<Visit, Refusal> {
+        if !self.is_our_name(headers) {
+            return Err(Refusal::Host);
+        }
+        let known = cookies.id();
+        let is_new = known.is_none();
+        let id = known.unwrap_or_else(session::random);
+        let identity = self.identity(peer, headers, &id)?;
+        let csrf = self.sessions.csrf(&id);
+        Ok(Visit { id, is_new, identity, csrf, address: self.address(peer, headers) })
+    }
+
+    /// Whether a request that changes something comes from one of our own forms.
+    pub(crate) fn check_form(
+        &self,
+        visit: &Visit,
+        headers: &HeaderMap,
+        csrf: Option<&str>,
+    ) -> Result<(), Refusal> {
+        if !self.is_our_origin(headers) {
+            return Err(Refusal::Origin);
+        }
+        let ours = csrf.is_some_and(|csrf| self.sessions.is_csrf(&visit.id, csrf));
+        if visit.is_new || !ours { Err(Refusal::Csrf) } else { Ok(()) }
+    }
+
+    fn identity(
+        &self,
+        peer: SocketAddr,
+        headers: &HeaderMap,
+        id: &str,
+    ) -> Result<Option<Identity>, Refusal> {
+        if let Some(identity) = self.by_proxy(peer, headers) {
+            return Ok(Some(identity));
+        }
+        match &self.way {
+            Way::Local(identity) => Ok(Some(identity.clone())),
+            Way::Proxy => Ok(None),
+            Way::Login(users) => {
+                let Some(name) = self.sessions.user(id) else { return Ok(None) };
+                let users = users.users().map_err(|error| Refusal::Users(error.to_string()))?;
+                // Who has been removed meanwhile is nobody, and a role is the one of now.
+                Ok(users.get(&name).map(|user| Identity {
+                    name: name.to_string(),
+                    role: user.role,
+                    by_login: true,
+                }))
+            }
+        }
+    }
+
+    fn by_proxy(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<Identity> {
+        let header = self.user_header.as_deref()?;
+        if !self.is_proxy(peer.ip()) {
+            return None;
+        }
+        // Two of them: one is not the proxy's.
+        let mut values = headers.get_all(header).iter();
+        let (value, None) = (values.next()?, values.next()) else { return None };
+        let name = value.to_str().ok().map(str::trim).filter(|name| !name.is_empty())?;
+        let operates = self.proxy_operators.iter().any(|operator| operator == name);
+        let role = if operates { Role::Operator } else { Role::Viewer };
+        Some(Identity { name: name.chars().take(100).collect(), role, by_login: false })
+    }
+
+    fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxies.iter().any(|network| network.contains(address))
+    }
+
+    /// Where a request comes from: a proxy adds that to what others may have made up.
+    fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().next_back();
+        let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
+        let said = last.and_then(|address| address.trim().parse().ok());
+        said.filter(|_| self.is_proxy(peer.ip())).unwrap_or(peer.ip())
+    }
+
+    /// Against a page elsewhere whose name suddenly means this machine (DNS rebinding).
+    fn is_our_name(&self, headers: &HeaderMap) -> bool {
+        if !self.is_loopback {
+            return true;
+        }
+        let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
+            return false;
+        };
+        let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+        let public = self.public_url.as_ref().and_then(Url::host);
+        match url.host() {
+            None => false,
+            named if named == public => true,
+            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
+            Some(url::Host::Ipv4(address)) => address.is_loopback(),
+            Some(url::Host::Ipv6(address)) => address.is_loopback(),
+        }
+    }
+
+    fn is_our_origin(&self, headers: &HeaderMap) -> bool {
+        let text = |name| headers.get(name).and_then(|value| value.to_str().ok());
+        if text(header::HeaderName::from_static("sec-fetch-site"))
+            .is_some_and(|site| !matches!(site, "same-origin" | "none"))
+        {
+            return false;
+        }
+        let Some(origin) = text(header::ORIGIN) else { return true };
+        let Ok(origin) = Url::parse(origin) else { return false };
+        if self.public_url.as_ref().is_some_and(|url| url.origin() == origin.origin()) {
+            return true;
+        }
+        let host = text(header::HOST).unwrap_or_default();
+        // The scheme is not known behind a proxy, so either will do.
+        ["http", "https"].iter().any(|scheme| {
+            Url::parse(&format!("{scheme}://{host}/"))
+                .is_ok_and(|own| own.origin() == origin.origin())
+        })
+    }
+}
+
+/// Whether a method changes nothing.
+pub(crate) fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn config(more: &[(&str, &str)]) -> ConsoleConfig {
+        let variables = more
+            .iter()
+            .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), value.into()));
+        evergrant_shared::config::Config::from_parts(None, variables, &[]).unwrap().console
+    }
+
+    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
+        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
+    }
+
+    fn door(more: &[(&str, &str)]) -> Door {
+        Door::new(&config(more), "me").unwrap()
+    }
+
+    fn who(
+        door: &Door,
+        peer: &str,
+        pairs: &[(&'static str, &str)],
+    ) -> Result<Option<Identity>, Refusal> {
+        let headers = headers(pairs);
+        let cookies = door.cookies(&headers);
+        door.visit(format!("{peer}:1").parse().unwrap(), &headers, &cookies).map(|v| v.identity)
+    }
+
+    #[test]
+    fn off_the_loopback_interface_there_is_no_console_without_users() {
+        let open = Door::new(&config(&[("LISTEN", "0.0.0.0:8480")]), "me");
+        assert!(open.err().unwrap().to_string().contains("console user add"));
+        let proxied = [("PUBLIC_URL", "https://evergrant.example.com")];
+        assert!(Door::new(&config(&proxied), "me").is_err(), "a proxy would let in anybody");
+        assert!(Door::new(&config(&[("LISTEN", "0.0.0.0:1"), ("USERS_FILE", "/u")]), "me").is_ok());
+    }
+
+    #[test]
+    fn on_the_loopback_interface_only_names_of_this_machine_are_answered() {
+        let public = [("PUBLIC_URL", "https://evergrant.example.com"), ("USERS_FILE", "/u")];
+        let (public, door) = (door(&public), door(&[]));
+        let name = [("host", "evergrant.example.com")];
+        assert_eq!(who(&public, "127.0.0.1", &name), Ok(None));
+        assert_eq!(who(&door, "127.0.0.1", &name), Err(Refusal::Host));
+        for host in ["localhost:8480", "127.0.0.1", "[::1]:9"] {
+            let me = who(&door, "127.0.0.1", &[("host", host)]).unwrap().unwrap();
+            assert_eq!((me.name.as_str(), me.role), ("me", Role::Operator), "{host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "a b", ""] {
+            assert_eq!(who(&door, "127.0.0.1", &[("host", host)]), Err(Refusal::Host), "{host}");
+        }
+        assert_eq!(who(&door, "127.0.0.1", &[]), Err(Refusal::Host));
+    }
+
+    #[test]
+    fn a_proxys_header_is_believed_from_its_address_only() {
+        let door = door(&[
+            ("LISTEN", "0.0.0.0:8480"),
+            ("PROXY_USER_HEADER", "X-Forwarded-User"),
+            ("PROXY_ADDRESSES", r#"["10.0.0.0/8"]"#),
+            ("PROXY_OPERATORS", r#"["alice"]"#),
+        ]);
+        let role = |peer, pairs: &[(&'static str, &str)]| {
+            who(&door, peer, pairs).unwrap().map(|identity| identity.role)
+        };
+        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", "alice")]), Some(Role::Operator));
+        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", "bob")]), Some(Role::Viewer));
+        assert_eq!(role("192.0.2.1", &[("x-forwarded-user", "alice")]), None);
+        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", " ")]), None);
+        let mut twice = headers(&[("x-forwarded-user", "bob")]);
+        twice.append("x-forwarded-user", "alice".parse().unwrap());
+        assert!(door.by_proxy("10.0.0.5:1".parse().unwrap(), &twice).is_none());
+    }
+
+    #[test]
+    fn where_a_request_comes_from_is_what_a_proxy_has_added_last() {
+        let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.5"]"#)]);
+        let at = |peer: &str| {
+            let headers = headers(&[("x-forwarded-for", "198.51.100.7, 203.0.113.9")]);
+            door.address(format!("{peer}:1").parse().unwrap(), &headers).to_string()
+        };
+        assert_eq!((at("10.0.0.5"), at("192.0.2.1")), ("203.0.113.9".into(), "192.0.2.1".into()));
+    }
+
+    #[test]
+    fn a_form_of_another_site_is_refused() {
+        let door = door(&[("PUBLIC_URL", "https://evergrant.example.com"), ("USERS_FILE", "/u")]);
+        let ours = |pairs: &[(&'static str, &str)]| door.is_our_origin(&headers(pairs));
+        let host = ("host", "localhost:8480");
+        assert!(ours(&[host]) && ours(&[host, ("origin", "http://localhost:8480")]));
+        assert!(ours(&[host, ("origin", "https://evergrant.example.com")]));
+        for origin in ["http://evil.example", "null", "http://localhost:8481"] {
+            assert!(!ours(&[host, ("origin", origin)]), "{origin}");
+        }
+        assert!(!ours(&[host, ("sec-fetch-site", "cross-site")]));
+        assert!(!ours(&[host, ("sec-fetch-site", "same-site")]));
+    }
+
+    #[test]
+    fn a_form_has_to_bring_along_the_token_of_its_browser() {
+        let door = door(&[]);
+        let headers = headers(&[("host", "localhost")]);
+        let cookies = door.cookies(&headers);
+        let mut visit = door.visit("127.0.0.1:1".parse().unwrap(), &headers, &cookies).unwrap();
+        let csrf = visit.csrf.clone();
+        let check = |visit: &Visit, csrf| door.check_form(visit, &headers, csrf);
+        assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf), "a browser without a cookie");
+        visit.is_new = false;
+        assert_eq!(check(&visit, Some(&csrf)), Ok(()));
+        assert_eq!(check(&visit, None), Err(Refusal::Csrf));
+        visit.id = "another".to_owned();
+        assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf));
+    }
+}

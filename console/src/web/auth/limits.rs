@@ -1,0 +1,141 @@
+//! How often somebody may try to log in.
+//!
+//! Two limits hold for each attempt, one by address and one by user, so that neither one machine nor
+//! many together can guess. So that guessing at a user's password cannot lock that user out, a browser
+//! that has logged in before is known again by a cookie, and has a limit of its own. Keys are hashed
+//! into a fixed number of slots, so memory has a limit as well.
+
+use std::hash::{BuildHasher, Hash, RandomState};
+use std::net::IpAddr;
+use std::num::NonZeroU32;
+use std::time::Duration;
+
+use governor::clock::Clock;
+use governor::state::keyed::HashMapStateStore;
+use governor::{Quota, RateLimiter};
+use tokio::time::Instant;
+
+/// Slots of each limit. Two keys may share one by chance; who tries cannot know which.
+const SLOTS: u64 = 4_096;
+
+/// The runtime's clock.
+#[derive(Debug, Clone, Copy)]
+struct RuntimeClock(Instant);
+
+impl Clock for RuntimeClock {
+    type Instant = Duration;
+
+    fn now(&self) -> Duration {
+        self.0.elapsed()
+    }
+}
+
+type Limiter = RateLimiter<
+    u64,
+    HashMapStateStore<u64>,
+    RuntimeClock,
+    governor::middleware::NoOpMiddleware<Duration>,
+>;
+
+/// How often somebody may try to log in.
+pub(super) struct LoginLimits {
+    clock: RuntimeClock,
+    hasher: RandomState,
+    addresses: Limiter,
+    users: Limiter,
+    devices: Limiter,
+}
+
+impl LoginLimits {
+    pub(super) fn new() -> Self {
+        let clock = RuntimeClock(Instant::now());
+        let limiter = |burst: u32, every: Duration| {
+            let burst = NonZeroU32::new(burst).unwrap_or(NonZeroU32::MIN);
+            let quota = Quota::with_period(every).unwrap_or(Quota::per_hour(burst));
+            Limiter::hashmap_with_clock(quota.allow_burst(burst), clock)
+        };
+        Self {
+            clock,
+            hasher: RandomState::new(),
+            addresses: limiter(10, Duration::from_secs(10)),
+            users: limiter(20, Duration::from_secs(5)),
+            devices: limiter(10, Duration::from_secs(10)),
+        }
+    }
+
+    /// Counts an attempt.
+    ///
+    /// # Errors
+    /// How long to wait, if it is one too many.
+    pub(super) fn check(
+        &self,
+        address: IpAddr,
+        user: &str,
+        device: Option<&str>,
+    ) -> Result<(), Duration> {
+        match device {
+            Some(device) => self.take(&self.devices, device),
+            None => self
+                .take(&self.addresses, network_of(address))
+                .and_then(|()| self.take(&self.users, user)),
+        }
+    }
+
+    fn take(&self, limiter: &Limiter, key: impl Hash) -> Result<(), Duration> {
+        let slot = self.hasher.hash_one(key) % SLOTS;
+        limiter.check_key(&slot).map_err(|until| until.wait_time_from(self.clock.now()))
+    }
+
+    /// How many keys are remembered.
+    #[cfg(test)]
+    fn len(&self) -> usize {
+        self.addresses.len() + self.users.len() + self.devices.len()
+    }
+}
+
+/// The part of an address that one customer of a provider has: he may use all the rest.
+fn network_of(address: IpAddr) -> u64 {
+    match address.to_canonical() {
+        IpAddr::V4(address) => u64::from(address.to_bits()),
+        #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
+        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn address(n: u32) -> IpAddr {
+        IpAddr::V4(n.into())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn ten_thousand_failures_lock_nobody_out_for_ever_and_take_little_memory() {
+        let limits = LoginLimits::new();
+        let let_through = (0..10_000)
+            .filter(|n| limits.check(address(0x0a00_0000 + n), "alice", None).is_ok())
+            .count();
+        assert!(let_through <= 20, "{let_through} guesses of one user's password from everywhere");
+        let one_address = (0..10_000)
+            .filter(|n| limits.check(address(1), &format!("user {n}"), None).is_ok())
+            .count();
+        assert!(one_address <= 10, "{one_address} guesses from one address");
+        assert!(limits.len() as u64 <= 3 * SLOTS);
+        // The browser that alice has used before is let in at once, and any other a little later.
+        assert_eq!(limits.check(address(2), "alice", Some("device")), Ok(()));
+        let wait = limits.check(address(3), "alice", None).unwrap_err();
+        assert!(wait <= Duration::from_secs(5), "{wait:?}");
+        tokio::time::advance(wait).await;
+        assert_eq!(limits.check(address(4), "alice", None), Ok(()));
+    }
+
+    #[test]
+    fn addresses_of_one_customer_are_one() {
+        let of = |text: &str| network_of(text.parse().unwrap());
+        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
+        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
+        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
+        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    }
+}

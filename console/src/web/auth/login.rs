@@ -1,0 +1,102 @@
+//! Logging in and out.
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::http::{HeaderMap, StatusCode, header};
+use axum::response::{IntoResponse, Redirect, Response};
+use secrecy::SecretString;
+use tokio::sync::Semaphore;
+
+use super::users::{self, LONGEST_PASSWORD, UserName};
+use crate::web::Web;
+use crate::web::fields::Query;
+use crate::web::frame::{Frame, Nav, html};
+use crate::web::guard::{Effect, Form, Seen, local};
+use crate::web::problem::Problem;
+
+/// Passwords that are hashed at once: each takes 19 MiB and a core. The rest wait.
+static HASHING: Semaphore = Semaphore::const_new(2);
+
+#[derive(Template)]
+#[template(path = "login.html")]
+struct Login {
+    frame: Frame,
+    /// Where to go then.
+    next: String,
+    name: String,
+    error: Option<String>,
+}
+
+impl Login {
+    fn new(web: &Web, seen: &Seen, next: &str) -> Self {
+        let frame = Frame::new(web, seen, "Log in", Nav::None);
+        let next = local(next).unwrap_or("/").to_owned();
+        Self { frame, next, name: String::new(), error: None }
+    }
+}
+
+pub(in crate::web) async fn page(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Query(query): Query,
+) -> Result<Response, Problem> {
+    let next = query.get("next").unwrap_or("/");
+    if !web.door.has_login() || seen.visit.identity.is_some() {
+        return Ok(Redirect::to(local(next).unwrap_or("/")).into_response());
+    }
+    html(&Login::new(&web, &seen, next))
+}
+
+pub(in crate::web) async fn log_in(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    headers: HeaderMap,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let Some(file) = web.door.users() else {
+        return Err(Problem::not_found("Nobody logs in here."));
+    };
+    let name = form.get("name").unwrap_or_default().trim().to_owned();
+    let password = SecretString::from(form.get("password").unwrap_or_default());
+    let mut page = Login::new(&web, &seen, form.get("next").unwrap_or("/"));
+    page.name.clone_from(&name);
+    let device = web.door.cookies(&headers).device(&name);
+    if let Err(wait) = web.door.limits.check(seen.visit.address, &name, device.as_deref()) {
+        let seconds = wait.as_secs() + 1;
+        page.error = Some(format!("Too many attempts. Try again in {seconds} s."));
+        let told = [(header::RETRY_AFTER, seconds.to_string())];
+        return Ok((StatusCode::TOO_MANY_REQUESTS, told, html(&page)?).into_response());
+    }
+    let all = file.users().map_err(|error| {
+        tracing::error!(%error, "nobody can log in");
+        Problem::new(StatusCode::FORBIDDEN, "Nobody can log in", "The console's log says why.")
+    })?;
+    let known: Option<UserName> = name.parse().ok().filter(|name| all.contains_key(name));
+    let user = known.as_ref().and_then(|name| all.get(name)).cloned();
+    let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
+    let right = fits && {
+        let _turn = HASHING.acquire().await;
+        let hashed = tokio::task::spawn_blocking(move || users::is_right(user.as_ref(), &password));
+        hashed.await.unwrap_or(false)
+    };
+    let address = seen.visit.address;
+    match known {
+        Some(user) if right => {
+            tracing::info!(%user, %address, "logged in");
+            Ok(Effect::LogIn(user).and_go(&page.next))
+        }
+        known => {
+            // A name that is not known may be a password.
+            let user = known.as_ref().map_or("unknown", UserName::as_str);
+            tracing::warn!(user, %address, "a login failed");
+            page.error = Some("The name or the password is wrong.".to_owned());
+            Ok((StatusCode::UNAUTHORIZED, html(&page)?).into_response())
+        }
+    }
+}
+
+pub(in crate::web) async fn log_out(Form(_): Form) -> Response {
+    Effect::LogOut.and_go("/login")
+}

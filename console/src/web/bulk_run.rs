@@ -1,0 +1,100 @@
+//! Runs a bulk action to its end, whoever still looks at the page.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::Timestamp;
+use evergrant_shared::domain::audit::AuditEntry;
+use tokio_util::sync::CancellationToken;
+
+use super::Web;
+use super::bulk::Running;
+use super::problem::Problem;
+use crate::bulk::{Bulk as Engine, Request};
+use crate::letters::Letters;
+
+/// How long an action may take to end when the console does.
+const END_WITHIN: Duration = Duration::from_secs(10);
+
+/// What an operator wants to be done to dead letters.
+pub(super) struct Order {
+    pub(super) request: Request,
+    /// Which letters, in words.
+    pub(super) which: String,
+    /// How many there are, as far as that was counted.
+    pub(super) matched: Option<u64>,
+    pub(super) who: String,
+    pub(super) why: String,
+}
+
+impl Web {
+    /// What does it.
+    pub(super) fn engine(&self) -> Engine {
+        let letters = Letters {
+            store: Arc::clone(&self.store),
+            queue: Arc::clone(&self.queue),
+            providers: self.providers.iter().map(|provider| provider.id.clone()).collect(),
+        };
+        Engine { letters, queued_for: self.queued_for }
+    }
+
+    /// Begins a bulk action, which goes on by itself. Returns its entry in the audit record.
+    ///
+    /// # Errors
+    /// If another one runs, or the audit record cannot be written: then nothing was begun.
+    pub(super) async fn begin_bulk(self: &Arc<Self>, order: Order) -> Result<AuditEntry, Problem> {
+        let Some(stop) = self.bulk.begin(Running::new(&order)) else {
+            return Err(Problem::busy(self.bulk.last().map(|running| running.words())));
+        };
+        let Order { request, matched, who, why, .. } = order;
+        let engine = self.engine();
+        match engine.begin(who, why, &request, matched).await {
+            Ok(entry) => {
+                let web = Arc::clone(self);
+                let (kept, begun) = (entry.clone(), request);
+                tokio::spawn(async move { web.run_bulk(&engine, &kept, &begun, &stop).await });
+                Ok(entry)
+            }
+            Err(error) => {
+                self.bulk.fail(&error.to_string());
+                Err(error.into())
+            }
+        }
+    }
+
+    async fn run_bulk(
+        &self,
+        engine: &Engine,
+        entry: &AuditEntry,
+        request: &Request,
+        stop: &CancellationToken,
+    ) {
+        // Nobody looks at the same time, at least in this process.
+        let looking = Arc::clone(&self.letters.looking);
+        let mine = looking.lock().await;
+        let watch = |tally: &crate::bulk::Tally| {
+            self.bulk.tell(|running| (running.done, running.left) = (tally.done, tally.left()));
+        };
+        let ended = engine.run(entry, request, watch, stop).await;
+        drop(mine);
+        self.bulk.tell(|running| {
+            (running.done, running.left) = (ended.tally.done, ended.tally.left());
+            running.outcome = ended.outcome;
+            running.ended_at = Some(Timestamp::of_this_machine());
+            running.detail = match &ended.error {
+                Some(error) => error.to_string(),
+                None => ended.tally.detail(),
+            };
+        });
+        self.letters.look_again();
+        self.watcher.look_again();
+    }
+
+    /// Ends the bulk action that runs, if one does, and waits until the audit record says so.
+    pub(super) async fn end_bulk(&self) {
+        self.bulk.cancel();
+        let mut changes = self.bulk.changes();
+        let ended = changes.wait_for(|last| !last.as_ref().is_some_and(Running::is_running));
+        let _ = tokio::time::timeout(END_WITHIN, ended).await;
+    }
+}

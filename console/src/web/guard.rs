@@ -1,0 +1,341 @@
+//! What every request goes through, so that no page can forget it: who it comes from, whether it may
+//! come, and what is said about it to the browser.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+
+use axum::body::{Body, to_bytes};
+use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::http::header::{self, HeaderName, HeaderValue};
+use axum::http::request::Parts;
+use axum::http::{HeaderMap, Method, StatusCode};
+use axum::middleware::Next;
+use axum::response::{IntoResponse, Redirect, Response};
+use url::Url;
+
+use super::Web;
+use super::auth::{Cookies, Identity, Refusal, Role, UserName, Visit, is_safe, random};
+use super::fields::Fields;
+use super::pages;
+use super::problem::Problem;
+
+/// The largest form: a selection of a page's dead letters is far smaller.
+const LARGEST_FORM: usize = 1 << 20;
+/// What everybody may see.
+const PUBLIC: [&str; 2] = ["/login", "/healthz"];
+const PUBLIC_FOLDER: &str = "/assets/";
+/// What changes nothing but the browser's own state, so that every visitor may.
+const FOR_EVERYBODY: [&str; 3] = ["/login", "/logout", "/theme"];
+/// Live parts: a script asks for them, not a person.
+const LIVE: &str = "/live/";
+/// The name of the field that our forms bring along.
+pub(super) const CSRF: &str = "csrf";
+
+/// A request as pages see it.
+#[derive(Clone)]
+pub(super) struct Seen {
+    pub(super) visit: Visit,
+    pub(super) theme: Theme,
+    /// What the page before has to say.
+    pub(super) flash: Option<String>,
+    /// The page's address, to come back to.
+    pub(super) here: String,
+}
+
+impl Seen {
+    /// Who it is. Pages that need somebody are not called without.
+    pub(super) fn who(&self) -> Result<&Identity, Problem> {
+        self.visit.identity.as_ref().ok_or_else(|| Problem::forbidden("Nobody is logged in."))
+    }
+
+    /// Whether buttons are shown.
+    pub(super) fn may_act(&self) -> bool {
+        self.visit.identity.as_ref().is_some_and(|who| who.role == Role::Operator)
+    }
+}
+
+impl<S: Sync> FromRequestParts<S> for Seen {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let unseen = || Problem::forbidden("The request did not come through the guard.");
+        parts.extensions.get::<Self>().cloned().ok_or_else(unseen)
+    }
+}
+
+/// The fields of a form.
+#[derive(Clone)]
+pub(super) struct Form(pub(super) Fields);
+
+impl<S: Sync> FromRequestParts<S> for Form {
+    type Rejection = Problem;
+
+    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
+        let none = || Problem::bad("There is no form.");
+        parts.extensions.get::<Self>().cloned().ok_or_else(none)
+    }
+}
+
+/// Light or dark.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub(super) enum Theme {
+    /// As the system has it.
+    #[default]
+    System,
+    Light,
+    Dark,
+}
+
+impl Theme {
+    pub(super) fn of(name: &str) -> Self {
+        match name {
+            "light" => Self::Light,
+            "dark" => Self::Dark,
+            _ => Self::System,
+        }
+    }
+
+    pub(super) const fn as_str(self) -> &'static str {
+        match self {
+            Self::System => "system",
+            Self::Light => "light",
+            Self::Dark => "dark",
+        }
+    }
+}
+
+/// What an answer does to the browser's cookies.
+#[derive(Debug, Clone)]
+pub(super) enum Effect {
+    /// The next page says this.
+    Flash(String),
+    Theme(Theme),
+    LogIn(UserName),
+    LogOut,
+}
+
+impl Effect {
+    /// An answer that leads to another page.
+    pub(super) fn and_go(self, to: &str) -> Response {
+        let mut response = Redirect::to(to).into_response();
+        response.extensions_mut().insert(self);
+        response
+    }
+}
+
+/// Lets through who may, and turns away the rest.
+pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
+    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let peer = peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+    let mut cookies = web.door.cookies(request.headers());
+    let mut response = match web.door.visit(peer, request.headers(), &cookies) {
+        Err(refusal) => turned_away(&refusal),
+        Ok(visit) => {
+            let path = request.uri().path();
+            let asks_for_page = is_safe(request.method()) && !is_public(path) && !is_live(path);
+            let seen = Seen {
+                flash: if asks_for_page || path == "/login" { cookies.take_flash() } else { None },
+                theme: cookies.theme().map_or(Theme::System, |name| Theme::of(&name)),
+                here: here(request.method(), request.uri().to_string(), request.headers()),
+                visit,
+            };
+            let response = let_through(&web, &seen, request, next).await;
+            affect(&web, &seen, &mut cookies, response)
+        }
+    };
+    cookies.write(response.headers_mut());
+    protect(response.headers_mut());
+    response
+}
+
+async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) -> Response {
+    let response = match admit(web, seen, request).await {
+        Ok(request) => next.run(request).await,
+        Err(response) => response,
+    };
+    match response.extensions().get::<Problem>() {
+        Some(problem) if !is_live(&seen.here) => pages::problem(web, seen, problem),
+        _ => response,
+    }
+}
+
+/// The request as the page gets it, or why it does not.
+async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request, Response> {
+    let path = request.uri().path().to_owned();
+    if is_public(&path) && is_safe(request.method()) {
+        return Ok(with(request, seen));
+    }
+    let Some(who) = &seen.visit.identity else {
+        return if path == "/login" {
+            with_form(web, seen, request).await
+        } else {
+            Err(ask_to_log_in(web, seen, request.method(), &path))
+        };
+    };
+    if is_safe(request.method()) {
+        return Ok(with(request, seen));
+    }
+    let request = with_form(web, seen, request).await?;
+    if who.role < Role::Operator && !FOR_EVERYBODY.contains(&path.as_str()) {
+        let text = format!(
+            "{} is a viewer. Nothing was done. An operator may do this; whoever runs the console \
+             makes operators.",
+            who.name
+        );
+        return Err(Problem::forbidden(text).or_go("Back", seen.here.clone()).into_response());
+    }
+    Ok(request)
+}
+
+fn with(mut request: Request, seen: &Seen) -> Request {
+    request.extensions_mut().insert(seen.clone());
+    request
+}
+
+/// The request with the fields of its form, if it is one of ours.
+async fn with_form(web: &Web, seen: &Seen, request: Request) -> Result<Request, Response> {
+    let (parts, body) = request.into_parts();
+    let body = to_bytes(body, LARGEST_FORM).await.map_err(|_| {
+        let text = "The form is too large. Nothing was done.";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much at once", text).into_response()
+    })?;
+    let fields = Fields::parse(&body);
+    web.door
+        .check_form(&seen.visit, &parts.headers, fields.get(CSRF))
+        .map_err(|refusal| turned_away_from(&refusal, seen))?;
+    let mut request = with(Request::from_parts(parts, Body::empty()), seen);
+    request.extensions_mut().insert(Form(fields));
+    Ok(request)
+}
+
+fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Response {
+    if is_live(path) {
+        return StatusCode::UNAUTHORIZED.into_response();
+    }
+    if !web.door.has_login() {
+        let text = "The proxy before this console did not say who you are. Log in there, or ask \
+                    whoever runs it.";
+        return Problem::forbidden(text).into_response();
+    }
+    let query = Fields::default().address("/login", &[("next", &seen.here)]);
+    if is_safe(method) {
+        return Redirect::to(&query).into_response();
+    }
+    let text = "Your session has ended, so nothing was done. Log in and try again.";
+    Effect::Flash(text.to_owned()).and_go(&query)
+}
+
+/// Does to the cookies what an answer says.
+fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Response) -> Response {
+    if seen.visit.is_new {
+        cookies.set_id(&seen.visit.id);
+    }
+    match response.extensions_mut().remove::<Effect>() {
+        None => {}
+        Some(Effect::Flash(text)) => cookies.set_flash(&text),
+        Some(Effect::Theme(theme)) => cookies.set_theme(theme.as_str()),
+        Some(Effect::LogIn(user)) => {
+            // A new id, so that one that somebody has slipped in is worth nothing.
+            web.door.log_out(&seen.visit.id);
+            cookies.set_device(&user);
+            cookies.set_id(&web.door.log_in(user));
+        }
+        Some(Effect::LogOut) => {
+            web.door.log_out(&seen.visit.id);
+            cookies.set_id(&random());
+        }
+    }
+    response
+}
+
+fn is_public(path: &str) -> bool {
+    PUBLIC.contains(&path) || path.starts_with(PUBLIC_FOLDER)
+}
+
+fn is_live(path: &str) -> bool {
+    path.starts_with(LIVE)
+}
+
+/// The page that a person is at: the one that is asked for, or the one with the form.
+fn here(method: &Method, asked: String, headers: &HeaderMap) -> String {
+    if is_safe(method) {
+        return asked;
+    }
+    let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
+    let Some(from) = from else { return "/".to_owned() };
+    match from.query() {
+        Some(query) => format!("{}?{query}", from.path()),
+        None => from.path().to_owned(),
+    }
+}
+
+/// An address within the console, and nothing that a browser could take for another site's.
+pub(super) fn local(address: &str) -> Option<&str> {
+    let begins = address.starts_with('/') && !address.starts_with("//");
+    let odd = |c: char| c == '\\' || c.is_control();
+    (begins && !address.contains(odd)).then_some(address)
+}
+
+fn turned_away(refusal: &Refusal) -> Response {
+    let text = match refusal {
+        Refusal::Host => {
+            "This console answers on this machine's own names only (localhost, 127.0.0.1). If a proxy \
+             stands before it, give its address as console.public_url.\n"
+        }
+        Refusal::Users(error) => {
+            tracing::error!(%error, "nobody can log in");
+            "Nobody can log in: the users file cannot be used. The console's log says why.\n"
+        }
+        Refusal::Origin | Refusal::Csrf => "This form comes from elsewhere.\n",
+    };
+    (StatusCode::FORBIDDEN, text).into_response()
+}
+
+fn turned_away_from(refusal: &Refusal, seen: &Seen) -> Response {
+    let (title, text) = match refusal {
+        Refusal::Origin => (
+            "This form comes from another site",
+            "Nothing was done. If that was you, open the console itself. If a proxy stands before it, \
+             its address belongs into console.public_url.",
+        ),
+        _ => (
+            "This form is out of date",
+            "Nothing was done. The page is older than your login or than the console's process, or the \
+             browser keeps no cookies. Load the page again and repeat what you did.",
+        ),
+    };
+    let problem = Problem::new(StatusCode::FORBIDDEN, title, text);
+    problem.or_go("Load the page again", seen.here.clone()).into_response()
+}
+
+/// What keeps a page from being turned against its reader.
+fn protect(headers: &mut HeaderMap) {
+    const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
+                          connect-src 'self'; form-action 'self'; base-uri 'none'; \
+                          frame-ancestors 'none'";
+    for (name, value) in [
+        (header::CONTENT_SECURITY_POLICY, POLICY),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::REFERRER_POLICY, "same-origin"),
+        (HeaderName::from_static("cross-origin-opener-policy"), "same-origin"),
+        (HeaderName::from_static("cross-origin-resource-policy"), "same-origin"),
+        (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
+    ] {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn after_a_login_nobody_is_led_to_another_site() {
+        assert_eq!(local("/tokens?user=a"), Some("/tokens?user=a"));
+        for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "", "/a\tb"] {
+            assert_eq!(local(foreign), None, "{foreign}");
+        }
+    }
+}

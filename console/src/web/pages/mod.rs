@@ -1,0 +1,117 @@
+//! The pages. Each is a typed template, filled from what the console knows.
+
+pub(super) mod act;
+pub(super) mod audit;
+pub(super) mod bulk;
+pub(super) mod confirm;
+pub(super) mod dead_letters;
+pub(super) mod letter;
+pub(super) mod line;
+pub(super) mod overview;
+pub(super) mod providers;
+pub(super) mod token;
+pub(super) mod tokens;
+pub(super) mod workers;
+
+use std::sync::Arc;
+
+use askama::Template;
+use axum::response::{IntoResponse, Response};
+use evergrant_shared::domain::{DocumentId, ProviderId, Status};
+
+use super::Web;
+use super::fields::Fields;
+use super::format;
+use super::frame::{Frame, Nav, html};
+use super::guard::{Effect, Form, Seen, Theme};
+use super::problem::Problem;
+
+/// What can be chosen in a form.
+pub(super) struct Choice {
+    pub(super) name: String,
+    pub(super) chosen: bool,
+}
+
+impl Choice {
+    /// All of `names`, the chosen one marked.
+    fn list(names: impl IntoIterator<Item = impl ToString>, chosen: Option<&str>) -> Vec<Self> {
+        let choice = |name: String| Self { chosen: chosen == Some(name.as_str()), name };
+        names.into_iter().map(|name| choice(name.to_string())).collect()
+    }
+
+    fn providers(web: &Web, query: &Fields) -> Vec<Self> {
+        Self::list(web.providers.iter().map(|provider| &provider.id), query.get("provider"))
+    }
+}
+
+/// A name and a value.
+pub(super) type Fact = (&'static str, String);
+
+/// What a page shows where there is nothing.
+fn or_dash(value: Option<impl ToString>) -> String {
+    value.map_or_else(|| "–".to_owned(), |value| format::visible(&value.to_string()))
+}
+
+/// An id as it can be typed and read back: as people see it, or where that is another id, as JSON.
+pub(super) fn typed(id: &DocumentId) -> String {
+    let text = id.to_string();
+    if text.trim() == text && text.parse().as_ref() == Ok(id) {
+        return text;
+    }
+    serde_json::to_string(id).unwrap_or(text)
+}
+
+/// The colour of a status.
+const fn mood(status: Option<Status>) -> &'static str {
+    match status {
+        Some(Status::Active) => "good",
+        Some(Status::NeedsReauth | Status::Failed) => "bad",
+        Some(Status::Paused) => "careful",
+        None => "",
+    }
+}
+
+/// The provider that a form or an address names, if it is one of ours.
+fn provider_of(web: &Web, fields: &Fields) -> Result<ProviderId, Problem> {
+    let name = fields.get("provider").unwrap_or_default();
+    let known = web.providers.iter().find(|provider| provider.id.as_str() == name);
+    known.map(|provider| provider.id.clone()).ok_or_else(|| {
+        let names = web.providers.iter().map(|provider| provider.id.as_str());
+        let names = names.collect::<Vec<_>>().join(", ");
+        Problem::not_found(format!("There is no provider {name:?}. There are: {names}."))
+            .or_go("Providers", "/providers")
+    })
+}
+
+#[derive(Template)]
+#[template(path = "problem.html")]
+struct ProblemPage<'a> {
+    frame: Frame,
+    title: &'a str,
+    text: String,
+    next: &'a [(String, String)],
+}
+
+/// A page that says what is wrong.
+pub(super) fn problem(web: &Arc<Web>, seen: &Seen, problem: &Problem) -> Response {
+    let frame = Frame::new(web, seen, &problem.title, Nav::None);
+    let home = [("Overview".to_owned(), "/".to_owned())];
+    let next = if problem.next.is_empty() { &home } else { problem.next.as_slice() };
+    let text = format::visible(&problem.text);
+    let page = ProblemPage { frame, title: &problem.title, text, next };
+    match html(&page) {
+        Ok(page) => (problem.status, page).into_response(),
+        Err(_) => problem.status.into_response(),
+    }
+}
+
+/// For every address that is none.
+pub(super) async fn not_found() -> Problem {
+    Problem::not_found("Check the address, or go on from one of the pages above.")
+}
+
+/// Light or dark.
+pub(super) async fn theme(seen: Seen, Form(form): Form) -> Response {
+    let theme = Theme::of(form.get("theme").unwrap_or_default());
+    Effect::Theme(theme).and_go(super::guard::local(&seen.here).unwrap_or("/"))
+}

@@ -1,0 +1,141 @@
+//! Settings and arguments to a console that serves, and its users.
+
+use std::io::{IsTerminal, Read};
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Context;
+use evergrant_shared::config::{Config, ConsoleConfig};
+use evergrant_shared::{connect, process};
+use secrecy::SecretString;
+use tokio::net::TcpListener;
+
+use super::auth::{Door, UsersFile};
+use super::{Deps, Web, router};
+use crate::args::{ConsoleArgs, ConsoleCommand, UserCommand};
+use crate::exit::Exit;
+use crate::operator::os_user;
+use crate::output::Output;
+
+/// How long a connection may be left open after the end has begun.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves the console until a signal, or changes its users.
+pub(crate) async fn console(
+    config: &Config,
+    args: &ConsoleArgs,
+    output: &Output,
+) -> anyhow::Result<Exit> {
+    match &args.command {
+        None => serve(config, output).await,
+        Some(ConsoleCommand::User { command }) => users(&config.console, command, output),
+    }
+}
+
+async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
+    let providers = config.some_providers()?.into_iter().map(Arc::new).collect();
+    let door = Door::new(&config.console, &os_user())?;
+    let shutdown = process::shutdown()?;
+    let listen = config.console.listen;
+    let listener = TcpListener::bind(listen)
+        .await
+        .with_context(|| format!("listen at {listen} (console.listen, or --listen)"))?;
+    let name = format!("evergrant console {}", process::unique_name());
+    let deps = Deps {
+        store: connect::store(config).await?,
+        queue: connect::queue(config, name)?,
+        providers,
+        default_provider: config.default_provider(),
+        queued_for: config.producer.queued_for,
+        shutdown: shutdown.clone(),
+    };
+    let needs_login = door.has_login();
+    let web = Web::new(deps, door);
+    // The first page is not empty, unless a server is away.
+    web.watcher.look().await;
+    tokio::spawn(Arc::clone(&web.watcher).run(shutdown.clone()));
+    tokio::spawn(Arc::clone(&web.letters).run(shutdown.clone()));
+    let address = listener.local_addr()?;
+    let who = if needs_login { "" } else { ", for users of this machine without a login" };
+    output.message(&format!("the console is at http://{address}/{who}; Ctrl-C ends it"));
+    let service =
+        router(Arc::clone(&web)).into_make_service_with_connect_info::<std::net::SocketAddr>();
+    let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().wait());
+    let grace = async {
+        shutdown.clone().wait().await;
+        web.end_bulk().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        served = serving => served.context("serve the console")?,
+        () = grace => {}
+    }
+    web.end_bulk().await;
+    Ok(if shutdown.is_interrupt() { Exit::Interrupted } else { Exit::Done })
+}
+
+fn users(config: &ConsoleConfig, command: &UserCommand, output: &Output) -> anyhow::Result<Exit> {
+    let path = config.users_file.as_deref().context(
+        "which file are the users in? Give --users-file, or console.users_file in the settings",
+    )?;
+    let file = UsersFile::new(path);
+    match command {
+        UserCommand::Add { name, role, password_file } => {
+            let password = match password_file {
+                Some(path) => password_of(path)?,
+                None => ask_for_password()?,
+            };
+            file.add(name.clone(), *role, &password)?;
+            output.message(&format!("{name} may log in as {role}"));
+        }
+        UserCommand::List => {
+            let users = file.users()?;
+            if output.json {
+                let list = users.iter().map(|(name, user)| {
+                    serde_json::json!({ "name": name.as_str(), "role": user.role.as_str() })
+                });
+                output.json(&list.collect::<Vec<_>>());
+            } else {
+                let rows = users.iter().map(|(n, user)| vec![n.to_string(), user.role.to_string()]);
+                output.table(&["NAME", "ROLE"], rows);
+            }
+            if users.is_empty() {
+                return Ok(Exit::Nothing);
+            }
+        }
+        UserCommand::Remove { name } => {
+            file.remove(name)?;
+            output.message(&format!("{name} may not log in any more"));
+        }
+    }
+    Ok(Exit::Done)
+}
+
+/// The first line of a file, or of standard input.
+fn password_of(path: &Path) -> anyhow::Result<SecretString> {
+    let text = if path == Path::new("-") {
+        let mut text = String::new();
+        std::io::stdin()
+            .read_to_string(&mut text)
+            .context("read the password from standard input")?;
+        text
+    } else {
+        std::fs::read_to_string(path).with_context(|| format!("read {}", path.display()))?
+    };
+    Ok(SecretString::from(text.lines().next().unwrap_or_default()))
+}
+
+fn ask_for_password() -> anyhow::Result<SecretString> {
+    anyhow::ensure!(
+        std::io::stdin().is_terminal(),
+        "nobody can type a password here: give --password-file FILE, or - for standard input"
+    );
+    let ask = |words: &str| -> anyhow::Result<String> {
+        console::Term::stderr().write_str(words)?;
+        Ok(console::Term::stderr().read_secure_line()?)
+    };
+    let password = ask("Password: ")?;
+    anyhow::ensure!(password == ask("Again: ")?, "the two are not the same");
+    Ok(SecretString::from(password))
+}

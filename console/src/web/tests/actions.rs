@@ -1,0 +1,224 @@
+//! What operators do.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::http::StatusCode;
+use evergrant_shared::domain::audit::{Action, Outcome};
+use evergrant_shared::domain::{DeadReason, DocumentId, Status};
+use evergrant_shared::ports::{JobQueue, TokenStore};
+
+use super::browser::Browser;
+use super::{Console, provider};
+
+async fn status_of(console: &Console, id: &str) -> Option<Status> {
+    let id = DocumentId::String(id.to_owned());
+    console.store.get(&id).await.unwrap().unwrap().status
+}
+
+async fn ended(console: &Console) {
+    let mut changes = console.web.bulk.changes();
+    let ended = changes.wait_for(|last| last.as_ref().is_some_and(|running| !running.is_running()));
+    tokio::time::timeout(Duration::from_secs(60), ended).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+async fn letters_that_match_are_sent_back_at_a_rate_and_the_audit_record_says_so() {
+    let console = Console::local();
+    for n in 0..30 {
+        console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
+    }
+    console.bury("other", DeadReason::MalformedDocument).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    let list = browser.get("/dead-letters?reason=attempts_exhausted").await;
+    assert!(list.body.contains("Redrive all 30 that match"), "{}", list.body);
+    let confirm = "/dead-letters/confirm?do=redrive-all&reason=attempts_exhausted";
+    let confirm = browser.get(confirm).await;
+    assert!(confirm.body.contains("Redrive 30 dead letters?"), "{}", confirm.body);
+    let fields = [("do", "redrive"), ("reason", "attempts_exhausted"), ("rps", "20")];
+    let refused = browser.post("/dead-letters/act", &fields).await;
+    assert_eq!(refused.status, StatusCode::BAD_REQUEST, "without a reason");
+    assert!(console.audit().await.is_empty());
+
+    let fields = [&fields[..], &[("why", "the cause is cured")]].concat();
+    let began = std::time::Instant::now();
+    assert_eq!(browser.post("/dead-letters/act", &fields).await.leads_to(), "/dead-letters/bulk");
+    ended(&console).await;
+    assert!(began.elapsed() >= Duration::from_millis(1_400), "{:?}", began.elapsed());
+    assert_eq!((console.dead().await, console.queue.depth(&provider()).await.unwrap()), (1, 30));
+    assert_eq!(status_of(&console, "a0").await, Some(Status::Active));
+    assert_eq!(status_of(&console, "other").await, Some(Status::Failed));
+    let page = browser.get("/dead-letters/bulk").await;
+    assert!(page.body.contains("30 of 30"), "{}", page.body);
+    let [entry] = &console.audit().await[..] else { panic!("one entry") };
+    assert_eq!((entry.action, entry.progress.outcome), (Action::Redrive, Outcome::Done));
+    assert_eq!((entry.progress.done, entry.why.as_str()), (30, "the cause is cured"));
+    assert_eq!(entry.who, "me");
+    let audit = browser.get("/audit").await;
+    assert!(audit.body.contains("the cause is cured"));
+}
+
+#[tokio::test]
+async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() {
+    let console = Console::local();
+    for id in ["a", "b", "42"] {
+        console.bury(id, DeadReason::AttemptsExhausted).await;
+    }
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    let nothing = browser.get("/dead-letters/confirm?do=discard").await;
+    assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
+    // A string that looks like a number is named as JSON names it.
+    let list = browser.get("/dead-letters").await;
+    assert!(list.body.contains("value=\"&#34;42&#34;\""), "{}", list.body);
+    let confirm = browser.get("/dead-letters/confirm?do=discard&pick=a&pick=%2242%22").await;
+    assert!(confirm.body.contains("Discard 2 dead letters?"), "{}", confirm.body);
+    let fields = [("do", "discard"), ("why", "gone"), ("pick", "a"), ("pick", "\"42\"")];
+    let unsure = browser.post("/dead-letters/act", &fields).await;
+    assert_eq!((unsure.status, console.dead().await), (StatusCode::BAD_REQUEST, 3));
+    browser.post("/dead-letters/act", &[&fields[..], &[("sure", "yes")]].concat()).await;
+    ended(&console).await;
+    assert_eq!(console.dead().await, 1);
+    assert_eq!(status_of(&console, "a").await, Some(Status::Failed), "documents stay");
+}
+
+#[tokio::test]
+async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
+    let console = Console::local();
+    for n in 0..100 {
+        console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
+    }
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    browser.get("/dead-letters").await;
+    let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];
+    browser.post("/dead-letters/act", &fields).await;
+    let mut changes = console.web.bulk.changes();
+    changes.wait_for(|last| last.as_ref().is_some_and(|running| running.done >= 3)).await.unwrap();
+    let second = browser.post("/dead-letters/act", &fields).await;
+    assert_eq!(second.status, StatusCode::CONFLICT);
+    assert!(second.body.contains("is under way"), "{}", second.body);
+    let live = browser.get("/live/bulk").await;
+    assert!(
+        live.body.starts_with("event: part") && live.body.contains("<progress"),
+        "{}",
+        live.body
+    );
+    browser.post("/dead-letters/cancel", &[]).await;
+    ended(&console).await;
+    let left = console.dead().await;
+    assert!((1..=97).contains(&left), "{left}");
+    let [entry] = &console.audit().await[..] else { panic!("one entry") };
+    assert_eq!(entry.progress.outcome, Outcome::Cancelled);
+    assert_eq!(entry.progress.done, 100 - left);
+
+    // What was left can be gone on with, once.
+    let audit = browser.get("/audit").await;
+    assert!(audit.body.contains("action=\"/dead-letters/resume\""), "{}", audit.body);
+    let id = entry.id.clone();
+    browser.post("/dead-letters/resume", &[("id", &id)]).await;
+    ended(&console).await;
+    assert_eq!(console.dead().await, 0);
+    let entries = console.audit().await;
+    assert_eq!((entries.len(), entries[0].progress.outcome), (2, Outcome::Done));
+    assert!(entries[1].progress.detail.starts_with("gone on with as"), "{entries:?}");
+    assert!(!browser.get("/audit").await.body.contains("/dead-letters/resume"));
+    let unknown = browser.post("/dead-letters/resume", &[("id", "nothing")]).await;
+    assert_eq!(unknown.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
+    let console = Console::local();
+    console.bury("alice", DeadReason::AttemptsExhausted).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    browser.get("/tokens/show?id=alice").await;
+    for (what, status) in [
+        ("refresh", Some(Status::Active)),
+        ("pause", Some(Status::Paused)),
+        ("resume", Some(Status::Active)),
+        ("forget", None),
+    ] {
+        let fields = [("do", what), ("id", "alice"), ("why", "a test")];
+        let answer = browser.post("/tokens/act", &fields).await;
+        assert_eq!(answer.leads_to(), "/tokens/show?id=alice", "{what}: {}", answer.body);
+        assert_eq!(status_of(&console, "alice").await, status, "{what}");
+        let page = browser.get("/tokens/show?id=alice").await;
+        assert!(page.body.contains("class=\"note done\""), "{what} is not told");
+    }
+    assert_eq!(console.queue.depth(&provider()).await.unwrap(), 1);
+    assert_eq!(console.audit().await.len(), 4);
+    // What cannot be done is told, and noted.
+    let again = browser.post("/tokens/act", &[("do", "resume"), ("id", "alice")]).await;
+    assert_eq!(again.status, StatusCode::BAD_REQUEST);
+    assert_eq!(console.audit().await[0].progress.outcome, Outcome::Nothing);
+}
+
+#[tokio::test]
+async fn a_provider_is_paused_for_a_reason_limited_and_resumed() {
+    let console = Console::local();
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    browser.get("/providers").await;
+    let act = [("provider", "p"), ("do", "pause"), ("for", "2h")];
+    assert_eq!(browser.post("/providers/act", &act).await.status, StatusCode::BAD_REQUEST);
+    let why = [&act[..], &[("why", "their maintenance")]].concat();
+    assert_eq!(browser.post("/providers/act", &why).await.leads_to(), "/providers#p");
+    let page = browser.get("/providers").await;
+    assert!(
+        page.body.contains("their maintenance") && page.body.contains("paused"),
+        "{}",
+        page.body
+    );
+    // What is sent back meanwhile waits, and that is said beforehand.
+    console.bury("alice", DeadReason::AttemptsExhausted).await;
+    console.look().await;
+    let confirm = browser.get("/dead-letters/confirm?do=redrive-all").await;
+    assert!(confirm.body.contains("p is paused (their maintenance)"), "{}", confirm.body);
+    for (limits, status) in [("5/s, 100/min", 303), ("5/s, 1000/min", 400), ("many", 400)] {
+        let fields = [("provider", "p"), ("do", "limit"), ("limits", limits)];
+        assert_eq!(browser.post("/providers/act", &fields).await.status, status, "{limits}");
+    }
+    let state = console.store.provider_state(&provider()).await.unwrap().value;
+    assert_eq!(state.limits.unwrap().len(), 2);
+    browser.post("/providers/act", &[("provider", "p"), ("do", "limit-reset")]).await;
+    browser.post("/providers/act", &[("provider", "p"), ("do", "resume")]).await;
+    let state = console.store.provider_state(&provider()).await.unwrap().value;
+    assert_eq!((state.limits, state.pause), (None, None));
+    let unknown = browser.post("/providers/act", &[("provider", "q"), ("do", "resume")]).await;
+    assert_eq!(unknown.status, StatusCode::NOT_FOUND);
+}
+
+#[tokio::test]
+async fn a_theme_is_kept_and_leads_back() {
+    let console = Console::local();
+    let mut browser = Browser::new(&console);
+    let page = browser.get("/workers").await;
+    assert!(page.body.contains("data-theme=\"system\""));
+    browser.post("/theme", &[("theme", "dark")]).await;
+    let page = browser.get("/workers").await;
+    assert!(page.body.contains("data-theme=\"dark\""));
+}
+
+#[tokio::test]
+async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
+    let console = Console::local();
+    for n in 0..50 {
+        console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
+    }
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    browser.get("/dead-letters").await;
+    let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];
+    browser.post("/dead-letters/act", &fields).await;
+    drop(browser);
+    let web = Arc::clone(&console.web);
+    let mut changes = web.bulk.changes();
+    changes.wait_for(|last| last.as_ref().is_some_and(|running| running.done >= 2)).await.unwrap();
+    web.end_bulk().await;
+    let [entry] = &console.audit().await[..] else { panic!("one entry") };
+    assert_eq!(entry.progress.outcome, Outcome::Cancelled);
+    assert_eq!(console.dead().await + entry.progress.done, 50, "nothing is lost");
+}

@@ -1,0 +1,64 @@
+//! What is not there: a broker, a document, a page.
+
+use axum::http::StatusCode;
+use evergrant_shared::domain::DeadReason;
+
+use super::browser::Browser;
+use super::{Console, PAGES};
+
+#[tokio::test]
+async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
+    // Its queues are not there, so whoever asks for them is refused.
+    let console = Console::new(false, &[]);
+    console.import(vec![serde_json::json!({ "_id": "alice", "email": "alice@example.com" })]).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    for page in ["/", "/tokens", "/providers", "/workers", "/audit", "/dead-letters"] {
+        let answer = browser.get(page).await;
+        assert_eq!(answer.status, StatusCode::OK, "{page}");
+        assert!(answer.body.contains("The broker has not answered since"), "{page}");
+    }
+    assert!(browser.get("/tokens").await.body.contains("alice@example.com"));
+    let redrive = browser.get("/dead-letters/confirm?do=redrive-all").await;
+    assert_eq!(redrive.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test]
+async fn what_does_not_exist_is_told_with_a_way_on() {
+    let console = Console::local();
+    console.bury("alice", DeadReason::AttemptsExhausted).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    for (page, way) in [
+        ("/tokens/show?id=nobody", "href=\"/tokens\""),
+        ("/dead-letters/show?provider=p&key=gone", "href=\"/audit\""),
+        ("/dead-letters/show?provider=q&key=x", "There are: p."),
+        ("/nothing/here", "href=\"/\""),
+    ] {
+        let answer = browser.get(page).await;
+        assert_eq!(answer.status, StatusCode::NOT_FOUND, "{page}");
+        assert!(answer.body.contains(way), "{page}: {}", answer.body);
+    }
+    let none = browser.get("/dead-letters?user=nobody").await;
+    assert!(none.body.contains("No dead letter matches"), "{}", none.body);
+    let wrong = browser.get("/dead-letters?since=yesterday&reason=grant_dead").await;
+    assert!(wrong.body.contains("since: not an RFC 3339 time"), "{}", wrong.body);
+    let wrong = browser.get("/tokens?after=nonsense").await;
+    assert!(wrong.body.contains("not a place in a listing"), "{}", wrong.body);
+    let none = browser.get("/tokens?email=nobody%40example.com").await;
+    assert!(none.body.contains("No grant matches"), "{}", none.body);
+}
+
+#[tokio::test]
+async fn an_empty_console_says_what_to_do() {
+    let console = Console::local();
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    for page in PAGES {
+        let answer = browser.get(page).await;
+        assert_ne!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{page}");
+    }
+    assert!(browser.get("/tokens").await.body.contains("evergrant import"));
+    assert!(browser.get("/workers").await.body.contains("evergrant run"));
+    assert!(browser.get("/dead-letters").await.body.contains("nobody is losing access"));
+}

@@ -1,0 +1,175 @@
+//! The console in process, over the adapters in memory.
+
+mod actions;
+mod away;
+mod browser;
+mod contrast;
+mod door;
+mod escapes;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::ladder::Ladder;
+use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
+use evergrant_shared::memory::{
+    MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore,
+};
+use evergrant_shared::ports::{ImportDocument, JobQueue, TokenStore};
+use evergrant_shared::process::Shutdown;
+use serde_json::{Value, json};
+
+use super::auth::Door;
+use super::auth::users::tests::cheap_line;
+use super::{Deps, Role, Web};
+
+/// Every page that is looked at. Those of one thing are of one that is not there.
+const PAGES: [&str; 10] = [
+    "/",
+    "/dead-letters",
+    "/dead-letters/show?provider=p&key=none",
+    "/dead-letters/confirm?do=redrive-all",
+    "/dead-letters/bulk",
+    "/tokens",
+    "/tokens/show?id=nobody",
+    "/providers",
+    "/workers",
+    "/audit",
+];
+/// Every address that acts, with fields that would do something.
+const ACTIONS: [(&str, &[(&str, &str)]); 5] = [
+    ("/dead-letters/act", &[("do", "redrive"), ("why", "a test")]),
+    ("/dead-letters/resume", &[("id", "some entry")]),
+    ("/dead-letters/cancel", &[]),
+    ("/tokens/act", &[("do", "refresh"), ("id", "alice")]),
+    ("/providers/act", &[("do", "pause"), ("provider", "p"), ("why", "a test")]),
+];
+const LIVE: [&str; 2] = ["/live/overview", "/live/bulk"];
+
+const PASSWORD: &str = "correct horse battery";
+
+/// The console, and what it looks at.
+struct Console {
+    web: Arc<Web>,
+    store: Arc<MemoryStore>,
+    queue: MemoryQueue,
+    _folder: tempfile::TempDir,
+}
+
+fn provider() -> ProviderId {
+    "p".parse().unwrap()
+}
+
+impl Console {
+    /// With two users: vera, a viewer, and otto, an operator.
+    fn with_login() -> Self {
+        Self::new(true, &[provider()])
+    }
+
+    /// For this machine's users.
+    fn local() -> Self {
+        Self::new(false, &[provider()])
+    }
+
+    fn new(login: bool, queues: &[ProviderId]) -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let users = folder.path().join("users");
+        write_users(&users, &[("vera", Role::Viewer), ("otto", Role::Operator)]);
+        let mut variables = vec![
+            ("PROVIDERS__P__TOKEN_URL", "https://provider.example/token"),
+            ("PROVIDERS__P__CLIENT_ID", "client"),
+            ("PROVIDERS__P__CLIENT_SECRET", "SECRET-client"),
+            ("PROVIDERS__P__LIMITS", r#"["10/s"]"#),
+        ];
+        if login {
+            variables.push(("CONSOLE__USERS_FILE", users.to_str().unwrap()));
+        }
+        let variables = variables
+            .into_iter()
+            .map(|(name, value)| (format!("EVERGRANT_{name}").into(), value.into()));
+        let config = Config::from_parts(None, variables, &[]).unwrap();
+        let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
+        let store = Arc::new(MemoryStore::new(clock, Some(provider())));
+        let settings = MemoryQueueSettings {
+            providers: queues.to_vec(),
+            shards: 1,
+            ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
+        };
+        let queue = MemoryBroker::new(settings, clock).connect();
+        let deps = Deps {
+            store: store.clone(),
+            queue: Arc::new(queue.clone()),
+            providers: config.providers().unwrap().into_iter().map(Arc::new).collect(),
+            default_provider: Some(provider()),
+            queued_for: Duration::from_secs(3_600),
+            shutdown: Shutdown::by_hand(),
+        };
+        let web = Web::new(deps, Door::new(&config.console, "me").unwrap());
+        Self { web, store, queue, _folder: folder }
+    }
+
+    /// Puts documents into the store.
+    async fn import(&self, documents: Vec<Value>) {
+        let documents = documents.into_iter().map(|document| match document {
+            Value::Object(fields) => ImportDocument(fields),
+            _ => panic!("no document"),
+        });
+        self.store.import(documents.collect()).await.unwrap();
+    }
+
+    /// A document whose grant has failed, and its dead letter.
+    async fn bury(&self, id: &str, reason: DeadReason) {
+        self.import(vec![json!({
+            "_id": id, "userId": format!("user-{id}"), "email": format!("{id}@example.com"),
+            "access_token": "SECRET-access", "refresh_token": "SECRET-refresh",
+            "evergrant": { "provider": "p", "status": "failed", "generation": 1, "attempts": 3,
+                "next_refresh_at": { "$date": "2026-01-01T00:00:00Z" } }
+        })])
+        .await;
+        self.queue.bury(&letter(Some(DocumentId::String(id.to_owned())), reason)).await.unwrap();
+    }
+
+    /// Reads what there is, as the tasks in the background do.
+    async fn look(&self) {
+        self.web.watcher.look().await;
+        self.web.letters.look().await;
+    }
+
+    async fn audit(&self) -> Vec<evergrant_shared::domain::audit::AuditEntry> {
+        use evergrant_shared::operators::OperatorStore;
+        let all = evergrant_shared::domain::audit::AuditFilter { limit: 100, ..Default::default() };
+        self.store.audit(&all).await.unwrap()
+    }
+
+    async fn dead(&self) -> u64 {
+        self.queue.dead_letters(&provider()).await.unwrap().cutoff()
+    }
+}
+
+fn write_users(path: &Path, users: &[(&str, Role)]) {
+    use std::os::unix::fs::PermissionsExt;
+    let lines: String =
+        users.iter().map(|(name, role)| cheap_line(name, *role, PASSWORD)).collect();
+    std::fs::write(path, lines).unwrap();
+    std::fs::set_permissions(path, PermissionsExt::from_mode(0o600)).unwrap();
+}
+
+fn letter(id: Option<DocumentId>, reason: DeadReason) -> DeadLetter {
+    let at = Timestamp::of_this_machine();
+    DeadLetter {
+        body: b"SECRET-body".to_vec(),
+        provider: provider(),
+        id,
+        reason,
+        http_status: Some(500),
+        code: Some("server_error".to_owned()),
+        description: Some("it went wrong".to_owned()),
+        attempts: 3,
+        first_failed_at: at,
+        last_failed_at: at,
+        redrive_count: 0,
+        worker: Some("worker-1".to_owned()),
+    }
+}
