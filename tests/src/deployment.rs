@@ -106,18 +106,32 @@ impl Deployment {
 
     /// Starts a program that differs from the others in some variables.
     pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, &str)]) -> Program {
-        let number = self.started.fetch_add(1, Ordering::Relaxed);
-        let log = self.folder.path().join(format!("{number}-{name}.log"));
-        let own =
-            own.iter().map(|(name, value)| (format!("EVERGRANT_{name}"), (*value).to_owned()));
-        let variables: Vec<_> = self.variables.iter().cloned().chain(own).collect();
-        Program::start(name, args, &variables, log)
+        let variable =
+            |(name, value): &(&str, &str)| (format!("EVERGRANT_{name}"), (*value).to_owned());
+        self.start_among(name, args, own.iter().map(variable))
     }
 
-    /// Starts a producer and so many workers.
+    /// Starts a producer and so many workers, as if each had a machine of its own.
     pub fn start_all(&self, workers: usize) -> Vec<Program> {
-        let workers = (0..workers).map(|_| self.start("evergrant-worker", &[]));
-        std::iter::once(self.start("evergrant-producer", &[])).chain(workers).collect()
+        let workers = (1..=workers)
+            .map(|number| self.start_on(&format!("worker-{number}"), "evergrant-worker"));
+        std::iter::once(self.start_on("producer", "evergrant-producer")).chain(workers).collect()
+    }
+
+    fn start_on(&self, host: &str, name: &str) -> Program {
+        self.start_among(name, &[], [("HOSTNAME".to_owned(), host.to_owned())])
+    }
+
+    fn start_among(
+        &self,
+        name: &str,
+        args: &[&str],
+        own: impl IntoIterator<Item = (String, String)>,
+    ) -> Program {
+        let number = self.started.fetch_add(1, Ordering::Relaxed);
+        let log = self.folder.path().join(format!("{number}-{name}.log"));
+        let variables: Vec<_> = self.variables.iter().cloned().chain(own).collect();
+        Program::start(name, args, &variables, log)
     }
 
     /// What a variable is set to.

@@ -122,6 +122,12 @@ async fn messages_that_are_no_jobs_become_dead_letters() {
     assert_eq!(reasons(&letters), [(DeadReason::MalformedJob, 4)].into());
     let kept: Vec<&[u8]> = letters.iter().map(|letter| letter.body.as_slice()).collect();
     assert!(messages.iter().all(|body| kept.contains(body)), "a message was altered");
+    eventually("they are counted", Duration::from_secs(30), || async {
+        let list = evergrant.evergrant(&["providers", "list", "--json"]).await;
+        let providers: Value = serde_json::from_slice(&list.stdout).unwrap_or_default();
+        providers[0]["lately"]["dead"]["malformed_job"] == 4
+    })
+    .await;
 
     let show = evergrant.evergrant(&["dlq", "show"]).await;
     evergrant.assert_no_secret_was_written(&[&show]);

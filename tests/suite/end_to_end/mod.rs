@@ -4,6 +4,7 @@ mod bad_input;
 mod embedded;
 mod kills;
 mod one_machine;
+mod operator;
 mod pipeline;
 mod providers;
 mod shutdown;

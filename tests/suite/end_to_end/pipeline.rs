@@ -91,7 +91,7 @@ fn counts_by_reason(json: &[u8]) -> BTreeMap<String, u64> {
 /// The provider forgives; a redrive brings the users back.
 async fn forgiven_users_come_back(evergrant: &Deployment, dead: u64) {
     evergrant.simulator.forgive(&evergrant_simulator::Forgive::default());
-    let redrive = ["dlq", "redrive", "--reason", "grant_dead", "--yes"];
+    let redrive = ["dlq", "redrive", "--reason", "grant_dead", "--yes", "--why", "forgiven"];
     let dry = evergrant.evergrant(&[redrive.as_slice(), &["--dry-run"]].concat()).await;
     assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));
     let needs_reauth = || evergrant.count(doc! { "evergrant.status": "needs_reauth" });
