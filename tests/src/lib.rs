@@ -1,6 +1,7 @@
 //! What the tests share: real servers in containers, the project's programs as processes, and
 //! deployments of both beside a provider, chaos on real servers, and a simulation without any.
 
+pub mod browser;
 pub mod chaos;
 pub mod cluster;
 pub mod container;

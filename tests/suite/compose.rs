@@ -39,6 +39,7 @@ impl Stack {
             ("RABBITMQ_MANAGEMENT_PORT", "0".into()),
             ("MONGODB_PORT", "0".into()),
             ("SIMULATOR_PORT", "0".into()),
+            ("CONSOLE_PORT", "0".into()),
         ];
         let v2 = Command::new("docker").args(["compose", "version"]).output();
         let has_v2 = v2.is_ok_and(|output| output.status.success());
@@ -134,11 +135,28 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     let check = http.post(format!("{simulator}/ledger/check")).body(documents);
     let report: Value = check.send().await.unwrap().json().await.unwrap();
     assert_eq!((&report["live"], &report["lost"]), (&500.into(), &0.into()), "{report}");
-    eventually("producer and workers are healthy", Duration::from_secs(60), || async {
-        let running = stack.compose(&["ps"]).await;
-        running.matches("(healthy)").count() >= 8
-    })
+    eventually(
+        "producer, workers and the console are healthy",
+        Duration::from_secs(60),
+        || async {
+            let running = stack.compose(&["ps"]).await;
+            running.matches("(healthy)").count() >= 9
+        },
+    )
     .await;
+    let console = format!("http://{}/", stack.port("console", "8480").await);
+    let page = http.get(&console).send().await.unwrap();
+    assert!(page.url().path() == "/login", "without a login there is no console: {}", page.url());
+    // As the README tells, but for the terminal that asks for the password.
+    std::fs::write(&file, "correct horse battery\n").unwrap();
+    let users = ["--users-file", "/var/lib/evergrant/users"];
+    let user = ["run", "--rm", "-T", "console", "evergrant", "console", "user"];
+    let add = ["add", "me", "--role", "operator", "--password-file", "-"];
+    let mut adding = stack.command(&[&user[..], &add, &users].concat());
+    adding.stdin(std::fs::File::open(&file).unwrap());
+    succeed(adding).await;
+    let listed = stack.compose(&[&user[..], &["list"], &users].concat()).await;
+    assert!(listed.contains("me") && listed.contains("operator"), "{listed}");
     let doctor = stack.evergrant(&["doctor"], None).await;
     assert!(!doctor.contains("evgsim_"), "{doctor}");
     stack.compose(&["down", "--volumes", "--timeout", "45"]).await;

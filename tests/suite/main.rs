@@ -3,9 +3,11 @@
 #![allow(clippy::print_stdout, reason = "figures, seen with --nocapture and when a test fails")]
 
 mod broker_away;
+mod browser;
 mod chaos;
 mod compose;
 mod conformance;
 mod end_to_end;
 mod provider;
 mod simulation;
+mod terminal;

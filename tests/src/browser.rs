@@ -1,0 +1,290 @@
+//! A real browser, headless, driven by chromedriver. `tests/setup/browser.sh` installs both.
+
+use std::process::Stdio;
+use std::time::Duration;
+
+use fantoccini::elements::Element;
+use fantoccini::wd::WebDriverCompatibleCommand;
+use fantoccini::{Client, ClientBuilder, Locator};
+use serde_json::{Value, json};
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::process::{Child, Command};
+
+/// How long a page may take to show something.
+const PATIENCE: Duration = Duration::from_secs(30);
+/// Where Debian has it; elsewhere chromedriver finds it by itself.
+const CHROMIUM: &str = "/usr/bin/chromium";
+
+/// A browser with a window of its own. It is gone with this.
+pub struct Browser {
+    client: Client,
+    _driver: Child,
+    _profile: TempDir,
+}
+
+impl Browser {
+    /// A browser as wide as a desk's screen.
+    ///
+    /// # Panics
+    /// If there is none.
+    pub async fn start() -> Self {
+        let (driver, port) = start_driver().await;
+        let profile = tempfile::tempdir().expect("a temporary folder");
+        let folder = format!("--user-data-dir={}", profile.path().display());
+        let mut options = json!({ "args": [
+            "--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage",
+            "--hide-scrollbars", "--force-color-profile=srgb", "--window-size=1280,900",
+            "--no-first-run", "--disable-background-networking", folder,
+        ]});
+        if std::path::Path::new(CHROMIUM).exists() {
+            options["binary"] = json!(CHROMIUM);
+        }
+        let Value::Object(capabilities) = json!({
+            "goog:chromeOptions": options,
+            "goog:loggingPrefs": { "browser": "ALL" },
+        }) else {
+            unreachable!("an object")
+        };
+        let connector = hyper_util::client::legacy::connect::HttpConnector::new();
+        let client = ClientBuilder::new(connector)
+            .capabilities(capabilities)
+            .connect(&format!("http://127.0.0.1:{port}"))
+            .await
+            .expect("begin a session with the browser");
+        Self { client, _driver: driver, _profile: profile }
+    }
+
+    /// Goes to a page.
+    ///
+    /// # Panics
+    /// If it does not load.
+    pub async fn goto(&self, url: &str) {
+        self.client.goto(url).await.unwrap_or_else(|error| panic!("go to {url}: {error}"));
+    }
+
+    /// The address of the page.
+    ///
+    /// # Panics
+    /// If the browser is gone.
+    pub async fn address(&self) -> String {
+        self.client.current_url().await.expect("the address").to_string()
+    }
+
+    /// The page's title.
+    ///
+    /// # Panics
+    /// If the browser is gone.
+    pub async fn title(&self) -> String {
+        self.client.title().await.expect("the title")
+    }
+
+    /// The page's source.
+    ///
+    /// # Panics
+    /// If the browser is gone.
+    pub async fn source(&self) -> String {
+        self.client.source().await.expect("the source")
+    }
+
+    /// The words that a part of the page shows, empty if there is no such part.
+    pub async fn text(&self, css: &str) -> String {
+        match self.client.find(Locator::Css(css)).await {
+            Ok(element) => element.text().await.unwrap_or_default(),
+            Err(_) => String::new(),
+        }
+    }
+
+    /// How many parts there are.
+    ///
+    /// # Panics
+    /// If the browser is gone.
+    pub async fn count(&self, css: &str) -> usize {
+        self.client.find_all(Locator::Css(css)).await.expect("look for parts").len()
+    }
+
+    /// Waits until there is such a part.
+    ///
+    /// # Panics
+    /// If there is none in time; the message holds the page's words.
+    pub async fn find(&self, css: &str) -> Element {
+        match self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await {
+            Ok(element) => element,
+            Err(error) => {
+                let (address, words) = (self.address().await, self.text("body").await);
+                panic!("{css} is not at {address}: {error}\n{words}")
+            }
+        }
+    }
+
+    /// Waits until a part of the page shows these words.
+    ///
+    /// # Panics
+    /// If it does not in time.
+    pub async fn shows(&self, css: &str, words: &str) {
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        loop {
+            let shown = self.text(css).await;
+            if shown.contains(words) {
+                return;
+            }
+            let address = self.address().await;
+            let late = tokio::time::Instant::now() >= deadline;
+            assert!(!late, "{css} at {address} does not show {words:?} but {shown:?}");
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    /// Clicks.
+    ///
+    /// # Panics
+    /// If there is nothing to click on.
+    pub async fn click(&self, css: &str) {
+        let element = self.find(css).await;
+        element.click().await.unwrap_or_else(|error| panic!("click on {css}: {error}"));
+    }
+
+    /// Clicks on what leads to another page, and waits until it is there.
+    ///
+    /// # Panics
+    /// If no other page comes.
+    pub async fn follow(&self, css: &str) {
+        let before = self.find("html").await;
+        self.click(css).await;
+        let deadline = tokio::time::Instant::now() + PATIENCE;
+        // An element of a page that is gone cannot be asked any more.
+        while before.tag_name().await.is_ok() {
+            assert!(tokio::time::Instant::now() < deadline, "{css} leads nowhere");
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+        self.find("main").await;
+    }
+
+    /// Types into a field, in place of what is in it.
+    ///
+    /// # Panics
+    /// If there is no such field.
+    pub async fn fill(&self, css: &str, text: &str) {
+        let field = self.find(css).await;
+        field.clear().await.unwrap_or_else(|error| panic!("clear {css}: {error}"));
+        field.send_keys(text).await.unwrap_or_else(|error| panic!("type into {css}: {error}"));
+    }
+
+    /// Presses keys where the keyboard is.
+    ///
+    /// # Panics
+    /// If nothing has the keyboard.
+    pub async fn press(&self, keys: &str) {
+        let active = self.client.active_element().await.expect("what has the keyboard");
+        active.send_keys(keys).await.expect("press keys");
+    }
+
+    /// Does something in the page, and returns what comes of it.
+    ///
+    /// # Panics
+    /// If the script fails.
+    pub async fn script(&self, script: &str) -> Value {
+        self.client.execute(script, Vec::new()).await.expect("run a script")
+    }
+
+    /// Makes the window as large as this.
+    ///
+    /// # Panics
+    /// If it cannot be.
+    pub async fn resize(&self, width: u32, height: u32) {
+        // A window is not narrower than 500 pixels, so the page is told that it is on a phone.
+        self.devtools(
+            "Emulation.setDeviceMetricsOverride",
+            json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 }),
+        )
+        .await;
+    }
+
+    /// Light or dark, as the system has it.
+    pub async fn prefer(&self, scheme: &str) {
+        let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
+        self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
+    }
+
+    /// What the window shows, as PNG.
+    ///
+    /// # Panics
+    /// If it cannot be had.
+    pub async fn screenshot(&self) -> Vec<u8> {
+        self.client.screenshot().await.expect("a screenshot")
+    }
+
+    /// What the browser complained about since it was asked last: errors of scripts, and what the
+    /// content security policy forbade. Pages that say by their status that something is amiss do
+    /// so on purpose.
+    ///
+    /// # Panics
+    /// If the browser does not tell.
+    pub async fn complaints(&self) -> Vec<String> {
+        let body = json!({ "type": "browser" });
+        let log = self.client.issue_cmd(Driver { path: "se/log", body }).await.expect("the log");
+        let entries = log.as_array().cloned().unwrap_or_default();
+        let grave = entries.iter().filter(|e| e["level"] == "SEVERE" || e["level"] == "WARNING");
+        let words = grave.map(|entry| entry["message"].as_str().unwrap_or_default().to_owned());
+        words.filter(|words| !words.contains("the server responded with a status of")).collect()
+    }
+
+    /// Ends the session.
+    ///
+    /// # Panics
+    /// If the browser is gone.
+    pub async fn close(self) {
+        self.client.close().await.expect("end the session");
+    }
+
+    async fn devtools(&self, method: &str, params: Value) {
+        let body = json!({ "cmd": method, "params": params });
+        let command = Driver { path: "goog/cdp/execute", body };
+        self.client.issue_cmd(command).await.unwrap_or_else(|error| panic!("{method}: {error}"));
+    }
+}
+
+/// A command of chromedriver that is no part of the standard.
+#[derive(Debug)]
+struct Driver {
+    path: &'static str,
+    body: Value,
+}
+
+impl WebDriverCompatibleCommand for Driver {
+    fn endpoint(
+        &self,
+        base: &url::Url,
+        session: Option<&str>,
+    ) -> Result<url::Url, url::ParseError> {
+        base.join(&format!("session/{}/{}", session.unwrap_or_default(), self.path))
+    }
+
+    fn method_and_body(&self, _: &url::Url) -> (http::Method, Option<String>) {
+        (http::Method::POST, Some(self.body.to_string()))
+    }
+}
+
+/// A chromedriver, and the port that it has chosen.
+async fn start_driver() -> (Child, u16) {
+    let mut driver = Command::new("chromedriver")
+        .arg("--port=0")
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap_or_else(|error| {
+            panic!("start chromedriver: {error}. tests/run installs it (tests/setup/browser.sh)")
+        });
+    let stdout = driver.stdout.take().expect("its output");
+    let mut lines = BufReader::new(stdout).lines();
+    while let Some(line) = lines.next_line().await.expect("what chromedriver says") {
+        let port = line.strip_suffix('.').and_then(|line| line.rsplit(' ').next()?.parse().ok());
+        if let Some(port) = port {
+            // It goes on talking, and must be listened to.
+            tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
+            return (driver, port);
+        }
+    }
+    panic!("chromedriver did not say at which port it listens");
+}
