@@ -25,8 +25,8 @@ pub(crate) struct Args {
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
     /// A MongoDB server's URL; a database is made on it for each run. Without it `secantusd-rs` is
-    /// started on an empty folder for each measurement. For a drain also `sqlite`: the embedded
-    /// edition, one process and one file.
+    /// started on an empty folder for each measurement. For a drain and the console also `sqlite`:
+    /// the embedded edition, one file.
     #[arg(long, global = true, env = "EVERGRANT_TEST_MONGODB_URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
     /// The program `secantusd-rs`, where it is not on the PATH.
@@ -60,6 +60,8 @@ pub(crate) enum Command {
     Scale(ScaleArgs),
     /// The time from an answer to its commit, at a steady rate.
     Window(WindowArgs),
+    /// Pages of the web console, with many users and many dead letters.
+    Console(ConsoleArgs),
     /// Requests to the simulated provider, which must not be the bottleneck.
     Simulator(SimulatorArgs),
     /// The sequential loop, as a process of its own.
@@ -137,6 +139,16 @@ pub(crate) struct WindowArgs {
     /// The provider's latency.
     #[arg(long, default_value_t = 0)]
     pub(crate) latency_ms: u64,
+}
+
+#[derive(Debug, clap::Args)]
+pub(crate) struct ConsoleArgs {
+    /// Users.
+    #[arg(long, default_value_t = 1_000_000, value_parser = clap::value_parser!(u32).range(1_000..))]
+    pub(crate) users: u32,
+    /// Dead letters, of the first of them.
+    #[arg(long, default_value_t = 100_000, value_parser = clap::value_parser!(u32).range(100..))]
+    pub(crate) dead: u32,
 }
 
 #[derive(Debug, clap::Args)]

@@ -6,12 +6,14 @@
 //! * `raw`: each stage alone, by the bare clients.
 //! * `embedded`: a drain of the embedded edition, which needs none of these but the provider.
 //! * `publish`, `drain`, `budget`, `scale`, `window`, `load`: the scenarios.
+//! * `console`: the web console's pages.
 //! * `peer`: the sequential loop that Evergrant replaces.
 //! * `rates`, `usage`, `metrics`, `report`: from what was seen to what is printed.
 
 mod args;
 mod broker;
 mod budget;
+mod console;
 mod drain;
 mod embedded;
 mod load;
@@ -82,7 +84,12 @@ async fn once(args: &Args) -> anyhow::Result<Report> {
         Command::Peer(peer) => return peer::run(peer).await,
         Command::Simulator(load) => return load::run(load).await,
         Command::Drain(drain) if args.servers.are_embedded() => return embedded::run(drain).await,
-        _ if args.servers.are_embedded() => anyhow::bail!("only drain knows --store sqlite"),
+        Command::Console(console) if args.servers.are_embedded() => {
+            return console::run(console, None).await;
+        }
+        _ if args.servers.are_embedded() => {
+            anyhow::bail!("only drain and console know --store sqlite")
+        }
         _ => {}
     }
     let stores = Stores::of(&args.servers)?;
@@ -94,6 +101,9 @@ async fn once(args: &Args) -> anyhow::Result<Report> {
         Command::Budget(budget) => budget::run(&servers, budget).await,
         Command::Scale(scale) => scale::run(&servers, scale).await,
         Command::Window(window) => window::run(&servers, window).await,
+        Command::Console(console) => {
+            console::run(console, Some((&servers.broker, &servers.stores))).await
+        }
         Command::Simulator(_) | Command::Peer(_) => unreachable!("they need no servers"),
     }
 }
