@@ -185,6 +185,10 @@ async fn a_redrive_whose_process_is_killed_is_told_and_gone_on_with() {
     let _programs = night.evergrant.start_all(1);
     night.provider(FaultRates { http_503: 1.0, ..FaultRates::default() });
     night.import(night.group(0)).await;
+    eventually("their documents have ended", PATIENCE, || async {
+        night.evergrant.unfinished().await == 0
+    })
+    .await;
     eventually("they are dead letters", PATIENCE, || async {
         night.evergrant.dead_letters().await.len() == EACH
     })
