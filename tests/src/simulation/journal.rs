@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use evergrant_shared::domain::{SealedAnswer, Write};
 use evergrant_shared::rescue::{Entry, Journal, Left};
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use super::process::Process;
 use super::world::World;
@@ -18,6 +19,8 @@ pub(crate) struct Disks(Mutex<BTreeMap<(usize, u64), Line>>);
 struct Line {
     /// The process whose journal it is in.
     owner: String,
+    /// Since when that process has it.
+    since: Instant,
     /// The encoded answer.
     bytes: Vec<u8>,
     /// The new token in it.
@@ -29,12 +32,16 @@ impl Disks {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The processes in whose journals, on these machines, a new token is.
-    pub(crate) fn holders_of(&self, token: &str, hosts: &BTreeSet<usize>) -> Vec<String> {
+    /// The processes in whose journals, on these machines, a new token is, and since when.
+    pub(crate) fn holders_of(
+        &self,
+        token: &str,
+        hosts: &BTreeSet<usize>,
+    ) -> Vec<(String, Instant)> {
         let disks = self.lock();
         let lines = disks.iter().filter(|((host, _), _)| hosts.contains(host));
         let holding = lines.filter(|(_, line)| line.token.as_deref() == Some(token));
-        holding.map(|(_, line)| line.owner.clone()).collect()
+        holding.map(|(_, line)| (line.owner.clone(), line.since)).collect()
     }
 }
 
@@ -54,7 +61,7 @@ impl Journal for HostJournal {
         }
         let mut disks = world.disks.lock();
         let number = disks.keys().map(|(_, number)| *number).max().unwrap_or(0) + 1;
-        let line = Line { owner: process.name.clone(), bytes, token };
+        let line = Line { owner: process.name.clone(), since: Instant::now(), bytes, token };
         disks.insert((process.host, number), line);
         Ok(Entry(number))
     }
@@ -80,6 +87,7 @@ impl Journal for HostJournal {
             let orphaned = world.with(|state| !state.alive.contains_key(&line.owner));
             if *host == process.host && orphaned {
                 line.owner.clone_from(&process.name);
+                line.since = Instant::now();
                 left.push(Left { entry: Entry(*number), line: line.bytes.clone() });
             }
         }

@@ -15,6 +15,7 @@ use std::time::Duration;
 use evergrant_shared::domain::{DocumentId, Row};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use super::plan::Nets;
 use super::process::Process;
@@ -214,7 +215,7 @@ impl World {
             Some(process) => self.plan.nets != Nets::None && process.could_deliver(),
             None => {
                 let holders = self.disks.holders_of(&successor, &hosts);
-                self.with(|state| holders.iter().any(|holder| !state.has_just_died(holder)))
+                self.with(|state| holders.iter().any(|holder| !state.is_just_found(holder)))
             }
         };
         !is_rescued && !is_in_reach
@@ -321,9 +322,11 @@ impl World {
 }
 
 impl State {
-    /// Whether a process is gone for less time than its machine needs to write what it left.
-    fn has_just_died(&self, process: &str) -> bool {
-        self.died_at.get(process).is_some_and(|at| at.elapsed() < INHERITED_AFTER)
+    /// Whether the process with a journal is gone, or another has found it, for less time than its
+    /// machine needs to write what is in it.
+    fn is_just_found(&self, (holder, since): &(String, Instant)) -> bool {
+        let since = self.died_at.get(holder).unwrap_or(since);
+        since.elapsed() < INHERITED_AFTER
     }
 
     /// This token's grant is lost, and all tokens of it so far.
