@@ -200,11 +200,16 @@ impl Rescuer {
             Written::OutOfReach => left.extend(writable.into_iter().map(|one| one.rescue)),
             // One that the store refuses must not hold up the others.
             Written::Refused(_) => {
-                for one in writable {
+                let mut writable = writable.into_iter();
+                while let Some(one) = writable.next() {
                     match self.write_one(&one, patience).await {
                         Written::Yes => self.done(one.rescue.source).await,
                         Written::Refused(why) => self.bury(one.rescue, why).await,
-                        Written::OutOfReach => left.push(one.rescue),
+                        // Each of the others would be waited for as long again.
+                        Written::OutOfReach => {
+                            left.push(one.rescue);
+                            left.extend(writable.by_ref().map(|one| one.rescue));
+                        }
                     }
                 }
             }
