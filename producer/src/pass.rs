@@ -1,6 +1,5 @@
 //! One pass: what is due becomes jobs.
 
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::statistics::Counts;
 use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_shared::ports::{DueGrant, DueQuery, Which};
@@ -104,14 +103,8 @@ impl Publishing<'_> {
 
     fn job(&self, grant: &DueGrant) -> Job {
         Job {
-            version: JOB_VERSION,
-            provider: self.provider.clone(),
-            id: grant.id.clone(),
-            generation: grant.generation,
             force: self.selection.which != Which::Due,
-            redrive_count: 0,
-            waited: false,
-            enqueued_at: self.now,
+            ..Job::new(self.provider.clone(), grant.id.clone(), grant.generation, self.now)
         }
     }
 }

@@ -2,13 +2,12 @@
 //! depends on it; when the store is away it is told later.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::domain::heartbeat::{BEAT_EVERY, Heartbeat, LaneReport, RATE_WINDOW, Role};
 use crate::domain::statistics::Counts;
@@ -79,10 +78,9 @@ impl Reports {
 
     /// Begins to tell `store` every few seconds, as the process named `name`.
     pub fn start_telling(&self, store: Arc<dyn OperatorStore>, role: Role, name: String) -> Teller {
-        let (stop, stopped) = oneshot::channel();
-        let stopped = async { drop(stopped.await) };
-        let task = tokio::spawn(self.clone().keep_telling(store, role, name, stopped));
-        Teller { stop, task }
+        let stop = CancellationToken::new();
+        let task = tokio::spawn(self.clone().keep_telling(store, role, name, stop.clone()));
+        Teller { stop: stop.drop_guard(), task }
     }
 
     async fn keep_telling(
@@ -90,7 +88,7 @@ impl Reports {
         store: Arc<dyn OperatorStore>,
         role: Role,
         name: String,
-        stop: impl Future<Output = ()>,
+        stop: CancellationToken,
     ) {
         let first = Heartbeat {
             name,
@@ -113,11 +111,7 @@ impl Reports {
                 }
             }
         };
-        tokio::select! {
-            biased;
-            () = stop => {}
-            () = telling => {}
-        }
+        stop.run_until_cancelled(telling).await;
         let last_words = async {
             let _ = self.tell_counts(&*store).await;
             let _ = store.end_beat(&first.name).await;
@@ -151,7 +145,7 @@ impl Reports {
 
 /// A process that tells what it does. Dropped, it ends its telling without being waited for.
 pub struct Teller {
-    stop: oneshot::Sender<()>,
+    stop: DropGuard,
     task: JoinHandle<()>,
 }
 

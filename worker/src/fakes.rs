@@ -10,7 +10,6 @@ use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
 use evergrant_shared::domain::death_watch::Belief;
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{
     DeadLetter, DocumentId, Grant, Job, ProviderId, ProviderState, Row, SealedAnswer, Signal,
     Status, Timestamp,
@@ -391,16 +390,7 @@ impl Fakes {
 
     /// A job for a document.
     pub(crate) fn work(&self, id: i64) -> Work {
-        let job = Job {
-            version: JOB_VERSION,
-            provider: "p".parse().unwrap(),
-            id: DocumentId::Integer(id),
-            generation: 0,
-            force: false,
-            redrive_count: 0,
-            waited: false,
-            enqueued_at: Timestamp::default(),
-        };
+        let job = Job::new("p".parse().unwrap(), DocumentId::Integer(id), 0, Timestamp::default());
         let acker = Box::new(FakeAcker(self.acknowledged.clone()));
         Work { job, acker, redelivered: false, place: None }
     }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{DeadLetter, DeadReason, Job, SealedAnswer, Timestamp};
 use evergrant_shared::ports::DueGrant;
 
@@ -43,13 +42,8 @@ pub(super) async fn send_back(
 /// A job that is done whether the grant is due or not.
 pub(crate) fn forced_job(grant: DueGrant, redrive_count: u32) -> Job {
     Job {
-        version: JOB_VERSION,
-        provider: grant.provider,
-        id: grant.id,
-        generation: grant.generation,
         force: true,
         redrive_count,
-        waited: false,
-        enqueued_at: Timestamp::of_this_machine(),
+        ..Job::new(grant.provider, grant.id, grant.generation, Timestamp::of_this_machine())
     }
 }

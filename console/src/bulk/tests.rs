@@ -6,7 +6,6 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evergrant_shared::domain::audit::{AuditEntry, AuditFilter, Outcome};
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::domain::{
     DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp,
@@ -66,16 +65,7 @@ impl Scene {
 
     async fn letter(&self, id: DocumentId, reason: DeadReason) -> DeadLetter {
         let now = self.store.now().await.unwrap();
-        let job = Job {
-            version: JOB_VERSION,
-            provider: provider(),
-            id: id.clone(),
-            generation: 0,
-            force: false,
-            redrive_count: 0,
-            waited: false,
-            enqueued_at: now,
-        };
+        let job = Job::new(provider(), id.clone(), 0, now);
         DeadLetter {
             body: job.encode(),
             provider: provider(),

@@ -365,12 +365,11 @@ impl Found {
             watch.due = Some(due);
         }
         known.processes = self.processes;
-        let mut minutes = (*known.minutes).clone();
+        let minutes = Arc::make_mut(&mut known.minutes);
         minutes.retain(|minute, _| *minute < self.since && *minute >= self.now.minus(KEPT_FOR));
         for MinuteCounts { provider, minute, counts } in self.minutes {
             minutes.entry(minute).or_default().insert(provider, counts);
         }
-        known.minutes = Arc::new(minutes);
     }
 }
 

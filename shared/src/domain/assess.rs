@@ -174,21 +174,11 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
 mod tests {
     use super::*;
     use crate::domain::DocumentId;
-    use crate::domain::job::JOB_VERSION;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
     fn job() -> Job {
-        Job {
-            version: JOB_VERSION,
-            provider: "p".parse().unwrap(),
-            id: DocumentId::Integer(1),
-            generation: 4,
-            force: false,
-            redrive_count: 0,
-            waited: false,
-            enqueued_at: NOW,
-        }
+        Job::new("p".parse().unwrap(), DocumentId::Integer(1), 4, NOW)
     }
 
     fn grant() -> Grant {

@@ -78,6 +78,25 @@ pub enum JobError {
 }
 
 impl Job {
+    /// A job that nobody has had yet, for a grant in this generation.
+    pub const fn new(
+        provider: ProviderId,
+        id: DocumentId,
+        generation: u64,
+        enqueued_at: Timestamp,
+    ) -> Self {
+        Self {
+            version: JOB_VERSION,
+            provider,
+            id,
+            generation,
+            force: false,
+            redrive_count: 0,
+            waited: false,
+            enqueued_at,
+        }
+    }
+
     /// The message's body.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
@@ -129,16 +148,12 @@ mod tests {
     use super::*;
 
     fn job() -> Job {
-        Job {
-            version: JOB_VERSION,
-            provider: "autodesk".parse().unwrap(),
-            id: DocumentId::ObjectId([7; 12]),
-            generation: 3,
-            force: false,
-            redrive_count: 0,
-            waited: false,
-            enqueued_at: Timestamp::from_unix_ms(1_700_000_000_000),
-        }
+        Job::new(
+            "autodesk".parse().unwrap(),
+            DocumentId::ObjectId([7; 12]),
+            3,
+            Timestamp::from_unix_ms(1_700_000_000_000),
+        )
     }
 
     #[test]

@@ -172,7 +172,6 @@ mod tests {
     use lapin::types::FieldArray;
 
     use super::*;
-    use crate::domain::job::JOB_VERSION;
 
     fn provider() -> ProviderId {
         "autodesk".parse().unwrap()
@@ -241,14 +240,8 @@ mod tests {
         let deaths = FieldArray::from(vec![AMQPValue::FieldTable(death)]);
         headers.insert(DEATHS.into(), AMQPValue::FieldArray(deaths));
         let job = Job {
-            version: JOB_VERSION,
-            provider: provider(),
-            id: DocumentId::Integer(5),
-            generation: 0,
-            force: false,
             redrive_count: 4,
-            waited: false,
-            enqueued_at: Timestamp::default(),
+            ..Job::new(provider(), DocumentId::Integer(5), 0, Timestamp::default())
         };
         let properties = BasicProperties::default().with_headers(headers);
         let read = read(&provider(), job.encode(), &properties);

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{DocumentId, Job, Row};
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use serde_json::{Value, json};
@@ -150,14 +149,9 @@ async fn redrive(world: Arc<World>, id: DocumentId) {
     let queued = Duration::from_secs(15);
     if let Ok(Some(due)) = world.store.reactivate(&id, queued).await {
         let job = Job {
-            version: JOB_VERSION,
-            provider: due.provider,
-            id: due.id,
-            generation: due.generation,
             force: true,
             redrive_count: 1,
-            waited: false,
-            enqueued_at: world.now(),
+            ..Job::new(due.provider, due.id, due.generation, world.now())
         };
         // The queue is there.
         let _ = world.broker.connect().publish(&[job]).await;

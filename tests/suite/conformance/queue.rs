@@ -4,7 +4,6 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::shard::shard_of;
 use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
@@ -144,16 +143,7 @@ impl Case {
 }
 
 pub(super) fn job(id: i64) -> Job {
-    Job {
-        version: JOB_VERSION,
-        provider: provider(),
-        id: DocumentId::Integer(id),
-        generation: 0,
-        force: false,
-        redrive_count: 0,
-        waited: false,
-        enqueued_at: Timestamp::from_unix_ms(0),
-    }
+    Job::new(provider(), DocumentId::Integer(id), 0, Timestamp::from_unix_ms(0))
 }
 
 fn letter(id: i64) -> DeadLetter {

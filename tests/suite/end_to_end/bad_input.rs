@@ -4,7 +4,6 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use ::mongodb::bson::doc;
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::{DeadReason, DocumentId, Job, Timestamp};
 use evergrant_simulator::{Config, SeedPlan};
 use evergrant_tests::deployment::{Deployment, eventually, provider};
@@ -103,16 +102,7 @@ async fn messages_that_are_no_jobs_become_dead_letters() {
     for body in messages {
         rabbitmq::send(&amqp, &queue, body).await;
     }
-    let gone = Job {
-        version: JOB_VERSION,
-        provider: provider(),
-        id: DocumentId::Integer(404),
-        generation: 0,
-        force: false,
-        redrive_count: 0,
-        waited: false,
-        enqueued_at: Timestamp::of_this_machine(),
-    };
+    let gone = Job::new(provider(), DocumentId::Integer(404), 0, Timestamp::of_this_machine());
     evergrant.queue.publish(&[gone]).await.expect("publish");
     eventually("all are dealt with", Duration::from_secs(30), || async {
         evergrant.dead_letters().await.len() == 4 && evergrant.queued().await == 0

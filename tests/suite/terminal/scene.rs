@@ -7,7 +7,6 @@ use evergrant_shared::config::Config as Settings;
 use evergrant_shared::connect;
 use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
 use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Role};
-use evergrant_shared::domain::job::JOB_VERSION;
 use evergrant_shared::domain::statistics::Counts;
 use evergrant_shared::domain::{
     DeadLetter, DeadReason, DocumentId, FailureKind, Grant, Job, LastError, Row, Status, Timestamp,
@@ -140,16 +139,7 @@ fn beat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
 }
 
 fn job(id: i64) -> Job {
-    Job {
-        version: JOB_VERSION,
-        provider: provider(),
-        id: DocumentId::Integer(id),
-        generation: 0,
-        force: false,
-        redrive_count: 0,
-        waited: false,
-        enqueued_at: Timestamp::from_unix_ms(1_700_000_000_000),
-    }
+    Job::new(provider(), DocumentId::Integer(id), 0, Timestamp::from_unix_ms(1_700_000_000_000))
 }
 
 fn letter(job: &Job, reason: DeadReason, description: &str, now: Timestamp) -> DeadLetter {

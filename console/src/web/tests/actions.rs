@@ -85,11 +85,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
 
 #[tokio::test]
 async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
-    let console = Console::local();
-    for n in 0..100 {
-        console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
-    }
-    console.look().await;
+    let console = Console::with_exhausted(100).await;
     let mut browser = Browser::new(&console);
     browser.get("/dead-letters").await;
     let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];
@@ -204,11 +200,7 @@ async fn a_theme_is_kept_and_leads_back() {
 
 #[tokio::test]
 async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
-    let console = Console::local();
-    for n in 0..50 {
-        console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
-    }
-    console.look().await;
+    let console = Console::with_exhausted(50).await;
     let mut browser = Browser::new(&console);
     browser.get("/dead-letters").await;
     let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];

@@ -131,6 +131,16 @@ impl Console {
         self.queue.bury(&letter(Some(DocumentId::String(id.to_owned())), reason)).await.unwrap();
     }
 
+    /// So many of them, each after all its attempts, and read.
+    async fn with_exhausted(count: u32) -> Self {
+        let console = Self::local();
+        for n in 0..count {
+            console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
+        }
+        console.look().await;
+        console
+    }
+
     /// Reads what there is, as the tasks in the background do.
     async fn look(&self) {
         self.web.watcher.look().await;
