@@ -256,17 +256,19 @@ fn is_live(path: &str) -> bool {
     path.starts_with(LIVE)
 }
 
-/// The page that a person is at: the one that is asked for, or the one with the form.
+/// The page that a person is at: the one that is asked for, or the one with the form, which whoever
+/// sends it can make up.
 fn here(method: &Method, asked: String, headers: &HeaderMap) -> String {
     if is_safe(method) {
         return asked;
     }
     let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
     let Some(from) = from else { return "/".to_owned() };
-    match from.query() {
+    let address = match from.query() {
         Some(query) => format!("{}?{query}", from.path()),
         None => from.path().to_owned(),
-    }
+    };
+    local(&address).unwrap_or("/").to_owned()
 }
 
 /// An address within the console, and nothing that a browser could take for another site's.
@@ -330,6 +332,17 @@ fn protect(headers: &mut HeaderMap) {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_page_that_sends_a_form_does_not_lead_to_another_site() {
+        let from = |referer| {
+            let headers = [(header::REFERER, HeaderValue::from_static(referer))].into_iter();
+            here(&Method::POST, "/theme".to_owned(), &headers.collect())
+        };
+        assert_eq!(from("https://console.example/tokens?user=a"), "/tokens?user=a");
+        assert_eq!(from("https://console.example//evil.example/"), "/");
+        assert_eq!(from("nowhere"), "/");
+    }
 
     #[test]
     fn after_a_login_nobody_is_led_to_another_site() {

@@ -113,5 +113,5 @@ pub(super) async fn not_found() -> Problem {
 /// Light or dark.
 pub(super) async fn theme(seen: Seen, Form(form): Form) -> Response {
     let theme = Theme::of(form.get("theme").unwrap_or_default());
-    Effect::Theme(theme).and_go(super::guard::local(&seen.here).unwrap_or("/"))
+    Effect::Theme(theme).and_go(&seen.here)
 }
