@@ -4,7 +4,7 @@ use evergrant_shared::domain::Timestamp;
 use evergrant_shared::domain::statistics::{Counts, MINUTE, minute_of};
 
 use super::format;
-use super::watch::Minutes;
+use super::watched::Minutes;
 
 const WIDTH: u32 = 720;
 const HEIGHT: u32 = 150;

@@ -26,6 +26,7 @@ mod serve;
 #[cfg(test)]
 mod tests;
 mod watch;
+mod watched;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -45,7 +46,8 @@ use auth::Door;
 use bulk::SharedBulk;
 use letters::Letters;
 use problem::Problem;
-use watch::{PATIENCE, Part, Watcher};
+use watch::{PATIENCE, Watcher};
+use watched::Part;
 
 pub(crate) use auth::{Role, UserName};
 pub(crate) use serve::console;

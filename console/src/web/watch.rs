@@ -1,27 +1,26 @@
-//! What the console knows of the fleet, read in the background, so that pages are quick and can be
+//! What the console knows of the fleet is read in the background, so that pages are quick and can be
 //! shown while a server is away.
 //!
 //! It is read every two seconds while somebody looks, and seldom otherwise. What is expensive to ask
 //! is asked as seldom as it takes long.
 
-use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_producer::outlook;
-use evergrant_shared::domain::forecast::Forecast;
 use evergrant_shared::domain::heartbeat::Heartbeat;
-use evergrant_shared::domain::statistics::{Counts, KEPT_FOR, MINUTE, MinuteCounts, minute_of};
+use evergrant_shared::domain::statistics::{KEPT_FOR, MINUTE, MinuteCounts, minute_of};
 use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_shared::operators::{GrantCount, OperatorStore};
+use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::JobQueue;
 use evergrant_shared::process::Shutdown;
 use evergrant_shared::provider::Provider;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use crate::overview::{MOST_DUE, ProviderOverview};
+use super::watched::{Part, ProviderWatch, Watched};
+use crate::overview::MOST_DUE;
 
 /// How often it is looked while somebody watches.
 const OFTEN: Duration = Duration::from_secs(2);
@@ -41,81 +40,6 @@ const DUE_EVERY: Duration = Duration::from_secs(4);
 const OUTLOOK_EVERY: Duration = Duration::from_secs(300);
 /// How far ahead.
 const HORIZONS_DAYS: [u32; 2] = [7, 30];
-
-/// Whether a server answers.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Part {
-    Works,
-    Away {
-        /// By this machine's clock.
-        since: Timestamp,
-        why: String,
-    },
-}
-
-impl Part {
-    fn after(&self, answer: Result<(), String>) -> Self {
-        match (answer, self) {
-            (Ok(()), _) => Self::Works,
-            (Err(why), Self::Away { since, .. }) => Self::Away { since: *since, why },
-            (Err(why), Self::Works) => Self::Away { since: Timestamp::of_this_machine(), why },
-        }
-    }
-}
-
-/// What is known of a provider.
-#[derive(Clone)]
-pub(super) struct ProviderWatch {
-    pub(super) provider: Arc<Provider>,
-    pub(super) state: Option<ProviderState>,
-    /// Grants that want a job, up to [`MOST_DUE`].
-    pub(super) due: Option<u64>,
-    /// Jobs that wait in its queues.
-    pub(super) queued: Option<u64>,
-}
-
-/// What happened in each minute.
-pub(super) type Minutes = BTreeMap<Timestamp, BTreeMap<ProviderId, Counts>>;
-
-/// What will become of each provider's grants, and when that was reckoned.
-pub(super) type Outlook = (Timestamp, Arc<Vec<(ProviderId, Forecast)>>);
-
-/// What is known of the fleet.
-#[derive(Clone)]
-pub(super) struct Watched {
-    pub(super) store: Part,
-    pub(super) queue: Part,
-    /// The store's clock, and ours when it was read.
-    pub(super) now: Option<(Timestamp, Timestamp)>,
-    pub(super) providers: Vec<ProviderWatch>,
-    pub(super) processes: Vec<Heartbeat>,
-    pub(super) grants: Vec<GrantCount>,
-    pub(super) minutes: Arc<Minutes>,
-    pub(super) outlook: Option<Outlook>,
-}
-
-impl Watched {
-    /// The store's clock now.
-    pub(super) fn now(&self) -> Timestamp {
-        let ours = Timestamp::of_this_machine();
-        self.now.map_or(ours, |(stores, read_at)| stores.plus(ours.since(read_at)))
-    }
-
-    /// What processes and minutes tell of a provider.
-    pub(super) fn overview(&self, watch: &ProviderWatch, now: Timestamp) -> ProviderOverview {
-        let id = &watch.provider.id;
-        let minutes = self
-            .minutes
-            .iter()
-            .filter_map(|(minute, of)| of.get(id).map(|counts| (*minute, counts)));
-        let state = watch.state.clone().unwrap_or_default();
-        ProviderOverview::new(&watch.provider, &state, &self.processes, minutes, now)
-    }
-
-    pub(super) fn provider(&self, id: &ProviderId) -> Option<&ProviderWatch> {
-        self.providers.iter().find(|watch| watch.provider.id == *id)
-    }
-}
 
 /// Reads what there is to know.
 pub(super) struct Watcher {

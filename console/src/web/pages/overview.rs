@@ -19,7 +19,7 @@ use crate::web::frame::{Frame, Nav, html};
 use crate::web::guard::Seen;
 use crate::web::letters;
 use crate::web::problem::Problem;
-use crate::web::watch::{ProviderWatch, Watched};
+use crate::web::watched::{ProviderWatch, Watched};
 
 #[derive(Template)]
 #[template(path = "overview.html")]

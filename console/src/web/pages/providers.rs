@@ -20,7 +20,7 @@ use crate::web::format::{self, When, visible, whole};
 use crate::web::frame::{Frame, Nav, html};
 use crate::web::guard::Seen;
 use crate::web::problem::Problem;
-use crate::web::watch::{Minutes, ProviderWatch, Watched};
+use crate::web::watched::{Minutes, ProviderWatch, Watched};
 
 #[derive(Template)]
 #[template(path = "providers.html")]

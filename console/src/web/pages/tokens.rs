@@ -17,7 +17,7 @@ use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
 use crate::web::guard::Seen;
 use crate::web::problem::Problem;
-use crate::web::watch::Watched;
+use crate::web::watched::Watched;
 
 /// Rows of a page.
 const ROWS: usize = 50;
