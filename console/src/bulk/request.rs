@@ -59,6 +59,12 @@ pub(crate) struct Request {
 }
 
 impl Request {
+    /// All that match, as fast as it goes.
+    pub(crate) fn new(kind: Kind, filter: LetterFilter, cutoff: Timestamp) -> Self {
+        let (picked, limit, per_second, resumes) = (BTreeSet::new(), None, None, None);
+        Self { kind, filter, picked, cutoff, limit, per_second, resumes }
+    }
+
     /// What an entry of the audit record was to do. None if it is about something else.
     pub(crate) fn of(entry: &AuditEntry) -> Option<Self> {
         serde_json::from_value(entry.request.clone()).ok()

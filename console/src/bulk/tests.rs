@@ -83,15 +83,8 @@ impl Scene {
     }
 
     async fn redrive(&self) -> Request {
-        Request {
-            kind: Kind::Redrive,
-            filter: LetterFilter::default(),
-            picked: [].into(),
-            cutoff: self.bulk.cutoff().await.unwrap(),
-            limit: None,
-            per_second: None,
-            resumes: None,
-        }
+        let cutoff = self.bulk.cutoff().await.unwrap();
+        Request::new(Kind::Redrive, LetterFilter::default(), cutoff)
     }
 
     async fn begin(&self, request: &Request) -> AuditEntry {

@@ -1,6 +1,5 @@
 //! `evergrant dlq redrive | discard | resume`: counted, confirmed, done, told.
 
-use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use evergrant_shared::domain::audit::{AuditEntry, Outcome};
@@ -42,13 +41,9 @@ impl Dlq<'_> {
             return Ok(Exit::Usage);
         };
         let request = Request {
-            kind: wish.kind,
-            filter: wish.filter,
-            picked: BTreeSet::new(),
-            cutoff: self.bulk.cutoff().await?,
             limit: wish.limit,
             per_second: wish.per_second,
-            resumes: None,
+            ..Request::new(wish.kind, wish.filter, self.bulk.cutoff().await?)
         };
         let counted = self.bulk.count(&request).await?;
         if counted.matched == 0 {
@@ -75,15 +70,7 @@ impl Dlq<'_> {
         filter: LetterFilter,
         why: &str,
     ) -> anyhow::Result<u64> {
-        let request = Request {
-            kind: Kind::Redrive,
-            filter,
-            picked: BTreeSet::new(),
-            cutoff: self.bulk.cutoff().await?,
-            limit: None,
-            per_second: None,
-            resumes: None,
-        };
+        let request = Request::new(Kind::Redrive, filter, self.bulk.cutoff().await?);
         let entry = self.bulk.begin(os_user(), why.to_owned(), &request, None).await?;
         let ended = self.bulk.run(&entry, &request, |_| {}, &CancellationToken::new()).await;
         if let Some(error) = ended.error {

@@ -149,13 +149,10 @@ pub(in crate::web) async fn act(
         who: seen.who()?.name.clone(),
         why,
         request: Request {
-            kind,
-            filter: read,
             picked,
-            cutoff: web.engine().cutoff().await?,
             limit,
             per_second,
-            resumes: None,
+            ..Request::new(kind, read, web.engine().cutoff().await?)
         },
     };
     web.begin_bulk(order).await?;
