@@ -24,6 +24,7 @@ pub mod mongo;
 pub mod operators;
 pub mod ports;
 pub mod process;
+mod process_file;
 pub mod provider;
 pub mod rabbitmq;
 pub mod reports;

@@ -2,10 +2,11 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
-use evergrant_shared::domain::{DocumentId, Grant, Row, StaleReason, Verdict, assess};
+use evergrant_shared::domain::{DocumentId, Grant, Lease, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
 use tokio::time::Instant;
 
@@ -42,9 +43,9 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
 
 async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>)> {
     let mut backoff = Backoff::for_a_server();
+    // One owner for all tries: what a failed try has claimed would else be nobody's until it runs out.
+    let owner = lane.next_owner();
     while !lane.stop.is_cancelled() {
-        // A new owner for each try: what a failed try may have claimed is not ours to use.
-        let owner = lane.next_owner();
         let sent_at = Instant::now();
         match lane.store.claim(ids, &owner, lane.settings.lease).await {
             Ok(Claimed { now, rows }) => {
@@ -84,9 +85,8 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             tracker.spawn(async move { drop_stale(&lane, work, reason).await });
             false
         }
-        Verdict::Wait(wait) => {
-            let delay = lane.provider.policy.ladder.at_most(wait);
-            tracker.spawn(async move { retry(&lane, work, delay).await });
+        Verdict::Held { wait, lease } => {
+            tracker.spawn(async move { wait_for_holder(&lane, work, wait, lease).await });
             false
         }
         Verdict::Rebury(ended) => {
@@ -94,6 +94,24 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             false
         }
     }
+}
+
+/// Someone else has the document in hand. A process that is known to have died has nothing in hand: its
+/// lease is over now, or the provider's grace could be before the lease is.
+async fn wait_for_holder(lane: &Arc<Lane>, work: Work, wait: Duration, lease: Option<Lease>) {
+    if let Some(lease) = lease.filter(|lease| lane.has_died(lease.process()))
+        && end_lease(lane, &work.job.id, &lease.owner).await
+    {
+        return claim(lane, vec![work]).await;
+    }
+    retry(lane, work, lane.provider.policy.ladder.at_most(wait)).await;
+}
+
+async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
+    let ended = lane.store.renew(std::slice::from_ref(id), owner, Duration::ZERO).await;
+    ended
+        .inspect_err(|error| tracing::debug!(%error, %id, "a dead worker's lease runs out"))
+        .is_ok()
 }
 
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. The lease is kept while

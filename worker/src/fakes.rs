@@ -11,8 +11,8 @@ use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
 use evergrant_shared::domain::death_watch::Belief;
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Grant, Job, ProviderId, ProviderState, Row, SealedAnswer, Signal,
-    Status, Timestamp,
+    DeadLetter, DocumentId, Grant, Job, Lease, ProviderId, ProviderState, Row, SealedAnswer,
+    Signal, Status, Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
@@ -36,6 +36,8 @@ use crate::{ProviderDeps, WorkerSettings};
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) claim_takes: Duration,
+    /// The lease on every document, if somebody else has one.
+    pub(crate) held: Mutex<Option<Lease>>,
     /// The document that the store refuses to write.
     pub(crate) refuses: Option<DocumentId>,
     /// How long the store takes no commit, from its first one.
@@ -80,7 +82,10 @@ impl TokenStore for FakeStore {
         _lease: Duration,
     ) -> Result<Claimed, StoreError> {
         tokio::time::sleep(self.claim_takes).await;
-        let row = |id| Row::Present { grant: grant(id), lease: None, owned: true };
+        let held = self.held.lock().unwrap().clone();
+        let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
+        let lease = held.map(|held| Lease { taken_over: is_over, ..held });
+        let row = |id| Row::Present { grant: grant(id), lease: lease.clone(), owned: is_over };
         Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
     }
 
@@ -91,6 +96,7 @@ impl TokenStore for FakeStore {
             return Err(StoreError::Refused { operation: "commit", reason });
         }
         self.committed.lock().unwrap().extend_from_slice(commits);
+        *self.held.lock().unwrap() = None;
         Ok(vec![Committed::Applied; commits.len()])
     }
 
@@ -113,7 +119,16 @@ impl TokenStore for FakeStore {
     async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
         unreachable!()
     }
-    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
+    async fn renew(
+        &self,
+        _: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let mut held = self.held.lock().unwrap();
+        if let Some(held) = held.as_mut().filter(|held| held.owner == owner) {
+            held.until = Timestamp::default().plus(lease);
+        }
         Ok(())
     }
     async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
@@ -266,6 +281,8 @@ impl Drop for RescueAcker {
 #[derive(Default)]
 pub(crate) struct FakeJournal {
     pub(crate) entries: Mutex<BTreeMap<u64, Vec<u8>>>,
+    /// The process that has died.
+    pub(crate) died: Mutex<Option<&'static str>>,
     next: AtomicU32,
 }
 
@@ -285,6 +302,10 @@ impl Journal for FakeJournal {
         let left =
             |(&entry, line): (&u64, &Vec<u8>)| Left { entry: Entry(entry), line: line.clone() };
         Ok(entries.iter().map(left).collect())
+    }
+
+    fn has_died(&self, process: &str) -> bool {
+        *self.died.lock().unwrap() == Some(process)
     }
 }
 

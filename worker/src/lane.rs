@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::budget::Budget;
+use evergrant_shared::domain::Lease;
 use evergrant_shared::domain::death_watch::DeathWatch;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
@@ -172,7 +173,13 @@ impl Lane {
     /// The owner of a new claim: no other claim of any worker has it.
     pub(crate) fn next_owner(&self) -> String {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
-        format!("{}/{}/{claim}", self.settings.name, self.provider.id)
+        Lease::owner_of(&self.settings.name, &self.provider.id, claim)
+    }
+
+    /// Whether a process is known to have died, by its journal on this machine.
+    pub(crate) fn has_died(&self, process: &str) -> bool {
+        let journal = self.nets.as_ref().and_then(|nets| nets.journal.as_ref());
+        journal.is_some_and(|journal| journal.has_died(process))
     }
 
     /// Says whether the store answers.

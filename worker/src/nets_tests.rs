@@ -1,9 +1,10 @@
 //! What becomes of an answer that cannot be written at once.
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadReason, Write};
+use evergrant_shared::domain::{DeadReason, Lease, Timestamp, Write};
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
@@ -102,4 +103,34 @@ async fn an_answer_whose_seal_cannot_be_opened_becomes_a_dead_letter_and_is_kept
     assert_eq!((letter.reason, letter.body), (DeadReason::UncommittedAnswer, sealed.encode()));
     let why = letter.description.unwrap();
     assert!(why.contains(&sealed.key) && why.contains("rescue.old_keys"), "{why}");
+}
+
+/// All documents are in hand of the worker `other`.
+fn held() -> Fakes {
+    let until = Timestamp::default().plus(Duration::from_secs(60));
+    let held = Lease { owner: "other/p/1".to_owned(), until, taken_over: false };
+    let store = FakeStore { held: Some(held).into(), ..FakeStore::default() };
+    Fakes::new(store, FakeQueue::default())
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_had_in_hand_that_died_on_this_machine_does_not_wait_for_its_lease() {
+    let fakes = held();
+    *fakes.journal.died.lock().unwrap() = Some("other");
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+    let committed = fakes.store.committed.lock().unwrap();
+    // First the doubt, then what came of the exchange.
+    assert!(matches!(committed[0].write, Write::Postpone { .. }), "{:?}", committed[0].write);
+    assert!(matches!(committed[1].write, Write::Refresh { .. }));
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
+    let fakes = held();
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
+    assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
 }

@@ -62,8 +62,13 @@ pub enum Verdict {
     TakenOver(Grant),
     /// Nothing to do: acknowledge, count.
     Stale(StaleReason),
-    /// Someone holds the lease: come back after this long.
-    Wait(Duration),
+    /// Someone else has the document in hand.
+    Held {
+        /// After how long the lease is over.
+        wait: Duration,
+        /// The lease. None if it was given back meanwhile.
+        lease: Option<Lease>,
+    },
     /// The document cannot be used, for the reason given.
     Malformed(String),
     /// The document has ended, but its dead letter may never have been written.
@@ -167,7 +172,8 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         return if taken_over { Verdict::TakenOver(grant) } else { Verdict::Exchange(grant) };
     }
     // Given back between the claim and the read: the next look will find it free.
-    Verdict::Wait(lease.map_or(Duration::ZERO, |lease| lease.until.since(now)))
+    let wait = lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now));
+    Verdict::Held { wait, lease }
 }
 
 #[cfg(test)]
@@ -246,10 +252,12 @@ mod tests {
     #[test]
     fn a_lease_of_someone_else_is_waited_for() {
         let until = NOW.plus(Duration::from_secs(9));
-        let lease = Some(Lease { owner: "other".into(), until, taken_over: false });
+        let lease = Some(Lease { owner: "other/p/1".into(), until, taken_over: false });
         let row = Row::Present { grant: grant(), lease, owned: false };
-        let Verdict::Wait(wait) = assess(&job(), row, false, NOW) else { panic!("does not wait") };
-        assert_eq!(wait, Duration::from_secs(9));
+        let Verdict::Held { wait, lease: Some(lease) } = assess(&job(), row, false, NOW) else {
+            panic!("does not wait")
+        };
+        assert_eq!((wait, lease.process()), (Duration::from_secs(9), "other"));
     }
 
     #[test]

@@ -95,6 +95,19 @@ pub struct Lease {
     pub taken_over: bool,
 }
 
+impl Lease {
+    /// The owner that a claim of a process has: the process's name, which has no `/` in it, and what
+    /// tells the claim from its others.
+    pub fn owner_of(process: &str, provider: &ProviderId, claim: u64) -> String {
+        format!("{process}/{provider}/{claim}")
+    }
+
+    /// The process that holds it.
+    pub fn process(&self) -> &str {
+        self.owner.split('/').next().unwrap_or_default()
+    }
+}
+
 /// The last thing that went wrong with a grant. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {

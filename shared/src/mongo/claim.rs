@@ -43,16 +43,18 @@ impl MongoStore {
         Ok(Claimed { now, rows })
     }
 
-    /// The stage of an update that takes the lease where it is free or over, and else changes
-    /// nothing. See `clock` for why that is not the update's condition.
+    /// The stage of an update that takes the lease where it is free, over, or this claim's already,
+    /// and else changes nothing. See `clock` for why that is not the update's condition.
     fn take(&self, owner: &str, lease: Duration) -> Document {
-        let free = is_over(&self.names.value("lease.until"));
+        // Owners are literals, or one that begins with `$` would be the name of a field.
+        let owner = doc! { "$literal": owner };
+        let own = doc! { "$eq": [self.names.value("lease.owner"), &owner] };
+        let free = doc! { "$or": [&own, is_over(&self.names.value("lease.until"))] };
         // A lease that is still there is over, or it would not be taken: its holder has died, maybe
         // after it sent the token.
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
-        let taken_over = doc! { "$not": [nobody] };
-        // Owners are literals, or one that begins with `$` would be the name of a field.
-        let owner = doc! { "$literal": owner };
+        let died = doc! { "$not": [nobody] };
+        let taken_over = doc! { "$cond": [own, self.names.value("lease.taken_over"), died] };
         let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
         doc! { "$set": {
             self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },

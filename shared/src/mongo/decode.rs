@@ -181,6 +181,14 @@ impl State<'_> {
 }
 
 /// A date of BSON.
+/// Whether a claim that may take this lease takes it over from a holder that has died, maybe after it
+/// sent the token. A lease that is the claim's own already says how an earlier try came by it.
+pub(crate) fn takes_over(lease: Option<&Bson>, owner: &str) -> bool {
+    let own =
+        lease.and_then(Bson::as_document).filter(|own| own.get_str("owner").ok() == Some(owner));
+    own.map_or(lease.is_some(), |own| own.get_bool("taken_over").unwrap_or(false))
+}
+
 pub(super) fn timestamp(time: DateTime) -> Timestamp {
     Timestamp::from_unix_ms(time.timestamp_millis())
 }

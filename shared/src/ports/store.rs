@@ -34,6 +34,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Takes the lease of each document of `ids` that is active and whose lease is free or over,
     /// for `owner` (unique to this claim), and reads all of `ids`.
     ///
+    /// Trying again with the same owner is the same claim: what a try took whose answer was lost is
+    /// held, for `lease` from now.
+    ///
     /// A lease that was over but not given back means that its holder died: then the new one says
     /// that it was taken over ([`crate::domain::Lease::taken_over`]).
     async fn claim(

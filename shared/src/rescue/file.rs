@@ -5,19 +5,24 @@
 //! is in the file is committed, the file is emptied.
 
 use std::collections::HashMap;
-use std::fs::{File, OpenOptions, TryLockError};
+use std::fs::{File, TryLockError};
 use std::io::{self, BufRead, BufReader, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
 
 use super::journal::{Entry, Journal, Left};
 use crate::domain::SealedAnswer;
 use crate::domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
+use crate::process_file;
 
 /// How large a journal may grow. It holds what is under way, so this is far away.
 const MAX_BYTES: u64 = 256 * 1024 * 1024;
 const SUFFIX: &str = "journal";
+/// A file of this suffix says that a process has died whose journal was inherited.
+const DIED: &str = "died";
+/// How long that is remembered: longer than a lease.
+const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// A journal in a folder that other processes of this machine may share.
 pub struct FileJournal {
@@ -52,12 +57,8 @@ impl FileJournal {
     /// If the folder cannot be made or written.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let path = folder.join(format!("{name}.{SUFFIX}"));
-        // Locked before it has the name that others look for.
-        let hidden = folder.join(format!("{name}.new"));
-        let file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&hidden)?;
-        file.try_lock().map_err(io::Error::from)?;
-        std::fs::rename(&hidden, &path)?;
+        let path = journal_of(folder, name);
+        let file = process_file::create(&path)?;
         let state = State {
             file,
             path,
@@ -100,14 +101,44 @@ impl Journal for FileJournal {
         let mut left = Vec::new();
         for found in std::fs::read_dir(&self.folder)? {
             let path = found?.path();
-            let is_journal = path.extension().is_some_and(|extension| extension == SUFFIX);
-            if is_journal && let Some(file) = unowned(&path)? {
+            let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
+            if is(DIED) {
+                forget_death(&path)?;
+            } else if is(SUFFIX)
+                && let Some(file) = unowned(&path)?
+            {
+                // At once: whoever looks takes the lock for that of a process that lives.
+                File::create(path.with_extension(DIED))?;
                 let lines = read_lines(&file)?;
                 self.with_state(|state| left.extend(state.adopt(path, file, lines)));
             }
         }
         Ok(left)
     }
+
+    fn has_died(&self, process: &str) -> bool {
+        let journal = journal_of(&self.folder, process);
+        journal.with_extension(DIED).exists() || process_file::is_left(&journal) == Some(true)
+    }
+}
+
+fn journal_of(folder: &Path, process: &str) -> PathBuf {
+    folder.join(format!("{process}.{SUFFIX}"))
+}
+
+/// Removes what says that a process has died, once nothing of it is held any more.
+fn forget_death(path: &Path) -> io::Result<()> {
+    let age = path.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
+    match age {
+        Ok(Ok(age)) if age > REMEMBERED => std::fs::remove_file(path),
+        Ok(_) => Ok(()),
+        Err(error) => Err(error),
+    }
+    .or_else(|error| match error.kind() {
+        // Another process was faster.
+        io::ErrorKind::NotFound => Ok(()),
+        _ => Err(error),
+    })
 }
 
 /// The file, locked, if its process is gone. A process of ours that holds it has it locked.
@@ -197,6 +228,8 @@ fn remove(path: &Path) {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
     use crate::domain::{DocumentId, Timestamp};
@@ -223,8 +256,9 @@ mod tests {
         left.iter().map(|left| SealedAnswer::decode(&left.line).unwrap().id).collect()
     }
 
-    fn files(folder: &Path) -> usize {
-        std::fs::read_dir(folder).unwrap().count()
+    fn files(folder: &Path) -> BTreeSet<String> {
+        let names = std::fs::read_dir(folder).unwrap().map(|found| found.unwrap().file_name());
+        names.map(|name| name.into_string().unwrap()).collect()
     }
 
     #[test]
@@ -241,7 +275,33 @@ mod tests {
         let other = FileJournal::open(folder.path(), "other").unwrap();
         assert_eq!(other.inherit().unwrap(), [], "the heir has it");
         left.iter().for_each(|left| heir.forget(left.entry));
-        assert_eq!(files(folder.path()), 2, "what is committed is removed");
+        let names = ["heir.journal", "killed.died", "other.journal"].map(str::to_owned);
+        assert_eq!(files(folder.path()), names.into(), "what is committed is removed");
+    }
+
+    #[test]
+    fn a_process_that_died_is_known_before_and_after_its_journal_is_inherited() {
+        let folder = tempfile::tempdir().unwrap();
+        let [killed, heir] =
+            ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+        killed.append(&answer(1)).unwrap();
+        assert!(!heir.has_died("killed"), "it lives");
+        assert!(!heir.has_died("elsewhere"), "nothing is known of it");
+        die(killed);
+        assert!(heir.has_died("killed"));
+        let left = heir.inherit().unwrap();
+        let other = FileJournal::open(folder.path(), "other").unwrap();
+        assert!(other.has_died("killed") && !other.has_died("heir"), "the heir is at it");
+        heir.forget(left[0].entry);
+        assert!(other.has_died("killed"));
+        let remembered = folder.path().join("killed.died");
+        let long_ago = std::time::SystemTime::now() - 2 * REMEMBERED;
+        File::open(&remembered).unwrap().set_modified(long_ago).unwrap();
+        other.inherit().unwrap();
+        assert!(
+            !remembered.exists() && !other.has_died("killed"),
+            "nothing of it is held any more"
+        );
     }
 
     #[test]
@@ -276,6 +336,6 @@ mod tests {
     fn a_process_that_ends_with_nothing_left_leaves_no_file() {
         let folder = tempfile::tempdir().unwrap();
         drop(FileJournal::open(folder.path(), "one").unwrap());
-        assert_eq!(files(folder.path()), 0);
+        assert!(files(folder.path()).is_empty());
     }
 }

@@ -34,4 +34,9 @@ pub trait Journal: Send + Sync + 'static {
     /// # Errors
     /// If a file cannot be read.
     fn inherit(&self) -> std::io::Result<Vec<Left>>;
+
+    /// Whether the process of this name kept its journal here and has died: then it does nothing any
+    /// more, and what it had received is what [`Self::inherit`] returns, here or elsewhere. False if
+    /// that is not known.
+    fn has_died(&self, process: &str) -> bool;
 }

@@ -1,11 +1,10 @@
-//! A process that works on a file, known by a lock: the kernel gives it up when the process dies, however
-//! it dies, so others can tell at once.
+//! A process that works on a file, known by a lock.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use super::failure::Failure;
+use crate::process_file;
 
 /// This process. Its file beside the database is removed when this is dropped.
 pub(super) struct Process {
@@ -20,18 +19,10 @@ impl Process {
     pub(super) fn start(database: &Path) -> Result<Self, Failure> {
         let name = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let path = path_of(database, &name);
-        let fail = |_| Failure::refused("the folder of the file cannot be written");
-        let options = || {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            options
-        };
-        // Locked before it has the name that others look for.
-        let hidden = path_of(database, &format!("{name}.new"));
-        let file = options().open(&hidden).map_err(fail)?;
-        file.try_lock().map_err(|_| Failure::refused("files beside it cannot be locked"))?;
-        std::fs::rename(&hidden, &path).map_err(fail)?;
-        Ok(Self { name, path, _lock: file })
+        let lock = process_file::create(&path).map_err(|_| {
+            Failure::refused("the folder of the file cannot be written, or files in it not locked")
+        })?;
+        Ok(Self { name, path, _lock: lock })
     }
 
     pub(super) fn name(&self) -> &str {
@@ -54,11 +45,7 @@ fn path_of(database: &Path, name: &str) -> PathBuf {
 
 /// Whether the process of this name is gone.
 pub(super) fn is_gone(database: &Path, name: &str) -> bool {
-    match File::open(path_of(database, name)) {
-        // Shared: two that look at the same time don't take each other for the living.
-        Ok(file) => file.try_lock_shared().is_ok(),
-        Err(error) => error.kind() == std::io::ErrorKind::NotFound,
-    }
+    process_file::is_left(&path_of(database, name)).unwrap_or(true)
 }
 
 /// Removes what a dead process left.

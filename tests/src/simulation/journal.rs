@@ -13,7 +13,11 @@ use super::world::World;
 
 /// What is in the journals, by machine and entry.
 #[derive(Default)]
-pub(crate) struct Disks(Mutex<BTreeMap<(usize, u64), Line>>);
+pub(crate) struct Disks {
+    lines: Mutex<BTreeMap<(usize, u64), Line>>,
+    /// Which processes ever had a journal, by machine.
+    names: Mutex<BTreeSet<(usize, String)>>,
+}
 
 /// A line of a journal.
 struct Line {
@@ -29,7 +33,11 @@ struct Line {
 
 impl Disks {
     fn lock(&self) -> MutexGuard<'_, BTreeMap<(usize, u64), Line>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.lines.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn names(&self) -> MutexGuard<'_, BTreeSet<(usize, String)>> {
+        self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The processes in whose journals, on these machines, a new token is, and since when.
@@ -46,7 +54,14 @@ impl Disks {
 }
 
 /// A process's journal on its machine.
-pub(crate) struct HostJournal(pub(crate) Arc<Process>);
+pub(crate) struct HostJournal(Arc<Process>);
+
+impl HostJournal {
+    pub(crate) fn open(process: &Arc<Process>) -> Self {
+        process.world.disks.names().insert((process.host, process.name.clone()));
+        Self(Arc::clone(process))
+    }
+}
 
 impl Journal for HostJournal {
     fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry> {
@@ -92,6 +107,12 @@ impl Journal for HostJournal {
             }
         }
         Ok(left)
+    }
+
+    fn has_died(&self, process: &str) -> bool {
+        let Process { host, world, .. } = &*self.0;
+        let was_here = world.disks.names().contains(&(*host, process.to_owned()));
+        was_here && world.with(|state| !state.alive.contains_key(process))
     }
 }
 

@@ -155,10 +155,10 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
 
 fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
     let nets = process.world.plan.nets;
-    let journal: Arc<dyn Journal> = Arc::new(HostJournal(Arc::clone(process)));
+    let journal = || Arc::new(HostJournal::open(process)) as Arc<dyn Journal>;
     (nets != Nets::None).then(|| evergrant_worker::RescueDeps {
         sealer: process.world.sealer.clone(),
-        journal: (nets == Nets::Both).then_some(journal),
+        journal: (nets == Nets::Both).then(journal),
         after: RESCUE_AFTER,
     })
 }

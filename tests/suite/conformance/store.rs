@@ -27,6 +27,7 @@ on_each_store!(
     a_lease_has_one_holder,
     rows_come_in_the_order_they_were_asked_for,
     a_lease_that_ran_out_is_taken_over_and_says_so,
+    a_claim_that_is_tried_again_holds_what_its_first_try_took,
     a_doubt_is_about_the_token_that_was_sent,
     a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
     what_cannot_be_used_is_named_without_its_value,
@@ -201,6 +202,21 @@ async fn a_lease_that_ran_out_is_taken_over_and_says_so() {
         }
     };
     assert!(taken_over(&rows[0]));
+}
+
+async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
+    let (store, ids) = with(2).await;
+    claim_for(&*store, &ids[..1], "dead", NO_LEASE).await;
+    while !claim(&*store, &ids, "claim").await[0].owned() {}
+    // Its answer was lost. How the lease was come by is remembered, and it is not over soon.
+    let Claimed { now, rows } = claim_for(&*store, &ids, "claim", 2 * LEASE).await;
+    assert_eq!(owned(&rows), [true, true]);
+    assert_eq!(rows.iter().map(taken_over).collect::<Vec<_>>(), [true, false]);
+    for row in &rows {
+        let Row::Present { lease: Some(lease), .. } = row else { panic!("no lease: {row:?}") };
+        assert!(lease.until >= now.plus(2 * LEASE), "{:?}", lease.until);
+    }
+    assert_eq!(owned(&claim(&*store, &ids, "another").await), [false, false]);
 }
 
 /// Whether the lease of a row was taken over from somebody who did not give it back.

@@ -21,9 +21,13 @@ impl Documents {
         for id in ids {
             if let Some(document) = self.get_mut(id)
                 && is_text(document, "evergrant.status", Status::Active.as_str())
-                && is_over(document, "evergrant.lease.until", now)
+                && (is_text(document, "evergrant.lease.owner", owner)
+                    || is_over(document, "evergrant.lease.until", now))
             {
-                take_lease(document, owner, lease, now);
+                let taken_over = decode::takes_over(at(document, "evergrant.lease"), owner);
+                let until = from_now(now, lease);
+                let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
+                put(document, "evergrant.lease", lease);
             }
         }
         let row = |id| self.get(id).map(|found| decode::row(&self.names, found, owner));
@@ -68,15 +72,4 @@ impl Documents {
             }
         }
     }
-}
-
-/// A lease that is still there is over, or it would not be taken: its holder has died, maybe after
-/// it sent the token.
-fn take_lease(document: &mut Document, owner: &str, lease: Duration, now: Timestamp) {
-    let taken_over = at(document, "evergrant.lease").is_some();
-    put(
-        document,
-        "evergrant.lease",
-        doc! { "owner": owner, "until": from_now(now, lease), "taken_over": taken_over },
-    );
 }

@@ -39,7 +39,8 @@ pub(super) fn claim(
             rows.push(Row::Absent);
             continue;
         };
-        if is_active(names, &stored) && is_free(names, &stored, now, database)? {
+        let mine = holds(names, &stored, owner);
+        if is_active(names, &stored) && (mine || is_free(names, &stored, now, database)?) {
             take(names, &mut stored, owner, now.plus(lease));
             table::update_lease(connection, &stored, database.process()?)?;
         }
@@ -67,9 +68,7 @@ pub(super) fn is_active(names: &Names, stored: &Stored) -> bool {
 }
 
 fn take(names: &Names, stored: &mut Stored, owner: &str, until: Timestamp) {
-    // A lease that is still there is over, or it would not be taken: its holder has died, maybe
-    // after it sent the token.
-    let taken_over = at(&stored.document, &names.path("lease")).is_some();
+    let taken_over = decode::takes_over(at(&stored.document, &names.path("lease")), owner);
     let lease = doc! { "owner": owner, "until": date(until), "taken_over": taken_over };
     set_over(&mut stored.document, &names.path("lease"), lease);
 }
