@@ -74,6 +74,6 @@ impl Server {
     /// # Panics
     /// If it does not within 90 s.
     pub async fn wait_until<F: Future<Output = bool>>(&self, answers: impl FnMut() -> F) {
-        eventually("the server answers", Duration::from_secs(90), answers).await;
+        eventually("the server answers", answers).await;
     }
 }

@@ -23,7 +23,6 @@ pub struct Dedicated {
 
 /// Whoever else tests on this machine may have taken the port.
 const TRIES: usize = 3;
-const START_LIMIT: Duration = Duration::from_secs(120);
 /// A server that is paused takes connections and says nothing.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
@@ -131,7 +130,7 @@ impl Dedicated {
     /// # Panics
     /// If it does not for two minutes.
     pub async fn wait_until_it_answers(&self) -> Instant {
-        eventually("the server answers", START_LIMIT, || self.answers()).await;
+        eventually("the server answers", || self.answers()).await;
         Instant::now()
     }
 

@@ -1,6 +1,7 @@
 //! Evergrant beside real servers: a database and queue names of its own, and a provider.
 
 use std::future::Future;
+use std::path::Path;
 use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -244,6 +245,30 @@ impl Deployment {
     }
 }
 
+/// A test that fails shows what its programs said last, and keeps all that they said.
+impl Drop for Deployment {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.folder.disable_cleanup(true);
+            show_last_words(self.folder.path(), &self.logs());
+        }
+    }
+}
+
+/// How many lines of each program are shown.
+const LAST_WORDS: usize = 15;
+
+#[allow(clippy::print_stdout, reason = "seen when the test fails")]
+fn show_last_words(folder: &Path, logs: &[(String, String)]) {
+    println!("what the programs said last; the rest is in {}:", folder.display());
+    for program in logs.chunk_by(|(one, _), (other, _)| one == other) {
+        println!("{}:", program[0].0);
+        for (_, line) in &program[program.len().saturating_sub(LAST_WORDS)..] {
+            println!("  {line}");
+        }
+    }
+}
+
 /// The provider's name, typed.
 ///
 /// # Panics
@@ -264,18 +289,18 @@ fn config(variables: &[(String, String)]) -> Config {
     Config::from_parts(None, variables, &[]).expect("valid settings")
 }
 
+/// After how long something that is waited for is taken to never come. Far more than a busy machine
+/// needs: how fast something comes is not what [`eventually`] is for.
+const NEVER: Duration = Duration::from_secs(300);
+
 /// Waits until something is so.
 ///
 /// # Panics
-/// If it is not so within `limit`.
-pub async fn eventually<F: Future<Output = bool>>(
-    what: &str,
-    limit: Duration,
-    mut is_so: impl FnMut() -> F,
-) {
-    let deadline = tokio::time::Instant::now() + limit;
+/// If it never is.
+pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
+    let deadline = tokio::time::Instant::now() + NEVER;
     while !is_so().await {
-        assert!(tokio::time::Instant::now() < deadline, "not within {limit:?}: {what}");
+        assert!(tokio::time::Instant::now() < deadline, "not within {NEVER:?}: {what}");
         tokio::time::sleep(Duration::from_millis(100)).await;
     }
 }

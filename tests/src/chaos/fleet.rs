@@ -86,17 +86,6 @@ impl<'a> Fleet<'a> {
         doc! { "$and": [unfinished(), held] }
     }
 
-    /// What the programs that run have logged last, for a message about a failure.
-    pub fn last_words(&self) -> String {
-        let end = |program: &Program| {
-            let log = program.logged();
-            let lines: Vec<&str> = log.lines().rev().take(15).collect();
-            let lines: Vec<&str> = lines.into_iter().rev().collect();
-            format!("{}:\n{}\n", program.log.display(), lines.join("\n"))
-        };
-        self.producers.iter().chain(&self.workers).map(end).collect()
-    }
-
     /// Asks all to end, and waits until they have.
     ///
     /// # Panics

@@ -1,7 +1,5 @@
 //! A broker that is short of memory: it blocks the connections that publish.
 
-use std::time::Duration;
-
 use evergrant_tests::deployment::eventually;
 
 use super::{V4, assert_all_are_refreshed, exchanged, imported};
@@ -14,7 +12,7 @@ async fn a_blocked_broker_is_waited_for() {
     exchanged(&evergrant, 50).await;
     set_memory_limit(&broker, "0.0001").await;
     // What is in the queue is still delivered, refreshed and acknowledged; nothing new gets there.
-    eventually("the producer is told", Duration::from_secs(60), || async {
+    eventually("the producer is told", || async {
         programs[0].logged().contains("short of memory or disk")
     })
     .await;

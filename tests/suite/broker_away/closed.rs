@@ -1,7 +1,5 @@
 //! Connections and channels that the broker closes.
 
-use std::time::Duration;
-
 use evergrant_tests::dedicated::Dedicated;
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::rabbitmq;
@@ -29,7 +27,7 @@ async fn jobs_that_the_broker_lost_are_made_again() {
     let channel = rabbitmq::channel(&broker.url()).await;
     let name = format!("{}.refresh.simulator.0", evergrant.variable("QUEUE__PREFIX"));
     // Between two passes of the producer there may be nothing to lose.
-    eventually("jobs are lost", Duration::from_secs(60), || async {
+    eventually("jobs are lost", || async {
         let name = name.as_str().into();
         channel.queue_purge(name, QueuePurgeOptions::default()).await.unwrap() > 0
     })
@@ -47,7 +45,7 @@ async fn a_channel_that_the_broker_closes_is_made_again() {
     set(&broker, "consumer_timeout", 1_000).await;
     evergrant.simulator.change(|provider| provider.latency_ms = 4_000).unwrap();
     let programs = evergrant.start_all(1);
-    eventually("a channel is closed", Duration::from_secs(60), || async {
+    eventually("a channel is closed", || async {
         programs[1].logged().contains("the consumer is lost")
     })
     .await;

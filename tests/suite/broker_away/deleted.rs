@@ -1,7 +1,5 @@
 //! Queues that somebody deletes: the broker cancels their consumers, and has nowhere to put jobs.
 
-use std::time::Duration;
-
 use evergrant_tests::dedicated::Dedicated;
 use evergrant_tests::deployment::{Deployment, eventually};
 use evergrant_tests::rabbitmq;
@@ -16,7 +14,7 @@ async fn queues_that_are_deleted_in_mid_run_are_made_again() {
     let _programs = evergrant.start_all(2);
     exchanged(&evergrant, 50).await;
     delete(&broker, &evergrant, &["refresh.simulator.0", "retry.1000"]).await;
-    eventually("the queue is there again", Duration::from_secs(30), || async {
+    eventually("the queue is there again", || async {
         waiting(&broker, &evergrant).await.is_some()
     })
     .await;
@@ -29,12 +27,10 @@ async fn queues_that_are_deleted_in_mid_run_are_made_again() {
 async fn a_producer_makes_a_deleted_queue_again() {
     let (broker, evergrant) = imported(V4, 150).await;
     let _producer = evergrant.start("evergrant-producer", &[]);
-    eventually("the queue is full", Duration::from_secs(30), || async {
-        waiting(&broker, &evergrant).await == Some(100)
-    })
-    .await;
+    eventually("the queue is full", || async { waiting(&broker, &evergrant).await == Some(100) })
+        .await;
     delete(&broker, &evergrant, &["refresh.simulator.0"]).await;
-    eventually("the rest is in the queue", Duration::from_secs(60), || async {
+    eventually("the rest is in the queue", || async {
         waiting(&broker, &evergrant).await == Some(50)
     })
     .await;

@@ -1,7 +1,5 @@
 //! A server is away: pages and commands say which, and what still can be shown is shown.
 
-use std::time::Duration;
-
 use evergrant_simulator::SeedPlan;
 use evergrant_tests::browser::Browser;
 use evergrant_tests::dedicated::Dedicated;
@@ -19,10 +17,8 @@ async fn says(browser: &Browser, words: &str) {
 }
 
 async fn is_well_again(browser: &Browser) {
-    eventually("nothing is said to be away", Duration::from_secs(60), || async {
-        browser.count("[role=alert]").await == 0
-    })
-    .await;
+    eventually("nothing is said to be away", || async { browser.count("[role=alert]").await == 0 })
+        .await;
 }
 
 /// A command fails, and says what is away.
@@ -41,11 +37,8 @@ async fn a_server_that_is_away_is_named_and_the_rest_is_shown() {
     let _programs = evergrant.start_all(1);
     let malformed = SeedPlan { malformed_share: 1.0, ..plan(LETTERS, "malformed-") };
     import(&evergrant, malformed, |_| {}).await;
-    eventually("their documents have ended", Duration::from_secs(60), || async {
-        evergrant.unfinished().await == 0
-    })
-    .await;
-    eventually("they are dead letters", Duration::from_secs(60), || async {
+    eventually("their documents have ended", || async { evergrant.unfinished().await == 0 }).await;
+    eventually("they are dead letters", || async {
         evergrant.dead_letters().await.len() == LETTERS as usize
     })
     .await;

@@ -9,7 +9,6 @@ mod walk;
 
 use std::io::Write;
 use std::process::Stdio;
-use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
 use evergrant_simulator::{FaultRates, SeedPlan};
@@ -48,8 +47,7 @@ impl Console {
             let (_, rest) = said.split_once("the console is at ")?;
             rest.split_once('/').and_then(|_| rest.split([',', ';']).next()).map(str::to_owned)
         };
-        eventually("the console serves", Duration::from_secs(30), || async { url().is_some() })
-            .await;
+        eventually("the console serves", || async { url().is_some() }).await;
         let url = url().expect("its address").trim_end_matches('/').to_owned();
         Self { program, url }
     }
@@ -138,7 +136,7 @@ impl Failing {
             set.expect("possible rates");
         };
         let dead = |count: u32| async move {
-            eventually("they are dead letters", Duration::from_secs(60), || async {
+            eventually("they are dead letters", || async {
                 evergrant.dead_letters().await.len() == count as usize
             })
             .await;
@@ -160,7 +158,7 @@ impl Failing {
         let before = evergrant.simulator.stats().exchanges;
         faults(|faults| faults.reset_after = 1.0);
         let lost = import(evergrant, plan(OF_EACH, "lost-"), |_| {}).await;
-        eventually("all answers are lost", Duration::from_secs(30), || async {
+        eventually("all answers are lost", || async {
             evergrant.simulator.stats().exchanges >= before + u64::from(OF_EACH)
         })
         .await;

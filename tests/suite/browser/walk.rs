@@ -1,7 +1,5 @@
 //! Every page and every action, on a desk, on a phone, in light and in dark, and by keyboard.
 
-use std::time::Duration;
-
 use ::mongodb::bson::doc;
 use evergrant_tests::browser::Browser;
 use evergrant_tests::deployment::{Deployment, eventually};
@@ -12,7 +10,7 @@ use super::{Console, deployment, import, is_content, plan};
 const PAGES: [&str; 6] = ["/", "/dead-letters", "/tokens", "/providers", "/workers", "/audit"];
 
 async fn status_is(evergrant: &Deployment, user: &str, status: Option<&str>) {
-    eventually("the document says so", Duration::from_secs(30), || async {
+    eventually("the document says so", || async {
         let filter = doc! { "userId": user, "evergrant.status": status };
         evergrant.count(filter).await == 1
     })
@@ -45,10 +43,7 @@ async fn every_page_and_action_works_on_a_desk_and_on_a_phone() {
     a_day_before(&evergrant).await;
     let _programs = evergrant.start_all(1);
     let users = import(&evergrant, plan(120, "user-"), |_| {}).await;
-    eventually("all are refreshed", Duration::from_secs(60), || async {
-        evergrant.is_finished().await
-    })
-    .await;
+    eventually("all are refreshed", || async { evergrant.is_finished().await }).await;
     let browser = Browser::start().await;
     let console = Console::start(&evergrant, &browser).await;
 
@@ -112,7 +107,7 @@ async fn a_grant(browser: &Browser, console: &Console, evergrant: &Deployment, u
     status_is(evergrant, user, Some("active")).await;
     browser.follow(&act("refresh")).await;
     browser.shows(".note.done", "Queued").await;
-    eventually("it is refreshed again", Duration::from_secs(30), || async {
+    eventually("it is refreshed again", || async {
         let twice = doc! { "userId": user, "evergrant.generation": { "$gte": 2 } };
         evergrant.count(twice).await == 1
     })
@@ -153,7 +148,7 @@ async fn by_keyboard(browser: &Browser, console: &Console) {
     for (key, page) in [("t", "/tokens"), ("a", "/audit"), ("d", "/dead-letters")] {
         browser.press("g").await;
         browser.press(key).await;
-        eventually("the keys lead there", Duration::from_secs(10), || async {
+        eventually("the keys lead there", || async {
             browser.address().await == console.page(page)
         })
         .await;

@@ -46,7 +46,7 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
     assert_eq!((check.live, verdicts.refreshed), (scene.grants(), scene.grants()), "{check:?}");
 }
 
-/// Another node leads the queue, and refreshes go on.
+/// Another node leads the queue, and refreshes go on. What there was to do may be done by then.
 async fn goes_on(
     cluster: &Cluster,
     queue: &str,
@@ -56,6 +56,7 @@ async fn goes_on(
     since: Instant,
 ) {
     let leader = cluster.new_leader_of(queue, former).await;
+    driver.keep_busy().await;
     let (elected, before) = (Instant::now(), scene.exchanges());
     driver.wait_for_exchanges(before + 1).await;
     let (lost, found) = (since.elapsed(), elected.elapsed());

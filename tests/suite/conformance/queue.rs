@@ -135,10 +135,8 @@ impl Case {
     }
 
     async fn until_buried(&self, count: usize) {
-        eventually("all letters are there", Duration::from_secs(20), || async {
-            self.looked_at().await.len() == count
-        })
-        .await;
+        eventually("all letters are there", || async { self.looked_at().await.len() == count })
+            .await;
     }
 }
 
@@ -189,7 +187,7 @@ async fn what_is_not_acknowledged_comes_again(case: Case) {
     let again = next(&mut *intake).await;
     assert!(again.redelivered);
     again.acker.ack().await.unwrap();
-    eventually("the queue is empty", Duration::from_secs(10), || async {
+    eventually("the queue is empty", || async {
         case.queue.depth(&provider()).await.unwrap() == 0
     })
     .await;
@@ -219,7 +217,7 @@ async fn shards_are_consumed_by_those_who_take_them(case: Case) {
     }
     assert_eq!(seen, expected);
     let rest = 40 - expected.len() as u64;
-    eventually("the other shard is untouched", Duration::from_secs(10), || async {
+    eventually("the other shard is untouched", || async {
         case.queue.depth(&provider()).await.unwrap() == rest
     })
     .await;
@@ -241,10 +239,8 @@ async fn a_consumer_holds_no_more_than_its_prefetch(case: Case) {
 async fn a_retry_does_not_wait_behind_what_was_never_tried(case: Case) {
     case.queue.retry(&job(1_000), Duration::from_millis(200)).await.unwrap();
     case.publish(0..500).await;
-    eventually("it is back", Duration::from_secs(20), || async {
-        case.queue.depth(&provider()).await.unwrap() == 501
-    })
-    .await;
+    eventually("it is back", || async { case.queue.depth(&provider()).await.unwrap() == 501 })
+        .await;
     let mut intake = case.consume(20).await;
     let mut before = 0;
     while id_of(&next(&mut *intake).await) != DocumentId::Integer(1_000) {
@@ -305,10 +301,7 @@ async fn what_is_removed_is_gone_and_the_rest_keeps_its_order(case: Case) {
     letters.close().await.unwrap();
     let expected: Vec<_> =
         (0..20).filter(|n| *n >= 10 || n % 2 == 1).map(DocumentId::Integer).collect();
-    eventually("the rest is there in order", Duration::from_secs(10), || async {
-        case.looked_at().await == expected
-    })
-    .await;
+    eventually("the rest is there in order", || async { case.looked_at().await == expected }).await;
 }
 
 async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
@@ -440,17 +433,15 @@ async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
     for told in futures::future::join_all(callers).await {
         assert!(told.unwrap(), "a caller was told of another's message");
     }
-    eventually("all jobs are there", Duration::from_secs(10), || async {
-        queue.depth(&provider()).await.unwrap() == 56
-    })
-    .await;
+    eventually("all jobs are there", || async { queue.depth(&provider()).await.unwrap() == 56 })
+        .await;
 }
 
 async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case: Case) {
     case.publish(1..2).await;
     let channel = rabbitmq::channel(&case.url).await;
     let work = format!("{}.refresh.p.{}", case.prefix, shard_of(&DocumentId::Integer(1), 2));
-    eventually("the broker gives up", Duration::from_secs(60), || async {
+    eventually("the broker gives up", || async {
         let options = BasicGetOptions::default();
         while let Some(got) = channel.basic_get(work.as_str().into(), options).await.unwrap() {
             let requeue = BasicRejectOptions { requeue: true };
@@ -481,10 +472,7 @@ async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
     let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
     assert!(ended.expect("it ends").is_none());
     assert!(held.acker.ack().await.is_err());
-    eventually("it publishes again", Duration::from_secs(20), || async {
-        queue.publish(&[job(2)]).await.is_ok()
-    })
-    .await;
+    eventually("it publishes again", || async { queue.publish(&[job(2)]).await.is_ok() }).await;
     let mut intake = queue.consume(&provider(), None, 10).await.unwrap();
     let mut seen = BTreeSet::new();
     while seen.len() < 2 {

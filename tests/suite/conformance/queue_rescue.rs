@@ -55,7 +55,7 @@ async fn a_rescued_answer_stays_until_it_is_acknowledged(case: Case) {
 async fn rescued_answers_are_no_jobs(case: Case) {
     case.queue.rescue(&answer(1)).await.unwrap();
     case.queue.publish(&[job(2)]).await.unwrap();
-    eventually("the job alone is counted", Duration::from_secs(10), || async {
+    eventually("the job alone is counted", || async {
         case.queue.depth(&provider()).await.unwrap() == 1
     })
     .await;

@@ -58,7 +58,7 @@ async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
     let log = folder.path().join("demo.log");
     let args = ["demo", "--users", "5000", "--faults", "none"];
     let mut demo = program::Program::start("evergrant", &args, &[], log);
-    eventually("some are refreshed", Duration::from_secs(60), || async {
+    eventually("some are refreshed", || async {
         let logged = demo.logged();
         let refreshed = logged.lines().filter_map(|line| line.split("refreshed ").nth(1));
         let refreshed = refreshed.filter_map(|rest| rest.split(',').next()?.parse::<u64>().ok());
@@ -77,20 +77,14 @@ async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
     // Without any grace: whatever was sent must be written before the process ends.
     let evergrant = imported(slow(0), 800).await;
     let mut run = evergrant.start(&["run"]);
-    eventually("some are refreshed", Duration::from_secs(60), || async {
-        evergrant.refreshed().await >= 200
-    })
-    .await;
+    eventually("some are refreshed", || async { evergrant.refreshed().await >= 200 }).await;
     run.signal("INT").await;
     let status = run.wait(Duration::from_secs(60)).await;
     assert_eq!(status.code(), Some(130), "{}", run.logged());
     assert!(evergrant.unfinished().await > 0, "it had finished before");
     assert!(evergrant.grants().await.iter().all(|grant| grant.leased_until.is_none()));
     let mut run = evergrant.start(&["run"]);
-    eventually("the rest is refreshed", Duration::from_secs(60), || async {
-        evergrant.unfinished().await == 0
-    })
-    .await;
+    eventually("the rest is refreshed", || async { evergrant.unfinished().await == 0 }).await;
     assert!(run.terminate().await.success(), "{}", run.logged());
     let report = evergrant.judge().await;
     assert_eq!((report.live, report.lost, report.reused), (800, 0, 0), "{report:?}");
@@ -102,15 +96,9 @@ async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_kille
     let evergrant = imported(slow(60), 1_000).await;
     let mut first = evergrant.start(&["run"]);
     let _second = evergrant.start(&["run"]);
-    eventually("some are refreshed", Duration::from_secs(60), || async {
-        evergrant.refreshed().await >= 300
-    })
-    .await;
+    eventually("some are refreshed", || async { evergrant.refreshed().await >= 300 }).await;
     first.kill().await;
-    eventually("all grants are refreshed", Duration::from_secs(120), || async {
-        evergrant.unfinished().await == 0
-    })
-    .await;
+    eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
     let report = evergrant.judge().await;
     assert_eq!((report.live, report.lost, report.reused), (1_000, 0, 0), "{report:?}");
 }

@@ -1,7 +1,5 @@
 //! Processes that die and processes that are asked to end.
 
-use std::time::Duration;
-
 use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, SeedPlan, Settings};
 use evergrant_tests::deployment::{Deployment, eventually};
@@ -33,17 +31,11 @@ async fn a_worker_killed_in_mid_run_loses_no_grant_within_the_providers_grace() 
     let evergrant = imported(slow(60), 1_500).await;
     let mut programs = evergrant.start_all(3);
     for so_far in [200, 700] {
-        eventually("some are refreshed", Duration::from_secs(60), || async {
-            refreshed(&evergrant).await >= so_far
-        })
-        .await;
+        eventually("some are refreshed", || async { refreshed(&evergrant).await >= so_far }).await;
         programs.pop().expect("a worker").kill().await;
         programs.push(evergrant.start("evergrant-worker", &[]));
     }
-    eventually("all grants are refreshed", Duration::from_secs(120), || async {
-        evergrant.unfinished().await == 0
-    })
-    .await;
+    eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
     let report = evergrant.judge().await;
     assert_eq!((report.live, report.lost, report.reused), (1_500, 0, 0), "{report:?}");
     assert!(evergrant.dead_letters().await.is_empty());
@@ -53,15 +45,12 @@ async fn a_worker_killed_in_mid_run_loses_no_grant_within_the_providers_grace() 
 async fn a_worker_that_is_asked_to_end_finishes_what_it_sent() {
     let evergrant = imported(slow(0), 1_000).await;
     let mut programs = evergrant.start_all(2);
-    eventually("some are refreshed", Duration::from_secs(60), || async {
-        refreshed(&evergrant).await >= 200
-    })
-    .await;
+    eventually("some are refreshed", || async { refreshed(&evergrant).await >= 200 }).await;
     let mut worker = programs.pop().expect("a worker");
     let status = worker.terminate().await;
     assert!(status.success(), "{status}: {}", worker.logged());
     let held = doc! { "evergrant.lease.owner": { "$exists": true } };
-    eventually("the other worker refreshes the rest", Duration::from_secs(60), || async {
+    eventually("the other worker refreshes the rest", || async {
         evergrant.unfinished().await == 0 && evergrant.count(held.clone()).await == 0
     })
     .await;

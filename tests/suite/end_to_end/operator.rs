@@ -13,7 +13,6 @@ use serde_json::{Value, json};
 const USERS: usize = 1_000;
 /// Users of each kind of trouble.
 const EACH: usize = 20;
-const PATIENCE: Duration = Duration::from_secs(120);
 
 fn said(output: &Output) -> String {
     let (out, err) =
@@ -71,10 +70,8 @@ impl Night {
     }
 
     async fn all_are(&self, what: &str, filter: ::mongodb::bson::Document, count: usize) {
-        eventually(what, PATIENCE, || async {
-            self.evergrant.count(filter.clone()).await == count as u64
-        })
-        .await;
+        eventually(what, || async { self.evergrant.count(filter.clone()).await == count as u64 })
+            .await;
     }
 
     /// What an operator did last, as the record has it.
@@ -118,11 +115,9 @@ impl Night {
         self.import(&broken).await;
         self.import(&self.documents[4 * EACH..]).await;
         self.all_are("the revoked are found dead", reauth, 2 * EACH).await;
-        eventually("the others are refreshed", PATIENCE, || async {
-            self.evergrant.unfinished().await == 0
-        })
-        .await;
-        eventually("all dead letters are there", PATIENCE, || async {
+        eventually("the others are refreshed", || async { self.evergrant.unfinished().await == 0 })
+            .await;
+        eventually("all dead letters are there", || async {
             self.evergrant.dead_letters().await.len() == 4 * EACH
         })
         .await;
@@ -157,7 +152,7 @@ async fn an_operator_finds_eighty_failed_users_and_brings_all_of_them_back() {
     what_is_asked_for_carelessly_is_refused(&night).await;
     let redriven = the_rest_is_redriven_at_twenty_a_second(&night).await;
 
-    eventually("all are recovered", PATIENCE, || async {
+    eventually("all are recovered", || async {
         let recovered = doc! {
             "evergrant.status": "active", "evergrant.generation": { "$gte": 1 },
         };
@@ -185,11 +180,9 @@ async fn a_redrive_whose_process_is_killed_is_told_and_gone_on_with() {
     let _programs = night.evergrant.start_all(1);
     night.provider(FaultRates { http_503: 1.0, ..FaultRates::default() });
     night.import(night.group(0)).await;
-    eventually("their documents have ended", PATIENCE, || async {
-        night.evergrant.unfinished().await == 0
-    })
-    .await;
-    eventually("they are dead letters", PATIENCE, || async {
+    eventually("their documents have ended", || async { night.evergrant.unfinished().await == 0 })
+        .await;
+    eventually("they are dead letters", || async {
         night.evergrant.dead_letters().await.len() == EACH
     })
     .await;
@@ -197,13 +190,13 @@ async fn a_redrive_whose_process_is_killed_is_told_and_gone_on_with() {
 
     let redrive = ["dlq", "redrive", "--all", "--rps", "3", "--yes", "--why", "it is cured"];
     let mut redrive = night.evergrant.start("evergrant", &redrive);
-    eventually("some are sent back", PATIENCE, || async {
+    eventually("some are sent back", || async {
         night.last_action().await["progress"]["done"].as_u64().is_some_and(|done| done >= 2)
     })
     .await;
     redrive.kill().await;
     let killed = night.last_action().await;
-    eventually("the record says that it died", PATIENCE, || async {
+    eventually("the record says that it died", || async {
         night.last_action().await["outcome"] == "died"
     })
     .await;
@@ -253,12 +246,12 @@ async fn one_is_looked_at(night: &Night) {
 }
 
 async fn processes_and_providers_are_seen(night: &Night) {
-    eventually("three processes live", Duration::from_secs(30), || async {
+    eventually("three processes live", || async {
         night.json(&["workers"]).await.as_array().map(Vec::len) == Some(3)
     })
     .await;
     let refreshed = |overview: &Value| overview["providers"][0]["lately"]["refreshed"].as_u64();
-    eventually("the statistics are told", Duration::from_secs(30), || async {
+    eventually("the statistics are told", || async {
         let overview = night.json(&["top", "--once"]).await;
         refreshed(&overview) == Some((USERS - 4 * EACH) as u64)
     })

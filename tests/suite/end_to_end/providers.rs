@@ -90,7 +90,7 @@ async fn throttles_for(least: Duration) {
     };
     other.change(throttle).expect("change");
     let _programs = evergrant.start_all(2);
-    eventually("the other provider is done", Duration::from_secs(30), || async {
+    eventually("the other provider is done", || async {
         evergrant.count(refreshed_of("simulator")).await == 300
     })
     .await;
@@ -102,7 +102,7 @@ async fn throttles_for(least: Duration) {
     // In the middle of a pause the provider is well again.
     let id: ProviderId = "other".parse().expect("a name");
     let mut until = Timestamp::default();
-    eventually("it is paused anew", Duration::from_secs(30), || async {
+    eventually("it is paused anew", || async {
         match standing(&evergrant, &id).await {
             (Standing::Throttled { until }, now) => until.since(now) > Duration::from_secs(4),
             _ => false,
@@ -113,13 +113,10 @@ async fn throttles_for(least: Duration) {
         until = end;
     }
     other.change(|settings| settings.faults.throttle_429 = 0.0).expect("change");
-    eventually("it is refreshed again", Duration::from_secs(20), || async {
-        other.stats().exchanges > 0
-    })
-    .await;
+    eventually("it is refreshed again", || async { other.stats().exchanges > 0 }).await;
     let now = evergrant.store.now().await.expect("the time");
     assert!(now.since(until) <= Duration::from_secs(1), "{:?} after the pause", now.since(until));
-    eventually("all are refreshed", Duration::from_secs(30), || async {
+    eventually("all are refreshed", || async {
         evergrant.count(refreshed_of("other")).await == 40
     })
     .await;
@@ -135,7 +132,7 @@ async fn an_operator_pauses_a_provider_changes_its_limit_and_resumes() {
     let paused = command(&evergrant, &["providers", "pause", "simulator", "--why", "a test"]).await;
     assert_eq!((&paused[0]["state"], &paused[0]["why"]), (&"paused".into(), &"a test".into()));
     let _programs = evergrant.start_all(2);
-    eventually("jobs are there", Duration::from_secs(30), || async {
+    eventually("jobs are there", || async {
         evergrant.count(doc! { "evergrant.queued_until": { "$exists": true } }).await == 200
     })
     .await;
@@ -144,21 +141,15 @@ async fn an_operator_pauses_a_provider_changes_its_limit_and_resumes() {
 
     let resumed = command(&evergrant, &["providers", "resume", "simulator"]).await;
     assert_eq!(resumed[0]["state"], "open");
-    eventually("the limit lets one through", Duration::from_secs(10), || async {
+    eventually("the limit lets one through", || async {
         evergrant.simulator.stats().requests == 1
     })
     .await;
     tokio::time::sleep(Duration::from_secs(1)).await;
     assert_eq!(evergrant.simulator.stats().requests, 1, "more than the limit");
     command(&evergrant, &["providers", "limit", "simulator", "100/s,5000/min"]).await;
-    eventually("the new limit holds", Duration::from_secs(10), || async {
-        evergrant.simulator.stats().requests > 10
-    })
-    .await;
-    eventually("all are refreshed", Duration::from_secs(30), || async {
-        evergrant.unfinished().await == 0
-    })
-    .await;
+    eventually("the new limit holds", || async { evergrant.simulator.stats().requests > 10 }).await;
+    eventually("all are refreshed", || async { evergrant.unfinished().await == 0 }).await;
     assert!(evergrant.simulator.stats().max_in_1s <= 100);
     let reset = command(&evergrant, &["providers", "limit", "simulator", "--reset"]).await;
     assert_eq!(reset[0]["limits"], serde_json::json!(["1/h"]));
@@ -182,18 +173,15 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     evergrant.simulator.revoke(&users);
     let _programs = evergrant.start_all(3);
     let dead = || evergrant.count(doc! { "evergrant.status": "needs_reauth" });
-    eventually("the circuit opens", Duration::from_secs(30), || async {
+    eventually("the circuit opens", || async {
         matches!(standing(&evergrant, &provider()).await.0, Standing::Tripped { .. })
     })
     .await;
-    eventually("the first deaths are taken back", Duration::from_secs(30), || async {
-        dead().await == 0
-    })
-    .await;
+    eventually("the first deaths are taken back", || async { dead().await == 0 }).await;
     assert!(evergrant.simulator.stats().requests < 200, "the circuit did not hold");
     // It was the provider's fault: a probe succeeds, and all are refreshed.
     evergrant.simulator.forgive(&Forgive::default());
-    eventually("all are refreshed", Duration::from_secs(90), || async {
+    eventually("all are refreshed", || async {
         evergrant.count(doc! { "evergrant.generation": { "$gt": 0 } }).await == 300
     })
     .await;
@@ -203,12 +191,12 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     evergrant.simulator.revoke(&users);
     let all = evergrant.run("evergrant-producer", &["--all"]).await;
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
-    eventually("the circuit opens", Duration::from_secs(30), || async {
+    eventually("the circuit opens", || async {
         matches!(standing(&evergrant, &provider()).await.0, Standing::Tripped { .. })
     })
     .await;
     command(&evergrant, &["providers", "confirm", "simulator"]).await;
-    eventually("they are dead", Duration::from_secs(240), || async { dead().await == 300 }).await;
+    eventually("they are dead", || async { dead().await == 300 }).await;
 }
 
 async fn users(evergrant: &Deployment) -> Vec<String> {
@@ -226,10 +214,8 @@ async fn four_workers_share_one_limit() {
     imported(&evergrant, 1_500).await;
     let _programs = evergrant.start_all(4);
     // Some 15 s, where the machine has nothing else to do; a benchmark measures that.
-    eventually("all are refreshed", Duration::from_secs(120), || async {
-        evergrant.simulator.stats().exchanges == 1_500
-    })
-    .await;
+    eventually("all are refreshed", || async { evergrant.simulator.stats().exchanges == 1_500 })
+        .await;
     let stats = evergrant.simulator.stats();
     assert_eq!((stats.requests, stats.answers.throttled), (1_500, 0));
     assert!(stats.max_in_1s <= 100, "{} in a second", stats.max_in_1s);

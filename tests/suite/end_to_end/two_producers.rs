@@ -39,7 +39,7 @@ async fn refreshes(evergrant: &Deployment, name: &str, count: u32) {
     let file = evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
     let import = evergrant.evergrant(&["import", &file]).await;
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
-    eventually(name, Duration::from_secs(60), || evergrant.is_finished()).await;
+    eventually(name, || evergrant.is_finished()).await;
 }
 
 /// The one that publishes.
