@@ -6,7 +6,7 @@ mod show;
 use std::sync::Arc;
 
 use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
+use evergrant_shared::ports::{GrantFilter, GrantPlace, GrantView, StoreError};
 use futures::TryStreamExt;
 
 use crate::exit::Exit;
@@ -35,7 +35,7 @@ impl Tokens<'_> {
             } else {
                 self.output.table(&HEADER, chunk.iter().map(row));
             }
-            last = chunk.last().map(|grant| place(grant, order));
+            last = chunk.last().map(|grant| GrantPlace::of(grant, order));
         }
         if self.output.json {
             stream.end();
@@ -68,16 +68,6 @@ impl Tokens<'_> {
             return Ok(Exit::Nothing);
         }
         Ok(Exit::Done)
-    }
-}
-
-/// The place of a grant with no more than its order needs, for whoever has to type it.
-fn place(grant: &GrantView, order: GrantOrder) -> GrantPlace {
-    let GrantPlace { id, due, email } = GrantPlace::of(grant);
-    match order {
-        GrantOrder::Id => GrantPlace { id, due: None, email: None },
-        GrantOrder::Due => GrantPlace { id, due, email: None },
-        GrantOrder::Email => GrantPlace { id, due: None, email },
     }
 }
 

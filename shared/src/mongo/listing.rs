@@ -50,6 +50,7 @@ impl MongoStore {
         let order = match filter.order() {
             GrantOrder::Id => doc! { "_id": 1 },
             GrantOrder::Due => doc! { self.names.path("next_refresh_at"): 1, "_id": 1 },
+            GrantOrder::Expiry => doc! { self.names.path("refresh_idle_until"): 1, "_id": 1 },
             GrantOrder::Email => doc! { &self.names.fields.email: 1, "_id": 1 },
         };
         let find = self.collection.find(stretch).sort(order).projection(self.view_projection());
@@ -87,12 +88,11 @@ impl MongoStore {
         let of_later_types = (!later.is_empty()).then(|| doc! { "_id": { "$type": later } });
         let greater_id = doc! { "_id": { "$gt": id } };
         let ids = std::iter::once(greater_id).chain(of_later_types);
+        let time = |time: Option<_>| time.map_or(Bson::Null, |time| date(time).into());
         let (path, value) = match order {
             GrantOrder::Id => return ids.collect(),
-            GrantOrder::Due => {
-                let value = place.due.map_or(Bson::Null, |due| date(due).into());
-                (self.names.path("next_refresh_at"), value)
-            }
+            GrantOrder::Due => (self.names.path("next_refresh_at"), time(place.due)),
+            GrantOrder::Expiry => (self.names.path("refresh_idle_until"), time(place.expires)),
             GrantOrder::Email => {
                 let value = place.email.clone().map_or(Bson::Null, Bson::from);
                 (self.names.fields.email.clone(), value)
@@ -113,7 +113,7 @@ impl MongoStore {
         let provider = self.names.path("provider");
         if let Some(name) = &wanted.provider {
             filter.insert(&provider, name.as_str());
-        } else if order == GrantOrder::Due {
+        } else if matches!(order, GrantOrder::Due | GrantOrder::Expiry) {
             // The index begins with the provider.
             let known = self.known_providers().await?;
             if !known.is_empty() {

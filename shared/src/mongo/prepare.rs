@@ -23,13 +23,18 @@ impl MongoStore {
     }
 
     /// The indexes, by their names.
-    pub(super) fn indexes(&self) -> [(&'static str, Document); 5] {
+    pub(super) fn indexes(&self) -> [(&'static str, Document); 6] {
         let path = |part| self.names.path(part);
         [
             // What is due, in the order of urgency.
             (
                 "evergrant_due",
                 doc! { path("provider"): 1, path("status"): 1, path("next_refresh_at"): 1, "_id": 1 },
+            ),
+            // What dies unless it is exchanged, the first of it first.
+            (
+                "evergrant_expiry",
+                doc! { path("provider"): 1, path("status"): 1, path("refresh_idle_until"): 1, "_id": 1 },
             ),
             // What has ended, and what is not adopted yet (no status at all).
             ("evergrant_status", doc! { path("status"): 1, "_id": 1 }),

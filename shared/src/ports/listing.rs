@@ -33,6 +33,8 @@ pub enum GrantOrder {
     Id,
     /// The soonest due first; those of one time in any order, which is always the same.
     Due,
+    /// The one first whose refresh token dies first; those of one time as in [`Self::Due`].
+    Expiry,
     /// By email address, then `_id`.
     Email,
 }
@@ -40,8 +42,10 @@ pub enum GrantOrder {
 impl GrantFilter {
     /// The order that these grants come in.
     pub const fn order(&self) -> GrantOrder {
-        if self.due_by.is_some() || self.expires_by.is_some() {
+        if self.due_by.is_some() {
             GrantOrder::Due
+        } else if self.expires_by.is_some() {
+            GrantOrder::Expiry
         } else if self.email_prefix.is_some() {
             GrantOrder::Email
         } else {
@@ -51,7 +55,7 @@ impl GrantFilter {
 
     /// The status that is asked for.
     pub fn status_wanted(&self) -> Option<Status> {
-        let by_time = self.order() == GrantOrder::Due;
+        let by_time = matches!(self.order(), GrantOrder::Due | GrantOrder::Expiry);
         self.status.or(by_time.then_some(Status::Active))
     }
 
@@ -78,15 +82,24 @@ pub struct GrantPlace {
     /// When it was due.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub due: Option<Timestamp>,
+    /// When its refresh token dies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expires: Option<Timestamp>,
     /// Its email address.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub email: Option<String>,
 }
 
 impl GrantPlace {
-    /// The place of a grant.
-    pub fn of(grant: &GrantView) -> Self {
-        Self { id: grant.id.clone(), due: grant.next_refresh_at, email: grant.email.clone() }
+    /// The place of a grant in a listing of this order.
+    pub fn of(grant: &GrantView, order: GrantOrder) -> Self {
+        let place = Self { id: grant.id.clone(), due: None, expires: None, email: None };
+        match order {
+            GrantOrder::Id => place,
+            GrantOrder::Due => Self { due: grant.next_refresh_at, ..place },
+            GrantOrder::Expiry => Self { expires: grant.refresh_idle_until, ..place },
+            GrantOrder::Email => Self { email: grant.email.clone(), ..place },
+        }
     }
 }
 

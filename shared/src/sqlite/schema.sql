@@ -14,10 +14,13 @@ CREATE TABLE documents (
     status TEXT,
     due_ms INTEGER NOT NULL,
     queued_ms INTEGER NOT NULL,
+    -- When the refresh token dies unless it is exchanged.
+    expires_ms INTEGER,
     -- The process that took the lease last.
     holder TEXT
 );
 CREATE INDEX documents_due ON documents (status, provider, due_ms);
+CREATE INDEX documents_expiry ON documents (status, provider, expires_ms);
 CREATE INDEX documents_user ON documents (user, key) WHERE user IS NOT NULL;
 -- What operators list. A refresh changes nothing in these.
 CREATE INDEX documents_email ON documents (email, key) WHERE email IS NOT NULL;

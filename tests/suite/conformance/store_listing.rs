@@ -15,7 +15,7 @@ on_each_store!(
     pages_hold_each_grant_once_whatever_the_type_of_its_id,
     addresses_are_found_by_their_beginning_in_their_order,
     what_is_due_within_a_time_comes_soonest_first,
-    what_expires_within_a_time_is_found,
+    what_expires_within_a_time_comes_first_dead_first,
     every_part_of_a_filter_must_match,
 );
 
@@ -30,7 +30,9 @@ async fn pages(store: &dyn TokenStore, filter: GrantFilter) -> Vec<DocumentId> {
     loop {
         let page = list(store, GrantFilter { after, limit: Some(2), ..filter.clone() }).await;
         // As text it goes through a URL.
-        after = page.last().map(|last| GrantPlace::of(last).to_string().parse().unwrap());
+        after = page
+            .last()
+            .map(|last| GrantPlace::of(last, filter.order()).to_string().parse().unwrap());
         if page.is_empty() {
             return found;
         }
@@ -137,21 +139,22 @@ async fn what_is_due_within_a_time_comes_soonest_first() {
     assert_eq!(pages(&*store, dead).await, ids[3..]);
 }
 
-async fn what_expires_within_a_time_is_found() {
+async fn what_expires_within_a_time_comes_first_dead_first() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
     let now = claimed.now;
-    for row in &claimed.rows {
-        // Its refresh token dies in an hour.
-        commit(&*store, row, "o", refreshed("a", Some("r"), now)).await;
+    for (row, in_minutes) in claimed.rows.iter().zip([10, 0]) {
+        // Its refresh token dies an hour after that.
+        let at = now.plus(Duration::from_secs(60 * in_minutes));
+        commit(&*store, row, "o", refreshed("a", Some("r"), at)).await;
     }
     let within = |minutes: u64| GrantFilter {
         expires_by: Some(now.plus(Duration::from_secs(60 * minutes))),
         ..GrantFilter::default()
     };
-    let mut found = pages(&*store, within(61)).await;
-    found.sort();
-    assert_eq!(found, ids[..2]);
+    let in_order = [ids[1].clone(), ids[0].clone()];
+    assert_eq!(pages(&*store, within(71)).await, in_order);
+    assert_eq!(pages(&*store, within(69)).await, in_order[..1]);
     assert!(pages(&*store, within(59)).await.is_empty());
 }
 

@@ -7,7 +7,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use evergrant_shared::domain::{DocumentId, Status, Timestamp};
 use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{GrantFilter, GrantPlace, GrantView};
+use evergrant_shared::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView};
 use futures::TryStreamExt;
 
 use super::{Choice, mood, or_dash, typed};
@@ -85,11 +85,12 @@ pub(in crate::web) async fn page(
         }
     }
     let mut error = query.get("id").map(|id| format!("There is no document with the _id {id}."));
-    let mut rows = Vec::new();
+    let (mut rows, mut order) = (Vec::new(), GrantOrder::Id);
     if error.is_none() {
         match read(&query, now) {
             Err(wrong) => error = Some(wrong),
             Ok(filter) => {
+                order = filter.order();
                 let list = |store: Arc<dyn OperatorStore>| async move {
                     store.list(filter).try_collect::<Vec<GrantView>>().await
                 };
@@ -99,7 +100,7 @@ pub(in crate::web) async fn page(
     }
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
-    let last = rows.last().filter(|_| more).map(|grant| GrantPlace::of(grant).to_string());
+    let last = rows.last().filter(|_| more).map(|grant| GrantPlace::of(grant, order).to_string());
     let text = |name| query.get(name).unwrap_or_default().to_owned();
     html(&Tokens {
         frame: Frame::new(&web, &seen, "Tokens", Nav::Tokens),

@@ -46,6 +46,7 @@ impl Documents {
         match filter.order() {
             GrantOrder::Id => {}
             GrantOrder::Due => wanted.sort_by_key(|view| view.next_refresh_at),
+            GrantOrder::Expiry => wanted.sort_by_key(|view| view.refresh_idle_until),
             GrantOrder::Email => wanted.sort_by(|a, b| a.email.cmp(&b.email)),
         }
         wanted.truncate(limit.unwrap_or(usize::MAX));
@@ -105,6 +106,7 @@ fn comes_after(view: &GrantView, place: &GrantPlace, order: GrantOrder) -> bool 
     match order {
         GrantOrder::Id => view.id > id,
         GrantOrder::Due => (view.next_refresh_at, &view.id) > (place.due, &id),
+        GrantOrder::Expiry => (view.refresh_idle_until, &view.id) > (place.expires, &id),
         GrantOrder::Email => (&view.email, &view.id) > (&place.email, &id),
     }
 }

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::super::failure::Failure;
 use super::table;
-use crate::domain::{DocumentId, Status};
+use crate::domain::{DocumentId, Status, Timestamp};
 use crate::mongo::decode;
 use crate::mongo::names::Names;
 use crate::ports::{GrantFilter, GrantOrder, GrantView};
@@ -19,7 +19,8 @@ pub(super) struct Place {
     key: Vec<u8>,
     /// The row, where those of one time come in its order.
     n: Option<i64>,
-    due_ms: Option<i64>,
+    /// The time that they are listed by.
+    at_ms: Option<i64>,
     email: Option<String>,
 }
 
@@ -32,10 +33,10 @@ pub(super) fn beginning(connection: &Connection, filter: &GrantFilter) -> Result
     let key = table::key_of(&after.id).unwrap_or_default();
     let select = "SELECT n FROM documents WHERE key = ?1";
     let n = connection.prepare_cached(select)?.query_row([&key], |row| row.get(0)).optional()?;
-    let due_ms = after.due.map_or(i64::MIN, crate::domain::Timestamp::unix_ms);
+    let at_ms = after.due.or(after.expires).map_or(i64::MIN, Timestamp::unix_ms);
     // Of a document that is gone, those of its time come again rather than not at all.
     let n = n.or(Some(i64::MIN));
-    Ok(Place { key, n, due_ms: Some(due_ms), email: after.email.clone() })
+    Ok(Place { key, n, at_ms: Some(at_ms), email: after.email.clone() })
 }
 
 /// The grants of `filter` after a place; at most `limit`.
@@ -49,7 +50,8 @@ pub(super) fn list_chunk(
     let (sql, values) = match filter.order() {
         GrantOrder::Id => by_key(filter, after),
         GrantOrder::Email => by_email(filter, after),
-        GrantOrder::Due => by_due(connection, filter, after)?,
+        GrantOrder::Due => by_time(connection, filter, "due_ms", filter.due_by, after)?,
+        GrantOrder::Expiry => by_time(connection, filter, "expires_ms", filter.expires_by, after)?,
     };
     let mut select = connection.prepare_cached(&sql)?;
     let mut rows = select.query(params_from_iter(values))?;
@@ -68,13 +70,14 @@ pub(super) fn list_chunk(
     Ok((chunk, last.filter(|_| looked_at == CHUNK)))
 }
 
-const COLUMNS: &str = "n, key, due_ms, email, body";
+/// Columns of a listing by a place that is no time.
+const COLUMNS: &str = "n, key, NULL AS at_ms, email, body";
 
 fn place(row: &Row<'_>) -> Result<Place, Failure> {
     Ok(Place {
         key: row.get("key")?,
         n: Some(row.get("n")?),
-        due_ms: Some(row.get("due_ms")?),
+        at_ms: row.get("at_ms")?,
         email: row.get("email")?,
     })
 }
@@ -136,18 +139,21 @@ fn by_email(filter: &GrantFilter, after: &Place) -> (String, Vec<Value>) {
     (format!("SELECT {COLUMNS} FROM documents {sql} ORDER BY email, key LIMIT {CHUNK}"), values)
 }
 
-/// One stretch of the index for each provider, merged.
-fn by_due(
+/// One stretch of the index of `column` for each provider, merged.
+fn by_time(
     connection: &Connection,
     filter: &GrantFilter,
+    column: &str,
+    until: Option<Timestamp>,
     after: &Place,
 ) -> Result<(String, Vec<Value>), Failure> {
     let providers = match &filter.provider {
         Some(provider) => vec![provider.to_string()],
         None => known_providers(connection)?,
     };
-    let due_by_ms = filter.due_by.map_or(i64::MAX, crate::domain::Timestamp::unix_ms);
-    let (due_ms, n) = (after.due_ms.unwrap_or(i64::MIN), after.n.unwrap_or(i64::MIN));
+    let until_ms = until.map_or(i64::MAX, Timestamp::unix_ms);
+    let (at_ms, n) = (after.at_ms.unwrap_or(i64::MIN), after.n.unwrap_or(i64::MIN));
+    let columns = format!("n, key, {column} AS at_ms, email, body");
     let (mut stretches, mut values) = (Vec::new(), Vec::new());
     for provider in providers {
         let mut wanted = Where::default();
@@ -156,12 +162,12 @@ fn by_due(
         wanted.and("status = ?", status.map(|status| status.as_str().to_owned()));
         wanted.and("+user = ?", filter.user.clone());
         wanted.and("+email = ?", filter.email.clone());
-        wanted.and("due_ms <= ?", Some(due_by_ms));
-        wanted.and("(due_ms, n) > (?,", Some(due_ms));
+        wanted.and(&format!("{column} <= ?"), Some(until_ms));
+        wanted.and(&format!("({column}, n) > (?,"), Some(at_ms));
         wanted.sql.push_str(" ?)");
         wanted.values.push(Value::from(n));
         stretches.push(format!(
-            "SELECT * FROM (SELECT {COLUMNS} FROM documents {} ORDER BY due_ms, n LIMIT {CHUNK})",
+            "SELECT * FROM (SELECT {columns} FROM documents {} ORDER BY {column}, n LIMIT {CHUNK})",
             wanted.sql
         ));
         values.extend(wanted.values);
@@ -170,7 +176,7 @@ fn by_due(
         return Ok((format!("SELECT {COLUMNS} FROM documents WHERE false"), values));
     }
     let all = stretches.join(" UNION ALL ");
-    Ok((format!("SELECT * FROM ({all}) ORDER BY due_ms, n LIMIT {CHUNK}"), values))
+    Ok((format!("SELECT * FROM ({all}) ORDER BY at_ms, n LIMIT {CHUNK}"), values))
 }
 
 /// The providers that documents name, each found by one look into the index.

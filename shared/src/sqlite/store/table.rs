@@ -32,6 +32,8 @@ pub(super) struct Columns {
     pub(super) status: Option<String>,
     pub(super) due_ms: i64,
     pub(super) queued_ms: i64,
+    /// None if that is not known.
+    expires_ms: Option<i64>,
 }
 
 impl Columns {
@@ -43,6 +45,7 @@ impl Columns {
             status: part("status").map(text),
             due_ms: ms(part("next_refresh_at")),
             queued_ms: ms(part("queued_until")),
+            expires_ms: part("refresh_idle_until").map(|time| ms(Some(time))),
         }
     }
 }
@@ -139,17 +142,19 @@ pub(super) fn update(
     stored: &Stored,
 ) -> Result<(), Failure> {
     let body = encode(&stored.document)?;
-    let Columns { provider, status, due_ms, queued_ms } = Columns::of(names, &stored.document);
+    let Columns { provider, status, due_ms, queued_ms, expires_ms } =
+        Columns::of(names, &stored.document);
     let was = &stored.columns;
-    if (&provider, &status, due_ms) == (&was.provider, &was.status, was.due_ms) {
-        // The index that everything is found by stays as it is.
+    let before = (&was.provider, &was.status, was.due_ms, was.expires_ms);
+    if (&provider, &status, due_ms, expires_ms) == before {
+        // The indexes by time stay as they are.
         let sql = "UPDATE documents SET body = ?2, queued_ms = ?3 WHERE n = ?1";
         connection.prepare_cached(sql)?.execute(params![stored.n, body, queued_ms])?;
         return Ok(());
     }
     let sql = "UPDATE documents SET body = ?2, queued_ms = ?3, provider = ?4, status = ?5, \
-               due_ms = ?6 WHERE n = ?1";
-    let values = params![stored.n, body, queued_ms, provider, status, due_ms];
+               due_ms = ?6, expires_ms = ?7 WHERE n = ?1";
+    let values = params![stored.n, body, queued_ms, provider, status, due_ms, expires_ms];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
@@ -178,13 +183,15 @@ pub(super) fn put(
 ) -> Result<(), Failure> {
     let body = encode(document)?;
     let Labels { user, email } = Labels::of(names, document);
-    let Columns { provider, status, due_ms, queued_ms } = Columns::of(names, document);
-    let sql = "INSERT INTO documents (n, key, body, user, email, provider, status, due_ms, queued_ms) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9) \
+    let Columns { provider, status, due_ms, queued_ms, expires_ms } = Columns::of(names, document);
+    let sql = "INSERT INTO documents (n, key, body, user, email, provider, status, due_ms, queued_ms, \
+               expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                ON CONFLICT (n) DO UPDATE SET body = excluded.body, user = excluded.user, \
                email = excluded.email, provider = excluded.provider, status = excluded.status, \
-               due_ms = excluded.due_ms, queued_ms = excluded.queued_ms, holder = NULL";
-    let values = params![n, key, body, user, email, provider, status, due_ms, queued_ms];
+               due_ms = excluded.due_ms, queued_ms = excluded.queued_ms, \
+               expires_ms = excluded.expires_ms, holder = NULL";
+    let values =
+        params![n, key, body, user, email, provider, status, due_ms, queued_ms, expires_ms];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
