@@ -17,7 +17,8 @@ use crate::{Servers, peer, seed};
 
 /// How long workers may take to begin, and a drain to get on by one commit.
 const PATIENCE: Duration = Duration::from_secs(60);
-const POLL: Duration = Duration::from_millis(5);
+/// Each look costs the provider and the workers something.
+const POLL: Duration = Duration::from_millis(20);
 
 /// What workers did, from when all of them were at work until the last commit.
 pub(crate) struct Drained {
@@ -29,6 +30,9 @@ pub(crate) struct Drained {
     pub(crate) store_cpu_us: Option<f64>,
     /// The peak of each worker.
     pub(crate) rss_mib: Vec<f64>,
+    /// Documents in a claim and in a commit, on average.
+    pub(crate) docs_per_claim: f64,
+    pub(crate) docs_per_commit: f64,
 }
 
 /// A store, a provider and a deployment, with users who are due.
@@ -72,9 +76,11 @@ pub(crate) struct Beside<'a> {
 
 pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<Report> {
     say("measuring each stage alone");
-    let rates = raw_rates(servers, args.docs).await?;
+    let before = raw_rates(servers, args.docs).await?;
     say("measuring the drain");
     let (drained, in_flight) = measure(servers, args.docs, args.workers, args.latency_ms).await?;
+    say("measuring each stage alone again");
+    let rates = before.mean(&raw_rates(servers, args.docs).await?);
     let mut report = Report::new("drain");
     report.text("store", servers.stores.what());
     report.text("broker", &servers.broker.what);
@@ -100,6 +106,8 @@ pub(crate) fn report_usage(report: &mut Report, drained: &Drained) {
     report.number("worker_cpu_us_per_refresh", drained.worker_cpu_us);
     let rss_mib = drained.rss_mib.iter().copied().fold(0.0, f64::max);
     report.number("worker_rss_mib", rss_mib);
+    report.number("docs_per_claim", drained.docs_per_claim);
+    report.number("docs_per_commit", drained.docs_per_commit);
     report.number("provider_cpu_us_per_refresh", drained.provider_cpu_us);
     if let Some(cpu_us) = drained.store_cpu_us {
         report.number("store_cpu_us_per_refresh", cpu_us);
@@ -218,6 +226,8 @@ pub(crate) async fn watch(
         provider_cpu_us: each(begin.provider_us, end.provider_us),
         store_cpu_us: begin.store_us.zip(end.store_us).map(|(begin, end)| each(begin, end)),
         rss_mib: workers.iter().map(Worker::peak_rss_mib).collect::<Result<_, _>>()?,
+        docs_per_claim: docs as f64 / total(workers, "evergrant_claim_batches_total").await,
+        docs_per_commit: docs as f64 / total(workers, "evergrant_commit_groups_total").await,
     })
 }
 
@@ -245,11 +255,16 @@ async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
 }
 
 async fn total_commits(workers: &[Worker]) -> u64 {
-    let mut commits = 0;
+    total(workers, "evergrant_commits_total").await as u64
+}
+
+/// The sum of a metric over all workers.
+async fn total(workers: &[Worker], metric: &str) -> f64 {
+    let mut total = 0.0;
     for worker in workers {
-        commits += worker.metrics().await.map_or(0, |metrics| metrics.commits());
+        total += worker.metrics().await.map_or(0.0, |metrics| metrics.sum(metric));
     }
-    commits
+    total
 }
 
 /// Waits until a count has come to `wanted`.

@@ -19,6 +19,17 @@ impl Rates {
         1.0 / self.0.iter().map(|rate| 1.0 / rate.per_s).sum::<f64>()
     }
 
+    /// What was measured before something and after it: a machine that others use as well becomes faster and
+    /// slower, and what lies in between should be compared with both. Times are averaged, not rates.
+    pub(crate) fn mean(&self, after: &Self) -> Self {
+        let stages = self.0.iter().zip(&after.0);
+        let mean = |(before, after): (&Rate, &Rate)| Rate {
+            stage: before.stage,
+            per_s: 2.0 / (1.0 / before.per_s + 1.0 / after.per_s),
+        };
+        Self(stages.map(mean).collect())
+    }
+
     /// The stage that takes most of the time.
     pub(crate) fn slowest(&self) -> &'static str {
         let slowest = self.0.iter().min_by(|a, b| a.per_s.total_cmp(&b.per_s));
@@ -47,5 +58,12 @@ mod tests {
         ]);
         assert!((rates.bound_per_s() - 200.0).abs() < 1e-9);
         assert_eq!(rates.slowest(), "commit");
+    }
+
+    #[test]
+    fn what_lies_between_two_measurements_is_compared_with_both() {
+        let rates = |per_s| Rates(vec![Rate { stage: "commit", per_s }]);
+        let mean = rates(300.0).mean(&rates(100.0));
+        assert!((mean.bound_per_s() - 150.0).abs() < 1e-9);
     }
 }

@@ -49,6 +49,7 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>
         let sent_at = Instant::now();
         match lane.store.claim(ids, &owner, lane.settings.lease).await {
             Ok(Claimed { now, rows }) => {
+                lane.metrics.claim_batches.inc();
                 lane.set_store_healthy(true);
                 return Some((Claim { owner, stored_at: now, sent_at }, rows));
             }

@@ -1,11 +1,14 @@
-//! Group commit: outcomes that arrive while one group is being written form the next one, so a
-//! group waits for nothing and grows with the load.
+//! Group commit: outcomes that arrive while a group is being written form the next one, so groups
+//! grow with the load. A second group is written beside it only if it is full: a store that is busy
+//! with one does not become faster by another, and one that is far away does.
 
 use std::sync::Arc;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
+use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 
 /// Writes outcomes in groups. Cheap to clone.
 #[derive(Clone)]
@@ -18,18 +21,15 @@ struct Request {
     reply: oneshot::Sender<Committed>,
 }
 
-/// Groups that are written at once: one on the wire while the next one forms.
+/// Groups that are written at once, so that one forms while the others are on the wire.
 const WRITERS: usize = 2;
 
 impl Committer {
-    /// Starts writing to `store`, at most `batch` documents in a group. It ends when the last clone
-    /// is gone and everything is written.
-    pub(crate) fn start(store: Arc<dyn TokenStore>, batch: usize) -> Self {
+    /// Starts writing to `store`, at most `batch` documents in a group, and counts the groups in
+    /// `written`. It ends when the last clone is gone and everything is written.
+    pub(crate) fn start(store: Arc<dyn TokenStore>, batch: usize, written: &Counter) -> Self {
         let (groups, requests) = mpsc::channel(batch.saturating_mul(WRITERS));
-        let requests = Arc::new(tokio::sync::Mutex::new(requests));
-        for _ in 0..WRITERS {
-            tokio::spawn(write_groups(Arc::clone(&store), Arc::clone(&requests), batch));
-        }
+        tokio::spawn(write_groups(store, requests, batch, written.clone()));
         Self { groups }
     }
 
@@ -45,20 +45,45 @@ impl Committer {
 
 async fn write_groups(
     store: Arc<dyn TokenStore>,
-    requests: Arc<tokio::sync::Mutex<mpsc::Receiver<Request>>>,
+    mut requests: mpsc::Receiver<Request>,
     batch: usize,
+    written: Counter,
 ) {
-    loop {
-        let mut group = Vec::with_capacity(batch);
-        if requests.lock().await.recv_many(&mut group, batch).await == 0 {
-            return;
+    let (mut group, mut writing) = (Vec::with_capacity(batch), JoinSet::new());
+    let mut more_may_come = true;
+    while more_may_come || !group.is_empty() || !writing.is_empty() {
+        let room = batch - group.len();
+        tokio::select! {
+            biased;
+            Some(_) = writing.join_next() => {}
+            count = requests.recv_many(&mut group, room), if more_may_come && room > 0 => {
+                more_may_come = count > 0;
+            }
         }
-        let (commits, replies): (Vec<_>, Vec<_>) =
-            group.into_iter().map(|request| (request.commit, request.reply)).unzip();
-        match write(&*store, &commits, While::Unavailable).await {
-            Some(results) => reply_all(replies, results),
-            None => write_one_by_one(&store, commits, replies),
+        if begins(group.len(), batch, writing.len()) {
+            let group = std::mem::replace(&mut group, Vec::with_capacity(batch));
+            writing.spawn(write_group(Arc::clone(&store), group, written.clone()));
         }
+    }
+}
+
+/// Whether a group of so many, at most `batch`, is written now, beside so many others.
+fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
+    match writing {
+        0 => waiting > 0,
+        _ => waiting == batch && writing < WRITERS,
+    }
+}
+
+async fn write_group(store: Arc<dyn TokenStore>, group: Vec<Request>, written: Counter) {
+    let (commits, replies): (Vec<_>, Vec<_>) =
+        group.into_iter().map(|request| (request.commit, request.reply)).unzip();
+    match write(&*store, &commits, While::Unavailable).await {
+        Some(results) => {
+            written.inc();
+            reply_all(replies, results);
+        }
+        None => write_one_by_one(&store, commits, replies),
     }
 }
 
@@ -122,5 +147,19 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
         tracing::debug!(%error, documents, "commit failed again");
     } else {
         tracing::error!(%error, documents, "commit failed: keeping the answers and trying again");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_group_is_written_beside_another_only_if_it_is_full() {
+        assert!(begins(1, 64, 0));
+        assert!(!begins(0, 64, 0));
+        assert!(!begins(63, 64, 1));
+        assert!(begins(64, 64, 1));
+        assert!(!begins(64, 64, WRITERS));
     }
 }

@@ -66,7 +66,8 @@ impl Lane {
     pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
         let Common { store, queue, nets, settings, metrics, health, stop } = common;
         let pace = Pace::new(settings.exchanges_in_flight, deps.budget.spacing());
-        let committer = Committer::start(Arc::clone(&store), usize::from(settings.batch));
+        let batch = usize::from(settings.batch);
+        let committer = Committer::start(Arc::clone(&store), batch, &metrics.commit_groups);
         Arc::new(Self {
             death_watch: Mutex::new(DeathWatch::new(deps.provider.death_watch)),
             provider: deps.provider,

@@ -25,8 +25,12 @@ pub(crate) struct WorkerMetrics {
     exchange_seconds: Histogram,
     /// Seconds from an answer to its durable commit: the window in which a grant could be lost.
     pub(crate) commit_seconds: Histogram,
-    /// Documents in a commit.
+    /// Calls of the store to claim, each for a batch of documents.
+    pub(crate) claim_batches: Counter,
+    /// Documents that were committed.
     pub(crate) commits: Counter,
+    /// Calls of the store to commit, each for a group of documents.
+    pub(crate) commit_groups: Counter,
     /// Commits that found that their document had moved on.
     pub(crate) superseded: Counter,
     /// Answers that the journal did not take.
@@ -63,7 +67,17 @@ impl WorkerMetrics {
                 "Time from an answer to its durable commit",
                 short_duration_histogram(),
             ),
+            claim_batches: metrics.add(
+                "claim_batches",
+                "Claims, each of a batch of documents",
+                Counter::default(),
+            ),
             commits: metrics.add("commits", "Documents written", Counter::default()),
+            commit_groups: metrics.add(
+                "commit_groups",
+                "Commits, each of a group of documents",
+                Counter::default(),
+            ),
             superseded: metrics.add(
                 "superseded_commits",
                 "Commits that found that their document had moved on",
