@@ -11,7 +11,7 @@ use tokio::time::Instant;
 
 use crate::lane::Lane;
 use crate::lease;
-use crate::settle::{Settled, settle};
+use crate::settle::{Settled, route, settle, write};
 use crate::take_back::take_back;
 use crate::work::{Claim, Work};
 
@@ -27,7 +27,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
     // Kept until the outcome is written: answers must not pile up before a slow store.
-    let Some((_slot, permit)) = permit else { return };
+    let Some((slot, permit)) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
     let sent_at = Instant::now();
@@ -48,9 +48,11 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     lane.metrics.count_exchange(&lane.provider.id, &outcome, settlement.route);
     lane.budget.note(&settlement.signal);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
-    let settling = settle(lane, work, Settled { settlement, commit, answered_at });
-    lease::keep(lane, &grant.id, claim, settling).await;
+    let writing = write(lane, Settled { settlement, commit, answered_at });
+    let Some(written) = lease::keep(lane, &grant.id, claim, writing).await else { return };
     lane.pace.done(sent_at);
+    drop(slot);
+    route(lane, work, written).await;
 }
 
 /// The right to send one request: a place among those under way first, then the budget's permit,

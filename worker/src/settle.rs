@@ -22,11 +22,30 @@ pub(crate) struct Settled {
     pub(crate) answered_at: Instant,
 }
 
+/// What was decided and written, or found superseded: what is left is to route the job.
+pub(crate) struct Written {
+    settlement: Settlement,
+    committed: Committed,
+}
+
 /// Writes the document, routes the job, acknowledges the delivery.
 pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
+    if let Some(written) = write(lane, settled).await {
+        route(lane, work, written).await;
+    }
+}
+
+/// Writes the document. None only when the process is ending.
+pub(crate) async fn write(lane: &Lane, settled: Settled) -> Option<Written> {
     let Settled { settlement, commit, answered_at } = settled;
-    let Some(committed) = commit_with_nets(lane, commit).await else { return };
+    let committed = commit_with_nets(lane, commit).await?;
     lane.metrics.commit_seconds.observe(answered_at.elapsed().as_secs_f64());
+    Some(Written { settlement, committed })
+}
+
+/// Routes the job and acknowledges the delivery.
+pub(crate) async fn route(lane: &Lane, work: Work, written: Written) {
+    let Written { settlement, committed } = written;
     if committed == Committed::Superseded {
         lane.metrics.superseded.inc();
         let (provider, id) = (&lane.provider.id, &work.job.id);

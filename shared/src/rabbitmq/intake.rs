@@ -4,19 +4,18 @@ use async_trait::async_trait;
 use futures::future::join_all;
 use futures::stream::{self, BoxStream, SelectAll};
 use futures::{FutureExt, StreamExt};
-use lapin::options::{
-    BasicAckOptions, BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions,
-};
+use lapin::options::{BasicCancelOptions, BasicConsumeOptions, BasicNackOptions, BasicQosOptions};
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 
 use std::sync::Arc;
 
+use super::acks::Acks;
 use super::errors::{Failure, explain};
 use super::names::short;
 use super::session::Session;
 use super::turns::{Origin, Turns};
-use crate::ports::{Acker, Delivery, Intake, QueueError};
+use crate::ports::{Delivery, Intake, QueueError};
 
 /// Deliveries of several consumers on one channel, and `None` for each that ended.
 type Merged = SelectAll<BoxStream<'static, Said>>;
@@ -27,6 +26,7 @@ type Said = Option<(Origin, lapin::message::Delivery)>;
 pub(super) struct RabbitIntake {
     session: Arc<Session>,
     channel: Channel,
+    acks: Acks,
     tags: Vec<ShortString>,
     merged: Merged,
     /// What was delivered already.
@@ -59,6 +59,7 @@ impl RabbitIntake {
         }
         Ok(Self {
             session: Arc::clone(session),
+            acks: Acks::start(Arc::clone(session), channel.clone()),
             channel,
             tags,
             merged,
@@ -137,11 +138,7 @@ impl Intake for RabbitIntake {
         Some(Delivery {
             body: delivery.data,
             redelivered: delivery.redelivered,
-            acker: Box::new(RabbitAcker {
-                acker: delivery.acker,
-                session: Arc::clone(&self.session),
-                _channel: self.channel.clone(),
-            }),
+            acker: self.acks.acker(delivery.delivery_tag, delivery.acker),
         })
     }
 
@@ -165,31 +162,6 @@ impl Intake for RabbitIntake {
             if let Some((_, delivery)) = delivery {
                 give_back(&self.session, delivery).await;
             }
-        }
-    }
-}
-
-/// The right to acknowledge one delivery. It keeps the channel open: closed, everything that is
-/// not acknowledged is delivered again.
-struct RabbitAcker {
-    acker: lapin::Acker,
-    session: Arc<Session>,
-    _channel: Channel,
-}
-
-#[async_trait]
-impl Acker for RabbitAcker {
-    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
-        const OPERATION: &str = "ack";
-        let acking = self.acker.ack(BasicAckOptions::default());
-        match self.session.wait(OPERATION, acking).await? {
-            Ok(true) => Ok(()),
-            // lapin's words for "not acknowledged": the channel is gone.
-            Ok(false) => Err(QueueError::Unavailable {
-                operation: OPERATION,
-                reason: "the channel of the delivery is closed".to_owned(),
-            }),
-            Err(error) => Err(explain(OPERATION, &error)),
         }
     }
 }

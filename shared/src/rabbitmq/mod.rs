@@ -22,9 +22,11 @@
 //! * `address`, `dial`, `session`: connections, in bounded time and rebuilt on demand.
 //! * `server`: which version this is, since the wrong argument for it destroys messages.
 //! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
+//! * `acks`: acknowledgements in groups.
 //! * `headers`: a dead letter's fields.
 //! * `inspect`, `errors`: what operators read.
 
+mod acks;
 mod address;
 mod dead_letters;
 mod dial;

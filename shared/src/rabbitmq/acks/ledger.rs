@@ -1,0 +1,154 @@
+//! Which deliveries of a channel are settled, and which acknowledgements can be told in one.
+//!
+//! The broker numbers the deliveries of a channel from 1 on. `multiple` acknowledges all up to a
+//! number, so it is right only where each of them is settled, those included that nobody here has
+//! looked at yet.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// For so long an acknowledgement waits for those before it. What it costs is room in the prefetch.
+const HOLD: Duration = Duration::from_millis(20);
+
+/// The deliveries of one channel. `T` is what tells one.
+#[derive(Debug)]
+pub(super) struct Ledger<T> {
+    /// Settled numbers as ranges, first to last. The first range begins at 0, which is no delivery.
+    settled: BTreeMap<u64, u64>,
+    /// Settled and not told yet.
+    held: BTreeMap<u64, Held<T>>,
+}
+
+#[derive(Debug)]
+struct Held<T> {
+    until: Instant,
+    what: T,
+}
+
+/// Acknowledgements that are told by one frame, that of the last one.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) struct Told<T>(pub(super) Vec<T>);
+
+impl<T> Told<T> {
+    /// Whether the last one speaks for others as well.
+    pub(super) const fn is_multiple(&self) -> bool {
+        self.0.len() > 1
+    }
+}
+
+impl<T> Ledger<T> {
+    pub(super) fn new() -> Self {
+        Self { settled: BTreeMap::from([(0, 0)]), held: BTreeMap::new() }
+    }
+
+    /// A delivery is settled.
+    pub(super) fn settle(&mut self, number: u64, what: T, now: Instant) {
+        self.held.insert(number, Held { until: now + HOLD, what });
+        let before = self.settled.range(..number).next_back().map(|(first, last)| (*first, *last));
+        let first =
+            before.filter(|(_, last)| last + 1 == number).map_or(number, |(first, _)| first);
+        let last = self.settled.remove(&(number + 1)).unwrap_or(number);
+        self.settled.insert(first, last);
+    }
+
+    /// What is to be told now: in one all before which nothing is open, and each for itself those
+    /// that have waited for that long enough.
+    pub(super) fn ripe(&mut self, now: Instant) -> Vec<Told<T>> {
+        let none_open_up_to = self.settled.first_key_value().map_or(0, |(_, last)| *last);
+        let waiting = self.held.split_off(&(none_open_up_to + 1));
+        let together = std::mem::replace(&mut self.held, waiting).into_values();
+        let together = Told(together.map(|held| held.what).collect());
+        let overdue = self.held.extract_if(.., |_, held| held.until <= now);
+        let alone: Vec<_> = overdue.map(|(_, held)| Told(vec![held.what])).collect();
+        std::iter::once(together).filter(|told| !told.0.is_empty()).chain(alone).collect()
+    }
+
+    /// When the next one has waited long enough.
+    pub(super) fn due(&self) -> Option<Instant> {
+        self.held.values().map(|held| held.until).min()
+    }
+
+    /// Those that wait need not wait any more.
+    pub(super) fn rest(&mut self) -> Vec<Told<T>> {
+        let mut rest = self.ripe(Instant::now());
+        rest.extend(std::mem::take(&mut self.held).into_values().map(|held| Told(vec![held.what])));
+        rest
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn settle(ledger: &mut Ledger<u64>, numbers: impl IntoIterator<Item = u64>, now: Instant) {
+        numbers.into_iter().for_each(|number| ledger.settle(number, number, now));
+    }
+
+    #[test]
+    fn all_before_which_nothing_is_open_are_told_in_one() {
+        let (mut ledger, now) = (Ledger::new(), Instant::now());
+        settle(&mut ledger, [3, 1, 2, 6, 5], now);
+        assert_eq!(ledger.ripe(now), [Told(vec![1, 2, 3])]);
+        settle(&mut ledger, [4], now);
+        assert_eq!(ledger.ripe(now), [Told(vec![4, 5, 6])]);
+        assert_eq!(ledger.due(), None);
+    }
+
+    #[test]
+    fn one_that_stays_open_holds_up_no_other_for_long() {
+        let (mut ledger, now) = (Ledger::new(), Instant::now());
+        settle(&mut ledger, [2, 3], now);
+        assert_eq!(ledger.ripe(now), []);
+        assert_eq!(ledger.due(), Some(now + HOLD));
+        assert_eq!(ledger.ripe(now + HOLD), [Told(vec![2]), Told(vec![3])]);
+        settle(&mut ledger, [1, 4], now + HOLD);
+        assert_eq!(ledger.ripe(now + HOLD), [Told(vec![1, 4])]);
+    }
+
+    #[test]
+    fn what_is_remembered_does_not_grow_with_what_is_told() {
+        let (mut ledger, now) = (Ledger::new(), Instant::now());
+        for number in 2..10_000 {
+            settle(&mut ledger, [number], now);
+            ledger.ripe(now + HOLD);
+        }
+        assert_eq!(ledger.settled.len(), 2);
+        assert_eq!(ledger.rest(), []);
+    }
+
+    proptest! {
+        #[test]
+        fn each_is_told_once_and_none_that_is_open(
+            order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle(),
+            waits_ms in prop::collection::vec(0..15_u64, 40),
+        ) {
+            let (mut ledger, mut now) = (Ledger::new(), Instant::now());
+            let mut open: std::collections::BTreeSet<u64> = (1..=40).collect();
+            let mut told = Vec::new();
+            let mut outstanding = open.clone();
+            for (number, wait_ms) in order.into_iter().zip(waits_ms) {
+                now += Duration::from_millis(wait_ms);
+                ledger.settle(number, number, now);
+                open.remove(&number);
+                for batch in ledger.ripe(now) {
+                    let last = batch.0[batch.0.len() - 1];
+                    // What the broker makes of it.
+                    prop_assert!(outstanding.contains(&last));
+                    if batch.is_multiple() {
+                        prop_assert!(open.range(..=last).next().is_none());
+                        outstanding.retain(|number| *number > last);
+                    }
+                    outstanding.remove(&last);
+                    told.extend(batch.0);
+                }
+            }
+            told.extend(ledger.rest().into_iter().flat_map(|told| told.0));
+            told.sort_unstable();
+            prop_assert_eq!(told, (1..=40).collect::<Vec<_>>());
+        }
+    }
+}
