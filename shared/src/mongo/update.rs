@@ -5,12 +5,13 @@
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document, RawDocumentBuf, doc};
+use mongodb::bson::raw::cstr;
+use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::options::{Acknowledgment, WriteConcern};
 
 use super::MongoStore;
 use super::clock::number;
-use super::errors::{not_durable, refused, server};
+use super::errors::{driver, not_durable, refused, server};
 use crate::ports::StoreError;
 
 /// What one command may hold; the server's limit is 16 MiB.
@@ -44,13 +45,13 @@ impl Durability {
         concern
     }
 
-    fn document(self) -> Document {
-        let mut concern = doc! { "w": 1 };
+    fn document(self) -> RawDocumentBuf {
+        let mut concern = rawdoc! { "w": 1 };
         if self.majority {
-            concern = doc! { "w": "majority", "wtimeout": millis(DURABLE_WAIT) };
+            concern = rawdoc! { "w": "majority", "wtimeout": millis(DURABLE_WAIT) };
         }
         if let Some(journal) = self.journal {
-            concern.insert("j", journal);
+            concern.append(cstr!("j"), journal);
         }
         concern
     }
@@ -61,11 +62,8 @@ pub(super) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
-/// One update of one document.
-pub(super) struct Statement {
-    document: Document,
-    bytes: usize,
-}
+/// One update of one document, as it is sent: what is written as BSON once need not be again.
+pub(super) struct Statement(RawDocumentBuf);
 
 impl Statement {
     /// None if it cannot be written as BSON: a name holds a NUL, or it nests too deep.
@@ -74,8 +72,7 @@ impl Statement {
         if upsert {
             document.insert("upsert", true);
         }
-        let bytes = RawDocumentBuf::try_from(&document).ok()?.as_bytes().len();
-        Some(Self { document, bytes })
+        RawDocumentBuf::try_from(&document).ok().map(Self)
     }
 }
 
@@ -89,22 +86,22 @@ pub(super) struct Updated {
 }
 
 /// Splits statements into commands that are not too large, in order.
-pub(super) fn batches(statements: Vec<Statement>) -> Vec<Vec<Document>> {
-    let mut batches: Vec<Vec<Document>> = Vec::new();
+pub(super) fn batches(statements: Vec<Statement>) -> Vec<Vec<Statement>> {
+    let mut batches: Vec<Vec<Statement>> = Vec::new();
     let mut bytes = usize::MAX;
     for statement in statements {
+        let more = statement.0.as_bytes().len();
         let batch = batches.last_mut().filter(|batch| {
-            batch.len() < MAX_COMMAND_STATEMENTS
-                && bytes.saturating_add(statement.bytes) <= MAX_COMMAND_BYTES
+            batch.len() < MAX_COMMAND_STATEMENTS && bytes.saturating_add(more) <= MAX_COMMAND_BYTES
         });
         match batch {
             Some(batch) => {
-                bytes += statement.bytes;
-                batch.push(statement.document);
+                bytes += more;
+                batch.push(statement);
             }
             None => {
-                bytes = statement.bytes;
-                batches.push(vec![statement.document]);
+                bytes = more;
+                batches.push(vec![statement]);
             }
         }
     }
@@ -119,16 +116,21 @@ impl MongoStore {
     pub(super) async fn update(
         &self,
         operation: &'static str,
-        statements: Vec<Document>,
+        statements: Vec<Statement>,
         durability: Durability,
     ) -> Result<Updated, StoreError> {
-        let command = doc! {
+        let mut updates = RawArrayBuf::new();
+        for Statement(statement) in statements {
+            updates.push(statement);
+        }
+        let command = rawdoc! {
             "update": self.collection.name(),
-            "updates": statements,
+            "updates": updates,
             "ordered": false,
             "writeConcern": durability.document(),
         };
-        read_reply(operation, &self.command(operation, command).await?)
+        let reply = self.database.run_raw_command(command).await;
+        read_reply(operation, &reply.map_err(|error| driver(operation, &error))?)
     }
 }
 
@@ -160,13 +162,14 @@ fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, Stor
 mod tests {
     use super::*;
 
+    /// A statement of about so many bytes.
     fn statement(bytes: usize) -> Statement {
-        Statement { document: Document::new(), bytes }
+        Statement(rawdoc! { "u": "x".repeat(bytes) })
     }
 
     #[test]
     fn commands_hold_neither_too_much_nor_too_many() {
-        let half = MAX_COMMAND_BYTES / 2;
+        let half = MAX_COMMAND_BYTES / 2 - 100;
         let sizes = |statements| batches(statements).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![]), Vec::<usize>::new());
         assert_eq!(sizes((0..2_500).map(|_| statement(10)).collect()), [1_000, 1_000, 500]);
