@@ -2,17 +2,18 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use tokio::sync::{Notify, oneshot, watch};
+use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::super::failure::Failure;
-use super::Inner;
+use super::acks::SqliteAcker;
+use super::consumer::Consumer;
 use super::table::{self, Fetched, Message, Room};
-use crate::ports::{Acker, Delivery, Intake, QueueError};
+use crate::ports::{Delivery, Intake};
 
 /// How long an idle consumer waits before it looks what other processes have published.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
@@ -28,50 +29,6 @@ const CHUNK_LASTS: Duration = Duration::from_millis(250);
 /// How many messages to take, if so many have lasted so long.
 fn next_chunk(chunk: usize, lasted: Duration) -> usize {
     if lasted < CHUNK_LASTS { chunk.saturating_mul(2) } else { (chunk / 2).max(FEWEST) }
-}
-
-/// A consumer. When it and all rights to acknowledge are gone, what it holds goes back.
-pub(super) struct Consumer {
-    inner: Arc<Inner>,
-    id: i64,
-    queues: Vec<i64>,
-    /// Messages that it may hold.
-    limit: usize,
-    held: AtomicUsize,
-    /// A message was acknowledged: there is room for another.
-    freed: Notify,
-    /// An acknowledgement failed, so what is held here is not known any more.
-    lost: AtomicBool,
-}
-
-impl Consumer {
-    pub(super) fn new(inner: Arc<Inner>, id: i64, queues: Vec<i64>, prefetch: u16) -> Self {
-        Self {
-            inner,
-            id,
-            limit: usize::from(prefetch).max(queues.len()),
-            queues,
-            held: AtomicUsize::new(0),
-            freed: Notify::new(),
-            lost: AtomicBool::new(false),
-        }
-    }
-
-    fn room(&self) -> usize {
-        self.limit.saturating_sub(self.held.load(Ordering::Acquire))
-    }
-}
-
-impl Drop for Consumer {
-    fn drop(&mut self) {
-        let (consumer, inner) = (self.id, Arc::clone(&self.inner));
-        // Nobody waits: should it fail, it is done when the process has ended.
-        drop(self.inner.database.ask(move |connection| {
-            table::leave(connection, consumer)?;
-            inner.published.send_replace(());
-            Ok(())
-        }));
-    }
 }
 
 type Answer = oneshot::Receiver<Result<Fetched, Failure>>;
@@ -141,10 +98,9 @@ impl SqliteIntake {
 
     /// Waits until there may be something to fetch.
     async fn wait(&mut self) {
-        let freed = self.consumer.freed.notified();
         if self.consumer.room() == 0 {
             tokio::select! {
-                () = freed => {}
+                () = self.consumer.freed() => {}
                 // The dead are looked for even if nothing is acknowledged.
                 () = tokio::time::sleep(LOOK_FOR_THE_DEAD) => {}
             }
@@ -160,7 +116,7 @@ impl SqliteIntake {
     fn take_in(&mut self, answer: Result<Result<Fetched, Failure>, oneshot::error::RecvError>) {
         match self.consumer.inner.database.answered(answer) {
             Ok(Fetched { messages, next_in_ms }) => {
-                self.consumer.held.fetch_add(messages.len(), Ordering::AcqRel);
+                self.consumer.hold(messages.len());
                 let next = next_in_ms.map_or(LOOK_AGAIN, Duration::from_millis);
                 self.look_at = Instant::now() + next.clamp(Duration::from_millis(1), LOOK_AGAIN);
                 self.ready.extend(messages);
@@ -178,7 +134,7 @@ impl SqliteIntake {
 impl Intake for SqliteIntake {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
-            if self.ended || self.consumer.lost.load(Ordering::Acquire) {
+            if self.ended || self.consumer.is_lost() {
                 self.ended = true;
                 return None;
             }
@@ -227,41 +183,6 @@ impl Intake for SqliteIntake {
             tracing::debug!(%error, "deliveries go back with their consumer");
         }
         inner.published.send_replace(());
-    }
-}
-
-/// The right to acknowledge one delivery. It keeps the consumer.
-struct SqliteAcker {
-    consumer: Arc<Consumer>,
-    message: i64,
-}
-
-#[async_trait]
-impl Acker for SqliteAcker {
-    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
-        const OPERATION: &str = "ack";
-        let (consumer, message) = (self.consumer.id, self.message);
-        let removing = self
-            .consumer
-            .inner
-            .database
-            .write(move |connection| table::acknowledge(connection, consumer, message));
-        match removing.await {
-            Ok(true) => {
-                self.consumer.held.fetch_sub(1, Ordering::AcqRel);
-                self.consumer.freed.notify_one();
-                Ok(())
-            }
-            Ok(false) => Err(QueueError::Unavailable {
-                operation: OPERATION,
-                reason: "the delivery was given to another consumer".to_owned(),
-            }),
-            Err(failure) => {
-                self.consumer.lost.store(true, Ordering::Release);
-                self.consumer.freed.notify_one();
-                Err(failure.in_queue(OPERATION))
-            }
-        }
     }
 }
 

@@ -1,13 +1,15 @@
 //! Jobs in a file.
 //!
 //! * `names`, `table`: the queues, and what they hold.
-//! * `intake`: consuming; `dead_letter`: what nobody will try again by itself.
+//! * `intake`, `consumer`, `acks`: consuming; `dead_letter`: what nobody will try again by itself.
 //!
 //! A message that waits for a retry is in its work queue with the time when it is ready, and then does
 //! not wait behind what was never tried. One that is
 //! delivered has a consumer; a consumer belongs to a process, and a process holds a lock as long as it
 //! lives. So what a process that was killed had in hand comes again at once.
 
+mod acks;
+mod consumer;
 mod dead_letter;
 mod intake;
 mod names;
@@ -22,8 +24,9 @@ use async_trait::async_trait;
 use rusqlite::Connection;
 use tokio::sync::{OnceCell, watch};
 
+use self::consumer::Consumer;
 use self::dead_letter::Look;
-use self::intake::{Consumer, SqliteIntake};
+use self::intake::SqliteIntake;
 use self::names::Names;
 use self::table::{Outgoing, Turn};
 use super::database::Database;
