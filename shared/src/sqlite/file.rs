@@ -4,6 +4,7 @@ use std::fs::{OpenOptions, Permissions};
 use std::path::Path;
 use std::time::Duration;
 
+use rusqlite::config::DbConfig;
 use rusqlite::{Connection, OpenFlags};
 
 use super::failure::{DAMAGED, Failure};
@@ -42,6 +43,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Failure> {
         return Err(Failure::refused("its disk cannot hold a write-ahead log: choose a local one"));
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    // Of what undoes a request, should it fail, SQLite would put all but a little into a file.
+    connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
     connection.pragma_update(None, "journal_size_limit", WAL_KEPT_BYTES)?;
     make(&connection)?;
@@ -60,6 +63,9 @@ pub(super) fn open_reader(path: &Path) -> Result<Connection, Failure> {
 
 fn configure(connection: &mut Connection, cache_kib: i32) -> Result<(), Failure> {
     connection.set_prepared_statement_cache_capacity(STATEMENTS);
+    // Else a statement's plan depends on the values that it is given, and each use of one that is kept
+    // compiles it anew.
+    connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
     connection.busy_handler(Some(wait_for_others))?;
     connection.pragma_update(None, "cache_size", -cache_kib)?;
     Ok(())
@@ -140,4 +146,23 @@ pub(super) fn now_ms(connection: &Connection) -> Result<i64, Failure> {
     let mut statement = connection
         .prepare_cached("SELECT CAST(round(unixepoch('now', 'subsec') * 1000) AS INTEGER)")?;
     Ok(statement.query_row([], |row| row.get(0))?)
+}
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::StatementStatus;
+
+    use super::*;
+
+    #[test]
+    fn a_statement_that_is_kept_is_not_compiled_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let connection = open_writer(&folder.path().join("e.db")).unwrap();
+        let sql = "SELECT n FROM documents WHERE key = ?1";
+        for id in 0..3 {
+            connection.prepare_cached(sql).unwrap().exists([id]).unwrap();
+        }
+        let kept = connection.prepare_cached(sql).unwrap();
+        assert_eq!(kept.get_status(StatementStatus::RePrepare), 0);
+    }
 }
