@@ -1,8 +1,9 @@
 //! `drain --store sqlite`: `evergrant run` empties its own queue, in one process and one file.
 //!
-//! The bound is what SQLite's group commits and the token endpoint allow together, each measured
-//! alone in the same run. What else a refresh takes (its job, its lease, the acknowledgement) is
-//! Evergrant's own affair.
+//! The bound is that of any drain: what consuming, claiming, the token endpoint and committing allow
+//! together, each measured alone in the same run, here through the adapters. Beside it is told how the
+//! drain compares with a bound that knows nothing of jobs and leases: SQLite's own group commits by
+//! its bare client, and the token endpoint.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -11,6 +12,7 @@ use anyhow::{Context, bail, ensure};
 use evergrant_shared::config::Config;
 use evergrant_shared::connect;
 use evergrant_shared::ports::{GrantFilter, ImportDocument, TokenStore};
+use evergrant_tests::deployment::PROVIDER;
 use evergrant_tests::program;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document};
@@ -23,8 +25,8 @@ use crate::provider::{CLIENT, Provider};
 use crate::rates::{Rate, Rates};
 use crate::raw::{exchange, group};
 use crate::report::{Report, say};
-use crate::seed;
 use crate::site::{Worker, succeeded};
+use crate::{seed, stages};
 
 /// Documents that are imported at once.
 const BATCH: usize = 1_000;
@@ -35,7 +37,7 @@ pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     ensure!(args.peer.is_none(), "--peer is for MongoDB");
     say("measuring each stage alone");
     let site = Site::new(args.docs).await?;
-    let rates = site.raw_rates(args.docs).await?;
+    let Raw { rates, bare_commit } = site.raw_rates(args.docs).await?;
     say("measuring the drain");
     let site = Site::new(args.docs).await?;
     let drained = site.drain(args).await?;
@@ -50,8 +52,21 @@ pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
     report.number("refreshes_per_s", drained.refreshes_per_s);
     report.number("ratio", drained.refreshes_per_s / rates.bound_per_s());
+    report.number("raw_bare_commit_per_s", bare_commit.per_s);
+    let exchange = rates.0.iter().copied().filter(|rate| rate.stage == "exchange");
+    let narrow = Rates(exchange.chain([bare_commit]).collect()).bound_per_s();
+    report.number("bound_of_commit_and_exchange_per_s", narrow);
+    report.number("ratio_of_commit_and_exchange", drained.refreshes_per_s / narrow);
     report_usage(&mut report, &drained);
     Ok(report)
+}
+
+/// What each stage does alone.
+struct Raw {
+    /// Through the adapters.
+    rates: Rates,
+    /// SQLite's own group commits.
+    bare_commit: Rate,
 }
 
 /// A provider, and a folder with a file.
@@ -88,24 +103,42 @@ impl Site {
         Ok(Self { provider, config, store, variables, folder })
     }
 
-    async fn raw_rates(&self, docs: u32) -> anyhow::Result<Rates> {
-        let documents = seed::documents(self.provider.sign_in(docs).await?)?;
+    async fn raw_rates(&self, docs: u32) -> anyhow::Result<Raw> {
+        let documents = self.publish(docs).await?;
         let worker = &self.config.worker;
-        let at_once = usize::from(worker.exchanges_in_flight);
-        let exchange = exchange::measure(&self.provider.token_url(), &documents, at_once).await?;
-        let file = self.folder.path().join("raw.db");
-        let commit = commits_per_s(file.as_path(), documents, usize::from(worker.batch)).await?;
-        Ok(Rates(vec![
-            Rate { stage: "commit", per_s: commit },
-            Rate { stage: "exchange", per_s: exchange },
-        ]))
+        let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
+        let queue = connect::queue(&self.config, "bench".to_owned())?;
+        let provider = PROVIDER.parse().context("the provider's name")?;
+        // As a worker has it: what is under way, claimed and being committed.
+        let (prefetch, count) = (in_flight.saturating_mul(3), documents.len());
+        let (consume, ids) = stages::consume(&*queue, &provider, count, prefetch, batch).await?;
+        let (claim, held) = stages::claim(&self.store, &ids, batch).await?;
+        let commit = stages::commit(&self.store, &held, batch).await?;
+        let token_url = self.provider.token_url();
+        let exchange = exchange::measure(&token_url, &documents, usize::from(in_flight)).await?;
+        // In the order of a drain, which is not that in which they lie in the file.
+        let file = self.folder.path().join("bare.db");
+        let order = seed::order_of_due(&documents);
+        let bare = commits_per_s(&file, documents, order, batch).await?;
+        let stages =
+            [("consume", consume), ("claim", claim), ("exchange", exchange), ("commit", commit)];
+        Ok(Raw {
+            rates: Rates(stages.into_iter().map(|(stage, per_s)| Rate { stage, per_s }).collect()),
+            bare_commit: Rate { stage: "bare_commit", per_s: bare },
+        })
+    }
+
+    /// Users sign in and their jobs are published; their documents.
+    async fn publish(&self, docs: u32) -> anyhow::Result<Vec<Document>> {
+        let due = seed::documents(self.provider.sign_in(docs).await?)?;
+        self.import(due.iter().cloned()).await?;
+        succeeded(&program::run("evergrant-producer", &["--once"], &self.variables).await)?;
+        Ok(due)
     }
 
     async fn drain(&self, args: &DrainArgs) -> anyhow::Result<Drained> {
-        let due = seed::documents(self.provider.sign_in(args.docs).await?)?;
-        self.import(due.into_iter()).await?;
         self.import((0..args.others as usize).map(not_due)).await?;
-        succeeded(&program::run("evergrant-producer", &["--once"], &self.variables).await)?;
+        self.publish(args.docs).await?;
         self.provider.set_latency_ms(args.latency_ms).await?;
         let workers = args.workers.to_string();
         let run = Worker::start(
@@ -152,9 +185,14 @@ impl Site {
 }
 
 /// On a thread that may block.
-async fn commits_per_s(file: &Path, documents: Vec<Document>, group: usize) -> anyhow::Result<f64> {
+async fn commits_per_s(
+    file: &Path,
+    documents: Vec<Document>,
+    order: Vec<usize>,
+    group: usize,
+) -> anyhow::Result<f64> {
     let file = file.to_owned();
-    tokio::task::spawn_blocking(move || group::measure(&file, &documents, group)).await?
+    tokio::task::spawn_blocking(move || group::measure(&file, &documents, &order, group)).await?
 }
 
 fn not_due(ordinal: usize) -> Document {

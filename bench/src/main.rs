@@ -27,6 +27,7 @@ mod report;
 mod scale;
 mod seed;
 mod site;
+mod stages;
 mod store;
 mod usage;
 mod window;

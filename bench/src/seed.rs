@@ -35,6 +35,18 @@ pub(crate) fn documents(users: Vec<Value>) -> anyhow::Result<Vec<Document>> {
     Ok(documents)
 }
 
+/// The places of documents, soonest due first: the order in which their jobs are published.
+pub(crate) fn order_of_due(documents: &[Document]) -> Vec<usize> {
+    let due = |place: &usize| {
+        let state =
+            documents.get(*place).and_then(|document| document.get_document("evergrant").ok());
+        state.and_then(|state| state.get_datetime("next_refresh_at").ok().copied())
+    };
+    let mut places: Vec<usize> = (0..documents.len()).collect();
+    places.sort_by_key(due);
+    places
+}
+
 /// Stores `count` documents whose tokens no provider knows, without holding them all at once.
 pub(crate) async fn strangers(collection: &Collection<Document>, count: u32) -> anyhow::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);

@@ -16,8 +16,13 @@ const TABLE: &str = "CREATE TABLE documents (n INTEGER PRIMARY KEY, key BLOB NOT
 /// A document's key, and its body.
 type Row = (Vec<u8>, Vec<u8>);
 
-/// Writes all of `documents` anew, in groups of `group`; commits a second.
-pub(crate) fn measure(file: &Path, documents: &[Document], group: usize) -> anyhow::Result<f64> {
+/// Writes all of `documents` anew in this `order`, in groups of `group`; commits a second.
+pub(crate) fn measure(
+    file: &Path,
+    documents: &[Document],
+    order: &[usize],
+    group: usize,
+) -> anyhow::Result<f64> {
     let mut connection = Connection::open(file).context("a raw SQLite file")?;
     connection.pragma_update(None, "journal_mode", "wal")?;
     connection.pragma_update(None, "synchronous", "full")?;
@@ -25,17 +30,17 @@ pub(crate) fn measure(file: &Path, documents: &[Document], group: usize) -> anyh
     let rows: Vec<Row> = documents.iter().map(row).collect::<Result<_, _>>()?;
     insert(&mut connection, &rows)?;
     let started = Instant::now();
-    for rows in rows.chunks(group) {
+    for places in order.chunks(group) {
         let transaction = connection.transaction()?;
         let mut update = transaction
             .prepare_cached("UPDATE documents SET body = ?2, due_ms = due_ms + 1 WHERE key = ?1")?;
-        for (key, body) in rows {
+        for (key, body) in places.iter().filter_map(|place| rows.get(*place)) {
             update.execute((key, body))?;
         }
         drop(update);
         transaction.commit()?;
     }
-    Ok(per_s(rows.len(), started.elapsed()))
+    Ok(per_s(order.len(), started.elapsed()))
 }
 
 fn row(document: &Document) -> anyhow::Result<Row> {

@@ -1,0 +1,128 @@
+//! What a refresh needs of the embedded edition, stage by stage, each alone.
+//!
+//! Through Evergrant's own adapters, in the batches that a worker uses: there is no server behind
+//! them whose bare client could be asked instead.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, anyhow, ensure};
+use evergrant_shared::domain::{DocumentId, Grant, Job, ProviderId, Row, Times, Timestamp, Write};
+use evergrant_shared::ports::{Commit, Committed, Delivery, JobQueue, QueueError, TokenStore};
+use futures::FutureExt;
+use secrecy::{ExposeSecret, SecretString};
+use tokio::task::JoinSet;
+
+use crate::raw::{BATCHES_AT_ONCE, per_s, timed};
+
+const LEASE: Duration = Duration::from_secs(25);
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// Delivers and acknowledges `count` jobs, a batch at a time; jobs a second, and the documents in the
+/// order in which their jobs came.
+pub(crate) async fn consume(
+    queue: &dyn JobQueue,
+    provider: &ProviderId,
+    count: usize,
+    prefetch: u16,
+    batch: usize,
+) -> anyhow::Result<(f64, Vec<DocumentId>)> {
+    let started = Instant::now();
+    let mut intake = queue.consume(provider, None, prefetch).await?;
+    let mut bodies = Vec::with_capacity(count);
+    let mut acknowledging = JoinSet::new();
+    while bodies.len() < count {
+        let mut deliveries = vec![intake.next().await.context("the consumer ended")?];
+        while deliveries.len() < batch {
+            let Some(Some(delivery)) = intake.next().now_or_never() else { break };
+            deliveries.push(delivery);
+        }
+        let mut ackers = Vec::with_capacity(deliveries.len());
+        for Delivery { body, acker, .. } in deliveries {
+            bodies.push(body);
+            ackers.push(acker);
+        }
+        acknowledging.spawn(async move {
+            let acks = ackers.into_iter().map(|acker| acker.ack());
+            futures::future::join_all(acks).await.into_iter().collect::<Result<(), QueueError>>()
+        });
+    }
+    while let Some(acknowledged) = acknowledging.join_next().await {
+        acknowledged.context("acknowledge")??;
+    }
+    let rate = per_s(count, started.elapsed());
+    intake.stop().await;
+    let id = |body: Vec<u8>| Job::decode_from(provider, &body).map(|job| job.id);
+    let ids = bodies.into_iter().map(id).collect::<Result<Vec<_>, _>>();
+    Ok((rate, ids.map_err(|_| anyhow!("a message is not a job"))?))
+}
+
+/// A document as it was claimed, and by whom.
+pub(crate) type Held = (Grant, String);
+
+/// Claims all of `ids`; claims a second.
+pub(crate) async fn claim(
+    store: &Arc<dyn TokenStore>,
+    ids: &[DocumentId],
+    batch: usize,
+) -> anyhow::Result<(f64, Vec<Held>)> {
+    let held = Arc::new(Mutex::new(Vec::with_capacity(ids.len())));
+    let batches = ids.chunks(batch).map(<[DocumentId]>::to_vec).enumerate().collect();
+    let (store, holding) = (Arc::clone(store), Arc::clone(&held));
+    let claim = move |(number, ids): (usize, Vec<DocumentId>)| {
+        let (store, holding) = (Arc::clone(&store), Arc::clone(&holding));
+        async move {
+            let owner = format!("bench-00000000/simulator/{number}");
+            let rows = store.claim(&ids, &owner, LEASE).await?.rows;
+            let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
+            for row in rows {
+                let Row::Present { grant, owned: true, .. } = row else { continue };
+                holding.push((grant, owner.clone()));
+            }
+            Ok(())
+        }
+    };
+    let rate = per_s(ids.len(), timed(batches, BATCHES_AT_ONCE, claim).await?);
+    let held = std::mem::take(&mut *held.lock().unwrap_or_else(PoisonError::into_inner));
+    ensure!(held.len() == ids.len(), "only {} of {} were claimed", held.len(), ids.len());
+    Ok((rate, held))
+}
+
+/// Writes new tokens to all that is held; commits a second.
+pub(crate) async fn commit(
+    store: &Arc<dyn TokenStore>,
+    held: &[Held],
+    batch: usize,
+) -> anyhow::Result<f64> {
+    let commits: Vec<Commit> =
+        held.iter().map(|(grant, owner)| Commit::of_grant(grant, owner, refresh(grant))).collect();
+    let batches = commits.chunks(batch).map(<[Commit]>::to_vec).collect();
+    let store = Arc::clone(store);
+    let commit = move |commits: Vec<Commit>| {
+        let store = Arc::clone(&store);
+        async move {
+            let written = store.commit(&commits).await?;
+            let all = written.iter().all(|committed| *committed == Committed::Applied);
+            ensure!(all, "not all commits found their document");
+            Ok(())
+        }
+    };
+    Ok(per_s(held.len(), timed(batches, BATCHES_AT_ONCE, commit).await?))
+}
+
+/// New tokens as long as the old one.
+fn refresh(grant: &Grant) -> Write {
+    let token: String = grant.refresh_token.expose_secret().chars().rev().collect();
+    let now = Timestamp::of_this_machine();
+    Write::Refresh {
+        access_token: SecretString::from(token.clone()),
+        refresh_token: Some(SecretString::from(token)),
+        refreshed_at: now,
+        times: Times {
+            access_expires_at: now.plus(HOUR),
+            refresh_idle_until: Some(now.plus(HOUR * 336)),
+            refresh_absolute_until: None,
+            next_refresh_at: now.plus(HOUR * 168),
+        },
+    }
+}
