@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake};
 use futures::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::Instant;
 
 use crate::claim;
@@ -36,6 +36,10 @@ pub(crate) enum IntakeEnd {
 /// for 30 minutes.
 const HOLD: Duration = Duration::from_secs(15 * 60);
 
+/// Claims that are on their way to the store at once: one is written while the next batch forms. More
+/// would make small batches.
+const CLAIMS_AT_ONCE: usize = 2;
+
 /// A consumer is made anew when it should hold so many times as much: an operator has raised a limit.
 const OUTGROWN: u16 = 4;
 
@@ -48,6 +52,7 @@ pub(crate) async fn drive(
 ) -> IntakeEnd {
     let mut served = false;
     let mut shut_since = None;
+    let turns = Arc::new(Semaphore::new(CLAIMS_AT_ONCE));
     let end = loop {
         if let Some(pause) = lane.long_pause() {
             let since: &mut Instant = shut_since.get_or_insert_with(Instant::now);
@@ -64,17 +69,21 @@ pub(crate) async fn drive(
         if lane.prefetch() / OUTGROWN >= prefetch {
             break IntakeEnd::Outgrown;
         }
-        let first = tokio::select! {
+        let taken = tokio::select! {
             biased;
             () = lane.stop.cancelled() => break IntakeEnd::Stopped,
-            first = next_with_place(lane, &mut *intake) => first,
+            taken = next_with_turn(lane, &mut *intake, &turns) => taken,
             () = tokio::time::sleep(PAUSE_CHECK) => continue,
         };
-        let Some(first) = first else { break IntakeEnd::Lost { served } };
+        let Some((turn, first)) = taken else { break IntakeEnd::Lost { served } };
         served = true;
         let batch = fill_batch(lane, &mut *intake, first);
         let work = batch.into_iter().filter_map(|taken| decode(lane, taken)).collect();
-        claim::claim(lane, work).await;
+        let claiming = Arc::clone(lane);
+        lane.jobs.spawn(async move {
+            claim::claim(&claiming, work).await;
+            drop(turn);
+        });
     };
     intake.stop().await;
     end
@@ -82,11 +91,16 @@ pub(crate) async fn drive(
 
 type Taken = (Delivery, OwnedSemaphorePermit);
 
-/// A place first, then a delivery: nothing is taken that could not be claimed. Dropping this before
-/// it ends loses neither.
-async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
+/// A turn to claim and a place first, then a delivery: nothing is taken that could not be claimed.
+/// Dropping this before it ends loses none of them.
+async fn next_with_turn(
+    lane: &Lane,
+    intake: &mut dyn Intake,
+    turns: &Arc<Semaphore>,
+) -> Option<(OwnedSemaphorePermit, Taken)> {
+    let turn = Arc::clone(turns).acquire_owned().await.ok()?;
     let place = lane.pace.ahead.semaphore().acquire_owned().await.ok()?;
-    Some((intake.next().await?, place))
+    Some((turn, (intake.next().await?, place)))
 }
 
 /// What is there already, up to a batch.
