@@ -4,6 +4,8 @@ use clap::Args as ClapArgs;
 use evergrant_shared::domain::audit::{Action, AuditFilter};
 use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
 
+use super::when::when;
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct AuditArgs {
     /// One entry, by its id.
@@ -21,8 +23,8 @@ pub(crate) struct AuditArgs {
     /// About the document with this _id.
     #[arg(long)]
     document: Option<DocumentId>,
-    /// Begun at this time or later (2026-01-31T12:00:00Z).
-    #[arg(long)]
+    /// Begun at this time or later (2026-01-31T12:00:00Z, or so long ago: 2h).
+    #[arg(long, value_parser = when)]
     since: Option<Timestamp>,
     /// Older than the entry with this id: the next page.
     #[arg(long)]

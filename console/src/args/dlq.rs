@@ -5,6 +5,7 @@ use std::num::NonZeroU32;
 use clap::{Args as ClapArgs, Subcommand};
 use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Timestamp};
 
+use super::when::when;
 use crate::bulk::Kind;
 use crate::dlq::Wish;
 use crate::letters::LetterFilter;
@@ -83,11 +84,11 @@ pub(crate) struct DlqFilter {
     /// Of the document with this _id.
     #[arg(long)]
     id: Option<DocumentId>,
-    /// Failed last at this time or later (2026-01-31T12:00:00Z).
-    #[arg(long)]
+    /// Failed last at this time or later (2026-01-31T12:00:00Z, or so long ago: 2h).
+    #[arg(long, value_parser = when)]
     since: Option<Timestamp>,
     /// Failed last at this time or earlier.
-    #[arg(long)]
+    #[arg(long, value_parser = when)]
     until: Option<Timestamp>,
 }
 

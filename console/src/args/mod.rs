@@ -6,6 +6,7 @@ mod dlq;
 mod providers;
 mod setup;
 mod tokens;
+mod when;
 
 use std::path::PathBuf;
 use std::time::Duration;

@@ -26,9 +26,9 @@ pub struct Driver<'a> {
 /// How many grants are left at least when a fault comes.
 const RESERVE: u32 = 400;
 /// How long nothing may happen before the run is taken to have stopped.
-const STANDSTILL: Duration = Duration::from_secs(90);
+const STANDSTILL: Duration = Duration::from_secs(300);
 /// How long all that is left may take after the last fault.
-const END: Duration = Duration::from_secs(300);
+const END: Duration = Duration::from_secs(600);
 /// How often it is looked at the provider's counters, which are in this process.
 const LOOK: Duration = Duration::from_millis(5);
 
