@@ -8,6 +8,7 @@ use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
 use evergrant_shared::domain::{DocumentId, Grant, Lease, Row, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit};
+use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -97,15 +98,37 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
     }
 }
 
-/// Someone else has the document in hand. A process that is known to have died has nothing in hand: its
-/// lease is over now, or the provider's grace could be before the lease is.
-async fn wait_for_holder(lane: &Arc<Lane>, work: Work, wait: Duration, lease: Option<Lease>) {
-    if let Some(lease) = lease.filter(|lease| lane.has_died(lease.process()))
+/// Someone else has the document in hand. A process that has died on this machine has nothing in hand
+/// once all that it left is written: its lease is over then, or the provider's grace could be before the
+/// lease is.
+async fn wait_for_holder(lane: &Arc<Lane>, mut work: Work, wait: Duration, lease: Option<Lease>) {
+    drop(work.place.take());
+    let since = Instant::now();
+    if let Some(lease) = lease
+        && is_settled(lane, lease.process(), wait).await
         && end_lease(lane, &work.job.id, &lease.owner).await
     {
         return claim(lane, vec![work]).await;
     }
+    let wait = wait.saturating_sub(since.elapsed());
     retry(lane, work, lane.provider.policy.ladder.at_most(wait)).await;
+}
+
+/// How often it is looked whether what a dead process left is written.
+const ESTATE_CHECK: Duration = Duration::from_millis(100);
+
+/// Whether a process has died and all that it left is written, or is within that time.
+async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
+    let until = Instant::now() + within;
+    loop {
+        match lane.estate_of(process) {
+            Estate::Settled => return true,
+            Estate::Open if Instant::now() < until && !lane.stop.is_cancelled() => {
+                lane.sleep(ESTATE_CHECK).await;
+            }
+            Estate::Open | Estate::None => return false,
+        }
+    }
 }
 
 async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {

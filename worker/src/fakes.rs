@@ -17,7 +17,7 @@ use evergrant_shared::domain::{
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
 use evergrant_shared::reports::Reports;
-use evergrant_shared::rescue::{Entry, Journal, Keys, Left, Sealer};
+use evergrant_shared::rescue::{Entry, Estate, Journal, Keys, Left, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
 use futures::stream::BoxStream;
 use secrecy::SecretString;
@@ -304,8 +304,16 @@ impl Journal for FakeJournal {
         Ok(entries.iter().map(left).collect())
     }
 
-    fn has_died(&self, process: &str) -> bool {
-        *self.died.lock().unwrap() == Some(process)
+    fn hand_on(&self, entry: Entry) {
+        self.forget(entry);
+    }
+
+    fn estate_of(&self, process: &str) -> Estate {
+        match *self.died.lock().unwrap() == Some(process) {
+            false => Estate::None,
+            true if self.entries.lock().unwrap().is_empty() => Estate::Settled,
+            true => Estate::Open,
+        }
     }
 }
 

@@ -10,6 +10,7 @@ use evergrant_shared::domain::Lease;
 use evergrant_shared::domain::death_watch::DeathWatch;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
+use evergrant_shared::rescue::Estate;
 use evergrant_shared::telemetry::Health;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -177,10 +178,10 @@ impl Lane {
         Lease::owner_of(&self.settings.name, &self.provider.id, claim)
     }
 
-    /// Whether a process is known to have died, by its journal on this machine.
-    pub(crate) fn has_died(&self, process: &str) -> bool {
+    /// What is known of a process by its journal on this machine.
+    pub(crate) fn estate_of(&self, process: &str) -> Estate {
         let journal = self.nets.as_ref().and_then(|nets| nets.journal.as_ref());
-        journal.is_some_and(|journal| journal.has_died(process))
+        journal.map_or(Estate::None, |journal| journal.estate_of(process))
     }
 
     /// Says whether the store answers.

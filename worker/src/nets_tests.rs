@@ -127,6 +127,19 @@ async fn what_a_worker_had_in_hand_that_died_on_this_machine_does_not_wait_for_i
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_a_dead_worker_left_is_written_before_what_it_had_in_hand_is_taken_over() {
+    let fakes = held();
+    *fakes.journal.died.lock().unwrap() = Some("other");
+    fakes.journal.entries.lock().unwrap().insert(7, Vec::new());
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(fakes.requests(), 0);
+    fakes.journal.entries.lock().unwrap().clear();
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
     let fakes = held();
     claim(&fakes.lane, vec![fakes.work(1)]).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::{DeadLetter, ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Acker, Committed, Delivery, Intake, StoreError, TokenStore};
-use evergrant_shared::rescue::{Entry, Left, Opened};
+use evergrant_shared::rescue::{Entry, Journal, Left, Opened};
 use futures::FutureExt;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -162,7 +162,7 @@ impl Rescuer {
                     return;
                 }
                 match self.hand_on(&rescue.body).await {
-                    true => self.leave(rescue.source).await,
+                    true => self.left_unwritten(rescue.source).await,
                     false => kept.push(rescue),
                 }
             }
@@ -275,23 +275,26 @@ impl Rescuer {
                 return;
             }
         }
-        self.done(rescue.source).await;
+        self.nets.metrics.recovered.inc();
+        self.left_unwritten(rescue.source).await;
     }
 
+    /// The answer is in its document.
     async fn done(&self, source: Source) {
         self.nets.metrics.recovered.inc();
-        self.leave(source).await;
+        self.leave(source, |journal, entry| journal.forget(entry)).await;
     }
 
-    /// The answer is safe elsewhere.
-    async fn leave(&self, source: Source) {
-        match source {
-            Source::Queue(acker) => crate::settle::acknowledge(acker).await,
-            Source::Journal(entry) => {
-                if let Some(journal) = &self.nets.journal {
-                    journal.forget(entry);
-                }
-            }
+    /// The answer is safe, but not in its document.
+    async fn left_unwritten(&self, source: Source) {
+        self.leave(source, |journal, entry| journal.hand_on(entry)).await;
+    }
+
+    async fn leave(&self, source: Source, forget: impl FnOnce(&dyn Journal, Entry)) {
+        match (source, &self.nets.journal) {
+            (Source::Queue(acker), _) => crate::settle::acknowledge(acker).await,
+            (Source::Journal(entry), Some(journal)) => forget(&**journal, entry),
+            (Source::Journal(_), None) => {}
         }
     }
 

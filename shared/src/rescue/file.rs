@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::journal::{Entry, Journal, Left};
+use super::journal::{Entry, Estate, Journal, Left};
 use crate::domain::SealedAnswer;
 use crate::domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
 use crate::process_file;
@@ -47,6 +47,8 @@ struct State {
 struct Inherited {
     path: PathBuf,
     left: u64,
+    /// All that was in it is written, as far as it has come.
+    settled: bool,
     _lock: File,
 }
 
@@ -94,7 +96,11 @@ impl Journal for FileJournal {
     }
 
     fn forget(&self, entry: Entry) {
-        self.with_state(|state| state.forget(entry));
+        self.with_state(|state| state.forget(entry, true));
+    }
+
+    fn hand_on(&self, entry: Entry) {
+        self.with_state(|state| state.forget(entry, false));
     }
 
     fn inherit(&self) -> io::Result<Vec<Left>> {
@@ -107,7 +113,7 @@ impl Journal for FileJournal {
             } else if is(SUFFIX)
                 && let Some(file) = unowned(&path)?
             {
-                // At once: whoever looks takes the lock for that of a process that lives.
+                // Before anything else: the lock is taken for that of a process that lives.
                 File::create(path.with_extension(DIED))?;
                 let lines = read_lines(&file)?;
                 self.with_state(|state| left.extend(state.adopt(path, file, lines)));
@@ -116,9 +122,14 @@ impl Journal for FileJournal {
         Ok(left)
     }
 
-    fn has_died(&self, process: &str) -> bool {
+    fn estate_of(&self, process: &str) -> Estate {
         let journal = journal_of(&self.folder, process);
-        journal.with_extension(DIED).exists() || process_file::is_left(&journal) == Some(true)
+        let is_left = process_file::is_left(&journal);
+        match (is_left, journal.with_extension(DIED).exists()) {
+            (None, true) => Estate::Settled,
+            (Some(true), _) | (Some(false), true) => Estate::Open,
+            (None | Some(false), false) => Estate::None,
+        }
     }
 }
 
@@ -182,16 +193,16 @@ impl State {
             self.files.insert(entry, file);
             left.push(Left { entry, line });
         }
-        let inherited = Inherited { path, left: left.len() as u64, _lock: lock };
+        let inherited = Inherited { path, left: left.len() as u64, settled: true, _lock: lock };
         if inherited.left == 0 {
-            remove(&inherited.path);
+            inherited.end();
         } else {
             self.inherited.insert(file, inherited);
         }
         left
     }
 
-    fn forget(&mut self, entry: Entry) {
+    fn forget(&mut self, entry: Entry, settled: bool) {
         match self.files.remove(&entry) {
             None => {
                 self.own = self.own.saturating_sub(1);
@@ -202,12 +213,24 @@ impl State {
             Some(number) => {
                 let Some(file) = self.inherited.get_mut(&number) else { return };
                 file.left -= 1;
-                if file.left == 0 {
-                    remove(&file.path);
-                    self.inherited.remove(&number);
+                file.settled &= settled;
+                if file.left == 0
+                    && let Some(file) = self.inherited.remove(&number)
+                {
+                    file.end();
                 }
             }
         }
+    }
+}
+
+impl Inherited {
+    /// Nothing is left in it.
+    fn end(self) {
+        if !self.settled {
+            remove(&self.path.with_extension(DIED));
+        }
+        remove(&self.path);
     }
 }
 
@@ -280,28 +303,42 @@ mod tests {
     }
 
     #[test]
-    fn a_process_that_died_is_known_before_and_after_its_journal_is_inherited() {
+    fn an_estate_is_settled_when_every_answer_is_written() {
         let folder = tempfile::tempdir().unwrap();
         let [killed, heir] =
             ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
         killed.append(&answer(1)).unwrap();
-        assert!(!heir.has_died("killed"), "it lives");
-        assert!(!heir.has_died("elsewhere"), "nothing is known of it");
+        assert_eq!(heir.estate_of("killed"), Estate::None, "it lives");
+        assert_eq!(heir.estate_of("elsewhere"), Estate::None, "nothing is known of it");
         die(killed);
-        assert!(heir.has_died("killed"));
+        assert_eq!(heir.estate_of("killed"), Estate::Open);
         let left = heir.inherit().unwrap();
         let other = FileJournal::open(folder.path(), "other").unwrap();
-        assert!(other.has_died("killed") && !other.has_died("heir"), "the heir is at it");
+        assert_eq!(other.estate_of("killed"), Estate::Open, "the heir is at it");
+        assert_eq!(other.estate_of("heir"), Estate::None);
         heir.forget(left[0].entry);
-        assert!(other.has_died("killed"));
+        assert_eq!(other.estate_of("killed"), Estate::Settled);
         let remembered = folder.path().join("killed.died");
         let long_ago = std::time::SystemTime::now() - 2 * REMEMBERED;
         File::open(&remembered).unwrap().set_modified(long_ago).unwrap();
         other.inherit().unwrap();
-        assert!(
-            !remembered.exists() && !other.has_died("killed"),
-            "nothing of it is held any more"
-        );
+        assert_eq!(other.estate_of("killed"), Estate::None, "nothing of it is held any more");
+        assert!(!remembered.exists());
+    }
+
+    #[test]
+    fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_settled() {
+        let folder = tempfile::tempdir().unwrap();
+        let killed = FileJournal::open(folder.path(), "killed").unwrap();
+        killed.append(&answer(1)).unwrap();
+        killed.append(&answer(2)).unwrap();
+        die(killed);
+        let heir = FileJournal::open(folder.path(), "heir").unwrap();
+        let left = heir.inherit().unwrap();
+        heir.hand_on(left[0].entry);
+        heir.forget(left[1].entry);
+        assert_eq!(heir.estate_of("killed"), Estate::None);
+        assert_eq!(files(folder.path()), ["heir.journal".to_owned()].into());
     }
 
     #[test]

@@ -15,6 +15,18 @@ pub struct Left {
     pub line: Vec<u8>,
 }
 
+/// What is known of a process that kept its journal here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Estate {
+    /// It lives, or nothing is known of it.
+    None,
+    /// It has died, and what its journal held is not all written yet.
+    Open,
+    /// It has died: it does nothing any more, and every answer that its journal held is in its
+    /// document.
+    Settled,
+}
+
 /// A local log of answers that are not committed yet. It outlives the process, not the disk.
 ///
 /// Its calls do not wait for a disk, so they are not `async`.
@@ -25,8 +37,12 @@ pub trait Journal: Send + Sync + 'static {
     /// If it is full, or the file cannot be written. The answer is to be committed all the same.
     fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry>;
 
-    /// Forgets an answer: it is in its document, or in the rescue queue.
+    /// Forgets an answer: it is in its document, or, of this process's own, in the rescue queue.
     fn forget(&self, entry: Entry);
+
+    /// Forgets an answer that another process left and that is in the rescue queue: that process's
+    /// estate is not known to be settled any more.
+    fn hand_on(&self, entry: Entry);
 
     /// Takes over what processes that have ended left behind, here and now. Each entry is to be
     /// committed and forgotten.
@@ -35,8 +51,6 @@ pub trait Journal: Send + Sync + 'static {
     /// If a file cannot be read.
     fn inherit(&self) -> std::io::Result<Vec<Left>>;
 
-    /// Whether the process of this name kept its journal here and has died: then it does nothing any
-    /// more, and what it had received is what [`Self::inherit`] returns, here or elsewhere. False if
-    /// that is not known.
-    fn has_died(&self, process: &str) -> bool;
+    /// What is known of the process of this name.
+    fn estate_of(&self, process: &str) -> Estate;
 }

@@ -13,5 +13,5 @@ mod keys;
 
 pub use answer::{Opened, Sealer, Unsealable};
 pub use file::FileJournal;
-pub use journal::{Entry, Journal, Left};
+pub use journal::{Entry, Estate, Journal, Left};
 pub use keys::{InvalidKey, Keys};

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evergrant_shared::domain::{SealedAnswer, Write};
-use evergrant_shared::rescue::{Entry, Journal, Left};
+use evergrant_shared::rescue::{Entry, Estate, Journal, Left};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -15,12 +15,14 @@ use super::world::World;
 #[derive(Default)]
 pub(crate) struct Disks {
     lines: Mutex<BTreeMap<(usize, u64), Line>>,
-    /// Which processes ever had a journal, by machine.
+    /// The processes whose journals tell when they have died, by machine.
     names: Mutex<BTreeSet<(usize, String)>>,
 }
 
 /// A line of a journal.
 struct Line {
+    /// The process that received it.
+    origin: String,
     /// The process whose journal it is in.
     owner: String,
     /// Since when that process has it.
@@ -76,7 +78,8 @@ impl Journal for HostJournal {
         }
         let mut disks = world.disks.lock();
         let number = disks.keys().map(|(_, number)| *number).max().unwrap_or(0) + 1;
-        let line = Line { owner: process.name.clone(), since: Instant::now(), bytes, token };
+        let (origin, owner) = (process.name.clone(), process.name.clone());
+        let line = Line { origin, owner, since: Instant::now(), bytes, token };
         disks.insert((process.host, number), line);
         Ok(Entry(number))
     }
@@ -109,10 +112,28 @@ impl Journal for HostJournal {
         Ok(left)
     }
 
-    fn has_died(&self, process: &str) -> bool {
+    fn hand_on(&self, entry: Entry) {
+        let process = &self.0;
+        let origin = process
+            .world
+            .disks
+            .lock()
+            .get(&(process.host, entry.0))
+            .map(|line| line.origin.clone());
+        if let Some(origin) = origin.filter(|_| !process.is_dead()) {
+            process.world.disks.names().remove(&(process.host, origin));
+        }
+        self.forget(entry);
+    }
+
+    fn estate_of(&self, process: &str) -> Estate {
         let Process { host, world, .. } = &*self.0;
-        let was_here = world.disks.names().contains(&(*host, process.to_owned()));
-        was_here && world.with(|state| !state.alive.contains_key(process))
+        let known = world.disks.names().contains(&(*host, process.to_owned()));
+        if !known || world.with(|state| state.alive.contains_key(process)) {
+            return Estate::None;
+        }
+        let open = world.disks.lock().values().any(|line| line.origin == process);
+        if open { Estate::Open } else { Estate::Settled }
     }
 }
 
