@@ -215,10 +215,18 @@ impl World {
             Some(process) => self.plan.nets != Nets::None && process.could_deliver(),
             None => {
                 let holders = self.disks.holders_of(&successor, &hosts);
-                self.with(|state| holders.iter().any(|holder| state.is_in_reach(holder)))
+                holders.iter().any(|holder| self.is_in_reach(holder))
             }
         };
         !is_rescued && !is_in_reach
+    }
+
+    /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a
+    /// process has found, as long as that lives.
+    fn is_in_reach(&self, holder: &(String, Instant)) -> bool {
+        let heir = self.with(|state| state.alive.get(&holder.0).cloned());
+        let is_just_found = self.with(|state| state.is_just_found(holder));
+        !is_just_found && heir.is_none_or(|heir| heir.could_deliver())
     }
 
     /// The provider has done its part of a request. Its reply may hold a new token.
@@ -322,13 +330,6 @@ impl World {
 }
 
 impl State {
-    /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a
-    /// process has found, as long as that lives.
-    fn is_in_reach(&self, holder: &(String, Instant)) -> bool {
-        let heir = self.alive.get(&holder.0);
-        !self.is_just_found(holder) && heir.is_none_or(|heir| heir.could_deliver())
-    }
-
     /// Whether the process with a journal is gone, or another has found it, for less time than its
     /// machine needs to write what is in it.
     fn is_just_found(&self, (holder, since): &(String, Instant)) -> bool {
