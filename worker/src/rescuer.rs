@@ -9,6 +9,7 @@ use evergrant_shared::domain::{DeadLetter, ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Acker, Committed, Delivery, Intake, StoreError, TokenStore};
 use evergrant_shared::rescue::{Entry, Journal, Left, Opened};
 use futures::FutureExt;
+use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -156,18 +157,22 @@ impl Rescuer {
     /// others find it.
     async fn settle_here_or_elsewhere(&self, mut batch: Vec<Rescue>) {
         while !batch.is_empty() && !self.stop.is_cancelled() {
-            let mut kept = Vec::new();
-            for rescue in self.settle(batch, PATIENCE).await {
-                if self.stop.is_cancelled() {
-                    return;
-                }
-                match self.hand_on(&rescue.body).await {
-                    true => self.left_unwritten(rescue.source).await,
-                    false => kept.push(rescue),
-                }
+            let unwritten = self.settle(batch, PATIENCE).await;
+            if self.stop.is_cancelled() {
+                return;
             }
-            batch = kept;
+            // All at once: one that the broker is slow to confirm must not hold up the others.
+            let handed_on = unwritten.into_iter().map(|rescue| self.hand_on_or_keep(rescue));
+            batch = join_all(handed_on).await.into_iter().flatten().collect();
         }
+    }
+
+    async fn hand_on_or_keep(&self, rescue: Rescue) -> Option<Rescue> {
+        if !self.hand_on(&rescue.body).await {
+            return Some(rescue);
+        }
+        self.left_unwritten(rescue.source).await;
+        None
     }
 
     /// Puts an answer into the rescue queue. False if the queue does not take it.

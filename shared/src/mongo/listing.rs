@@ -11,6 +11,7 @@ use super::commit::date;
 use super::detached::{Gone, Sender};
 use super::due::user_ids;
 use super::errors::driver;
+use super::names::at;
 use super::{MongoStore, decode, ids};
 use crate::domain::Status;
 use crate::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
@@ -115,9 +116,12 @@ impl MongoStore {
             filter.insert(&provider, name.as_str());
         } else if matches!(order, GrantOrder::Due | GrantOrder::Expiry) {
             // The index begins with the provider.
-            let known = self.known_providers().await?;
-            if !known.is_empty() {
-                filter.insert(&provider, doc! { "$in": known });
+            let mut known = self.known_providers().await?;
+            match known.len() {
+                0 => {}
+                // Not every server sorts by the index for `$in` as well.
+                1 => drop(filter.insert(&provider, known.remove(0))),
+                _ => drop(filter.insert(&provider, doc! { "$in": known })),
             }
         }
         let status = self.names.path("status");
@@ -161,14 +165,21 @@ impl MongoStore {
         }
     }
 
-    /// Those that a worker has served.
+    /// The providers that documents name, each found by one look into the index.
     async fn known_providers(&self) -> Result<Vec<Bson>, StoreError> {
-        let failed = |error| driver("list", &error);
-        let providers = self.providers();
-        let known = providers.find(doc! {}).projection(doc! { "_id": 1 });
-        let known: Vec<Document> =
-            known.await.map_err(failed)?.try_collect().await.map_err(failed)?;
-        Ok(known.into_iter().filter_map(|mut document| document.remove("_id")).collect())
+        let path = self.names.path("provider");
+        let in_order = doc! { &path: 1, self.names.path("status"): 1, "_id": 1 };
+        let mut known: Vec<Bson> = Vec::new();
+        loop {
+            let last = known.last().cloned().unwrap_or(Bson::from(""));
+            let next = self.collection.find_one(doc! { &path: { "$gt": last } });
+            let next = next.sort(in_order.clone()).projection(doc! { &path: 1 }).await;
+            let next = next.map_err(|error| driver("list", &error))?;
+            let Some(provider) = next.as_ref().and_then(|found| at(found, &path)) else {
+                return Ok(known);
+            };
+            known.push(provider.clone());
+        }
     }
 
     /// Everything but the tokens: they don't even travel.
