@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
 use evergrant_shared::ports::{Delivery, Intake};
 use futures::FutureExt;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::claim;
@@ -36,10 +36,6 @@ pub(crate) enum IntakeEnd {
 /// for 30 minutes.
 const HOLD: Duration = Duration::from_secs(15 * 60);
 
-/// Claims that are on their way to the store at once: one is written while the next batch forms. More
-/// would make small batches.
-const CLAIMS_AT_ONCE: usize = 2;
-
 /// A consumer is made anew when it should hold so many times as much: an operator has raised a limit.
 const OUTGROWN: u16 = 4;
 
@@ -52,7 +48,6 @@ pub(crate) async fn drive(
 ) -> IntakeEnd {
     let mut served = false;
     let mut shut_since = None;
-    let turns = Arc::new(Semaphore::new(CLAIMS_AT_ONCE));
     let end = loop {
         if let Some(pause) = lane.long_pause() {
             let since: &mut Instant = shut_since.get_or_insert_with(Instant::now);
@@ -69,21 +64,17 @@ pub(crate) async fn drive(
         if lane.prefetch() / OUTGROWN >= prefetch {
             break IntakeEnd::Outgrown;
         }
-        let taken = tokio::select! {
+        let first = tokio::select! {
             biased;
             () = lane.stop.cancelled() => break IntakeEnd::Stopped,
-            taken = next_with_turn(lane, &mut *intake, &turns) => taken,
+            first = next_with_place(lane, &mut *intake) => first,
             () = tokio::time::sleep(PAUSE_CHECK) => continue,
         };
-        let Some((turn, first)) = taken else { break IntakeEnd::Lost { served } };
+        let Some(first) = first else { break IntakeEnd::Lost { served } };
         served = true;
         let batch = fill_batch(lane, &mut *intake, first);
         let work = batch.into_iter().filter_map(|taken| decode(lane, taken)).collect();
-        let claiming = Arc::clone(lane);
-        lane.jobs.spawn(async move {
-            claim::claim(&claiming, work).await;
-            drop(turn);
-        });
+        claim::claim(lane, work).await;
     };
     intake.stop().await;
     end
@@ -91,16 +82,11 @@ pub(crate) async fn drive(
 
 type Taken = (Delivery, OwnedSemaphorePermit);
 
-/// A turn to claim and a place first, then a delivery: nothing is taken that could not be claimed.
-/// Dropping this before it ends loses none of them.
-async fn next_with_turn(
-    lane: &Lane,
-    intake: &mut dyn Intake,
-    turns: &Arc<Semaphore>,
-) -> Option<(OwnedSemaphorePermit, Taken)> {
-    let turn = Arc::clone(turns).acquire_owned().await.ok()?;
+/// A place first, then a delivery: nothing is taken that could not be claimed. Dropping this before
+/// it ends loses neither.
+async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
     let place = lane.pace.ahead.semaphore().acquire_owned().await.ok()?;
-    Some((turn, (intake.next().await?, place)))
+    Some((intake.next().await?, place))
 }
 
 /// What is there already, up to a batch.

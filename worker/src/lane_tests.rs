@@ -1,54 +1,12 @@
 //! What a lane does when its surroundings are slow or refuse.
 
-use std::collections::VecDeque;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use async_trait::async_trait;
 use evergrant_shared::domain::{DocumentId, Write};
-use evergrant_shared::ports::{Delivery, Intake};
-use tokio::time::Instant;
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
-use crate::intake::{IntakeEnd, drive};
-use crate::work::Work;
-
-/// Delivers each at its time.
-struct Arriving(VecDeque<(Instant, Delivery)>);
-
-#[async_trait]
-impl Intake for Arriving {
-    async fn next(&mut self) -> Option<Delivery> {
-        let Some((at, _)) = self.0.front() else { return std::future::pending().await };
-        tokio::time::sleep_until(*at).await;
-        self.0.pop_front().map(|(_, delivery)| delivery)
-    }
-
-    async fn stop(&mut self) {}
-}
-
-#[tokio::test(start_paused = true)]
-async fn the_next_batch_is_claimed_while_one_is_being_claimed() {
-    let store = FakeStore { claim_takes: Duration::from_secs(5), ..FakeStore::default() };
-    let fakes = Fakes::new(store, FakeQueue::default());
-    let began = Instant::now();
-    let arriving = [0, 1].map(|second| {
-        let Work { job, acker, .. } = fakes.work(second);
-        let delivery = Delivery { body: job.encode(), redelivered: false, acker };
-        (began + Duration::from_secs(second.unsigned_abs()), delivery)
-    });
-    let intake = Box::new(Arriving(arriving.into()));
-    let stopping = async {
-        while fakes.acknowledged() < 2 {
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-        fakes.lane.stop.cancel();
-    };
-    let (end, ()) = tokio::join!(drive(&fakes.lane, intake, fakes.lane.prefetch()), stopping);
-    assert_eq!(end, IntakeEnd::Stopped);
-    assert!(began.elapsed() < Duration::from_secs(10), "one claim waited for the other");
-}
 
 #[tokio::test(start_paused = true)]
 async fn a_claimed_grant_is_exchanged_committed_and_acknowledged() {
