@@ -291,7 +291,7 @@ fn config(variables: &[(String, String)]) -> Config {
 
 /// After how long something that is waited for is taken to never come. Far more than a busy machine
 /// needs: how fast something comes is not what [`eventually`] is for.
-const NEVER: Duration = Duration::from_secs(300);
+const NEVER: Duration = Duration::from_secs(600);
 
 /// Waits until something is so.
 ///
