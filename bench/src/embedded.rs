@@ -11,6 +11,7 @@ use std::sync::Arc;
 use anyhow::{Context, bail, ensure};
 use evergrant_shared::config::Config;
 use evergrant_shared::connect;
+use evergrant_shared::domain::ProviderId;
 use evergrant_shared::ports::{GrantFilter, ImportDocument, TokenStore};
 use evergrant_tests::deployment::PROVIDER;
 use evergrant_tests::program;
@@ -108,7 +109,7 @@ impl Site {
         let worker = &self.config.worker;
         let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
         let queue = connect::queue(&self.config, "bench".to_owned())?;
-        let provider = PROVIDER.parse().context("the provider's name")?;
+        let provider: ProviderId = PROVIDER.parse().context("the provider's name")?;
         // As a worker has it: what is under way, claimed and being committed.
         let (prefetch, count) = (in_flight.saturating_mul(3), documents.len());
         let (consume, ids) = stages::consume(&*queue, &provider, count, prefetch, batch).await?;

@@ -7,7 +7,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use evergrant_shared::domain::{DocumentId, Grant, Job, ProviderId, Row, Times, Timestamp, Write};
+use evergrant_shared::domain::schedule::Times;
+use evergrant_shared::domain::{DocumentId, Grant, Job, ProviderId, Row, Timestamp, Write};
 use evergrant_shared::ports::{Commit, Committed, Delivery, JobQueue, QueueError, TokenStore};
 use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
@@ -79,7 +80,7 @@ pub(crate) async fn claim(
                 let Row::Present { grant, owned: true, .. } = row else { continue };
                 holding.push((grant, owner.clone()));
             }
-            Ok(())
+            anyhow::Ok(())
         }
     };
     let rate = per_s(ids.len(), timed(batches, BATCHES_AT_ONCE, claim).await?);
@@ -104,7 +105,7 @@ pub(crate) async fn commit(
             let written = store.commit(&commits).await?;
             let all = written.iter().all(|committed| *committed == Committed::Applied);
             ensure!(all, "not all commits found their document");
-            Ok(())
+            anyhow::Ok(())
         }
     };
     Ok(per_s(held.len(), timed(batches, BATCHES_AT_ONCE, commit).await?))
