@@ -50,8 +50,8 @@ impl MongoStore {
         let owner = doc! { "$literal": owner };
         let own = doc! { "$eq": [self.names.value("lease.owner"), &owner] };
         let free = doc! { "$or": [&own, is_over(&self.names.value("lease.until"))] };
-        // A lease that is still there is over, or it would not be taken: its holder has died, maybe
-        // after it sent the token.
+        // Another's lease that is still there is over, or it would not be taken: its holder has
+        // died, maybe after it sent the token. The claim's own says how an earlier try came by it.
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
         let died = doc! { "$not": [nobody] };
         let taken_over = doc! { "$cond": [own, self.names.value("lease.taken_over"), died] };

@@ -180,7 +180,6 @@ impl State<'_> {
     }
 }
 
-/// A date of BSON.
 /// Whether a claim that may take this lease takes it over from a holder that has died, maybe after it
 /// sent the token. A lease that is the claim's own already says how an earlier try came by it.
 pub(crate) fn takes_over(lease: Option<&Bson>, owner: &str) -> bool {
@@ -189,6 +188,7 @@ pub(crate) fn takes_over(lease: Option<&Bson>, owner: &str) -> bool {
     own.map_or(lease.is_some(), |own| own.get_bool("taken_over").unwrap_or(false))
 }
 
+/// A date of BSON.
 pub(super) fn timestamp(time: DateTime) -> Timestamp {
     Timestamp::from_unix_ms(time.timestamp_millis())
 }

@@ -114,7 +114,7 @@ impl MongoStore {
         let provider = self.names.path("provider");
         if let Some(name) = &wanted.provider {
             filter.insert(&provider, name.as_str());
-        } else if matches!(order, GrantOrder::Due | GrantOrder::Expiry) {
+        } else if order.is_by_time() {
             // The index begins with the provider.
             let mut known = self.known_providers().await?;
             match known.len() {

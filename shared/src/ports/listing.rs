@@ -39,6 +39,13 @@ pub enum GrantOrder {
     Email,
 }
 
+impl GrantOrder {
+    /// Whether a time comes first. The index of such an order begins with the provider and the status.
+    pub const fn is_by_time(self) -> bool {
+        matches!(self, Self::Due | Self::Expiry)
+    }
+}
+
 impl GrantFilter {
     /// The order that these grants come in.
     pub const fn order(&self) -> GrantOrder {
@@ -55,8 +62,7 @@ impl GrantFilter {
 
     /// The status that is asked for.
     pub fn status_wanted(&self) -> Option<Status> {
-        let by_time = matches!(self.order(), GrantOrder::Due | GrantOrder::Expiry);
-        self.status.or(by_time.then_some(Status::Active))
+        self.status.or(self.order().is_by_time().then_some(Status::Active))
     }
 
     /// Whether a grant is wanted, as far as its times and the beginning of its address tell; the rest

@@ -3,6 +3,9 @@
 //! A file is one sealed answer a line. The kernel keeps what was written when the process is killed,
 //! so nothing is synchronised to the disk: a power cut is what the rescue queue is for. Once all that
 //! is in the file is committed, the file is emptied.
+//!
+//! Beside the file of a process that has died is an empty one that says so, since the lock is its heir's
+//! then. It stays when the journal is gone, unless part of that went to the rescue queue.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -109,12 +112,18 @@ impl Journal for FileJournal {
             let path = found?.path();
             let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
             if is(DIED) {
-                forget_death(&path)?;
+                if is_long_ago(&path) {
+                    remove(&path);
+                }
             } else if is(SUFFIX)
                 && let Some(file) = unowned(&path)?
             {
-                // Before anything else: the lock is taken for that of a process that lives.
-                File::create(path.with_extension(DIED))?;
+                // Before anything else: the lock is taken for that of a process that lives. A disk
+                // that is full must not keep answers from their documents.
+                if let Err(error) = File::create(path.with_extension(DIED)) {
+                    tracing::warn!(path = %path.display(), %error, "not noted that this journal's \
+                        process has died: its leases run out. Is the disk full?");
+                }
                 let lines = read_lines(&file)?;
                 self.with_state(|state| left.extend(state.adopt(path, file, lines)));
             }
@@ -137,19 +146,10 @@ fn journal_of(folder: &Path, process: &str) -> PathBuf {
     folder.join(format!("{process}.{SUFFIX}"))
 }
 
-/// Removes what says that a process has died, once nothing of it is held any more.
-fn forget_death(path: &Path) -> io::Result<()> {
-    let age = path.metadata().and_then(|found| found.modified()).map(|at| at.elapsed());
-    match age {
-        Ok(Ok(age)) if age > REMEMBERED => std::fs::remove_file(path),
-        Ok(_) => Ok(()),
-        Err(error) => Err(error),
-    }
-    .or_else(|error| match error.kind() {
-        // Another process was faster.
-        io::ErrorKind::NotFound => Ok(()),
-        _ => Err(error),
-    })
+/// Whether nothing is held any more of a process that this file says has died.
+fn is_long_ago(died: &Path) -> bool {
+    let at = died.metadata().and_then(|found| found.modified());
+    at.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > REMEMBERED))
 }
 
 /// The file, locked, if its process is gone. A process of ours that holds it has it locked.
@@ -244,8 +244,13 @@ impl Drop for State {
 }
 
 fn remove(path: &Path) {
-    if let Err(error) = std::fs::remove_file(path) {
-        tracing::warn!(path = %path.display(), %error, "an empty journal was not removed");
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        // Another process was faster, or it was never made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a file that says nothing any more was not removed")
+        }
     }
 }
 
@@ -339,6 +344,18 @@ mod tests {
         heir.forget(left[1].entry);
         assert_eq!(heir.estate_of("killed"), Estate::None);
         assert_eq!(files(folder.path()), ["heir.journal".to_owned()].into());
+    }
+
+    #[test]
+    fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
+        let folder = tempfile::tempdir().unwrap();
+        let [killed, heir] =
+            ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+        killed.append(&answer(1)).unwrap();
+        die(killed);
+        // As on a disk that is full: no such file can be made.
+        std::fs::create_dir(folder.path().join("killed.died")).unwrap();
+        assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
     }
 
     #[test]
