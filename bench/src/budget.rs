@@ -8,8 +8,8 @@ use evergrant_simulator::Stats;
 
 use crate::Servers;
 use crate::args::BudgetArgs;
-use crate::drain::Scene;
 use crate::report::{Report, say};
+use crate::scene::Scene;
 use crate::site::Worker;
 
 const POLL: Duration = Duration::from_millis(10);

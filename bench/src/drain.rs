@@ -6,14 +6,14 @@ use anyhow::{Context, bail, ensure};
 use mongodb::bson::doc;
 
 use crate::args::{DrainArgs, PeerKind};
-use crate::provider::Provider;
 use crate::rates::{Rate, Rates};
 use crate::raw::queue::RawQueue;
 use crate::raw::{claim, commit, exchange};
 use crate::report::{Report, say};
-use crate::site::{Site, Worker};
+use crate::scene::{Beside, Scene};
+use crate::site::Worker;
 use crate::store::Store;
-use crate::{Servers, peer, seed};
+use crate::{Servers, peer};
 
 /// How long workers may take to begin, and a drain to get on by one commit.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -33,45 +33,6 @@ pub(crate) struct Drained {
     /// Documents in a claim and in a commit, on average.
     pub(crate) docs_per_claim: f64,
     pub(crate) docs_per_commit: f64,
-}
-
-/// A store, a provider and a deployment, with users who are due.
-pub(crate) struct Scene {
-    pub(crate) store: Store,
-    pub(crate) provider: Provider,
-    pub(crate) site: Site,
-    pub(crate) documents: Vec<mongodb::bson::Document>,
-    _folder: tempfile::TempDir,
-}
-
-impl Scene {
-    /// Sets it up on a fresh store. Everything answers at once so far.
-    pub(crate) async fn new(
-        servers: &Servers,
-        users: u32,
-        settings: &[(&str, &str)],
-    ) -> anyhow::Result<Self> {
-        let folder = tempfile::tempdir().context("a folder for logs")?;
-        let store = servers.stores.fresh().await?;
-        let provider = Provider::start(folder.path()).await?;
-        let max_queued = users.to_string();
-        let mut all = vec![("PRODUCER__MAX_QUEUED", max_queued.as_str())];
-        all.extend(settings);
-        let site = Site::new(servers, &store, &provider.token_url(), &all).await?;
-        let documents = seed::users(&site.collection, provider.sign_in(users).await?).await?;
-        Ok(Self { store, provider, site, documents, _folder: folder })
-    }
-
-    pub(crate) const fn servers(&self) -> Beside<'_> {
-        Beside { provider: &self.provider, store: Some(&self.store) }
-    }
-}
-
-/// What works beside the workers.
-pub(crate) struct Beside<'a> {
-    pub(crate) provider: &'a Provider,
-    /// None where it is a part of the workers.
-    pub(crate) store: Option<&'a Store>,
 }
 
 pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<Report> {
@@ -137,6 +98,8 @@ pub(crate) fn report_bounds(
 /// Each stage of a drain alone, in the batches that a worker uses.
 pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Rates> {
     let scene = Scene::new(servers, docs, &[]).await?;
+    // Documents are as the producer leaves them.
+    scene.site.publish().await?;
     let (collection, documents) = (&scene.site.collection, &scene.documents);
     let worker = &scene.site.config.worker;
     let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));

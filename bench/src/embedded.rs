@@ -21,11 +21,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::args::DrainArgs;
-use crate::drain::{Beside, Drained, report_bounds, report_usage, watch};
+use crate::drain::{Drained, report_bounds, report_usage, watch};
 use crate::provider::{CLIENT, Provider};
 use crate::rates::{Rate, Rates};
 use crate::raw::{exchange, group};
 use crate::report::{Report, say};
+use crate::scene::Beside;
 use crate::site::{Worker, succeeded};
 use crate::{seed, stages};
 

@@ -25,6 +25,7 @@ mod rates;
 mod raw;
 mod report;
 mod scale;
+mod scene;
 mod seed;
 mod site;
 mod stages;

@@ -10,9 +10,9 @@ use mongodb::options::{Acknowledgment, WriteConcern};
 use tokio::process::Command;
 
 use crate::args::PeerArgs;
-use crate::drain::Scene;
 use crate::raw::exchange::exchange;
 use crate::report::Report;
+use crate::scene::Scene;
 use crate::{Servers, usage};
 
 /// How long the loop is measured.

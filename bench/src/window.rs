@@ -6,9 +6,10 @@ use anyhow::{Context, ensure};
 use crate::Servers;
 use crate::args::WindowArgs;
 use crate::budget::docs;
-use crate::drain::{Scene, report_usage, watch};
+use crate::drain::{report_usage, watch};
 use crate::metrics::Buckets;
 use crate::report::{Report, say};
+use crate::scene::Scene;
 
 /// The worker's histogram.
 const HISTOGRAM: &str = "evergrant_answer_to_commit_seconds";

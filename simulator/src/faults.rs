@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// One way in which a request can go wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -12,7 +12,8 @@ use crate::ledger::{
     SeedError, SeedPlan, Terms, TokenState, judge, signed_in, sow,
 };
 use crate::provider::Provider;
-use crate::settings::{Settings, SettingsError};
+use crate::settings::Settings;
+use crate::settings_error::SettingsError;
 use crate::stats::Stats;
 use crate::sync::lock;
 

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::handle::Handle;
 use crate::oauth;
 use crate::provider::{Delivery, Provider, RawRequest};
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// What became of a request. The provider has done its part by the time it is asked; the client
 /// learns of it later, or never.

@@ -18,6 +18,7 @@ mod provider;
 mod provider_tests;
 mod server;
 mod settings;
+mod settings_error;
 mod stats;
 mod sync;
 #[cfg(test)]
@@ -37,6 +38,7 @@ pub use ledger::{
 };
 pub use limit::{Limit, LimitError, MAX_LIMIT_COUNT, MAX_LIMIT_WINDOW_S};
 pub use server::{Simulator, SimulatorError};
-pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, Settings, SettingsError};
+pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, Settings};
+pub use settings_error::SettingsError;
 pub use stats::{Answers, Stats};
 pub use token::{ACCESS_TOKEN_PREFIX, REFRESH_TOKEN_PREFIX};

@@ -13,7 +13,7 @@ use crate::config::Config;
 use crate::handle::Handle;
 use crate::http::{Acceptor, App, Connection, router};
 use crate::provider::Provider;
-use crate::settings::SettingsError;
+use crate::settings_error::SettingsError;
 
 /// How long requests in flight may take after the shutdown.
 const DRAIN_LIMIT: Duration = Duration::from_secs(5);

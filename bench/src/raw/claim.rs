@@ -21,8 +21,14 @@ pub(crate) async fn measure(
 
 async fn claim(collection: Collection<Document>, ids: Vec<Bson>) -> anyhow::Result<()> {
     let active = doc! { "_id": { "$in": &ids }, "evergrant.status": "active" };
-    let free = is_over("$evergrant.lease.until");
-    let lease = doc! { "owner": { "$literal": "bench" }, "until": from_now_ms(25_000) };
+    let owner = doc! { "$literal": "bench-00000000/simulator/1" };
+    let own = doc! { "$eq": ["$evergrant.lease.owner", &owner] };
+    let free = doc! { "$or": [&own, is_over("$evergrant.lease.until")] };
+    let nobody = doc! { "$in": [{ "$type": "$evergrant.lease" }, ["missing", "null", "undefined"]] };
+    let taken_over = doc! {
+        "$cond": [own, "$evergrant.lease.taken_over", { "$not": [nobody] }],
+    };
+    let lease = doc! { "owner": owner, "until": from_now_ms(25_000), "taken_over": taken_over };
     let lease = doc! { "$cond": [free, lease, "$evergrant.lease"] };
     let take = vec![doc! { "$set": { "evergrant.lease": lease } }];
     collection.update_many(active, take).await.context("claim")?;

@@ -8,9 +8,19 @@ use evergrant_shared::domain::audit::Outcome;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use super::bulk_run::Order;
 use super::format;
-use crate::bulk::Kind;
+use crate::bulk::{Kind, Request};
+
+/// What an operator wants to be done to dead letters.
+pub(super) struct Order {
+    pub(super) request: Request,
+    /// Which letters, in words.
+    pub(super) which: String,
+    /// How many there are, as far as that was counted.
+    pub(super) matched: Option<u64>,
+    pub(super) who: String,
+    pub(super) why: String,
+}
 
 /// A bulk action, while it runs and after.
 #[derive(Debug, Clone)]

@@ -8,24 +8,13 @@ use evergrant_shared::domain::audit::AuditEntry;
 use tokio_util::sync::CancellationToken;
 
 use super::Web;
-use super::bulk::Running;
+use super::bulk::{Order, Running};
 use super::problem::Problem;
 use crate::bulk::{Bulk as Engine, Request};
 use crate::letters::Letters;
 
 /// How long an action may take to end when the console does.
 const END_WITHIN: Duration = Duration::from_secs(10);
-
-/// What an operator wants to be done to dead letters.
-pub(super) struct Order {
-    pub(super) request: Request,
-    /// Which letters, in words.
-    pub(super) which: String,
-    /// How many there are, as far as that was counted.
-    pub(super) matched: Option<u64>,
-    pub(super) who: String,
-    pub(super) why: String,
-}
 
 impl Web {
     /// What does it.

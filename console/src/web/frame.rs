@@ -7,8 +7,8 @@ use axum::response::{IntoResponse, Response};
 use super::Web;
 use super::auth::Identity;
 use super::format;
-use super::guard::{Seen, Theme};
 use super::problem::Problem;
+use super::seen::{Seen, Theme};
 
 /// Where a page is in the console.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

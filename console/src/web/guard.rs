@@ -5,19 +5,19 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
 use axum::body::{Body, to_bytes};
-use axum::extract::{ConnectInfo, FromRequestParts, Request, State};
+use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{self, HeaderName, HeaderValue};
-use axum::http::request::Parts;
 use axum::http::{HeaderMap, Method, StatusCode};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
-use url::Url;
 
 use super::Web;
-use super::auth::{Cookies, Identity, Refusal, Role, UserName, Visit, is_safe, random};
+use super::address::here;
+use super::auth::{Cookies, Refusal, Role, random};
 use super::fields::Fields;
 use super::pages;
 use super::problem::Problem;
+use super::seen::{CSRF, Effect, Form, Seen, Theme};
 
 /// The largest form: a selection of a page's dead letters is far smaller.
 const LARGEST_FORM: usize = 1 << 20;
@@ -28,100 +28,6 @@ const PUBLIC_FOLDER: &str = "/assets/";
 const FOR_EVERYBODY: [&str; 3] = ["/login", "/logout", "/theme"];
 /// Live parts: a script asks for them, not a person.
 const LIVE: &str = "/live/";
-/// The name of the field that our forms bring along.
-pub(super) const CSRF: &str = "csrf";
-
-/// A request as pages see it.
-#[derive(Clone)]
-pub(super) struct Seen {
-    pub(super) visit: Visit,
-    pub(super) theme: Theme,
-    /// What the page before has to say.
-    pub(super) flash: Option<String>,
-    /// The page's address, to come back to.
-    pub(super) here: String,
-}
-
-impl Seen {
-    /// Who it is. Pages that need somebody are not called without.
-    pub(super) fn who(&self) -> Result<&Identity, Problem> {
-        self.visit.identity.as_ref().ok_or_else(|| Problem::forbidden("Nobody is logged in."))
-    }
-
-    /// Whether buttons are shown.
-    pub(super) fn may_act(&self) -> bool {
-        self.visit.identity.as_ref().is_some_and(|who| who.role == Role::Operator)
-    }
-}
-
-impl<S: Sync> FromRequestParts<S> for Seen {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let unseen = || Problem::forbidden("The request did not come through the guard.");
-        parts.extensions.get::<Self>().cloned().ok_or_else(unseen)
-    }
-}
-
-/// The fields of a form.
-#[derive(Clone)]
-pub(super) struct Form(pub(super) Fields);
-
-impl<S: Sync> FromRequestParts<S> for Form {
-    type Rejection = Problem;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Problem> {
-        let none = || Problem::bad("There is no form.");
-        parts.extensions.get::<Self>().cloned().ok_or_else(none)
-    }
-}
-
-/// Light or dark.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub(super) enum Theme {
-    /// As the system has it.
-    #[default]
-    System,
-    Light,
-    Dark,
-}
-
-impl Theme {
-    pub(super) fn of(name: &str) -> Self {
-        match name {
-            "light" => Self::Light,
-            "dark" => Self::Dark,
-            _ => Self::System,
-        }
-    }
-
-    pub(super) const fn as_str(self) -> &'static str {
-        match self {
-            Self::System => "system",
-            Self::Light => "light",
-            Self::Dark => "dark",
-        }
-    }
-}
-
-/// What an answer does to the browser's cookies.
-#[derive(Debug, Clone)]
-pub(super) enum Effect {
-    /// The next page says this.
-    Flash(String),
-    Theme(Theme),
-    LogIn(UserName),
-    LogOut,
-}
-
-impl Effect {
-    /// An answer that leads to another page.
-    pub(super) fn and_go(self, to: &str) -> Response {
-        let mut response = Redirect::to(to).into_response();
-        response.extensions_mut().insert(self);
-        response
-    }
-}
 
 /// Lets through who may, and turns away the rest.
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
@@ -132,7 +38,7 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
         Err(refusal) => turned_away(&refusal),
         Ok(visit) => {
             let path = request.uri().path();
-            let asks_for_page = is_safe(request.method()) && !is_public(path) && !is_live(path);
+            let asks_for_page = request.method().is_safe() && !is_public(path) && !is_live(path);
             let seen = Seen {
                 flash: if asks_for_page || path == "/login" { cookies.take_flash() } else { None },
                 theme: cookies.theme().map_or(Theme::System, |name| Theme::of(&name)),
@@ -162,7 +68,7 @@ async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) 
 /// The request as the page gets it, or why it does not.
 async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
-    if is_public(&path) && is_safe(request.method()) {
+    if is_public(&path) && request.method().is_safe() {
         return Ok(with(request, seen));
     }
     let Some(who) = &seen.visit.identity else {
@@ -172,7 +78,7 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
             Err(ask_to_log_in(web, seen, request.method(), &path))
         };
     };
-    if is_safe(request.method()) {
+    if request.method().is_safe() {
         return Ok(with(request, seen));
     }
     let request = with_form(web, seen, request).await?;
@@ -218,7 +124,7 @@ fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Respons
         return Problem::forbidden(text).into_response();
     }
     let query = Fields::default().address("/login", &[("next", &seen.here)]);
-    if is_safe(method) {
+    if method.is_safe() {
         return Redirect::to(&query).into_response();
     }
     let text = "Your session has ended, so nothing was done. Log in and try again.";
@@ -254,28 +160,6 @@ fn is_public(path: &str) -> bool {
 
 fn is_live(path: &str) -> bool {
     path.starts_with(LIVE)
-}
-
-/// The page that a person is at: the one that is asked for, or the one with the form, which whoever
-/// sends it can make up.
-fn here(method: &Method, asked: String, headers: &HeaderMap) -> String {
-    if is_safe(method) {
-        return asked;
-    }
-    let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
-    let Some(from) = from else { return "/".to_owned() };
-    let address = match from.query() {
-        Some(query) => format!("{}?{query}", from.path()),
-        None => from.path().to_owned(),
-    };
-    local(&address).unwrap_or("/").to_owned()
-}
-
-/// An address within the console, and nothing that a browser could take for another site's.
-pub(super) fn local(address: &str) -> Option<&str> {
-    let begins = address.starts_with('/') && !address.starts_with("//");
-    let odd = |c: char| c == '\\' || c.is_control();
-    (begins && !address.contains(odd)).then_some(address)
 }
 
 fn turned_away(refusal: &Refusal) -> Response {
@@ -327,28 +211,4 @@ fn protect(headers: &mut HeaderMap) {
         headers.insert(name, HeaderValue::from_static(value));
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_page_that_sends_a_form_does_not_lead_to_another_site() {
-        let from = |referer| {
-            let headers = [(header::REFERER, HeaderValue::from_static(referer))].into_iter();
-            here(&Method::POST, "/theme".to_owned(), &headers.collect())
-        };
-        assert_eq!(from("https://console.example/tokens?user=a"), "/tokens?user=a");
-        assert_eq!(from("https://console.example//evil.example/"), "/");
-        assert_eq!(from("nowhere"), "/");
-    }
-
-    #[test]
-    fn after_a_login_nobody_is_led_to_another_site() {
-        assert_eq!(local("/tokens?user=a"), Some("/tokens?user=a"));
-        for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "", "/a\tb"] {
-            assert_eq!(local(foreign), None, "{foreign}");
-        }
-    }
 }

@@ -8,6 +8,7 @@
 //! Pages are rendered here and need no script but for their live parts. No token is read: what pages
 //! are made of holds none.
 
+mod address;
 mod assets;
 mod auth;
 mod bulk;
@@ -22,6 +23,7 @@ mod letters;
 mod live;
 mod pages;
 mod problem;
+mod seen;
 mod serve;
 #[cfg(test)]
 mod tests;

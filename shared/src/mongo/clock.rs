@@ -10,10 +10,10 @@
 use std::time::Duration;
 
 use mongodb::Collection;
-use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
+use mongodb::bson::{Document, doc, uuid::Uuid};
 
 use super::errors::{driver, refused};
-use super::update::millis;
+use super::numbers::millis;
 use super::{MongoStore, primary_options};
 use crate::ports::StoreError;
 
@@ -99,16 +99,3 @@ impl MongoStore {
 const UNRELIABLE: &str = "this server does not compare its clock ($$NOW) with stored times as \
                           MongoDB does, so leases would not hold and tokens would be exchanged \
                           twice; use MongoDB 5.0 or later";
-
-/// A whole number of any type.
-pub(crate) fn number(value: &Bson) -> Option<i64> {
-    match value {
-        Bson::Int32(number) => Some(i64::from(*number)),
-        Bson::Int64(number) => Some(*number),
-        #[allow(clippy::cast_possible_truncation, reason = "it is whole and within the range")]
-        Bson::Double(number) if number.fract() == 0.0 && number.abs() < 9e15 => {
-            Some(*number as i64)
-        }
-        _ => None,
-    }
-}

@@ -117,7 +117,7 @@ impl MongoStore {
         while let Some(document) = found.try_next().await.map_err(failed)? {
             let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
             let owner = at(&document, &owner).and_then(Bson::as_str).map(str::to_owned);
-            let generation = at(&document, &generation).and_then(super::clock::number);
+            let generation = at(&document, &generation).and_then(super::numbers::number);
             by_id.insert(id, (owner, generation.and_then(|number| u64::try_from(number).ok())));
         }
         Ok(Settled(by_id))

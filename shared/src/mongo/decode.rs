@@ -4,9 +4,9 @@
 use mongodb::bson::{Bson, DateTime, Document};
 use secrecy::SecretString;
 
-use super::clock::number;
 use super::ids;
 use super::names::{Names, at};
+use super::numbers::number;
 use crate::domain::grant::fingerprint;
 use crate::domain::{Grant, LastError, Lease, ProviderId, Row, Status, Timestamp};
 use crate::ports::GrantView;

@@ -6,8 +6,8 @@ use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::clock::number;
 use super::errors::driver;
+use super::numbers::number;
 use crate::domain::{ProviderId, Status};
 use crate::ports::{DOCUMENTS_OF, Finding, StoreError};
 

@@ -17,7 +17,7 @@
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
 mod claim;
-pub(crate) mod clock;
+mod clock;
 pub(crate) mod commit;
 mod coordinate;
 pub(crate) mod decode;
@@ -29,6 +29,7 @@ pub(crate) mod ids;
 mod inspect;
 mod listing;
 pub(crate) mod names;
+pub(crate) mod numbers;
 mod operate;
 mod operators;
 mod prepare;

@@ -4,9 +4,9 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::clock::number;
 use super::detached::{LONG, SHORT, detached};
 use super::errors::driver;
+use super::numbers::number;
 use super::{MongoStore, ids};
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;

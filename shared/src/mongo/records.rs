@@ -7,11 +7,11 @@ use mongodb::{Collection, error::Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::clock::number;
 use super::commit::date;
 use super::coordinate::is_duplicate;
 use super::decode::timestamp;
 use super::errors::{driver, refused};
+use super::numbers::number;
 use super::update::{HINT, JOURNALLED};
 use super::{MongoStore, primary_options};
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};

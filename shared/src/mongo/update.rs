@@ -10,8 +10,8 @@ use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::options::{Acknowledgment, WriteConcern};
 
 use super::MongoStore;
-use super::clock::number;
 use super::errors::{driver, not_durable, refused, server};
+use super::numbers::{millis, number};
 use crate::ports::StoreError;
 
 /// What one command may hold; the server's limit is 16 MiB.
@@ -55,11 +55,6 @@ impl Durability {
         }
         concern
     }
-}
-
-/// A duration as BSON has it.
-pub(super) fn millis(duration: Duration) -> i64 {
-    i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 
 /// One update of one document, as it is sent: what is written as BSON once need not be again.

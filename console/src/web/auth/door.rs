@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, SocketAddr};
 
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use evergrant_shared::config::{ConsoleConfig, Network};
 use url::Url;
 
@@ -256,11 +256,6 @@ impl Door {
                 .is_ok_and(|own| own.origin() == origin.origin())
         })
     }
-}
-
-/// Whether a method changes nothing.
-pub(crate) fn is_safe(method: &Method) -> bool {
-    matches!(*method, Method::GET | Method::HEAD)
 }
 
 #[cfg(test)]

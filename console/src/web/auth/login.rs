@@ -11,10 +11,11 @@ use tokio::sync::Semaphore;
 
 use super::users::{self, LONGEST_PASSWORD, UserName};
 use crate::web::Web;
+use crate::web::address::local;
 use crate::web::fields::Query;
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::{Effect, Form, Seen, local};
 use crate::web::problem::Problem;
+use crate::web::seen::{Effect, Form, Seen};
 
 /// Passwords that are hashed at once: each takes 19 MiB and a core. The rest wait.
 static HASHING: Semaphore = Semaphore::const_new(2);

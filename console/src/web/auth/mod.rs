@@ -10,6 +10,6 @@ pub(super) mod login;
 mod session;
 pub(super) mod users;
 
-pub(super) use door::{Door, Identity, Refusal, Visit, is_safe};
+pub(super) use door::{Door, Identity, Refusal, Visit};
 pub(super) use session::{Cookies, random};
 pub(crate) use users::{Role, UserName, UsersFile};

@@ -13,8 +13,8 @@ use super::{provider_of, tokens};
 use crate::operator::{Operator, ProviderChange, Refreshed};
 use crate::web::Web;
 use crate::web::fields::Fields;
-use crate::web::guard::{Effect, Form, Seen};
 use crate::web::problem::Problem;
+use crate::web::seen::{Effect, Form, Seen};
 
 /// The longest reason.
 const LONGEST_WHY: usize = 500;

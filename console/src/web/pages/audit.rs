@@ -14,8 +14,8 @@ use crate::web::Web;
 use crate::web::fields::Query;
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 
 /// Rows of a page.
 const ROWS: u32 = 50;

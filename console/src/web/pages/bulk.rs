@@ -14,13 +14,12 @@ use super::audit::mood;
 use super::{Fact, or_dash};
 use crate::bulk::{Kind, Request, ResumeError};
 use crate::web::Web;
-use crate::web::bulk::Running;
-use crate::web::bulk_run::Order;
+use crate::web::bulk::{Order, Running};
 use crate::web::filter;
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::{Effect, Form, Seen};
 use crate::web::problem::Problem;
+use crate::web::seen::{Effect, Form, Seen};
 
 /// The page of the bulk action.
 const PAGE: &str = "/dead-letters/bulk";

@@ -11,13 +11,14 @@ use evergrant_shared::domain::{DeadReason, ProviderId, Timestamp};
 
 use super::Fact;
 use crate::web::Web;
+use crate::web::address::local;
 use crate::web::fields::Query;
 use crate::web::filter;
 use crate::web::format::{self, When};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::{Seen, local};
 use crate::web::letters::Letter;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 
 /// A rate that leaves room for what is due by itself.
 const USUAL_RPS: &str = "20";

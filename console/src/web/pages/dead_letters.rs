@@ -19,9 +19,9 @@ use crate::web::fields::{Fields, Query};
 use crate::web::filter;
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::letters::{self, Letter};
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 
 /// Rows of a page.
 const ROWS: usize = 50;

@@ -15,8 +15,8 @@ use crate::web::Web;
 use crate::web::fields::{Fields, Query};
 use crate::web::format::When;
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 
 /// Entries of the audit record that are shown.
 const MOST_ENTRIES: u32 = 20;

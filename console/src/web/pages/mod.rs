@@ -23,8 +23,8 @@ use super::Web;
 use super::fields::Fields;
 use super::format;
 use super::frame::{Frame, Nav, html};
-use super::guard::{Effect, Form, Seen, Theme};
 use super::problem::Problem;
+use super::seen::{Effect, Form, Seen, Theme};
 
 /// What can be chosen in a form.
 pub(super) struct Choice {

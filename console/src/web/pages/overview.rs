@@ -16,9 +16,9 @@ use crate::web::Web;
 use crate::web::chart::{Chart, sum};
 use crate::web::format::{self, When, whole};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::letters;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 use crate::web::watched::{ProviderWatch, Watched};
 
 #[derive(Template)]

@@ -18,8 +18,8 @@ use crate::overview::{ProviderOverview, allowed_per_second, failed_percent};
 use crate::web::Web;
 use crate::web::format::{self, When, visible, whole};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 use crate::web::watched::{Minutes, ProviderWatch, Watched};
 
 #[derive(Template)]

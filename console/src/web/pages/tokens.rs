@@ -15,8 +15,8 @@ use crate::web::Web;
 use crate::web::fields::{Fields, Query};
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 use crate::web::watched::Watched;
 
 /// Rows of a page.

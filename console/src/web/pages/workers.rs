@@ -12,8 +12,8 @@ use evergrant_shared::domain::heartbeat::{Heartbeat, Role};
 use crate::web::Web;
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
-use crate::web::guard::Seen;
 use crate::web::problem::Problem;
+use crate::web::seen::Seen;
 use crate::workers::state;
 
 #[derive(Template)]

@@ -5,9 +5,9 @@ use secrecy::ExposeSecret;
 
 use super::documents::{Documents, is_text, put, take_away};
 use crate::domain::{Status, Write};
-use crate::mongo::clock::number;
 use crate::mongo::commit::{SETTLED_BY, but_paused, change, took_effect};
 use crate::mongo::names::at;
+use crate::mongo::numbers::number;
 use crate::ports::{Commit, Committed};
 
 impl Documents {

@@ -8,10 +8,10 @@ use mongodb::bson::{Bson, Document};
 use super::refused;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
 use crate::mongo::Fields;
-use crate::mongo::clock::number;
 use crate::mongo::commit::date;
 use crate::mongo::ids;
 use crate::mongo::names::{Names, at};
+use crate::mongo::numbers::number;
 use crate::ports::StoreError;
 
 /// Documents in the order of their `_id`.

@@ -10,7 +10,7 @@ use tokio::sync::{oneshot, watch};
 use tokio::time::Instant;
 
 use super::super::failure::Failure;
-use super::acks::SqliteAcker;
+use super::acker::SqliteAcker;
 use super::consumer::Consumer;
 use super::table::{self, Fetched, Message, Room};
 use crate::ports::{Delivery, Intake};

@@ -8,6 +8,7 @@
 //! delivered has a consumer; a consumer belongs to a process, and a process holds a lock as long as it
 //! lives. So what a process that was killed had in hand comes again at once.
 
+mod acker;
 mod acks;
 mod consumer;
 mod dead_letter;

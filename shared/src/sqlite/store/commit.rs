@@ -9,9 +9,9 @@ use super::lease::holds;
 use super::paths::{self, unset};
 use super::table::{self, Stored};
 use crate::domain::{Status, Write};
-use crate::mongo::clock::number;
 use crate::mongo::commit::{SETTLED_BY, but_paused, change, took_effect};
 use crate::mongo::names::{Names, at};
+use crate::mongo::numbers::number;
 use crate::ports::{Commit, Committed};
 
 /// Writes what holds, and tells of the rest that its document has moved on.

@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::super::failure::Failure;
 use super::key;
 use crate::domain::DocumentId;
-use crate::mongo::clock::number;
 use crate::mongo::names::{Names, at};
+use crate::mongo::numbers::number;
 use crate::mongo::{decode, ids};
 
 /// As large as MongoDB takes a document: what is kept here can move there.

@@ -1,0 +1,52 @@
+//! Addresses within the console.
+
+use axum::http::{HeaderMap, Method, header};
+use url::Url;
+
+/// The page that a person is at: the one that is asked for, or the one with the form, which whoever
+/// sends it can make up.
+pub(super) fn here(method: &Method, asked: String, headers: &HeaderMap) -> String {
+    if method.is_safe() {
+        return asked;
+    }
+    let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
+    let Some(from) = from else { return "/".to_owned() };
+    let address = match from.query() {
+        Some(query) => format!("{}?{query}", from.path()),
+        None => from.path().to_owned(),
+    };
+    local(&address).unwrap_or("/").to_owned()
+}
+
+/// An address within the console, and nothing that a browser could take for another site's.
+pub(super) fn local(address: &str) -> Option<&str> {
+    let begins = address.starts_with('/') && !address.starts_with("//");
+    let odd = |c: char| c == '\\' || c.is_control();
+    (begins && !address.contains(odd)).then_some(address)
+}
+
+#[cfg(test)]
+mod tests {
+    use axum::http::HeaderValue;
+
+    use super::*;
+
+    #[test]
+    fn a_page_that_sends_a_form_does_not_lead_to_another_site() {
+        let from = |referer| {
+            let headers = [(header::REFERER, HeaderValue::from_static(referer))].into_iter();
+            here(&Method::POST, "/theme".to_owned(), &headers.collect())
+        };
+        assert_eq!(from("https://console.example/tokens?user=a"), "/tokens?user=a");
+        assert_eq!(from("https://console.example//evil.example/"), "/");
+        assert_eq!(from("nowhere"), "/");
+    }
+
+    #[test]
+    fn after_a_login_nobody_is_led_to_another_site() {
+        assert_eq!(local("/tokens?user=a"), Some("/tokens?user=a"));
+        for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "", "/a\tb"] {
+            assert_eq!(local(foreign), None, "{foreign}");
+        }
+    }
+}
