@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, bail, ensure};
+use anyhow::{bail, ensure};
 use mongodb::bson::doc;
 
 use crate::args::{DrainArgs, PeerKind};

@@ -24,7 +24,8 @@ async fn claim(collection: Collection<Document>, ids: Vec<Bson>) -> anyhow::Resu
     let owner = doc! { "$literal": "bench-00000000/simulator/1" };
     let own = doc! { "$eq": ["$evergrant.lease.owner", &owner] };
     let free = doc! { "$or": [&own, is_over("$evergrant.lease.until")] };
-    let nobody = doc! { "$in": [{ "$type": "$evergrant.lease" }, ["missing", "null", "undefined"]] };
+    let nobody =
+        doc! { "$in": [{ "$type": "$evergrant.lease" }, ["missing", "null", "undefined"]] };
     let taken_over = doc! {
         "$cond": [own, "$evergrant.lease.taken_over", { "$not": [nobody] }],
     };

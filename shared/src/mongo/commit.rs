@@ -68,8 +68,7 @@ impl MongoStore {
             let is_refresh = matches!(commit.write, Write::Refresh { .. });
             let change = match paused {
                 Paused::NotYet if is_refresh => {
-                    let not_paused = doc! { "$ne": Status::Paused.as_str() };
-                    condition.insert(self.names.path("status"), not_paused);
+                    condition.insert(self.names.path("status"), not_paused());
                     change
                 }
                 Paused::NotYet => change,
@@ -144,6 +143,14 @@ impl MongoStore {
         }
         Ok(())
     }
+}
+
+/// Every status but the operator's pause, or none. Not `$ne`, for which a server may look through an
+/// index of statuses instead of taking the document by its `_id`.
+fn not_paused() -> Document {
+    let statuses = Status::ALL.into_iter().filter(|status| *status != Status::Paused);
+    let named = statuses.map(|status| Bson::from(status.as_str()));
+    doc! { "$in": named.chain([Bson::Null]).collect::<Vec<_>>() }
 }
 
 /// What a commit makes of its document: the operators `$set` and `$unset`.
