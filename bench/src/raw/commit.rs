@@ -47,7 +47,7 @@ fn update(document: &Document) -> Document {
             "_id": token("_id"),
             "refresh_token": token("refresh_token"),
             "evergrant.generation": { "$in": [0_i64, null] },
-            "evergrant.status": { "$in": ["active", "needs_reauth", "failed", null] },
+            "evergrant.status": { "$in": ["active", "needs_reauth", "failed"] },
         },
         "u": {
             "$set": {

@@ -145,12 +145,11 @@ impl MongoStore {
     }
 }
 
-/// Every status but the operator's pause, or none. Not `$ne`, for which a server may look through an
-/// index of statuses instead of taking the document by its `_id`.
+/// Every status but the operator's pause. Not by `$ne`, and without null: for either a server may look
+/// through an index of statuses instead of taking the document by its `_id`.
 fn not_paused() -> Document {
     let statuses = Status::ALL.into_iter().filter(|status| *status != Status::Paused);
-    let named = statuses.map(|status| Bson::from(status.as_str()));
-    doc! { "$in": named.chain([Bson::Null]).collect::<Vec<_>>() }
+    doc! { "$in": statuses.map(Status::as_str).collect::<Vec<_>>() }
 }
 
 /// What a commit makes of its document: the operators `$set` and `$unset`.
