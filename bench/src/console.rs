@@ -223,25 +223,33 @@ async fn measure(
     report.number("dead_letters_shown_after_ms", began.elapsed().as_secs_f64() * 1_000.0);
     let mut rows = Vec::new();
     for (name, path) in PAGES {
-        rows.push(page(&http, url, name, path).await?);
+        rows.push(page(&http, url, name, path).await);
     }
     Ok(rows)
 }
 
-async fn page(http: &reqwest::Client, url: &str, name: &str, path: &str) -> anyhow::Result<Report> {
+/// A page that is not answered is told as well: the others are still of interest.
+async fn page(http: &reqwest::Client, url: &str, name: &str, path: &str) -> Report {
     let (mut times_ms, mut size) = (Vec::with_capacity(TIMES), 0);
-    for _ in 0..TIMES {
-        let (took, body) = get(http, &format!("{url}{path}")).await?;
-        times_ms.push(took.as_secs_f64() * 1_000.0);
-        size = body.len();
-    }
-    times_ms.sort_by(f64::total_cmp);
     let mut row = Report::default();
     row.text("page", name);
+    for _ in 0..TIMES {
+        match get(http, &format!("{url}{path}")).await {
+            Ok((took, body)) => {
+                times_ms.push(took.as_secs_f64() * 1_000.0);
+                size = body.len();
+            }
+            Err(error) => {
+                row.text("failed", &format!("{error:#}"));
+                return row;
+            }
+        }
+    }
+    times_ms.sort_by(f64::total_cmp);
     row.number("median_ms", times_ms[TIMES / 2]);
     row.number("max_ms", times_ms[TIMES - 1]);
     row.number("kib", size as f64 / 1_024.0);
-    Ok(row)
+    row
 }
 
 async fn get(http: &reqwest::Client, url: &str) -> anyhow::Result<(Duration, String)> {
