@@ -240,7 +240,7 @@ async fn page(http: &reqwest::Client, url: &str, name: &str, path: &str) -> Repo
                 size = body.len();
             }
             Err(error) => {
-                row.text("failed", &format!("{error:#}"));
+                row.text("failed", format!("{error:#}"));
                 return row;
             }
         }

@@ -14,8 +14,10 @@ use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
 
-use crate::raw::{BATCHES_AT_ONCE, per_s, timed};
+use crate::raw::{per_s, timed};
 
+/// Batches that a stage has asked for at once: the one thread that writes makes one transaction of what waits.
+const BATCHES_AT_ONCE: usize = 4;
 const LEASE: Duration = Duration::from_secs(25);
 const HOUR: Duration = Duration::from_secs(3_600);
 

@@ -17,8 +17,8 @@ use anyhow::Context;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use tokio::task::JoinSet;
 
-/// Batches that a stage has on the wire at once, as a worker has commits: enough to keep the server busy while an
-/// answer travels. More make none of the stages faster.
+/// Batches that a stage has on the wire at once, as a worker has commits: enough to keep the server busy
+/// while an answer travels. More make claims and commits slower, and marks hardly faster.
 pub(crate) const BATCHES_AT_ONCE: usize = 2;
 
 /// Does `act` for all items, `at_once` at a time, each in a task, and says how long it took.

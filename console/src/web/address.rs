@@ -1,14 +1,10 @@
 //! Addresses within the console.
 
-use axum::http::{HeaderMap, Method, header};
+use axum::http::{HeaderMap, header};
 use url::Url;
 
-/// The page that a person is at: the one that is asked for, or the one with the form, which whoever
-/// sends it can make up.
-pub(super) fn here(method: &Method, asked: String, headers: &HeaderMap) -> String {
-    if method.is_safe() {
-        return asked;
-    }
+/// The page with the form that was sent, which whoever sends it can make up.
+pub(super) fn sent_from(headers: &HeaderMap) -> String {
     let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
     let Some(from) = from else { return "/".to_owned() };
     let address = match from.query() {
@@ -35,7 +31,7 @@ mod tests {
     fn a_page_that_sends_a_form_does_not_lead_to_another_site() {
         let from = |referer| {
             let headers = [(header::REFERER, HeaderValue::from_static(referer))].into_iter();
-            here(&Method::POST, "/theme".to_owned(), &headers.collect())
+            sent_from(&headers.collect())
         };
         assert_eq!(from("https://console.example/tokens?user=a"), "/tokens?user=a");
         assert_eq!(from("https://console.example//evil.example/"), "/");

@@ -12,7 +12,7 @@ use axum::middleware::Next;
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
-use super::address::here;
+use super::address::sent_from;
 use super::auth::{Cookies, Refusal, Role, random};
 use super::fields::Fields;
 use super::pages;
@@ -38,11 +38,11 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
         Err(refusal) => turned_away(&refusal),
         Ok(visit) => {
             let path = request.uri().path();
-            let asks_for_page = request.method().is_safe() && !is_public(path) && !is_live(path);
+            let asks_for_page = is_safe(request.method()) && !is_public(path) && !is_live(path);
             let seen = Seen {
                 flash: if asks_for_page || path == "/login" { cookies.take_flash() } else { None },
                 theme: cookies.theme().map_or(Theme::System, |name| Theme::of(&name)),
-                here: here(request.method(), request.uri().to_string(), request.headers()),
+                here: here(&request),
                 visit,
             };
             let response = let_through(&web, &seen, request, next).await;
@@ -68,7 +68,7 @@ async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) 
 /// The request as the page gets it, or why it does not.
 async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
-    if is_public(&path) && request.method().is_safe() {
+    if is_public(&path) && is_safe(request.method()) {
         return Ok(with(request, seen));
     }
     let Some(who) = &seen.visit.identity else {
@@ -78,7 +78,7 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
             Err(ask_to_log_in(web, seen, request.method(), &path))
         };
     };
-    if request.method().is_safe() {
+    if is_safe(request.method()) {
         return Ok(with(request, seen));
     }
     let request = with_form(web, seen, request).await?;
@@ -124,7 +124,7 @@ fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Respons
         return Problem::forbidden(text).into_response();
     }
     let query = Fields::default().address("/login", &[("next", &seen.here)]);
-    if method.is_safe() {
+    if is_safe(method) {
         return Redirect::to(&query).into_response();
     }
     let text = "Your session has ended, so nothing was done. Log in and try again.";
@@ -152,6 +152,19 @@ fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Respo
         }
     }
     response
+}
+
+/// The page that a person is at: the one that is asked for, or the one with the form.
+fn here(request: &Request) -> String {
+    if is_safe(request.method()) {
+        return request.uri().to_string();
+    }
+    sent_from(request.headers())
+}
+
+/// Whether a method changes nothing. Pages have these two; `Method::is_safe` lets through more.
+fn is_safe(method: &Method) -> bool {
+    matches!(*method, Method::GET | Method::HEAD)
 }
 
 fn is_public(path: &str) -> bool {
