@@ -138,25 +138,38 @@ async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
         .is_ok()
 }
 
-/// The worker that held the document has died; see [`Verdict::TakenOver`]. The lease is kept while
-/// its answer may be rescued, or a duplicate of this job would not wait. But it is kept no longer than
-/// needed: should this worker die as well, the next one must come in time for the provider's grace.
-///
-/// Then the document is claimed anew, and the job stays in hand meanwhile: its way through the broker
-/// could take longer than the grace.
+/// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
+/// time to be rescued, the document is claimed anew, and the job stays in hand meanwhile: its way
+/// through the broker could take longer than the grace.
 async fn let_rescue_go_first(lane: &Arc<Lane>, mut work: Work, grant: &Grant, held: &Claim) {
     drop(work.place.take());
-    let id = std::slice::from_ref(&grant.id);
-    if let Err(error) = lane.store.renew(id, &held.owner, RESCUE_FIRST * 2).await {
-        tracing::debug!(%error, id = %grant.id, "the lease of a takeover stays as long as any");
-    }
-    lane.sleep(RESCUE_FIRST).await;
+    wait_for_rescue(lane, &grant.id, &held.owner).await;
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
     let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write)).await;
     // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
     // what has become of the document.
     if written.is_some() {
         claim(lane, vec![work]).await;
+    }
+}
+
+/// Waits for as long as an answer may take to be rescued, and for one that this worker has in hand
+/// until it is written, however slow the store is: as long as the answer lives, no grace is needed.
+///
+/// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
+/// needed: should this worker die as well, the next one must come in time for the provider's grace.
+async fn wait_for_rescue(lane: &Lane, id: &DocumentId, owner: &str) {
+    loop {
+        let was_in_hand = lane.has_in_hand(id);
+        let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
+        if let Err(error) = renewed {
+            tracing::debug!(%error, %id, "the lease of a takeover stays as long as any");
+        }
+        lane.sleep(RESCUE_FIRST).await;
+        // What is in hand no more is written, or on its way to another worker.
+        if lane.stop.is_cancelled() || !(was_in_hand || lane.has_in_hand(id)) {
+            return;
+        }
     }
 }
 

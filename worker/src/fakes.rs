@@ -25,6 +25,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::in_hand::InHand;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
@@ -403,6 +404,7 @@ impl Fakes {
             after: Duration::from_secs(5),
             queue: queue.clone(),
             metrics: metrics.clone(),
+            in_hand: InHand::default(),
         };
         let common = Common {
             store: store.clone(),
@@ -440,6 +442,7 @@ impl Fakes {
                 after: nets.after,
                 queue: self.queue.clone(),
                 metrics: nets.metrics.clone(),
+                in_hand: nets.in_hand.clone(),
             }),
             store: self.store.clone(),
             name: "rescuer".to_owned(),

@@ -16,6 +16,7 @@ mod committer;
 #[cfg(test)]
 mod fakes;
 mod from_config;
+mod in_hand;
 mod intake;
 mod lane;
 #[cfg(test)]
@@ -47,6 +48,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::from_config::NO_RESCUE_KEY;
+use crate::in_hand::InHand;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
@@ -124,7 +126,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     let nets = deps.rescue.map(|rescue| {
         let RescueDeps { sealer, journal, after } = rescue;
         let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
-        Arc::new(Nets { sealer, journal, after, queue, metrics })
+        Arc::new(Nets { sealer, journal, after, queue, metrics, in_hand: InHand::default() })
     });
     if let Some(nets) = &nets {
         let rescuer = Rescuer {

@@ -8,6 +8,7 @@ use evergrant_shared::domain::{ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Commit, JobQueue};
 use evergrant_shared::rescue::{Entry, Journal, Sealer};
 
+use crate::in_hand::InHand;
 use crate::metrics::WorkerMetrics;
 
 /// What a worker needs to keep an answer that it cannot write at once.
@@ -27,6 +28,8 @@ pub(crate) struct Nets {
     pub(crate) after: Duration,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) metrics: WorkerMetrics,
+    /// The documents of which this worker has rescued answers in hand.
+    pub(crate) in_hand: InHand,
 }
 
 /// An answer in the nets.

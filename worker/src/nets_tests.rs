@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadReason, Lease, Timestamp, Write};
+use evergrant_shared::domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
@@ -107,7 +107,11 @@ async fn an_answer_whose_seal_cannot_be_opened_becomes_a_dead_letter_and_is_kept
 
 /// All documents are in hand of the worker `other`.
 fn held() -> Fakes {
-    let until = Timestamp::default().plus(Duration::from_secs(60));
+    held_for(Duration::from_secs(60))
+}
+
+fn held_for(lease: Duration) -> Fakes {
+    let until = Timestamp::default().plus(lease);
     let held = Lease { owner: "other/p/1".to_owned(), until, taken_over: false };
     let store = FakeStore { held: Some(held).into(), ..FakeStore::default() };
     Fakes::new(store, FakeQueue::default())
@@ -146,4 +150,16 @@ async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
     assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_waits_for_a_rescued_answer_in_hand_however_slow_the_store_is() {
+    let fakes = held_for(Duration::ZERO);
+    let answer = fakes.lane.nets.as_ref().unwrap().in_hand.take(DocumentId::Integer(1));
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert_eq!(fakes.requests(), 0);
+    drop(answer);
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
 }

@@ -13,6 +13,7 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::in_hand::Held;
 use crate::nets::Nets;
 
 /// Answers of other workers that are being committed at once.
@@ -44,7 +45,11 @@ pub(crate) struct Rescuer {
 /// An answer, and where it came from.
 struct Rescue {
     body: Vec<u8>,
+    /// What the body says, or why it is none.
+    answer: Result<SealedAnswer, String>,
     source: Source,
+    /// None if it cannot be told whose it is.
+    _held: Option<Held>,
 }
 
 /// Where an answer came from, and how that place is told that it is done.
@@ -99,11 +104,11 @@ impl Rescuer {
                 delivery = intake.next() => delivery,
             };
             let Some(first) = delivery else { break };
-            let mut batch = vec![Rescue::of(first)];
+            let mut batch = vec![self.of_queue(first)];
             while batch.len() < BATCH
                 && let Some(Some(delivery)) = intake.next().now_or_never()
             {
-                batch.push(Rescue::of(delivery));
+                batch.push(self.of_queue(delivery));
             }
             let (this, cut_off) = (Arc::clone(self), cut_off.clone());
             self.tasks.spawn(async move {
@@ -146,9 +151,11 @@ impl Rescuer {
             let answers = left.len();
             tracing::warn!(answers, "a worker has died: committing what its journal holds");
         }
-        let mut left = left.into_iter().map(Rescue::left).peekable();
-        while left.peek().is_some() {
-            let (this, batch) = (Arc::clone(self), left.by_ref().take(BATCH).collect());
+        // All of them are in hand from now on.
+        let all: Vec<_> = left.into_iter().map(|left| self.of_journal(left)).collect();
+        let mut all = all.into_iter().peekable();
+        while all.peek().is_some() {
+            let (this, batch) = (Arc::clone(self), all.by_ref().take(BATCH).collect());
             self.tasks.spawn(async move { this.settle_here_or_elsewhere(batch).await });
         }
     }
@@ -168,7 +175,7 @@ impl Rescuer {
     }
 
     async fn hand_on_or_keep(&self, rescue: Rescue) -> Option<Rescue> {
-        if !self.hand_on(&rescue.body).await {
+        if !self.hand_on(&rescue).await {
             return Some(rescue);
         }
         self.left_unwritten(rescue.source).await;
@@ -176,10 +183,10 @@ impl Rescuer {
     }
 
     /// Puts an answer into the rescue queue. False if the queue does not take it.
-    async fn hand_on(&self, body: &[u8]) -> bool {
+    async fn hand_on(&self, rescue: &Rescue) -> bool {
         // What is no answer was buried.
-        let Ok(answer) = SealedAnswer::decode(body) else { return false };
-        let taken = self.nets.queue.rescue(&answer).await;
+        let Ok(answer) = &rescue.answer else { return false };
+        let taken = self.nets.queue.rescue(answer).await;
         taken
             .inspect_err(|error| tracing::debug!(%error, "neither store nor queue take an answer"))
             .is_ok()
@@ -190,7 +197,7 @@ impl Rescuer {
     async fn settle(&self, batch: Vec<Rescue>, patience: Duration) -> Vec<Rescue> {
         let mut writable = Vec::with_capacity(batch.len());
         for rescue in batch {
-            match self.open(&rescue.body) {
+            match self.open(&rescue) {
                 Ok(opened) => writable.push(Writable { rescue, opened }),
                 Err(why) => self.bury(rescue, why).await,
             }
@@ -222,9 +229,23 @@ impl Rescuer {
         left
     }
 
-    fn open(&self, body: &[u8]) -> Result<Opened, String> {
-        let answer = SealedAnswer::decode(body).map_err(|error| error.to_string())?;
-        self.nets.sealer.open(&answer).map_err(|error| error.to_string())
+    fn of_queue(&self, delivery: Delivery) -> Rescue {
+        self.take(delivery.body, Source::Queue(delivery.acker))
+    }
+
+    fn of_journal(&self, left: Left) -> Rescue {
+        self.take(left.line, Source::Journal(left.entry))
+    }
+
+    fn take(&self, body: Vec<u8>, source: Source) -> Rescue {
+        let answer = SealedAnswer::decode(&body).map_err(|error| error.to_string());
+        let _held = answer.as_ref().ok().map(|answer| self.nets.in_hand.take(answer.id.clone()));
+        Rescue { body, answer, source, _held }
+    }
+
+    fn open(&self, rescue: &Rescue) -> Result<Opened, String> {
+        let answer = rescue.answer.as_ref().map_err(Clone::clone)?;
+        self.nets.sealer.open(answer).map_err(|error| error.to_string())
     }
 
     /// Commits all at once, or none.
@@ -265,7 +286,7 @@ impl Rescuer {
 
     async fn bury(&self, rescue: Rescue, why: String) {
         tracing::error!(why, "a rescued answer cannot be written: it becomes a dead letter");
-        let answer = SealedAnswer::decode(&rescue.body).ok();
+        let answer = rescue.answer.ok();
         let named = answer.as_ref().map(|answer| &answer.provider);
         let known = named.filter(|provider| self.providers.contains(provider));
         let Some(provider) = known.or(self.providers.first()).cloned() else { return };
@@ -309,16 +330,6 @@ impl Rescuer {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
-    }
-}
-
-impl Rescue {
-    fn of(delivery: Delivery) -> Self {
-        Self { body: delivery.body, source: Source::Queue(delivery.acker) }
-    }
-
-    fn left(left: Left) -> Self {
-        Self { body: left.line, source: Source::Journal(left.entry) }
     }
 }
 

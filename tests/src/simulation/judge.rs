@@ -58,13 +58,14 @@ async fn cases(world: &World) -> Vec<Case> {
     views.into_iter().zip(documents).map(case).collect()
 }
 
-/// Judges every document and says what is wrong first. One that is just being refreshed is judged
-/// when that is done.
+/// Judges every document and says what is wrong first. One that is just being refreshed, or whose
+/// dead letter is just being published, is judged when that is done.
 pub(crate) async fn judge(world: &World) {
     let mut judged = BTreeSet::new();
+    let mut unfinished = None;
     for _ in 0..MAX_LOOKS {
         let letters = dead_letters(world).await;
-        let mut busy = 0;
+        unfinished = None;
         world.check_answers();
         for case in cases(world).await {
             let id = case.view.id.clone();
@@ -72,25 +73,27 @@ pub(crate) async fn judge(world: &World) {
                 continue;
             }
             if world.with(|state| state.tokens.is_busy(&id)) {
-                busy += 1;
+                unfinished = Some(format!("{id}: it is being refreshed whenever it is looked at"));
                 continue;
             }
-            let buried = || match world.with(|state| state.jobs_lost.contains(&id)) {
-                true => Ok(()),
-                false => is_buried(&case.view, &letters),
-            };
-            let found = world.judge_one(&case).and_then(|()| buried());
-            if let Err(what) = found {
+            let job_lost = world.with(|state| state.jobs_lost.contains(&id));
+            if !job_lost && !is_buried(&case.view, &letters) {
+                unfinished = Some(format!("{id}: it was given up and has no dead letter"));
+                continue;
+            }
+            if let Err(what) = world.judge_one(&case) {
                 return world.violate(format!("{id}: {what}"));
             }
             judged.insert(id);
         }
-        if busy == 0 {
+        if unfinished.is_none() {
             return;
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
     }
-    world.violate("some grants are being refreshed whenever they are looked at".to_owned());
+    if let Some(what) = unfinished {
+        world.violate(what);
+    }
 }
 
 const MAX_LOOKS: u32 = 100;
@@ -147,13 +150,12 @@ async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
     letters
 }
 
-fn is_buried(view: &GrantView, letters: &BTreeSet<(DocumentId, Timestamp)>) -> Result<(), String> {
+/// Whether it is not given up, or has a dead letter of when it was.
+fn is_buried(view: &GrantView, letters: &BTreeSet<(DocumentId, Timestamp)>) -> bool {
     let ended = matches!(view.status, Some(Status::NeedsReauth | Status::Failed));
     let failed_at = view.last_error.as_ref().map(|error| error.at);
     match failed_at {
-        Some(at) if ended && !letters.contains(&(view.id.clone(), at)) => {
-            Err("it was given up and has no dead letter".to_owned())
-        }
-        _ => Ok(()),
+        Some(at) if ended => letters.contains(&(view.id.clone(), at)),
+        _ => true,
     }
 }
