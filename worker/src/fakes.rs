@@ -25,11 +25,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::in_hand::InHand;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::rescuer::Rescuer;
+use crate::rescues::Rescues;
 use crate::work::Work;
 use crate::{ProviderDeps, WorkerSettings};
 
@@ -404,7 +404,7 @@ impl Fakes {
             after: Duration::from_secs(5),
             queue: queue.clone(),
             metrics: metrics.clone(),
-            in_hand: InHand::default(),
+            rescues: Rescues::default(),
         };
         let common = Common {
             store: store.clone(),
@@ -442,7 +442,7 @@ impl Fakes {
                 after: nets.after,
                 queue: self.queue.clone(),
                 metrics: nets.metrics.clone(),
-                in_hand: nets.in_hand.clone(),
+                rescues: nets.rescues.clone(),
             }),
             store: self.store.clone(),
             name: "rescuer".to_owned(),

@@ -67,7 +67,7 @@ pub(crate) async fn drive(
         let first = tokio::select! {
             biased;
             () = lane.stop.cancelled() => break IntakeEnd::Stopped,
-            first = next_with_place(lane, &mut *intake) => first,
+            first = next_with_places(lane, &mut *intake) => first,
             () = tokio::time::sleep(PAUSE_CHECK) => continue,
         };
         let Some(first) = first else { break IntakeEnd::Lost { served } };
@@ -80,20 +80,26 @@ pub(crate) async fn drive(
     end
 }
 
+/// A delivery, and places for it and maybe for more.
 type Taken = (Delivery, OwnedSemaphorePermit);
 
-/// A place first, then a delivery: nothing is taken that could not be claimed. Dropping this before
-/// it ends loses neither.
-async fn next_with_place(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
-    let place = lane.pace.ahead.semaphore().acquire_owned().await.ok()?;
-    Some((intake.next().await?, place))
+/// Places first, then a delivery: nothing is taken that could not be claimed. Dropping this before it
+/// ends loses neither.
+async fn next_with_places(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
+    let ahead = &lane.pace.ahead;
+    let enough = u32::from(ahead.enough(lane.settings.batch));
+    let places = ahead.semaphore().acquire_many_owned(enough).await.ok()?;
+    Some((intake.next().await?, places))
 }
 
 /// What is there already, up to a batch.
-fn fill_batch(lane: &Lane, intake: &mut dyn Intake, first: Taken) -> Vec<Taken> {
-    let mut batch = vec![first];
+fn fill_batch(lane: &Lane, intake: &mut dyn Intake, (first, mut places): Taken) -> Vec<Taken> {
+    let mut others = places.split(places.num_permits().saturating_sub(1));
+    let mut batch = vec![(first, places)];
     while batch.len() < usize::from(lane.settings.batch) {
-        let Ok(place) = lane.pace.ahead.semaphore().try_acquire_owned() else { break };
+        let held = others.as_mut().and_then(|others| others.split(1));
+        let free = || lane.pace.ahead.semaphore().try_acquire_owned().ok();
+        let Some(place) = held.or_else(free) else { break };
         let Some(Some(delivery)) = intake.next().now_or_never() else { break };
         batch.push((delivery, place));
     }

@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::budget::Budget;
+use evergrant_shared::domain::Lease;
 use evergrant_shared::domain::death_watch::DeathWatch;
-use evergrant_shared::domain::{DocumentId, Lease};
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::rescue::Estate;
@@ -182,11 +182,6 @@ impl Lane {
     pub(crate) fn estate_of(&self, process: &str) -> Estate {
         let journal = self.nets.as_ref().and_then(|nets| nets.journal.as_ref());
         journal.map_or(Estate::None, |journal| journal.estate_of(process))
-    }
-
-    /// Whether this worker has a rescued answer for a document in hand.
-    pub(crate) fn has_in_hand(&self, id: &DocumentId) -> bool {
-        self.nets.as_ref().is_some_and(|nets| nets.in_hand.has(id))
     }
 
     /// Says whether the store answers.

@@ -16,7 +16,6 @@ mod committer;
 #[cfg(test)]
 mod fakes;
 mod from_config;
-mod in_hand;
 mod intake;
 mod lane;
 #[cfg(test)]
@@ -29,6 +28,7 @@ mod nets_tests;
 mod pace;
 mod refresh;
 mod rescuer;
+mod rescues;
 mod settle;
 mod take_back;
 mod work;
@@ -48,12 +48,12 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 pub use crate::from_config::NO_RESCUE_KEY;
-use crate::in_hand::InHand;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 pub use crate::nets::RescueDeps;
 use crate::rescuer::Rescuer;
+use crate::rescues::Rescues;
 
 /// What a worker needs.
 pub struct Deps {
@@ -126,7 +126,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     let nets = deps.rescue.map(|rescue| {
         let RescueDeps { sealer, journal, after } = rescue;
         let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
-        Arc::new(Nets { sealer, journal, after, queue, metrics, in_hand: InHand::default() })
+        Arc::new(Nets { sealer, journal, after, queue, metrics, rescues: Rescues::default() })
     });
     if let Some(nets) = &nets {
         let rescuer = Rescuer {

@@ -8,8 +8,8 @@ use evergrant_shared::domain::{ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Commit, JobQueue};
 use evergrant_shared::rescue::{Entry, Journal, Sealer};
 
-use crate::in_hand::InHand;
 use crate::metrics::WorkerMetrics;
+use crate::rescues::Rescues;
 
 /// What a worker needs to keep an answer that it cannot write at once.
 pub struct RescueDeps {
@@ -28,8 +28,7 @@ pub(crate) struct Nets {
     pub(crate) after: Duration,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) metrics: WorkerMetrics,
-    /// The documents of which this worker has rescued answers in hand.
-    pub(crate) in_hand: InHand,
+    pub(crate) rescues: Rescues,
 }
 
 /// An answer in the nets.

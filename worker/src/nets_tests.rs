@@ -155,7 +155,7 @@ async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
 #[tokio::test(start_paused = true)]
 async fn a_takeover_waits_for_a_rescued_answer_in_hand_however_slow_the_store_is() {
     let fakes = held_for(Duration::ZERO);
-    let answer = fakes.lane.nets.as_ref().unwrap().in_hand.take(DocumentId::Integer(1));
+    let answer = fakes.lane.nets.as_ref().unwrap().rescues.take(DocumentId::Integer(1));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert_eq!(fakes.requests(), 0);

@@ -1,6 +1,6 @@
 //! How much a lane has in hand, as its load wants it.
 
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evergrant_shared::domain::concurrency::{Bounds, Concurrency, InHand};
@@ -59,7 +59,7 @@ impl Pace {
         self.concurrency().answered(sent_at.elapsed());
     }
 
-    fn concurrency(&self) -> std::sync::MutexGuard<'_, Concurrency> {
+    fn concurrency(&self) -> MutexGuard<'_, Concurrency> {
         self.concurrency.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -84,9 +84,19 @@ impl Places {
         Arc::clone(&self.semaphore)
     }
 
+    /// How many are to be free before some are taken: half of them, but no more than a `batch`. One call of the
+    /// store for many costs it little more than one for few, and the other half lasts meanwhile.
+    pub(crate) fn enough(&self, batch: u16) -> u16 {
+        (*self.size() / 2).min(batch).max(1)
+    }
+
+    fn size(&self) -> MutexGuard<'_, u16> {
+        self.size.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// Places that are taken go when they are free, at a later call.
     fn resize(&self, wanted: u16) {
-        let mut size = self.size.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut size = self.size();
         if wanted > *size {
             self.semaphore.add_permits(usize::from(wanted - *size));
             *size = wanted;
@@ -109,6 +119,13 @@ mod tests {
         assert_eq!(pace.prefetch(Some(Duration::from_secs(3))), 5);
         assert_eq!(pace.prefetch(Some(Duration::from_secs(3_600))), 2);
         assert_eq!(Pace::new(6, None).prefetch(None), 30);
+    }
+
+    #[test]
+    fn half_of_the_places_are_enough_to_take_some() {
+        assert_eq!(Places::new(1).enough(64), 1);
+        assert_eq!(Places::new(9).enough(64), 4);
+        assert_eq!(Places::new(200).enough(64), 64);
     }
 
     #[test]

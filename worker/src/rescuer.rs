@@ -13,8 +13,8 @@ use futures::future::join_all;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::in_hand::Held;
 use crate::nets::Nets;
+use crate::rescues::Held;
 
 /// Answers of other workers that are being committed at once.
 const PREFETCH: u16 = 128;
@@ -96,6 +96,7 @@ impl Rescuer {
     /// worker that can write it; it is over when this worker can.
     async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>, patience: Duration) -> Served {
         let cut_off = CancellationToken::new();
+        let served = self.nets.rescues.serve();
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -117,6 +118,7 @@ impl Rescuer {
                 }
             });
         }
+        drop(served);
         intake.stop().await;
         if !cut_off.is_cancelled() {
             return Served::Lost;
@@ -239,7 +241,7 @@ impl Rescuer {
 
     fn take(&self, body: Vec<u8>, source: Source) -> Rescue {
         let answer = SealedAnswer::decode(&body).map_err(|error| error.to_string());
-        let _held = answer.as_ref().ok().map(|answer| self.nets.in_hand.take(answer.id.clone()));
+        let _held = answer.as_ref().ok().map(|answer| self.nets.rescues.take(answer.id.clone()));
         Rescue { body, answer, source, _held }
     }
 
