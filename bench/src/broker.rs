@@ -27,7 +27,7 @@ impl Broker {
         let image = image().await?;
         let name = format!("bench-rabbitmq-{}", uuid::Uuid::new_v4().simple());
         let server = Server::start_image(&image, 5672, &[], Some(name)).await;
-        let url = rabbitmq::url_when_ready(&server).await;
+        let url = rabbitmq::direct_url_when_ready(&server).await;
         Ok(Self { url, what: image, _server: Some(server) })
     }
 }

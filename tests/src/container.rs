@@ -13,6 +13,8 @@ use crate::deployment::eventually;
 /// label.
 pub struct Server {
     container: ContainerAsync<GenericImage>,
+    /// Within the container.
+    inner_port: u16,
     port: u16,
 }
 
@@ -34,14 +36,14 @@ impl Server {
     /// If no Docker engine answers.
     pub async fn start_image(
         image: &str,
-        port: u16,
+        inner_port: u16,
         variables: &[(&str, &str)],
         container_name: Option<String>,
     ) -> Self {
         let (name, tag) = image.rsplit_once(':').unwrap_or((image, "latest"));
         let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("manual".to_owned());
         let image = GenericImage::new(name, tag)
-            .with_exposed_port(port.tcp())
+            .with_exposed_port(inner_port.tcp())
             .with_labels([("evergrant-test", session)])
             .with_startup_timeout(Duration::from_secs(120));
         let image =
@@ -55,13 +57,23 @@ impl Server {
                 "start {name}:{tag} in a container: {error}. Run tests/run, which starts an engine"
             )
         });
-        let port = container.get_host_port_ipv4(port).await.expect("the container's port");
-        Self { container, port }
+        let port = container.get_host_port_ipv4(inner_port).await.expect("the container's port");
+        Self { container, inner_port, port }
     }
 
     /// Where the server's port is on this machine: host and port.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
+    }
+
+    /// Where the server is past the engine's proxy, which copies each byte and has its share of the
+    /// processor; None where this machine has no route to the container, as beside a virtual machine.
+    pub async fn direct_address(&self) -> Option<String> {
+        let address = (self.container.get_bridge_ip_address().await.ok()?, self.inner_port);
+        let connecting = tokio::net::TcpStream::connect(address);
+        let connected = tokio::time::timeout(Duration::from_secs(1), connecting).await;
+        connected.ok()?.ok()?;
+        Some(format!("{}:{}", address.0, address.1))
     }
 
     /// The container, to stop, start or pause it.

@@ -51,14 +51,27 @@ pub(crate) async fn answers(url: &str) -> bool {
 ///
 /// # Panics
 /// If it does not within 90 s.
-pub async fn url_when_ready(server: &Server) -> String {
+async fn url_when_ready(server: &Server) -> String {
     let url = url_of(server);
     server.wait_until(|| answers(&url)).await;
     url
 }
 
+/// As [`url_when_ready`], past the engine's proxy if there is such a way.
+///
+/// # Panics
+/// If the broker does not answer within 90 s.
+pub async fn direct_url_when_ready(server: &Server) -> String {
+    let url = url_when_ready(server).await;
+    server.direct_address().await.map_or(url, |address| url_at(&address))
+}
+
 fn url_of(server: &Server) -> String {
-    format!("amqp://guest:guest@{}", server.address())
+    url_at(&server.address())
+}
+
+fn url_at(address: &str) -> String {
+    format!("amqp://guest:guest@{address}")
 }
 
 /// A channel, past Evergrant's own adapter.

@@ -98,6 +98,7 @@ impl Letters {
         }
         for provider in providers {
             let mut letters = self.queue.dead_letters(&provider).await?;
+            letters.look_only();
             let mut flow = ControlFlow::Continue(());
             while flow.is_continue()
                 && let Some(letter) = letters.next().await?

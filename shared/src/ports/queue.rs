@@ -100,6 +100,10 @@ pub trait DeadLetters: Send {
     /// again is not met a second time.
     fn cutoff(&self) -> u64;
 
+    /// Says at the beginning that nothing will be removed, so that a queue which delivers may be read
+    /// ahead.
+    fn look_only(&mut self) {}
+
     /// The next dead letter, None at the cut-off.
     async fn next(&mut self) -> Result<Option<DeadLetter>, QueueError>;
 

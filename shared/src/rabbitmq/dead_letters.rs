@@ -4,9 +4,8 @@
 //! place. A consumer and not `basic.get`: each get is a consumer of its own to a quorum queue, and
 //! what many consumers held goes back in no order. One consumer can hold so many and no more, so a
 //! long queue is taken in blocks, each by a consumer on a channel of its own, and the channels are
-//! closed one after the other, oldest first. Where the queue has no delivery limit to count against
-//! (before 4.0) the order holds only if all were taken: a part would go to the back. There, the rest
-//! is taken before the close.
+//! closed one after the other, oldest first. The order holds only if all were taken: a part would go
+//! behind the rest. So the rest is taken before the close.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,8 +27,10 @@ use crate::domain::{DeadLetter, ProviderId};
 use crate::ports::{DeadLetters, QueueError};
 
 /// How long the next message may take. After that, someone else has taken what was counted, or the
-/// broker is stuck.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// broker is stuck. It reads a whole block before it sends the first of it.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// How long messages may take to be back in their queue. After that, someone else has taken them.
+const BACK_WITHIN: Duration = Duration::from_secs(3);
 /// Messages that one consumer takes. What one consumer holds goes back in order; between blocks, a
 /// busy broker before 4.0 may swap them, since it says that a channel is closed before what it held
 /// is back. So a block is as large as memory allows: lapin keeps what it is sent, about 1 kB each.
@@ -51,14 +52,17 @@ pub(super) struct RabbitDeadLetters {
 struct Look {
     session: Arc<Session>,
     queue: ShortString,
-    /// Oldest first; the last is being read.
+    /// Oldest first.
     blocks: Vec<Block>,
+    /// How many of the blocks have been read; the next one is being read.
+    finished: usize,
     /// Messages up to the cut-off that are still to be read.
     left: u64,
     /// Messages up to the cut-off that go back.
     kept: u64,
-    /// Whether the rest has to be taken before the close.
-    order_needs_all: bool,
+    /// Whether nothing will be removed: what is removed makes room in its block, for messages that
+    /// come after those of the next.
+    ahead: bool,
 }
 
 /// Messages that one consumer holds.
@@ -71,8 +75,6 @@ struct Block {
     held: u64,
     /// Whether the consumer was told to take no more.
     cancelled: bool,
-    /// Whether all that it took has been read.
-    ended: bool,
 }
 
 impl Block {
@@ -83,7 +85,7 @@ impl Block {
         let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
         let consuming = channel.basic_consume(queue.clone(), tag, options, FieldTable::default());
         let consumer = session.ask(READ, consuming).await?;
-        Ok(Self { channel, consumer, read: 0, held: 0, cancelled: false, ended: false })
+        Ok(Self { channel, consumer, read: 0, held: 0, cancelled: false })
     }
 
     /// Takes no more, and keeps what it holds.
@@ -105,7 +107,6 @@ impl RabbitDeadLetters {
         session: &Arc<Session>,
         provider: &ProviderId,
         queue: &str,
-        order_needs_all: bool,
     ) -> Result<Self, QueueError> {
         let queue = short(operation, queue)?;
         let cutoff = ready(operation, session, &queue).await?;
@@ -113,9 +114,10 @@ impl RabbitDeadLetters {
             session: Arc::clone(session),
             queue,
             blocks: Vec::new(),
+            finished: 0,
             left: cutoff,
             kept: cutoff,
-            order_needs_all,
+            ahead: false,
         });
         Ok(Self { provider: provider.clone(), look, current: None, cutoff })
     }
@@ -125,13 +127,8 @@ impl Look {
     /// The next message, None at the cut-off or if others emptied the queue meanwhile.
     async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         while self.left > 0 {
-            let block = match self.blocks.last_mut() {
-                Some(block) if !block.ended => block,
-                _ => {
-                    self.blocks.push(Block::open(&self.session, &self.queue).await?);
-                    continue;
-                }
-            };
+            self.open_blocks().await?;
+            let Some(block) = self.blocks.get_mut(self.finished) else { continue };
             match tokio::time::timeout(PATIENCE, block.consumer.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     self.left -= 1;
@@ -145,7 +142,7 @@ impl Look {
                     return Ok(Some(delivery));
                 }
                 Ok(Some(Err(error))) => return Err(explain(READ, &error)),
-                Ok(None) if block.cancelled => block.ended = true,
+                Ok(None) if block.cancelled => self.finished += 1,
                 Ok(None) => return Err(unavailable("the queue was deleted or lost its leader")),
                 Err(_) if ready(READ, &self.session, &self.queue).await? == 0 => self.left = 0,
                 Err(_) => return Err(unavailable("the broker holds dead letters back")),
@@ -154,10 +151,22 @@ impl Look {
         Ok(None)
     }
 
-    async fn close(mut self) -> Result<(), QueueError> {
-        if self.order_needs_all {
-            while self.next().await?.is_some() {}
+    async fn open_blocks(&mut self) -> Result<(), QueueError> {
+        if self.blocks.len() == self.finished {
+            self.blocks.push(Block::open(&self.session, &self.queue).await?);
         }
+        // The broker fills the next one while this one is being read.
+        if self.ahead
+            && let [current] = &self.blocks[self.finished..]
+            && self.left > u64::from(BLOCK.saturating_sub(current.read))
+        {
+            self.blocks.push(Block::open(&self.session, &self.queue).await?);
+        }
+        Ok(())
+    }
+
+    async fn close(mut self) -> Result<(), QueueError> {
+        while self.next().await?.is_some() {}
         if let Some(block) = self.blocks.last_mut() {
             // It would take again what the blocks before it give back.
             block.cancel(&self.session).await?;
@@ -167,7 +176,8 @@ impl Look {
         for (index, block) in self.blocks.iter().enumerate() {
             let closing = block.channel.close(200, "OK".into());
             self.session.ask(CLOSE, closing).await?;
-            back += block.held;
+            // What is ahead was opened because this one was full.
+            back += if self.ahead { u64::from(BLOCK) } else { block.held };
             // The last one may hold more than was read.
             let wanted = if index == last { back.max(self.kept) } else { back };
             self.wait_until_back(wanted).await?;
@@ -178,7 +188,7 @@ impl Look {
     /// The broker closes a channel before it has put back what the channel held. Whoever looks next
     /// must find it, and the next block must not overtake it.
     async fn wait_until_back(&self, wanted: u64) -> Result<(), QueueError> {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + BACK_WITHIN;
         while ready(CLOSE, &self.session, &self.queue).await? < wanted
             && tokio::time::Instant::now() < deadline
         {
@@ -210,6 +220,12 @@ impl DeadLetters for RabbitDeadLetters {
         self.cutoff
     }
 
+    fn look_only(&mut self) {
+        if let Some(look) = &mut self.look {
+            look.ahead = true;
+        }
+    }
+
     async fn next(&mut self) -> Result<Option<DeadLetter>, QueueError> {
         self.current = None;
         let Some(look) = &mut self.look else {
@@ -218,7 +234,7 @@ impl DeadLetters for RabbitDeadLetters {
         let Some(delivery) = look.next().await? else {
             return Ok(None);
         };
-        self.current = Some(delivery.acker);
+        self.current = (!look.ahead).then_some(delivery.acker);
         Ok(Some(headers::read(&self.provider, delivery.data, &delivery.properties)))
     }
 
@@ -227,7 +243,8 @@ impl DeadLetters for RabbitDeadLetters {
         let Some(acker) = self.current.take() else {
             return Err(QueueError::Refused {
                 operation: OPERATION,
-                reason: "there is none at hand: it was removed before, or none was read".to_owned(),
+                reason: "there is none at hand: it was removed before, none was read, or this is a look only"
+                    .to_owned(),
             });
         };
         match acker.ack(BasicAckOptions::default()).await {

@@ -20,7 +20,7 @@
 //! * [`settings`]: what the adapter needs to know.
 //! * `names`, `topology`: what there is on the broker, and making it.
 //! * `address`, `dial`, `session`: connections, in bounded time and rebuilt on demand.
-//! * `server`: which version this is, since the wrong argument for it destroys messages.
+//! * `server`: which version this is, for whoever asks.
 //! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
 //! * `acks`: acknowledgements in groups.
 //! * `headers`: a dead letter's fields.
@@ -101,8 +101,8 @@ impl RabbitQueue {
         server::ask(operation, address.uri(operation)?, address.connect_timeout).await
     }
 
-    fn topology(&self, server: &Server) -> Topology {
-        Topology::of(&self.settings, &self.names, server.limits_deliveries_by_default())
+    fn topology(&self) -> Topology {
+        Topology::of(&self.settings, &self.names)
     }
 
     /// Makes all queues and exchanges again if one was missing, and then the same is worth another
@@ -182,8 +182,7 @@ const FOR_WHAT_COMES_BACK: u16 = 4;
 impl JobQueue for RabbitQueue {
     async fn prepare(&self) -> Result<(), QueueError> {
         const OPERATION: &str = "prepare";
-        let server = self.server(OPERATION).await?;
-        topology::declare(OPERATION, &self.consuming, &self.topology(&server)).await
+        topology::declare(OPERATION, &self.consuming, &self.topology()).await
     }
 
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
@@ -276,17 +275,13 @@ impl JobQueue for RabbitQueue {
         provider: &ProviderId,
     ) -> Result<Box<dyn DeadLetters>, QueueError> {
         const OPERATION: &str = "read dead letters";
-        let server = self.server(OPERATION).await?;
-        let queue = self.names.dead(provider);
-        let order_needs_all = !server.limits_deliveries_by_default();
-        let session = &self.consuming;
-        let look =
-            RabbitDeadLetters::open(OPERATION, session, provider, &queue, order_needs_all).await?;
+        let (session, queue) = (&self.consuming, self.names.dead(provider));
+        let look = RabbitDeadLetters::open(OPERATION, session, provider, &queue).await?;
         Ok(Box::new(look))
     }
 
     async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
         let server = self.server("inspect").await?;
-        inspect::inspect(&self.consuming, &server, &self.topology(&server)).await
+        inspect::inspect(&self.consuming, &server, &self.topology()).await
     }
 }

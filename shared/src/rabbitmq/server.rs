@@ -27,16 +27,6 @@ pub(super) struct Server {
     pub(super) version: String,
 }
 
-impl Server {
-    /// Whether a quorum queue has a delivery limit unless told otherwise, as from 4.0 on. Before,
-    /// telling it "no limit" by -1 means that the first redelivery destroys the message.
-    pub(super) fn limits_deliveries_by_default(&self) -> bool {
-        let major = self.version.split('.').next().and_then(|part| part.parse::<u32>().ok());
-        // Something that is not RabbitMQ or does not tell: today's behaviour is the better guess.
-        major.is_none_or(|major| major >= 4)
-    }
-}
-
 /// Asks the server at `uri` what it is.
 pub(super) async fn ask(
     operation: &'static str,
@@ -91,19 +81,6 @@ fn text(table: &FieldTable, key: &str) -> Option<String> {
 mod tests {
     use super::*;
 
-    fn server(version: &str) -> Server {
-        Server { product: "RabbitMQ".to_owned(), version: version.to_owned() }
-    }
-
-    #[test]
-    fn the_version_decides_because_the_wrong_argument_destroys_messages() {
-        for (version, limits) in
-            [("3.10.8", false), ("3.13.7", false), ("4.0.5", true), ("5", true), ("unknown", true)]
-        {
-            assert_eq!(server(version).limits_deliveries_by_default(), limits, "{version}");
-        }
-    }
-
     #[test]
     fn the_first_frame_tells_product_and_version() {
         let mut payload = START.to_vec();
@@ -118,7 +95,8 @@ mod tests {
         payload.extend(u32::try_from(table.len()).unwrap().to_be_bytes());
         payload.extend(table);
         payload.extend(b"\0\0\0\x05PLAIN\0\0\0\x05en_US");
-        assert_eq!(read_start(&payload), Some(server("4.0.5")));
+        let (product, version) = ("RabbitMQ".to_owned(), "4.0.5".to_owned());
+        assert_eq!(read_start(&payload), Some(Server { product, version }));
         assert_eq!(read_start(b"HTTP/1.1 400 Bad Request"), None);
         assert_eq!(read_start(&payload[..20]), None);
     }

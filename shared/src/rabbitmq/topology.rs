@@ -15,6 +15,10 @@ use crate::ports::QueueError;
 /// A fuse against a message that kills whoever takes it; not the retry policy, which counts
 /// attempts in the document.
 const WORK_DELIVERY_LIMIT: i32 = 100;
+/// More often than anybody looks. What says "no limit" is another thing for each server: from RabbitMQ
+/// 4.0 on -1, since to say nothing is 20; before, to say nothing, since -1 destroys a message that is
+/// looked at.
+const ENDLESS_DELIVERY_LIMIT: i32 = i32::MAX;
 
 /// An exchange.
 pub(super) struct Exchange {
@@ -37,9 +41,8 @@ pub(super) struct Topology {
 }
 
 impl Topology {
-    /// What `settings` ask for. `limited`: whether the server limits deliveries unless told
-    /// otherwise ([`super::server::Server::limits_deliveries_by_default`]).
-    pub(super) fn of(settings: &RabbitSettings, names: &Names, limited: bool) -> Self {
+    /// What `settings` ask for.
+    pub(super) fn of(settings: &RabbitSettings, names: &Names) -> Self {
         let work = Exchange { name: names.work_exchange(), kind: ExchangeKind::Direct };
         let mut exchanges = vec![work];
         let mut queues = Vec::new();
@@ -51,10 +54,9 @@ impl Topology {
                     queues.push(Queue { arguments: work_arguments(&dead), binding, name });
                 }
             }
-            let arguments = unlimited(limited);
-            queues.push(Queue { name: dead, arguments, binding: None });
+            queues.push(Queue { name: dead, arguments: endless(), binding: None });
         }
-        queues.push(Queue { name: names.rescue(), arguments: unlimited(limited), binding: None });
+        queues.push(Queue { name: names.rescue(), arguments: endless(), binding: None });
         for &delay in settings.ladder.rungs() {
             let name = names.retry(delay);
             exchanges.push(Exchange { name: name.clone(), kind: ExchangeKind::Fanout });
@@ -94,14 +96,11 @@ fn retry_arguments(delay: Duration, work_exchange: &str) -> FieldTable {
     arguments
 }
 
-/// No limit of deliveries, so that neither looking at a message nor a worker that dies over it ever
-/// destroys it. How to say that depends on the server.
-fn unlimited(limited: bool) -> FieldTable {
+/// Neither looking at a message nor a worker that dies over it ever destroys it.
+fn endless() -> FieldTable {
     let mut arguments = FieldTable::default();
     put(&mut arguments, "x-queue-type", text("quorum"));
-    if limited {
-        put(&mut arguments, "x-delivery-limit", AMQPValue::LongInt(-1));
-    }
+    put(&mut arguments, "x-delivery-limit", AMQPValue::LongInt(ENDLESS_DELIVERY_LIMIT));
     arguments
 }
 
@@ -171,7 +170,7 @@ mod tests {
     use super::*;
     use crate::domain::ladder::Ladder;
 
-    fn topology(limited: bool) -> Topology {
+    fn topology() -> Topology {
         let settings = RabbitSettings {
             url: "amqp://localhost".into(),
             prefix: "t".to_owned(),
@@ -182,7 +181,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             confirm_timeout: Duration::from_secs(1),
         };
-        Topology::of(&settings, &Names::new("t"), limited)
+        Topology::of(&settings, &Names::new("t"))
     }
 
     fn queue(topology: &Topology, name: &str) -> FieldTable {
@@ -191,7 +190,7 @@ mod tests {
 
     #[test]
     fn every_provider_has_its_shards_and_its_dead_letters() {
-        let names: Vec<_> = topology(true).queues.into_iter().map(|queue| queue.name).collect();
+        let names: Vec<_> = topology().queues.into_iter().map(|queue| queue.name).collect();
         assert_eq!(
             names,
             [
@@ -213,17 +212,8 @@ mod tests {
     }
 
     #[test]
-    fn the_dead_queue_has_a_limit_argument_only_where_that_does_not_destroy_messages() {
-        let limit = |limited| {
-            queue(&topology(limited), "t.dead.one").inner().get("x-delivery-limit").cloned()
-        };
-        assert_eq!(limit(true), Some(AMQPValue::LongInt(-1)));
-        assert_eq!(limit(false), None);
-    }
-
-    #[test]
     fn a_message_comes_home_by_its_own_routing_key() {
-        let arguments = queue(&topology(true), "t.retry.1000");
+        let arguments = queue(&topology(), "t.retry.1000");
         let get = |key: &str| arguments.inner().get(key).cloned();
         assert_eq!(get("x-message-ttl"), Some(AMQPValue::LongLongInt(1_000)));
         assert_eq!(get("x-dead-letter-exchange"), Some(text("t.work")));

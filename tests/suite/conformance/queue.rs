@@ -60,6 +60,7 @@ on_each_version!(
     a_virtual_host_that_does_not_exist_is_told,
     what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there,
     a_lost_connection_is_made_again_and_loses_no_job,
+    a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order,
 );
 
 /// A queue with nothing in it, and where it is, if it is at a server.
@@ -125,9 +126,17 @@ impl Case {
     }
 
     async fn looked_at(&self) -> Vec<DocumentId> {
+        self.look_at(usize::MAX).await
+    }
+
+    /// The oldest ones, so many at most.
+    async fn look_at(&self, most: usize) -> Vec<DocumentId> {
         let mut letters = self.queue.dead_letters(&provider()).await.unwrap();
+        letters.look_only();
         let mut ids = Vec::new();
-        while let Some(letter) = letters.next().await.unwrap() {
+        while ids.len() < most
+            && let Some(letter) = letters.next().await.unwrap()
+        {
             ids.extend(letter.id);
         }
         letters.close().await.unwrap();
@@ -322,6 +331,19 @@ async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
     letters.close().await.unwrap();
     let kept = seen.into_iter().enumerate().filter(|(at, _)| *at >= 2_200 || at % 2 == 1);
     assert_eq!(case.looked_at().await, kept.map(|(_, id)| id).collect::<Vec<_>>());
+}
+
+/// Each consumer takes 20,000, and one takes what comes next while that of another is being read.
+async fn a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order(case: Case) {
+    for thousands in 0..25 {
+        case.bury_many(thousands * 1_000..(thousands + 1) * 1_000).await;
+    }
+    let seen = case.looked_at().await;
+    assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 25_000);
+    for most in [5_000, 21_000] {
+        assert!(case.look_at(most).await == seen[..most], "{most}");
+    }
+    assert!(case.looked_at().await == seen, "the order is another one");
 }
 
 async fn a_look_ends_at_its_cutoff(case: Case) {
