@@ -91,7 +91,7 @@ impl MongoStore {
         if let Some(sent) = &commit.sent {
             condition.insert(&self.names.fields.refresh_token, sent.expose_secret());
         }
-        if let Some(generation) = commit.generation {
+        if let Some(generation) = commit.expected_generation() {
             let generation = match generation {
                 // A document that has never been refreshed need not say so.
                 0 => doc! { "$in": [0_i64, null] },

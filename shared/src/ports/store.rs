@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError};
 use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Timestamp, Write};
@@ -181,10 +181,11 @@ pub struct Claimed {
 
 /// The outcome of an exchange, to be written if its condition holds.
 ///
-/// [`Write::Refresh`] is conditional on the refresh token that was sent and on the generation, but
-/// not on the lease: the new token is the only one that still lives, so it is written even if the
-/// lease ran out meanwhile. Every other write is conditional on the lease as well. So neither can
-/// overwrite another worker's rotation or a user who has signed in again.
+/// [`Write::Refresh`] is conditional on the refresh token that was sent, but not on the lease: the new
+/// token is the only one that still lives, so it is written even if the lease ran out meanwhile. Where
+/// the token stays the same it is conditional on the generation as well. Every other write is
+/// conditional on token, generation and lease. So none can overwrite another worker's rotation or a
+/// user who has signed in again.
 #[derive(Debug, Clone)]
 pub struct Commit {
     /// The document.
@@ -209,6 +210,18 @@ impl Commit {
             sent: Some(grant.refresh_token.clone()),
             write,
         }
+    }
+
+    /// The generation that the document must still have. None where the answer has rotated the token
+    /// that was sent: it is newer than whatever else was made of that token.
+    pub fn expected_generation(&self) -> Option<u64> {
+        let rotates = match (&self.write, &self.sent) {
+            (Write::Refresh { refresh_token: Some(new), .. }, Some(sent)) => {
+                new.expose_secret() != sent.expose_secret()
+            }
+            _ => false,
+        };
+        self.generation.filter(|_| !rotates)
     }
 }
 

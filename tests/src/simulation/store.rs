@@ -325,7 +325,7 @@ impl World {
                 what, commit.id
             ));
         }
-        if commit.generation.is_some_and(|generation| generation != grant.generation) {
+        if commit.expected_generation().is_some_and(|generation| generation != grant.generation) {
             self.violate(format!("{}: {} was written for an earlier generation", what, commit.id));
         }
         let leased = lease.as_ref().is_some_and(|lease| lease.owner == commit.owner);

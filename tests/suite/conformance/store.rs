@@ -37,6 +37,7 @@ on_each_store!(
     a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_done_with,
     only_new_tokens_are_written_after_the_lease_was_taken_over,
     an_older_generation_does_not_overwrite_a_token_that_does_not_rotate,
+    a_rotation_is_written_though_an_answer_without_one_came_first,
     a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them,
     an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated,
     a_commit_that_is_tried_again_is_still_applied,
@@ -338,6 +339,20 @@ async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
     assert_eq!(commit(&*store, &slow[0], "slow", end).await, Committed::Superseded);
     let write = refreshed("a", Some("only one alive"), Timestamp::default());
     assert_eq!(commit(&*store, &slow[0], "slow", write).await, Committed::Applied);
+}
+
+/// A worker died after an answer without a new refresh token, and its commit came late.
+async fn a_rotation_is_written_though_an_answer_without_one_came_first() {
+    let (store, ids) = with(1).await;
+    let rows = claim(&*store, &ids, "o").await;
+    let kept = refreshed("a", None, Timestamp::default());
+    assert_eq!(commit(&*store, &rows[0], "late", kept).await, Committed::Applied);
+    let rotated = refreshed("b", Some("rotated"), Timestamp::default());
+    for _ in 0..2 {
+        assert_eq!(commit(&*store, &rows[0], "o", rotated.clone()).await, Committed::Applied);
+    }
+    let rows = claim(&*store, &ids, "next").await;
+    assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "rotated");
 }
 
 async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {

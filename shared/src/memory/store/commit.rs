@@ -43,8 +43,9 @@ fn allows(document: &Document, commit: &Commit, token_field: &str) -> bool {
     let sent = commit.sent.as_ref();
     let holds_token = sent.is_none_or(|sent| is_text(document, token_field, sent.expose_secret()));
     // A document that has never been refreshed need not say so.
-    let at_generation =
-        commit.generation.is_none_or(|claimed| generation(document).unwrap_or_default() == claimed);
+    let at_generation = commit
+        .expected_generation()
+        .is_none_or(|claimed| generation(document).unwrap_or_default() == claimed);
     let is_refresh = matches!(commit.write, Write::Refresh { .. }) && sent.is_some();
     let leased = is_refresh || is_text(document, "evergrant.lease.owner", &commit.owner);
     holds_token && at_generation && leased

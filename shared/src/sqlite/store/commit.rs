@@ -65,7 +65,7 @@ fn may_be_written(names: &Names, stored: &Stored, commit: &Commit) -> bool {
     let token = at(&stored.document, &names.fields.refresh_token).and_then(Bson::as_str);
     let same_token = commit.sent.as_ref().is_none_or(|sent| token == Some(sent.expose_secret()));
     let generation = at(&stored.document, &names.path("generation"));
-    let same_generation = commit.generation.is_none_or(|claimed| match generation {
+    let same_generation = commit.expected_generation().is_none_or(|claimed| match generation {
         // A document that has never been refreshed need not say so.
         None => claimed == 0,
         Some(found) => number(found) == i64::try_from(claimed).ok(),
