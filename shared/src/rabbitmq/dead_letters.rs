@@ -33,8 +33,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 const BACK_WITHIN: Duration = Duration::from_secs(3);
 /// Messages that one consumer takes. What one consumer holds goes back in order; between blocks, a
 /// busy broker before 4.0 may swap them, since it says that a channel is closed before what it held
-/// is back. So a block is as large as memory allows: lapin keeps what it is sent, about 1 kB each.
-const BLOCK: u16 = 20_000;
+/// is back. lapin keeps what it is sent, about 4 kB each, and two blocks may be on their way.
+const BLOCK: u16 = 5_000;
 
 const READ: &str = "read dead letters";
 const CLOSE: &str = "close dead letters";

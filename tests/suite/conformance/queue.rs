@@ -333,7 +333,7 @@ async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
     assert_eq!(case.looked_at().await, kept.map(|(_, id)| id).collect::<Vec<_>>());
 }
 
-/// Each consumer takes 20,000, and one takes what comes next while that of another is being read.
+/// Each consumer takes 5,000, and one takes what comes next while that of another is being read.
 async fn a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order(case: Case) {
     for thousands in 0..25 {
         case.bury_many(thousands * 1_000..(thousands + 1) * 1_000).await;
