@@ -176,8 +176,7 @@ impl Look {
         for (index, block) in self.blocks.iter().enumerate() {
             let closing = block.channel.close(200, "OK".into());
             self.session.ask(CLOSE, closing).await?;
-            // What is ahead was opened because this one was full.
-            back += if self.ahead { u64::from(BLOCK) } else { block.held };
+            back += block.held;
             // The last one may hold more than was read.
             let wanted = if index == last { back.max(self.kept) } else { back };
             self.wait_until_back(wanted).await?;
