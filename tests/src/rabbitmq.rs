@@ -57,7 +57,7 @@ async fn url_when_ready(server: &Server) -> String {
     url
 }
 
-/// As [`url_when_ready`], past the engine's proxy if there is such a way.
+/// Waits until a broker answers, and returns its URL: past the engine's proxy if there is such a way.
 ///
 /// # Panics
 /// If the broker does not answer within 90 s.
