@@ -157,9 +157,12 @@ async fn let_rescue_go_first(lane: &Arc<Lane>, mut work: Work, grant: &Grant, he
 /// beside the grace of a provider that has one.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
+/// How often it is looked whether an answer is in hand.
+const RESCUE_CHECK: Duration = Duration::from_millis(100);
+
 /// Waits for as long as an answer takes to be rescued while the rescue queue is consumed here; and for
-/// one that this worker has in hand until it is written, however slow the store is: as long as the
-/// answer lives, no grace is needed.
+/// one that this worker has in hand until it is written or on its way to another worker, however slow
+/// the store is: as long as the answer lives, no grace is needed.
 ///
 /// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
 /// needed: should this worker die as well, the next one must come in time for the provider's grace.
@@ -167,18 +170,22 @@ async fn wait_for_rescue(lane: &Lane, id: &DocumentId, owner: &str) {
     let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
     let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_FIRST));
-    let since = Instant::now();
+    let began = Instant::now();
+    let (mut renew_at, mut none_since) = (began, began);
     loop {
-        let had_answer = has_answer();
-        let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
-        if let Err(error) = renewed {
-            tracing::debug!(%error, %id, "the lease of a takeover stays as long as any");
+        if Instant::now() >= renew_at {
+            let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
+            if let Err(error) = renewed {
+                tracing::debug!(%error, %id, "the lease of a takeover stays as long as any");
+            }
+            renew_at = Instant::now() + RESCUE_FIRST;
         }
-        lane.sleep(RESCUE_FIRST).await;
-        // What is in hand no more is written, or on its way to another worker.
-        let may_come = had_answer || has_answer();
-        let looked = is_served() || since.elapsed() >= BROKER_FIRST;
-        if lane.stop.is_cancelled() || (looked && !may_come) {
+        lane.sleep(RESCUE_CHECK).await;
+        if has_answer() {
+            none_since = Instant::now();
+        }
+        let looked = is_served() || began.elapsed() >= BROKER_FIRST;
+        if lane.stop.is_cancelled() || (looked && none_since.elapsed() >= RESCUE_FIRST) {
             return;
         }
     }
