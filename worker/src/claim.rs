@@ -157,6 +157,8 @@ async fn let_rescue_go_first(lane: &Arc<Lane>, mut work: Work, grant: &Grant, he
 /// beside the grace of a provider that has one.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
+/// Within this an answer that waits in the rescue queue is in the hands of one of its consumers.
+const RESCUE_COMES: Duration = Duration::from_millis(500);
 /// How often it is looked whether an answer is in hand.
 const RESCUE_CHECK: Duration = Duration::from_millis(100);
 
@@ -169,7 +171,7 @@ const RESCUE_CHECK: Duration = Duration::from_millis(100);
 async fn wait_for_rescue(lane: &Lane, id: &DocumentId, owner: &str) {
     let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
-    let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_FIRST));
+    let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
     let began = Instant::now();
     let (mut renew_at, mut none_since) = (began, began);
     loop {
