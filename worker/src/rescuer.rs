@@ -96,7 +96,7 @@ impl Rescuer {
     /// worker that can write it; it is over when this worker can.
     async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>, patience: Duration) -> Served {
         let cut_off = CancellationToken::new();
-        let served = self.nets.rescues.serve();
+        let serving = self.nets.rescues.serve();
         loop {
             let delivery = tokio::select! {
                 biased;
@@ -118,7 +118,7 @@ impl Rescuer {
                 }
             });
         }
-        drop(served);
+        drop(serving);
         intake.stop().await;
         if !cut_off.is_cancelled() {
             return Served::Lost;

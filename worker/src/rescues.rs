@@ -17,6 +17,7 @@ pub(crate) struct Rescues(Arc<Mutex<State>>);
 struct State {
     /// How many answers there are for each document; none is no entry.
     in_hand: HashMap<DocumentId, usize>,
+    /// None while the rescue queue is not consumed here.
     served_since: Option<Instant>,
 }
 
@@ -27,7 +28,7 @@ pub(crate) struct Held {
 }
 
 /// A consumer of the rescue queue, until this is dropped.
-pub(crate) struct Served(Rescues);
+pub(crate) struct Serving(Rescues);
 
 impl Rescues {
     /// Takes up an answer for a document.
@@ -42,9 +43,9 @@ impl Rescues {
     }
 
     /// From now on the rescue queue is consumed here.
-    pub(crate) fn serve(&self) -> Served {
+    pub(crate) fn serve(&self) -> Serving {
         self.state().served_since = Some(Instant::now());
-        Served(self.clone())
+        Serving(self.clone())
     }
 
     /// Whether the rescue queue has been consumed here for so long, without a break.
@@ -69,7 +70,7 @@ impl Drop for Held {
     }
 }
 
-impl Drop for Served {
+impl Drop for Serving {
     fn drop(&mut self) {
         self.0.state().served_since = None;
     }
@@ -92,11 +93,11 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn the_rescue_queue_is_served_from_the_begin_of_a_consumer_to_its_end() {
         let (rescues, span) = (Rescues::default(), Duration::from_secs(2));
-        let served = rescues.serve();
+        let serving = rescues.serve();
         assert!(!rescues.is_served_for(span));
         tokio::time::advance(span).await;
         assert!(rescues.is_served_for(span));
-        drop(served);
+        drop(serving);
         assert!(!rescues.is_served_for(span));
     }
 }

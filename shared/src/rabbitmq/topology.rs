@@ -212,6 +212,15 @@ mod tests {
     }
 
     #[test]
+    fn what_is_looked_at_is_never_looked_at_too_often() {
+        for name in ["t.dead.one", "t.dead.two", "t.rescue"] {
+            let arguments = queue(&topology(), name);
+            let limit = arguments.inner().get("x-delivery-limit");
+            assert_eq!(limit, Some(&AMQPValue::LongInt(i32::MAX)), "{name}");
+        }
+    }
+
+    #[test]
     fn a_message_comes_home_by_its_own_routing_key() {
         let arguments = queue(&topology(), "t.retry.1000");
         let get = |key: &str| arguments.inner().get(key).cloned();
