@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
-use evergrant_shared::domain::{DocumentId, Grant, Lease, Row, StaleReason, Verdict, assess};
+use evergrant_shared::domain::{
+    DocumentId, Grant, Lease, Predecessor, Row, StaleReason, Verdict, assess,
+};
 use evergrant_shared::ports::{Claimed, Commit};
 use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
@@ -73,10 +75,10 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             tracker.spawn(async move { refresh(&lane, work, grant, &claim).await });
             true
         }
-        Verdict::TakenOver(grant) => {
+        Verdict::TakenOver(grant, from) => {
             let (provider, id) = (&lane.provider.id, &grant.id);
-            tracing::debug!(%provider, %id, "its worker died: an answer may be rescued first");
-            tracker.spawn(async move { let_rescue_go_first(&lane, work, &grant, &claim).await });
+            tracing::debug!(%provider, %id, ?from, "its worker died: an answer may be rescued first");
+            tracker.spawn(async move { take_over(&lane, work, &grant, &from, &claim).await });
             true
         }
         Verdict::Malformed(what) => {
@@ -101,7 +103,12 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
 /// Someone else has the document in hand. A process that has died on this machine has nothing in hand
 /// once all that it left is written: its lease is over then, or the provider's grace could be before the
 /// lease is.
-async fn wait_for_holder(lane: &Arc<Lane>, mut work: Work, wait: Duration, lease: Option<Lease>) {
+async fn wait_for_holder(
+    lane: &Arc<Lane>,
+    mut work: Work,
+    wait: Duration,
+    lease: Option<Box<Lease>>,
+) {
     drop(work.place.take());
     let since = Instant::now();
     if let Some(lease) = lease
@@ -141,9 +148,15 @@ async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
 /// time to be rescued, the document is claimed anew, and the job stays in hand meanwhile: its way
 /// through the broker could take longer than the grace.
-async fn let_rescue_go_first(lane: &Arc<Lane>, mut work: Work, grant: &Grant, held: &Claim) {
+async fn take_over(
+    lane: &Arc<Lane>,
+    mut work: Work,
+    grant: &Grant,
+    from: &Predecessor,
+    held: &Claim,
+) {
     drop(work.place.take());
-    wait_for_rescue(lane, &grant.id, &held.owner).await;
+    wait_for_rescue(lane, &grant.id, from, &held.owner).await;
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
     let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write)).await;
     // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
@@ -164,17 +177,20 @@ const RESCUE_CHECK: Duration = Duration::from_millis(100);
 
 /// Waits for as long as an answer takes to be rescued while the rescue queue is consumed here; and for
 /// one that this worker has in hand until it is written or on its way to another worker, however slow
-/// the store is: as long as the answer lives, no grace is needed.
+/// the store is: as long as the answer lives, no grace is needed. Not longer than until all that the
+/// dead worker left is known to be written, which its journal tells on its own machine.
 ///
 /// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
 /// needed: should this worker die as well, the next one must come in time for the provider's grace.
-async fn wait_for_rescue(lane: &Lane, id: &DocumentId, owner: &str) {
+async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner: &str) {
+    let is_settled =
+        || from.process().is_some_and(|process| lane.estate_of(process) == Estate::Settled);
     let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
     let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
     let began = Instant::now();
     let (mut renew_at, mut none_since) = (began, began);
-    loop {
+    while !is_settled() {
         if Instant::now() >= renew_at {
             let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
             if let Err(error) = renewed {

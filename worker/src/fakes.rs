@@ -11,8 +11,8 @@ use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
 use evergrant_shared::domain::death_watch::Belief;
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Grant, Job, Lease, ProviderId, ProviderState, Row, SealedAnswer,
-    Signal, Status, Timestamp,
+    DeadLetter, DocumentId, Grant, Job, Lease, Predecessor, ProviderId, ProviderState, Row,
+    SealedAnswer, Signal, Status, Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
@@ -85,7 +85,8 @@ impl TokenStore for FakeStore {
         tokio::time::sleep(self.claim_takes).await;
         let held = self.held.lock().unwrap().clone();
         let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
-        let lease = held.map(|held| Lease { taken_over: is_over, ..held });
+        let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
+        let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
         let row = |id| Row::Present { grant: grant(id), lease: lease.clone(), owned: is_over };
         Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
     }

@@ -55,9 +55,9 @@ impl Nets {
         Some(Caught { answer, entry })
     }
 
-    /// Puts an answer into the rescue queue, however often it takes, and only then leaves the
-    /// journal.
-    pub(crate) async fn rescue(&self, caught: &mut Caught) {
+    /// Puts an answer into the rescue queue, however often it takes. It stays in the journal, which
+    /// tells by that that the answer is not known to be written.
+    pub(crate) async fn rescue(&self, caught: &Caught) {
         let mut backoff = Backoff::for_a_server();
         while let Err(error) = self.queue.rescue(&caught.answer).await {
             let id = &caught.answer.id;
@@ -65,12 +65,11 @@ impl Nets {
             tokio::time::sleep(backoff.next_wait()).await;
         }
         self.metrics.rescued.inc();
-        self.forget(caught);
     }
 
-    /// The answer is in its document, or in the rescue queue.
-    pub(crate) fn forget(&self, caught: &mut Caught) {
-        if let (Some(journal), Some(entry)) = (&self.journal, caught.entry.take()) {
+    /// The answer is in its document.
+    pub(crate) fn forget(&self, caught: &Caught) {
+        if let (Some(journal), Some(entry)) = (&self.journal, caught.entry) {
             journal.forget(entry);
         }
     }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use evergrant_shared::domain::decide::RESCUE_FIRST;
 use evergrant_shared::domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
 
 use crate::claim::claim;
@@ -31,13 +32,15 @@ async fn an_answer_is_in_the_journal_until_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_the_store_does_not_take_goes_to_the_rescue_queue_once() {
+async fn an_answer_that_the_store_does_not_take_goes_to_the_rescue_queue_once_and_stays_journalled()
+{
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
-    assert!(fakes.journal.entries.lock().unwrap().is_empty(), "it is safe in the queue");
+    assert_eq!(fakes.journal.entries.lock().unwrap().len(), 1, "it is not written");
     assert_eq!(fakes.acknowledged(), 0);
     fakes.finish().await;
+    assert!(fakes.journal.entries.lock().unwrap().is_empty());
     assert_eq!((fakes.queue.rescued.lock().unwrap().len(), fakes.acknowledged()), (1, 1));
 }
 
@@ -46,6 +49,7 @@ async fn a_rescued_answer_is_committed_by_any_worker_once_the_store_is_back() {
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    fakes.journal.entries.lock().unwrap().clear(); // It is that of another machine.
     tokio::spawn(fakes.rescuer(1).run());
     // Both the worker that got it and the one that found it: the store's condition makes it one.
     until(|| fakes.store.committed.lock().unwrap().len() == 2).await;
@@ -59,6 +63,7 @@ async fn a_worker_that_cannot_reach_the_store_leaves_rescued_answers_to_others()
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    fakes.journal.entries.lock().unwrap().clear(); // It is that of another machine.
     tokio::spawn(fakes.rescuer(1).run());
     until(|| fakes.queue.rescued.lock().unwrap().is_empty()).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
@@ -112,7 +117,7 @@ fn held() -> Fakes {
 
 fn held_for(lease: Duration) -> Fakes {
     let until = Timestamp::default().plus(lease);
-    let held = Lease { owner: "other/p/1".to_owned(), until, taken_over: false };
+    let held = Lease { owner: "other/p/1".to_owned(), until, taken_over: None };
     let store = FakeStore { held: Some(held).into(), ..FakeStore::default() };
     Fakes::new(store, FakeQueue::default())
 }
@@ -141,6 +146,18 @@ async fn what_a_dead_worker_left_is_written_before_what_it_had_in_hand_is_taken_
     fakes.journal.entries.lock().unwrap().clear();
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_from_a_worker_that_left_nothing_is_at_once() {
+    let fakes = held_for(Duration::ZERO);
+    *fakes.journal.died.lock().unwrap() = Some("other");
+    let began = tokio::time::Instant::now();
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.requests() == 1).await;
+    assert!(began.elapsed() < RESCUE_FIRST, "{:?}", began.elapsed());
+    fakes.finish().await;
+    assert_eq!(fakes.acknowledged(), 1);
 }
 
 #[tokio::test(start_paused = true)]

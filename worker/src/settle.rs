@@ -75,13 +75,13 @@ async fn commit_with_nets(lane: &Lane, commit: Commit) -> Option<Committed> {
     let nets = lane.nets.as_deref();
     let caught = nets.and_then(|nets| Some((nets, nets.catch(&lane.provider.id, &commit)?)));
     let mut committing = pin!(lane.committer.commit(commit));
-    let Some((nets, mut caught)) = caught else { return committing.await };
+    let Some((nets, caught)) = caught else { return committing.await };
     let committed = tokio::select! {
         biased;
         committed = &mut committing => committed,
         () = tokio::time::sleep(nets.after) => {
             let rescuing = async {
-                nets.rescue(&mut caught).await;
+                nets.rescue(&caught).await;
                 std::future::pending().await
             };
             tokio::select! {
@@ -93,7 +93,7 @@ async fn commit_with_nets(lane: &Lane, commit: Commit) -> Option<Committed> {
     };
     // Not if the process is ending with the answer unwritten.
     if committed.is_some() {
-        nets.forget(&mut caught);
+        nets.forget(&caught);
     }
     committed
 }

@@ -26,9 +26,11 @@ async fn claim(collection: Collection<Document>, ids: Vec<Bson>) -> anyhow::Resu
     let free = doc! { "$or": [&own, is_over("$evergrant.lease.until")] };
     let nobody =
         doc! { "$in": [{ "$type": "$evergrant.lease" }, ["missing", "null", "undefined"]] };
-    let taken_over = doc! {
-        "$cond": [own, "$evergrant.lease.taken_over", { "$not": [nobody] }],
+    let one = doc! { "$eq": ["$evergrant.lease.taken_over", false] };
+    let other = doc! {
+        "$cond": [nobody, false, { "$cond": [one, "$evergrant.lease.owner", true] }],
     };
+    let taken_over = doc! { "$cond": [own, "$evergrant.lease.taken_over", other] };
     let lease = doc! { "owner": owner, "until": from_now_ms(25_000), "taken_over": taken_over };
     let lease = doc! { "$cond": [free, lease, "$evergrant.lease"] };
     let take = vec![doc! { "$set": { "evergrant.lease": lease } }];

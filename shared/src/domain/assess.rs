@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use super::{DeadReason, Failure, FailureKind, Grant, Job, LastError, Lease, Status, Timestamp};
+use super::{
+    DeadReason, Failure, FailureKind, Grant, Job, LastError, Lease, Predecessor, Status, Timestamp,
+};
 
 /// How early a job may be: the broker's delays and the store's clock are not the same clock.
 const EARLY: Duration = Duration::from_secs(5);
@@ -25,7 +27,7 @@ pub enum Row {
         /// The grant.
         grant: Grant,
         /// Its lease, whoever holds it.
-        lease: Option<Lease>,
+        lease: Option<Box<Lease>>,
         /// The claim holds its lease.
         owned: bool,
     },
@@ -59,7 +61,7 @@ pub enum Verdict {
     /// The worker that held the document before has died: look again after a while, so that an
     /// answer that it had in its hands can be rescued first. To send the old token before that
     /// would be to present a token that was rotated away.
-    TakenOver(Grant),
+    TakenOver(Grant, Predecessor),
     /// Nothing to do: acknowledge, count.
     Stale(StaleReason),
     /// Someone else has the document in hand.
@@ -67,7 +69,7 @@ pub enum Verdict {
         /// After how long the lease is over.
         wait: Duration,
         /// The lease. None if it was given back meanwhile.
-        lease: Option<Lease>,
+        lease: Option<Box<Lease>>,
     },
     /// The document cannot be used, for the reason given.
     Malformed(String),
@@ -168,8 +170,10 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         return Verdict::Stale(StaleReason::NotDue);
     }
     if owned {
-        let taken_over = lease.is_some_and(|lease| lease.taken_over);
-        return if taken_over { Verdict::TakenOver(grant) } else { Verdict::Exchange(grant) };
+        return match lease.and_then(|lease| lease.taken_over) {
+            Some(predecessor) => Verdict::TakenOver(grant, predecessor),
+            None => Verdict::Exchange(grant),
+        };
     }
     // Given back between the claim and the read: the next look will find it free.
     let wait = lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now));
@@ -192,7 +196,8 @@ mod tests {
     }
 
     fn owned(grant: Grant) -> Row {
-        let lease = Some(Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: false });
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: None };
+        let lease = Some(Box::new(lease));
         Row::Present { grant, lease, owned: true }
     }
 
@@ -210,9 +215,10 @@ mod tests {
 
     #[test]
     fn a_lease_of_a_dead_worker_is_not_used_at_once() {
-        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: true };
-        let row = Row::Present { grant: grant(), lease: Some(lease), owned: true };
-        assert!(matches!(assess(&job(), row, true, NOW), Verdict::TakenOver(_)));
+        let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
+        let row = Row::Present { grant: grant(), lease: Some(Box::new(lease)), owned: true };
+        assert!(matches!(assess(&job(), row, true, NOW), Verdict::TakenOver(..)));
     }
 
     #[test]
@@ -252,7 +258,8 @@ mod tests {
     #[test]
     fn a_lease_of_someone_else_is_waited_for() {
         let until = NOW.plus(Duration::from_secs(9));
-        let lease = Some(Lease { owner: "other/p/1".into(), until, taken_over: false });
+        let lease = Lease { owner: "other/p/1".into(), until, taken_over: None };
+        let lease = Some(Box::new(lease));
         let row = Row::Present { grant: grant(), lease, owned: false };
         let Verdict::Held { wait, lease: Some(lease) } = assess(&job(), row, false, NOW) else {
             panic!("does not wait")

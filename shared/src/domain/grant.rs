@@ -90,9 +90,28 @@ pub struct Lease {
     pub owner: String,
     /// When it ends, by the store's clock.
     pub until: Timestamp,
-    /// It was taken over: whoever held it before did not give it back, so it has died, maybe with
-    /// the provider's answer in its hands.
-    pub taken_over: bool,
+    /// Who held it before and did not give it back, so has died, maybe with the provider's answer in
+    /// its hands. None if it was free.
+    pub taken_over: Option<Predecessor>,
+}
+
+/// Whose lease was taken over.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Predecessor {
+    /// The claim of this owner, which had taken it over from nobody.
+    Claim(String),
+    /// More than one, or nobody knows.
+    Unknown,
+}
+
+impl Predecessor {
+    /// The process that held the lease, if it was one alone and is known.
+    pub fn process(&self) -> Option<&str> {
+        match self {
+            Self::Claim(owner) => Some(process_of(owner)),
+            Self::Unknown => None,
+        }
+    }
 }
 
 impl Lease {
@@ -104,8 +123,12 @@ impl Lease {
 
     /// The process that holds it.
     pub fn process(&self) -> &str {
-        self.owner.split('/').next().unwrap_or_default()
+        process_of(&self.owner)
     }
+}
+
+fn process_of(owner: &str) -> &str {
+    owner.split('/').next().unwrap_or_default()
 }
 
 /// The last thing that went wrong with a grant. It holds no secret.

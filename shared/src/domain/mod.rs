@@ -44,7 +44,7 @@ pub use classify::{Answer, Exchange, classify};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decide::{Policy, decide};
 pub use document_id::DocumentId;
-pub use grant::{FailureKind, Grant, LastError, Lease, Status};
+pub use grant::{FailureKind, Grant, LastError, Lease, Predecessor, Status};
 pub use job::{Job, JobError};
 pub use moment::Moment;
 pub use outcome::{Failure, NewTokens, Outcome};

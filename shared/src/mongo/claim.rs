@@ -52,9 +52,13 @@ impl MongoStore {
         let free = doc! { "$or": [&own, is_over(&self.names.value("lease.until"))] };
         // Another's lease that is still there is over, or it would not be taken: its holder has
         // died, maybe after it sent the token. The claim's own says how an earlier try came by it.
+        // See `decode::taken_over`.
+        let before = self.names.value("lease.taken_over");
         let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
-        let died = doc! { "$not": [nobody] };
-        let taken_over = doc! { "$cond": [own, self.names.value("lease.taken_over"), died] };
+        let one = doc! { "$eq": [&before, false] };
+        let who = doc! { "$cond": [one, self.names.value("lease.owner"), true] };
+        let other = doc! { "$cond": [nobody, false, who] };
+        let taken_over = doc! { "$cond": [own, before, other] };
         let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
         doc! { "$set": {
             self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },

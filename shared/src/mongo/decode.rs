@@ -8,7 +8,7 @@ use super::ids;
 use super::names::{Names, at};
 use super::numbers::number;
 use crate::domain::grant::fingerprint;
-use crate::domain::{Grant, LastError, Lease, ProviderId, Row, Status, Timestamp};
+use crate::domain::{Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp};
 use crate::ports::GrantView;
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
@@ -18,7 +18,7 @@ const MAX_TOKEN_BYTES: usize = 64 * 1024;
 pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
     let state = State { names, document };
     // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
-    let lease = state.lease();
+    let lease = state.lease().map(Box::new);
     let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
     match grant(&state) {
         Ok(grant) => Row::Present { grant, lease, owned },
@@ -151,17 +151,9 @@ impl State<'_> {
         }
     }
 
-    fn flag(&self, part: &str) -> Result<Option<bool>, String> {
-        match self.get(part) {
-            None => Ok(None),
-            Some(Bson::Boolean(flag)) => Ok(Some(*flag)),
-            Some(other) => self.wrong(part, other, "true or false"),
-        }
-    }
-
     fn lease(&self) -> Option<Lease> {
         let owner = self.text("lease.owner").ok()??.to_owned();
-        let taken_over = self.flag("lease.taken_over").ok().flatten().unwrap_or(false);
+        let taken_over = predecessor(self.get("lease.taken_over"));
         Some(Lease { owner, until: self.time("lease.until").ok()??, taken_over })
     }
 
@@ -180,12 +172,29 @@ impl State<'_> {
     }
 }
 
-/// Whether a claim that may take this lease takes it over from a holder that has died, maybe after it
-/// sent the token. A lease that is the claim's own already says how an earlier try came by it.
-pub(crate) fn takes_over(lease: Option<&Bson>, owner: &str) -> bool {
-    let own =
-        lease.and_then(Bson::as_document).filter(|own| own.get_str("owner").ok() == Some(owner));
-    own.map_or(lease.is_some(), |own| own.get_bool("taken_over").unwrap_or(false))
+/// Whose lease it was, as `taken_over` in a document has it: false, the owner, or true where there is no
+/// telling.
+fn predecessor(taken_over: Option<&Bson>) -> Option<Predecessor> {
+    match taken_over? {
+        Bson::Boolean(false) | Bson::Null => None,
+        Bson::String(owner) => Some(Predecessor::Claim(owner.clone())),
+        _ => Some(Predecessor::Unknown),
+    }
+}
+
+/// `taken_over` of the lease that a claim takes where there is this one: whether its holder has died,
+/// maybe after it sent the token, and who that was. A lease that is the claim's own already says how an
+/// earlier try came by it.
+pub(crate) fn taken_over(lease: Option<&Bson>, owner: &str) -> Bson {
+    let Some(lease) = lease else { return Bson::Boolean(false) };
+    let part = |name| lease.as_document().and_then(|lease| lease.get(name));
+    match (part("owner"), part("taken_over")) {
+        (Some(Bson::String(own)), earlier) if own == owner => {
+            earlier.cloned().unwrap_or(Bson::Boolean(false))
+        }
+        (Some(Bson::String(dead)), Some(Bson::Boolean(false))) => Bson::String(dead.clone()),
+        _ => Bson::Boolean(true),
+    }
 }
 
 /// A date of BSON.

@@ -5,7 +5,9 @@
 //! is in the file is committed, the file is emptied.
 //!
 //! Beside the file of a process that has died is an empty one that says so, since the lock is its heir's
-//! then. It stays when the journal is gone, unless part of that went to the rescue queue.
+//! then. It stays when the journal is gone, unless part of that went to the rescue queue. A journal that
+//! did not take every answer has another name, so that it tells nothing of its process; and so does one
+//! of before the machine was started, which a power cut may have emptied.
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
@@ -24,12 +26,15 @@ const MAX_BYTES: u64 = 256 * 1024 * 1024;
 const SUFFIX: &str = "journal";
 /// A file of this suffix says that a process has died whose journal was inherited.
 const DIED: &str = "died";
+/// Before the suffix of a journal that misses an answer.
+const INCOMPLETE: &str = "incomplete";
 /// How long that is remembered: longer than a lease.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// A journal in a folder that other processes of this machine may share.
 pub struct FileJournal {
     folder: PathBuf,
+    boot: String,
     state: Mutex<State>,
 }
 
@@ -62,7 +67,8 @@ impl FileJournal {
     /// If the folder cannot be made or written.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
         std::fs::create_dir_all(folder)?;
-        let path = journal_of(folder, name);
+        let boot = boot();
+        let path = journal_of(folder, name, &boot);
         let file = process_file::create(&path)?;
         let state = State {
             file,
@@ -73,7 +79,7 @@ impl FileJournal {
             files: HashMap::new(),
             next: 0,
         };
-        Ok(Self { folder: folder.to_owned(), state: Mutex::new(state) })
+        Ok(Self { folder: folder.to_owned(), boot, state: Mutex::new(state) })
     }
 
     fn with_state<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
@@ -86,13 +92,7 @@ impl Journal for FileJournal {
         let mut line = answer.encode();
         line.push(b'\n');
         self.with_state(|state| {
-            let bytes = state.bytes + line.len() as u64;
-            if bytes > MAX_BYTES {
-                return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
-            }
-            // One write, so that a kill leaves a whole line or none.
-            state.file.write_all(&line)?;
-            state.bytes = bytes;
+            state.write(&line).inspect_err(|_| state.tell_nothing())?;
             state.own += 1;
             Ok(state.new_entry())
         })
@@ -132,7 +132,7 @@ impl Journal for FileJournal {
     }
 
     fn estate_of(&self, process: &str) -> Estate {
-        let journal = journal_of(&self.folder, process);
+        let journal = journal_of(&self.folder, process, &self.boot);
         let is_left = process_file::is_left(&journal);
         match (is_left, journal.with_extension(DIED).exists()) {
             (None, true) => Estate::Settled,
@@ -142,8 +142,16 @@ impl Journal for FileJournal {
     }
 }
 
-fn journal_of(folder: &Path, process: &str) -> PathBuf {
-    folder.join(format!("{process}.{SUFFIX}"))
+fn journal_of(folder: &Path, process: &str, boot: &str) -> PathBuf {
+    folder.join(format!("{process}.{boot}.{SUFFIX}"))
+}
+
+/// What tells this run of the machine from its others. A random one where there is no telling: then no
+/// process knows of another's end.
+fn boot() -> String {
+    let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
+    let id: String = id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
+    if id.is_empty() { uuid::Uuid::new_v4().simple().to_string() } else { id }
 }
 
 /// Whether nothing is held any more of a process that this file says has died.
@@ -180,6 +188,38 @@ fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
 }
 
 impl State {
+    /// Appends a line, by one write, so that a kill leaves all of it or nothing.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        let bytes = self.bytes + line.len() as u64;
+        if bytes > MAX_BYTES {
+            return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
+        }
+        if let Err(error) = self.file.write_all(line) {
+            // What was written of it, on a full disk, would spoil the next one.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    /// Takes the name from the file by which others know this process: there is an answer that it does
+    /// not hold, so that it is empty says nothing.
+    fn tell_nothing(&mut self) {
+        if self.path.with_extension("").extension().is_some_and(|extension| extension == INCOMPLETE)
+        {
+            return;
+        }
+        let path = self.path.with_extension(format!("{INCOMPLETE}.{SUFFIX}"));
+        match std::fs::rename(&self.path, &path) {
+            Ok(()) => self.path = path,
+            Err(error) => {
+                let path = self.path.display();
+                tracing::error!(%path, %error, "a journal that misses an answer could not be renamed");
+            }
+        }
+    }
+
     fn new_entry(&mut self) -> Entry {
         self.next += 1;
         Entry(self.next)
@@ -255,141 +295,5 @@ fn remove(path: &Path) {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::collections::BTreeSet;
-
-    use super::*;
-    use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
-    use crate::domain::{DocumentId, Timestamp};
-
-    fn answer(id: i64) -> SealedAnswer {
-        SealedAnswer {
-            version: SEALED_ANSWER_VERSION,
-            provider: "p".parse().unwrap(),
-            id: DocumentId::Integer(id),
-            key: "k".to_owned(),
-            sealed_at: Timestamp::default(),
-            sealed: "AAAA".to_owned(),
-        }
-    }
-
-    /// What a killed process leaves: the file, without its lock.
-    fn die(journal: FileJournal) {
-        let state = journal.state.into_inner().unwrap();
-        state.file.unlock().unwrap();
-        std::mem::forget(state);
-    }
-
-    fn ids(left: &[Left]) -> Vec<DocumentId> {
-        left.iter().map(|left| SealedAnswer::decode(&left.line).unwrap().id).collect()
-    }
-
-    fn files(folder: &Path) -> BTreeSet<String> {
-        let names = std::fs::read_dir(folder).unwrap().map(|found| found.unwrap().file_name());
-        names.map(|name| name.into_string().unwrap()).collect()
-    }
-
-    #[test]
-    fn what_a_killed_process_had_not_committed_is_inherited_once() {
-        let folder = tempfile::tempdir().unwrap();
-        let killed = FileJournal::open(folder.path(), "killed").unwrap();
-        killed.append(&answer(1)).unwrap();
-        killed.append(&answer(2)).unwrap();
-        let heir = FileJournal::open(folder.path(), "heir").unwrap();
-        assert_eq!(heir.inherit().unwrap(), [], "its owner lives");
-        die(killed);
-        let left = heir.inherit().unwrap();
-        assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
-        let other = FileJournal::open(folder.path(), "other").unwrap();
-        assert_eq!(other.inherit().unwrap(), [], "the heir has it");
-        left.iter().for_each(|left| heir.forget(left.entry));
-        let names = ["heir.journal", "killed.died", "other.journal"].map(str::to_owned);
-        assert_eq!(files(folder.path()), names.into(), "what is committed is removed");
-    }
-
-    #[test]
-    fn an_estate_is_settled_when_every_answer_is_written() {
-        let folder = tempfile::tempdir().unwrap();
-        let [killed, heir] =
-            ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
-        killed.append(&answer(1)).unwrap();
-        assert_eq!(heir.estate_of("killed"), Estate::None, "it lives");
-        assert_eq!(heir.estate_of("elsewhere"), Estate::None, "nothing is known of it");
-        die(killed);
-        assert_eq!(heir.estate_of("killed"), Estate::Open);
-        let left = heir.inherit().unwrap();
-        let other = FileJournal::open(folder.path(), "other").unwrap();
-        assert_eq!(other.estate_of("killed"), Estate::Open, "the heir is at it");
-        assert_eq!(other.estate_of("heir"), Estate::None);
-        heir.forget(left[0].entry);
-        assert_eq!(other.estate_of("killed"), Estate::Settled);
-        let remembered = folder.path().join("killed.died");
-        let long_ago = std::time::SystemTime::now() - 2 * REMEMBERED;
-        File::open(&remembered).unwrap().set_modified(long_ago).unwrap();
-        other.inherit().unwrap();
-        assert_eq!(other.estate_of("killed"), Estate::None, "nothing of it is held any more");
-        assert!(!remembered.exists());
-    }
-
-    #[test]
-    fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_settled() {
-        let folder = tempfile::tempdir().unwrap();
-        let killed = FileJournal::open(folder.path(), "killed").unwrap();
-        killed.append(&answer(1)).unwrap();
-        killed.append(&answer(2)).unwrap();
-        die(killed);
-        let heir = FileJournal::open(folder.path(), "heir").unwrap();
-        let left = heir.inherit().unwrap();
-        heir.hand_on(left[0].entry);
-        heir.forget(left[1].entry);
-        assert_eq!(heir.estate_of("killed"), Estate::None);
-        assert_eq!(files(folder.path()), ["heir.journal".to_owned()].into());
-    }
-
-    #[test]
-    fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
-        let folder = tempfile::tempdir().unwrap();
-        let [killed, heir] =
-            ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
-        killed.append(&answer(1)).unwrap();
-        die(killed);
-        // As on a disk that is full: no such file can be made.
-        std::fs::create_dir(folder.path().join("killed.died")).unwrap();
-        assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
-    }
-
-    #[test]
-    fn an_heir_that_dies_too_is_inherited_from() {
-        let folder = tempfile::tempdir().unwrap();
-        let killed = FileJournal::open(folder.path(), "killed").unwrap();
-        killed.append(&answer(1)).unwrap();
-        die(killed);
-        let heir = FileJournal::open(folder.path(), "heir").unwrap();
-        assert_eq!(heir.inherit().unwrap().len(), 1);
-        drop(heir);
-        let second = FileJournal::open(folder.path(), "second").unwrap();
-        assert_eq!(ids(&second.inherit().unwrap()), [DocumentId::Integer(1)]);
-    }
-
-    #[test]
-    fn a_journal_is_empty_when_all_is_committed() {
-        let folder = tempfile::tempdir().unwrap();
-        let journal = FileJournal::open(folder.path(), "one").unwrap();
-        let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
-        let path = folder.path().join("one.journal");
-        assert!(path.metadata().unwrap().len() > 0);
-        entries.into_iter().for_each(|entry| journal.forget(entry));
-        assert_eq!(path.metadata().unwrap().len(), 0);
-        journal.append(&answer(4)).unwrap();
-        die(journal);
-        let heir = FileJournal::open(folder.path(), "two").unwrap();
-        assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(4)]);
-    }
-
-    #[test]
-    fn a_process_that_ends_with_nothing_left_leaves_no_file() {
-        let folder = tempfile::tempdir().unwrap();
-        drop(FileJournal::open(folder.path(), "one").unwrap());
-        assert!(files(folder.path()).is_empty());
-    }
-}
+#[path = "file_tests.rs"]
+mod tests;

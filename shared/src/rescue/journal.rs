@@ -22,8 +22,7 @@ pub enum Estate {
     None,
     /// It has died, and what its journal held is not all written yet.
     Open,
-    /// It has died: it does nothing any more, and every answer that its journal held is in its
-    /// document.
+    /// It has died: it does nothing any more, and every answer that it ever got is in its document.
     Settled,
 }
 
@@ -34,10 +33,11 @@ pub trait Journal: Send + Sync + 'static {
     /// Appends an answer. When this returns, the end of the process does not lose it any more.
     ///
     /// # Errors
-    /// If it is full, or the file cannot be written. The answer is to be committed all the same.
+    /// If it is full, or the file cannot be written. The answer is to be committed all the same; this
+    /// process's estate is never known to be settled then.
     fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry>;
 
-    /// Forgets an answer: it is in its document, or, of this process's own, in the rescue queue.
+    /// Forgets an answer: it is in its document.
     fn forget(&self, entry: Entry);
 
     /// Forgets an answer that another process left and that is in the rescue queue: that process's

@@ -291,7 +291,7 @@ impl World {
             });
             // Whoever held it may have sent the token.
             if let Row::Present { grant, lease: Some(lease), owned: true } = after
-                && lease.taken_over
+                && lease.taken_over.is_some()
             {
                 let token = grant.refresh_token.expose_secret().to_owned();
                 self.note(|| format!("claim {owner}: {id} is taken over"));

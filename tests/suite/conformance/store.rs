@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
-    DocumentId, FailureKind, Grant, LastError, Row, Status, Timestamp, Write,
+    DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,
 };
 use evergrant_shared::mongo::{Fields, MongoSettings};
 use evergrant_shared::ports::{
@@ -26,7 +26,7 @@ on_each_store!(
     a_document_without_state_is_adopted_as_due_once,
     a_lease_has_one_holder,
     rows_come_in_the_order_they_were_asked_for,
-    a_lease_that_ran_out_is_taken_over_and_says_so,
+    a_lease_that_ran_out_is_taken_over_and_says_from_whom,
     a_claim_that_is_tried_again_holds_what_its_first_try_took,
     a_doubt_is_about_the_token_that_was_sent,
     a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
@@ -193,16 +193,29 @@ async fn rows_come_in_the_order_they_were_asked_for() {
     assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
 }
 
-async fn a_lease_that_ran_out_is_taken_over_and_says_so() {
+async fn a_lease_that_ran_out_is_taken_over_and_says_from_whom() {
     let (store, ids) = with(1).await;
     claim_for(&*store, &ids, "dead", NO_LEASE).await;
-    let rows = loop {
-        let rows = claim(&*store, &ids, "next").await;
-        if rows[0].owned() {
-            break rows;
+    let once = claim_in_the_end(&*store, &ids, "dead too", NO_LEASE).await;
+    assert_eq!(predecessor(&once), Some(&Predecessor::Claim("dead".to_owned())));
+    // Either may have the answer.
+    let twice = claim_in_the_end(&*store, &ids, "lives", LEASE).await;
+    assert_eq!(predecessor(&twice), Some(&Predecessor::Unknown));
+}
+
+/// Claims one document until it is had.
+async fn claim_in_the_end(
+    store: &dyn TokenStore,
+    ids: &[DocumentId],
+    owner: &str,
+    lease: Duration,
+) -> Row {
+    loop {
+        let row = claim_for(store, ids, owner, lease).await.rows.remove(0);
+        if row.owned() {
+            return row;
         }
-    };
-    assert!(taken_over(&rows[0]));
+    }
 }
 
 async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
@@ -220,9 +233,15 @@ async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
     assert_eq!(owned(&claim(&*store, &ids, "another").await), [false, false]);
 }
 
-/// Whether the lease of a row was taken over from somebody who did not give it back.
+/// Who did not give back the lease that a row has now.
+fn predecessor(row: &Row) -> Option<&Predecessor> {
+    let Row::Present { lease: Some(lease), .. } = row else { return None };
+    lease.taken_over.as_ref()
+}
+
+/// Whether the lease of a row was taken over.
 pub(super) fn taken_over(row: &Row) -> bool {
-    matches!(row, Row::Present { lease: Some(lease), .. } if lease.taken_over)
+    predecessor(row).is_some()
 }
 
 async fn a_doubt_is_about_the_token_that_was_sent() {

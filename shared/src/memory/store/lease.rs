@@ -24,7 +24,7 @@ impl Documents {
                 && (is_text(document, "evergrant.lease.owner", owner)
                     || is_over(document, "evergrant.lease.until", now))
             {
-                let taken_over = decode::takes_over(at(document, "evergrant.lease"), owner);
+                let taken_over = decode::taken_over(at(document, "evergrant.lease"), owner);
                 let until = from_now(now, lease);
                 let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
                 put(document, "evergrant.lease", lease);

@@ -68,7 +68,7 @@ pub(super) fn is_active(names: &Names, stored: &Stored) -> bool {
 }
 
 fn take(names: &Names, stored: &mut Stored, owner: &str, until: Timestamp) {
-    let taken_over = decode::takes_over(at(&stored.document, &names.path("lease")), owner);
+    let taken_over = decode::taken_over(at(&stored.document, &names.path("lease")), owner);
     let lease = doc! { "owner": owner, "until": date(until), "taken_over": taken_over };
     set_over(&mut stored.document, &names.path("lease"), lease);
 }

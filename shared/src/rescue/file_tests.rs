@@ -1,0 +1,177 @@
+//! A folder of journals, its living and its dead.
+
+use std::collections::BTreeSet;
+
+use super::*;
+use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
+use crate::domain::{DocumentId, Timestamp};
+
+fn answer(id: i64) -> SealedAnswer {
+    SealedAnswer {
+        version: SEALED_ANSWER_VERSION,
+        provider: "p".parse().unwrap(),
+        id: DocumentId::Integer(id),
+        key: "k".to_owned(),
+        sealed_at: Timestamp::default(),
+        sealed: "AAAA".to_owned(),
+    }
+}
+
+/// What a killed process leaves: the file, without its lock.
+fn die(journal: FileJournal) {
+    let state = journal.state.into_inner().unwrap();
+    state.file.unlock().unwrap();
+    std::mem::forget(state);
+}
+
+fn ids(left: &[Left]) -> Vec<DocumentId> {
+    left.iter().map(|left| SealedAnswer::decode(&left.line).unwrap().id).collect()
+}
+
+fn of_this_boot(name: &str) -> String {
+    name.replace('.', &format!(".{}.", boot()))
+}
+
+fn files(folder: &Path) -> BTreeSet<String> {
+    let names = std::fs::read_dir(folder).unwrap().map(|found| found.unwrap().file_name());
+    names.map(|name| name.into_string().unwrap()).collect()
+}
+
+#[test]
+fn what_a_killed_process_had_not_committed_is_inherited_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    killed.append(&answer(1)).unwrap();
+    killed.append(&answer(2)).unwrap();
+    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    assert_eq!(heir.inherit().unwrap(), [], "its owner lives");
+    die(killed);
+    let left = heir.inherit().unwrap();
+    assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
+    let other = FileJournal::open(folder.path(), "other").unwrap();
+    assert_eq!(other.inherit().unwrap(), [], "the heir has it");
+    left.iter().for_each(|left| heir.forget(left.entry));
+    let names = ["heir.journal", "killed.died", "other.journal"].map(of_this_boot);
+    assert_eq!(files(folder.path()), names.into(), "what is committed is removed");
+}
+
+#[test]
+fn an_estate_is_settled_when_every_answer_is_written() {
+    let folder = tempfile::tempdir().unwrap();
+    let [killed, heir] =
+        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    killed.append(&answer(1)).unwrap();
+    assert_eq!(heir.estate_of("killed"), Estate::None, "it lives");
+    assert_eq!(heir.estate_of("elsewhere"), Estate::None, "nothing is known of it");
+    die(killed);
+    assert_eq!(heir.estate_of("killed"), Estate::Open);
+    let left = heir.inherit().unwrap();
+    let other = FileJournal::open(folder.path(), "other").unwrap();
+    assert_eq!(other.estate_of("killed"), Estate::Open, "the heir is at it");
+    assert_eq!(other.estate_of("heir"), Estate::None);
+    heir.forget(left[0].entry);
+    assert_eq!(other.estate_of("killed"), Estate::Settled);
+    let remembered = folder.path().join(of_this_boot("killed.died"));
+    let long_ago = std::time::SystemTime::now() - 2 * REMEMBERED;
+    File::open(&remembered).unwrap().set_modified(long_ago).unwrap();
+    other.inherit().unwrap();
+    assert_eq!(other.estate_of("killed"), Estate::None, "nothing of it is held any more");
+    assert!(!remembered.exists());
+}
+
+#[test]
+fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    killed.append(&answer(1)).unwrap();
+    killed.append(&answer(2)).unwrap();
+    die(killed);
+    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let left = heir.inherit().unwrap();
+    heir.hand_on(left[0].entry);
+    heir.forget(left[1].entry);
+    assert_eq!(heir.estate_of("killed"), Estate::None);
+    assert_eq!(files(folder.path()), [of_this_boot("heir.journal")].into());
+}
+
+#[test]
+fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let [killed, heir] =
+        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    killed.append(&answer(1)).unwrap();
+    killed.with_state(|state| {
+        let bytes = std::mem::replace(&mut state.bytes, MAX_BYTES);
+        assert!(state.write(b"one more").is_err());
+        state.tell_nothing();
+        state.bytes = bytes;
+    });
+    killed.append(&answer(2)).unwrap();
+    die(killed);
+    let left = heir.inherit().unwrap();
+    assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
+    left.iter().for_each(|left| heir.forget(left.entry));
+    assert_eq!(heir.estate_of("killed"), Estate::None);
+}
+
+#[test]
+fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_settled() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    killed.append(&answer(1)).unwrap();
+    die(killed);
+    let earlier = folder.path().join("killed.0123abcd.journal");
+    std::fs::rename(folder.path().join(of_this_boot("killed.journal")), earlier).unwrap();
+    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let left = heir.inherit().unwrap();
+    assert_eq!(ids(&left), [DocumentId::Integer(1)]);
+    heir.forget(left[0].entry);
+    assert_eq!(heir.estate_of("killed"), Estate::None);
+}
+
+#[test]
+fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
+    let folder = tempfile::tempdir().unwrap();
+    let [killed, heir] =
+        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    killed.append(&answer(1)).unwrap();
+    die(killed);
+    // As on a disk that is full: no such file can be made.
+    std::fs::create_dir(folder.path().join(of_this_boot("killed.died"))).unwrap();
+    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
+}
+
+#[test]
+fn an_heir_that_dies_too_is_inherited_from() {
+    let folder = tempfile::tempdir().unwrap();
+    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    killed.append(&answer(1)).unwrap();
+    die(killed);
+    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    assert_eq!(heir.inherit().unwrap().len(), 1);
+    drop(heir);
+    let second = FileJournal::open(folder.path(), "second").unwrap();
+    assert_eq!(ids(&second.inherit().unwrap()), [DocumentId::Integer(1)]);
+}
+
+#[test]
+fn a_journal_is_empty_when_all_is_committed() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = FileJournal::open(folder.path(), "one").unwrap();
+    let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
+    let path = folder.path().join(of_this_boot("one.journal"));
+    assert!(path.metadata().unwrap().len() > 0);
+    entries.into_iter().for_each(|entry| journal.forget(entry));
+    assert_eq!(path.metadata().unwrap().len(), 0);
+    journal.append(&answer(4)).unwrap();
+    die(journal);
+    let heir = FileJournal::open(folder.path(), "two").unwrap();
+    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(4)]);
+}
+
+#[test]
+fn a_process_that_ends_with_nothing_left_leaves_no_file() {
+    let folder = tempfile::tempdir().unwrap();
+    drop(FileJournal::open(folder.path(), "one").unwrap());
+    assert!(files(folder.path()).is_empty());
+}
