@@ -8,10 +8,12 @@ use evergrant_shared::config::Config;
 use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_shared::rescue::Keys;
 use evergrant_tests::deployment::provider;
 use evergrant_tests::program::{self, Program};
 use mongodb::Collection;
 use mongodb::bson::Document;
+use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use crate::metrics::Samples;
@@ -49,6 +51,8 @@ impl Site {
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let name = format!("bench-{}", uuid::Uuid::new_v4().simple());
+        let folder = tempfile::tempdir().context("a folder for logs and journals")?;
+        let (journal, key) = (folder.path().display().to_string(), Keys::generate());
         let common = [
             ("STORE__URL", store.url.as_str()),
             ("STORE__DATABASE", &name),
@@ -59,6 +63,9 @@ impl Site {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", CLIENT.0),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", CLIENT.1),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            // As the README says that workers should have them.
+            ("RESCUE__KEY", key.expose_secret()),
+            ("RESCUE__JOURNAL", &journal),
             ("TELEMETRY__LISTEN", "off"),
             ("TELEMETRY__LOG_LEVEL", "warn"),
         ];
@@ -75,7 +82,7 @@ impl Site {
             collection: store.client().await?.database(&name).collection("tokens"),
             config,
             database: name,
-            folder: tempfile::tempdir().context("a folder for logs")?,
+            folder,
             variables,
             http: evergrant_tests::http_client(),
             started: AtomicU32::new(0),

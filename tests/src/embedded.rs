@@ -8,10 +8,8 @@ use evergrant_shared::config::Config;
 use evergrant_shared::connect;
 use evergrant_shared::domain::Status;
 use evergrant_shared::ports::{GrantFilter, GrantView, TokenStore};
-use evergrant_shared::rescue::Keys;
 use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
 use futures::TryStreamExt;
-use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use crate::ledger;
@@ -41,7 +39,6 @@ impl Embedded {
         let (handle, url) = (simulator.handle(), simulator.url());
         tokio::spawn(simulator.run(std::future::pending()));
         let folder = tempfile::tempdir().expect("a temporary folder");
-        let journal = folder.path().display().to_string();
         let file = format!("sqlite:{}", folder.path().join("evergrant.db").display());
         let variables = [
             ("STORE__URL", file.as_str()),
@@ -52,8 +49,6 @@ impl Embedded {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
-            ("RESCUE__KEY", Keys::generate().expose_secret()),
-            ("RESCUE__JOURNAL", &journal),
             ("TELEMETRY__LISTEN", "off"),
         ]
         .map(|(name, value)| (format!("EVERGRANT_{name}"), value.to_owned()))

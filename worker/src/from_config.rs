@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use evergrant_shared::budget::{BudgetSettings, SharedBudget};
-use evergrant_shared::config::{RescueConfig, WorkerConfig};
+use evergrant_shared::config::{Config, WorkerConfig};
 use evergrant_shared::ports::TokenStore;
 use evergrant_shared::provider::{Provider, ProviderClient};
 use evergrant_shared::rescue::{FileJournal, Journal};
@@ -56,9 +56,10 @@ impl RescueDeps {
     ///
     /// # Errors
     /// If the key cannot be read, or there can be no journal.
-    pub fn of(config: &RescueConfig, name: &str) -> anyhow::Result<Option<Self>> {
-        let Some(sealer) = config.sealer()? else { return Ok(None) };
-        let journal = match &config.journal {
+    pub fn of(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
+        let rescue = config.worker_rescue()?;
+        let Some(sealer) = rescue.sealer()? else { return Ok(None) };
+        let journal = match &rescue.journal {
             None => None,
             Some(folder) => {
                 let journal = FileJournal::open(folder, name).with_context(|| {
@@ -67,6 +68,6 @@ impl RescueDeps {
                 Some(Arc::new(journal) as Arc<dyn Journal>)
             }
         };
-        Ok(Some(Self { sealer, journal, after: config.after }))
+        Ok(Some(Self { sealer, journal, after: rescue.after }))
     }
 }

@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tracing::info!(worker = name, providers = providers.len(), "started");
-    let rescue = RescueDeps::of(&config.rescue, &name)?;
+    let rescue = RescueDeps::of(&config, &name)?;
     if rescue.is_none() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }

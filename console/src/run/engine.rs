@@ -71,7 +71,7 @@ impl Engine {
                 queue: Arc::clone(&servers.queue),
                 // Clones, so that all workers share one client and one budget.
                 providers: served.clone(),
-                rescue: RescueDeps::of(&config.rescue, &name)?,
+                rescue: RescueDeps::of(config, &name)?,
                 settings: WorkerSettings::of(&config.worker, name),
                 metrics: metrics.clone(),
                 health: health.clone(),

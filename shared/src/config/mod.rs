@@ -143,6 +143,18 @@ impl Config {
         Ok(config)
     }
 
+    /// The nets of workers: as set, and where nobody has set a key but the documents are in a file, with a
+    /// key of its own beside that.
+    ///
+    /// # Errors
+    /// If the file has no name, or that key cannot be made or read.
+    pub fn worker_rescue(&self) -> Result<RescueConfig, ConfigError> {
+        match self.store.file()? {
+            Some(file) => self.rescue.beside(&file),
+            None => Ok(self.rescue.clone()),
+        }
+    }
+
     /// The provider of documents that don't name one: as set, or the only one there is.
     pub fn default_provider(&self) -> Option<ProviderId> {
         let only = || match self.providers.len() {

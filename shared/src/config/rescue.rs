@@ -1,14 +1,14 @@
 //! Settings of the nets under an answer that is not committed yet.
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use super::{ConfigError, duration, secret_of_file};
-use crate::rescue::{Keys, Sealer};
+use crate::rescue::{Keys, Sealer, own_key};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -28,6 +28,27 @@ impl RescueConfig {
             return Err(ConfigError::invalid("rescue.after", "it must be from 100ms to 60s"));
         }
         self.sealer().map(drop)
+    }
+
+    /// These settings beside a file that holds the documents, tokens and all: where no key is given, it is
+    /// one of its own in a folder next to the file, and so is the journal.
+    ///
+    /// # Errors
+    /// If that key cannot be made or read.
+    pub(super) fn beside(&self, file: &Path) -> Result<Self, ConfigError> {
+        if self.key.is_some() || self.key_file.is_some() {
+            return Ok(self.clone());
+        }
+        let mut folder = file.as_os_str().to_owned();
+        folder.push("-rescue");
+        let folder = PathBuf::from(folder);
+        let key = own_key(&folder).map_err(|error| {
+            let reason =
+                format!("none is set, and there can be none in {}: {error}", folder.display());
+            ConfigError::invalid("rescue.key", reason)
+        })?;
+        let journal = self.journal.clone().unwrap_or(folder);
+        Ok(Self { key: Some(key), journal: Some(journal), ..self.clone() })
     }
 
     /// What seals answers; None without a key.

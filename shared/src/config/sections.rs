@@ -85,6 +85,12 @@ impl StoreConfig {
         })
     }
 
+    /// The file that holds the documents, if no server does.
+    pub(super) fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
+        let url = self.url.expose_secret();
+        is_sqlite_url(url).then(|| file_of("store.url", url)).transpose()
+    }
+
     /// The store's settings, for MongoDB. `default_provider` is
     /// [`super::Config::default_provider`].
     pub fn mongo(&self, default_provider: Option<ProviderId>) -> MongoSettings {

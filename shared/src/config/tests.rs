@@ -145,3 +145,24 @@ fn settings_print_without_their_secrets() {
 fn other_variables_of_the_same_prefix_are_left_alone() {
     assert!(load(&[("EVERGRANT_CONFIG", "x"), ("EVERGRANT_IMAGE", "y")]).is_ok());
 }
+
+#[test]
+fn beside_a_file_of_documents_is_a_rescue_key_where_none_is_set() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("sqlite:{}", folder.path().join("e.db").display());
+    let rescue = |variables: &[(&str, &str)]| load(variables).unwrap().worker_rescue().unwrap();
+    let key = |rescue: &RescueConfig| rescue.key.as_ref().unwrap().expose_secret().to_owned();
+
+    let own = rescue(&[("EVERGRANT_STORE__URL", &url)]);
+    assert!(own.sealer().unwrap().is_some());
+    assert_eq!(own.journal, Some(folder.path().join("e.db-rescue")));
+    assert_eq!(key(&own), key(&rescue(&[("EVERGRANT_STORE__URL", &url)])), "it stays");
+
+    let given = crate::rescue::Keys::generate();
+    let given = given.expose_secret();
+    let set = rescue(&[("EVERGRANT_STORE__URL", &url), ("EVERGRANT_RESCUE__KEY", given)]);
+    assert_eq!((key(&set).as_str(), set.journal), (given, None));
+
+    let server = rescue(&[("EVERGRANT_STORE__URL", "mongodb://localhost")]);
+    assert!(server.sealer().unwrap().is_none());
+}

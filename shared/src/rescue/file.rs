@@ -1,8 +1,7 @@
 //! The journal in a folder: a file for each process, locked while the process lives.
 //!
-//! A file is one sealed answer a line. The kernel keeps what was written when the process is killed,
-//! so nothing is synchronised to the disk: a power cut is what the rescue queue is for. Once all that
-//! is in the file is committed, the file is emptied.
+//! The kernel keeps what was written when the process is killed, so nothing is synchronised to the
+//! disk: a power cut is what the rescue queue is for.
 //!
 //! Beside the file of a process that has died is an empty one that says so, since the lock is its heir's
 //! then. It stays when the journal is gone, unless part of that went to the rescue queue. A journal that
@@ -11,24 +10,23 @@
 
 use std::collections::HashMap;
 use std::fs::{File, TryLockError};
-use std::io::{self, BufRead, BufReader, Write};
+use std::io::{self, BufRead, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::journal::{Entry, Estate, Journal, Left};
+use super::own_file::{OwnFile, SUFFIX, remove};
 use crate::domain::SealedAnswer;
 use crate::domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
 use crate::process_file;
 
-/// How large a journal may grow. It holds what is under way, so this is far away.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
-const SUFFIX: &str = "journal";
 /// A file of this suffix says that a process has died whose journal was inherited.
 const DIED: &str = "died";
-/// Before the suffix of a journal that misses an answer.
-const INCOMPLETE: &str = "incomplete";
-/// How long that is remembered: longer than a lease.
+/// The suffix of a file that a process is about to rename.
+const NEW: &str = "new";
+/// How long the dead are remembered: longer than a lease.
 const REMEMBERED: Duration = Duration::from_secs(3_600);
 
 /// A journal in a folder that other processes of this machine may share.
@@ -39,11 +37,7 @@ pub struct FileJournal {
 }
 
 struct State {
-    file: File,
-    path: PathBuf,
-    bytes: u64,
-    /// Entries of this process's own file that are not forgotten.
-    own: u64,
+    own: OwnFile,
     /// Inherited files, and how many of their entries are not forgotten.
     inherited: HashMap<u64, Inherited>,
     /// Which inherited file an entry is in.
@@ -69,12 +63,8 @@ impl FileJournal {
         std::fs::create_dir_all(folder)?;
         let boot = boot();
         let path = journal_of(folder, name, &boot);
-        let file = process_file::create(&path)?;
         let state = State {
-            file,
-            path,
-            bytes: 0,
-            own: 0,
+            own: OwnFile::create(path)?,
             inherited: HashMap::new(),
             files: HashMap::new(),
             next: 0,
@@ -89,12 +79,10 @@ impl FileJournal {
 
 impl Journal for FileJournal {
     fn append(&self, answer: &SealedAnswer) -> io::Result<Entry> {
-        let mut line = answer.encode();
-        line.push(b'\n');
+        let line = answer.encode();
         self.with_state(|state| {
-            state.write(&line).inspect_err(|_| state.tell_nothing())?;
-            state.own += 1;
-            Ok(state.new_entry())
+            let entry = state.new_entry();
+            state.own.append(entry, line).map(|()| entry)
         })
     }
 
@@ -111,7 +99,7 @@ impl Journal for FileJournal {
         for found in std::fs::read_dir(&self.folder)? {
             let path = found?.path();
             let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
-            if is(DIED) {
+            if is(DIED) || is(NEW) {
                 if is_long_ago(&path) {
                     remove(&path);
                 }
@@ -154,9 +142,10 @@ fn boot() -> String {
     if id.is_empty() { uuid::Uuid::new_v4().simple().to_string() } else { id }
 }
 
-/// Whether nothing is held any more of a process that this file says has died.
-fn is_long_ago(died: &Path) -> bool {
-    let at = died.metadata().and_then(|found| found.modified());
+/// Whether nothing is held any more of a process that this file says has died, or that did not come to
+/// rename it.
+fn is_long_ago(path: &Path) -> bool {
+    let at = path.metadata().and_then(|found| found.modified());
     at.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > REMEMBERED))
 }
 
@@ -169,10 +158,20 @@ fn unowned(path: &Path) -> io::Result<Option<File>> {
         Err(error) => return Err(error),
     };
     match file.try_lock() {
-        // Its name may have gone between the two steps; then it has nothing left.
-        Ok(()) => Ok(path.exists().then_some(file)),
+        // Its name may have gone between the two steps, or be that of another by now; then it has
+        // nothing left.
+        Ok(()) => Ok(is_named(&file, path)?.then_some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
+    }
+}
+
+fn is_named(file: &File, path: &Path) -> io::Result<bool> {
+    let identity = |file: std::fs::Metadata| (file.dev(), file.ino());
+    match path.metadata() {
+        Ok(named) => Ok(identity(named) == identity(file.metadata()?)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+        Err(error) => Err(error),
     }
 }
 
@@ -188,38 +187,6 @@ fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
 }
 
 impl State {
-    /// Appends a line, by one write, so that a kill leaves all of it or nothing.
-    fn write(&mut self, line: &[u8]) -> io::Result<()> {
-        let bytes = self.bytes + line.len() as u64;
-        if bytes > MAX_BYTES {
-            return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
-        }
-        if let Err(error) = self.file.write_all(line) {
-            // What was written of it, on a full disk, would spoil the next one.
-            let _ = self.file.set_len(self.bytes);
-            return Err(error);
-        }
-        self.bytes = bytes;
-        Ok(())
-    }
-
-    /// Takes the name from the file by which others know this process: there is an answer that it does
-    /// not hold, so that it is empty says nothing.
-    fn tell_nothing(&mut self) {
-        if self.path.with_extension("").extension().is_some_and(|extension| extension == INCOMPLETE)
-        {
-            return;
-        }
-        let path = self.path.with_extension(format!("{INCOMPLETE}.{SUFFIX}"));
-        match std::fs::rename(&self.path, &path) {
-            Ok(()) => self.path = path,
-            Err(error) => {
-                let path = self.path.display();
-                tracing::error!(%path, %error, "a journal that misses an answer could not be renamed");
-            }
-        }
-    }
-
     fn new_entry(&mut self) -> Entry {
         self.next += 1;
         Entry(self.next)
@@ -244,12 +211,7 @@ impl State {
 
     fn forget(&mut self, entry: Entry, settled: bool) {
         match self.files.remove(&entry) {
-            None => {
-                self.own = self.own.saturating_sub(1);
-                if self.own == 0 && self.bytes > 0 && self.file.set_len(0).is_ok() {
-                    self.bytes = 0;
-                }
-            }
+            None => self.own.forget(entry),
             Some(number) => {
                 let Some(file) = self.inherited.get_mut(&number) else { return };
                 file.left -= 1;
@@ -271,26 +233,6 @@ impl Inherited {
             remove(&self.path.with_extension(DIED));
         }
         remove(&self.path);
-    }
-}
-
-impl Drop for State {
-    /// A file that holds nothing needs no successor to look at it.
-    fn drop(&mut self) {
-        if self.own == 0 {
-            remove(&self.path);
-        }
-    }
-}
-
-fn remove(path: &Path) {
-    match std::fs::remove_file(path) {
-        Ok(()) => {}
-        // Another process was faster, or it was never made.
-        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-        Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a file that says nothing any more was not removed")
-        }
     }
 }
 

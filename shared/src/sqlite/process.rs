@@ -19,7 +19,7 @@ impl Process {
     pub(super) fn start(database: &Path) -> Result<Self, Failure> {
         let name = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let path = path_of(database, &name);
-        let lock = process_file::create(&path).map_err(|_| {
+        let lock = process_file::create(&path, &[]).map_err(|_| {
             Failure::refused("the folder of the file cannot be written, or files in it not locked")
         })?;
         Ok(Self { name, path, _lock: lock })
