@@ -1,10 +1,9 @@
-//! A provider's lane: consumes its work queues, and rebuilds the consumer when it is lost.
+//! A provider's lane: what the ways of its jobs share.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
 use evergrant_shared::budget::Budget;
 use evergrant_shared::domain::Lease;
 use evergrant_shared::domain::death_watch::DeathWatch;
@@ -16,7 +15,6 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::committer::Committer;
-use crate::intake::{self, IntakeEnd};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::pace::Pace;
@@ -88,41 +86,6 @@ impl Lane {
         })
     }
 
-    /// Serves the provider until the worker stops, then waits for the jobs under way.
-    pub(crate) async fn run(self: Arc<Self>) {
-        let mut backoff = Backoff::for_a_server();
-        while !self.stop.is_cancelled() {
-            match self.serve().await {
-                IntakeEnd::Stopped => break,
-                IntakeEnd::Outgrown => backoff.reset(),
-                IntakeEnd::Shut(pause) => {
-                    backoff.reset();
-                    self.wait_while_shut(pause).await;
-                }
-                IntakeEnd::Lost { served } => {
-                    if served {
-                        backoff.reset();
-                    }
-                    self.sleep(backoff.next_wait()).await;
-                }
-            }
-        }
-        self.jobs.close();
-        self.jobs.wait().await;
-    }
-
-    /// Looks again and again: a probe that succeeds opens the provider before its time.
-    async fn wait_while_shut(&self, pause: Duration) {
-        let pause_s = pause.as_secs();
-        tracing::info!(provider = %self.provider.id, pause_s, "the provider is shut: jobs wait in the queue");
-        while let Some(pause) = self.long_pause() {
-            if self.stop.is_cancelled() {
-                return;
-            }
-            self.sleep(pause.min(PAUSE_CHECK)).await;
-        }
-    }
-
     /// Waits, but not past the moment when the worker stops.
     pub(crate) async fn sleep(&self, wait: Duration) {
         tokio::select! {
@@ -130,36 +93,6 @@ impl Lane {
             () = self.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
-    }
-
-    /// One consumer's life.
-    async fn serve(self: &Arc<Self>) -> IntakeEnd {
-        if let Some(pause) = self.long_pause() {
-            return IntakeEnd::Shut(pause);
-        }
-        let shards = self.settings.shards.as_deref();
-        let prefetch = self.prefetch();
-        let consuming = self.queue.consume(&self.provider.id, shards, prefetch);
-        // A broker that does not answer must not hold up the end.
-        let Some(consumer) = self.stop.run_until_cancelled(consuming).await else {
-            return IntakeEnd::Stopped;
-        };
-        let intake = match consumer {
-            Ok(intake) => intake,
-            Err(error) => {
-                self.set_healthy(false);
-                tracing::error!(provider = %self.provider.id, %error, "cannot consume: trying again");
-                return IntakeEnd::Lost { served: false };
-            }
-        };
-        self.set_healthy(true);
-        tracing::info!(provider = %self.provider.id, prefetch, "consuming");
-        let end = intake::drive(self, intake, prefetch).await;
-        if matches!(end, IntakeEnd::Lost { .. }) {
-            self.set_healthy(false);
-            tracing::warn!(provider = %self.provider.id, "the consumer is lost: rebuilding it");
-        }
-        end
     }
 
     /// How many deliveries to hold.
@@ -189,7 +122,8 @@ impl Lane {
         self.health.set("store", works);
     }
 
-    fn set_healthy(&self, works: bool) {
+    /// Says whether the work queues are consumed.
+    pub(crate) fn set_healthy(&self, works: bool) {
         self.health.set(&format!("queue:{}", self.provider.id), works);
     }
 }

@@ -30,6 +30,7 @@ mod refresh;
 mod rescuer;
 mod rescues;
 mod settle;
+mod supervisor;
 mod take_back;
 mod work;
 

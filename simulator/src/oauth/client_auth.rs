@@ -6,7 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use url::form_urlencoded;
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 use crate::settings::ClientAuth;
 
 /// The one client that the provider knows.

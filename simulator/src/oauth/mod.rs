@@ -1,10 +1,12 @@
 //! The token endpoint's language: RFC 6749, sections 2.3.1, 5 and 6. Pure.
 
 mod client_auth;
+mod refusal;
 mod reply;
 mod request;
 
 pub(crate) use client_auth::Client;
+pub(crate) use refusal::Refusal;
 pub(crate) use reply::{ExpiresIn, Reply, Success, dead, html_error, quota, server_error, success};
 pub(crate) use reply::{refused, retry_after, throttled};
-pub(crate) use request::{Refusal, TokenRequest, parse, refresh_form};
+pub(crate) use request::{TokenRequest, parse, refresh_form};

@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use serde::Serialize;
 use serde_json::json;
 
-use super::request::Refusal;
+use super::refusal::Refusal;
 use crate::settings::{DeadReply, QuotaBody, RetryAfter};
 
 /// A reply, ready to be sent.

@@ -5,6 +5,7 @@ use std::borrow::Cow;
 use url::form_urlencoded;
 
 use super::client_auth::Client;
+use super::refusal::Refusal;
 use crate::settings::ClientAuth;
 
 /// A sound refresh request of a known client.
@@ -13,15 +14,6 @@ pub(crate) struct TokenRequest<'a> {
     pub(crate) refresh_token: Cow<'a, str>,
     /// The scope that is granted: the one asked for, or all of it.
     pub(crate) scope: Cow<'a, str>,
-}
-
-/// Why a request was not taken, with a description for people.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Refusal {
-    InvalidRequest(&'static str),
-    InvalidClient(&'static str),
-    UnsupportedGrantType,
-    InvalidScope,
 }
 
 /// The form's fields that matter, each at most once.

@@ -1,8 +1,11 @@
 //! Everything in one process and one file: the demo, and `evergrant run` that is asked to end and
 //! started beside another.
 
+use std::collections::HashSet;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use evergrant_shared::domain::{DocumentId, SealedAnswer};
 use evergrant_simulator::{Config, SeedPlan, Settings};
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::embedded::Embedded;
@@ -101,6 +104,52 @@ async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_kille
     eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
     let report = evergrant.judge().await;
     assert_eq!((report.live, report.lost, report.reused), (1_000, 0, 0), "{report:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_that_a_killed_run_could_not_write_are_written_by_the_next_without_a_grace() {
+    let mut evergrant = imported(slow(0), 600).await;
+    // So slow that some are under way whenever the file is taken.
+    evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
+    let mut killed = evergrant.start(&["run"]);
+    eventually("some are refreshed", || async { evergrant.refreshed().await >= 100 }).await;
+    // Nobody else can write to the file until this is dropped.
+    let file = rusqlite::Connection::open(evergrant.folder.path().join("evergrant.db")).unwrap();
+    file.busy_timeout(Duration::from_secs(10)).unwrap();
+    file.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let before = AtomicU64::new(0);
+    eventually("every answer that came is in its document or in the journal", || async {
+        let stats = evergrant.simulator.stats();
+        let written = evergrant.grants().await.into_iter().filter(|grant| grant.generation > 0);
+        let written: HashSet<_> = written.map(|grant| grant.id).collect();
+        let kept = journalled(&evergrant);
+        let all_kept = written.union(&kept).count() as u64 == stats.exchanges;
+        // Twice the same: nothing is on its way any more.
+        let still = before.swap(stats.exchanges, Ordering::Relaxed) == stats.exchanges;
+        still && stats.in_flight == 0 && all_kept && kept.difference(&written).count() > 0
+    })
+    .await;
+    killed.kill().await;
+    drop(file);
+    let mut run = evergrant.start(&["run"]);
+    eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.lost, report.reused), (600, 0, 0), "{report:?}");
+}
+
+/// The documents whose answers are in journals beside the file.
+fn journalled(evergrant: &Embedded) -> HashSet<DocumentId> {
+    let mut ids = HashSet::new();
+    for found in evergrant.folder.path().join("evergrant.db-rescue").read_dir().unwrap() {
+        let path = found.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "journal") {
+            let lines = std::fs::read(path).unwrap();
+            let lines = lines.split(|byte| *byte == b'\n').filter(|line| !line.is_empty());
+            ids.extend(lines.map(|line| SealedAnswer::decode(line).unwrap().id));
+        }
+    }
+    ids
 }
 
 #[tokio::test(flavor = "multi_thread")]
