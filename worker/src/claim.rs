@@ -183,14 +183,14 @@ const RESCUE_CHECK: Duration = Duration::from_millis(100);
 /// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
 /// needed: should this worker die as well, the next one must come in time for the provider's grace.
 async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner: &str) {
-    let is_settled =
+    let nothing_is_left =
         || from.process().is_some_and(|process| lane.estate_of(process) == Estate::Settled);
     let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
     let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
     let began = Instant::now();
     let (mut renew_at, mut none_since) = (began, began);
-    while !is_settled() {
+    while !nothing_is_left() {
         if Instant::now() >= renew_at {
             let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
             if let Err(error) = renewed {

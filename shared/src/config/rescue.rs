@@ -43,8 +43,11 @@ impl RescueConfig {
         folder.push("-rescue");
         let folder = PathBuf::from(folder);
         let key = own_key(&folder).map_err(|error| {
-            let reason =
-                format!("none is set, and there can be none in {}: {error}", folder.display());
+            let folder = folder.display();
+            let reason = format!(
+                "none is set, and there can be none in {folder}: {error}; let this user write there, or \
+                 set rescue.key_file"
+            );
             ConfigError::invalid("rescue.key", reason)
         })?;
         let journal = self.journal.clone().unwrap_or(folder);

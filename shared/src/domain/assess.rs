@@ -58,8 +58,8 @@ impl Row {
 pub enum Verdict {
     /// Exchange this grant's token.
     Exchange(Grant),
-    /// The worker that held the document before has died: look again after a while, so that an
-    /// answer that it had in its hands can be rescued first. To send the old token before that
+    /// The worker that held the document before has died: look again once an answer that it had in its
+    /// hands is written, or after a while where that cannot be known of it. To send the old token before that
     /// would be to present a token that was rotated away.
     TakenOver(Grant, Predecessor),
     /// Nothing to do: acknowledge, count.

@@ -17,6 +17,10 @@ fn answer(id: i64) -> SealedAnswer {
     }
 }
 
+fn open(folder: &tempfile::TempDir, name: &str) -> FileJournal {
+    FileJournal::open(folder.path(), name).unwrap()
+}
+
 /// What a killed process leaves: the file, without its lock.
 fn die(journal: FileJournal) {
     let state = journal.state.into_inner().unwrap();
@@ -40,15 +44,15 @@ fn files(folder: &Path) -> BTreeSet<String> {
 #[test]
 fn what_a_killed_process_had_not_committed_is_inherited_once() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
     killed.append(&answer(2)).unwrap();
-    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let heir = open(&folder, "heir");
     assert_eq!(heir.inherit().unwrap(), [], "its owner lives");
     die(killed);
     let left = heir.inherit().unwrap();
     assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
-    let other = FileJournal::open(folder.path(), "other").unwrap();
+    let other = open(&folder, "other");
     assert_eq!(other.inherit().unwrap(), [], "the heir has it");
     left.iter().for_each(|left| heir.forget(left.entry));
     let names = ["heir.journal", "killed.died", "other.journal"].map(of_this_boot);
@@ -58,15 +62,14 @@ fn what_a_killed_process_had_not_committed_is_inherited_once() {
 #[test]
 fn an_estate_is_settled_when_every_answer_is_written() {
     let folder = tempfile::tempdir().unwrap();
-    let [killed, heir] =
-        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
     assert_eq!(heir.estate_of("killed"), Estate::None, "it lives");
     assert_eq!(heir.estate_of("elsewhere"), Estate::None, "nothing is known of it");
     die(killed);
     assert_eq!(heir.estate_of("killed"), Estate::Open);
     let left = heir.inherit().unwrap();
-    let other = FileJournal::open(folder.path(), "other").unwrap();
+    let other = open(&folder, "other");
     assert_eq!(other.estate_of("killed"), Estate::Open, "the heir is at it");
     assert_eq!(other.estate_of("heir"), Estate::None);
     heir.forget(left[0].entry);
@@ -82,11 +85,11 @@ fn an_estate_is_settled_when_every_answer_is_written() {
 #[test]
 fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_settled() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
     killed.append(&answer(2)).unwrap();
     die(killed);
-    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let heir = open(&folder, "heir");
     let left = heir.inherit().unwrap();
     heir.hand_on(left[0].entry);
     heir.forget(left[1].entry);
@@ -97,8 +100,7 @@ fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_sett
 #[test]
 fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled() {
     let folder = tempfile::tempdir().unwrap();
-    let [killed, heir] =
-        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
     killed.with_state(|state| state.own.tell_nothing());
     killed.append(&answer(2)).unwrap();
@@ -112,12 +114,12 @@ fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled(
 #[test]
 fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_settled() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
     die(killed);
     let earlier = folder.path().join("killed.0123abcd.journal");
     std::fs::rename(folder.path().join(of_this_boot("killed.journal")), earlier).unwrap();
-    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let heir = open(&folder, "heir");
     let left = heir.inherit().unwrap();
     assert_eq!(ids(&left), [DocumentId::Integer(1)]);
     heir.forget(left[0].entry);
@@ -127,8 +129,7 @@ fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_
 #[test]
 fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
     let folder = tempfile::tempdir().unwrap();
-    let [killed, heir] =
-        ["killed", "heir"].map(|name| FileJournal::open(folder.path(), name).unwrap());
+    let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
     die(killed);
     // As on a disk that is full: no such file can be made.
@@ -139,20 +140,20 @@ fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
 #[test]
 fn an_heir_that_dies_too_is_inherited_from() {
     let folder = tempfile::tempdir().unwrap();
-    let killed = FileJournal::open(folder.path(), "killed").unwrap();
+    let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
     die(killed);
-    let heir = FileJournal::open(folder.path(), "heir").unwrap();
+    let heir = open(&folder, "heir");
     assert_eq!(heir.inherit().unwrap().len(), 1);
     drop(heir);
-    let second = FileJournal::open(folder.path(), "second").unwrap();
+    let second = open(&folder, "second");
     assert_eq!(ids(&second.inherit().unwrap()), [DocumentId::Integer(1)]);
 }
 
 #[test]
 fn a_journal_is_empty_when_all_is_committed() {
     let folder = tempfile::tempdir().unwrap();
-    let journal = FileJournal::open(folder.path(), "one").unwrap();
+    let journal = open(&folder, "one");
     let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
     let path = folder.path().join(of_this_boot("one.journal"));
     assert!(path.metadata().unwrap().len() > 0);
@@ -160,13 +161,13 @@ fn a_journal_is_empty_when_all_is_committed() {
     assert_eq!(path.metadata().unwrap().len(), 0);
     journal.append(&answer(4)).unwrap();
     die(journal);
-    let heir = FileJournal::open(folder.path(), "two").unwrap();
+    let heir = open(&folder, "two");
     assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(4)]);
 }
 
 #[test]
 fn a_process_that_ends_with_nothing_left_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
-    drop(FileJournal::open(folder.path(), "one").unwrap());
+    drop(open(&folder, "one"));
     assert!(files(folder.path()).is_empty());
 }
