@@ -195,6 +195,7 @@ impl Deployment {
     /// If the broker does not answer.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut look = self.queue.dead_letters(&provider()).await.expect("look at dead letters");
+        look.look_only();
         let mut letters = Vec::new();
         while let Some(letter) = look.next().await.expect("the next dead letter") {
             letters.push(letter);

@@ -5,7 +5,7 @@
 //! what many consumers held goes back in no order. One consumer can hold so many and no more, so a
 //! long queue is taken in blocks, each by a consumer on a channel of its own, and the channels are
 //! closed one after the other, oldest first. The order holds only if all were taken: a part would go
-//! behind the rest. So the rest is taken before the close.
+//! behind the rest. So the rest is taken before the close, and one look takes at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,6 +22,7 @@ use lapin::{Channel, Consumer};
 use super::errors::explain;
 use super::headers;
 use super::names::short;
+use super::only_look::{Looking, OnlyLook};
 use super::session::Session;
 use crate::domain::{DeadLetter, ProviderId};
 use crate::ports::{DeadLetters, QueueError};
@@ -52,6 +53,11 @@ pub(super) struct RabbitDeadLetters {
 struct Look {
     session: Arc<Session>,
     queue: ShortString,
+    looking: Looking,
+    /// None while others may look.
+    only: Option<OnlyLook>,
+    /// Whether others may look only when all is back.
+    to_the_end: bool,
     /// Oldest first.
     blocks: Vec<Block>,
     /// How many of the blocks have been read; the next one is being read.
@@ -105,14 +111,19 @@ impl RabbitDeadLetters {
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
+        looking: &Looking,
         provider: &ProviderId,
         queue: &str,
     ) -> Result<Self, QueueError> {
         let queue = short(operation, queue)?;
+        let only = OnlyLook::wait(session, looking, queue.as_str()).await;
         let cutoff = ready(operation, session, &queue).await?;
         let look = (cutoff > 0).then(|| Look {
             session: Arc::clone(session),
             queue,
+            looking: Arc::clone(looking),
+            only: Some(only),
+            to_the_end: false,
             blocks: Vec::new(),
             finished: 0,
             left: cutoff,
@@ -134,6 +145,11 @@ impl Look {
                     self.left -= 1;
                     block.read = block.read.saturating_add(1);
                     block.held += 1;
+                    // The block is in its consumer's hands. What is removed may take its time, and
+                    // others see the rest meanwhile.
+                    if !self.to_the_end {
+                        self.only = None;
+                    }
                     // What is removed makes room, and the next block's messages would come here
                     // while that one is being opened.
                     if block.read >= BLOCK {
@@ -153,6 +169,7 @@ impl Look {
 
     async fn open_blocks(&mut self) -> Result<(), QueueError> {
         if self.blocks.len() == self.finished {
+            self.be_alone().await;
             self.blocks.push(Block::open(&self.session, &self.queue).await?);
         }
         // The broker fills the next one while this one is being read.
@@ -165,7 +182,16 @@ impl Look {
         Ok(())
     }
 
+    async fn be_alone(&mut self) {
+        if self.only.is_none() {
+            let queue = self.queue.as_str();
+            self.only = Some(OnlyLook::wait(&self.session, &self.looking, queue).await);
+        }
+    }
+
     async fn close(mut self) -> Result<(), QueueError> {
+        self.be_alone().await;
+        self.to_the_end = true;
         while self.next().await?.is_some() {}
         if let Some(block) = self.blocks.last_mut() {
             // It would take again what the blocks before it give back.
@@ -222,6 +248,7 @@ impl DeadLetters for RabbitDeadLetters {
     fn look_only(&mut self) {
         if let Some(look) = &mut self.look {
             look.ahead = true;
+            look.to_the_end = true;
         }
     }
 

@@ -7,6 +7,7 @@ use crate::ports::QueueError;
 /// Reply codes of the protocol that mean something to us.
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
+const RESOURCE_LOCKED: u16 = 405;
 const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
@@ -69,6 +70,11 @@ pub(super) fn explain_declare(operation: &'static str, name: &str, error: &Error
 /// Whether the broker says that something does not exist.
 pub(super) fn is_not_found(error: &Error) -> bool {
     reply_code(error) == Some(NOT_FOUND)
+}
+
+/// Whether the broker says that another connection has something for itself.
+pub(super) fn is_locked(error: &Error) -> bool {
+    reply_code(error) == Some(RESOURCE_LOCKED)
 }
 
 fn reply_code(error: &Error) -> Option<u16> {

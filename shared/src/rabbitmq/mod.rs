@@ -22,6 +22,7 @@
 //! * `address`, `dial`, `session`: connections, in bounded time and rebuilt on demand.
 //! * `server`: which version this is, for whoever asks.
 //! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
+//! * `only_look`: one look at dead letters at a time.
 //! * `acks`: acknowledgements in groups.
 //! * `headers`: a dead letter's fields.
 //! * `inspect`, `errors`: what operators read.
@@ -35,6 +36,7 @@ mod headers;
 mod inspect;
 mod intake;
 mod names;
+mod only_look;
 mod publish;
 mod server;
 mod session;
@@ -55,6 +57,7 @@ use self::dead_letters::RabbitDeadLetters;
 use self::errors::Failure;
 use self::intake::{RabbitIntake, shares};
 use self::names::{Names, short};
+use self::only_look::Looking;
 use self::publish::{Message, Publisher};
 use self::server::Server;
 use self::session::Session;
@@ -73,6 +76,7 @@ pub struct RabbitQueue {
     publisher: Publisher,
     /// For everything but publishing: see [`Publisher`] for why there are two connections.
     consuming: Arc<Session>,
+    looking: Looking,
 }
 
 impl RabbitQueue {
@@ -87,6 +91,7 @@ impl RabbitQueue {
         Self {
             publisher: Publisher::new(session("publish")),
             consuming: Arc::new(session("consume")),
+            looking: Looking::default(),
             names: Names::new(&settings.prefix),
             settings,
         }
@@ -276,8 +281,8 @@ impl JobQueue for RabbitQueue {
     ) -> Result<Box<dyn DeadLetters>, QueueError> {
         const OPERATION: &str = "read dead letters";
         let (session, queue) = (&self.consuming, self.names.dead(provider));
-        let look = RabbitDeadLetters::open(OPERATION, session, provider, &queue).await?;
-        Ok(Box::new(look))
+        let look = RabbitDeadLetters::open(OPERATION, session, &self.looking, provider, &queue);
+        Ok(Box::new(look.await?))
     }
 
     async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {

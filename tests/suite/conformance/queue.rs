@@ -30,6 +30,7 @@ on_each_queue!(
     looking_thirty_times_changes_neither_the_dead_letters_nor_their_order,
     what_is_removed_is_gone_and_the_rest_keeps_its_order,
     a_look_ends_at_its_cutoff,
+    all_who_look_at_the_same_time_see_all,
     thousands_of_dead_letters_are_seen_each_once,
     a_stopped_consumer_still_acknowledges_what_it_handed_out,
     a_job_that_no_queue_takes_is_an_error,
@@ -61,6 +62,8 @@ on_each_version!(
     what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there,
     a_lost_connection_is_made_again_and_loses_no_job,
     a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order,
+    processes_that_look_at_the_same_time_see_all,
+    who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing,
 );
 
 /// A queue with nothing in it, and where it is, if it is at a server.
@@ -123,6 +126,13 @@ impl Case {
             let queue = format!("{}.{name}", self.prefix);
             channel.queue_delete(queue.into(), QueueDeleteOptions::default()).await.unwrap();
         }
+    }
+
+    /// The same queues as another process has them.
+    async fn other_process(&self) -> Self {
+        let settings = settings(&self.url, &self.prefix);
+        let queue = Arc::new(RabbitQueue::connect_lazily(settings));
+        Self::new(self.url.clone(), self.prefix.clone(), queue).await
     }
 
     async fn looked_at(&self) -> Vec<DocumentId> {
@@ -356,6 +366,52 @@ async fn a_look_ends_at_its_cutoff(case: Case) {
         seen += 1;
     }
     assert_eq!(seen, 3);
+}
+
+async fn all_who_look_at_the_same_time_see_all(case: Case) {
+    case.bury(0..50).await;
+    case.until_buried(50).await;
+    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    let looks = (0..8).map(|_| case.looked_at());
+    for seen in futures::future::join_all(looks).await {
+        assert_eq!(seen, expected);
+    }
+    assert_eq!(case.looked_at().await, expected, "the order is another one");
+}
+
+/// Each with a connection of its own.
+async fn processes_that_look_at_the_same_time_see_all(case: Case) {
+    case.bury(0..50).await;
+    case.until_buried(50).await;
+    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    let others = futures::future::join_all((0..4).map(|_| case.other_process())).await;
+    let look = async |other: &Case| {
+        for _ in 0..5 {
+            assert_eq!(other.looked_at().await, expected);
+        }
+    };
+    futures::future::join_all(others.iter().map(look)).await;
+}
+
+/// It takes more than the first consumer does, so another is opened while others look.
+async fn who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing(case: Case) {
+    case.bury_many(0..12_000).await;
+    case.until_buried(12_000).await;
+    let other = case.other_process().await;
+    let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
+    let (mut met, mut seen_meanwhile) = (0, Vec::new());
+    while letters.next().await.unwrap().is_some() {
+        letters.remove().await.unwrap();
+        met += 1;
+        if met % 1_000 == 0 {
+            seen_meanwhile.push(other.looked_at().await.len());
+        }
+    }
+    letters.close().await.unwrap();
+    assert_eq!(met, 12_000);
+    // 1,000 are removed by then, and 5,000 in hand.
+    assert_eq!(seen_meanwhile[0], 6_000);
+    assert_eq!(other.looked_at().await, []);
 }
 
 const SHARDS: [&str; 2] = ["refresh.p.0", "refresh.p.1"];

@@ -1,0 +1,96 @@
+//! One look at a dead queue at a time: of two at once each would be given a part, so one of them might
+//! find nothing, and what they hold would go back in another order.
+//!
+//! The right to look is an exclusive queue beside the dead one. The broker gives that to one connection,
+//! and takes it away with the connection, however a process ends. Looks of one connection take turns by a
+//! lock of their process.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use lapin::Channel;
+use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
+use lapin::types::{AMQPValue, FieldTable, ShortString};
+use tokio::sync::{Mutex, OwnedMutexGuard};
+
+use super::errors::is_locked;
+use super::names::short;
+use super::session::Session;
+
+/// How long others are waited for. To take 100,000 letters and give them back is a matter of seconds.
+const PATIENCE: Duration = Duration::from_secs(20);
+/// How often it is tried.
+const TRY_EVERY: Duration = Duration::from_millis(50);
+/// After this the broker takes the right from a process that lives and has forgotten it.
+const EXPIRES_AFTER_MS: i32 = 120_000;
+
+/// Who looks in this process. Cheap to clone.
+pub(super) type Looking = Arc<Mutex<()>>;
+
+/// The right to be the only one who looks, until this is dropped.
+pub(super) struct OnlyLook(Option<Held>);
+
+struct Held {
+    session: Arc<Session>,
+    channel: Channel,
+    name: ShortString,
+    looking: OwnedMutexGuard<()>,
+}
+
+impl OnlyLook {
+    /// Waits until nobody else looks at `queue`. If that takes too long, or this user may declare no
+    /// queue, the look goes on all the same: it sees what there is to see.
+    pub(super) async fn wait(session: &Arc<Session>, looking: &Looking, queue: &str) -> Self {
+        let waited = tokio::time::timeout(PATIENCE, hold(session, looking, queue)).await;
+        if waited.is_err() {
+            tracing::warn!(queue, "another look takes long: what it has in hand is not seen");
+        }
+        Self(waited.ok().flatten())
+    }
+}
+
+async fn hold(session: &Arc<Session>, looking: &Looking, queue: &str) -> Option<Held> {
+    const OPERATION: &str = "look alone";
+    let looking = Arc::clone(looking).lock_owned().await;
+    let name = short(OPERATION, &format!("{queue}.look")).ok()?;
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    loop {
+        // A refusal closes the channel.
+        let channel = session.channel(OPERATION).await.ok()?;
+        let mut arguments = FieldTable::default();
+        arguments.insert("x-expires".into(), AMQPValue::LongInt(EXPIRES_AFTER_MS));
+        let declared = session
+            .wait(OPERATION, channel.queue_declare(name.clone(), options, arguments))
+            .await
+            .ok()?;
+        match declared {
+            Ok(_) => return Some(Held { session: Arc::clone(session), channel, name, looking }),
+            Err(error) if is_locked(&error) => tokio::time::sleep(TRY_EVERY).await,
+            Err(error) => {
+                tracing::debug!(%error, queue, "looking beside others");
+                return None;
+            }
+        }
+    }
+}
+
+impl Held {
+    async fn give_back(self) {
+        let deleting = self.channel.queue_delete(self.name, QueueDeleteOptions::default());
+        if let Err(error) = self.session.wait("end a look", deleting).await {
+            tracing::debug!(%error, "the right to look ends with the connection");
+        }
+        // The next look of this process would be given what is about to be deleted.
+        drop(self.looking);
+    }
+}
+
+impl Drop for OnlyLook {
+    fn drop(&mut self) {
+        if let Some(held) = self.0.take()
+            && let Ok(runtime) = tokio::runtime::Handle::try_current()
+        {
+            runtime.spawn(held.give_back());
+        }
+    }
+}
