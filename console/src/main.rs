@@ -41,21 +41,37 @@ use args::{Args, Command, DlqCommand, TokensCommand, TokensWish};
 use exit::Exit;
 use output::Output;
 
-#[tokio::main]
-async fn main() -> ExitCode {
+fn main() -> ExitCode {
     let args = Args::parse();
     if args.no_color {
         console::set_colors_enabled(false);
         console::set_colors_enabled_stderr(false);
     }
     let output = Output::new(args.format());
-    match carry_out(args, &output).await {
+    let runtime = match runtime(&args.command).build() {
+        Ok(runtime) => runtime,
+        Err(error) => {
+            output.error(format!("cannot start: {error}"));
+            return Exit::Error.into();
+        }
+    };
+    match runtime.block_on(carry_out(args, &output)) {
         Ok(exit) => exit.into(),
         Err(error) => {
             output.error(format!("{error:#}"));
             Exit::Error.into()
         }
     }
+}
+
+/// Refreshes are quicker by one thread than by two that wake each other for every step of them.
+fn runtime(command: &Command) -> tokio::runtime::Builder {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    if matches!(command, Command::Run(_)) {
+        runtime.worker_threads(1);
+    }
+    runtime.enable_all();
+    runtime
 }
 
 async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {

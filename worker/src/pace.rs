@@ -66,8 +66,8 @@ impl Pace {
 
 /// Deliveries for so long are held where there is a limit.
 const HELD: Duration = Duration::from_secs(15);
-/// A claim ahead of this many would only age.
-const AHEAD_BOUND: u16 = 64;
+/// A claim ahead of this many would only age. Half of them is a full call of the store.
+const AHEAD_BOUND: u16 = 128;
 
 /// Places that become more and fewer.
 pub(crate) struct Places {
@@ -114,8 +114,8 @@ mod tests {
     #[test]
     fn little_is_held_where_little_is_sent() {
         let pace = Pace::new(256, None);
-        assert_eq!(pace.prefetch(None), 384);
-        assert_eq!(pace.prefetch(Some(Duration::from_millis(5))), 384);
+        assert_eq!(pace.prefetch(None), 512);
+        assert_eq!(pace.prefetch(Some(Duration::from_millis(5))), 512);
         assert_eq!(pace.prefetch(Some(Duration::from_secs(3))), 5);
         assert_eq!(pace.prefetch(Some(Duration::from_secs(3_600))), 2);
         assert_eq!(Pace::new(6, None).prefetch(None), 30);
