@@ -20,8 +20,8 @@ use super::Moment;
 use super::limit::Limit;
 
 /// How much later than usual a request may arrive before it is paid for, at the least. It is what
-/// timers, schedulers and networks need, and costs 1 % of a limit of a second.
-pub const TOLERANCE: Duration = Duration::from_millis(10);
+/// timers, schedulers and networks need, and costs 1.5 % of a limit of a second.
+pub const TOLERANCE: Duration = Duration::from_millis(15);
 /// The tolerance grows up to this part of a limit's window, where requests are often late.
 const LARGEST_TOLERANCE: u32 = 4;
 

@@ -23,7 +23,7 @@ fn an_idle_cell_gives_the_next_places_and_no_burst() {
     let mut cell = Cell::default();
     let slice = cell.reserve(&limits(&["200/s"]), &ask(NOW, 3)).unwrap();
     assert_eq!((slice.first, slice.count), (later(5), 3));
-    assert_eq!(slice.spacing, Duration::from_micros(5_050));
+    assert_eq!(slice.spacing, Duration::from_micros(5_075));
     let next = cell.reserve(&limits(&["200/s"]), &ask(NOW, 3)).unwrap();
     assert_eq!(next.first, slice.first.plus(slice.spacing * 3));
 }

@@ -193,7 +193,7 @@ mod tests {
     fn a_late_answer_costs_what_it_was_too_late_and_at_most_a_place() {
         let mut watch = Punctuality::default();
         owed(&mut watch, 0, &[100; 40]);
-        assert_eq!(owed(&mut watch, 1_000, &[112]), ms(2));
+        assert_eq!(owed(&mut watch, 1_000, &[117]), ms(2));
         assert_eq!(owed(&mut watch, 2_000, &[600]), SPACING);
     }
 
@@ -202,13 +202,13 @@ mod tests {
         let mut watch = Punctuality::default();
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), SPACING, TOLERANCE);
-        assert_eq!(watch.settle(ms(1_609)), Duration::ZERO);
-        assert_eq!(watch.settle(ms(1_610)), SPACING);
-        assert_eq!(watch.settle(ms(2_109)), Duration::ZERO);
-        assert_eq!(watch.settle(ms(2_110)), SPACING);
-        watch.answered(id, ms(2_113));
+        assert_eq!(watch.settle(ms(1_614)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(1_615)), SPACING);
+        assert_eq!(watch.settle(ms(2_114)), Duration::ZERO);
+        assert_eq!(watch.settle(ms(2_115)), SPACING);
+        watch.answered(id, ms(2_118));
         assert!(watch.owes());
-        assert_eq!(watch.settle(ms(2_113)), ms(3));
+        assert_eq!(watch.settle(ms(2_118)), ms(3));
     }
 
     #[test]
@@ -217,7 +217,7 @@ mod tests {
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), Duration::from_secs(3_600), TOLERANCE);
         watch.answered(id, ms(2_815));
-        assert_eq!(watch.settle(ms(2_815)), ms(1_705));
+        assert_eq!(watch.settle(ms(2_815)), ms(1_700));
     }
 
     #[test]
