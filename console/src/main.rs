@@ -36,6 +36,7 @@ use evergrant_shared::operators::{GrantChange, OperatorStore};
 use evergrant_shared::ports::JobQueue;
 use evergrant_shared::telemetry::init_logs;
 use evergrant_shared::{connect, process};
+use tokio::runtime::{Builder, Runtime};
 
 use args::{Args, Command, DlqCommand, TokensCommand, TokensWish};
 use exit::Exit;
@@ -48,14 +49,9 @@ fn main() -> ExitCode {
         console::set_colors_enabled_stderr(false);
     }
     let output = Output::new(args.format());
-    let runtime = match runtime(&args.command).build() {
-        Ok(runtime) => runtime,
-        Err(error) => {
-            output.error(format!("cannot start: {error}"));
-            return Exit::Error.into();
-        }
-    };
-    match runtime.block_on(carry_out(args, &output)) {
+    let runtime = runtime(&args.command)
+        .context("cannot start: look whether this user has too many files or processes open");
+    match runtime.and_then(|runtime| runtime.block_on(carry_out(args, &output))) {
         Ok(exit) => exit.into(),
         Err(error) => {
             output.error(format!("{error:#}"));
@@ -65,13 +61,12 @@ fn main() -> ExitCode {
 }
 
 /// Refreshes are quicker by one thread than by two that wake each other for every step of them.
-fn runtime(command: &Command) -> tokio::runtime::Builder {
-    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+fn runtime(command: &Command) -> std::io::Result<Runtime> {
+    let mut runtime = Builder::new_multi_thread();
     if matches!(command, Command::Run(_)) {
         runtime.worker_threads(1);
     }
-    runtime.enable_all();
-    runtime
+    runtime.enable_all().build()
 }
 
 async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {

@@ -1,6 +1,6 @@
 //! Group commit: outcomes that arrive while a group is being written form the next one, so groups
-//! grow with the load. A second group is written beside it only if it is full: a store that is busy
-//! with one does not become faster by another, and one that is far away does.
+//! grow with the load. A second group is written beside it only if it is full: that makes a worker
+//! faster that is alone or far from the store, and each command costs the store something.
 
 use std::sync::Arc;
 

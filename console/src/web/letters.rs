@@ -1,7 +1,7 @@
 //! The dead letters as they were a moment ago.
 //!
-//! To look at 100,000 dead letters of a broker takes seconds, and whoever looks at the same time sees
-//! fewer. So pages show a picture, which says when it was taken. It is taken anew when somebody wants
+//! To look at 100,000 dead letters of a broker takes seconds, and whoever looks at the same time waits
+//! for it. So pages show a picture, which says when it was taken. It is taken anew when somebody wants
 //! to see dead letters, at most so often, and not while a bulk action runs. Its memory has a limit:
 //! beyond that letters are counted and not kept.
 
@@ -102,7 +102,7 @@ pub(super) struct Letters {
     source: Source,
     seen: watch::Sender<Seen>,
     wanted: Notify,
-    /// Held by whoever looks: two that look at the same time each see a part.
+    /// Held by whoever looks or runs a bulk action here: a page does not wait for either.
     pub(super) looking: Arc<tokio::sync::Mutex<()>>,
 }
 

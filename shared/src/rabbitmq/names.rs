@@ -51,6 +51,11 @@ impl Names {
     }
 }
 
+/// The queue whose owner may look at a queue of dead letters.
+pub(super) fn look_at(dead: &str) -> String {
+    format!("{dead}.look")
+}
+
 /// A name in the form that the protocol takes: lapin's own conversion panics over one that is too
 /// long.
 ///
@@ -80,6 +85,7 @@ mod tests {
         assert_eq!(names.again(&provider, 3), "evergrant.again.autodesk.3");
         assert_eq!(names.retry(Duration::from_secs(5)), "evergrant.retry.5000");
         assert_eq!(names.dead(&provider), "evergrant.dead.autodesk");
+        assert_eq!(look_at(&names.dead(&provider)), "evergrant.dead.autodesk.look");
         assert_eq!(names.rescue(), "evergrant.rescue");
     }
 

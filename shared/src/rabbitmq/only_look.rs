@@ -14,20 +14,21 @@ use lapin::types::{AMQPValue, FieldTable, ShortString};
 use tokio::sync::{Mutex, OwnedMutexGuard};
 
 use super::errors::is_locked;
-use super::names::short;
+use super::names::{look_at, short};
 use super::session::Session;
 
 /// How long others are waited for. To take 100,000 letters and give them back is a matter of seconds.
 const PATIENCE: Duration = Duration::from_secs(20);
 /// How often it is tried.
 const TRY_EVERY: Duration = Duration::from_millis(50);
-/// After this the broker takes the right from a process that lives and has forgotten it.
+/// After this the broker takes the right away, from a process that lives and has forgotten it as well
+/// as from a look that takes longer.
 const EXPIRES_AFTER_MS: i32 = 120_000;
 
 /// Who looks in this process. Cheap to clone.
 pub(super) type Looking = Arc<Mutex<()>>;
 
-/// The right to be the only one who looks, until this is dropped.
+/// The right to be the only one who looks, until this is dropped. None in it if it was not to be had.
 pub(super) struct OnlyLook(Option<Held>);
 
 struct Held {
@@ -43,7 +44,10 @@ impl OnlyLook {
     pub(super) async fn wait(session: &Arc<Session>, looking: &Looking, queue: &str) -> Self {
         let waited = tokio::time::timeout(PATIENCE, hold(session, looking, queue)).await;
         if waited.is_err() {
-            tracing::warn!(queue, "another look takes long: what it has in hand is not seen");
+            tracing::warn!(
+                queue,
+                "another look takes long: what it has in hand is not seen, so look again later"
+            );
         }
         Self(waited.ok().flatten())
     }
@@ -52,7 +56,7 @@ impl OnlyLook {
 async fn hold(session: &Arc<Session>, looking: &Looking, queue: &str) -> Option<Held> {
     const OPERATION: &str = "look alone";
     let looking = Arc::clone(looking).lock_owned().await;
-    let name = short(OPERATION, &format!("{queue}.look")).ok()?;
+    let name = short(OPERATION, &look_at(queue)).ok()?;
     let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
     loop {
         // A refusal closes the channel.

@@ -110,6 +110,13 @@ impl Case {
         }
     }
 
+    /// Their ids, oldest first.
+    async fn bury_fifty(&self) -> Vec<DocumentId> {
+        self.bury(0..50).await;
+        self.until_buried(50).await;
+        (0..50).map(DocumentId::Integer).collect()
+    }
+
     /// In no particular order.
     async fn bury_many(&self, ids: std::ops::Range<i64>) {
         let letters: Vec<DeadLetter> = ids.map(letter).collect();
@@ -299,9 +306,7 @@ async fn a_dead_letter_tells_everything_and_keeps_its_message(case: Case) {
 }
 
 async fn looking_thirty_times_changes_neither_the_dead_letters_nor_their_order(case: Case) {
-    case.bury(0..50).await;
-    case.until_buried(50).await;
-    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    let expected = case.bury_fifty().await;
     for look in 1..=30 {
         assert_eq!(case.looked_at().await, expected, "look {look}");
     }
@@ -369,9 +374,7 @@ async fn a_look_ends_at_its_cutoff(case: Case) {
 }
 
 async fn all_who_look_at_the_same_time_see_all(case: Case) {
-    case.bury(0..50).await;
-    case.until_buried(50).await;
-    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    let expected = case.bury_fifty().await;
     let looks = (0..8).map(|_| case.looked_at());
     for seen in futures::future::join_all(looks).await {
         assert_eq!(seen, expected);
@@ -381,9 +384,7 @@ async fn all_who_look_at_the_same_time_see_all(case: Case) {
 
 /// Each with a connection of its own.
 async fn processes_that_look_at_the_same_time_see_all(case: Case) {
-    case.bury(0..50).await;
-    case.until_buried(50).await;
-    let expected: Vec<_> = (0..50).map(DocumentId::Integer).collect();
+    let expected = case.bury_fifty().await;
     let others = futures::future::join_all((0..4).map(|_| case.other_process())).await;
     let look = async |other: &Case| {
         for _ in 0..5 {
