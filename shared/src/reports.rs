@@ -1,15 +1,16 @@
-//! What a process tells operators: that it lives, what it is doing, and what it has done. Nothing
-//! depends on it; when the store is away it is told later.
+//! What a process tells operators: that it lives, what it is doing, and what it has done; and how many
+//! workers it hears of. No grant depends on it; when the store is away it is told later.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use tokio::sync::watch;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::domain::heartbeat::{BEAT_EVERY, Heartbeat, LaneReport, RATE_WINDOW, Role};
+use crate::domain::heartbeat::{self, BEAT_EVERY, Heartbeat, LaneReport, RATE_WINDOW, Role};
 use crate::domain::statistics::Counts;
 use crate::domain::{ProviderId, Timestamp};
 use crate::operators::OperatorStore;
@@ -19,9 +20,16 @@ use crate::process;
 /// How long the last words of a process may take.
 const LAST_WORDS: Duration = Duration::from_secs(2);
 
-/// What a process has to tell. A clone is another handle of it.
+/// A worker looks who else lives so long after its beat: those have beaten by then that were started
+/// with it.
+const LOOK_AFTER: Duration = Duration::from_secs(1);
+
+/// What a process has to tell, and what it hears. A clone is another handle of it.
 #[derive(Clone, Default)]
-pub struct Reports(Arc<Mutex<Told>>);
+pub struct Reports {
+    told: Arc<Mutex<Told>>,
+    workers: Arc<watch::Sender<usize>>,
+}
 
 #[derive(Default)]
 struct Told {
@@ -76,6 +84,12 @@ impl Reports {
         self.lock().leads = leads;
     }
 
+    /// How many workers live, or 0 before that is known. It is looked up every few seconds while this
+    /// process tells that it lives.
+    pub fn workers(&self) -> watch::Receiver<usize> {
+        self.workers.subscribe()
+    }
+
     /// Begins to tell `store` every few seconds, as the process named `name`.
     pub fn start_telling(&self, store: Arc<dyn OperatorStore>, role: Role, name: String) -> Teller {
         let stop = CancellationToken::new();
@@ -102,13 +116,17 @@ impl Reports {
             lanes: Vec::new(),
         };
         let telling = async {
-            let mut beats = tokio::time::interval(BEAT_EVERY);
-            beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
             loop {
-                beats.tick().await;
                 if let Err(error) = self.tell(&*store, &first).await {
                     tracing::debug!(%error, "operators are told later");
                 }
+                tokio::time::sleep(LOOK_AFTER).await;
+                if role == Role::Worker
+                    && let Err(error) = self.look(&*store, &first.name).await
+                {
+                    tracing::debug!(%error, "other workers are counted later");
+                }
+                tokio::time::sleep(BEAT_EVERY - LOOK_AFTER).await;
             }
         };
         stop.run_until_cancelled(telling).await;
@@ -126,6 +144,13 @@ impl Reports {
         self.tell_counts(store).await
     }
 
+    /// Looks how many workers live.
+    async fn look(&self, store: &dyn OperatorStore, name: &str) -> Result<(), StoreError> {
+        let workers = heartbeat::workers(&store.processes().await?, name);
+        self.workers.send_if_modified(|known| std::mem::replace(known, workers) != workers);
+        Ok(())
+    }
+
     async fn tell_counts(&self, store: &dyn OperatorStore) -> Result<(), StoreError> {
         let untold = self.lock().take();
         if untold.is_empty() {
@@ -139,7 +164,7 @@ impl Reports {
     }
 
     fn lock(&self) -> MutexGuard<'_, Told> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        self.told.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -242,6 +267,28 @@ mod tests {
         assert!(store.processes().await.unwrap().is_empty());
         let minutes = store.statistics(minute_of(now)).await.unwrap();
         assert_eq!(minutes.iter().map(|minute| minute.counts.refreshed).sum::<u64>(), 51);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_worker_hears_how_many_there_are() {
+        let clock = MemoryClock::starting_at(Timestamp::from_unix_ms(1_700_000_000_000));
+        let store = Arc::new(MemoryStore::new(clock, None));
+        let tell = |role, name: &str| {
+            let reports = Reports::default();
+            (reports.workers(), reports.start_telling(store.clone(), role, name.to_owned()))
+        };
+        let (mut first, _telling) = tell(Role::Worker, "a");
+        let (no_worker, _producing) = tell(Role::Producer, "p");
+        let heard = |heard: &watch::Receiver<usize>| *heard.borrow();
+        assert_eq!(heard(&first), 0, "not known yet");
+        first.changed().await.unwrap();
+        assert_eq!(heard(&first), 1);
+        let (second, telling) = tell(Role::Worker, "b");
+        first.changed().await.unwrap();
+        assert_eq!((heard(&first), heard(&second), heard(&no_worker)), (2, 2, 0));
+        telling.end().await;
+        first.changed().await.unwrap();
+        assert_eq!(heard(&first), 1);
     }
 
     #[tokio::test(start_paused = true)]

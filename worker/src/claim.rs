@@ -48,9 +48,11 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>
     let mut backoff = Backoff::for_a_server();
     // One owner for all tries: what a failed try has claimed would else be nobody's until it runs out.
     let owner = lane.next_owner();
-    while !lane.stop.is_cancelled() {
+    while let Some(turn) = lane.stop.run_until_cancelled(lane.turns.next()).await {
         let sent_at = Instant::now();
-        match lane.store.claim(ids, &owner, lane.settings.lease).await {
+        let claimed = lane.store.claim(ids, &owner, lane.settings.lease).await;
+        drop(turn);
+        match claimed {
             Ok(Claimed { now, rows }) => {
                 lane.metrics.claim_batches.inc();
                 lane.set_store_healthy(true);

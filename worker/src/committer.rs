@@ -1,6 +1,5 @@
-//! Group commit: outcomes that arrive while a group is being written form the next one, so groups
-//! grow with the load. A second group is written beside it only if it is full: that makes a worker
-//! faster that is alone or far from the store, and each command costs the store something.
+//! Group commit: outcomes that arrive while a group waits for its turn or is being written form the next
+//! one, so groups grow with the load. Two of a lane are written at once only if the second is full.
 
 use std::sync::Arc;
 
@@ -9,6 +8,8 @@ use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
+
+use crate::turns::{Turn, Turns};
 
 /// Writes outcomes in groups. Cheap to clone.
 #[derive(Clone)]
@@ -21,15 +22,18 @@ struct Request {
     reply: oneshot::Sender<Committed>,
 }
 
-/// Groups that are written at once, so that one forms while the others are on the wire.
-const WRITERS: usize = 2;
-
 impl Committer {
-    /// Starts writing to `store`, at most `batch` documents in a group, and counts the groups in
-    /// `written`. It ends when the last clone is gone and everything is written.
-    pub(crate) fn start(store: Arc<dyn TokenStore>, batch: usize, written: &Counter) -> Self {
-        let (groups, requests) = mpsc::channel(batch.saturating_mul(WRITERS));
-        tokio::spawn(write_groups(store, requests, batch, written.clone()));
+    /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
+    /// the groups in `written`. It ends when the last clone is gone and everything is written.
+    pub(crate) fn start(
+        store: Arc<dyn TokenStore>,
+        turns: Turns,
+        batch: usize,
+        written: &Counter,
+    ) -> Self {
+        let (groups, requests) = mpsc::channel(batch);
+        let writer = Writer { store, turns, written: written.clone() };
+        tokio::spawn(write_groups(writer, requests, batch));
         Self { groups }
     }
 
@@ -43,64 +47,91 @@ impl Committer {
     }
 }
 
-async fn write_groups(
-    store: Arc<dyn TokenStore>,
-    mut requests: mpsc::Receiver<Request>,
-    batch: usize,
-    written: Counter,
-) {
+async fn write_groups(writer: Writer, mut requests: mpsc::Receiver<Request>, batch: usize) {
     let (mut group, mut writing) = (Vec::with_capacity(batch), JoinSet::new());
+    let mut place = writer.turns.queue();
     let mut more_may_come = true;
     while more_may_come || !group.is_empty() || !writing.is_empty() {
         let room = batch - group.len();
         tokio::select! {
             biased;
             Some(_) = writing.join_next() => {}
+            turn = place.next(), if begins(group.len(), batch, writing.len()) => {
+                let group = std::mem::replace(&mut group, Vec::with_capacity(batch));
+                writing.spawn(writer.clone().write_group(group, turn));
+            }
             count = requests.recv_many(&mut group, room), if more_may_come && room > 0 => {
                 more_may_come = count > 0;
             }
         }
-        if begins(group.len(), batch, writing.len()) {
-            let group = std::mem::replace(&mut group, Vec::with_capacity(batch));
-            writing.spawn(write_group(Arc::clone(&store), group, written.clone()));
-        }
     }
 }
 
-/// Whether a group of so many, at most `batch`, is written now, beside so many others.
+/// Whether a group of so many, at most `batch`, is written when it is its turn, beside so many others.
 fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
     match writing {
         0 => waiting > 0,
-        _ => waiting == batch && writing < WRITERS,
+        _ => waiting == batch,
     }
 }
 
-async fn write_group(store: Arc<dyn TokenStore>, group: Vec<Request>, written: Counter) {
-    let (commits, replies): (Vec<_>, Vec<_>) =
-        group.into_iter().map(|request| (request.commit, request.reply)).unzip();
-    match write(&*store, &commits, While::Unavailable).await {
-        Some(results) => {
-            written.inc();
-            reply_all(replies, results);
-        }
-        None => write_one_by_one(&store, commits, replies),
-    }
+/// What is needed to write a group.
+#[derive(Clone)]
+struct Writer {
+    store: Arc<dyn TokenStore>,
+    turns: Turns,
+    written: Counter,
 }
 
-/// A document that the store refuses, by a rule of its own, must hold up neither the others of its
-/// group nor the groups after it, and its answer is still not given up: a rule can be mended.
-fn write_one_by_one(
-    store: &Arc<dyn TokenStore>,
-    commits: Vec<Commit>,
-    replies: Vec<oneshot::Sender<Committed>>,
-) {
-    for (commit, reply) in commits.into_iter().zip(replies) {
-        let store = Arc::clone(store);
-        tokio::spawn(async move {
-            if let Some(results) = write(&*store, &[commit], While::Failing).await {
-                reply_all(vec![reply], results);
+impl Writer {
+    async fn write_group(self, group: Vec<Request>, turn: Turn) {
+        let (commits, replies): (Vec<_>, Vec<_>) =
+            group.into_iter().map(|request| (request.commit, request.reply)).unzip();
+        match self.write(&commits, turn, While::Unavailable).await {
+            Some(results) => {
+                self.written.inc();
+                reply_all(replies, results);
             }
-        });
+            None => self.write_one_by_one(commits, replies),
+        }
+    }
+
+    /// A document that the store refuses, by a rule of its own, must hold up neither the others of its
+    /// group nor the groups after it, and its answer is still not given up: a rule can be mended.
+    fn write_one_by_one(self, commits: Vec<Commit>, replies: Vec<oneshot::Sender<Committed>>) {
+        for (commit, reply) in commits.into_iter().zip(replies) {
+            let this = self.clone();
+            tokio::spawn(async move {
+                let turn = this.turns.next().await;
+                if let Some(results) = this.write(&[commit], turn, While::Failing).await {
+                    reply_all(vec![reply], results);
+                }
+            });
+        }
+    }
+
+    /// Writes until it is written; between two tries it is another one's turn. None if the store refuses
+    /// and that is not to be tried again.
+    async fn write(&self, commits: &[Commit], turn: Turn, again: While) -> Option<Vec<Committed>> {
+        let mut backoff = Backoff::for_an_answer();
+        let (mut turn, mut told) = (turn, false);
+        loop {
+            let written = self.store.commit(commits).await;
+            drop(turn);
+            match written {
+                Ok(committed) => return Some(committed),
+                Err(error @ StoreError::Refused { .. }) if again == While::Unavailable => {
+                    let documents = commits.len();
+                    tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
+                    return None;
+                }
+                Err(error) => {
+                    report(&error, commits, std::mem::replace(&mut told, true));
+                    tokio::time::sleep(backoff.next_wait()).await;
+                }
+            }
+            turn = self.turns.next().await;
+        }
     }
 }
 
@@ -120,26 +151,6 @@ enum While {
     Failing,
 }
 
-/// Writes until it is written. None if the store refuses and that is not to be tried again.
-async fn write(store: &dyn TokenStore, commits: &[Commit], again: While) -> Option<Vec<Committed>> {
-    let mut backoff = Backoff::for_an_answer();
-    let mut told = false;
-    loop {
-        match store.commit(commits).await {
-            Ok(committed) => return Some(committed),
-            Err(error @ StoreError::Refused { .. }) if again == While::Unavailable => {
-                let documents = commits.len();
-                tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
-                return None;
-            }
-            Err(error) => {
-                report(&error, commits, std::mem::replace(&mut told, true));
-                tokio::time::sleep(backoff.next_wait()).await;
-            }
-        }
-    }
-}
-
 /// Tells it once, however often it is tried again.
 fn report(error: &StoreError, commits: &[Commit], told: bool) {
     let documents = commits.len();
@@ -152,7 +163,20 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
+    use evergrant_shared::domain::decide::decide_malformed;
+    use evergrant_shared::domain::{DocumentId, Timestamp};
+    use futures::future::join_all;
+
     use super::*;
+    use crate::fakes::FakeStore;
+
+    fn commit(id: i64) -> Commit {
+        let write = decide_malformed("no token", Timestamp::default()).write;
+        let (id, owner) = (DocumentId::Integer(id), "worker".to_owned());
+        Commit { id, owner, generation: None, sent: None, write }
+    }
 
     #[test]
     fn a_group_is_written_beside_another_only_if_it_is_full() {
@@ -160,6 +184,39 @@ mod tests {
         assert!(!begins(0, 64, 0));
         assert!(!begins(63, 64, 1));
         assert!(begins(64, 64, 1));
-        assert!(!begins(64, 64, WRITERS));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_waits_for_its_turn_is_one_group() {
+        let (store, turns) = (Arc::new(FakeStore::default()), Turns::new());
+        let written = Counter::default();
+        let committer = Committer::start(store.clone(), turns.clone(), 64, &written);
+        let committer = &committer;
+        let busy = (turns.next().await, turns.next().await);
+        let commits = (1_i64..=10).map(|id| async move {
+            tokio::time::sleep(Duration::from_millis(id.unsigned_abs())).await;
+            committer.commit(commit(id)).await
+        });
+        let free = async {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            drop(busy);
+        };
+        tokio::join!(join_all(commits), free);
+        assert_eq!((store.committed.lock().unwrap().len(), written.get()), (10, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_group_that_cannot_be_written_leaves_others_their_turn() {
+        let away_for = Duration::from_secs(60);
+        let store = Arc::new(FakeStore { away_for, ..FakeStore::default() });
+        let turns = Turns::new();
+        let committer = Committer::start(store.clone(), turns.clone(), 64, &Counter::default());
+        let _claiming = turns.next().await;
+        let writing = tokio::spawn(async move { committer.commit(commit(1)).await });
+        tokio::time::sleep(Duration::from_secs(10)).await;
+        let others = tokio::time::timeout(Duration::from_secs(10), turns.next()).await;
+        assert!(others.is_ok() && store.committed.lock().unwrap().is_empty());
+        drop(others);
+        assert_eq!(writing.await.unwrap(), Some(Committed::Applied));
     }
 }

@@ -30,6 +30,7 @@ use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
+use crate::turns::Turns;
 use crate::work::Work;
 use crate::{ProviderDeps, WorkerSettings};
 
@@ -410,6 +411,7 @@ impl Fakes {
         let common = Common {
             store: store.clone(),
             queue: queue.clone(),
+            turns: Turns::new(),
             nets: Some(Arc::new(nets)),
             settings: Arc::new(settings),
             metrics,

@@ -18,6 +18,7 @@ use crate::committer::Committer;
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::pace::Pace;
+use crate::turns::Turns;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// One provider as this worker serves it.
@@ -28,6 +29,8 @@ pub(crate) struct Lane {
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) committer: Committer,
+    /// When it may claim: commits have their turns as well.
+    pub(crate) turns: Turns,
     /// None without a key: then an answer is in memory only until it is written.
     pub(crate) nets: Option<Arc<Nets>>,
     pub(crate) death_watch: Mutex<DeathWatch>,
@@ -48,6 +51,7 @@ pub(crate) struct Lane {
 pub(crate) struct Common {
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) turns: Turns,
     pub(crate) nets: Option<Arc<Nets>>,
     pub(crate) settings: Arc<WorkerSettings>,
     pub(crate) metrics: WorkerMetrics,
@@ -63,10 +67,11 @@ pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
 
 impl Lane {
     pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
-        let Common { store, queue, nets, settings, metrics, health, stop } = common;
+        let Common { store, queue, turns, nets, settings, metrics, health, stop } = common;
         let pace = Pace::new(settings.exchanges_in_flight, deps.budget.spacing());
         let batch = usize::from(settings.batch);
-        let committer = Committer::start(Arc::clone(&store), batch, &metrics.commit_groups);
+        let written = &metrics.commit_groups;
+        let committer = Committer::start(Arc::clone(&store), turns.clone(), batch, written);
         Arc::new(Self {
             death_watch: Mutex::new(DeathWatch::new(deps.provider.death_watch)),
             provider: deps.provider,
@@ -75,6 +80,7 @@ impl Lane {
             store,
             queue,
             committer,
+            turns,
             nets,
             pace,
             settings,

@@ -32,6 +32,20 @@ async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() 
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_claim_waits_for_its_turn_but_not_longer_than_the_worker_runs() {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    let _busy = (fakes.lane.turns.next().await, fakes.lane.turns.next().await);
+    let stop = async {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(fakes.requests(), 0);
+        fakes.lane.stop.cancel();
+    };
+    tokio::join!(claim(&fakes.lane, vec![fakes.work(1)]), stop);
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn two_jobs_of_one_document_in_one_batch_are_one_exchange() {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
     claim(&fakes.lane, vec![fakes.work(1), fakes.work(1)]).await;

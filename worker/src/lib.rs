@@ -32,6 +32,7 @@ mod rescues;
 mod settle;
 mod supervisor;
 mod take_back;
+mod turns;
 mod work;
 
 use std::collections::HashMap;
@@ -55,6 +56,7 @@ use crate::nets::Nets;
 pub use crate::nets::RescueDeps;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
+use crate::turns::Turns;
 
 /// What a worker needs.
 pub struct Deps {
@@ -141,9 +143,13 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         let id = lanes.spawn(Arc::new(rescuer).run()).id();
         running.insert(id, "rescued answers".to_owned());
     }
+    let turns = Turns::new();
+    let following = turns.clone().follow(metrics.reports.workers());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(following));
     let common = Common {
         store: deps.store,
         queue: deps.queue,
+        turns,
         nets,
         settings,
         metrics,

@@ -77,6 +77,14 @@ pub struct LaneReport {
 /// it has.
 pub const RATE_WINDOW: Duration = Duration::from_secs(30);
 
+/// Workers that live, as the process named `by` sees it who has just said that it lives.
+pub fn workers(processes: &[Heartbeat], by: &str) -> usize {
+    let own = processes.iter().find(|process| process.name == by);
+    let now = own.map_or(Timestamp::default(), |own| own.beat_at);
+    let lives = |process: &&Heartbeat| process.role == Role::Worker && !process.is_gone(now);
+    processes.iter().filter(lives).count()
+}
+
 impl Heartbeat {
     /// Whether the process is taken to be gone.
     pub fn is_gone(&self, now: Timestamp) -> bool {
@@ -100,5 +108,35 @@ impl Heartbeat {
             self.lanes.iter().filter(wanted).map(|lane| lane.refreshed_lately).sum();
         let age = self.beat_at.since(self.started_at).max(BEAT_EVERY).min(RATE_WINDOW);
         refreshed as f64 / age.as_secs_f64()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn beat(name: &str, role: Role, at_s: i64) -> Heartbeat {
+        Heartbeat {
+            name: name.to_owned(),
+            role,
+            version: String::new(),
+            host: String::new(),
+            pid: 1,
+            started_at: Timestamp::default(),
+            beat_at: Timestamp::from_unix_ms(at_s * 1_000),
+            leads: false,
+            lanes: Vec::new(),
+        }
+    }
+
+    #[test]
+    fn workers_are_those_that_have_not_been_silent_for_too_long() {
+        let processes = [
+            beat("own", Role::Worker, 100),
+            beat("other", Role::Worker, 81),
+            beat("silent", Role::Worker, 79),
+            beat("producer", Role::Producer, 100),
+        ];
+        assert_eq!(workers(&processes, "own"), 2);
     }
 }
