@@ -122,7 +122,7 @@ impl Reports {
                 }
                 tokio::time::sleep(LOOK_AFTER).await;
                 if role == Role::Worker
-                    && let Err(error) = self.look(&*store, &first.name).await
+                    && let Err(error) = self.look(&*store).await
                 {
                     tracing::debug!(%error, "other workers are counted later");
                 }
@@ -145,8 +145,8 @@ impl Reports {
     }
 
     /// Looks how many workers live.
-    async fn look(&self, store: &dyn OperatorStore, name: &str) -> Result<(), StoreError> {
-        let workers = heartbeat::workers(&store.processes().await?, name);
+    async fn look(&self, store: &dyn OperatorStore) -> Result<(), StoreError> {
+        let workers = heartbeat::workers(&store.processes().await?);
         self.workers.send_if_modified(|known| std::mem::replace(known, workers) != workers);
         Ok(())
     }

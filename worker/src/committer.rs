@@ -22,6 +22,10 @@ struct Request {
     reply: oneshot::Sender<Committed>,
 }
 
+/// Groups of a lane that are under way at most, those included that are tried again: a store that fails
+/// because it has too much to do is not given more.
+const GROUPS: usize = 2;
+
 impl Committer {
     /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
     /// the groups in `written`. It ends when the last clone is gone and everything is written.
@@ -71,7 +75,7 @@ async fn write_groups(writer: Writer, mut requests: mpsc::Receiver<Request>, bat
 fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
     match writing {
         0 => waiting > 0,
-        _ => waiting == batch,
+        _ => waiting == batch && writing < GROUPS,
     }
 }
 
@@ -184,6 +188,7 @@ mod tests {
         assert!(!begins(0, 64, 0));
         assert!(!begins(63, 64, 1));
         assert!(begins(64, 64, 1));
+        assert!(!begins(64, 64, GROUPS));
     }
 
     #[tokio::test(start_paused = true)]

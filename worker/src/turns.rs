@@ -47,7 +47,7 @@ impl Turns {
                 self.0.add_permits(wanted - at_once);
             }
             for _ in wanted..at_once {
-                // Once the calls that are on their way allow it.
+                // Waited for like any turn, unlike the places of `pace`: under load none is ever free.
                 if let Ok(permit) = self.0.acquire().await {
                     permit.forget();
                 }

@@ -77,10 +77,10 @@ pub struct LaneReport {
 /// it has.
 pub const RATE_WINDOW: Duration = Duration::from_secs(30);
 
-/// Workers that live, as the process named `by` sees it who has just said that it lives.
-pub fn workers(processes: &[Heartbeat], by: &str) -> usize {
-    let own = processes.iter().find(|process| process.name == by);
-    let now = own.map_or(Timestamp::default(), |own| own.beat_at);
+/// How many workers live, by the time of the latest beat: whoever asks has just told that it lives.
+pub fn workers(processes: &[Heartbeat]) -> usize {
+    let latest = processes.iter().map(|process| process.beat_at).max();
+    let now = latest.unwrap_or_default();
     let lives = |process: &&Heartbeat| process.role == Role::Worker && !process.is_gone(now);
     processes.iter().filter(lives).count()
 }
@@ -137,6 +137,6 @@ mod tests {
             beat("silent", Role::Worker, 79),
             beat("producer", Role::Producer, 100),
         ];
-        assert_eq!(workers(&processes, "own"), 2);
+        assert_eq!(workers(&processes), 2);
     }
 }
