@@ -40,7 +40,7 @@ pub(super) fn is_over(value: &str) -> Document {
 }
 
 /// Evergrant's own small documents.
-const META: &str = "evergrant_meta";
+pub(super) const META: &str = "evergrant_meta";
 /// Far more than a request takes.
 const HOUR_MS: i64 = 3_600_000;
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
 
-use super::commit::date;
+use super::change::date;
 use super::detached::{Gone, Sender};
 use super::errors::driver;
 use super::{MongoStore, decode, ids};

@@ -47,8 +47,9 @@ impl MongoStore {
         Ok((true, format!("leases hold; the server's time is {now}")))
     }
 
-    /// Whether a write can be lost after it was acknowledged.
+    /// Whether a write can be lost, or lost after it was acknowledged.
     async fn find_durability(&self) -> Result<(bool, String), StoreError> {
+        self.check_commits("inspect").await?;
         let hello = self.command("inspect", doc! { "hello": 1 }).await?;
         let set = hello.get_str("setName").ok();
         let detail = match (set, hello.get_str("msg")) {

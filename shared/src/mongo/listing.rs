@@ -7,7 +7,7 @@
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::commit::date;
+use super::change::date;
 use super::detached::{Gone, Sender};
 use super::due::user_ids;
 use super::errors::driver;

@@ -3,8 +3,10 @@
 //! * `settings`: what the adapter needs to know.
 //! * `names`: where in a document each thing is.
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
-//! * `prepare` and `clock`: indexes, adoption, and whether the server's clock can be relied on.
+//! * `prepare`, `clock` and `trial`: indexes, adoption, and whether the server's clock and its updates can be
+//!   relied on.
 //! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `change`, `parts`, `together`: what a commit makes of its document, and how many are written at once.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `listing`, `operate`, `operators`, `records`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
@@ -16,6 +18,7 @@
 //!   the URL (see `errors`).
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
+pub(crate) mod change;
 mod claim;
 mod clock;
 pub(crate) mod commit;
@@ -32,12 +35,15 @@ pub(crate) mod names;
 pub(crate) mod numbers;
 mod operate;
 mod operators;
+mod parts;
 mod prepare;
 mod records;
 mod revive;
 mod server_clock;
 mod settings;
+mod together;
 pub(crate) mod transfer;
+mod trial;
 mod update;
 
 use std::sync::Arc;
@@ -51,6 +57,7 @@ use mongodb::options::{
 };
 use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
+use tokio::sync::OnceCell;
 
 use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
@@ -72,6 +79,7 @@ pub struct MongoStore {
     names: Arc<Names>,
     settings: Arc<MongoSettings>,
     clock: Arc<ServerClock>,
+    sharded: Arc<OnceCell<bool>>,
 }
 
 impl std::fmt::Debug for MongoStore {
@@ -101,7 +109,8 @@ impl MongoStore {
         let collection = database.collection_with_options(&settings.collection, primary_options());
         let names = Arc::new(Names::new(&settings.state_field, settings.fields.clone()));
         let (settings, clock) = (Arc::new(settings), Arc::new(ServerClock::new()));
-        Ok(Self { database, collection, names, settings, clock })
+        let sharded = Arc::default();
+        Ok(Self { database, collection, names, settings, clock, sharded })
     }
 
     async fn command(
@@ -110,6 +119,15 @@ impl MongoStore {
         command: Document,
     ) -> Result<Document, StoreError> {
         self.database.run_command(command).await.map_err(|error| driver(operation, &error))
+    }
+
+    /// Whether the collection may be spread over many servers. The server is asked once.
+    async fn is_sharded(&self, operation: &'static str) -> Result<bool, StoreError> {
+        let ask = async || {
+            let hello = self.command(operation, doc! { "hello": 1 }).await?;
+            Ok(hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+        };
+        self.sharded.get_or_try_init(ask).await.copied()
     }
 
     async fn server_now(&self, operation: &'static str) -> Result<Timestamp, StoreError> {

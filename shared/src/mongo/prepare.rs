@@ -14,6 +14,7 @@ const PROVIDER_PATTERN: &str = "^[a-z0-9][a-z0-9_-]{0,62}$";
 impl MongoStore {
     pub(super) async fn prepare_collection(&self) -> Result<(), StoreError> {
         self.check_clock("prepare").await?;
+        self.check_commits("prepare").await?;
         let indexes = self.indexes().map(|(name, keys)| {
             let options = IndexOptions::builder().name(name.to_owned()).build();
             IndexModel::builder().keys(keys).options(options).build()

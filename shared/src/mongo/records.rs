@@ -7,7 +7,7 @@ use mongodb::{Collection, error::Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::commit::date;
+use super::change::date;
 use super::coordinate::is_duplicate;
 use super::decode::timestamp;
 use super::errors::{driver, refused};

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use secrecy::SecretString;
 
 use super::MongoStore;
-use super::commit::date;
+use super::change::date;
 use super::errors::driver;
 use super::names::at;
 use super::update::{DURABLE, Statement, batches};

@@ -57,7 +57,7 @@ impl Durability {
     }
 }
 
-/// One update of one document, as it is sent: what is written as BSON once need not be again.
+/// One update, as it is sent: what is written as BSON once need not be again.
 pub(super) struct Statement(RawDocumentBuf);
 
 impl Statement {
@@ -69,13 +69,25 @@ impl Statement {
         }
         RawDocumentBuf::try_from(&document).ok().map(Self)
     }
+
+    /// Replaces each document that it finds, or the one, by the value of an expression.
+    pub(super) fn replace(filter: RawDocumentBuf, by: RawDocumentBuf, multi: bool) -> Self {
+        Self(rawdoc! { "q": filter, "u": [{ "$replaceWith": by }], "multi": multi })
+    }
+
+    #[cfg(test)]
+    pub(super) fn as_document(&self) -> &mongodb::bson::RawDocument {
+        &self.0
+    }
 }
 
 /// What a command did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Updated {
-    /// Statements that found their document, or made it.
+    /// Documents that statements found, or made.
     pub(super) matched: u64,
+    /// Documents that are not as they were.
+    pub(super) modified: u64,
     /// Those that made it.
     pub(super) inserted: u64,
 }
@@ -114,12 +126,23 @@ impl MongoStore {
         statements: Vec<Statement>,
         durability: Durability,
     ) -> Result<Updated, StoreError> {
+        self.update_in(self.collection.name(), operation, statements, durability).await
+    }
+
+    /// The same in another collection.
+    pub(super) async fn update_in(
+        &self,
+        collection: &str,
+        operation: &'static str,
+        statements: Vec<Statement>,
+        durability: Durability,
+    ) -> Result<Updated, StoreError> {
         let mut updates = RawArrayBuf::new();
         for Statement(statement) in statements {
             updates.push(statement);
         }
         let command = rawdoc! {
-            "update": self.collection.name(),
+            "update": collection,
             "updates": updates,
             "ordered": false,
             "writeConcern": durability.document(),
@@ -145,12 +168,12 @@ fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, Stor
         let (code, name) = error_in(error);
         return Err(not_durable(operation, code, &name));
     }
-    let matched = reply.get("n").and_then(number).and_then(|n| u64::try_from(n).ok());
-    let Some(matched) = matched else {
+    let count = |of| reply.get(of).and_then(number).and_then(|n| u64::try_from(n).ok());
+    let (Some(matched), Some(modified)) = (count("n"), count("nModified")) else {
         return Err(refused(operation, "the server does not tell how many documents it updated"));
     };
     let inserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
-    Ok(Updated { matched, inserted })
+    Ok(Updated { matched, modified, inserted })
 }
 
 #[cfg(test)]
@@ -188,7 +211,8 @@ mod tests {
 
     #[test]
     fn a_reply_tells_what_was_found_and_what_was_made() {
-        let reply = doc! { "n": 3.0, "upserted": [{ "index": 0, "_id": 1 }] };
-        assert_eq!(read_reply("import", &reply).unwrap(), Updated { matched: 3, inserted: 1 });
+        let reply = doc! { "n": 3.0, "nModified": 2, "upserted": [{ "index": 0, "_id": 1 }] };
+        let expected = Updated { matched: 3, modified: 2, inserted: 1 };
+        assert_eq!(read_reply("import", &reply).unwrap(), expected);
     }
 }

@@ -13,7 +13,8 @@ use evergrant_shared::ports::{
 use evergrant_tests::mongodb as server;
 use evergrant_tests::way::Way;
 use futures::{StreamExt, TryStreamExt};
-use mongodb::bson::{Bson, DateTime, Document, Uuid, doc, oid::ObjectId};
+use mongodb::bson::spec::BinarySubtype;
+use mongodb::bson::{Binary, Bson, DateTime, Document, Regex, Uuid, doc, oid::ObjectId, raw::cstr};
 use mongodb::{Client, Collection};
 use secrecy::ExposeSecret;
 
@@ -327,4 +328,54 @@ async fn an_imported_document_keeps_the_order_and_the_names_of_its_fields() {
     assert_eq!(format!("{stored:?}"), format!("{expected:?}"));
     let exported: Vec<_> = store.export().try_collect().await.unwrap();
     assert_eq!(exported[0].to_string(), json);
+}
+
+/// What an application may keep beside its tokens.
+fn of_every_type(id: i32) -> Document {
+    let mut document = adopted(id, doc! { "of_another": { "b": 1, "a": [1_i64, { "x": 1.0 }] } });
+    document.insert("refresh_token", "$userId");
+    document.extend(doc! {
+        "z": "$$ROOT", "decimal": "1.50".parse::<mongodb::bson::Decimal128>().unwrap(), "nothing": null,
+        "long": 5_i64, "int": 5, "whole": 5.0, "empty": {}, "none": [], "yes": true,
+        "binary": Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 1] },
+        "when": DateTime::from_millis(5), "id": ObjectId::new(),
+        "stamp": mongodb::bson::Timestamp { time: 1, increment: 2 },
+        "pattern": Regex { pattern: cstr!("^a").into(), options: cstr!("i").into() },
+        "a": { "y": 1, "b": [{ "z": 1, "a": 2 }] },
+    });
+    document
+}
+
+#[tokio::test]
+async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
+    let (store, documents) = open(settings().await).await;
+    documents.insert_many((1..=3).map(of_every_type)).await.unwrap();
+    let before: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    let rows = store.claim(&ids(2), "$o", LEASE).await.unwrap().rows;
+    let commits = [1, 2].map(|id| {
+        let row = grant(&rows[id - 1]);
+        Commit::of_grant(row, "$o", refreshed(&format!("$access_token-{id}")))
+    });
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+    let after: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    for (place, mut before) in before.into_iter().enumerate() {
+        if place < commits.len() {
+            before.insert("refresh_token", format!("$access_token-{}", place + 1));
+            before.insert("access_token", "access");
+            let written = after[place].get_document("evergrant").unwrap();
+            let state = before.get_document_mut("evergrant").unwrap();
+            // What is new comes last, in alphabetical order, as in a classic update.
+            for field in [
+                "access_expires_at",
+                "generation",
+                "next_refresh_at",
+                "refresh_idle_until",
+                "refreshed_at",
+                "settled_by",
+            ] {
+                state.insert(field, written.get(field).unwrap().clone());
+            }
+        }
+        assert_eq!(format!("{:?}", after[place]), format!("{before:?}"));
+    }
 }

@@ -4,7 +4,9 @@
 use std::time::Duration;
 
 use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{Commit, DueQuery, ImportDocument, StoreError, TokenStore, Which};
+use evergrant_shared::ports::{
+    Commit, Committed, DueQuery, ImportDocument, StoreError, TokenStore, Which,
+};
 use evergrant_tests::container::Server;
 use futures::StreamExt;
 use mongodb::bson::{Document, doc};
@@ -32,18 +34,26 @@ async fn an_import_that_cannot_be_is_refused_as_a_whole_and_quotes_nothing() {
 }
 
 #[tokio::test]
-async fn an_index_that_rejects_a_commit_quotes_no_token() {
+async fn an_index_that_rejects_a_commit_quotes_no_token_and_harms_no_other() {
     let (store, documents) = open(settings().await).await;
     let unique = IndexOptions::builder().unique(true).build();
     let index = IndexModel::builder().keys(doc! { "refresh_token": 1 }).options(unique).build();
     documents.create_index(index).await.unwrap();
-    documents.insert_many([adopted(1, doc! {}), adopted(2, doc! {})]).await.unwrap();
-    let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
-    let commit = Commit::of_grant(grant(&rows[0]), "o", refreshed("s3cret-2"));
-    let error = store.commit(&[commit]).await.unwrap_err();
+    documents.insert_many((1..=4).map(|id| adopted(id, doc! {}))).await.unwrap();
+    let rows = store.claim(&ids(3), "o", LEASE).await.unwrap().rows;
+    let new = ["s3cret-a", "s3cret-4", "s3cret-b"];
+    let commits = [0, 1, 2].map(|at| Commit::of_grant(grant(&rows[at]), "o", refreshed(new[at])));
+    let error = store.commit(&commits).await.unwrap_err();
     let text = format!("{error} {error:?}");
     assert!(matches!(error, StoreError::Refused { .. }), "{text}");
     assert!(text.contains("unique index") && !text.contains("s3cret"), "{text}");
+    // What is rejected keeps nothing from the others.
+    for (id, token) in [(1, "s3cret-a"), (2, "s3cret-2"), (3, "s3cret-b")] {
+        let document = documents.find_one(doc! { "_id": id }).await.unwrap().unwrap();
+        assert_eq!(document.get_str("refresh_token").unwrap(), token);
+    }
+    let others = [commits[0].clone(), commits[2].clone()];
+    assert_eq!(store.commit(&others).await.unwrap(), [Committed::Applied; 2]);
 }
 
 #[tokio::test]

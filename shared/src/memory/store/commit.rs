@@ -5,7 +5,8 @@ use secrecy::ExposeSecret;
 
 use super::documents::{Documents, is_text, put, take_away};
 use crate::domain::{Status, Write};
-use crate::mongo::commit::{SETTLED_BY, but_paused, change, took_effect};
+use crate::mongo::change::{SETTLED_BY, but_paused, change};
+use crate::mongo::commit::took_effect;
 use crate::mongo::names::at;
 use crate::mongo::numbers::number;
 use crate::ports::{Commit, Committed};

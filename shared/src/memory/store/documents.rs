@@ -8,7 +8,7 @@ use mongodb::bson::{Bson, Document};
 use super::refused;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
 use crate::mongo::Fields;
-use crate::mongo::commit::date;
+use crate::mongo::change::date;
 use crate::mongo::ids;
 use crate::mongo::names::{Names, at};
 use crate::mongo::numbers::number;

@@ -8,7 +8,7 @@ use secrecy::SecretString;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::domain::grant::fingerprint;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::commit::date;
+use crate::mongo::change::date;
 use crate::mongo::decode;
 use crate::mongo::names::at;
 use crate::ports::DueGrant;

@@ -10,7 +10,7 @@ use super::lease::now;
 use super::paths::set_over;
 use super::{Inner, table};
 use crate::domain::{ProviderId, Status};
-use crate::mongo::commit::date;
+use crate::mongo::change::date;
 use crate::mongo::names::at;
 
 /// Documents in one transaction, so that others get their turn.

@@ -14,7 +14,7 @@ use super::paths::{set_over, unset};
 use super::table::{self, Stored, over_ms};
 
 use crate::domain::{DocumentId, Row, Status, Timestamp};
-use crate::mongo::commit::date;
+use crate::mongo::change::date;
 use crate::mongo::decode;
 use crate::mongo::names::{Names, at};
 use crate::ports::Claimed;

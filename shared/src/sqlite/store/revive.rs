@@ -14,7 +14,7 @@ use super::table::Stored;
 use super::{Inner, table};
 use crate::domain::grant::fingerprint;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::commit::date;
+use crate::mongo::change::date;
 use crate::mongo::decode;
 use crate::mongo::names::{Names, at};
 use crate::ports::DueGrant;

@@ -1,0 +1,146 @@
+//! What a commit makes of its document.
+
+use mongodb::bson::{Bson, Document, doc};
+use secrecy::ExposeSecret;
+
+use super::names::Names;
+use crate::domain::grant::fingerprint;
+use crate::domain::{LastError, Timestamp, Write};
+use crate::ports::Commit;
+
+/// The claim that settled a document last.
+pub(crate) const SETTLED_BY: &str = "settled_by";
+
+/// What a commit makes of its document, as the operators `$set` and `$unset` of paths.
+pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
+    let mut change = Change::new(names, &commit.owner);
+    match &commit.write {
+        Write::Refresh { access_token, refresh_token, refreshed_at, times } => {
+            change.token(&names.fields.access_token, access_token);
+            if let Some(refresh_token) = refresh_token {
+                change.token(&names.fields.refresh_token, refresh_token);
+            }
+            // A new token is proof that the grant lives, whatever was thought of it meanwhile.
+            change.set("status", "active");
+            change.set("generation", int(commit.generation.unwrap_or_default() + 1));
+            change.set("attempts", 0);
+            change.time("refreshed_at", Some(*refreshed_at));
+            change.time("access_expires_at", Some(times.access_expires_at));
+            change.time("refresh_idle_until", times.refresh_idle_until);
+            change.time("refresh_absolute_until", times.refresh_absolute_until);
+            change.time("next_refresh_at", Some(times.next_refresh_at));
+            for part in ["last_error", "failing_since", "in_doubt", "dead_fingerprint"] {
+                change.unset(part);
+            }
+            change.unset("queued_until");
+        }
+        Write::Postpone {
+            attempts,
+            in_doubt,
+            failing_since,
+            last_error,
+            next_refresh_at,
+            queued_until,
+        } => {
+            change.set("attempts", i64::from(*attempts));
+            match commit.sent.as_ref().filter(|_| *in_doubt) {
+                // Of this token: what the user brings later is not in doubt.
+                Some(sent) => change.set("in_doubt", fingerprint(sent)),
+                None => change.unset("in_doubt"),
+            }
+            change.time("failing_since", *failing_since);
+            if let Some(last_error) = last_error {
+                change.set("last_error", error_document(last_error));
+            }
+            if let Some(next_refresh_at) = next_refresh_at {
+                change.time("next_refresh_at", Some(*next_refresh_at));
+            }
+            change.time("queued_until", Some(*queued_until));
+        }
+        Write::End { status, attempts, failing_since, last_error, dead_fingerprint } => {
+            change.set("status", status.as_str());
+            change.set("attempts", i64::from(*attempts));
+            change.time("failing_since", Some(*failing_since));
+            change.set("last_error", error_document(last_error));
+            match dead_fingerprint {
+                Some(fingerprint) => change.set("dead_fingerprint", fingerprint.as_str()),
+                None => change.unset("dead_fingerprint"),
+            }
+            change.unset("queued_until");
+        }
+    }
+    change.into_document()
+}
+
+/// The same change of a document that an operator has paused meanwhile: its tokens are written, and it
+/// stays paused.
+pub(crate) fn but_paused(names: &Names, mut change: Document) -> Document {
+    if let Ok(set) = change.get_document_mut("$set") {
+        set.remove(names.path("status"));
+    }
+    change
+}
+
+/// The two halves of a classic update of the state.
+struct Change<'a> {
+    names: &'a Names,
+    set: Document,
+    unset: Document,
+}
+
+impl<'a> Change<'a> {
+    /// Every settlement gives the lease back and says whose it was.
+    fn new(names: &'a Names, owner: &str) -> Self {
+        let mut change = Self { names, set: Document::new(), unset: Document::new() };
+        change.set(SETTLED_BY, owner);
+        change.unset("lease");
+        change
+    }
+
+    fn token(&mut self, field: &str, token: &secrecy::SecretString) {
+        self.set.insert(field, token.expose_secret());
+    }
+
+    fn set(&mut self, part: &str, value: impl Into<Bson>) {
+        self.set.insert(self.names.path(part), value);
+    }
+
+    fn unset(&mut self, part: &str) {
+        self.unset.insert(self.names.path(part), "");
+    }
+
+    fn time(&mut self, part: &str, time: Option<Timestamp>) {
+        match time {
+            Some(time) => self.set(part, date(time)),
+            None => self.unset(part),
+        }
+    }
+
+    fn into_document(self) -> Document {
+        doc! { "$set": self.set, "$unset": self.unset }
+    }
+}
+
+/// A time as BSON has it.
+pub(crate) fn date(time: Timestamp) -> mongodb::bson::DateTime {
+    mongodb::bson::DateTime::from_millis(time.unix_ms())
+}
+
+pub(super) fn int(number: u64) -> i64 {
+    i64::try_from(number).unwrap_or(i64::MAX)
+}
+
+fn error_document(error: &LastError) -> Document {
+    let mut document = doc! { "reason": error.reason.as_str() };
+    if let Some(status) = error.http_status {
+        document.insert("http_status", i32::from(status));
+    }
+    if let Some(code) = &error.code {
+        document.insert("code", code);
+    }
+    if let Some(description) = &error.description {
+        document.insert("description", description);
+    }
+    document.insert("at", date(error.at));
+    document
+}
