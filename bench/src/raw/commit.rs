@@ -53,7 +53,7 @@ fn update(documents: &[Document]) -> Document {
     let rows: Vec<_> = documents.iter().map(row).collect();
     let place = doc! { "$indexOfArray": [{ "$literal": &ids }, "$_id"] };
     let row = doc! { "$arrayElemAt": [{ "$literal": rows }, place] };
-    let written = doc! { "$let": { "vars": { "write": row }, "in": written() } };
+    let written = doc! { "$let": { "vars": { "row": row }, "in": written() } };
     doc! { "q": { "_id": { "$in": ids } }, "u": [{ "$replaceWith": written }], "multi": true }
 }
 
@@ -82,14 +82,14 @@ fn row(document: &Document) -> Document {
 fn written() -> Document {
     let is_paused = doc! { "$eq": ["$evergrant.status", "paused"] };
     let state = doc! { "$mergeObjects": ["$evergrant", {
-        "access_expires_at": "$$write.v1",
-        "attempts": "$$write.v2",
-        "generation": "$$write.v3",
-        "next_refresh_at": "$$write.v4",
-        "refresh_idle_until": "$$write.v5",
-        "refreshed_at": "$$write.v6",
-        "settled_by": "$$write.v7",
-        "status": { "$cond": [is_paused, "paused", "$$write.v8"] },
+        "access_expires_at": "$$row.v1",
+        "attempts": "$$row.v2",
+        "generation": "$$row.v3",
+        "next_refresh_at": "$$row.v4",
+        "refresh_idle_until": "$$row.v5",
+        "refreshed_at": "$$row.v6",
+        "settled_by": "$$row.v7",
+        "status": { "$cond": [is_paused, "paused", "$$row.v8"] },
     }] };
     let unset = [
         "lease",
@@ -104,14 +104,14 @@ fn written() -> Document {
     let input = doc! { "$objectToArray": state };
     let kept = doc! { "$filter": { "input": input, "as": "part", "cond": stays } };
     let holds = [
-        doc! { "$eq": ["$_id", "$$write.id"] },
-        doc! { "$eq": ["$refresh_token", "$$write.sent"] },
-        doc! { "$eq": [{ "$ifNull": ["$evergrant.generation", 0_i64] }, "$$write.generation"] },
+        doc! { "$eq": ["$_id", "$$row.id"] },
+        doc! { "$eq": ["$refresh_token", "$$row.sent"] },
+        doc! { "$eq": [{ "$ifNull": ["$evergrant.generation", 0_i64] }, "$$row.generation"] },
     ];
     let written = doc! { "$mergeObjects": ["$$ROOT", {
-        "access_token": "$$write.v0",
+        "access_token": "$$row.v0",
         "evergrant": { "$arrayToObject": kept },
-        "refresh_token": "$$write.v9",
+        "refresh_token": "$$row.v9",
     }] };
     doc! { "$cond": [{ "$and": holds.as_slice() }, written, "$$ROOT"] }
 }

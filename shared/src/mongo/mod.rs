@@ -6,7 +6,7 @@
 //! * `prepare`, `clock` and `trial`: indexes, adoption, and whether the server's clock and its updates can be
 //!   relied on.
 //! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
-//! * `change`, `parts`, `together`: what a commit makes of its document, and how many are written at once.
+//! * `change`, `parts`, `shape`, `together`: what a commit makes of its document, and how many are one update.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `listing`, `operate`, `operators`, `records`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
@@ -41,6 +41,7 @@ mod records;
 mod revive;
 mod server_clock;
 mod settings;
+mod shape;
 mod together;
 pub(crate) mod transfer;
 mod trial;

@@ -6,8 +6,8 @@
 //! ```text
 //! filter  { _id: { $in: ids } }
 //! update  { $replaceWith: { $let: {
-//!             vars: { write: <the row of this document's _id> },
-//!             in: { $cond: [<the row's condition>, <the document with the row's values>, "$$ROOT"] },
+//!             vars: { row: <the one of this document's _id> },
+//!             in: { $cond: [<its condition>, <the document with its values>, "$$ROOT"] },
 //!         } } }
 //! ```
 //!
@@ -15,15 +15,12 @@
 //! hold is replaced by itself, and a server does not count that among what it modified. Whatever comes
 //! from outside is in a `$literal`, or a token that begins with `$` would be the name of a field.
 
-use mongodb::bson::{Bson, Document, RawArrayBuf, RawBson, RawDocumentBuf, doc, rawdoc};
-use secrecy::ExposeSecret;
+use mongodb::bson::{RawArrayBuf, RawBson, RawDocumentBuf, rawdoc};
 
-use super::change::{change, int};
 use super::ids;
 use super::names::Names;
-use super::parts::Parts;
+use super::shape::{ROW, Shape};
 use super::update::Statement;
-use crate::domain::{Status, Write};
 use crate::ports::Commit;
 
 /// Documents of one update. The server may look through the whole table for each of them.
@@ -42,7 +39,7 @@ pub(super) fn statements(
     for commit in commits {
         // Nothing can be written to an id that no document can have.
         let Some(id) = ids::to_bson(&commit.id) else { continue };
-        let (shape, row) = shape_and_row(names, commit, &id);
+        let (shape, row) = Shape::of(names, commit, &id);
         let (id, row) = (RawBson::try_from(id).ok()?, RawDocumentBuf::try_from(&row).ok()?);
         let has_room = |table: &&mut Table| table.ids.len() < most && table.bytes < MAX_TABLE_BYTES;
         match tables.iter_mut().filter(has_room).find(|table| table.shape == shape) {
@@ -55,118 +52,6 @@ pub(super) fn statements(
         }
     }
     tables.into_iter().map(|table| table.statement(names)).collect()
-}
-
-/// What is alike in the commits of one update.
-#[derive(PartialEq, Eq)]
-struct Shape {
-    /// What of the document must equal which part of its row.
-    conditions: Vec<Condition>,
-    /// A refresh leaves a pause as it is.
-    is_refresh: bool,
-    /// The paths that are set, in the order of a row's values. New fields come in alphabetical order,
-    /// as in a classic update.
-    set: Vec<String>,
-    /// The paths that are taken away.
-    unset: Vec<String>,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Condition {
-    /// The server may find another row, the last, if it compares ids otherwise than in its filter.
-    Id,
-    Sent,
-    Generation,
-    Owner,
-}
-
-impl Condition {
-    /// Its part of a row.
-    fn name(self) -> &'static str {
-        match self {
-            Self::Id => "id",
-            Self::Sent => "sent",
-            Self::Generation => "generation",
-            Self::Owner => "owner",
-        }
-    }
-
-    /// What must equal that.
-    fn of_document(self, names: &Names) -> Bson {
-        match self {
-            Self::Id => "$_id".into(),
-            Self::Sent => format!("${}", names.fields.refresh_token).into(),
-            // A document that has never been refreshed need not say so.
-            Self::Generation => doc! { "$ifNull": [names.value("generation"), 0_i64] }.into(),
-            Self::Owner => names.value("lease.owner").into(),
-        }
-    }
-}
-
-/// What must hold of a document for its commit to be written (see [`Commit`]), and what is written.
-fn shape_and_row(names: &Names, commit: &Commit, id: &Bson) -> (Shape, Document) {
-    let is_refresh = matches!(commit.write, Write::Refresh { .. });
-    let mut conditions = vec![(Condition::Id, id.clone())];
-    if let Some(sent) = &commit.sent {
-        conditions.push((Condition::Sent, sent.expose_secret().into()));
-    }
-    if let Some(generation) = commit.expected_generation() {
-        conditions.push((Condition::Generation, int(generation).into()));
-    }
-    // New tokens need no lease: no others live.
-    if !is_refresh || commit.sent.is_none() {
-        conditions.push((Condition::Owner, commit.owner.as_str().into()));
-    }
-    let mut row = Document::new();
-    let conditions = conditions.into_iter().map(|(condition, value)| {
-        row.insert(condition.name(), value);
-        condition
-    });
-    let conditions = conditions.collect();
-    let mut change = change(names, commit);
-    let mut of = |operator| match change.remove(operator) {
-        Some(Bson::Document(parts)) => parts.into_iter().collect(),
-        _ => Vec::new(),
-    };
-    let (mut values, unset) = (of("$set"), of("$unset"));
-    values.sort_by(|(one, _), (other, _)| one.cmp(other));
-    let set = values.into_iter().enumerate().map(|(place, (path, value))| {
-        row.insert(name_of_value(place), value);
-        path
-    });
-    let set = set.collect();
-    let unset = unset.into_iter().map(|(path, _)| path).collect();
-    (Shape { conditions, is_refresh, set, unset }, row)
-}
-
-/// A value's part of a row.
-fn name_of_value(place: usize) -> String {
-    format!("v{place}")
-}
-
-impl Shape {
-    /// An expression: the document as its row, in the variable `write`, makes it.
-    fn written(self, names: &Names) -> Document {
-        let of_row = |part: &str| format!("$$write.{part}");
-        let conditions = self.conditions.into_iter().map(|condition| {
-            doc! { "$eq": [condition.of_document(names), of_row(condition.name())] }
-        });
-        let conditions: Vec<_> = conditions.collect();
-        let (mut parts, status) = (Parts::default(), names.path("status"));
-        for (place, path) in self.set.iter().enumerate() {
-            let mut value = Bson::from(of_row(&name_of_value(place)));
-            if self.is_refresh && *path == status {
-                let paused = Status::Paused.as_str();
-                let is_paused = doc! { "$eq": [names.value("status"), paused] };
-                value = doc! { "$cond": [is_paused, paused, value] }.into();
-            }
-            parts.set(path, value);
-        }
-        for path in &self.unset {
-            parts.unset(path);
-        }
-        doc! { "$cond": [{ "$and": conditions }, parts.of_document(), "$$ROOT"] }
-    }
 }
 
 /// What one update writes: a row for each document.
@@ -201,17 +86,17 @@ impl Table {
                 (rawdoc! { "_id": { "$in": ids } }, row, true)
             }
         };
-        let written = rawdoc! { "$let": { "vars": { "write": row }, "in": written } };
+        let written = rawdoc! { "$let": { "vars": { ROW: row }, "in": written } };
         Some(Statement::replace(filter, written, multi))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use mongodb::bson::RawDocument;
+    use mongodb::bson::{Document, RawDocument, doc};
 
     use super::*;
-    use crate::domain::{DocumentId, Timestamp};
+    use crate::domain::{DocumentId, Timestamp, Write};
 
     fn commit(id: i64, write: Write) -> Commit {
         let (id, owner) = (DocumentId::Integer(id), "o".to_owned());
