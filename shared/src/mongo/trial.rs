@@ -42,8 +42,8 @@ impl MongoStore {
             let found = self.meta().find_one(doc! { "_id": case.id(check) }).await;
             after.push(found.map_err(failed)?.unwrap_or_default());
         }
-        let right = CASES.iter().zip(before.iter().zip(&after));
-        Ok(written == 2 && right.fold(true, |right, (case, (b, a))| right && case.is_right(b, a)))
+        let mut compared = CASES.iter().zip(&before).zip(&after);
+        Ok(written == 2 && compared.all(|((case, before), after)| case.is_right(before, after)))
     }
 }
 
@@ -118,3 +118,23 @@ impl Case {
 
 const UNRELIABLE: &str = "this server does not carry out conditional updates of many documents as \
                           MongoDB does, so new tokens could be lost; use MongoDB 5.0 or later";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_server_that_writes_nothing_or_where_nothing_fits_is_found_out() {
+        let [claimed, paused, newer] = CASES;
+        let before = claimed.document("check");
+        assert!(!claimed.is_right(&before, &before));
+
+        let mut after = before.clone();
+        after.insert("access_token", ANSWERED);
+        after.insert("refresh_token", ANSWERED);
+        after.insert("state", doc! { "status": "active", "kept": [{ "a": 1_i64 }] });
+        assert!(claimed.is_right(&before, &after));
+        assert!(!paused.is_right(&before, &after), "it is active again");
+        assert!(!newer.is_right(&newer.document("check"), &after), "newer tokens are overwritten");
+    }
+}
