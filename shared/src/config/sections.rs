@@ -56,6 +56,25 @@ impl StoreConfig {
                 return Err(ConfigError::invalid(setting, reason));
             }
         }
+        self.check_written()
+    }
+
+    /// None of what a refresh writes may be a token or lie within one: one would replace the other.
+    fn check_written(&self) -> Result<(), ConfigError> {
+        let access_token = ("store.fields.access_token", &self.fields.access_token);
+        let refresh_token = ("store.fields.refresh_token", &self.fields.refresh_token);
+        let state = ("store.state_field", &self.state_field);
+        for (setting, name) in [access_token, refresh_token, state] {
+            for (token_setting, token) in [access_token, refresh_token] {
+                let rest = name.strip_prefix(token.as_str());
+                let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
+                if setting != token_setting && is_within {
+                    let reason =
+                        format!("it must be a place of its own, not within {token_setting}");
+                    return Err(ConfigError::invalid(setting, reason));
+                }
+            }
+        }
         Ok(())
     }
 

@@ -113,6 +113,31 @@ fn a_wrong_setting_is_named_with_what_would_be_right() {
 }
 
 #[test]
+fn a_token_has_a_place_of_its_own() {
+    let (access, refresh, state) = (
+        "EVERGRANT_STORE__FIELDS__ACCESS_TOKEN",
+        "EVERGRANT_STORE__FIELDS__REFRESH_TOKEN",
+        "EVERGRANT_STORE__STATE_FIELD",
+    );
+    for (name, place, expected) in [
+        (
+            refresh,
+            "access_token",
+            "store.fields.access_token is wrong: it must be a place of its own",
+        ),
+        (refresh, "access_token.refresh", "not within store.fields.access_token"),
+        (access, "refresh_token.access", "not within store.fields.refresh_token"),
+        (state, "refresh_token.state", "store.state_field is wrong"),
+    ] {
+        let error = wrong(&[(name, place)]);
+        assert!(error.contains(expected), "{place}: {error}");
+    }
+    let beside =
+        [(access, "tokens.access"), (refresh, "tokens.access_not"), (state, "tokens.state")];
+    assert!(load(&beside).is_ok());
+}
+
+#[test]
 fn limits_that_contradict_each_other_are_refused() {
     let mut variables = AUTODESK.to_vec();
     variables.push(("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["10/s", "1000/min"]"#));

@@ -50,9 +50,8 @@ impl MongoStore {
 
     /// Writes those whose condition holds, and says how many did.
     async fn write_all(&self, commits: &[&Commit], together: usize) -> Result<u64, StoreError> {
-        let statements = together::statements(&self.names, commits, together);
-        let statements = statements
-            .ok_or_else(|| refused("commit", "a field's name cannot be written as BSON"))?;
+        let statements = together::statements(&self.names, commits, together)
+            .ok_or_else(|| refused("commit", UNWRITABLE))?;
         let mut written = 0;
         for batch in batches(statements) {
             written += self.update("commit", batch, JOURNALLED).await?.modified;
@@ -99,6 +98,9 @@ impl MongoStore {
         Ok(())
     }
 }
+
+const UNWRITABLE: &str = "of the names in store.fields and store.state_field, one holds a NUL or lies \
+                          within another; change it";
 
 /// By which claim each document was settled last, and its generation.
 struct Settled(HashMap<crate::domain::DocumentId, (Option<String>, Option<u64>)>);

@@ -5,9 +5,9 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::MongoStore;
 use super::errors::driver;
 use super::numbers::number;
+use super::{MongoStore, is_router};
 use crate::domain::{ProviderId, Status};
 use crate::ports::{DOCUMENTS_OF, Finding, StoreError};
 
@@ -51,15 +51,16 @@ impl MongoStore {
     async fn find_durability(&self) -> Result<(bool, String), StoreError> {
         self.check_commits("inspect").await?;
         let hello = self.command("inspect", doc! { "hello": 1 }).await?;
-        let set = hello.get_str("setName").ok();
-        let detail = match (set, hello.get_str("msg")) {
-            (Some(name), _) => {
-                format!("replica set {name}: commits wait for a majority's journals")
+        let detail = match hello.get_str("setName") {
+            Ok(name) => format!("replica set {name}: commits wait for a majority's journals"),
+            Err(_) if is_router(&hello) => {
+                "sharded: commits wait for a majority's journals".to_owned()
             }
-            (None, Ok("isdbgrid")) => "sharded: commits wait for a majority's journals".to_owned(),
-            _ => "a single server: commits wait for its journal; if its disk is lost, so are the \
+            Err(_) => {
+                "a single server: commits wait for its journal; if its disk is lost, so are the \
                   tokens since the last backup"
-                .to_owned(),
+                    .to_owned()
+            }
         };
         Ok((true, detail))
     }

@@ -126,7 +126,7 @@ impl MongoStore {
     async fn is_sharded(&self, operation: &'static str) -> Result<bool, StoreError> {
         let ask = async || {
             let hello = self.command(operation, doc! { "hello": 1 }).await?;
-            Ok(hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid"))
+            Ok(is_router(&hello))
         };
         self.sharded.get_or_try_init(ask).await.copied()
     }
@@ -137,6 +137,11 @@ impl MongoStore {
             _ => Err(refused(operation, "the server does not tell its time in answer to `hello`")),
         }
     }
+}
+
+/// Whether the answer to `hello` is that of a sharded cluster's router.
+fn is_router(hello: &Document) -> bool {
+    hello.get_str("msg").is_ok_and(|msg| msg == "isdbgrid")
 }
 
 /// Whatever the URL prefers: what is read here decides what is written, so it must be what the

@@ -16,28 +16,32 @@ enum Part {
 }
 
 impl Parts {
-    /// What is at `path` becomes the value of `expression`.
-    pub(super) fn set(&mut self, path: &str, expression: Bson) {
-        self.put(path, Part::Set(expression));
+    /// What is at `path` becomes the value of `expression`. None if something else becomes of it, or of
+    /// what it lies within: one of the two would be lost.
+    pub(super) fn set(&mut self, path: &str, expression: Bson) -> Option<()> {
+        self.put(path, Part::Set(expression))
     }
 
-    /// What is at `path` is taken away.
-    pub(super) fn unset(&mut self, path: &str) {
-        self.put(path, Part::Unset);
+    /// What is at `path` is taken away. None as for [`Parts::set`].
+    pub(super) fn unset(&mut self, path: &str) -> Option<()> {
+        self.put(path, Part::Unset)
     }
 
-    fn put(&mut self, path: &str, part: Part) {
-        let Some((first, rest)) = path.split_once('.') else {
-            self.0.push((path.to_owned(), part));
-            return;
-        };
-        let place = self.0.iter().position(|(name, _)| name == first).unwrap_or_else(|| {
-            self.0.push((first.to_owned(), Part::Within(Self::default())));
-            self.0.len() - 1
-        });
-        if let (_, Part::Within(parts)) = &mut self.0[place] {
-            parts.put(rest, part);
+    fn put(&mut self, path: &str, part: Part) -> Option<()> {
+        let (name, rest) =
+            path.split_once('.').map_or((path, None), |(name, rest)| (name, Some(rest)));
+        let known = self.0.iter_mut().find(|(known, _)| known == name).map(|(_, part)| part);
+        match (known, rest) {
+            (Some(Part::Within(parts)), Some(rest)) => parts.put(rest, part)?,
+            (Some(_), _) => return None,
+            (None, None) => self.0.push((name.to_owned(), part)),
+            (None, Some(rest)) => {
+                let mut parts = Self::default();
+                parts.put(rest, part)?;
+                self.0.push((name.to_owned(), Part::Within(parts)));
+            }
         }
+        Some(())
     }
 
     /// An expression: the document with its parts changed.
@@ -78,9 +82,9 @@ mod tests {
     fn what_is_changed_lies_in_the_sub_documents_that_lead_to_it() {
         let mut parts = Parts::default();
         for (path, value) in [("s.a", 1), ("s.t.b", 2), ("top", 3)] {
-            parts.set(path, value.into());
+            parts.set(path, value.into()).unwrap();
         }
-        parts.unset("s.gone");
+        parts.unset("s.gone").unwrap();
         let merged = doc! { "$mergeObjects": ["$s", {
             "a": 1, "t": { "$mergeObjects": ["$s.t", { "b": 2 }] },
         }] };
@@ -90,5 +94,15 @@ mod tests {
         } } };
         let expected = doc! { "$mergeObjects": ["$$ROOT", { "s": s, "top": 3 }] };
         assert_eq!(parts.of_document(), expected);
+    }
+
+    #[test]
+    fn of_two_parts_of_which_one_lies_within_the_other_none_is_lost_in_silence() {
+        for [one, other] in [["tokens", "tokens.refresh"], ["s.a.b", "s.a"], ["s.a", "s.a"]] {
+            let mut parts = Parts::default();
+            parts.set(one, 1.into()).unwrap();
+            assert_eq!(parts.set(other, 2.into()), None, "{other}");
+            assert_eq!(parts.unset(other), None, "{other}");
+        }
     }
 }

@@ -102,7 +102,8 @@ impl Shape {
     }
 
     /// An expression: the document as its row makes it, which is as it was if a condition does not hold.
-    pub(super) fn written(self, names: &Names) -> Document {
+    /// None if one of the paths lies within another.
+    pub(super) fn written(self, names: &Names) -> Option<Document> {
         let of_row = |value: &str| format!("$${}.{value}", ROW.as_str());
         let conditions = self.conditions.into_iter().map(|condition| {
             doc! { "$eq": [condition.of_document(names), of_row(condition.name())] }
@@ -116,12 +117,12 @@ impl Shape {
                 let is_paused = doc! { "$eq": [names.value("status"), paused] };
                 value = doc! { "$cond": [is_paused, paused, value] }.into();
             }
-            parts.set(path, value);
+            parts.set(path, value)?;
         }
         for path in &self.unset {
-            parts.unset(path);
+            parts.unset(path)?;
         }
-        doc! { "$cond": [{ "$and": conditions }, parts.of_document(), "$$ROOT"] }
+        Some(doc! { "$cond": [{ "$and": conditions }, parts.of_document(), "$$ROOT"] })
     }
 }
 

@@ -28,8 +28,8 @@ pub(super) const MANY: usize = 32;
 /// How large a table becomes before another one is begun: a command takes 16 MiB.
 const MAX_TABLE_BYTES: usize = 1024 * 1024;
 
-/// The updates that make these commits, each of `most` documents at most. None if one cannot be written
-/// as BSON: a field's name holds a NUL.
+/// The updates that make these commits, each of `most` documents at most. None if the names of fields
+/// do not allow it: one holds a NUL, or lies within another.
 pub(super) fn statements(
     names: &Names,
     commits: &[&Commit],
@@ -70,17 +70,14 @@ impl Table {
     }
 
     fn statement(self, names: &Names) -> Option<Statement> {
-        let written = RawDocumentBuf::try_from(&self.shape.written(names)).ok()?;
-        let one = match (self.ids.as_slice(), self.rows.as_slice()) {
-            ([id], [row]) => Some((id.clone(), row.clone())),
-            _ => None,
-        };
-        let (filter, row, multi) = match one {
+        let written = RawDocumentBuf::try_from(&self.shape.written(names)?).ok()?;
+        let (filter, row, multi) = match (self.ids.as_slice(), self.rows.as_slice()) {
             // Not by `$in`: a cluster finds the shard of one `_id`.
-            Some((id, row)) => (rawdoc! { "_id": id }, rawdoc! { "$literal": row }, false),
-            None => {
-                let (ids, rows) =
-                    (RawArrayBuf::from_iter(self.ids), RawArrayBuf::from_iter(self.rows));
+            ([id], [row]) => {
+                (rawdoc! { "_id": id.clone() }, rawdoc! { "$literal": row.clone() }, false)
+            }
+            (ids, rows) => {
+                let (ids, rows) = (RawArrayBuf::from_iter(ids), RawArrayBuf::from_iter(rows));
                 let place = rawdoc! { "$indexOfArray": [{ "$literal": ids.clone() }, "$_id"] };
                 let row = rawdoc! { "$arrayElemAt": [{ "$literal": rows }, place] };
                 (rawdoc! { "_id": { "$in": ids } }, row, true)

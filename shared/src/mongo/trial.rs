@@ -3,6 +3,7 @@
 //! A server that speaks MongoDB's protocol may know less of its expressions. A commit that it cannot
 //! carry out would be found out only when the provider has rotated the token.
 
+use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
 
 use super::MongoStore;
@@ -37,13 +38,14 @@ impl MongoStore {
         let statements = together::statements(&names, &commits.iter().collect::<Vec<_>>(), MANY);
         let statements = statements.unwrap_or_default();
         let written = self.update_in(META, operation, statements, DURABLE).await?.modified;
-        let mut after = Vec::new();
-        for case in &CASES {
-            let found = self.meta().find_one(doc! { "_id": case.id(check) }).await;
-            after.push(found.map_err(failed)?.unwrap_or_default());
-        }
-        let mut compared = CASES.iter().zip(&before).zip(&after);
-        Ok(written == 2 && compared.all(|((case, before), after)| case.is_right(before, after)))
+        let after = self.meta().find(doc! { "check": check }).await.map_err(failed)?;
+        let after: Vec<_> = after.try_collect().await.map_err(failed)?;
+        let is_right = |(case, before): (&Case, &Document)| {
+            let mut after = after.iter();
+            let after = after.find(|after| after.get("_id") == before.get("_id"));
+            after.is_some_and(|after| case.is_right(before, after))
+        };
+        Ok(written == 2 && CASES.iter().zip(&before).all(is_right))
     }
 }
 

@@ -70,7 +70,7 @@ impl Statement {
         RawDocumentBuf::try_from(&document).ok().map(Self)
     }
 
-    /// Replaces each document that it finds, or the one, by the value of an expression.
+    /// Replaces what it finds, all documents or (not `multi`) one, by the value of an expression.
     pub(super) fn replace(filter: RawDocumentBuf, by: RawDocumentBuf, multi: bool) -> Self {
         Self(rawdoc! { "q": filter, "u": [{ "$replaceWith": by }], "multi": multi })
     }
@@ -88,7 +88,7 @@ pub(super) struct Updated {
     pub(super) matched: u64,
     /// Documents that are not as they were.
     pub(super) modified: u64,
-    /// Those that made it.
+    /// Documents that statements made.
     pub(super) inserted: u64,
 }
 

@@ -335,7 +335,8 @@ fn of_every_type(id: i32) -> Document {
     let mut document = adopted(id, doc! { "of_another": { "b": 1, "a": [1_i64, { "x": 1.0 }] } });
     document.insert("refresh_token", "$userId");
     document.extend(doc! {
-        "z": "$$ROOT", "decimal": "1.50".parse::<mongodb::bson::Decimal128>().unwrap(), "nothing": null,
+        "z": "$$ROOT", "nothing": null,
+        "decimal": "1.50".parse::<mongodb::bson::Decimal128>().unwrap(),
         "long": 5_i64, "int": 5, "whole": 5.0, "empty": {}, "none": [], "yes": true,
         "binary": Binary { subtype: BinarySubtype::Generic, bytes: vec![0, 1] },
         "when": DateTime::from_millis(5), "id": ObjectId::new(),
