@@ -135,7 +135,7 @@ pub(crate) fn until_and_why(standing: &Standing) -> (String, String) {
         Standing::Open => (None, None),
         Standing::Paused(pause) => (pause.until, Some(pause.why.as_str())),
         Standing::Throttled { until } => (Some(*until), None),
-        Standing::Tripped { reason, until } => (Some(*until), Some(reason.as_str())),
+        Standing::Tripped { reason, until } => (*until, Some(reason.as_str())),
     };
     (or_dash(until), or_dash(why.filter(|why| !why.is_empty())))
 }

@@ -109,7 +109,7 @@ async fn a_limit_says_how_long_to_wait() {
     let settings = Settings { limits: vec!["1/min".parse().unwrap()], ..Settings::default() };
     let case = Case::new(settings, &[]).await;
     assert_eq!(case.exchange().await.name(), "refreshed");
-    let Outcome::Throttled(failure) = case.exchange().await else { panic!("not throttled") };
+    let Outcome::Throttled(failure, _) = case.exchange().await else { panic!("not throttled") };
     let wait = Duration::from_millis(failure.retry_after_ms.expect("Retry-After"));
     assert!(wait > Duration::from_secs(50) && wait <= Duration::from_secs(60), "{wait:?}");
 }

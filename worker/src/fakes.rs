@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
-use evergrant_shared::domain::death_watch::Belief;
+use evergrant_shared::domain::weigh::{Belief, Evidence};
 use evergrant_shared::domain::{
     DeadLetter, DocumentId, Grant, Job, Lease, Predecessor, ProviderId, ProviderState, Row,
     SealedAnswer, Signal, Status, Timestamp,
@@ -71,6 +71,7 @@ fn grant(id: &DocumentId) -> Grant {
         attempts: 0,
         failing_since: None,
         in_doubt: false,
+        questioned: false,
         last_error: None,
     }
 }
@@ -347,8 +348,8 @@ impl Budget for OpenBudget {
     fn spacing(&self) -> Option<Duration> {
         None
     }
-    fn belief(&self) -> Belief {
-        Belief::ByShare
+    fn evidence(&self) -> Evidence {
+        Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true }
     }
     fn shut_for(&self) -> Option<Duration> {
         None

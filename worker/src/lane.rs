@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::budget::Budget;
 use evergrant_shared::domain::Lease;
-use evergrant_shared::domain::death_watch::DeathWatch;
+use evergrant_shared::domain::weigh::AnswerWatch;
 use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::rescue::Estate;
@@ -33,7 +33,8 @@ pub(crate) struct Lane {
     pub(crate) turns: Turns,
     /// None without a key: then an answer is in memory only until it is written.
     pub(crate) nets: Option<Arc<Nets>>,
-    pub(crate) death_watch: Mutex<DeathWatch>,
+    /// Whom answers are about.
+    pub(crate) watch: Mutex<AnswerWatch>,
     /// How much may be in hand.
     pub(crate) pace: Pace,
     pub(crate) settings: Arc<WorkerSettings>,
@@ -73,7 +74,7 @@ impl Lane {
         let written = &metrics.commit_groups;
         let committer = Committer::start(Arc::clone(&store), turns.clone(), batch, written);
         Arc::new(Self {
-            death_watch: Mutex::new(DeathWatch::new(deps.provider.death_watch)),
+            watch: Mutex::new(AnswerWatch::new(deps.provider.watch)),
             provider: deps.provider,
             endpoint: deps.endpoint,
             budget: deps.budget,

@@ -109,11 +109,19 @@ impl WorkerMetrics {
             // Counted with its reason when it is written.
             (_, Route::DeadLetter(_)) => return,
             (Outcome::Refreshed(_), _) => counts.refreshed = 1,
-            (Outcome::Throttled(_), _) => counts.throttled = 1,
-            (Outcome::Suspicious(_) | Outcome::Misconfigured(_), _) => counts.doubted = 1,
-            (Outcome::Transient(_) | Outcome::Ambiguous(_) | Outcome::GrantDead(_), _) => {
-                counts.retried = 1;
+            (Outcome::Throttled(..), _) => counts.throttled = 1,
+            (Outcome::Suspicious(_) | Outcome::Misconfigured(_) | Outcome::Unreadable(..), _) => {
+                counts.doubted = 1
             }
+            (
+                Outcome::Transient(_)
+                | Outcome::Refused(..)
+                | Outcome::Ambiguous(_)
+                | Outcome::TooEarly(_)
+                | Outcome::Unconfirmed(..)
+                | Outcome::GrantDead(_),
+                _,
+            ) => counts.retried = 1,
         }
         self.reports.count(provider, &counts);
     }

@@ -37,8 +37,8 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let answered_at = Instant::now();
     let now = claim.now();
     let (outcome, doubted_since) = {
-        let mut watch = lane.death_watch.lock().unwrap_or_else(PoisonError::into_inner);
-        (watch.weigh(outcome, now, lane.budget.belief()), watch.take_back())
+        let mut watch = lane.watch.lock().unwrap_or_else(PoisonError::into_inner);
+        (watch.weigh(outcome, &grant, now, lane.budget.evidence()), watch.take_back())
     };
     if let Some(since) = doubted_since {
         take_back(lane, since);
@@ -97,13 +97,19 @@ fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
     match outcome {
         Outcome::Misconfigured(_) => {
             tracing::error!(%provider, %id, kind, status, code, description,
-            "the provider rejects the client: its circuit opens and no grant is given up; check the \
-             client's settings")
+            "the provider refuses grant after grant: its circuit opens and no grant is given up; \
+             check the client's settings")
         }
         Outcome::Suspicious(_) => tracing::error!(%provider, %id, kind, status, code, description,
             "the provider calls so many grants dead at once that it is not believed: its circuit \
              opens and no grant is given up; check the client's settings and the provider's status, \
              and if these users must sign in again, run: evergrant providers confirm {provider}"),
+        Outcome::Unreadable(..) => tracing::error!(%provider, %id, kind, status, description,
+            "the provider's success holds no token where it is looked for: nothing more is sent to it; \
+             when the settings can read its answers, run: evergrant providers probe {provider}"),
+        Outcome::GrantDead(_) => {
+            tracing::warn!(%provider, %id, kind, status, code, description, "the grant is dead")
+        }
         _ => tracing::info!(%provider, %id, kind, status, code, description, "not refreshed"),
     }
 }

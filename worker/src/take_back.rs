@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::death_watch::Belief;
+use evergrant_shared::domain::weigh::Belief;
 
 use crate::lane::Lane;
 
@@ -20,7 +20,7 @@ pub(crate) fn take_back(lane: &Lane, since: Timestamp) {
         for wait in AFTER {
             // A worker that stops does not wait, but it does try.
             let stopping = stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none();
-            if budget.belief() == Belief::Trust {
+            if budget.evidence().belief == Belief::Trust {
                 // An operator has confirmed them meanwhile.
                 return;
             }

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use crate::domain::cell::{Ask, Reservation};
 use crate::domain::clock_offset::ClockOffset;
-use crate::domain::death_watch::Belief;
 use crate::domain::limit::Limit;
 use crate::domain::provider_state::Turn;
 use crate::domain::punctuality::Punctuality;
+use crate::domain::weigh::Evidence;
 use crate::domain::{Moment, ProviderState, Signal, Timestamp};
 use crate::ports::Versioned;
 
@@ -18,8 +18,10 @@ use crate::ports::Versioned;
 pub(super) struct Board {
     /// The limits of the settings.
     configured: Vec<Limit>,
-    /// What stands for the settings of our client; None once the store knows it.
-    client: Option<String>,
+    /// What stands for the settings of our client.
+    client: String,
+    /// The store knows them.
+    introduced: bool,
     /// The provider as it was when it was read last, and what was noted since.
     state: ProviderState,
     clock: Option<ClockOffset>,
@@ -100,7 +102,8 @@ impl Board {
     pub(super) fn new(configured: Vec<Limit>, client: String) -> Self {
         Self {
             configured,
-            client: Some(client),
+            client,
+            introduced: false,
             state: ProviderState::default(),
             clock: None,
             places: VecDeque::new(),
@@ -149,7 +152,7 @@ impl Board {
     pub(super) fn note(&mut self, signal: &Signal, now: Duration) -> bool {
         let at = self.server(now).timestamp();
         let before = self.state.clone();
-        self.state.note(signal, at);
+        self.state.note(signal, &self.client, at);
         let news = self.state != before;
         if news {
             self.signals.push((signal.clone(), at));
@@ -166,9 +169,9 @@ impl Board {
         closed
     }
 
-    /// Whether the death of a grant is believed.
-    pub(super) fn belief(&self, now: Duration) -> Belief {
-        self.state.belief(self.server(now).timestamp())
+    /// What is known beforehand of an answer.
+    pub(super) fn evidence(&self, now: Duration) -> Evidence {
+        self.state.evidence(self.server(now).timestamp())
     }
 
     pub(super) fn spacing(&self) -> Option<Duration> {
@@ -225,10 +228,10 @@ impl Board {
         let mut state = read.value.clone();
         let signals = std::mem::take(&mut self.signals);
         for (signal, at) in &signals {
-            state.note(signal, *at);
+            state.note(signal, &self.client, *at);
         }
-        if let Some(client) = &self.client {
-            state.introduce(client, self.server(now).timestamp());
+        if !self.introduced {
+            state.introduce(&self.client, self.server(now).timestamp());
         }
         let window = state.cell.window(state.limits(&self.configured)).unwrap_or_default();
         let ask = Ask {
@@ -248,9 +251,9 @@ impl Board {
     /// The plan is in the store. `vary` is about 1.
     pub(super) fn carry_out(&mut self, plan: Plan, now: Duration, vary: f64) {
         self.state = plan.state;
-        self.client = None;
+        self.introduced = true;
         for (signal, at) in &self.signals {
-            self.state.note(signal, *at);
+            self.state.note(signal, &self.client, *at);
         }
         self.looked_at = now;
         let far = self.full_for(now).is_some_and(|full| full > LOOK_RARELY * 2);

@@ -23,7 +23,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use crate::domain::Signal;
-use crate::domain::death_watch::Belief;
+use crate::domain::weigh::Evidence;
 
 pub use change::change_provider;
 pub use shared::{BudgetSettings, Permit, SharedBudget};
@@ -41,8 +41,8 @@ pub trait Budget: Send + Sync + 'static {
     /// The time between two requests of all replicas together; None without a limit.
     fn spacing(&self) -> Option<Duration>;
 
-    /// Whether the death of a grant is believed, as far as that is known beforehand.
-    fn belief(&self) -> Belief;
+    /// What is known beforehand of an answer.
+    fn evidence(&self) -> Evidence;
 
     /// For how long nothing may be sent, as far as that is known: a pause, an open circuit, or a
     /// limit whose next place is far off.

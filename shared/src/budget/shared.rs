@@ -9,8 +9,8 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Budget;
 use super::board::Next;
 use super::keeper::{Desk, Keeper};
-use crate::domain::death_watch::Belief;
 use crate::domain::limit::Limit;
+use crate::domain::weigh::Evidence;
 use crate::domain::{ProviderId, Signal};
 use crate::ports::TokenStore;
 
@@ -77,8 +77,8 @@ impl Budget for SharedBudget {
         }
     }
 
-    fn belief(&self) -> Belief {
-        self.desk.at(|board, now| board.belief(now))
+    fn evidence(&self) -> Evidence {
+        self.desk.at(|board, now| board.evidence(now))
     }
 
     fn spacing(&self) -> Option<Duration> {

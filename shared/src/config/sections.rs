@@ -11,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 use super::{ConfigError, duration};
 
 use crate::domain::ProviderId;
+use crate::domain::classify::ThrottleScope;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::Limit;
 use crate::domain::schedule::Keep;
@@ -363,6 +364,12 @@ pub struct ProviderConfig {
     #[serde(default, deserialize_with = "duration::optional")]
     pub request_timeout: Option<Duration>,
     pub dead_codes: Option<Vec<String>>,
+    pub dead_texts: Option<Vec<String>>,
+    pub not_dead_texts: Option<Vec<String>>,
+    pub throttle_codes: Option<Vec<String>>,
+    pub throttle_scope: Option<ThrottleScope>,
+    #[serde(default, deserialize_with = "duration::optional")]
+    pub death_recheck: Option<Duration>,
     pub mass_death_percent: Option<u8>,
     pub mass_death_min: Option<usize>,
 }

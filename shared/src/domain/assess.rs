@@ -97,6 +97,8 @@ impl EndedGrant {
             (Status::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
             (Status::NeedsReauth, _) => DeadReason::GrantDead,
             (Status::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
+            // Its letter holds the answer and cannot be made from the document.
+            (Status::Failed, FailureKind::Unreadable) => return None,
             (Status::Failed, _) => DeadReason::AttemptsExhausted,
             (Status::Active | Status::Paused, _) => return None,
         };

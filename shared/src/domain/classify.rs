@@ -3,12 +3,20 @@
 //! The rules are RFC 6749 §5.2 and what real providers do instead: they send the right code under
 //! the wrong status, errors under HTTP 200, and pages of HTML. Status and body are read together,
 //! and a status of 5xx is never the death of a grant.
+//!
+//! An answer is about the grant that asked. Whether it is about all of them is for [`super::weigh`] to
+//! say, which has seen the others' answers.
 
-use secrecy::SecretString;
+use secrecy::{SecretSlice, SecretString};
+use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::error_body::{ErrorBody, plain_name};
 use super::error_code::{clean_code, clean_description};
-use super::outcome::{Failure, NewTokens, Outcome};
+use super::outcome::{Failure, NewTokens, Outcome, Refusal};
+use super::vocabulary::{
+    Meaning, is_among, is_consent_code, is_dead_code, is_passing_code, is_throttle_code, meaning,
+};
 
 /// How an exchange ended, as the provider's client saw it.
 #[derive(Debug, Clone)]
@@ -39,65 +47,69 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// How a provider differs from RFC 6749.
+/// How a provider differs from what most say (`vocabulary`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialect {
-    /// Error codes beside `invalid_grant` that mean that the grant is dead.
+    /// Further error codes that mean that the grant is dead.
     pub dead_codes: Vec<String>,
-    /// Texts in an error's description that mean that the grant is dead, in lower case.
+    /// Further texts that mean that the grant is dead, in lower case.
     pub dead_texts: Vec<String>,
-    /// Error codes beside HTTP 429 that mean "slow down".
+    /// Further texts that take a death back, in lower case.
+    pub not_dead_texts: Vec<String>,
+    /// Further error codes that mean "slow down".
     pub throttle_codes: Vec<String>,
+    /// Whom a throttle is meant for.
+    pub throttle_scope: ThrottleScope,
 }
 
-/// Codes that reject the client, not the user (RFC 6749 §5.2; `access_denied` is Atlassian's).
-const CLIENT_CODES: [&str; 5] = [
-    "invalid_client",
-    "unauthorized_client",
-    "unsupported_grant_type",
-    "invalid_scope",
-    "access_denied",
-];
+/// Whom a provider means when it asks to slow down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleScope {
+    /// The client: all grants pause, the longer the more of them are throttled in a row.
+    #[default]
+    Client,
+    /// The user whose grant it is: no other waits.
+    User,
+}
 
 /// Says what the end of an exchange means.
 pub fn classify(exchange: Exchange, dialect: &Dialect) -> Outcome {
     match exchange {
         Exchange::NotSent(what) => Outcome::Transient(Failure::described(what)),
         Exchange::NoAnswer(what) => Outcome::Ambiguous(Failure::described(what)),
-        Exchange::Answered(answer) => classify_answer(&answer, dialect),
+        Exchange::Answered(answer) => classify_answer(answer, dialect),
     }
 }
 
-fn classify_answer(answer: &Answer, dialect: &Dialect) -> Outcome {
-    let body = match serde_json::from_slice(&answer.body) {
-        Ok(Value::Object(map)) => Some(map),
-        _ => None,
+fn classify_answer(answer: Answer, dialect: &Dialect) -> Outcome {
+    let body: Option<Value> = serde_json::from_slice(without_bom(&answer.body)).ok();
+    let error = body.as_ref().map(ErrorBody::of).unwrap_or_default();
+    let failure = Failure {
+        http_status: Some(answer.status),
+        code: error.codes.first().map(|code| clean_code(code)),
+        description: error.texts.first().map(|text| clean_description(text)),
+        retry_after_ms: answer.retry_after_ms,
     };
-    let code = body.as_ref().and_then(error_code);
-    let failure = failure_of(answer, body.as_ref(), code);
-    let is = |codes: &[String]| code.is_some_and(|code| codes.iter().any(|known| known == code));
-
-    if answer.status == 429 || is(&dialect.throttle_codes) {
-        return Outcome::Throttled(failure);
-    }
     match answer.status {
+        429 => throttled(failure, dialect),
         500..=599 => server_error(answer.status, failure),
         408 | 425 => Outcome::Transient(failure),
-        300..=399 => Outcome::Misconfigured(redirected(failure)),
-        _ if code == Some("invalid_grant") || is(&dialect.dead_codes) => {
-            Outcome::GrantDead(failure)
-        }
-        _ if code.is_some_and(|code| CLIENT_CODES.contains(&code)) => {
-            Outcome::Misconfigured(failure)
-        }
-        200..=299 => match (&body, code) {
-            (Some(body), None) => new_tokens(body, failure),
-            (Some(_), Some(_)) => Outcome::Transient(failure),
-            (None, _) => Outcome::Ambiguous(unusable(failure, "the answer is not a JSON object")),
-        },
-        400..=499 if says_dead(body.as_ref(), dialect) => Outcome::GrantDead(failure),
-        401 | 403 | 404 | 405 | 415 => Outcome::Misconfigured(failure),
-        _ => Outcome::Transient(failure),
+        300..=399 => Outcome::Refused(redirected(failure), Refusal::Unclear),
+        200..=299 => success(answer, body, &error, failure, dialect),
+        _ => said(&error, failure, dialect),
+    }
+}
+
+/// Some servers begin JSON with a byte order mark.
+fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+fn throttled(failure: Failure, dialect: &Dialect) -> Outcome {
+    match dialect.throttle_scope {
+        ThrottleScope::Client => Outcome::Throttled(failure, 1),
+        ThrottleScope::User => Outcome::Throttled(failure, 0),
     }
 }
 
@@ -111,66 +123,131 @@ fn server_error(status: u16, failure: Failure) -> Outcome {
 }
 
 fn redirected(failure: Failure) -> Failure {
-    let description = "the token URL answers with a redirect: configure its target instead";
-    Failure { description: Some(description.to_owned()), ..failure }
+    described(failure, "the token URL answers with a redirect: configure its target instead")
 }
 
-fn unusable(failure: Failure, what: &str) -> Failure {
+fn described(failure: Failure, what: &str) -> Failure {
     Failure { description: Some(what.to_owned()), ..failure }
 }
 
-/// The member that names the error: `error` (RFC 6749), `status` (HubSpot), `errorCode` (gateways).
-/// A success that repeats `"error": null` or `""` has none.
-fn error_code(body: &Map<String, Value>) -> Option<&str> {
-    let text = |key| body.get(key).and_then(Value::as_str).filter(|text: &&str| !text.is_empty());
-    let has_token = text("access_token").is_some();
-    text("error")
-        .or_else(|| if has_token { None } else { text("errorCode").or_else(|| text("status")) })
-}
-
-fn description(body: &Map<String, Value>) -> Option<&str> {
-    ["error_description", "developerMessage", "message"]
-        .into_iter()
-        .find_map(|key| body.get(key).and_then(Value::as_str))
-}
-
-fn says_dead(body: Option<&Map<String, Value>>, dialect: &Dialect) -> bool {
-    let Some(text) = body.and_then(description) else {
-        return false;
+/// An answer with a status of success: tokens, an error all the same, or something else.
+///
+/// Tokens that are there are taken, whatever else is said. An answer that may hold tokens where they are
+/// not looked for has rotated the old one: it must be kept and nobody else asked.
+fn success(
+    answer: Answer,
+    body: Option<Value>,
+    error: &ErrorBody,
+    failure: Failure,
+    dialect: &Dialect,
+) -> Outcome {
+    let tokens = match &body {
+        Some(Value::Object(members)) => tokens_of(members, error.is_error),
+        _ => Err("the answer is not a JSON object"),
     };
-    let text = text.to_lowercase();
-    dialect.dead_texts.iter().any(|dead| text.contains(dead.as_str()))
+    let what = match tokens {
+        Ok(tokens) => return Outcome::Refreshed(tokens),
+        Err(what) => what,
+    };
+    let holds_token = body.as_ref().is_some_and(|body| holds_token(body, 0));
+    if error.is_error && !holds_token {
+        return said(error, failure, dialect);
+    }
+    let failure = described(failure, what);
+    if is_page(&answer.body) {
+        // Of something in between. What stands behind it may have been reached.
+        return Outcome::Ambiguous(failure);
+    }
+    Outcome::Unreadable(failure, SecretSlice::from(answer.body))
 }
 
-fn failure_of(answer: &Answer, body: Option<&Map<String, Value>>, code: Option<&str>) -> Failure {
-    Failure {
-        http_status: Some(answer.status),
-        code: code.map(clean_code),
-        description: body.and_then(description).map(clean_description),
-        retry_after_ms: answer.retry_after_ms,
+/// A page for people, or nothing: no tokens are in there.
+fn is_page(body: &[u8]) -> bool {
+    let body = without_bom(body).trim_ascii();
+    body.is_empty() || body.starts_with(b"<") || body == b"{}"
+}
+
+/// What an error means by its code and its words.
+fn said(error: &ErrorBody, failure: Failure, dialect: &Dialect) -> Outcome {
+    let has = |is: &dyn Fn(&str) -> bool| error.codes.iter().any(|code| is(code));
+    let texts: Vec<String> = error.texts.iter().map(|text| text.to_lowercase()).collect();
+    let contains =
+        |known: &[String]| texts.iter().any(|text| known.iter().any(|known| text.contains(known)));
+    let means = |wanted| error.texts.iter().any(|text| meaning(text) == wanted);
+
+    if means(Meaning::Early) {
+        Outcome::TooEarly(failure)
+    } else if contains(&dialect.not_dead_texts) || means(Meaning::NotDead) || has(&is_passing_code)
+    {
+        Outcome::Transient(failure)
+    } else if has(&|code| is_throttle_code(code) || is_among(code, &dialect.throttle_codes))
+        || means(Meaning::Throttled)
+    {
+        throttled(failure, dialect)
+    } else if has(&|code| is_dead_code(code) || is_among(code, &dialect.dead_codes))
+        || contains(&dialect.dead_texts)
+        || means(Meaning::Dead)
+    {
+        Outcome::GrantDead(failure)
+    } else if has(&is_consent_code) {
+        Outcome::Refused(failure, Refusal::Consent)
+    } else {
+        Outcome::Refused(failure, Refusal::Unclear)
     }
 }
 
-fn new_tokens(body: &Map<String, Value>, failure: Failure) -> Outcome {
+/// Whether there is a token anywhere in an answer, under whatever name and however deep.
+fn holds_token(value: &Value, depth: usize) -> bool {
+    const NAMES: [&str; 3] = ["accesstoken", "refreshtoken", "token"];
+    const MAX_DEPTH: usize = 8;
+    match value {
+        Value::Object(members) if depth < MAX_DEPTH => members.iter().any(|(name, value)| {
+            let is_token = NAMES.contains(&plain_name(name).as_str());
+            let is_text = value.as_str().is_some_and(|text| !text.is_empty());
+            (is_token && is_text) || holds_token(value, depth + 1)
+        }),
+        Value::Array(items) if depth < MAX_DEPTH => {
+            items.iter().any(|item| holds_token(item, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+/// The tokens of a successful answer (RFC 6749 §5.1).
+fn tokens_of(body: &Map<String, Value>, is_error: bool) -> Result<NewTokens, &'static str> {
     let access_token = match body.get("access_token") {
         Some(Value::String(token)) if !token.is_empty() => SecretString::from(token.as_str()),
-        _ => return Outcome::Ambiguous(unusable(failure, "the answer has no access token")),
+        _ => return Err("the answer has no access token where it is looked for"),
     };
     let refresh_token = match body.get("refresh_token") {
         None | Some(Value::Null) => None,
         Some(Value::String(token)) if token.is_empty() => None,
         Some(Value::String(token)) => Some(SecretString::from(token.as_str())),
-        Some(_) => {
-            return Outcome::Ambiguous(unusable(failure, "the new refresh token is not a string"));
-        }
+        Some(_) => return Err("the new refresh token is not a string"),
     };
+    if refresh_token.is_none() && is_error {
+        return Err("the answer has an access token beside an error");
+    }
+    if refresh_token.is_none() && has_other_refresh_token(body) {
+        return Err("the answer has a refresh token where it is not looked for");
+    }
     let refresh_lifetime =
         ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
-    Outcome::Refreshed(NewTokens {
+    Ok(NewTokens {
         access_token,
         refresh_token,
         expires_in_s: body.get("expires_in").and_then(seconds),
         refresh_expires_in_s: refresh_lifetime.into_iter().find_map(|key| seconds(body.get(key)?)),
+    })
+}
+
+/// Whether a refresh token stands beside the place for it. To keep the old one then would be to keep
+/// one that was rotated away.
+fn has_other_refresh_token(body: &Map<String, Value>) -> bool {
+    body.iter().any(|(name, value)| match value {
+        Value::String(text) => plain_name(name) == "refreshtoken" && !text.is_empty(),
+        Value::Object(members) => has_other_refresh_token(members),
+        _ => false,
     })
 }
 

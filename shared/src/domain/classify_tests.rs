@@ -6,9 +6,11 @@ use super::*;
 
 fn dialect() -> Dialect {
     Dialect {
-        dead_codes: vec!["bad_refresh_token".into(), "BAD_REFRESH_TOKEN".into()],
-        dead_texts: vec!["refresh token is expired or invalid".into()],
-        throttle_codes: vec!["ratelimited".into()],
+        dead_codes: vec!["gone".into()],
+        dead_texts: vec!["no such session".into()],
+        not_dead_texts: vec!["patience".into()],
+        throttle_codes: vec!["calm_down".into()],
+        throttle_scope: ThrottleScope::Client,
     }
 }
 
@@ -90,26 +92,74 @@ fn a_server_error_is_never_the_death_of_a_grant() {
 }
 
 #[test]
-fn the_client_is_at_fault_when_the_provider_says_so() {
-    for code in CLIENT_CODES {
-        assert_eq!(name(400, json!({"error": code})), "misconfigured");
-        assert_eq!(name(401, json!({"error": code})), "misconfigured");
-    }
-    for status in [301, 302, 401, 403, 404, 405, 415] {
-        assert_eq!(name(status, json!({})), "misconfigured", "{status}");
+fn a_dead_grant_is_known_in_the_shapes_of_many_providers() {
+    for (status, body) in [
+        (
+            403,
+            json!({"error": "unauthorized_client", "error_description": "refresh_token is invalid"}),
+        ),
+        (400, json!({"error": "invalid_request", "error_description": "Refresh token is invalid"})),
+        (400, json!({"message": "Invalid refresh token", "status": 400})),
+        (401, json!({"reason": "Invalid Token!", "error": "invalid_request"})),
+        (
+            400,
+            json!({"errors": [{"resource": "RefreshToken", "field": "refresh_token", "code": "invalid"}]}),
+        ),
+        (
+            400,
+            json!({"errors": [{"errorType": "invalid_grant", "message": "m"}], "success": false}),
+        ),
+        (400, json!({"error": {"message": "m", "type": "OAuthException", "code": 190}})),
+        (200, json!({"status": 503, "error": "Invalid Params: invalid refresh_token"})),
+        (200, json!({"error": "invalid_code"})),
+        (400, json!([{"errorCode": "INVALID_GRANT"}])),
+    ] {
+        assert_eq!(name(status, body.clone()), "grant_dead", "{status} {body}");
     }
 }
 
 #[test]
-fn one_odd_document_does_not_stop_its_provider() {
-    for (status, body) in [
-        (400, json!({"error": "invalid_request"})),
-        (400, json!({})),
-        (413, json!({})),
-        (431, json!({})),
-    ] {
-        assert_eq!(name(status, body), "transient");
+fn settings_add_what_only_one_provider_says() {
+    assert_eq!(name(400, json!({"error": "gone"})), "grant_dead");
+    assert_eq!(name(400, json!({"message": "No such session"})), "grant_dead");
+    let taken_back = json!({"error": "invalid_grant", "error_description": "Patience, please"});
+    assert_eq!(name(400, taken_back), "transient");
+    assert_eq!(name(400, json!({"error": "calm_down"})), "throttled");
+    let user = Dialect { throttle_scope: ThrottleScope::User, ..dialect() };
+    let answer = Answer { status: 429, retry_after_ms: None, body: Vec::new() };
+    let outcome = classify(Exchange::Answered(answer), &user);
+    assert!(matches!(outcome, Outcome::Throttled(_, 0)));
+}
+
+#[test]
+fn words_may_take_a_death_or_a_refusal_back() {
+    let busy = json!({"error": "invalid_grant", "error_description": "already being processed"});
+    assert_eq!(name(400, busy), "transient");
+    let early = json!({"error": "access_denied",
+                       "error_description": "Rate limit exceeded: access_token not expired"});
+    assert_eq!(name(400, early), "too_early");
+    assert_eq!(name(403, json!({"message": "API rate limit exceeded"})), "throttled");
+}
+
+#[test]
+fn a_refusal_is_about_who_asked_until_others_are_refused_too() {
+    for code in ["invalid_client", "unauthorized_client", "access_denied", "invalid_scope", "what"]
+    {
+        assert_eq!(name(400, json!({"error": code})), "refused", "{code}");
+        assert_eq!(name(401, json!({"error": code})), "refused", "{code}");
     }
+    for status in [301, 302, 400, 401, 403, 404, 405, 413, 415, 431] {
+        assert_eq!(name(status, json!({})), "refused", "{status}");
+    }
+    assert_eq!(answer(403, "<html>blocked</html>").name(), "refused");
+    assert_eq!(name(200, json!({"error": "incorrect_client_credentials"})), "refused");
+    assert_eq!(name(200, json!({"ok": false, "error": "bad_client_secret"})), "refused");
+    let refusal = |code| match answer(400, json!({"error": code}).to_string()) {
+        Outcome::Refused(_, refusal) => refusal,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(refusal("unauthorized_client"), Refusal::Consent);
+    assert_eq!(refusal("invalid_client"), Refusal::Unclear);
 }
 
 #[test]
@@ -121,12 +171,40 @@ fn a_throttle_proves_nothing_about_the_grant() {
 }
 
 #[test]
-fn success_without_a_usable_token_may_have_spent_the_old_one() {
+fn tokens_are_taken_whatever_is_said_beside_them() {
+    for error in ["none", "0", "success", "a_warning"] {
+        let body = json!({"access_token": "a", "refresh_token": "r", "error": error});
+        assert_eq!(name(200, body), "refreshed", "{error}");
+    }
+    let marked = format!("\u{feff}{}", json!({"access_token": "a"}));
+    assert_eq!(answer(200, marked).name(), "refreshed");
+}
+
+#[test]
+fn a_success_whose_tokens_are_elsewhere_is_kept_and_never_taken_for_an_error() {
+    for body in [
+        json!({"status": 0, "body": {"access_token": "a", "refresh_token": "r"}}),
+        json!({"status": "success", "data": {"accessToken": "a"}}),
+        json!({"code": 40, "message": "done", "data": {"access_token": "a"}}),
+        json!({"token": "a", "refreshToken": "r", "expiresIn": 5}),
+        json!({"access_token": "a", "refreshToken": "r"}),
+        json!({"access_token": "a", "authed_user": {"refresh_token": "r"}}),
+        json!({"access_token": 5}),
+        json!({"access_token": "a", "refresh_token": 5}),
+        json!([{"access_token": "a"}]),
+        json!({"jwe": "a"}),
+    ] {
+        assert_eq!(name(200, body.clone()), "unreadable", "{body}");
+        assert_eq!(name(201, body.clone()), "unreadable", "{body}");
+    }
+    assert_eq!(answer(200, "access_token=a&refresh_token=r").name(), "unreadable");
+}
+
+#[test]
+fn a_page_in_the_place_of_an_answer_may_have_spent_the_token() {
     assert_eq!(answer(200, "<html>maintenance</html>").name(), "ambiguous");
     assert_eq!(answer(200, "").name(), "ambiguous");
     assert_eq!(name(200, json!({})), "ambiguous");
-    assert_eq!(name(200, json!({"access_token": 5})), "ambiguous");
-    assert_eq!(name(200, json!({"access_token": "a", "refresh_token": 5})), "ambiguous");
     assert_eq!(name(200, json!({"error": "server_error"})), "transient");
 }
 
@@ -151,7 +229,7 @@ proptest! {
 
     #[test]
     fn only_an_explicit_code_or_text_kills_a_grant(status in 100_u16..600, word in "[a-z]{1,12}") {
-        prop_assume!(word != "invalid_grant");
+        prop_assume!(word != "gone");
         prop_assert_ne!(name(status, json!({"error": word})), "grant_dead");
     }
 }

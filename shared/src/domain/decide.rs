@@ -28,6 +28,14 @@ pub struct Policy {
 /// The pause after a throttle that does not say how long.
 const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
 
+/// The longest pause of all for a throttle of one grant. Each further grant that is throttled with no
+/// success between makes it four times as long: one user's throttle is no reason to keep the others
+/// waiting for an hour, and a client's is met by several requests at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a grant waits that was asked for before its time, where the answer does not tell.
+const EARLY_WAIT: Duration = Duration::from_secs(60);
+
 /// How long a job stays away while its provider's circuit is open: then it waits in the work queue.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(15);
 
@@ -43,9 +51,18 @@ pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp)
     let case = Case { policy, grant, now };
     match outcome {
         Outcome::Refreshed(tokens) => case.refreshed(tokens),
-        Outcome::Throttled(failure) => case.throttled(failure),
+        Outcome::Throttled(failure, grants) => case.throttled(failure, *grants),
+        Outcome::TooEarly(failure) => {
+            let wait = asked_to_wait(failure).unwrap_or(EARLY_WAIT).min(policy.max_pause);
+            case.asked_later(failure, FailureKind::TooEarly, wait)
+        }
         Outcome::Transient(failure) => case.failed(failure, FailureKind::Transient),
+        Outcome::Refused(failure, _) => case.failed(failure, FailureKind::Refused),
         Outcome::Ambiguous(failure) => case.failed(failure, FailureKind::Ambiguous),
+        Outcome::Unreadable(failure, _) => case.unreadable(failure),
+        Outcome::Unconfirmed(failure, wait) => {
+            case.asked_later(failure, FailureKind::Unconfirmed, *wait)
+        }
         Outcome::GrantDead(failure) => case.grant_dead(failure),
         Outcome::Suspicious(failure) => {
             case.tripped(failure, FailureKind::Suspicious, TripReason::Suspicious)
@@ -119,11 +136,45 @@ impl Case<'_> {
         Settlement { write, route: Route::Done, signal: Signal::Healthy }
     }
 
-    /// Burns no attempt: the provider looked at the request rate, not at the grant.
-    fn throttled(&self, failure: &Failure) -> Settlement {
-        let pause = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
+    /// Burns no attempt: the provider looked at the request rate, not at the grant. The grant waits as long
+    /// as was asked, and all wait by the number of grants that were throttled in a row.
+    fn throttled(&self, failure: &Failure, grants: u32) -> Settlement {
+        let asked = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
         let error = LastError::of(failure, FailureKind::Throttled, self.now);
-        self.shut(error, pause, Signal::Pause(pause))
+        let signal = match grants.checked_sub(1) {
+            Some(more) => {
+                Signal::Pause(asked.min(FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(more))))
+            }
+            None => Signal::Neutral,
+        };
+        self.postponed(Some(error), self.policy.ladder.at_least(asked), signal)
+    }
+
+    /// The grant comes again after `wait`, by its schedule and with no attempt burned.
+    fn asked_later(&self, failure: &Failure, kind: FailureKind, wait: Duration) -> Settlement {
+        let write = Write::Postpone {
+            attempts: self.grant.attempts,
+            in_doubt: self.grant.in_doubt,
+            questioned: self.grant.questioned || kind == FailureKind::Unconfirmed,
+            failing_since: Some(self.grant.failing_since.unwrap_or(self.now)),
+            last_error: Some(LastError::of(failure, kind, self.now)),
+            next_refresh_at: Some(self.now.plus(wait)),
+            queued_until: self.now,
+        };
+        Settlement { write, route: Route::Done, signal: Signal::Neutral }
+    }
+
+    /// Its new token is in an answer that nobody can read yet. The old one must not be sent again, and
+    /// nobody else's either.
+    fn unreadable(&self, failure: &Failure) -> Settlement {
+        ended(
+            DeadReason::UncommittedAnswer,
+            self.grant.attempts,
+            self.grant.failing_since.unwrap_or(self.now),
+            LastError::of(failure, FailureKind::Unreadable, self.now),
+            Some(fingerprint(&self.grant.refresh_token)),
+            Signal::Trip(TripReason::Unreadable),
+        )
     }
 
     /// The provider is shut. The job comes back before that is over rather than after it, and
@@ -140,11 +191,19 @@ impl Case<'_> {
     /// Burns no attempt: the grant is not to blame.
     fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
         let error = LastError::of(failure, kind, self.now);
-        self.shut(error, CIRCUIT_WAIT, Signal::Trip(reason))
+        let mut settlement = self.shut(error, CIRCUIT_WAIT, Signal::Trip(reason));
+        // A page in the place of an answer: the request may have reached the provider all the same.
+        let may_be_spent = failure.http_status.is_some_and(|status| status < 300);
+        if let Write::Postpone { in_doubt, .. } = &mut settlement.write {
+            *in_doubt |= may_be_spent;
+        }
+        settlement
     }
 
+    /// The first refusal in a row burns no attempt: it may turn out to be everybody's.
     fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {
-        let attempts = self.grant.attempts.saturating_add(1);
+        let is_free = kind == FailureKind::Refused && self.grant.failing_since.is_none();
+        let attempts = self.grant.attempts.saturating_add(u32::from(!is_free));
         let failing_since = self.grant.failing_since.unwrap_or(self.now);
         let last_error = LastError::of(failure, kind, self.now);
         // Whether the answer was lost is found out by a retry inside the provider's grace, if there
@@ -166,6 +225,7 @@ impl Case<'_> {
         let write = Write::Postpone {
             attempts,
             in_doubt: self.grant.in_doubt || kind == FailureKind::Ambiguous,
+            questioned: self.grant.questioned,
             failing_since: Some(failing_since),
             last_error: Some(last_error),
             next_refresh_at: Some(self.now.plus(delay)),
@@ -186,7 +246,7 @@ impl Case<'_> {
             self.grant.failing_since.unwrap_or(self.now),
             LastError::of(failure, kind, self.now),
             Some(fingerprint(&self.grant.refresh_token)),
-            Signal::Healthy,
+            Signal::Neutral,
         )
     }
 
@@ -195,6 +255,7 @@ impl Case<'_> {
         let write = Write::Postpone {
             attempts: self.grant.attempts,
             in_doubt: self.grant.in_doubt,
+            questioned: self.grant.questioned,
             failing_since: self.grant.failing_since,
             last_error: error,
             next_refresh_at: None,

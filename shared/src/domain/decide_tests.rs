@@ -1,6 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
+use crate::domain::Refusal;
 use crate::domain::schedule::Keep;
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
@@ -45,8 +46,12 @@ fn tokens() -> NewTokens {
 fn every_outcome() -> Vec<Outcome> {
     vec![
         Outcome::Refreshed(tokens()),
-        Outcome::Throttled(failure()),
+        Outcome::Throttled(failure(), 1),
+        Outcome::TooEarly(failure()),
         Outcome::Transient(failure()),
+        Outcome::Refused(failure(), Refusal::Unclear),
+        Outcome::Unreadable(failure(), Vec::new().into()),
+        Outcome::Unconfirmed(failure(), Duration::from_secs(15)),
         Outcome::Ambiguous(failure()),
         Outcome::GrantDead(failure()),
         Outcome::Suspicious(failure()),
@@ -63,21 +68,32 @@ fn a_refresh_is_written_and_done() {
 }
 
 #[test]
-fn a_throttle_pauses_the_provider_and_burns_no_attempt() {
+fn a_throttled_grant_waits_as_long_as_asked_and_burns_no_attempt() {
     let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
-    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked));
+    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked, 1));
     let Write::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write else {
         panic!("{settlement:?}")
     };
-    assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(25)));
-    // Back before the pause is over, so that it goes on right after it.
-    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(5)));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+}
+
+#[test]
+fn all_wait_the_longer_the_more_grants_are_throttled_in_a_row() {
+    let pause = |grants| {
+        let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+        settle(&grant(), Outcome::Throttled(asked, grants)).signal
+    };
+    for (grants, pause_ms) in [(1, 250), (2, 1_000), (3, 4_000), (4, 16_000), (5, 25_000)] {
+        assert_eq!(pause(grants), Signal::Pause(Duration::from_millis(pause_ms)));
+    }
+    assert_eq!(pause(u32::MAX), Signal::Pause(Duration::from_secs(25)));
+    assert_eq!(pause(0), Signal::Neutral, "the provider throttles users, not the client");
 }
 
 #[test]
 fn an_absurd_retry_after_is_not_believed() {
     let asked = Failure { retry_after_ms: Some(u64::MAX), ..failure() };
-    let settlement = settle(&grant(), Outcome::Throttled(asked));
+    let settlement = settle(&grant(), Outcome::Throttled(asked, 50));
     assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(3600)));
 }
 
@@ -153,6 +169,47 @@ fn a_death_after_a_lost_answer_says_so() {
 }
 
 #[test]
+fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
+    let again = Duration::from_secs(15);
+    let settlement = settle(&grant(), Outcome::Unconfirmed(failure(), again));
+    assert_eq!((settlement.route, settlement.signal), (Route::Done, Signal::Neutral));
+    let Write::Postpone { questioned, next_refresh_at, last_error, .. } = settlement.write else {
+        panic!("ended")
+    };
+    assert_eq!((questioned, next_refresh_at), (true, Some(NOW.plus(again))));
+    assert_eq!(last_error.unwrap().reason, FailureKind::Unconfirmed);
+}
+
+#[test]
+fn a_grant_that_is_asked_for_too_early_waits_for_its_time() {
+    let settlement = settle(&Grant { attempts: 1, ..grant() }, Outcome::TooEarly(failure()));
+    let Write::Postpone { attempts: 1, questioned: false, next_refresh_at, .. } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+    assert_eq!(next_refresh_at, Some(NOW.plus(EARLY_WAIT)));
+}
+
+#[test]
+fn the_first_refusal_in_a_row_burns_no_attempt() {
+    let refused = || Outcome::Refused(failure(), Refusal::Unclear);
+    let attempts = |grant: &Grant| match settle(grant, refused()).write {
+        Write::Postpone { attempts, .. } => attempts,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(attempts(&grant()), 0);
+    assert_eq!(attempts(&Grant { failing_since: Some(NOW), ..grant() }), 1);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_keeps_its_grant_out_of_reach_and_stops_the_provider() {
+    let settlement = settle(&grant(), Outcome::Unreadable(failure(), Vec::new().into()));
+    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::UncommittedAnswer));
+    let Write::End { status: Status::Failed, .. } = settlement.write else { panic!("not ended") };
+}
+
+#[test]
 fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
     for (outcome, reason) in [
         (Outcome::Misconfigured(failure()), TripReason::Misconfigured),
@@ -194,7 +251,7 @@ fn a_claim_given_back_changes_nothing_but_the_lease() {
 fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
     for outcome in every_outcome() {
         let ends = matches!(settle(&grant(), outcome.clone()).write, Write::End { .. });
-        let definite = matches!(outcome, Outcome::GrantDead(_));
+        let definite = matches!(outcome, Outcome::GrantDead(_) | Outcome::Unreadable(..));
         assert_eq!(ends, definite, "{}", outcome.name());
     }
 }
@@ -203,12 +260,12 @@ proptest! {
     /// Exhausts the table: every outcome in every state of a grant.
     #[test]
     fn whatever_happens_the_document_and_the_job_agree(
-        which in 0_usize..7, attempts in 0_u32..10, in_doubt in any::<bool>(),
+        which in 0_usize..11, attempts in 0_u32..10, in_doubt in any::<bool>(),
         retry_after_ms in proptest::option::of(any::<u64>()),
     ) {
         let grant = Grant { attempts, in_doubt, ..grant() };
         let mut outcome = every_outcome()[which].clone();
-        if let Outcome::Transient(failure) | Outcome::Throttled(failure) = &mut outcome {
+        if let Outcome::Transient(failure) | Outcome::Throttled(failure, _) = &mut outcome {
             failure.retry_after_ms = retry_after_ms;
         }
         let settlement = settle(&grant, outcome);
@@ -222,6 +279,14 @@ proptest! {
                 // The producer makes no second job while the retry is under way.
                 prop_assert!(*queued_until > NOW.plus(delay));
                 prop_assert!(*still || !in_doubt, "a doubt is forgotten");
+            }
+            // The schedule makes the next job.
+            (
+                Write::Postpone { queued_until, next_refresh_at: Some(next), attempts: same, .. },
+                Route::Done,
+            ) => {
+                prop_assert!(*queued_until <= NOW && *next > NOW);
+                prop_assert_eq!(*same, attempts);
             }
             other => prop_assert!(false, "{other:?}"),
         }

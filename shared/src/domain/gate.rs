@@ -13,6 +13,9 @@ pub struct Gate {
     state: State,
     /// Trips in a row without a success between them.
     trips: u32,
+    /// Probes that were refused since the last wait.
+    #[serde(default)]
+    refused_probes: u32,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +33,10 @@ enum State {
         until: Timestamp,
         reason: TripReason,
     },
+    /// Shut until an operator or changed settings of our client open it.
+    Stopped {
+        reason: TripReason,
+    },
 }
 
 /// What the gate says to a request.
@@ -39,18 +46,23 @@ pub enum Admission {
     Go,
     /// Ask again at this time.
     WaitUntil(Timestamp),
+    /// Only an operator can tell when.
+    Shut,
 }
 
 /// The first wait after a trip; each further trip in a row doubles it.
 const FIRST_TRIP: Duration = Duration::from_secs(15);
 /// The longest wait after a trip.
 const LONGEST_TRIP: Duration = Duration::from_secs(300);
+/// So many probes, one after the other, are refused before the next wait: each is of another grant, and one
+/// that is refused for its own sake must not keep the circuit open.
+const PROBES: u32 = 5;
 /// A probe whose answer does not come within this time is followed by another.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
 impl Default for Gate {
     fn default() -> Self {
-        Self { state: State::Open, trips: 0 }
+        Self { state: State::Open, trips: 0, refused_probes: 0 }
     }
 }
 
@@ -71,12 +83,18 @@ impl Gate {
             State::PausedUntil(until)
             | State::Tripped { until, .. }
             | State::Probing { until, .. } => Admission::WaitUntil(until),
+            State::Stopped { .. } => Admission::Shut,
         }
     }
 
     /// Takes note of an answer.
     pub fn note(&mut self, signal: &Signal, now: Timestamp) {
         match (signal, self.state) {
+            // What was sent before the stop may still succeed, and proves nothing.
+            (_, State::Stopped { .. }) => {}
+            (Signal::Trip(reason @ TripReason::Unreadable), _) => {
+                self.state = State::Stopped { reason: *reason };
+            }
             (Signal::Healthy, State::Tripped { .. } | State::Probing { .. }) => {
                 *self = Self::default()
             }
@@ -93,7 +111,12 @@ impl Gate {
             (Signal::Pause(_), State::Tripped { .. } | State::Probing { .. }) => {}
             // Answers to requests sent before the trip don't lengthen it.
             (Signal::Trip(_), State::Tripped { .. }) => {}
+            (Signal::Trip(reason), State::Probing { .. }) if self.refused_probes + 1 < PROBES => {
+                self.refused_probes += 1;
+                self.state = State::Tripped { until: now, reason: *reason };
+            }
             (Signal::Trip(reason), _) => {
+                self.refused_probes = 0;
                 let wait = FIRST_TRIP.saturating_mul(2_u32.saturating_pow(self.trips));
                 self.trips = self.trips.saturating_add(1);
                 self.state =
@@ -102,23 +125,34 @@ impl Gate {
         }
     }
 
-    /// After a trip, the next request may go now, as the probe. Does nothing otherwise: a pause was
-    /// asked for by the provider, and a probe that is under way is enough.
+    /// After a trip or a stop, the next request may go now, as the probe. Does nothing otherwise: a pause
+    /// was asked for by the provider, and a probe that is under way is enough.
     pub fn probe_now(&mut self, now: Timestamp) {
-        if let State::Tripped { until, .. } = &mut self.state {
-            *until = now.min(*until);
+        match self.state {
+            State::Tripped { until, reason } => {
+                self.state = State::Tripped { until: now.min(until), reason };
+            }
+            State::Stopped { reason } => self.state = State::Tripped { until: now, reason },
+            State::Open | State::PausedUntil(_) | State::Probing { .. } => {}
         }
+    }
+
+    /// Nothing is sent until an operator or changed settings of our client open it.
+    pub const fn is_stopped(&self) -> bool {
+        matches!(self.state, State::Stopped { .. })
     }
 
     /// Why the gate is shut by a trip, if it is.
     pub const fn tripped(&self) -> Option<TripReason> {
         match self.state {
-            State::Tripped { reason, .. } | State::Probing { reason, .. } => Some(reason),
+            State::Tripped { reason, .. }
+            | State::Probing { reason, .. }
+            | State::Stopped { reason } => Some(reason),
             State::Open | State::PausedUntil(_) => None,
         }
     }
 
-    /// When the gate may open, if it is shut now. Does not change the gate.
+    /// When the gate may open, if it is shut now and a time is known. Does not change the gate.
     pub fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
         match self.state {
             State::PausedUntil(until)
@@ -195,13 +229,30 @@ mod tests {
     fn each_failed_probe_doubles_the_wait_up_to_a_bound() {
         let mut gate = Gate::default();
         let mut now = NOW;
+        gate.note(&TRIP, now);
         for wait_s in [15, 30, 60, 120, 240, 300, 300] {
-            gate.note(&TRIP, now);
             let until = now.plus(Duration::from_secs(wait_s));
             assert_eq!(gate.admit(now), Admission::WaitUntil(until));
             now = until;
-            assert_eq!(gate.admit(now), Admission::Go);
+            for _ in 0..PROBES {
+                assert_eq!(gate.admit(now), Admission::Go);
+                gate.note(&TRIP, now);
+            }
         }
+    }
+
+    #[test]
+    fn an_answer_that_cannot_be_read_stops_the_provider_until_somebody_opens_it() {
+        let mut gate = Gate::default();
+        gate.note(&Signal::Trip(TripReason::Unreadable), NOW);
+        gate.note(&Signal::Healthy, after(1));
+        gate.note(&TRIP, after(1));
+        assert_eq!(gate.admit(after(1_000_000)), Admission::Shut);
+        assert_eq!(gate.tripped(), Some(TripReason::Unreadable));
+        gate.probe_now(after(1_000_000));
+        assert_eq!(gate.admit(after(1_000_000)), Admission::Go);
+        gate.note(&Signal::Healthy, after(1_000_001));
+        assert_eq!(gate, Gate::default());
     }
 
     #[test]

@@ -32,6 +32,9 @@ pub struct Grant {
     /// An exchange of this very refresh token was sent, or may have been, and its answer was never
     /// seen: if the provider now calls the token dead, the answer was lost, not the grant revoked.
     pub in_doubt: bool,
+    /// The provider has called this very refresh token dead, or refused it, and is asked again before
+    /// that is believed.
+    pub questioned: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
 }
@@ -168,10 +171,18 @@ impl LastError {
 pub enum FailureKind {
     /// The provider asked to slow down.
     Throttled,
+    /// The grant was asked for before its time.
+    TooEarly,
     /// The request failed in a way that may pass.
     Transient,
+    /// The provider refused it, and it is not known why.
+    Refused,
     /// The request was sent and no usable answer came.
     Ambiguous,
+    /// A success whose tokens could not be found in the answer, which is kept.
+    Unreadable,
+    /// The provider says that the grant is dead, and is asked again before that is believed.
+    Unconfirmed,
     /// The provider says that the grant is dead.
     GrantDead,
     /// The provider says that the token is dead after an answer for it was lost.
@@ -191,8 +202,12 @@ impl FailureKind {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Throttled => "throttled",
+            Self::TooEarly => "too_early",
             Self::Transient => "transient",
+            Self::Refused => "refused",
             Self::Ambiguous => "ambiguous",
+            Self::Unreadable => "unreadable",
+            Self::Unconfirmed => "unconfirmed",
             Self::GrantDead => "grant_dead",
             Self::LostResponse => "lost_response",
             Self::Suspicious => "suspicious",
@@ -229,6 +244,7 @@ impl Grant {
             attempts: 0,
             failing_since: None,
             in_doubt: false,
+            questioned: false,
             last_error: None,
         }
     }

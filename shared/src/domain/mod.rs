@@ -5,7 +5,7 @@
 //! 1. [`job::Job::decode`]: what the message asks for.
 //! 2. [`assess::assess`]: given the document as claimed, is there still something to do?
 //! 3. [`classify::classify`]: what the provider's answer means ([`outcome::Outcome`]).
-//! 4. [`death_watch::DeathWatch::weigh`]: whether so many deaths at once are deaths.
+//! 4. [`weigh::AnswerWatch::weigh`]: whether the answer is about this grant or about all of them.
 //! 5. [`decide::decide`]: what is written, where the job goes, and what the provider's budget
 //!    is told ([`settlement::Settlement`]).
 
@@ -16,9 +16,9 @@ pub mod classify;
 pub mod clock_offset;
 pub mod concurrency;
 pub mod dead_letter;
-pub mod death_watch;
 pub mod decide;
 pub mod document_id;
+mod error_body;
 pub mod error_code;
 pub mod forecast;
 pub mod gate;
@@ -38,6 +38,8 @@ pub mod settlement;
 pub mod shard;
 pub mod statistics;
 pub mod timestamp;
+pub mod vocabulary;
+pub mod weigh;
 
 pub use assess::{EndedGrant, Row, StaleReason, Verdict, assess};
 pub use classify::{Answer, Exchange, classify};
@@ -47,7 +49,7 @@ pub use document_id::DocumentId;
 pub use grant::{FailureKind, Grant, LastError, Lease, Predecessor, Status};
 pub use job::{Job, JobError};
 pub use moment::Moment;
-pub use outcome::{Failure, NewTokens, Outcome};
+pub use outcome::{Failure, NewTokens, Outcome, Refusal};
 pub use provider_id::ProviderId;
 pub use provider_state::ProviderState;
 pub use sealed_answer::SealedAnswer;

@@ -1,24 +1,48 @@
 //! What an exchange at the token endpoint came to.
 
-use secrecy::SecretString;
+use std::time::Duration;
 
-/// What an exchange came to. [`super::decide()`] turns it into what happens.
+use secrecy::{SecretSlice, SecretString};
+
+/// What an exchange came to. [`super::classify()`] reads it from the answer, [`super::weigh`] changes it
+/// by what others were answered, and [`super::decide()`] turns it into what happens.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// New tokens.
     Refreshed(NewTokens),
-    /// The provider asked to slow down; it proves nothing about the grant.
-    Throttled(Failure),
+    /// The provider asked to slow down; it proves nothing about the grant. With it, how many different
+    /// grants were throttled in a row, this one included; 0 where nobody else is meant.
+    Throttled(Failure, u32),
+    /// This grant was asked for before its time; it proves nothing about it.
+    TooEarly(Failure),
     /// It failed in a way that may pass, and the refresh token was not spent.
     Transient(Failure),
+    /// The provider refused it, and what it said may be meant for this grant or for our client.
+    Refused(Failure, Refusal),
     /// The request was sent and no usable answer came: the refresh token may be spent.
     Ambiguous(Failure),
+    /// An answer of success whose tokens are not where they are looked for: the refresh token is spent,
+    /// and the new one is in the body, which is kept.
+    Unreadable(Failure, SecretSlice<u8>),
+    /// The provider says that the grant is dead, or refuses it. It is asked again after this time before
+    /// that is believed.
+    Unconfirmed(Failure, Duration),
     /// The provider says that the grant is dead.
     GrantDead(Failure),
     /// The provider says that the grant is dead, of so many at once that it is not believed.
     Suspicious(Failure),
-    /// The provider rejects the client, not the user.
+    /// The provider refuses everybody: it rejects the client, not the user.
     Misconfigured(Failure),
+}
+
+/// Whom a refusal is about, as far as its code tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Refusal {
+    /// It speaks of consent or of a right to the grant: if others succeed, the user or the tenant has
+    /// to grant it anew.
+    Consent,
+    /// It may be anything.
+    Unclear,
 }
 
 impl Outcome {
@@ -26,9 +50,13 @@ impl Outcome {
     pub const fn name(&self) -> &'static str {
         match self {
             Self::Refreshed(_) => "refreshed",
-            Self::Throttled(_) => "throttled",
+            Self::Throttled(..) => "throttled",
+            Self::TooEarly(_) => "too_early",
             Self::Transient(_) => "transient",
+            Self::Refused(..) => "refused",
             Self::Ambiguous(_) => "ambiguous",
+            Self::Unreadable(..) => "unreadable",
+            Self::Unconfirmed(..) => "unconfirmed",
             Self::GrantDead(_) => "grant_dead",
             Self::Suspicious(_) => "suspicious",
             Self::Misconfigured(_) => "misconfigured",
@@ -39,9 +67,13 @@ impl Outcome {
     pub const fn failure(&self) -> Option<&Failure> {
         match self {
             Self::Refreshed(_) => None,
-            Self::Throttled(failure)
+            Self::Throttled(failure, _)
+            | Self::TooEarly(failure)
             | Self::Transient(failure)
+            | Self::Refused(failure, _)
             | Self::Ambiguous(failure)
+            | Self::Unreadable(failure, _)
+            | Self::Unconfirmed(failure, _)
             | Self::GrantDead(failure)
             | Self::Suspicious(failure)
             | Self::Misconfigured(failure) => Some(failure),

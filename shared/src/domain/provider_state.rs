@@ -5,10 +5,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::cell::{Ask, Cell, Reservation};
-use super::death_watch::Belief;
 use super::gate::{Admission, Gate};
 use super::limit::Limit;
 use super::settlement::TripReason;
+use super::weigh::{Belief, Evidence};
 use super::{Signal, Timestamp};
 
 /// What all replicas know of a provider. It lives in the store, so that every replica acts on it.
@@ -37,6 +37,8 @@ pub struct ClientHistory {
     pub fingerprint: Option<String>,
     /// When they changed, if nothing has been refreshed with them yet.
     pub changed_at: Option<Timestamp>,
+    /// A refresh has succeeded with them.
+    pub works: bool,
 }
 
 /// How long an operator's word about deaths holds.
@@ -75,7 +77,8 @@ impl ProviderState {
         self.limits.as_deref().unwrap_or(configured)
     }
 
-    /// A worker starts with these settings of our client.
+    /// A worker starts with these settings of our client. Other ones may be able to read what stopped the
+    /// provider.
     pub fn introduce(&mut self, fingerprint: &str, now: Timestamp) {
         match &self.client.fingerprint {
             Some(known) if known == fingerprint => return,
@@ -83,19 +86,35 @@ impl ProviderState {
             None => {}
             Some(_) => self.client.changed_at = Some(now),
         }
+        if self.gate.is_stopped() {
+            self.gate.probe_now(now);
+        }
         self.client.fingerprint = Some(fingerprint.to_owned());
+        self.client.works = false;
     }
 
-    /// Takes note of an answer.
-    pub fn note(&mut self, signal: &Signal, now: Timestamp) {
+    /// Takes note of an answer that came to a worker with these settings of our client. That earlier
+    /// settings still work says nothing of the present ones.
+    pub fn note(&mut self, signal: &Signal, fingerprint: &str, now: Timestamp) {
         self.gate.note(signal, now);
-        if *signal == Signal::Healthy {
+        let is_present =
+            self.client.fingerprint.as_deref().is_none_or(|known| known == fingerprint);
+        if *signal == Signal::Healthy && is_present {
             self.client.changed_at = None;
+            self.client.works = true;
         }
     }
 
-    /// Whether the death of a grant is believed.
-    pub fn belief(&self, now: Timestamp) -> Belief {
+    /// What is known beforehand of an answer.
+    pub fn evidence(&self, now: Timestamp) -> Evidence {
+        Evidence {
+            belief: self.belief(now),
+            is_tripped: self.gate.tripped().is_some(),
+            client_works: self.client.works,
+        }
+    }
+
+    fn belief(&self, now: Timestamp) -> Belief {
         if self.deaths_believed_until.is_some_and(|until| now < until) {
             return Belief::Trust;
         }
@@ -138,11 +157,15 @@ impl ProviderState {
         match self.gate.admit(now) {
             Admission::Go => Turn::Probe(place),
             Admission::WaitUntil(until) => Turn::Shut(Some(until)),
+            Admission::Shut => Turn::Shut(None),
         }
     }
 
     /// Whether nothing may be sent now, and until when: `Some(None)` if only an operator can tell.
     pub fn shut_until(&self, now: Timestamp) -> Option<Option<Timestamp>> {
+        if self.gate.is_stopped() {
+            return Some(None);
+        }
         let paused = self.pause.as_ref().map(|pause| pause.until);
         let paused = paused.filter(|until| until.is_none_or(|until| now < until));
         match (paused, self.gate.shut_until(now)) {
@@ -185,7 +208,12 @@ impl ProviderState {
         }
         let until = self.gate.shut_until(now);
         match (self.gate.tripped(), until) {
-            (Some(reason), until) => Standing::Tripped { reason, until: until.unwrap_or(now) },
+            (Some(reason), _) if self.gate.is_stopped() => {
+                Standing::Tripped { reason, until: None }
+            }
+            (Some(reason), until) => {
+                Standing::Tripped { reason, until: Some(until.unwrap_or(now)) }
+            }
             (None, Some(until)) => Standing::Throttled { until },
             (None, None) => Standing::Open,
         }
@@ -209,8 +237,9 @@ pub enum Standing {
     Tripped {
         /// Why.
         reason: TripReason,
-        /// When the next probe is due, or the present one is given up.
-        until: Timestamp,
+        /// When the next probe is due, or the present one is given up. None if only an operator or
+        /// changed settings open it.
+        until: Option<Timestamp>,
     },
 }
 
@@ -245,17 +274,33 @@ mod tests {
         assert_eq!(state.belief(after(1)), Belief::Doubt);
         state.introduce("second", after(2));
         assert_eq!(state.client.changed_at, Some(after(1)));
-        state.note(&Signal::Healthy, after(3));
-        assert_eq!(state.belief(after(3)), Belief::ByShare);
+        state.note(&Signal::Healthy, "first", after(3));
+        assert_eq!(state.belief(after(3)), Belief::Doubt, "an old worker still works");
+        state.note(&Signal::Healthy, "second", after(4));
+        assert_eq!(state.belief(after(4)), Belief::ByShare);
+        assert!(state.evidence(after(4)).client_works);
+    }
+
+    #[test]
+    fn changed_settings_of_the_client_are_tried_where_an_answer_could_not_be_read() {
+        let mut state = ProviderState::default();
+        state.introduce("first", NOW);
+        state.note(&Signal::Trip(TripReason::Unreadable), "first", NOW);
+        assert_eq!(state.shut_until(after(1_000_000)), Some(None));
+        state.introduce("first", after(1));
+        assert_eq!(state.shut_until(after(1)), Some(None));
+        state.introduce("second", after(2));
+        assert_eq!(state.shut_until(after(2)), None);
+        assert!(state.evidence(after(2)).is_tripped, "one request probes");
     }
 
     #[test]
     fn an_open_circuit_for_deaths_doubts_them_until_an_operator_confirms() {
         let mut state = ProviderState::default();
-        state.note(&Signal::Trip(TripReason::Misconfigured), NOW);
+        state.note(&Signal::Trip(TripReason::Misconfigured), "c", NOW);
         assert_eq!(state.belief(NOW), Belief::ByShare);
         state.gate = Gate::default();
-        state.note(&Signal::Trip(TripReason::Suspicious), NOW);
+        state.note(&Signal::Trip(TripReason::Suspicious), "c", NOW);
         assert_eq!(state.belief(NOW), Belief::Doubt);
         state.confirm_deaths(NOW);
         assert_eq!((state.belief(NOW), state.standing(NOW)), (Belief::Trust, Standing::Open));
@@ -273,7 +318,7 @@ mod tests {
         );
         state.pause(None, String::new(), NOW);
         assert_eq!(state.shut_until(after(99_999)), Some(None));
-        state.note(&Signal::Trip(TripReason::Misconfigured), NOW);
+        state.note(&Signal::Trip(TripReason::Misconfigured), "c", NOW);
         state.resume();
         assert_eq!(state.standing(NOW), Standing::Open);
     }

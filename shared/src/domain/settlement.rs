@@ -40,6 +40,8 @@ pub enum Write {
         attempts: u32,
         /// See [`super::Grant::in_doubt`].
         in_doubt: bool,
+        /// See [`super::Grant::questioned`].
+        questioned: bool,
         /// When the present run of failures began.
         failing_since: Option<Timestamp>,
         /// What went wrong; None leaves what is there.
@@ -97,6 +99,9 @@ pub enum TripReason {
     Misconfigured,
     /// Too many grants died at once.
     Suspicious,
+    /// A success came whose tokens could not be found in the answer. Each further request would spend
+    /// another token, so none is sent until an operator or changed settings say so.
+    Unreadable,
 }
 
 impl TripReason {
@@ -105,6 +110,7 @@ impl TripReason {
         match self {
             Self::Misconfigured => "misconfigured",
             Self::Suspicious => "suspicious",
+            Self::Unreadable => "unreadable",
         }
     }
 }

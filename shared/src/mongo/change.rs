@@ -11,6 +11,10 @@ use crate::ports::Commit;
 /// The claim that settled a document last.
 pub(crate) const SETTLED_BY: &str = "settled_by";
 
+/// What a grant that lives has nothing of: the parts of the state that tell of failures.
+pub(crate) const FORGOTTEN: [&str; 5] =
+    ["last_error", "failing_since", "in_doubt", "questioned", "dead_fingerprint"];
+
 /// What a commit makes of its document, as the operators `$set` and `$unset` of paths.
 pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
     let mut change = Change::new(names, &commit.owner);
@@ -29,7 +33,7 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             change.time("refresh_idle_until", times.refresh_idle_until);
             change.time("refresh_absolute_until", times.refresh_absolute_until);
             change.time("next_refresh_at", Some(times.next_refresh_at));
-            for part in ["last_error", "failing_since", "in_doubt", "dead_fingerprint"] {
+            for part in FORGOTTEN {
                 change.unset(part);
             }
             change.unset("queued_until");
@@ -37,16 +41,19 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
         Write::Postpone {
             attempts,
             in_doubt,
+            questioned,
             failing_since,
             last_error,
             next_refresh_at,
             queued_until,
         } => {
             change.set("attempts", i64::from(*attempts));
-            match commit.sent.as_ref().filter(|_| *in_doubt) {
-                // Of this token: what the user brings later is not in doubt.
-                Some(sent) => change.set("in_doubt", fingerprint(sent)),
-                None => change.unset("in_doubt"),
+            // Of this token: what the user brings later is not meant.
+            for (part, holds) in [("in_doubt", *in_doubt), ("questioned", *questioned)] {
+                match commit.sent.as_ref().filter(|_| holds) {
+                    Some(sent) => change.set(part, fingerprint(sent)),
+                    None => change.unset(part),
+                }
             }
             change.time("failing_since", *failing_since);
             if let Some(last_error) = last_error {

@@ -41,7 +41,8 @@ fn grant(state: &State<'_>) -> Result<Grant, String> {
         next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
         failing_since: state.time("failing_since")?,
-        in_doubt: state.text("in_doubt")?.is_some_and(|token| token == fingerprint(&refresh_token)),
+        in_doubt: state.is_of("in_doubt", &refresh_token)?,
+        questioned: state.is_of("questioned", &refresh_token)?,
         refresh_token,
         last_error: state.last_error(),
     })
@@ -155,6 +156,11 @@ impl State<'_> {
         let owner = self.text("lease.owner").ok()??.to_owned();
         let taken_over = predecessor(self.get("lease.taken_over"));
         Some(Lease { owner, until: self.time("lease.until").ok()??, taken_over })
+    }
+
+    /// Whether a part is about this very token.
+    fn is_of(&self, part: &str, token: &SecretString) -> Result<bool, String> {
+        Ok(self.text(part)?.is_some_and(|about| about == fingerprint(token)))
     }
 
     /// Nothing depends on it, so what cannot be read is left out.

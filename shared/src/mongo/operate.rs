@@ -5,6 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
+use super::change::FORGOTTEN;
 use super::clock::from_now;
 use super::errors::driver;
 use super::{MongoStore, decode, ids};
@@ -47,8 +48,7 @@ impl MongoStore {
             self.names.path("next_refresh_at"): "$$NOW",
             self.names.path("queued_until"): from_now(queued),
         } };
-        let forgotten = ["in_doubt", "failing_since", "last_error", "dead_fingerprint"];
-        let forgotten = doc! { "$unset": forgotten.map(|part| self.names.path(part)).as_slice() };
+        let forgotten = doc! { "$unset": FORGOTTEN.map(|part| self.names.path(part)).as_slice() };
         let projection = doc! { &self.names.state: 1 };
         let document = self
             .collection

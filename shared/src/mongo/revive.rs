@@ -5,6 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use secrecy::SecretString;
 
 use super::MongoStore;
+use super::change::FORGOTTEN;
 use super::change::date;
 use super::errors::driver;
 use super::names::at;
@@ -78,9 +79,9 @@ impl MongoStore {
             self.names.path("attempts"): 0,
             self.names.path("next_refresh_at"): "$$NOW",
         } };
-        let forgotten =
-            ["in_doubt", "failing_since", "last_error", "dead_fingerprint", "queued_until"];
-        let forgotten = doc! { "$unset": forgotten.map(|part| self.names.path(part)).as_slice() };
+        let forgotten: Vec<_> =
+            FORGOTTEN.iter().chain(&["queued_until"]).map(|part| self.names.path(part)).collect();
+        let forgotten = doc! { "$unset": forgotten };
         Statement::new(unchanged, vec![active, forgotten], false)
     }
 

@@ -104,6 +104,7 @@ mod tests {
         Write::Postpone {
             attempts: 1,
             in_doubt: false,
+            questioned: false,
             failing_since: None,
             last_error: None,
             next_refresh_at: queued.then_some(Timestamp::default()),

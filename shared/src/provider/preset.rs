@@ -43,10 +43,8 @@ impl PresetName {
     }
 }
 
-/// The rules of RFC 6749, and the codes by which GitHub, Slack and HubSpot call a token dead: no
-/// other provider means anything else by them.
+/// The rules of RFC 6749, and the words of many providers ([`crate::domain::vocabulary`]).
 fn oauth2() -> Preset {
-    let owned = |codes: &[&str]| codes.iter().map(|code| (*code).to_owned()).collect();
     Preset {
         token_url: None,
         client_auth: ClientAuth::Basic,
@@ -54,16 +52,7 @@ fn oauth2() -> Preset {
         keep: Keep::KeepAlive,
         access_lifetime: HOUR,
         refresh_idle_lifetime: Some(14 * DAY),
-        dialect: Dialect {
-            dead_codes: owned(&[
-                "bad_refresh_token",
-                "invalid_refresh_token",
-                "token_revoked",
-                "BAD_REFRESH_TOKEN",
-            ]),
-            dead_texts: Vec::new(),
-            throttle_codes: owned(&["ratelimited", "rate_limited", "slow_down"]),
-        },
+        dialect: Dialect::default(),
     }
 }
 
@@ -72,14 +61,9 @@ fn oauth2() -> Preset {
 ///
 /// The endpoint takes 500 calls a minute from a client; sign-ins share them, so 50 are left.
 fn autodesk() -> Preset {
-    let plain = oauth2();
     Preset {
         token_url: Some("https://developer.api.autodesk.com/authentication/v2/token"),
         limits: &["450/min"],
-        dialect: Dialect {
-            dead_texts: vec!["refresh token is expired or invalid".to_owned()],
-            ..plain.dialect
-        },
-        ..plain
+        ..oauth2()
     }
 }

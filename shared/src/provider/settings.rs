@@ -9,10 +9,10 @@ use url::Url;
 use super::preset::Preset;
 use crate::config::{ConfigError, ProviderConfig};
 use crate::domain::classify::Dialect;
-use crate::domain::death_watch::DeathWatchSettings;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::{Limit, contradiction};
 use crate::domain::schedule::Schedule;
+use crate::domain::weigh::WatchSettings;
 use crate::domain::{Policy, ProviderId};
 
 /// How a client authenticates at the token endpoint (RFC 6749 §2.3.1). Exactly one way is used:
@@ -51,8 +51,8 @@ pub struct Provider {
     pub dialect: Dialect,
     /// What its grants are decided by.
     pub policy: Policy,
-    /// When deaths are not believed.
-    pub death_watch: DeathWatchSettings,
+    /// When its answers are taken for what they say.
+    pub watch: WatchSettings,
 }
 
 impl Provider {
@@ -97,7 +97,7 @@ impl Provider {
                 max_attempts,
                 max_pause: config.max_pause.unwrap_or(Duration::from_secs(3_600)),
             },
-            death_watch: death_watch(config, &setting)?,
+            watch: watch(config, &setting)?,
             id,
         })
     }
@@ -146,8 +146,19 @@ fn limits(
 }
 
 fn dialect(config: &ProviderConfig, preset: Dialect) -> Dialect {
-    let more = config.dead_codes.iter().flatten().cloned();
-    Dialect { dead_codes: preset.dead_codes.into_iter().chain(more).collect(), ..preset }
+    let more = |known: Vec<String>, more: &Option<Vec<String>>| {
+        known.into_iter().chain(more.iter().flatten().cloned()).collect()
+    };
+    let more_texts = |known: Vec<String>, texts: &Option<Vec<String>>| {
+        known.into_iter().chain(texts.iter().flatten().map(|text| text.to_lowercase())).collect()
+    };
+    Dialect {
+        dead_codes: more(preset.dead_codes, &config.dead_codes),
+        dead_texts: more_texts(preset.dead_texts, &config.dead_texts),
+        not_dead_texts: more_texts(preset.not_dead_texts, &config.not_dead_texts),
+        throttle_codes: more(preset.throttle_codes, &config.throttle_codes),
+        throttle_scope: config.throttle_scope.unwrap_or(preset.throttle_scope),
+    }
 }
 
 fn schedule(
@@ -175,16 +186,20 @@ fn schedule(
     })
 }
 
-fn death_watch(
+fn watch(
     config: &ProviderConfig,
     setting: &impl Fn(&str) -> String,
-) -> Result<DeathWatchSettings, ConfigError> {
-    let default = DeathWatchSettings::default();
-    let threshold_percent = config.mass_death_percent.unwrap_or(default.threshold_percent);
-    if !(1..=100).contains(&threshold_percent) {
+) -> Result<WatchSettings, ConfigError> {
+    let default = WatchSettings::default();
+    let mass_death_percent = config.mass_death_percent.unwrap_or(default.mass_death_percent);
+    if !(1..=100).contains(&mass_death_percent) {
         let reason = "it must be from 1 to 100 (100 believes every death)";
         return Err(ConfigError::invalid(setting("mass_death_percent"), reason));
     }
-    let min_deaths = config.mass_death_min.unwrap_or(default.min_deaths).max(1);
-    Ok(DeathWatchSettings { threshold_percent, min_deaths, ..default })
+    Ok(WatchSettings {
+        death_recheck: config.death_recheck.unwrap_or(default.death_recheck),
+        mass_death_percent,
+        mass_death_min: config.mass_death_min.unwrap_or(default.mass_death_min).max(1),
+        ..default
+    })
 }

@@ -205,6 +205,7 @@ mod tests {
         let write = Write::Postpone {
             attempts: 0,
             in_doubt: false,
+            questioned: false,
             failing_since: None,
             last_error: None,
             next_refresh_at: None,

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::domain::Signal;
-use evergrant_shared::domain::death_watch::Belief;
+use evergrant_shared::domain::weigh::Evidence;
 use tokio::time::Instant;
 
 use super::process::Process;
@@ -38,8 +38,8 @@ impl Budget for WatchedBudget {
         self.budget.spacing()
     }
 
-    fn belief(&self) -> Belief {
-        self.budget.belief()
+    fn evidence(&self) -> Evidence {
+        self.budget.evidence()
     }
 
     fn shut_for(&self) -> Option<Duration> {

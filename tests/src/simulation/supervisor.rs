@@ -7,9 +7,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use evergrant_shared::budget::{BudgetSettings, SharedBudget};
 use evergrant_shared::domain::Policy;
-use evergrant_shared::domain::death_watch::DeathWatchSettings;
 use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::domain::schedule::{Keep, Schedule};
+use evergrant_shared::domain::weigh::WatchSettings;
 use evergrant_shared::provider::{ClientAuth, Provider};
 use evergrant_shared::reports::Reports;
 use evergrant_shared::rescue::{Journal, Keys, Sealer};
@@ -175,10 +175,7 @@ pub(crate) fn provider(plan: &Plan) -> Provider {
         scope: None,
         request_timeout: REQUEST_TIMEOUT,
         limits: plan.limit.into_iter().collect(),
-        dialect: evergrant_shared::domain::classify::Dialect {
-            dead_codes: vec!["bad_refresh_token".to_owned()],
-            ..Default::default()
-        },
+        dialect: evergrant_shared::domain::classify::Dialect::default(),
         policy: Policy {
             schedule: Schedule {
                 keep: Keep::KeepFresh,
@@ -192,7 +189,7 @@ pub(crate) fn provider(plan: &Plan) -> Provider {
             max_attempts: 6,
             max_pause: Duration::from_secs(20),
         },
-        death_watch: DeathWatchSettings::default(),
+        watch: WatchSettings::default(),
     }
 }
 

@@ -123,6 +123,7 @@ pub(super) fn postponed(now: Timestamp) -> Write {
     Write::Postpone {
         attempts: 3,
         in_doubt: true,
+        questioned: false,
         failing_since: Some(now),
         last_error: Some(error(FailureKind::Ambiguous, now)),
         next_refresh_at: Some(now),
@@ -479,6 +480,7 @@ async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
     let write = Write::Postpone {
         attempts: 0,
         in_doubt: false,
+        questioned: false,
         failing_since: None,
         last_error: None,
         next_refresh_at: Some(early),

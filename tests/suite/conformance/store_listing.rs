@@ -119,6 +119,7 @@ async fn what_is_due_within_a_time_comes_soonest_first() {
         let write = Write::Postpone {
             attempts: 0,
             in_doubt: false,
+            questioned: false,
             failing_since: None,
             last_error: None,
             next_refresh_at: Some(at),

@@ -97,8 +97,16 @@ fn advice(standing: &Standing, now: Timestamp) -> Option<String> {
                      whether our client was changed there. If those users must sign in again indeed, \
                      confirm the deaths."
                 }
+                TripReason::Unreadable => {
+                    "The provider's success holds no token where it is looked for. The answer is kept \
+                     among the dead letters. Change the settings so that it can be read, then probe."
+                }
             };
-            Some(format!("{what} A request is tried {}.", When::new(*until, now).words()))
+            let next = until.map_or_else(
+                || "Nothing is sent until then.".to_owned(),
+                |until| format!("A request is tried {}.", When::new(until, now).words()),
+            );
+            Some(format!("{what} {next}"))
         }
     }
 }

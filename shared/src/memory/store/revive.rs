@@ -8,6 +8,7 @@ use secrecy::SecretString;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::domain::grant::fingerprint;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
+use crate::mongo::change::FORGOTTEN;
 use crate::mongo::change::date;
 use crate::mongo::decode;
 use crate::mongo::names::at;
@@ -88,7 +89,7 @@ fn make_active(document: &mut Document, now: Timestamp) {
     put(document, "evergrant.status", Status::Active.as_str());
     put(document, "evergrant.attempts", 0);
     put(document, "evergrant.next_refresh_at", date(now));
-    for part in ["in_doubt", "failing_since", "last_error", "dead_fingerprint"] {
+    for part in FORGOTTEN {
         take_away(document, &format!("evergrant.{part}"));
     }
 }

@@ -14,6 +14,7 @@ use super::table::Stored;
 use super::{Inner, table};
 use crate::domain::grant::fingerprint;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
+use crate::mongo::change::FORGOTTEN;
 use crate::mongo::change::date;
 use crate::mongo::decode;
 use crate::mongo::names::{Names, at};
@@ -123,7 +124,7 @@ fn make_active(names: &Names, stored: &mut Stored, now: Timestamp) {
     set("status", Status::Active.as_str().into());
     set("attempts", 0_i32.into());
     set("next_refresh_at", date(now).into());
-    for part in ["in_doubt", "failing_since", "last_error", "dead_fingerprint"] {
+    for part in FORGOTTEN {
         unset(&mut stored.document, &names.path(part));
     }
 }
