@@ -17,6 +17,8 @@ pub(crate) enum Purpose {
     SeedKind = 4,
     /// The first bytes of a seeded document's id.
     DocumentId = 5,
+    /// Whether a rule with a share applies to a presentation.
+    ScriptedShare = 6,
 }
 
 /// A number that is uniform over all 64-bit numbers.

@@ -12,6 +12,8 @@ use crate::ledger::{
     SeedError, SeedPlan, Terms, TokenState, judge, signed_in, sow,
 };
 use crate::provider::Provider;
+use crate::requests::RequestRecord;
+use crate::script::{Play, Script, ScriptError};
 use crate::settings::Settings;
 use crate::settings_error::SettingsError;
 use crate::stats::Stats;
@@ -72,6 +74,22 @@ impl Handle {
     /// Applies a JSON merge patch to the settings and answers what they are then.
     pub fn patch(&self, patch: &Value) -> Result<Arc<Settings>, SettingsError> {
         self.provider.change(|settings| settings.patched(patch))
+    }
+
+    /// Plays another script from the next request on, and changes the settings that it names.
+    ///
+    /// # Errors
+    /// If it contradicts itself, or its settings cannot be; then nothing has changed.
+    pub fn play(&self, script: Script) -> Result<(), ScriptError> {
+        script.validate()?;
+        self.patch(&Value::Object(script.settings.clone()))?;
+        self.provider.play(Play::new(script));
+        Ok(())
+    }
+
+    /// The requests that came while a script was played, in the order of their answers.
+    pub fn requests(&self) -> Vec<RequestRecord> {
+        self.provider.requests.all()
     }
 
     /// What has happened since the start or the last reset.

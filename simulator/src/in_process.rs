@@ -66,8 +66,7 @@ impl Handle {
         let form = oauth::refresh_form(client, refresh_token);
         self.provider.counters.begin().finish();
         let answer = self.provider.answer(RawRequest {
-            authorization: None,
-            content_type: Some("application/x-www-form-urlencoded"),
+            headers: &[("content-type", "application/x-www-form-urlencoded")],
             body: form.as_bytes(),
         });
         let reply = match answer.delivery {

@@ -16,6 +16,8 @@ mod oauth;
 mod provider;
 #[cfg(test)]
 mod provider_tests;
+mod requests;
+mod script;
 mod server;
 mod settings;
 mod settings_error;
@@ -37,6 +39,8 @@ pub use ledger::{
     TokenState, Verdict,
 };
 pub use limit::{Limit, LimitError, MAX_LIMIT_COUNT, MAX_LIMIT_WINDOW_S};
+pub use requests::RequestRecord;
+pub use script::{Script, ScriptError};
 pub use server::{Simulator, SimulatorError};
 pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, Settings};
 pub use settings_error::SettingsError;

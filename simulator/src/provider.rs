@@ -11,8 +11,10 @@ use crate::config::Config;
 use crate::draw::{self, Purpose};
 use crate::faults::{Effect, Fault};
 use crate::gate::Gate;
-use crate::ledger::{DeathCause, Exchange, Grant, Ledger, Terms};
+use crate::ledger::{DeathCause, Exchange, Grant, Ledger, Terms, TokenState};
 use crate::oauth::{self, Client, ExpiresIn, Refusal, Reply, Success, TokenRequest};
+use crate::requests::{RequestLog, RequestRecord};
+use crate::script::Play;
 use crate::settings::{DeadReply, Settings};
 use crate::stats::{AnswerKind, Counters};
 use crate::sync::{lock, read, write};
@@ -33,6 +35,9 @@ pub(crate) struct Provider {
     /// How many requests with a token of nobody were answered.
     strangers: AtomicU64,
     settings: RwLock<Arc<Settings>>,
+    play: RwLock<Option<Arc<Play>>>,
+    /// What came while a script was played.
+    pub(crate) requests: RequestLog,
 }
 
 /// How an answer reaches the client, or fails to.
@@ -55,22 +60,30 @@ pub(crate) struct Answer {
     pub(crate) delivery: Delivery,
     /// How long the client waits for it, in milliseconds.
     pub(crate) latency_ms: u64,
+    /// The grant whose new tokens it brings.
+    pub(crate) grant: Option<u32>,
 }
 
 /// The headers and the body of a request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawRequest<'a> {
-    pub(crate) authorization: Option<&'a str>,
-    pub(crate) content_type: Option<&'a str>,
+    /// Names in lower case, with their values.
+    pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: &'a [u8],
 }
 
+impl<'a> RawRequest<'a> {
+    pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
+        self.headers.iter().find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
+    }
+}
+
 /// What a presentation came to in the ledger.
-struct Presented {
-    fault: Option<Fault>,
-    exchange: Option<Exchange>,
+pub(crate) struct Presented {
+    pub(crate) fault: Option<Fault>,
+    pub(crate) exchange: Option<Exchange>,
     /// What the draws of this presentation depend on, beside the seed.
-    subject: (u64, u64),
+    pub(crate) subject: (u64, u64),
 }
 
 impl Provider {
@@ -87,6 +100,8 @@ impl Provider {
             seeded: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
             settings: RwLock::new(Arc::new(config.settings)),
+            play: RwLock::new(None),
+            requests: RequestLog::default(),
         }
     }
 
@@ -106,11 +121,24 @@ impl Provider {
         Ok(changed)
     }
 
+    /// Plays another script from the next request on.
+    pub(crate) fn play(&self, play: Play) {
+        *write(&self.play) = Some(Arc::new(play));
+    }
+
     /// Answers a request and counts the answer.
     pub(crate) fn answer(&self, request: RawRequest<'_>) -> Answer {
         let answer = self.decide(request);
         self.counters.answered(answer.kind);
         answer
+    }
+
+    /// The client is still there and is handed its new tokens now.
+    pub(crate) fn replied(&self, grant: Option<u32>) {
+        let now_ms = self.clock.now_ms();
+        if let Some(id) = grant {
+            self.ledger.with(id, |grant| grant.replied_at_ms = Some(now_ms));
+        }
     }
 
     fn decide(&self, raw: RawRequest<'_>) -> Answer {
@@ -125,25 +153,58 @@ impl Provider {
             let reply = oauth::throttled(style, body, wait_us, now_us);
             return at_once(AnswerKind::Throttled, reply);
         }
-        let request = oauth::parse(
-            &self.client,
-            settings.client_auth,
-            &self.scope,
-            raw.authorization,
-            raw.content_type,
-            raw.body,
-        );
+        let Some(play) = read(&self.play).clone() else {
+            return match self.read_request(raw, &settings) {
+                Ok(request) => self.refresh(&request, &settings, now_us),
+                Err(answer) => *answer,
+            };
+        };
+        play.arrived(now_us);
+        let request = if play.has_requirements() {
+            self.read_as_scripted(&play, raw, now_us)
+        } else {
+            self.read_request(raw, &settings).inspect_err(|answer| {
+                let state = TokenState::Unknown;
+                self.requests.note(RequestRecord::new(now_us, None, state, None, answer));
+            })
+        };
         match request {
-            Ok(request) => self.refresh(&request, &settings, now_us),
-            Err(refusal) => {
-                let unknown_client = matches!(refusal, Refusal::InvalidClient(_));
-                let (wrong, bad) = (AnswerKind::InvalidClient, AnswerKind::InvalidRequest);
-                at_once(if unknown_client { wrong } else { bad }, oauth::refused(refusal))
-            }
+            Ok(request) => self.perform(&play, &request, &settings, now_us),
+            Err(answer) => *answer,
         }
     }
 
-    fn refresh(&self, request: &TokenRequest<'_>, settings: &Settings, now_us: u64) -> Answer {
+    /// Reads a request. `Err` is the answer to one that cannot be taken.
+    fn read_request<'a>(
+        &'a self,
+        raw: RawRequest<'a>,
+        settings: &Settings,
+    ) -> Result<TokenRequest<'a>, Box<Answer>> {
+        let (authorization, content_type) =
+            (raw.header("authorization"), raw.header("content-type"));
+        oauth::parse(
+            &self.client,
+            settings.client_auth,
+            &self.scope,
+            authorization,
+            content_type,
+            raw.body,
+        )
+        .map_err(|refusal| {
+            let unknown_client = matches!(refusal, Refusal::InvalidClient(_));
+            let (wrong, bad) = (AnswerKind::InvalidClient, AnswerKind::InvalidRequest);
+            let kind = if unknown_client { wrong } else { bad };
+            Box::new(at_once(kind, oauth::refused(refusal)))
+        })
+    }
+
+    /// Answers a presentation by the settings alone.
+    pub(crate) fn refresh(
+        &self,
+        request: &TokenRequest<'_>,
+        settings: &Settings,
+        now_us: u64,
+    ) -> Answer {
         let id = self.codec.open_refresh_token(&request.refresh_token);
         let presented = self.present(id, settings, now_us / 1_000);
         self.count(&presented);
@@ -170,7 +231,8 @@ impl Provider {
             Some(Fault::TruncatedBody) => (AnswerKind::Unanswered, Delivery::Truncated(reply)),
             _ => (kind, Delivery::Reply(reply)),
         };
-        Answer { kind, delivery, latency_ms }
+        let grant = id.filter(|_| kind == AnswerKind::Refreshed).map(|id| id.grant);
+        Answer { kind, delivery, latency_ms, grant }
     }
 
     /// Draws the fault and applies it and the exchange to the grant, in one step.
@@ -196,7 +258,7 @@ impl Provider {
         settings.faults.pick(draw::unit(self.seed, Purpose::Fault, subject.0, subject.1))
     }
 
-    fn latency_ms(&self, settings: &Settings, subject: (u64, u64)) -> u64 {
+    pub(crate) fn latency_ms(&self, settings: &Settings, subject: (u64, u64)) -> u64 {
         let spread_ms = settings.latency_spread_ms;
         if spread_ms == 0 {
             return settings.latency_ms;
@@ -205,7 +267,7 @@ impl Provider {
         (settings.latency_ms + draw % (2 * spread_ms + 1)).saturating_sub(spread_ms)
     }
 
-    fn count(&self, presented: &Presented) {
+    pub(crate) fn count(&self, presented: &Presented) {
         if let Some(fault) = presented.fault {
             self.counters.faulted(fault);
         }
@@ -283,5 +345,5 @@ fn untouched(fault: Fault, settings: &Settings, now_us: u64) -> (AnswerKind, Rep
 }
 
 fn at_once(kind: AnswerKind, reply: Reply) -> Answer {
-    Answer { kind, delivery: Delivery::Reply(reply), latency_ms: 0 }
+    Answer { kind, delivery: Delivery::Reply(reply), latency_ms: 0, grant: None }
 }

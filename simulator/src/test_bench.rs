@@ -59,8 +59,7 @@ impl Bench {
             "grant_type=refresh_token&refresh_token={token}&client_id=evergrant&client_secret=s"
         );
         self.handle.provider.answer(RawRequest {
-            authorization: None,
-            content_type: Some("application/x-www-form-urlencoded"),
+            headers: &[("content-type", "application/x-www-form-urlencoded")],
             body: body.as_bytes(),
         })
     }

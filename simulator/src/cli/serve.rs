@@ -1,10 +1,13 @@
 //! `serve`: flags to settings, and a simulator until a signal.
 
 use std::io::Write;
+use std::path::PathBuf;
 
+use anyhow::Context;
 use clap::{ArgAction, Args};
 use evergrant_simulator::{
-    ClientAuth, Config, DeadReply, FaultRates, Limit, QuotaBody, RetryAfter, Settings, Simulator,
+    ClientAuth, Config, DeadReply, FaultRates, Limit, QuotaBody, RetryAfter, Script, Settings,
+    Simulator,
 };
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -103,6 +106,9 @@ pub(crate) struct ServeArgs {
         value_parser = fault
     )]
     faults: Vec<(String, f64)>,
+    /// A file that says what the token endpoint answers; the README describes it
+    #[arg(long, env = "EVERGRANT_SIMULATOR_SCRIPT", value_name = "FILE")]
+    script: Option<PathBuf>,
 }
 
 /// A wait, or none. (clap reads an `Option` as a flag that may be absent.)
@@ -161,6 +167,11 @@ impl ServeArgs {
 /// Runs the provider. The first line on standard output is its URL.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     let simulator = Simulator::bind(args.config()?, &args.listen).await?;
+    if let Some(path) = &args.script {
+        let text = std::fs::read_to_string(path)
+            .with_context(|| format!("the script {} cannot be read", path.display()))?;
+        simulator.handle().play(Script::parse(&text)?)?;
+    }
     writeln!(std::io::stdout(), "{}", simulator.url())?;
     tracing::info!(address = %simulator.local_addr(), "listening");
     let mut terminate = signal(SignalKind::terminate())?;

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 use super::{App, BadRequest};
 use crate::handle::{Forgiven, Revoked};
 use crate::ledger::{SeedDocument, SeedPlan};
+use crate::script::Script;
 use crate::settings::Settings;
 use crate::stats::Stats;
 
@@ -49,6 +50,14 @@ pub(crate) async fn change_settings(
     let patch: Value = read(&body)?;
     let settings = app.handle.patch(&patch).map_err(BadRequest::new)?;
     Ok(Json(Settings::clone(&settings)))
+}
+
+/// `POST /admin/script`: a script, in TOML. Nothing at all ends the one that is played.
+pub(crate) async fn play(State(app): State<App>, body: Bytes) -> Result<Json<Value>, BadRequest> {
+    let text = std::str::from_utf8(&body).map_err(BadRequest::new)?;
+    let script = Script::parse(text).map_err(BadRequest::new)?;
+    app.handle.play(script).map_err(BadRequest::new)?;
+    Ok(Json(json!({"ok": true})))
 }
 
 /// `POST /admin/revoke`: `{"users":["…"]}`.

@@ -11,6 +11,7 @@ use crate::handle::Handle;
 use crate::ledger::{
     CheckReport, Document, DocumentSplitter, GrantView, LedgerSummary, SplitError, Verdict,
 };
+use crate::requests::RequestRecord;
 
 /// The most verdicts that are listed one by one.
 const MAX_EACH: usize = 10_000;
@@ -46,6 +47,11 @@ enum CheckError {
 /// `GET /ledger`.
 pub(crate) async fn summary(State(app): State<App>) -> Json<LedgerSummary> {
     Json(app.handle.summary())
+}
+
+/// `GET /ledger/requests`: what came while a script was played.
+pub(crate) async fn requests(State(app): State<App>) -> Json<Vec<RequestRecord>> {
+    Json(app.handle.requests())
 }
 
 /// `GET /ledger/users/{user_id}`: the user's grants, the latest first.

@@ -5,10 +5,9 @@ use std::time::Duration;
 use axum::body::{Body, Bytes, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
 use axum::http::header::{
-    AUTHORIZATION, CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER,
-    WWW_AUTHENTICATE,
+    CACHE_CONTROL, CONTENT_LENGTH, CONTENT_TYPE, HeaderName, RETRY_AFTER, WWW_AUTHENTICATE,
 };
-use axum::http::{HeaderMap, HeaderValue, StatusCode};
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::Response;
 use futures::StreamExt;
 use futures::stream;
@@ -35,16 +34,16 @@ pub(crate) async fn token(
         in_flight.finish();
         return respond(refused(Refusal::InvalidRequest("the body cannot be read")));
     };
-    let answer = provider.answer(RawRequest {
-        authorization: text(&parts.headers, AUTHORIZATION),
-        content_type: text(&parts.headers, CONTENT_TYPE),
-        body: &body,
-    });
+    let headers: Vec<_> = parts.headers.iter().map(text).collect();
+    let answer = provider.answer(RawRequest { headers: &headers, body: &body });
     if answer.latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(answer.latency_ms)).await;
     }
     let response = match answer.delivery {
-        Delivery::Reply(reply) => respond(reply),
+        Delivery::Reply(reply) => {
+            provider.replied(answer.grant);
+            respond(reply)
+        }
         Delivery::Truncated(reply) => truncated(reply),
         Delivery::Reset => reset(&connection),
         Delivery::Silence { hold_s } => {
@@ -62,8 +61,8 @@ pub(crate) async fn token(
 }
 
 /// A header as text. One that is not text is as good as a wrong one.
-fn text(headers: &HeaderMap, name: HeaderName) -> Option<&str> {
-    headers.get(name).map(|value| value.to_str().unwrap_or(""))
+fn text<'a>((name, value): (&'a HeaderName, &'a HeaderValue)) -> (&'a str, &'a str) {
+    (name.as_str(), value.to_str().unwrap_or(""))
 }
 
 fn respond(reply: Reply) -> Response {
@@ -71,7 +70,9 @@ fn respond(reply: Reply) -> Response {
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let headers = response.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(reply.content_type));
+    if let Ok(content_type) = HeaderValue::try_from(reply.content_type.as_ref()) {
+        headers.insert(CONTENT_TYPE, content_type);
+    }
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     if reply.challenge {
         let challenge = HeaderValue::from_static("Basic realm=\"evergrant-simulator\"");
@@ -79,6 +80,11 @@ fn respond(reply: Reply) -> Response {
     }
     if let Some(value) = reply.retry_after.and_then(|value| HeaderValue::try_from(value).ok()) {
         headers.insert(RETRY_AFTER, value);
+    }
+    for (name, value) in reply.headers {
+        if let (Ok(name), Ok(value)) = (HeaderName::try_from(name), HeaderValue::try_from(value)) {
+            headers.insert(name, value);
+        }
     }
     response
 }

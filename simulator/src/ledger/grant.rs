@@ -93,6 +93,8 @@ pub(crate) struct Grant {
     pub(crate) previous: Option<u32>,
     pub(crate) issued_at_ms: u64,
     pub(crate) exchanged_at_ms: Option<u64>,
+    /// When new tokens were last handed to a client that was still there.
+    pub(crate) replied_at_ms: Option<u64>,
     idle_until_ms: u64,
     absolute_until_ms: u64,
     grace_until_ms: u64,
@@ -115,6 +117,7 @@ impl Grant {
             previous,
             issued_at_ms: now_ms,
             exchanged_at_ms: None,
+            replied_at_ms: None,
             idle_until_ms: until(now_ms, terms.idle_ms),
             absolute_until_ms: until(now_ms, terms.absolute_ms),
             grace_until_ms: 0,

@@ -47,6 +47,9 @@ pub struct GrantView {
     pub issued_at_ms: u64,
     /// When a token was last exchanged, in milliseconds since the Unix epoch.
     pub exchanged_at_ms: Option<u64>,
+    /// When new tokens were last handed to a client that was still there, in milliseconds since the
+    /// Unix epoch. Before `exchanged_at_ms` if those of the last exchange found nobody.
+    pub replied_at_ms: Option<u64>,
     /// Whether it lives.
     pub state: GrantState,
     /// When it died, in milliseconds since the Unix epoch.
@@ -94,6 +97,7 @@ impl GrantView {
             generation: grant.generation,
             issued_at_ms: grant.issued_at_ms,
             exchanged_at_ms: grant.exchanged_at_ms,
+            replied_at_ms: grant.replied_at_ms,
             state: death.map_or(GrantState::Live, |death| GrantState::Dead(death.cause)),
             died_at_ms: death.map(|death| death.at_ms),
             presentations: grant.presentations,

@@ -1,5 +1,6 @@
 //! Replies of the token endpoint, as data.
 
+use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
 use serde::Serialize;
@@ -12,12 +13,14 @@ use crate::settings::{DeadReply, QuotaBody, RetryAfter};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Reply {
     pub(crate) status: u16,
-    pub(crate) content_type: &'static str,
+    pub(crate) content_type: Cow<'static, str>,
     pub(crate) body: Vec<u8>,
     /// The value of `Retry-After`.
     pub(crate) retry_after: Option<String>,
     /// Whether `WWW-Authenticate` asks for Basic.
     pub(crate) challenge: bool,
+    /// Other headers.
+    pub(crate) headers: Vec<(String, String)>,
 }
 
 /// How a good reply tells the access token's lifetime.
@@ -133,7 +136,7 @@ pub(crate) fn html_error() -> Reply {
     const PAGE: &str = "<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n\
         <center><h1>502 Bad Gateway</h1></center>\r\n</body>\r\n</html>\r\n";
     let html = json_reply(502, &());
-    Reply { content_type: "text/html", body: PAGE.into(), ..html }
+    Reply { content_type: "text/html".into(), body: PAGE.into(), ..html }
 }
 
 /// The value of a `Retry-After` header. A date has no fractions, so it is rounded up.
@@ -157,11 +160,12 @@ fn error(status: u16, code: &str, description: &str) -> Reply {
 fn json_reply(status: u16, body: &impl Serialize) -> Reply {
     Reply {
         status,
-        content_type: "application/json;charset=UTF-8",
+        content_type: "application/json;charset=UTF-8".into(),
         // Strings and numbers cannot fail to be written.
         body: serde_json::to_vec(body).unwrap_or_default(),
         retry_after: None,
         challenge: false,
+        headers: Vec::new(),
     }
 }
 

@@ -141,3 +141,31 @@ async fn stats_tell_what_was_asked_and_can_be_set_back() {
     let health = simulator.http.get(format!("{}/healthz", simulator.url)).send().await.unwrap();
     assert_eq!(health.text().await.unwrap(), "ok\n");
 }
+
+#[tokio::test]
+async fn a_script_is_played_until_another_comes_and_its_requests_are_told() {
+    let simulator = Running::start(Settings::default()).await;
+    let token = simulator.sign_in("ada");
+    let script = "[[rules]]\nusers = 'ada'\nanswers = [{ status = 418, content_type = 'text/plain', \
+                  headers = { X-Request-Id = 'r7', Retry-After = '9' }, body = 'short and stout' }]";
+    let play = simulator.post("/admin/script").body(script).send().await.unwrap();
+    assert_eq!(play.status(), StatusCode::OK);
+    let reply = simulator.refresh(&token).await.unwrap();
+    assert_eq!(reply.status(), 418);
+    assert_eq!(
+        (&reply.headers()["x-request-id"], &reply.headers()["retry-after"]),
+        (&"r7".parse().unwrap(), &"9".parse().unwrap())
+    );
+    assert_eq!(reply.headers()["content-type"], "text/plain");
+    assert_eq!(reply.text().await.unwrap(), "short and stout");
+    let wrong = simulator.post("/admin/script").body("rules = 5").send().await.unwrap();
+    assert_eq!(wrong.status(), StatusCode::BAD_REQUEST);
+    simulator.post("/admin/script").send().await.unwrap();
+    simulator.refreshed(&token).await;
+    let url = format!("{}/ledger/requests", simulator.url);
+    let told = simulator.http.get(url).send().await.unwrap().text().await.unwrap();
+    assert!(!told.contains("evgsim_"), "{told}");
+    let told: Value = serde_json::from_str(&told).unwrap();
+    assert_eq!((&told[0]["rule"], &told[0]["status"]), (&json!(0), &json!(418)));
+    assert_eq!((&told[1]["user_id"], &told[1]["refreshed"]), (&json!("ada"), &json!(true)));
+}
