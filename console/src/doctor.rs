@@ -1,10 +1,12 @@
 //! `evergrant doctor`: what can be reached, and whether it is as it should be.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evergrant_shared::config::{Config, ConfigError};
 use evergrant_shared::domain::ProviderId;
-use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue, TokenStore};
+use evergrant_shared::operators::OperatorStore;
+use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue};
 use evergrant_shared::provider::Provider;
 use futures::future::join_all;
 use tokio::net::TcpStream;
@@ -15,7 +17,7 @@ use crate::output::Output;
 /// Looks at everything, and says what is not as it should be and what to do.
 pub(crate) async fn examine(
     config: &Config,
-    store: &dyn TokenStore,
+    store: &dyn OperatorStore,
     queue: &dyn JobQueue,
     output: &Output,
 ) -> Result<Exit, ConfigError> {
@@ -31,6 +33,7 @@ pub(crate) async fn examine(
     }
     findings.extend(queued.unwrap_or_else(|error| vec![failed("job queue", &error)]));
     findings.extend(join_all(config.providers()?.iter().map(reach)).await);
+    findings.extend(problems(store).await);
 
     if output.json {
         output.json_list(&findings);
@@ -62,6 +65,19 @@ async fn look_for_section(config: &Config, queue: &dyn JobQueue, finding: &mut F
          Add the section, or remove the documents and delete the queues",
         finding.detail
     );
+}
+
+/// What the processes that live say does not work. Each is told once, however many of them say it.
+async fn problems(store: &dyn OperatorStore) -> Vec<Finding> {
+    let processes = store.processes().await.unwrap_or_default();
+    let now = store.now().await.unwrap_or_default();
+    let living = processes.into_iter().filter(|process| !process.is_gone(now));
+    let told: BTreeMap<String, String> = living
+        .flat_map(|process| process.problems)
+        .map(|problem| (problem.what, problem.detail))
+        .collect();
+    let finding = |(what, detail)| Finding { what, ok: false, detail };
+    told.into_iter().map(finding).collect()
 }
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {

@@ -10,7 +10,9 @@ use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
-use crate::domain::heartbeat::{self, BEAT_EVERY, Heartbeat, LaneReport, RATE_WINDOW, Role};
+use crate::domain::heartbeat::{
+    self, BEAT_EVERY, Heartbeat, LaneReport, Problem, RATE_WINDOW, Role,
+};
 use crate::domain::statistics::Counts;
 use crate::domain::{ProviderId, Timestamp};
 use crate::operators::OperatorStore;
@@ -35,7 +37,12 @@ pub struct Reports {
 struct Told {
     lanes: BTreeMap<ProviderId, Lane>,
     leads: bool,
+    /// What does not work, by what it is about.
+    problems: BTreeMap<String, String>,
 }
+
+/// Problems that a process tells at most.
+const PROBLEMS_MAX: usize = 100;
 
 /// What a process does at one provider.
 #[derive(Default)]
@@ -84,6 +91,21 @@ impl Reports {
         self.lock().leads = leads;
     }
 
+    /// Says what is wrong with something and what to do, or (None) that it works. True if that is news.
+    pub fn set_problem(&self, what: &str, detail: Option<String>) -> bool {
+        let mut told = self.lock();
+        match detail {
+            None => told.problems.remove(what).is_some(),
+            Some(detail)
+                if told.problems.contains_key(what) || told.problems.len() < PROBLEMS_MAX =>
+            {
+                let before = told.problems.insert(what.to_owned(), detail.clone());
+                before.is_none_or(|before| before != detail)
+            }
+            Some(_) => true,
+        }
+    }
+
     /// How many workers live, or 0 before that is known. It is looked up every few seconds while this
     /// process tells that it lives.
     pub fn workers(&self) -> watch::Receiver<usize> {
@@ -114,6 +136,7 @@ impl Reports {
             beat_at: Timestamp::default(),
             leads: false,
             lanes: Vec::new(),
+            problems: Vec::new(),
         };
         let telling = async {
             loop {
@@ -140,7 +163,8 @@ impl Reports {
 
     async fn tell(&self, store: &dyn OperatorStore, first: &Heartbeat) -> Result<(), StoreError> {
         let (leads, lanes) = self.lock().beat();
-        store.beat(&Heartbeat { leads, lanes, ..first.clone() }).await?;
+        let problems = self.lock().problems();
+        store.beat(&Heartbeat { leads, lanes, problems, ..first.clone() }).await?;
         self.tell_counts(store).await
     }
 
@@ -197,6 +221,14 @@ impl Told {
             refreshed_lately: lane.refreshed_lately(now),
         };
         (self.leads, self.lanes.iter_mut().map(report).collect())
+    }
+
+    fn problems(&self) -> Vec<Problem> {
+        let problem = |(what, detail): (&String, &String)| Problem {
+            what: what.clone(),
+            detail: detail.clone(),
+        };
+        self.problems.iter().map(problem).collect()
     }
 
     fn take(&mut self) -> Vec<(ProviderId, Counts)> {
@@ -301,6 +333,16 @@ mod tests {
             assert_eq!(lanes[0].refreshed_lately, expected, "beat {beat}");
             tokio::time::advance(BEAT_EVERY).await;
         }
+    }
+
+    #[test]
+    fn a_problem_is_news_when_it_begins_changes_and_ends() {
+        let reports = Reports::default();
+        let told = |detail: Option<&str>| reports.set_problem("a", detail.map(str::to_owned));
+        assert!(!told(None));
+        assert!(told(Some("one")) && !told(Some("one")) && told(Some("two")));
+        assert_eq!(reports.lock().problems()[0].detail, "two");
+        assert!(told(None) && reports.lock().problems().is_empty());
     }
 
     #[test]

@@ -9,23 +9,88 @@ use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_ta
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, StaleReason, Verdict, assess,
 };
-use evergrant_shared::ports::{Claimed, Commit};
+use evergrant_shared::ports::{Claimed, Commit, StoreError};
 use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
 use crate::refresh::refresh;
+use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
 use crate::settle::{Settled, acknowledge, rebury, retry, settle};
 use crate::work::{Claim, Work};
 
+/// Jobs whose documents are claimed together.
+struct Batch {
+    work: Vec<Work>,
+    /// One owner for all tries, those of its parts included: what a failed try has claimed would else be
+    /// nobody's until it runs out.
+    owner: String,
+    /// When it was first tried.
+    since: Instant,
+}
+
+/// What came of a claim.
+enum Tried {
+    Claimed(Claim, Vec<Row>),
+    /// The store refuses one of the documents, or all.
+    Refused(StoreError),
+    /// The worker stops.
+    Stopped,
+}
+
 /// Claims the documents of `work` and starts what follows for each. While the store is away it
-/// tries again, until the worker stops; then the deliveries are dropped and come again.
+/// tries again, until the worker stops; then the deliveries are dropped and come again. A document
+/// that the store refuses is set aside meanwhile, and nobody waits for it.
 pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
-    if work.is_empty() {
-        return;
+    let (work, refused) = take_out_refused(lane, work);
+    for work in refused {
+        claim_meanwhile(lane, Batch::new(lane, vec![work]));
     }
-    let ids: Vec<DocumentId> = work.iter().map(|work| work.job.id.clone()).collect();
-    let Some((claim, rows)) = claim_until(lane, &ids).await else { return };
+    if !work.is_empty() {
+        claim_batch(lane, Batch::new(lane, work)).await;
+    }
+}
+
+impl Batch {
+    fn new(lane: &Lane, work: Vec<Work>) -> Self {
+        Self { work, owner: lane.next_owner(), since: Instant::now() }
+    }
+
+    /// Two halves of the same claim.
+    fn halves(mut self) -> [Self; 2] {
+        let work = self.work.split_off(self.work.len() / 2);
+        let second = Self { work, owner: self.owner.clone(), since: self.since };
+        [self, second]
+    }
+}
+
+fn claim_meanwhile(lane: &Arc<Lane>, batch: Batch) {
+    let this = Arc::clone(lane);
+    lane.jobs.spawn(async move { claim_batch(&this, batch).await });
+}
+
+async fn claim_batch(lane: &Arc<Lane>, mut batch: Batch) {
+    let ids: Vec<DocumentId> = batch.work.iter().map(|work| work.job.id.clone()).collect();
+    match claim_until(lane, &ids, &batch.owner).await {
+        Tried::Claimed(claim, rows) => {
+            note_claimed(lane, &ids, &rows);
+            start_all(lane, batch.work, rows, &claim).await;
+        }
+        Tried::Refused(error) if batch.work.len() == 1 => {
+            let Some(work) = batch.work.pop() else { return };
+            let (lane, since) = (Arc::clone(lane), batch.since);
+            lane.clone().jobs.spawn(async move { set_aside(&lane, work, &error, since).await });
+        }
+        Tried::Refused(error) => {
+            tracing::debug!(%error, documents = ids.len(), "a claim is refused: splitting it");
+            wait_if_all_is_refused(lane).await;
+            batch.halves().into_iter().for_each(|half| claim_meanwhile(lane, half));
+        }
+        Tried::Stopped => {}
+    }
+}
+
+async fn start_all(lane: &Arc<Lane>, work: Vec<Work>, rows: Vec<Row>, claim: &Claim) {
     let mut unused = Vec::new();
     let mut seen = HashSet::new();
     for (work, row) in work.into_iter().zip(rows) {
@@ -33,31 +98,44 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
         // Two jobs of one document in one batch have one lease between them.
         let row = if seen.insert(id.clone()) { row } else { row.disowned() };
         let owned = row.owned();
-        if !start(lane, work, row, &claim) && owned {
+        if !start(lane, work, row, claim) && owned {
             unused.push(id);
         }
     }
-    if !unused.is_empty()
-        && let Err(error) = lane.store.release(&unused, &claim.owner).await
-    {
-        tracing::warn!(%error, documents = unused.len(), "leases were not given back: they run out");
+    if !unused.is_empty() {
+        release(lane, &unused, &claim.owner).await;
     }
 }
 
-async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>)> {
+/// Gives leases back. One that the store refuses to take back keeps none of the others.
+async fn release(lane: &Lane, ids: &[DocumentId], owner: &str) {
+    let mut released = lane.store.release(ids, owner).await;
+    if let (Err(StoreError::Refused { .. }), 2..) = (&released, ids.len()) {
+        for id in ids {
+            let one = lane.store.release(std::slice::from_ref(id), owner).await;
+            released = released.and(one);
+        }
+    }
+    if let Err(error) = released {
+        tracing::warn!(%error, documents = ids.len(), "leases were not given back: they run out");
+    }
+}
+
+/// Claims all of `ids`, however long the store is away.
+async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> Tried {
     let mut backoff = Backoff::for_a_server();
-    // One owner for all tries: what a failed try has claimed would else be nobody's until it runs out.
-    let owner = lane.next_owner();
     while let Some(turn) = lane.stop.run_until_cancelled(lane.turns.next()).await {
         let sent_at = Instant::now();
-        let claimed = lane.store.claim(ids, &owner, lane.settings.lease).await;
+        let claimed = lane.store.claim(ids, owner, lane.settings.lease).await;
         drop(turn);
         match claimed {
             Ok(Claimed { now, rows }) => {
                 lane.metrics.claim_batches.inc();
                 lane.set_store_healthy(true);
-                return Some((Claim { owner, stored_at: now, sent_at }, rows));
+                let claim = Claim { owner: owner.to_owned(), stored_at: now, sent_at };
+                return Tried::Claimed(claim, rows);
             }
+            Err(error @ StoreError::Refused { .. }) => return Tried::Refused(error),
             Err(error) => {
                 lane.set_store_healthy(false);
                 tracing::error!(%error, documents = ids.len(), "cannot claim: trying again");
@@ -65,7 +143,7 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId]) -> Option<(Claim, Vec<Row>
             }
         }
     }
-    None
+    Tried::Stopped
 }
 
 /// Starts what follows for one job. False if its lease, if it has one, is not needed.

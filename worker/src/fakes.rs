@@ -1,6 +1,6 @@
 //! A store, a queue, a provider and a delivery that do what a test wants, on paused time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -42,6 +42,12 @@ pub(crate) struct FakeStore {
     pub(crate) held: Mutex<Option<Lease>>,
     /// The document that the store refuses to write.
     pub(crate) refuses: Option<DocumentId>,
+    /// The documents that the store refuses to claim.
+    pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
+    /// How many claims were asked for.
+    pub(crate) claims: AtomicU32,
+    /// Who leads in each role.
+    pub(crate) leaders: Mutex<BTreeMap<String, String>>,
     /// How long the store takes no commit, from its first one.
     pub(crate) away_for: Duration,
     pub(crate) away_since: Mutex<Option<Instant>>,
@@ -85,6 +91,13 @@ impl TokenStore for FakeStore {
         _lease: Duration,
     ) -> Result<Claimed, StoreError> {
         tokio::time::sleep(self.claim_takes).await;
+        self.claims.fetch_add(1, Ordering::Relaxed);
+        let refused = self.refuses_claims.lock().unwrap();
+        if ids.iter().any(|id| refused.contains(id)) {
+            let reason = "a rule".to_owned();
+            return Err(StoreError::Refused { operation: "claim", reason });
+        }
+        drop(refused);
         let held = self.held.lock().unwrap().clone();
         let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
         let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
@@ -135,11 +148,13 @@ impl TokenStore for FakeStore {
         }
         Ok(())
     }
-    async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
-        unreachable!()
+    async fn lead(&self, role: &str, owner: &str, _: Duration) -> Result<bool, StoreError> {
+        let mut leaders = self.leaders.lock().unwrap();
+        Ok(leaders.entry(role.to_owned()).or_insert_with(|| owner.to_owned()) == owner)
     }
-    async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
-        unreachable!()
+    async fn resign(&self, role: &str, _: &str) -> Result<(), StoreError> {
+        self.leaders.lock().unwrap().remove(role);
+        Ok(())
     }
     async fn revive_signed_in(&self) -> Result<u64, StoreError> {
         unreachable!()
@@ -186,6 +201,8 @@ impl TokenStore for FakeStore {
 #[derive(Default)]
 pub(crate) struct FakeQueue {
     pub(crate) failures: AtomicU32,
+    /// A rung that takes no job.
+    pub(crate) broken_rung: Option<Duration>,
     pub(crate) retried: AtomicU32,
     /// Rescued answers that no consumer holds.
     pub(crate) rescued: Arc<Mutex<Vec<SealedAnswer>>>,
@@ -194,7 +211,10 @@ pub(crate) struct FakeQueue {
 
 #[async_trait]
 impl JobQueue for FakeQueue {
-    async fn retry(&self, _job: &Job, _delay: Duration) -> Result<(), QueueError> {
+    async fn retry(&self, _job: &Job, delay: Duration) -> Result<(), QueueError> {
+        if Some(delay) == self.broken_rung {
+            return Err(QueueError::Unconfirmed { operation: "retry", reason: "stuck".to_owned() });
+        }
         let left = self.failures.load(Ordering::Relaxed);
         if left > 0 {
             self.failures.store(left - 1, Ordering::Relaxed);

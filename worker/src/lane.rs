@@ -18,6 +18,7 @@ use crate::committer::Committer;
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::pace::Pace;
+use crate::refused::RefusedDocuments;
 use crate::turns::Turns;
 use crate::{ProviderDeps, WorkerSettings};
 
@@ -35,6 +36,8 @@ pub(crate) struct Lane {
     pub(crate) nets: Option<Arc<Nets>>,
     /// Whom answers are about.
     pub(crate) watch: Mutex<AnswerWatch>,
+    /// Documents that the store refuses to write.
+    pub(crate) refused: RefusedDocuments,
     /// How much may be in hand.
     pub(crate) pace: Pace,
     pub(crate) settings: Arc<WorkerSettings>,
@@ -83,6 +86,7 @@ impl Lane {
             committer,
             turns,
             nets,
+            refused: RefusedDocuments::new(),
             pace,
             settings,
             metrics,

@@ -27,6 +27,9 @@ mod nets;
 mod nets_tests;
 mod pace;
 mod refresh;
+mod refused;
+#[cfg(test)]
+mod refused_tests;
 mod rescuer;
 mod rescues;
 mod settle;

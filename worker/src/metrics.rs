@@ -6,6 +6,7 @@ use evergrant_shared::domain::statistics::Counts;
 use evergrant_shared::domain::{DeadReason, Outcome, ProviderId, Route, StaleReason};
 use evergrant_shared::reports::Reports;
 use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
+use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -17,6 +18,7 @@ pub(crate) struct WorkerMetrics {
     outcomes: Family<Labels, Counter>,
     stale: Family<Labels, Counter>,
     dead: Family<Labels, Counter>,
+    refused_documents: Family<Worker, Gauge>,
     /// The same, as operators are told it.
     pub(crate) reports: Reports,
     /// Requests under way.
@@ -52,6 +54,11 @@ impl WorkerMetrics {
                 Family::default(),
             ),
             dead: metrics.add("dead_letters", "Dead letters, by reason", Family::default()),
+            refused_documents: metrics.add(
+                "refused_documents",
+                "Documents that the store refuses to write, as each worker knows them",
+                Family::default(),
+            ),
             in_flight: metrics.add(
                 "exchanges_in_flight",
                 "Requests to providers under way",
@@ -126,6 +133,13 @@ impl WorkerMetrics {
         self.reports.count(provider, &counts);
     }
 
+    /// The store refuses so many documents of a provider, as this worker knows.
+    pub(crate) fn set_refused(&self, provider: &ProviderId, worker: &str, documents: usize) {
+        let labels = Worker { provider: provider.to_string(), worker: worker.to_owned() };
+        let documents = i64::try_from(documents).unwrap_or(i64::MAX);
+        self.refused_documents.get_or_create(&labels).set(documents);
+    }
+
     /// A document cannot be used.
     pub(crate) fn count_malformed(&self, provider: &ProviderId) {
         self.outcomes.get_or_create(&labels(provider, "malformed")).inc();
@@ -153,6 +167,13 @@ impl WorkerMetrics {
         let dead = [(reason, 1)].into();
         self.reports.count(provider, &Counts { dead, ..Counts::default() });
     }
+}
+
+/// The labels of what each of the workers in a process knows by itself.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct Worker {
+    provider: String,
+    worker: String,
 }
 
 fn labels(provider: &ProviderId, kind: &'static str) -> Labels {

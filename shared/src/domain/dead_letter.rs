@@ -19,6 +19,8 @@ pub enum DeadReason {
     AttemptsExhausted,
     /// The document cannot be used.
     MalformedDocument,
+    /// The store refuses to write the document, whatever is to be written.
+    RefusedDocument,
     /// The message is not a job.
     MalformedJob,
     /// New tokens that could not be written: their seal could not be opened, or the store refuses
@@ -32,11 +34,12 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::GrantDead,
         Self::LostResponse,
         Self::AttemptsExhausted,
         Self::MalformedDocument,
+        Self::RefusedDocument,
         Self::MalformedJob,
         Self::UncommittedAnswer,
         Self::DeliveryLimit,
@@ -50,6 +53,7 @@ impl DeadReason {
             Self::LostResponse => "lost_response",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::MalformedDocument => "malformed_document",
+            Self::RefusedDocument => "refused_document",
             Self::MalformedJob => "malformed_job",
             Self::UncommittedAnswer => "uncommitted_answer",
             Self::DeliveryLimit => "delivery_limit",
@@ -64,6 +68,9 @@ impl DeadReason {
             Self::LostResponse => "the user must sign in again; an answer was lost on the way",
             Self::AttemptsExhausted => "see the error, cure it at the provider, then redrive",
             Self::MalformedDocument => "correct the document, then redrive",
+            Self::RefusedDocument => {
+                "see why the store refuses it (validation rules, its size), cure that, then redrive"
+            }
             Self::MalformedJob => "discard: the producer makes a new job of its own accord",
             Self::UncommittedAnswer => {
                 "it holds new tokens: add the key to rescue.old_keys or cure the document, then redrive"
@@ -157,6 +164,14 @@ impl DeadLetter {
     ) -> Self {
         let reason = DeadReason::MalformedJob;
         Self::of_body(body, provider, None, reason, error.to_string(), now, worker)
+    }
+
+    /// The dead letter of a job whose document the store refuses to write.
+    pub fn of_refused(job: &Job, why: String, now: Timestamp, worker: &str) -> Self {
+        let (provider, id) = (job.provider.clone(), Some(job.id.clone()));
+        let reason = DeadReason::RefusedDocument;
+        let letter = Self::of_body(job.encode(), provider, id, reason, why, now, worker);
+        Self { redrive_count: job.redrive_count, ..letter }
     }
 
     /// The dead letter of a sealed answer that cannot be written. The body is the answer as it was

@@ -36,6 +36,18 @@ pub struct Heartbeat {
     /// What a worker does at each provider.
     #[serde(default)]
     pub lanes: Vec<LaneReport>,
+    /// What does not work, while the rest goes on.
+    #[serde(default)]
+    pub problems: Vec<Problem>,
+}
+
+/// Something that does not work in a process, while the rest of it goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Problem {
+    /// What it is about, such as `documents of autodesk`.
+    pub what: String,
+    /// What is wrong and what to do.
+    pub detail: String,
 }
 
 /// What a process does.
@@ -126,6 +138,7 @@ mod tests {
             beat_at: Timestamp::from_unix_ms(at_s * 1_000),
             leads: false,
             lanes: Vec::new(),
+            problems: Vec::new(),
         }
     }
 

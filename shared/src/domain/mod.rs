@@ -32,6 +32,7 @@ pub mod outcome;
 pub mod provider_id;
 pub mod provider_state;
 pub mod punctuality;
+pub mod refusals;
 pub mod schedule;
 pub mod sealed_answer;
 pub mod settlement;

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
-use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Role};
+use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
 use evergrant_shared::domain::statistics::{Counts, minute_of};
 use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
 use evergrant_shared::operators::{Changed, GrantChange, GrantCount, OperatorStore};
@@ -147,6 +147,7 @@ fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
             failed: 1,
             refreshed_lately: 60,
         }],
+        problems: vec![Problem { what: "a queue".to_owned(), detail: "gone".to_owned() }],
     }
 }
 

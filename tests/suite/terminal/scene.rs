@@ -135,6 +135,7 @@ fn beat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
         beat_at: Timestamp::default(),
         leads: role == Role::Producer,
         lanes: if role == Role::Worker { vec![lane] } else { Vec::new() },
+        problems: Vec::new(),
     }
 }
 

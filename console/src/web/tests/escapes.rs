@@ -68,6 +68,7 @@ async fn haunted() -> (Console, Vec<String>) {
         beat_at: Timestamp::of_this_machine(),
         leads: false,
         lanes,
+        problems: Vec::new(),
     };
     store.beat(&beat).await.unwrap();
     evergrant_shared::budget::change_provider(&**store, &provider(), |state, now| {

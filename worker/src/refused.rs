@@ -1,0 +1,160 @@
+//! Documents that the store refuses to write.
+//!
+//! One claim is for a whole batch, so one document can make the store refuse all of it. The batch is halved
+//! until that document is alone. It gets one dead letter and is parked; the others go on.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evergrant_shared::domain::refusals::{RefusalCause, Refusals};
+use evergrant_shared::domain::{DeadLetter, DocumentId, Row, Timestamp};
+use evergrant_shared::ports::StoreError;
+use tokio::time::Instant;
+
+use crate::lane::Lane;
+use crate::settle::{acknowledge, bury, retry};
+use crate::work::Work;
+
+/// For so long a further job of a refused document is dropped unseen. The producer waits longer than this
+/// before it makes one.
+const PARKED_FOR: Duration = Duration::from_secs(20);
+/// For so long no other worker writes a letter of the same document.
+const LETTER_HOLDS: Duration = Duration::from_secs(7 * 86_400);
+/// So many documents in a row, and none written between: the store may refuse everything.
+const SUSPICIOUS: u32 = 8;
+/// How long a refused batch waits before it is split while the store may refuse everything.
+const SUSPICION_WAIT: Duration = Duration::from_secs(2);
+
+/// The documents of a lane that the store refuses.
+pub(crate) struct RefusedDocuments {
+    refusals: Mutex<Refusals>,
+    began_at: Instant,
+}
+
+impl RefusedDocuments {
+    pub(crate) fn new() -> Self {
+        let refusals = Mutex::new(Refusals::new(PARKED_FOR, PARKED_FOR));
+        Self { refusals, began_at: Instant::now() }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Refusals> {
+        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn at(&self, moment: Instant) -> Duration {
+        moment.saturating_duration_since(self.began_at)
+    }
+}
+
+/// Takes out of a batch what the store refused the last time, so that the others need not be split from it.
+/// What is parked is done with; a job that an operator sent is tried at once.
+pub(crate) fn take_out_refused(lane: &Arc<Lane>, batch: Vec<Work>) -> (Vec<Work>, Vec<Work>) {
+    let mut refusals = lane.refused.lock();
+    if refusals.is_empty() {
+        return (batch, Vec::new());
+    }
+    let now = lane.refused.at(Instant::now());
+    refusals.forget_old(now);
+    let (mut fresh, mut refused) = (Vec::with_capacity(batch.len()), Vec::new());
+    for work in batch {
+        let id = &work.job.id;
+        if !refusals.contains(id) {
+            fresh.push(work);
+        } else if work.job.force || !refusals.is_parked(id, now) {
+            refused.push(work);
+        } else {
+            tracing::debug!(provider = %lane.provider.id, %id, "its document is parked");
+            lane.jobs.spawn(acknowledge(work.acker));
+        }
+    }
+    (fresh, refused)
+}
+
+/// A claim of these documents was not refused, and found `rows`.
+pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[Row]) {
+    let now = lane.refused.at(Instant::now());
+    let (written, others): (Vec<_>, Vec<_>) =
+        ids.iter().zip(rows).partition(|(_, row)| row.owned());
+    let written: Vec<_> = written.into_iter().map(|(id, _)| id.clone()).collect();
+    let mut refusals = lane.refused.lock();
+    let mut healed = refusals.accept(&written, now);
+    healed
+        .extend(others.into_iter().filter(|(id, _)| refusals.forget(id)).map(|(id, _)| id.clone()));
+    drop(refusals);
+    if healed.is_empty() {
+        return;
+    }
+    tell(lane, None);
+    for id in healed {
+        tracing::info!(provider = %lane.provider.id, %id, "the store does not refuse the document any more");
+        let lane = Arc::clone(lane);
+        lane.clone().jobs.spawn(async move {
+            // Without this a letter of the next refusal could be left out for a while.
+            let _ = lane.store.resign(&role(&lane, &id), &lane.settings.name).await;
+        });
+    }
+}
+
+/// Waits while the store may refuse everything, so that it is not asked at full speed.
+pub(crate) async fn wait_if_all_is_refused(lane: &Lane) {
+    let in_a_row = lane.refused.lock().in_a_row();
+    if in_a_row >= SUSPICIOUS {
+        lane.set_store_healthy(false);
+        lane.sleep(SUSPICION_WAIT).await;
+    }
+}
+
+/// A document that the store refused by itself, and at first in a batch at `since`. If the store writes
+/// others, the document is at fault: it gets its letter and is parked. Else its job comes again.
+pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, since: Instant) {
+    drop(work.place.take());
+    let (since, now) = (lane.refused.at(since), lane.refused.at(Instant::now()));
+    let cause = lane.refused.lock().refuse(&work.job.id, since, now);
+    tell(lane, Some((&work.job.id, error)));
+    let is_new = match cause {
+        RefusalCause::Unknown { times } => {
+            let (provider, id) = (&lane.provider.id, &work.job.id);
+            tracing::warn!(%provider, %id, %error, "cannot claim: the job comes again");
+            return retry(lane, work, lane.provider.policy.ladder.after_failure(times)).await;
+        }
+        RefusalCause::Document { is_new } => is_new,
+    };
+    let sent_back = work.job.redrive_count > 0;
+    if !sent_back && !(is_new && is_first_to_tell(lane, &work.job.id).await) {
+        return acknowledge(work.acker).await;
+    }
+    let (provider, id) = (&lane.provider.id, &work.job.id);
+    tracing::error!(%provider, %id, %error, "the store refuses this document: it is parked, others go on");
+    let now = Timestamp::of_this_machine();
+    let letter = DeadLetter::of_refused(&work.job, error.to_string(), now, &lane.settings.name);
+    lane.metrics.count_dead(&lane.provider.id, letter.reason);
+    bury(lane, &letter, work.acker).await;
+}
+
+/// Of the workers that find the same document, one writes its letter.
+async fn is_first_to_tell(lane: &Lane, id: &DocumentId) -> bool {
+    let leading = lane.store.lead(&role(lane, id), &lane.settings.name, LETTER_HOLDS).await;
+    // Rather two letters than none.
+    leading.unwrap_or(true)
+}
+
+fn role(lane: &Lane, id: &DocumentId) -> String {
+    format!("refused_document/{}/{id}", lane.provider.id)
+}
+
+/// Tells operators how many there are, and of the one that was refused just now.
+fn tell(lane: &Lane, latest: Option<(&DocumentId, &StoreError)>) {
+    let provider = &lane.provider.id;
+    let documents = lane.refused.lock().len();
+    lane.metrics.set_refused(provider, &lane.settings.name, documents);
+    let what = format!("refused documents of {provider}");
+    if documents == 0 {
+        lane.metrics.reports.set_problem(&what, None);
+    } else if let Some((id, error)) = latest {
+        let detail = format!(
+            "{documents} documents cannot be written, {id} among them: {error}. Their grants are not \
+             refreshed; the dead letters refused_document name them"
+        );
+        lane.metrics.reports.set_problem(&what, Some(detail));
+    }
+}
