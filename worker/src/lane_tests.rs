@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use evergrant_shared::domain::{DocumentId, Write};
 
+use tokio::time::Instant;
+
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
 
@@ -61,6 +63,30 @@ async fn a_retry_is_published_in_the_end_however_long_the_broker_refuses() {
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     fakes.finish().await;
     assert_eq!((fakes.queue.retried.load(Ordering::Relaxed), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rung_that_takes_nothing_is_passed_by() {
+    for rung in [1, 5, 15, 60].map(Duration::from_secs) {
+        let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
+        let queue = FakeQueue { broken_rung: Some(rung), ..FakeQueue::default() };
+        let fakes = Fakes::new(store, queue);
+        claim(&fakes.lane, vec![fakes.work(1)]).await;
+        let began_at = Instant::now();
+        fakes.finish().await;
+        assert!(began_at.elapsed() < Duration::from_secs(10), "{rung:?}");
+        assert_eq!((fakes.queue.retried.load(Ordering::Relaxed), fakes.acknowledged()), (1, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_job_that_no_rung_takes_does_not_occupy_a_place_for_ever() {
+    let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
+    let queue = FakeQueue { failures: AtomicU32::new(u32::MAX), ..FakeQueue::default() };
+    let fakes = Fakes::new(store, queue);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.queue.retried.load(Ordering::Relaxed), fakes.acknowledged()), (0, 1));
 }
 
 #[tokio::test(start_paused = true)]

@@ -117,37 +117,86 @@ pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
     bury(lane, &letter, work.acker).await;
 }
 
-/// Sends a job to a rung of the ladder, then acknowledges its delivery.
+/// How often a rung is tried before the job goes to the next one.
+const RUNG_TRIES: usize = 2;
+/// How long a delivery is kept for what has to be published: it occupies a place of its consumer.
+const HOLD_MAX: Duration = Duration::from_secs(5 * 60);
+/// When a job comes again whose dead letter could not be published.
+const LETTER_COMES_AGAIN: Duration = Duration::from_secs(3_600);
+
+/// Sends a job to a rung of the ladder, then acknowledges its delivery. A rung that does not take it is
+/// passed by for the next one. If none does for long, the job is dropped: the producer makes it again.
 pub(crate) async fn retry(lane: &Lane, work: Work, delay: Duration) {
-    let Work { job, acker, .. } = work;
+    let Work { job, acker, place, .. } = work;
+    drop(place);
     let job = Job { waited: true, ..job };
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(provider = %lane.provider.id, id = %job.id, delay_ms, "the job comes again");
-    publish(lane, acker, "a retry", || lane.queue.retry(&job, delay)).await;
+    match send_back(lane, &job, delay).await {
+        Published::Yes => acknowledge(acker).await,
+        Published::TooLate => {
+            let (provider, id) = (&lane.provider.id, &job.id);
+            tracing::error!(%provider, %id, "no rung takes the job: it is dropped, the producer makes it again");
+            acknowledge(acker).await;
+        }
+        Published::Stopped => {}
+    }
 }
 
-/// Publishes a dead letter, then acknowledges the delivery that it came from.
+async fn send_back(lane: &Lane, job: &Job, delay: Duration) -> Published {
+    let ladder = &lane.provider.policy.ladder;
+    let rung = |tries: usize| ladder.detour(delay, tries / RUNG_TRIES);
+    publish(lane, "a retry", |tries| lane.queue.retry(job, rung(tries))).await
+}
+
+/// Publishes a dead letter, then acknowledges the delivery that it came from. If the broker does not take
+/// it for long, the job comes again later and its letter is written then.
 pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter, acker: Box<dyn Acker>) {
-    publish(lane, acker, "a dead letter", || lane.queue.bury(letter)).await;
+    loop {
+        match publish(lane, "a dead letter", |_| lane.queue.bury(letter)).await {
+            Published::Yes => return acknowledge(acker).await,
+            Published::Stopped => return,
+            Published::TooLate => {}
+        }
+        let Ok(job) = Job::decode(&letter.body) else { continue };
+        let job = Job { waited: true, ..job };
+        match send_back(lane, &job, LETTER_COMES_AGAIN).await {
+            Published::Yes => return acknowledge(acker).await,
+            Published::Stopped => return,
+            Published::TooLate => {}
+        }
+    }
 }
 
-/// Publishes until the broker has it, then acknowledges. To give up would leave the delivery with
-/// this worker, which would hold one less for as long as its consumer lives. When the worker stops
-/// first, the delivery is not acknowledged and comes again.
-async fn publish<F>(lane: &Lane, acker: Box<dyn Acker>, what: &str, attempt: impl Fn() -> F)
+/// What became of a message.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Published {
+    Yes,
+    /// The broker did not take it within [`HOLD_MAX`].
+    TooLate,
+    /// The worker stops: the delivery is not acknowledged and comes again.
+    Stopped,
+}
+
+/// Publishes until the broker has it, for up to [`HOLD_MAX`]. `attempt` is told how many failed before.
+async fn publish<F>(lane: &Lane, what: &str, attempt: impl Fn(usize) -> F) -> Published
 where
     F: Future<Output = Result<(), QueueError>>,
 {
-    let mut backoff = Backoff::for_a_server();
-    while let Err(error) = attempt().await {
+    let (began_at, mut backoff) = (Instant::now(), Backoff::for_a_server());
+    for tries in 0.. {
+        let Err(error) = attempt(tries).await else { return Published::Yes };
         let provider = &lane.provider.id;
         tracing::error!(%provider, %error, what, "not published: trying again");
         lane.sleep(backoff.next_wait()).await;
         if lane.stop.is_cancelled() {
-            return;
+            return Published::Stopped;
+        }
+        if began_at.elapsed() >= HOLD_MAX {
+            break;
         }
     }
-    acknowledge(acker).await;
+    Published::TooLate
 }
 
 /// Acknowledges a delivery. If that fails it comes again, and the claim turns it away.

@@ -50,6 +50,14 @@ impl Ladder {
         *found.unwrap_or(&self.rungs[self.rungs.len() - 1])
     }
 
+    /// The rung to try after so many rungs would not take the job: the next longer one each time, from that
+    /// of `delay` on, and after the longest the shortest.
+    pub fn detour(&self, delay: Duration, refused: usize) -> Duration {
+        let wanted = self.at_least(delay);
+        let first = self.rungs.iter().position(|&rung| rung == wanted).unwrap_or_default();
+        self.rungs[(first + refused % self.rungs.len()) % self.rungs.len()]
+    }
+
     /// The longest rung that is not longer than `delay`; the shortest if none is. For waits that
     /// must not overshoot, and where coming back early costs a lookup.
     pub fn at_most(&self, delay: Duration) -> Duration {
@@ -78,6 +86,13 @@ mod tests {
         assert_eq!(up, [1, 1, 5, 60, 60]);
         let down = [0, 1, 4, 59, 61].map(|s| ladder().at_most(Duration::from_secs(s)).as_secs());
         assert_eq!(down, [1, 1, 1, 5, 60]);
+    }
+
+    #[test]
+    fn a_rung_that_takes_nothing_is_passed_by_for_the_next() {
+        let detours =
+            [0, 1, 2, 3].map(|refused| ladder().detour(Duration::from_secs(4), refused).as_secs());
+        assert_eq!(detours, [5, 60, 1, 5]);
     }
 
     #[test]
