@@ -8,6 +8,7 @@ use evergrant_shared::config::{Config, WorkerConfig};
 use evergrant_shared::ports::TokenStore;
 use evergrant_shared::provider::{Provider, ProviderClient};
 use evergrant_shared::rescue::{FileJournal, Journal};
+use evergrant_shared::telemetry::Metrics;
 
 use crate::{ProviderDeps, RescueDeps, WorkerSettings};
 
@@ -37,13 +38,18 @@ impl ProviderDeps {
     ///
     /// # Errors
     /// If there can be no client.
-    pub fn start(provider: Provider, store: &Arc<dyn TokenStore>) -> anyhow::Result<Self> {
+    pub fn start(
+        provider: Provider,
+        store: &Arc<dyn TokenStore>,
+        metrics: &Metrics,
+    ) -> anyhow::Result<Self> {
         let provider = Arc::new(provider);
         let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
         let settings = BudgetSettings {
             provider: provider.id.clone(),
             limits: provider.limits.clone(),
             client: provider.fingerprint(),
+            metrics: metrics.clone(),
         };
         let budget = SharedBudget::start(Arc::clone(store), settings);
         Ok(Self { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })

@@ -60,7 +60,8 @@ async fn main() -> anyhow::Result<ExitCode> {
     if rescue.is_none() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }
-    let providers = providers.into_iter().map(|provider| ProviderDeps::start(provider, &store));
+    let providers =
+        providers.into_iter().map(|provider| ProviderDeps::start(provider, &store, &metrics));
     let deps = Deps {
         providers: providers.collect::<Result<_, _>>()?,
         store,

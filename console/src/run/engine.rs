@@ -62,7 +62,8 @@ impl Engine {
             reports: Reports::default(),
         };
         let store: Arc<dyn TokenStore> = servers.store.clone();
-        let served = providers.into_iter().map(|provider| ProviderDeps::start(provider, &store));
+        let served =
+            providers.into_iter().map(|provider| ProviderDeps::start(provider, &store, &metrics));
         let served = served.collect::<anyhow::Result<Vec<_>>>()?;
         let workers = (1..=workers.max(1)).map(|number| {
             let name = format!("{name}-{number}");

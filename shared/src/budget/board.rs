@@ -4,10 +4,10 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use crate::domain::cell::{Ask, Reservation};
+use crate::domain::cell::{Ask, LONGEST_LEAD, Reservation};
 use crate::domain::clock_offset::ClockOffset;
 use crate::domain::limit::Limit;
-use crate::domain::provider_state::Turn;
+use crate::domain::provider_state::{SlowStore, Turn};
 use crate::domain::punctuality::Punctuality;
 use crate::domain::weigh::Evidence;
 use crate::domain::{Moment, ProviderState, Signal, Timestamp};
@@ -43,6 +43,8 @@ pub(super) struct Board {
     looked_at: Duration,
     /// How long it takes until a reservation is in the store.
     lead: Duration,
+    /// Places that were over before they were known to be in the store, and are not told yet.
+    missed: u64,
 }
 
 /// A place that is this replica's own.
@@ -91,10 +93,12 @@ const LOOK_RARELY: Duration = Duration::from_millis(700);
 /// Where there is room for all, those who wait need not wait for that, but the store must not be asked
 /// all the time either.
 const LOOK_AGAIN: Duration = Duration::from_millis(20);
-/// Without limits, nothing is sent on a state that is older than this.
+/// Without limits, nothing is sent on a state that is older than this, unless reading it takes long.
 const FRESH: Duration = Duration::from_millis(500);
-/// Bounds of the time that a reservation is expected to take.
-const LEAD: (Duration, Duration) = (Duration::from_millis(5), Duration::from_millis(150));
+/// A reservation is expected to take no less than this.
+const LEAST_LEAD: Duration = Duration::from_millis(5);
+/// A reservation that takes longer than this makes places rarer.
+pub(super) const SLOW: Duration = Duration::from_millis(100);
 /// A pause whose end only an operator knows.
 const OPEN_END: Duration = Duration::from_secs(86_400);
 
@@ -115,7 +119,8 @@ impl Board {
             asked_at: None,
             next_look: Duration::ZERO,
             looked_at: Duration::ZERO,
-            lead: LEAD.0 * 4,
+            lead: LEAST_LEAD * 4,
+            missed: 0,
         }
     }
 
@@ -187,7 +192,7 @@ impl Board {
     fn full_for(&self, now: Duration) -> Option<Duration> {
         self.clock?;
         let limits = self.state.limits(&self.configured);
-        let full = self.state.cell.full_for(limits, self.server(now));
+        let full = self.state.cell.full_for(limits, self.server(now), self.lead);
         (!full.is_zero()).then_some(full)
     }
 
@@ -222,9 +227,13 @@ impl Board {
         sent: Duration,
         now: Duration,
     ) -> Plan {
-        let clock = self.clock.get_or_insert_with(|| ClockOffset::of(read.now, sent, now));
-        clock.learn(read.now, sent, now);
-        let unsure = clock.uncertainty();
+        let latest = match read.now_error {
+            Some(error) => ClockOffset::estimated(read.now, error, now),
+            None => ClockOffset::of(read.now, sent, now),
+        };
+        let clock = self.clock.get_or_insert(latest);
+        clock.learn(latest);
+        let unsure = clock.uncertainty(now);
         let mut state = read.value.clone();
         let signals = std::mem::take(&mut self.signals);
         for (signal, at) in &signals {
@@ -243,6 +252,10 @@ impl Board {
             unsure,
         };
         let turn = state.take_turn(&self.configured, &ask);
+        if matches!(turn, Turn::Slice(_)) {
+            let now = ask.now.timestamp();
+            state.note_reservation(self.slow_store(now), now);
+        }
         let changed = state != read.value;
         let (version, debt, wanted) = (read.version, ask.debt, ask.wanted);
         Plan { version, state, changed, unsure, turn, wanted, debt, signals, read_at: sent }
@@ -258,12 +271,12 @@ impl Board {
         self.looked_at = now;
         let far = self.full_for(now).is_some_and(|full| full > LOOK_RARELY * 2);
         self.next_look = now + if far { LOOK_RARELY } else { LOOK_EVERY }.mul_f64(vary);
+        let took = now.saturating_sub(plan.read_at);
         if plan.changed {
-            let took = now.saturating_sub(plan.read_at);
-            self.lead = (took * 3 / 2).max(self.lead * 4 / 5).clamp(LEAD.0, LEAD.1);
+            self.lead = (took * 3 / 2).max(self.lead * 4 / 5).clamp(LEAST_LEAD, LONGEST_LEAD);
         }
         self.free_until = match plan.turn {
-            Turn::Free => plan.read_at + FRESH,
+            Turn::Free => plan.read_at + FRESH.max(took * 2 + LOOK_EVERY * 3 / 2),
             _ => Duration::ZERO,
         };
         self.contended = match plan.turn {
@@ -272,8 +285,8 @@ impl Board {
             Turn::Free | Turn::Probe(_) | Turn::Shut(_) => false,
         };
         match plan.turn {
-            Turn::Slice(slice) => self.add_places(&slice, false),
-            Turn::Probe(slice) => self.add_places(&slice, true),
+            Turn::Slice(slice) => self.add_places(&slice, false, now),
+            Turn::Probe(slice) => self.add_places(&slice, true, now),
             Turn::Free | Turn::Full | Turn::Shut(_) => {}
         }
     }
@@ -285,16 +298,45 @@ impl Board {
         self.signals.splice(0..0, plan.signals);
     }
 
-    fn add_places(&mut self, slice: &Reservation, probe: bool) {
+    fn add_places(&mut self, slice: &Reservation, probe: bool, now: Duration) {
         let Some(clock) = self.clock else { return };
         let (spacing, tolerance) = (slice.spacing, slice.tolerance);
         let places = slice.places().map(|place| clock.local(place) + slice.shift);
-        self.places.extend(places.map(|at| Place { at, spacing, tolerance, probe }));
+        for place in places.map(|at| Place { at, spacing, tolerance, probe }) {
+            match place.is_missed(now) {
+                true => self.missed += 1,
+                false => self.places.push_back(place),
+            }
+        }
+    }
+
+    /// How long a reservation takes, if that is so long that it lowers the rate.
+    pub(super) fn slow_store(&self, now: Timestamp) -> Option<SlowStore> {
+        let took = self.lead * 2 / 3;
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        (took > SLOW).then_some(SlowStore { took_ms, at: now })
+    }
+
+    /// How long a reservation is expected to take.
+    pub(super) const fn lead(&self) -> Duration {
+        self.lead
+    }
+
+    /// How many places were over before they were known to be in the store, since it was asked last.
+    pub(super) const fn take_missed(&mut self) -> u64 {
+        std::mem::replace(&mut self.missed, 0)
     }
 
     /// The store's time. Before it was ever told, the beginning of time: nothing is shut then.
     fn server(&self, now: Duration) -> Moment {
         self.clock.map_or(Moment::default(), |clock| clock.server(now))
+    }
+}
+
+impl Plan {
+    /// Whether places are reserved by it.
+    pub(super) const fn reserves(&self) -> bool {
+        matches!(self.turn, Turn::Slice(_) | Turn::Probe(_))
     }
 }
 

@@ -1,7 +1,7 @@
 //! What replicas know of a provider, kept in memory, on paused time.
 
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -13,9 +13,14 @@ use crate::ports::*;
 
 /// A store that knows one provider.
 pub(super) struct FakeStore {
-    state: Mutex<(ProviderState, u64)>,
-    /// How long a read takes; a write takes twice as long.
+    state: Arc<Mutex<(ProviderState, u64)>>,
+    /// How long a read takes.
     pub(super) latency: Duration,
+    /// How long a write takes.
+    pub(super) write: Duration,
+    /// How far its clock is from the truth for who reads it, and how wrong it says that it may be: as
+    /// an adapter that estimates it.
+    estimated: Option<(Duration, Duration)>,
     pub(super) away: AtomicBool,
     pub(super) reads: AtomicU64,
     pub(super) writes: AtomicU64,
@@ -27,15 +32,33 @@ pub(super) struct FakeStore {
 pub(super) const START: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
 impl FakeStore {
+    /// A store whose reads take so long, and its writes twice as long.
     pub(super) fn new(latency: Duration) -> Self {
+        Self::with_writes(latency, latency * 2)
+    }
+
+    pub(super) fn with_writes(latency: Duration, write: Duration) -> Self {
         Self {
-            state: Mutex::default(),
+            state: Arc::default(),
             latency,
+            write,
+            estimated: None,
             away: AtomicBool::new(false),
             reads: AtomicU64::new(0),
             writes: AtomicU64::new(0),
             conflicts: AtomicU64::new(0),
             started: Instant::now(),
+        }
+    }
+
+    /// The same store as another process sees it whose estimate of its clock is behind by so long, and
+    /// which says that it may be wrong by `error`.
+    pub(super) fn seen_behind(&self, behind: Duration, error: Duration) -> Self {
+        Self {
+            state: Arc::clone(&self.state),
+            estimated: Some((behind, error)),
+            started: self.started,
+            ..Self::with_writes(self.latency, self.write)
         }
     }
 
@@ -71,7 +94,11 @@ impl TokenStore for FakeStore {
         let (value, version) = self.state.lock().unwrap().clone();
         let now = self.clock();
         tokio::time::sleep(self.latency / 2).await;
-        Ok(Versioned { value, version, now })
+        let (now, now_error) = match self.estimated {
+            Some((behind, error)) => (self.clock().minus(behind), Some(error)),
+            None => (now, None),
+        };
+        Ok(Versioned { value, version, now, now_error })
     }
 
     async fn set_provider_state(
@@ -80,7 +107,7 @@ impl TokenStore for FakeStore {
         version: u64,
         state: &ProviderState,
     ) -> Result<bool, StoreError> {
-        tokio::time::sleep(self.latency).await;
+        tokio::time::sleep(self.write / 2).await;
         self.check()?;
         let replaced = {
             let mut known = self.state.lock().unwrap();
@@ -92,7 +119,7 @@ impl TokenStore for FakeStore {
         };
         let counter = if replaced { &self.writes } else { &self.conflicts };
         counter.fetch_add(1, Ordering::Relaxed);
-        tokio::time::sleep(self.latency).await;
+        tokio::time::sleep(self.write / 2).await;
         Ok(replaced)
     }
 

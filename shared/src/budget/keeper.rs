@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::board::Board;
+use super::board::{Board, SLOW};
+use super::metrics::BudgetMetrics;
 use crate::backoff::Backoff;
 use crate::domain::ProviderId;
 use crate::domain::cell::SURE;
@@ -55,6 +56,11 @@ pub(super) struct Keeper {
     pub(super) desk: Arc<Desk>,
     pub(super) store: Arc<dyn TokenStore>,
     pub(super) provider: ProviderId,
+    pub(super) metrics: BudgetMetrics,
+    /// The store's time stayed unsure at the last look, however often it was asked.
+    pub(super) far: bool,
+    /// It was said that the store is slow.
+    pub(super) slow: bool,
 }
 
 /// After so many tries against faster replicas it is the next look's turn.
@@ -67,7 +73,7 @@ const AWAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_se
 
 impl Keeper {
     /// Works until `stop`.
-    pub(super) async fn run(self, stop: CancellationToken) {
+    pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(AWAY.0, AWAY.1);
         let mut away = false;
         while let Some(()) = stop.run_until_cancelled(self.until_due()).await {
@@ -103,26 +109,36 @@ impl Keeper {
     }
 
     /// Reads, decides and writes, until nobody else was faster.
-    async fn look(&self) -> Result<(), StoreError> {
+    async fn look(&mut self) -> Result<(), StoreError> {
         let mut next_try = Backoff::new(NEXT_TRY, LONGEST_TRY);
         for tried in 0..TRIES {
             let sent = self.desk.now();
             let read = self.store.provider_state(&self.provider).await?;
             let plan = self.desk.at(|board, now| board.plan(read, sent, now));
-            // An answer that took long tells little of the store's time. The next may be quicker.
-            if plan.unsure > SURE && tried < TRIES / 2 {
+            // An answer that took long tells little of the store's time. The next may be quicker,
+            // unless none was at the last look.
+            if plan.unsure > SURE && tried < TRIES / 2 && !self.far {
                 self.desk.at(|board, _| board.put_back(plan));
                 continue;
             }
+            self.far = plan.unsure > SURE;
             let written = if plan.changed {
                 self.store.set_provider_state(&self.provider, plan.version, &plan.state).await
             } else {
                 Ok(true)
             };
             if let Ok(true) = written {
+                let reserves = plan.reserves();
                 let vary = 0.8 + 0.4 * fastrand::f64();
-                self.desk.at(|board, now| board.carry_out(plan, now, vary));
+                let took = self.desk.now().saturating_sub(sent);
+                let (lead, missed) = self.desk.at(|board, now| {
+                    board.carry_out(plan, now, vary);
+                    (board.lead(), board.take_missed())
+                });
                 self.desk.news.notify_waiters();
+                if reserves {
+                    self.tell(took, lead, missed);
+                }
                 return Ok(());
             }
             self.desk.at(|board, _| board.put_back(plan));
@@ -130,5 +146,20 @@ impl Keeper {
             tokio::time::sleep(next_try.next_wait()).await;
         }
         Ok(())
+    }
+    /// Says how long a reservation took, and once if that is so long that it lowers the rate.
+    fn tell(&mut self, took: Duration, lead: Duration, missed: u64) {
+        self.metrics.reserved(&self.provider, took, missed);
+        let provider = &self.provider;
+        let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
+        if !self.slow && (lead * 2 / 3 > SLOW || missed > 0) {
+            self.slow = true;
+            tracing::warn!(%provider, took_ms, missed,
+                "the store takes long to reserve the budget: fewer requests are sent than the limits \
+                 allow; look at its latency and its load");
+        } else if self.slow && lead * 2 / 3 < SLOW / 2 {
+            self.slow = false;
+            tracing::info!(%provider, took_ms, "the store reserves the budget quickly again");
+        }
     }
 }

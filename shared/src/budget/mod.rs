@@ -16,6 +16,7 @@ mod change;
 #[cfg(test)]
 mod fake_store;
 mod keeper;
+mod metrics;
 mod shared;
 
 use std::time::Duration;

@@ -9,13 +9,15 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use super::Budget;
 use super::board::Next;
 use super::keeper::{Desk, Keeper};
+use super::metrics::BudgetMetrics;
 use crate::domain::limit::Limit;
 use crate::domain::weigh::Evidence;
 use crate::domain::{ProviderId, Signal};
 use crate::ports::TokenStore;
+use crate::telemetry::Metrics;
 
 /// What the settings say about a provider's budget.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct BudgetSettings {
     /// The provider.
     pub provider: ProviderId,
@@ -23,6 +25,8 @@ pub struct BudgetSettings {
     pub limits: Vec<Limit>,
     /// What stands for the settings of our client there, and tells nothing of them.
     pub client: String,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
 }
 
 /// One provider's budget for any number of replicas, kept in the store.
@@ -43,10 +47,12 @@ pub struct SharedBudget {
 impl SharedBudget {
     /// The budget of a provider in `store`. It works as long as it exists. Call it within a runtime.
     pub fn start(store: Arc<dyn TokenStore>, settings: BudgetSettings) -> Self {
-        let BudgetSettings { provider, limits, client } = settings;
+        let BudgetSettings { provider, limits, client, metrics } = settings;
         let desk = Arc::new(Desk::new(limits, client));
         let stop = CancellationToken::new();
-        let keeper = Keeper { desk: Arc::clone(&desk), store, provider };
+        let metrics = BudgetMetrics::register(&metrics);
+        let (desk_too, far, slow) = (Arc::clone(&desk), false, false);
+        let keeper = Keeper { desk: desk_too, store, provider, metrics, far, slow };
         tokio::spawn(keeper.run(stop.clone()));
         Self { desk, turn: tokio::sync::Mutex::new(()), _keeper: stop.drop_guard() }
     }

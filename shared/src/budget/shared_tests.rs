@@ -15,7 +15,7 @@ const RTT: Duration = Duration::from_millis(2);
 fn replica(store: &Arc<FakeStore>, limits: &[&str]) -> Arc<SharedBudget> {
     let limits = limits.iter().map(|limit| limit.parse().unwrap()).collect();
     let (provider, client) = ("p".parse().unwrap(), "client".to_owned());
-    let settings = BudgetSettings { provider, limits, client };
+    let settings = BudgetSettings { provider, limits, client, metrics: Metrics::default() };
     Arc::new(SharedBudget::start(store.clone(), settings))
 }
 
@@ -247,6 +247,8 @@ async fn one_replica_probes_an_open_circuit_and_its_success_opens_all() {
 async fn an_answer_that_changes_nothing_writes_nothing() {
     let (store, replicas) = replicas(1, &["200/s"]);
     replicas[0].acquire().await.answered();
+    // The first success tells that the client works.
+    replicas[0].note(&Signal::Healthy);
     sleep(Duration::from_secs(2)).await;
     let writes = store.writes.load(Ordering::Relaxed);
     replicas[0].note(&Signal::Healthy);
@@ -308,4 +310,57 @@ async fn a_replica_that_dies_takes_one_slice_with_it() {
     replicas.truncate(1);
     let arrivals = survivor.await.unwrap();
     assert!(between(&arrivals, 5_400, 6_400) >= 190, "{}", between(&arrivals, 5_400, 6_400));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_is_slow_to_write_lowers_the_rate_and_does_not_end_it() {
+    for (read_ms, write_ms) in
+        [(2, 200), (2, 400), (2, 1_000), (100, 200), (200, 400), (500, 1_000)]
+    {
+        for (count, limit, requests) in [(1, "10/s", 10), (4, "10/s", 10), (4, "200/s", 200)] {
+            let store = FakeStore::with_writes(MS * read_ms, MS * write_ms);
+            let store = Arc::new(store);
+            let replicas: Vec<_> = (0..count).map(|_| replica(&store, &[limit])).collect();
+            let until = Duration::from_secs(60);
+            let waiters = (requests * 4) as usize;
+            let provider = spend(&replicas, waiters, (MS * 20, MS * 8), until).await;
+            let arrivals = provider.arrivals();
+            let case = format!("{count} replicas, {limit}, {read_ms} and {write_ms} ms");
+            let most = most_in(Duration::from_secs(1), &arrivals);
+            assert!(most <= requests as usize, "{case}: {most} in a second");
+            let after = Duration::from_secs(10);
+            let steady = arrivals.iter().filter(|at| **at >= after).count();
+            let used = steady as f64 / (f64::from(requests) * (until - after).as_secs_f64());
+            eprintln!("{case}: used {used}");
+            assert!(used >= 0.5, "{case}: used {used}");
+            assert!(store.state().slow_store.is_some(), "{case}: it is told");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_limit_a_store_that_is_slow_to_read_does_not_stop_requests() {
+    let store = Arc::new(FakeStore::with_writes(MS * 500, MS * 1_000));
+    let provider = spend(&[replica(&store, &[])], 8, (MS * 10, MS), Duration::from_secs(20)).await;
+    let arrivals = provider.arrivals();
+    let longest = arrivals.windows(2).map(|pair| pair[1] - pair[0]).max().unwrap();
+    assert!(longest < MS * 100, "{longest:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_whose_estimates_of_the_stores_clock_differ_keep_the_limit() {
+    for error_ms in [0, 10, 60, 150] {
+        let store = FakeStore::new(RTT);
+        let seen = |behind_ms| Arc::new(store.seen_behind(MS * behind_ms, MS * error_ms));
+        // One is right and one is as wrong as it says that it may be.
+        let replicas = [replica(&seen(0), &["50/s"]), replica(&seen(error_ms), &["50/s"])];
+        let until = Duration::from_secs(60);
+        let provider = spend(&replicas, 64, (MS * 20, MS * 2), until).await;
+        let arrivals = provider.arrivals();
+        let most = most_in(Duration::from_secs(1), &arrivals);
+        let used = used(50, &arrivals, until);
+        eprintln!("{error_ms} ms: {most}, used {used}");
+        assert!(most <= 50, "{error_ms} ms: {most} in a second");
+        assert!(used >= 0.4, "{error_ms} ms: used {used}");
+    }
 }

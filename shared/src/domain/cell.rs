@@ -30,10 +30,13 @@ const LARGEST_TOLERANCE: u32 = 4;
 pub const SURE: Duration = Duration::from_millis(25);
 
 /// How far ahead places may be reserved. Little, so that a pause bites at once and a replica
-/// that dies takes little with it; and enough that nobody has to hurry.
+/// that dies takes little with it; and enough that nobody has to hurry. Where a reservation takes
+/// long it is further: see [`horizon`].
 const HORIZON: Duration = Duration::from_millis(400);
-/// The longest slice.
+/// The longest slice, unless a reservation takes long.
 const SLICE: Duration = Duration::from_millis(250);
+/// A reservation is expected to take no longer than this.
+pub const LONGEST_LEAD: Duration = Duration::from_secs(3);
 /// No reservation and no debt leads further ahead than this and one place. A cell that is further ahead was
 /// written under another limit, or before the store's clock was set back.
 const FURTHEST: Duration = Duration::from_secs(10);
@@ -111,25 +114,25 @@ impl Cell {
         let spacing = binding.spacing(self.tolerance());
         self.next = self.next_under(spacing, ask.now);
         if !ask.debt.is_zero() {
-            self.next = self.next.max(ask.now).plus(ask.debt.min(FURTHEST));
+            let paid = self.next.max(ask.now).plus(ask.debt.min(FURTHEST));
+            self.next = paid.min(ask.now.plus(FURTHEST)).max(self.next);
         }
-        let horizon = HORIZON.min(binding.per() * 2 / 5);
         // The latest that it may be: a place in the past would be free for another replica.
         let shift = ask.shift();
         let now = ask.now.plus(shift);
-        let first = self.next.max(now.plus(ask.lead.min(horizon / 2)));
-        let end = now.plus(horizon).min(first.plus(SLICE));
-        if first >= end || ask.wanted == 0 {
+        let lead = ask.lead.min(LONGEST_LEAD);
+        let first = self.next.max(now.plus(lead));
+        let slice = SLICE.max(lead * 5 / 3);
+        let end = now.plus(horizon(binding.per(), lead)).min(first.plus(slice));
+        // What a slice pays for an unsure clock is the same for a long one.
+        let least = if shift.is_zero() { Duration::ZERO } else { slice / 2 };
+        if first.plus(least) >= end || ask.wanted == 0 {
             return None;
         }
         let room = end.since(first).as_nanos().div_ceil(spacing.as_nanos().max(1));
-        let mut count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
-        let mut paid = Duration::ZERO;
-        let late = shift.saturating_mul(2).saturating_sub(self.judged_by());
-        if !late.is_zero() {
-            // It may arrive so much too late, and pays for that at once.
-            (count, paid) = (1, late.min(spacing));
-        }
+        let count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
+        // All of the slice is late by the same, at most by this: what follows comes after it.
+        let paid = shift.saturating_mul(2);
         self.next = first.plus(spacing.saturating_mul(count)).plus(paid);
         Some(Reservation { first, spacing, count, tolerance: self.judged_by(), shift })
     }
@@ -145,10 +148,12 @@ impl Cell {
         binding(limits, self.tolerance()).map(Limit::per)
     }
 
-    /// How long until places may be reserved again, if now there are none within the horizon.
-    pub fn full_for(&self, limits: &[Limit], now: Moment) -> Duration {
-        let next = self.spacing(limits).map(|spacing| self.next_under(spacing, now));
-        next.map_or(Duration::ZERO, |next| next.since(now).saturating_sub(HORIZON))
+    /// How long until places may be reserved again, if now there are none within the horizon of a
+    /// replica whose reservations take `lead`.
+    pub fn full_for(&self, limits: &[Limit], now: Moment, lead: Duration) -> Duration {
+        let Some(binding) = binding(limits, self.tolerance()) else { return Duration::ZERO };
+        let next = self.next_under(binding.spacing(self.tolerance()), now);
+        next.since(now).saturating_sub(horizon(binding.per(), lead).max(HORIZON))
     }
 
     /// The next place that is free, at this spacing.
@@ -161,6 +166,9 @@ impl Cell {
     ///
     /// The lateness is forgotten slowly, by a tenth in each window: what is judged by nine tenths
     /// of it ([`Self::judged_by`]) has then been allowed for by all that follows within a window.
+    ///
+    /// A debt moves only what is not reserved yet. Where the horizon is so far ahead that this is too
+    /// late for the window, lateness is allowed for beforehand.
     fn note_lateness(&mut self, limits: &[Limit], ask: &Ask) -> Option<Limit> {
         let binding = binding(limits, self.tolerance())?;
         let window_us = u64::try_from(binding.per().as_micros()).unwrap_or(u64::MAX).max(1);
@@ -172,7 +180,10 @@ impl Cell {
             }
             self.late_at = ask.now;
         }
-        let late = (ask.lateness * 10 / 9).min(binding.per() / LARGEST_TOLERANCE);
+        let unpayable =
+            horizon(binding.per(), ask.lead).saturating_sub(usual_horizon(binding.per()));
+        let late = ask.lateness.max(unpayable) * 10 / 9;
+        let late = late.min(binding.per() / LARGEST_TOLERANCE);
         let late_us = u64::try_from(late.as_micros()).unwrap_or(u64::MAX);
         if late > TOLERANCE && late_us > self.late_us {
             self.late_us = late_us;
@@ -188,6 +199,17 @@ impl Cell {
     fn judged_by(&self) -> Duration {
         (self.tolerance() * 9 / 10).max(TOLERANCE)
     }
+}
+
+/// How far ahead places may be reserved under a limit of this window, by a replica whose reservations
+/// take `lead`. Behind the lead there is room for a slice, so that a slow store lowers the rate and
+/// does not end it.
+fn horizon(per: Duration, lead: Duration) -> Duration {
+    usual_horizon(per).max(lead.min(LONGEST_LEAD) * 8 / 3)
+}
+
+fn usual_horizon(per: Duration) -> Duration {
+    HORIZON.min(per * 2 / 5)
 }
 
 /// The limit that wants requests furthest apart.

@@ -47,7 +47,7 @@ fn a_limit_of_few_requests_gives_one_at_a_time() {
         assert_eq!(first.count, 1, "{limit}");
         let too_soon = later(wait_s * 1_000 - 500);
         assert_eq!(cell.reserve(&limits, &ask(too_soon, 9)), None, "{limit}");
-        assert!(cell.full_for(&limits, NOW) > Duration::from_millis(wait_s * 1_000 - 500));
+        assert!(cell.full_for(&limits, NOW, LEAD) > Duration::from_millis(wait_s * 1_000 - 500));
         let due = later(wait_s * 1_000);
         let second = cell.reserve(&limits, &ask(due, 9)).unwrap();
         let apart = second.first.since(first.first);
@@ -80,8 +80,8 @@ fn a_debt_moves_the_next_places_and_is_paid_once() {
 fn a_cell_of_another_limit_or_of_a_later_clock_does_not_hold_the_provider_up() {
     let mut cell = Cell::default();
     cell.reserve(&limits(&["1/h"]), &ask(NOW, 1)).unwrap();
-    assert!(cell.full_for(&limits(&["1/h"]), NOW) > Duration::from_secs(3_500));
-    assert_eq!(cell.full_for(&limits(&["100/s"]), NOW), Duration::ZERO);
+    assert!(cell.full_for(&limits(&["1/h"]), NOW, LEAD) > Duration::from_secs(3_500));
+    assert_eq!(cell.full_for(&limits(&["100/s"]), NOW, LEAD), Duration::ZERO);
     let slice = cell.reserve(&limits(&["100/s"]), &ask(later(1_000), 1)).unwrap();
     assert!(slice.first.since(later(1_000)) < Duration::from_millis(50));
 }
@@ -164,12 +164,39 @@ proptest! {
 fn a_replica_whose_clock_may_be_wrong_sends_late_and_pays_for_it() {
     let limits = limits(&["10/s"]);
     let mut cell = Cell::default();
-    let unsure = Ask { unsure: Duration::from_millis(300), ..ask(NOW, 5) };
+    let unsure = Ask { unsure: Duration::from_millis(300), ..ask(NOW, 2) };
     let slice = cell.reserve(&limits, &unsure).unwrap();
-    assert_eq!((slice.count, slice.shift), (1, Duration::from_millis(300)));
+    assert_eq!((slice.count, slice.shift), (2, Duration::from_millis(300)));
     // Not before the latest time that it may be now.
     assert_eq!(slice.first, later(305));
-    let sure = cell.reserve(&limits, &ask(later(300), 1)).unwrap();
-    assert_eq!(sure.first.since(slice.first), slice.spacing * 2);
+    // What follows comes after it, however late it is.
+    let sure = cell.reserve(&limits, &ask(later(800), 1)).unwrap();
+    assert_eq!(sure.first.since(slice.first), slice.spacing * 2 + Duration::from_millis(600));
     assert_eq!(sure.shift, Duration::ZERO);
+}
+
+#[test]
+fn a_replica_whose_reservations_take_long_reserves_further_ahead_and_allows_for_lateness() {
+    let limits = limits(&["10/s"]);
+    let mut cell = Cell::default();
+    let slow = Ask { lead: Duration::from_millis(900), ..ask(NOW, 100) };
+    let slice = cell.reserve(&limits, &slow).unwrap();
+    assert_eq!(slice.first, later(900));
+    assert_eq!(slice.spacing, Duration::from_millis(125), "four fifths of the limit");
+    assert_eq!(slice.count, 12, "as many as fit into one and a half seconds");
+    // By the time that it looks again there is room again.
+    assert_eq!(cell.full_for(&limits, later(600), slow.lead), Duration::ZERO);
+    let next = cell.reserve(&limits, &Ask { now: later(600), ..slow }).unwrap();
+    assert_eq!(next.first, slice.first.plus(slice.spacing * 12));
+}
+
+#[test]
+fn no_debt_leads_so_far_ahead_that_it_is_forgotten() {
+    let (mut cell, limits) = (Cell::default(), limits(&["10/s"]));
+    let slow = Ask { lead: Duration::from_secs(9), ..ask(NOW, 100) };
+    let first = cell.reserve(&limits, &slow).unwrap();
+    let debt = Duration::from_secs(9);
+    assert_eq!(cell.reserve(&limits, &Ask { debt, wanted: 0, ..slow }), None);
+    let next = cell.reserve(&limits, &Ask { now: later(3_000), ..slow }).unwrap();
+    assert!(next.first > first.places().last().unwrap(), "no place is given twice");
 }

@@ -37,15 +37,26 @@ impl ClockOffset {
         }
     }
 
+    /// From an estimate of the server's time when ours is `local`, which may be wrong by `error` to
+    /// either side.
+    pub fn estimated(now: Timestamp, error: Duration, local: Duration) -> Self {
+        let exact = Self::of(now, local, local);
+        let error_us = micros(error);
+        Self {
+            least_us: exact.least_us.saturating_sub(error_us),
+            most_us: exact.most_us.saturating_add(error_us),
+            at: local,
+        }
+    }
+
     /// Takes another answer into account. If it cannot agree with what was known, one of the clocks
     /// was set, and it alone counts.
-    pub fn learn(&mut self, now: Timestamp, sent: Duration, received: Duration) {
-        let latest = Self::of(now, sent, received);
-        let drift = received.saturating_sub(self.at).as_millis() * DRIFT_PER_S_US / 1_000;
-        let drift_us = i64::try_from(drift).unwrap_or(i64::MAX);
+    pub fn learn(&mut self, latest: Self) {
+        let drift_us = self.drift_us(latest.at);
         let least_us = self.least_us.saturating_sub(drift_us).max(latest.least_us);
         let most_us = self.most_us.saturating_add(drift_us).min(latest.most_us);
-        *self = if least_us <= most_us { Self { least_us, most_us, at: received } } else { latest };
+        let agree = least_us <= most_us;
+        *self = if agree { Self { least_us, most_us, at: latest.at } } else { latest };
     }
 
     /// The server's time when ours is `local`.
@@ -59,10 +70,17 @@ impl ClockOffset {
         Duration::from_micros(u64::try_from(local_us).unwrap_or(0))
     }
 
-    /// How wrong [`Self::server`] and [`Self::local`] may be, to either side.
-    pub fn uncertainty(&self) -> Duration {
+    /// How wrong [`Self::server`] and [`Self::local`] may be to either side when our time is `local`.
+    pub fn uncertainty(&self, local: Duration) -> Duration {
         let either_us = self.most_us.saturating_sub(self.least_us) / 2;
+        let either_us = either_us.saturating_add(self.drift_us(local));
         Duration::from_micros(u64::try_from(either_us).unwrap_or(0))
+    }
+
+    /// How far the clocks may have drifted apart since the bounds were narrowed.
+    fn drift_us(&self, local: Duration) -> i64 {
+        let drift = local.saturating_sub(self.at).as_millis() * DRIFT_PER_S_US / 1_000;
+        i64::try_from(drift).unwrap_or(i64::MAX)
     }
 
     const fn middle_us(&self) -> i64 {
@@ -95,12 +113,26 @@ mod tests {
         let (now, sent, received) = ask(0, 500, 500);
         let mut offset = ClockOffset::of(now, sent, received);
         let later = now.plus(Duration::from_secs(60));
-        offset.learn(later, received, received + Duration::from_millis(1));
+        offset.learn(ClockOffset::of(later, received, received + Duration::from_millis(1)));
         let known = offset.server(received).timestamp();
         assert!(
             known.since(later) <= Duration::from_millis(2)
                 && known >= later.minus(Duration::from_millis(2))
         );
+    }
+
+    #[test]
+    fn an_estimate_is_believed_as_far_as_its_error_and_less_as_time_passes() {
+        let (at, error) = (Duration::from_secs(7), Duration::from_millis(150));
+        let estimate = Moment::from_unix_us(AHEAD_US + micros(at)).timestamp();
+        let mut offset = ClockOffset::estimated(estimate, error, at);
+        assert_eq!(offset.uncertainty(at).as_millis(), 150);
+        assert_eq!(offset.uncertainty(at + Duration::from_secs(10)).as_millis(), 155);
+        // The truth lies at its very edge: a better one agrees with it.
+        let better = estimate.plus(Duration::from_millis(149));
+        offset.learn(ClockOffset::estimated(better, Duration::from_millis(1), at));
+        assert!(offset.uncertainty(at) <= Duration::from_millis(2));
+        assert!(offset.server(at).timestamp() >= better.minus(Duration::from_millis(1)));
     }
 
     #[test]
@@ -122,7 +154,7 @@ mod tests {
             let mut sent_us = 1_000_000;
             for (there_us, back_us, wait_us) in trips {
                 let (now, sent, received) = ask(sent_us, there_us, back_us);
-                offset.learn(now, sent, received);
+                offset.learn(ClockOffset::of(now, sent, received));
                 sent_us += 1_000 + wait_us;
             }
             let local = Duration::from_micros(sent_us);

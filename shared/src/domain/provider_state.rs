@@ -27,6 +27,17 @@ pub struct ProviderState {
     pub client: ClientHistory,
     /// Until when every death of a grant is believed, because an operator has said so.
     pub deaths_believed_until: Option<Timestamp>,
+    /// That reservations take so long that they lower the rate, if the last one said so.
+    pub slow_store: Option<SlowStore>,
+}
+
+/// A reservation in the store that took so long that places are rarer than the limits allow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct SlowStore {
+    /// How long a read and a conditional write took together, in milliseconds.
+    pub took_ms: u64,
+    /// When.
+    pub at: Timestamp,
 }
 
 /// What is known of our client at a provider.
@@ -41,6 +52,8 @@ pub struct ClientHistory {
     pub works: bool,
 }
 
+/// How long it is remembered that the store was slow for some replica.
+const SLOW_FOR: Duration = Duration::from_secs(60);
 /// How long an operator's word about deaths holds.
 const CONFIRMED_FOR: Duration = Duration::from_secs(3_600);
 
@@ -103,6 +116,13 @@ impl ProviderState {
             self.client.changed_at = None;
             self.client.works = true;
         }
+    }
+
+    /// A replica reserves places: `slow` says that this takes so long that it lowers the rate. What
+    /// another replica said of itself stays for a while.
+    pub fn note_reservation(&mut self, slow: Option<SlowStore>, now: Timestamp) {
+        let known = self.slow_store.filter(|known| now.since(known.at) < SLOW_FOR);
+        self.slow_store = slow.or(known);
     }
 
     /// What is known beforehand of an answer.

@@ -57,9 +57,10 @@ impl MongoStore {
             self.clock.forget();
             driver(OPERATION, &error)
         })?;
-        let now = self.estimated_now(OPERATION).await?;
+        let (now, error) = self.estimated_now(OPERATION).await?;
+        let now_error = Some(error);
         let Some(document) = found else {
-            return Ok(Versioned { value: ProviderState::default(), version: 0, now });
+            return Ok(Versioned { value: ProviderState::default(), version: 0, now, now_error });
         };
         let version = document.get("version").and_then(super::numbers::number);
         let version = version.and_then(|version| u64::try_from(version).ok()).unwrap_or_default();
@@ -71,7 +72,7 @@ impl MongoStore {
             );
             refused(OPERATION, reason)
         })?;
-        Ok(Versioned { value, version, now })
+        Ok(Versioned { value, version, now, now_error })
     }
 
     pub(super) async fn replace_provider_state(

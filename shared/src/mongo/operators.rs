@@ -120,7 +120,7 @@ impl MongoStore {
             // To the server, no limit.
             return Ok(0);
         }
-        let now = self.estimated_now("count_due").await?;
+        let (now, _) = self.estimated_now("count_due").await?;
         let query = DueQuery { provider, which: Which::Due, from: None };
         let counted = self.collection.count_documents(self.due_filter(&query, now)).limit(most);
         counted.await.map_err(|error| driver("count_due", &error))

@@ -59,7 +59,7 @@ impl MongoStore {
         progress: &Progress,
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "tell_audit";
-        let now = self.estimated_now(OPERATION).await?;
+        let (now, _) = self.estimated_now(OPERATION).await?;
         let told = doc! { "told_at": date(now), "progress": json(OPERATION, progress)? };
         let audit = self.records(AUDIT);
         let updated = audit.update_one(doc! { "_id": id }, doc! { "$set": told }).await;
@@ -114,7 +114,7 @@ impl MongoStore {
     pub(super) async fn note_beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         const OPERATION: &str = "beat";
         let failed = |error| driver(OPERATION, &error);
-        let now = self.estimated_now(OPERATION).await?;
+        let (now, _) = self.estimated_now(OPERATION).await?;
         let processes = self.records(PROCESSES);
         let beat = doc! { "beat_at": date(now), "beat": json(OPERATION, heartbeat)? };
         let written = processes
@@ -157,7 +157,7 @@ impl MongoStore {
         counts: &[(ProviderId, Counts)],
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "add_statistics";
-        let now = self.estimated_now(OPERATION).await?;
+        let (now, _) = self.estimated_now(OPERATION).await?;
         let minute = minute_of(now);
         let statistics = self.records(STATISTICS);
         for (provider, counts) in counts.iter().filter(|(_, counts)| !counts.is_empty()) {

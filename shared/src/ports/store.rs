@@ -133,6 +133,9 @@ pub struct Versioned<T> {
     pub version: u64,
     /// The store's clock when it was read.
     pub now: Timestamp,
+    /// How wrong `now` may be to either side, where the adapter estimates the store's clock at the
+    /// moment of its answer. None where the server read its clock between the question and the answer.
+    pub now_error: Option<Duration>,
 }
 
 /// Which grants want a job.

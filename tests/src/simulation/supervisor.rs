@@ -129,6 +129,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
                     provider: world.provider.id.clone(),
                     limits: world.provider.limits.clone(),
                     client: "client".to_owned(),
+                    metrics: Metrics::default(),
                 },
             )),
         }),

@@ -43,7 +43,7 @@ impl Agreed {
         now: Timestamp,
     ) -> Versioned<ProviderState> {
         let (value, version) = self.providers.get(provider).cloned().unwrap_or_default();
-        Versioned { value, version, now }
+        Versioned { value, version, now, now_error: None }
     }
 
     pub(super) fn set_provider_state(

@@ -40,7 +40,7 @@ pub(super) fn provider_state(
     let mut select = connection.prepare_cached(sql)?;
     let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
     let Some((version, state)) = select.query_row([provider.as_str()], row).optional()? else {
-        return Ok(Versioned { value: ProviderState::default(), version: 0, now });
+        return Ok(Versioned { value: ProviderState::default(), version: 0, now, now_error: None });
     };
     let value = serde_json::from_str(&state).map_err(|_| {
         Failure::refused(format!(
@@ -48,7 +48,12 @@ pub(super) fn provider_state(
              release? Upgrade this one"
         ))
     })?;
-    Ok(Versioned { value, version: u64::try_from(version).unwrap_or_default(), now })
+    Ok(Versioned {
+        value,
+        version: u64::try_from(version).unwrap_or_default(),
+        now,
+        now_error: None,
+    })
 }
 
 pub(super) fn set_provider_state(
