@@ -55,6 +55,9 @@ pub trait OperatorStore: TokenStore {
     /// `most`, so that the time it takes has a limit.
     async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError>;
 
+    /// What status each of these grants is in, in order. None where the document is gone, or not adopted.
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError>;
+
     /// Does something to one grant.
     async fn change_grant(
         &self,

@@ -90,11 +90,15 @@ pub(crate) struct DlqFilter {
     /// Failed last at this time or earlier.
     #[arg(long, value_parser = when)]
     until: Option<Timestamp>,
+    /// Of grants that live again, since their users have signed in or their deaths were taken back. They
+    /// are left out otherwise.
+    #[arg(long)]
+    revived: bool,
 }
 
 impl From<DlqFilter> for LetterFilter {
     fn from(filter: DlqFilter) -> Self {
-        let DlqFilter { provider, reason, user, email, id, since, until } = filter;
-        Self { provider, reason, user, email, id, since, until }
+        let DlqFilter { provider, reason, user, email, id, since, until, revived } = filter;
+        Self { provider, reason, user, email, id, since, until, revived }
     }
 }

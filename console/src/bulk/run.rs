@@ -1,11 +1,12 @@
 //! A bulk action under way.
 
+use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::audit::Progress;
-use evergrant_shared::domain::{DeadLetter, ProviderId};
+use evergrant_shared::domain::{DeadLetter, DocumentId, ProviderId};
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{QueueError, StoreError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
@@ -33,6 +34,8 @@ pub(super) struct Running<'a> {
     tally: Tally,
     /// The same, for whoever tells the audit record.
     told: Arc<Mutex<Tally>>,
+    /// Documents whose letter failed half-way: they may be active by now.
+    begun: HashSet<DocumentId>,
 }
 
 /// How a look ended.
@@ -50,7 +53,15 @@ impl<'a> Running<'a> {
         let quota =
             |per_second| Quota::per_second(per_second).allow_burst(std::num::NonZeroU32::MIN);
         let rate = request.per_second.map(|per_second| RateLimiter::direct(quota(per_second)));
-        Self { bulk, request, stop, rate, tally: Tally::default(), told: Arc::default() }
+        Self {
+            bulk,
+            request,
+            stop,
+            rate,
+            tally: Tally::default(),
+            told: Arc::default(),
+            begun: HashSet::new(),
+        }
     }
 
     /// How far it is, for [`keep_telling`].
@@ -133,7 +144,10 @@ impl<'a> Running<'a> {
             && !self.stop.is_cancelled()
             && let Some(letter) = letters.next().await?
         {
-            if !wanted.matches(&letter) || !self.request.picks(&letter) {
+            if !wanted.matches(&letter)
+                || !self.request.picks(&letter)
+                || !self.is_meant(&letter).await?
+            {
                 continue;
             }
             if began.elapsed() >= LOOK_FOR {
@@ -144,7 +158,7 @@ impl<'a> Running<'a> {
                 break;
             }
             self.tally.meet(provider);
-            if self.settle(&letter).await? {
+            if self.settle_once(&letter).await? {
                 // Last: a crash before this leaves the letter, and to send it back twice costs no
                 // more than an exchange.
                 letters.remove().await?;
@@ -165,6 +179,25 @@ impl<'a> Running<'a> {
             () = self.stop.cancelled() => false,
             () = rate.until_ready() => true,
         }
+    }
+
+    /// Whether it is one of those that the filter means, of grants that live again or of others. What this
+    /// action itself has made active is.
+    async fn is_meant(&self, letter: &DeadLetter) -> Result<bool, LettersError> {
+        let begun = letter.id.as_ref().is_some_and(|id| self.begun.contains(id));
+        if begun {
+            return Ok(true);
+        }
+        Ok(self.bulk.letters.is_revived(letter).await? == self.request.filter.revived)
+    }
+
+    /// Whether the letter may be removed. What fails half-way is met again.
+    async fn settle_once(&mut self, letter: &DeadLetter) -> Result<bool, LettersError> {
+        let settled = self.settle(letter).await;
+        if let (Err(_), Some(id)) = (&settled, &letter.id) {
+            self.begun.insert(id.clone());
+        }
+        settled
     }
 
     /// Whether the letter may be removed.

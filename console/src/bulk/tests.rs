@@ -261,3 +261,27 @@ async fn a_rate_is_kept() {
     assert_eq!(ended.tally.done, 10);
     assert!(began.elapsed() >= Duration::from_millis(90), "{:?}", began.elapsed());
 }
+
+#[tokio::test(start_paused = true)]
+async fn letters_of_grants_that_live_again_are_left_out_and_can_be_discarded_alone() {
+    let scene = Scene::with(5).await;
+    for id in [2, 4] {
+        let active = Some(json!("active"));
+        scene.store.edit(&DocumentId::Integer(id), "evergrant.status", active).unwrap();
+    }
+    let answer = scene.letter(DocumentId::Integer(2), DeadReason::UncommittedAnswer).await;
+    scene.queue.bury(&answer).await.unwrap();
+    let groups = scene.bulk.letters.groups(&LetterFilter::default()).await.unwrap();
+    let counts: Vec<_> = groups.groups.iter().map(|group| (group.reason, group.count)).collect();
+    assert_eq!(counts, [(DeadReason::GrantDead, 3), (DeadReason::UncommittedAnswer, 1)]);
+    assert_eq!(groups.left_out, 2);
+    let revived = LetterFilter { revived: true, ..LetterFilter::default() };
+    tokio::time::advance(Duration::from_secs(1)).await;
+    let cutoff = scene.bulk.cutoff().await.unwrap();
+    let discard = Request::new(Kind::Discard, revived, cutoff);
+    assert_eq!(scene.bulk.count(&discard).await.unwrap().matched, 2);
+    assert_eq!(scene.run(&discard).await.tally.done, 2);
+    assert_eq!(scene.dead_letters().await, 4);
+    let redriven = scene.run(&scene.redrive().await).await;
+    assert_eq!((redriven.tally.matched, scene.active().await), (4, 5));
+}

@@ -8,7 +8,7 @@ use evergrant_shared::ports::StoreError;
 
 use crate::bulk::Bulk;
 use crate::exit::Exit;
-use crate::letters::{Group, LetterFilter, LettersError};
+use crate::letters::{Group, Groups, LetterFilter, LettersError};
 use crate::output::Output;
 
 pub(crate) use bulk::Wish;
@@ -22,7 +22,8 @@ pub(crate) struct Dlq<'a> {
 impl Dlq<'_> {
     /// Counts dead letters by provider and reason.
     pub(crate) async fn list(&self, filter: &LetterFilter) -> Result<Exit, LettersError> {
-        let groups = self.bulk.letters.groups(filter).await?;
+        let Groups { groups, left_out } = self.bulk.letters.groups(filter).await?;
+        self.say_left_out(left_out);
         if self.output.json {
             self.output.json_list(&groups);
         } else if !groups.is_empty() {
@@ -30,6 +31,16 @@ impl Dlq<'_> {
             self.output.table(&header, groups.iter().map(row));
         }
         self.found(!groups.is_empty()).await
+    }
+
+    /// Letters of grants that live again are not shown, but not kept secret either.
+    fn say_left_out(&self, left_out: u64) {
+        if left_out > 0 {
+            self.output.message(&format!(
+                "left out: {left_out} of grants that live again; see them with --revived, remove them with \
+                 `evergrant dlq discard --revived`"
+            ));
+        }
     }
 
     /// Nothing is an answer too: an action that is under way has letters in hand.

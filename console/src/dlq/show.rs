@@ -15,17 +15,16 @@ impl Dlq<'_> {
         limit: u64,
     ) -> Result<Exit, LettersError> {
         let (mut letters, mut more) = (Vec::new(), false);
-        self.bulk
-            .letters
-            .each(filter, |letter| {
-                if letters.len() as u64 >= limit {
-                    more = true;
-                    return ControlFlow::Break(());
-                }
-                letters.push(letter);
-                ControlFlow::Continue(())
-            })
-            .await?;
+        let looked = self.bulk.letters.each(filter, |letter| {
+            if letters.len() as u64 >= limit {
+                more = true;
+                return ControlFlow::Break(());
+            }
+            letters.push(letter);
+            ControlFlow::Continue(())
+        });
+        let left_out = looked.await?;
+        self.say_left_out(left_out);
         let mut stream = self.output.json_stream();
         // Their documents are looked up while no look is open.
         for letter in &letters {
@@ -47,13 +46,18 @@ impl Dlq<'_> {
     }
 }
 
+fn grant_now(view: &LetterView) -> String {
+    let status = or_dash(view.status);
+    if view.revived { format!("{status}: it lives again, nothing is to be done") } else { status }
+}
+
 fn rows(view: &LetterView) -> Vec<Vec<String>> {
     let rows = [
         ("provider", view.provider.to_string()),
         ("id", or_dash(view.id.as_ref())),
         ("user", or_dash(view.user.as_ref())),
         ("email", or_dash(view.email.as_ref())),
-        ("grant now", or_dash(view.status)),
+        ("grant now", grant_now(view)),
         ("reason", view.reason.to_string()),
         ("what to do", view.remedy.to_owned()),
         ("HTTP status", or_dash(view.http_status)),

@@ -21,6 +21,15 @@ pub(crate) struct LetterFilter {
     pub(crate) since: Option<Timestamp>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(crate) until: Option<Timestamp>,
+    /// Those of grants that live again, and no others. They are left out otherwise: there is nothing to
+    /// do about them.
+    #[serde(skip_serializing_if = "is_false")]
+    pub(crate) revived: bool,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde asks so")]
+const fn is_false(flag: &bool) -> bool {
+    !*flag
 }
 
 impl LetterFilter {

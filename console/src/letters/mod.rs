@@ -2,6 +2,7 @@
 
 mod filter;
 mod group;
+mod revived;
 mod view;
 
 use std::collections::HashSet;
@@ -16,6 +17,7 @@ use futures::TryStreamExt;
 
 pub(crate) use filter::LetterFilter;
 pub(crate) use group::{Group, group};
+use revived::{Marks, are_revived, next_chunk};
 pub(crate) use view::LetterView;
 
 /// Documents of one user or address that are looked for. Nobody has more.
@@ -30,6 +32,13 @@ pub(crate) struct Letters {
     pub(crate) queue: Arc<dyn JobQueue>,
     /// All providers that are configured.
     pub(crate) providers: Vec<ProviderId>,
+}
+
+/// Dead letters by provider and reason.
+pub(crate) struct Groups {
+    pub(crate) groups: Vec<Group>,
+    /// Letters that are not counted, since their grants live again.
+    pub(crate) left_out: u64,
 }
 
 /// Something that failed. What was done before stays done, and can be gone on with.
@@ -66,14 +75,14 @@ impl Wanted {
 
 impl Letters {
     /// Counts by provider and reason.
-    pub(crate) async fn groups(&self, filter: &LetterFilter) -> Result<Vec<Group>, LettersError> {
+    pub(crate) async fn groups(&self, filter: &LetterFilter) -> Result<Groups, LettersError> {
         let mut groups = Vec::new();
-        self.each(filter, |letter| {
+        let looked = self.each(filter, |letter| {
             group(&mut groups, &letter);
             ControlFlow::Continue(())
-        })
-        .await?;
-        Ok(groups)
+        });
+        let left_out = looked.await?;
+        Ok(Groups { groups, left_out })
     }
 
     /// A letter with its user.
@@ -85,27 +94,51 @@ impl Letters {
         Ok(LetterView::new(letter, grant))
     }
 
-    /// Looks at all that match, oldest first for each provider.
+    /// Looks at all that match, oldest first for each provider. Returns how many were left out, since
+    /// their grants live again.
     pub(crate) async fn each(
         &self,
         filter: &LetterFilter,
         mut look: impl FnMut(DeadLetter) -> ControlFlow<()>,
+    ) -> Result<u64, LettersError> {
+        let mut left_out = 0;
+        let all = |letter, revived| match (revived, filter.revived) {
+            (true, false) => {
+                left_out += 1;
+                ControlFlow::Continue(())
+            }
+            (false, true) => ControlFlow::Continue(()),
+            _ => look(letter),
+        };
+        self.each_marked(filter, all).await?;
+        Ok(left_out)
+    }
+
+    /// Looks at all that match but for [`LetterFilter::revived`], each with whether its grant lives
+    /// again.
+    pub(crate) async fn each_marked(
+        &self,
+        filter: &LetterFilter,
+        mut look: impl FnMut(DeadLetter, bool) -> ControlFlow<()>,
     ) -> Result<(), LettersError> {
         let providers = self.providers(filter)?;
         let wanted = self.wanted(filter).await?;
         if wanted.is_impossible() {
             return Ok(());
         }
+        let mut marks = Marks { store: &*self.store, away: false };
         for provider in providers {
             let mut letters = self.queue.dead_letters(&provider).await?;
             letters.look_only();
             let mut flow = ControlFlow::Continue(());
-            while flow.is_continue()
-                && let Some(letter) = letters.next().await?
-            {
-                if wanted.matches(&letter) {
-                    flow = look(letter);
+            while flow.is_continue() {
+                let chunk = next_chunk(&mut *letters, &wanted).await?;
+                if chunk.is_empty() {
+                    break;
                 }
+                let revived = marks.of(&chunk).await;
+                let mut marked = chunk.into_iter().zip(revived);
+                flow = marked.try_for_each(|(letter, revived)| look(letter, revived));
             }
             letters.close().await?;
             if flow.is_break() {
@@ -113,6 +146,11 @@ impl Letters {
             }
         }
         Ok(())
+    }
+
+    /// Whether the grant of one letter lives again.
+    pub(crate) async fn is_revived(&self, letter: &DeadLetter) -> Result<bool, StoreError> {
+        Ok(are_revived(&*self.store, std::slice::from_ref(letter)).await?.contains(&true))
     }
 
     /// Looks up what the filter asks for that letters don't tell.

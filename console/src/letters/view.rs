@@ -14,6 +14,8 @@ pub(crate) struct LetterView {
     pub(crate) email: Option<String>,
     /// What the grant is now. None if its document is gone, or not adopted.
     pub(crate) status: Option<Status>,
+    /// Its grant lives again: there is nothing to do about it.
+    pub(crate) revived: bool,
     pub(crate) reason: DeadReason,
     pub(crate) remedy: &'static str,
     pub(crate) http_status: Option<u16>,
@@ -28,17 +30,18 @@ pub(crate) struct LetterView {
 
 impl LetterView {
     pub(super) fn new(letter: &DeadLetter, grant: Option<GrantView>) -> Self {
-        let letter = letter.clone();
         let (user, email, status) = match grant {
             Some(grant) => (grant.user, grant.email, grant.status),
             None => (None, None, None),
         };
+        let (revived, letter) = (letter.is_answered(status), letter.clone());
         Self {
             provider: letter.provider,
             id: letter.id,
             user,
             email,
             status,
+            revived,
             reason: letter.reason,
             remedy: letter.reason.remedy(),
             http_status: letter.http_status,

@@ -12,7 +12,8 @@ use super::problem::Problem;
 use crate::letters::LetterFilter;
 
 /// The fields that are a filter.
-pub(super) const NAMES: [&str; 7] = ["provider", "reason", "user", "email", "id", "since", "until"];
+pub(super) const NAMES: [&str; 8] =
+    ["provider", "reason", "user", "email", "id", "since", "until", "revived"];
 /// The field that is ticked, once for each document.
 pub(super) const PICK: &str = "pick";
 
@@ -30,6 +31,7 @@ pub(super) fn read(fields: &Fields) -> Result<LetterFilter, String> {
         id: fields.read("id")?,
         since: fields.read("since")?,
         until: fields.read("until")?,
+        revived: text("revived").is_some(),
     })
 }
 
@@ -49,7 +51,7 @@ pub(super) async fn matching<'a>(
     filter: &LetterFilter,
     picked: &BTreeSet<DocumentId>,
 ) -> Result<Vec<&'a Letter>, Problem> {
-    let (letters, filter) = (web.engine().letters, filter.clone());
+    let (letters, filter, revived) = (web.engine().letters, filter.clone(), filter.revived);
     let wanted = match &filter {
         // Letters tell all of it.
         LetterFilter { user: None, email: None, .. } => letters.wanted(&filter).await?,
@@ -60,7 +62,10 @@ pub(super) async fn matching<'a>(
         picked.is_empty() || letter.letter.id.as_ref().is_some_and(among)
     };
     let letters = taken.letters.iter();
-    Ok(letters.filter(|letter| is_picked(letter) && wanted.matches(&letter.letter)).collect())
+    let is_meant = |letter: &&Letter| {
+        letter.revived == revived && is_picked(letter) && wanted.matches(&letter.letter)
+    };
+    Ok(letters.filter(is_meant).collect())
 }
 
 /// The fields that mean this, for a form that goes on with it.

@@ -35,10 +35,12 @@ pub(super) struct Letter {
     pub(super) key: String,
     /// Its body is empty.
     pub(super) letter: DeadLetter,
+    /// Its grant lived again when the picture was taken.
+    pub(super) revived: bool,
 }
 
 impl Letter {
-    fn new(mut letter: DeadLetter) -> Self {
+    fn new(mut letter: DeadLetter, revived: bool) -> Self {
         let body = std::mem::take(&mut letter.body);
         let mut hash = Sha256::new();
         for part in [letter.provider.as_str().as_bytes(), letter.reason.as_str().as_bytes(), &body]
@@ -51,7 +53,7 @@ impl Letter {
         }
         hash.update(letter.id.as_ref().map(ToString::to_string).unwrap_or_default());
         let key = hash.finalize().iter().take(10).map(|byte| format!("{byte:02x}")).collect();
-        Self { key, letter }
+        Self { key, letter, revived }
     }
 }
 
@@ -63,13 +65,16 @@ pub(super) struct Taken {
     took: Duration,
     pub(super) groups: Vec<Group>,
     pub(super) letters: Vec<Letter>,
+    /// Letters that somebody has to do something about.
     pub(super) total: u64,
+    /// Letters of grants that live again, which are not counted otherwise.
+    pub(super) revived: u64,
 }
 
 impl Taken {
     /// Letters that are counted and not kept.
     pub(super) fn beyond(&self) -> u64 {
-        self.total - self.letters.len() as u64
+        (self.total + self.revived) - self.letters.len() as u64
     }
 
     pub(super) fn of_reason(&self) -> BTreeMap<DeadReason, u64> {
@@ -196,17 +201,22 @@ impl Letters {
     async fn take(&self) -> Result<Taken, String> {
         let began = Instant::now();
         let at = Timestamp::of_this_machine();
-        let (mut groups, mut letters, mut total) = (Vec::new(), Vec::new(), 0_u64);
+        let (mut groups, mut letters) = (Vec::new(), Vec::new());
+        let (mut total, mut revived) = (0_u64, 0_u64);
         let all = LetterFilter::default();
-        let looked = self.source.each(&all, |letter| {
-            total += 1;
-            group(&mut groups, &letter);
+        let looked = self.source.each_marked(&all, |letter, lives_again| {
+            if lives_again {
+                revived += 1;
+            } else {
+                total += 1;
+                group(&mut groups, &letter);
+            }
             if letters.len() < MOST_KEPT {
-                letters.push(Letter::new(letter));
+                letters.push(Letter::new(letter, lives_again));
             }
             ControlFlow::Continue(())
         });
         looked.await.map_err(|error| error.to_string())?;
-        Ok(Taken { at, took: began.elapsed(), groups, letters, total })
+        Ok(Taken { at, took: began.elapsed(), groups, letters, total, revived })
     }
 }

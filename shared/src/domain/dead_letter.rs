@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use super::{DocumentId, Job, LastError, ProviderId, Timestamp};
+use super::{DocumentId, Job, LastError, ProviderId, Status, Timestamp};
 
 /// Why a job is in the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -59,6 +59,18 @@ impl DeadReason {
             Self::DeliveryLimit => "delivery_limit",
             Self::Broker => "broker",
         }
+    }
+
+    /// Whether it is about a grant that ended, and so about nothing any more once that lives again. New
+    /// tokens that could not be written, and what the broker says, are open whatever the grant is.
+    pub const fn ends_grant(self) -> bool {
+        matches!(
+            self,
+            Self::GrantDead
+                | Self::LostResponse
+                | Self::AttemptsExhausted
+                | Self::MalformedDocument
+        )
     }
 
     /// What an operator does about it.
@@ -129,6 +141,12 @@ pub struct DeadLetter {
 }
 
 impl DeadLetter {
+    /// Whether its grant, which is in this status now, lives again: its death was taken back, its user has
+    /// signed in, or somebody has sent it back. There is nothing left to do about it then.
+    pub const fn is_answered(&self, status: Option<Status>) -> bool {
+        self.reason.ends_grant() && matches!(status, Some(Status::Active))
+    }
+
     /// The dead letter of a job whose document ended.
     pub fn of_job(
         job: &Job,

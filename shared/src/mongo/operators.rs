@@ -1,5 +1,7 @@
 //! The port of operators; see `records` for what it keeps.
 
+use std::collections::HashMap;
+
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
@@ -7,7 +9,7 @@ use mongodb::bson::{Bson, Document, doc};
 use super::detached::{LONG, SHORT, detached};
 use super::errors::driver;
 use super::numbers::number;
-use super::{MongoStore, ids};
+use super::{MongoStore, decode, ids};
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};
@@ -75,6 +77,11 @@ impl OperatorStore for MongoStore {
         detached("count_due", SHORT, counting).await
     }
 
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let (this, ids) = (self.clone(), ids.to_vec());
+        detached("statuses", SHORT, async move { this.find_statuses(&ids).await }).await
+    }
+
     async fn change_grant(
         &self,
         id: &DocumentId,
@@ -124,6 +131,19 @@ impl MongoStore {
         let query = DueQuery { provider, which: Which::Due, from: None };
         let counted = self.collection.count_documents(self.due_filter(&query, now)).limit(most);
         counted.await.map_err(|error| driver("count_due", &error))
+    }
+
+    async fn find_statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let failed = |error| driver("statuses", &error);
+        let wanted = doc! { "_id": { "$in": ids::all_to_bson(ids) } };
+        let found = self.collection.find(wanted).projection(self.view_projection());
+        let mut found = found.await.map_err(failed)?;
+        let mut known = HashMap::new();
+        while let Some(document) = found.try_next().await.map_err(failed)? {
+            let view = decode::view(&self.names, &document);
+            known.insert(ids::canonical(&view.id), view.status);
+        }
+        Ok(ids.iter().map(|id| known.get(&ids::canonical(id)).copied().flatten()).collect())
     }
 
     async fn change_one(

@@ -23,6 +23,7 @@ on_each_store!(
     a_process_is_listed_with_what_it_said_last_until_it_ends,
     what_happened_in_a_minute_is_added_up_over_all_workers,
     grants_are_counted_by_provider_and_status,
+    the_statuses_of_many_grants_are_read_at_once,
     what_is_due_is_counted_up_to_a_limit,
     a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed,
     a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused,
@@ -220,6 +221,17 @@ async fn grants_are_counted_by_provider_and_status() {
             count(p, Some(Status::Paused), 1),
         ]
     );
+}
+
+async fn the_statuses_of_many_grants_are_read_at_once() {
+    let (store, ids) = with(3).await;
+    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
+    let asked = [ids[2].clone(), DocumentId::Integer(1_000), ids[0].clone(), ids[1].clone()];
+    let statuses = [Some(Status::Active), None, Some(Status::NeedsReauth), Some(Status::Paused)];
+    assert_eq!(store.statuses(&asked).await.unwrap(), statuses);
+    assert_eq!(store.statuses(&[]).await.unwrap(), []);
 }
 
 async fn what_is_due_is_counted_up_to_a_limit() {

@@ -35,6 +35,7 @@ struct DeadLetters {
     as_of: String,
     bulk: Option<String>,
     beyond: Option<String>,
+    revived: Option<String>,
     groups: Vec<GroupRow>,
     none: &'static str,
     providers: Vec<Choice>,
@@ -120,6 +121,7 @@ pub(in crate::web) async fn page(
         as_of: as_of(&dead, now),
         bulk: web.bulk.running().map(|running| running.words()),
         beyond: beyond(&dead),
+        revived: revived(&dead),
         groups: groups.map(|group| group_row(group, &query, now)).collect(),
         none: none(&dead),
         providers: Choice::providers(&web, &query),
@@ -162,6 +164,12 @@ fn beyond(dead: &letters::Seen) -> Option<String> {
     let beyond = dead.taken.as_ref()?.beyond();
     let words = "more are counted above, but not shown one by one here: evergrant dlq show does";
     (beyond > 0).then(|| format!("{} {words}.", format::number(beyond)))
+}
+
+/// That there are letters of grants that live again.
+fn revived(dead: &letters::Seen) -> Option<String> {
+    let revived = dead.taken.as_ref()?.revived;
+    (revived > 0).then(|| format::number(revived))
 }
 
 fn group_row(group: &Group, query: &Fields, now: Timestamp) -> GroupRow {

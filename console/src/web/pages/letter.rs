@@ -33,6 +33,7 @@ struct LetterPage {
     token: Option<String>,
     pick: Option<String>,
     provider: String,
+    revived: bool,
 }
 
 pub(in crate::web) async fn page(
@@ -86,15 +87,18 @@ pub(in crate::web) async fn page(
         token: letter.id.as_ref().map(show),
         pick: letter.id.as_ref().map(typed),
         provider: provider.to_string(),
+        revived: found.revived,
     })
 }
 
 fn facts(letter: &DeadLetter, grant: Option<&GrantView>, now: Timestamp) -> Vec<Fact> {
+    let status = grant.and_then(|grant| grant.status);
     vec![
         ("Provider", letter.provider.to_string()),
         ("User", or_dash(grant.and_then(|grant| grant.user.as_ref()))),
         ("Email", or_dash(grant.and_then(|grant| grant.email.as_ref()))),
-        ("Status of the grant", or_dash(grant.and_then(|grant| grant.status))),
+        ("Status of the grant", or_dash(status)),
+        ("Lives again", if letter.is_answered(status) { "yes" } else { "no" }.to_owned()),
         ("HTTP status", or_dash(letter.http_status)),
         ("Error code", or_dash(letter.code.as_ref())),
         ("Description", or_dash(letter.description.as_ref())),

@@ -31,7 +31,7 @@ use super::MemoryClock;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};
-use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Timestamp};
+use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Status, Timestamp};
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
@@ -259,6 +259,11 @@ impl OperatorStore for MemoryStore {
 
     async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError> {
         Ok(self.with(|state, now| state.documents.count_due(provider, most, now)))
+    }
+
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let status = |state: &State, id| state.documents.view(id).and_then(|view| view.status);
+        Ok(self.with(|state, _| ids.iter().map(|id| status(state, id)).collect()))
     }
 
     async fn change_grant(

@@ -75,6 +75,21 @@ impl OperatorStore for SqliteStore {
         self.read("count_due", move |connection, _| count_due(connection, &provider, most)).await
     }
 
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let ids = ids.to_vec();
+        self.read("statuses", move |connection, inner| {
+            let mut statuses = Vec::with_capacity(ids.len());
+            for id in &ids {
+                let found = table::find(connection, &inner.names, id)?;
+                let status =
+                    |stored: table::Stored| decode::view(&inner.names, &stored.document).status;
+                statuses.push(found.and_then(status));
+            }
+            Ok(statuses)
+        })
+        .await
+    }
+
     async fn change_grant(
         &self,
         id: &DocumentId,
