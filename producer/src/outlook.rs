@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::cell::Cell;
-use evergrant_shared::domain::forecast::{Forecast, Prospect, Sample, forecast};
+use evergrant_shared::domain::forecast::{Forecast, Prospect, Sample, Shut, forecast};
 use evergrant_shared::domain::limit::Limit;
-use evergrant_shared::domain::{ProviderId, Status, Timestamp};
+use evergrant_shared::domain::{ProviderId, ProviderState, Status, Timestamp};
 use evergrant_shared::ports::{GrantFilter, GrantView, StoreError, TokenStore};
 use evergrant_shared::provider::Provider;
 use evergrant_shared::telemetry::{Labels, Metrics};
@@ -52,10 +52,11 @@ pub async fn outlook(
         // An operator may have set others than the settings have.
         let state = store.provider_state(&provider.id).await?.value;
         let rate = rate_per_s(state.limits(&provider.limits));
+        let shut = shut(&state, now);
         let (this, days) = (Arc::clone(provider), horizons_days.to_vec());
         // It may take a second.
         let computed = tokio::task::spawn_blocking(move || {
-            forecast(sample, rate, &this.policy.schedule, &days)
+            forecast(sample, rate, shut, &this.policy.schedule, &days)
         });
         if let Ok(forecast) = computed.await {
             outlook.push((provider.id.clone(), forecast));
@@ -77,6 +78,16 @@ fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> Prospect 
         due_at: grant.next_refresh_at.unwrap_or(now),
         dies_at: [idle_until, ends_at].into_iter().flatten().min(),
         ends_at,
+    }
+}
+
+/// Whether nothing is refreshed for now. Nobody knows when an open circuit closes.
+fn shut(state: &ProviderState, now: Timestamp) -> Option<Shut> {
+    match state.shut_until(now) {
+        _ if state.gate.tripped().is_some() => Some(Shut::WithoutEnd),
+        Some(Some(until)) => Some(Shut::Until(until)),
+        Some(None) => Some(Shut::WithoutEnd),
+        None => None,
     }
 }
 

@@ -43,6 +43,7 @@ mod tests {
             grants: 1,
             due_now: 1,
             rate_per_s: Some(1.0),
+            shut: None,
             due_now_done_at: None,
             dead_already: 0,
             horizons: Vec::new(),

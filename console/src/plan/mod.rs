@@ -8,7 +8,7 @@ use std::time::Duration;
 use evergrant_producer::outlook;
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::ProviderId;
-use evergrant_shared::domain::forecast::{Forecast, Horizon};
+use evergrant_shared::domain::forecast::{Forecast, Horizon, Shut};
 use evergrant_shared::ports::TokenStore;
 use serde_json::json;
 
@@ -68,6 +68,9 @@ fn tell(forecasts: &[(ProviderId, Forecast)], output: &Output) {
     });
     output.table(&header, rows);
     for (provider, forecast) in forecasts {
+        if let Some(words) = forecast.shut.map(|shut| told_shut(provider, shut)) {
+            output.message(&words);
+        }
         if forecast.dead_already > 0 {
             output.message(&format!(
                 "{provider}: {} grants have not been refreshed in time; their users must sign in again",
@@ -78,6 +81,19 @@ fn tell(forecasts: &[(ProviderId, Forecast)], output: &Output) {
         for line in chart::lines(forecast) {
             output.line(&line);
         }
+    }
+}
+
+/// That nothing is refreshed, which the table counts with.
+fn told_shut(provider: &ProviderId, shut: Shut) -> String {
+    match shut {
+        Shut::Until(until) => {
+            format!("{provider}: nothing is refreshed until {until}; this is counted with that")
+        }
+        Shut::WithoutEnd => format!(
+            "{provider}: nothing is refreshed while its circuit is open or it is paused; what expires is \
+             what is lost if it stays so: see evergrant doctor and evergrant providers list"
+        ),
     }
 }
 

@@ -44,6 +44,8 @@ pub struct Forecast {
     pub due_now: u64,
     /// Refreshes that the limits allow, a second. None without a limit.
     pub rate_per_s: Option<f64>,
+    /// That nothing is refreshed for now, which all of this counts with.
+    pub shut: Option<Shut>,
     /// When what is due now will be done. None if nothing is due, or there is no limit.
     pub due_now_done_at: Option<Timestamp>,
     /// Grants whose refresh token is dead already.
@@ -52,6 +54,16 @@ pub struct Forecast {
     pub horizons: Vec<Horizon>,
     /// What happens on each day, from now on.
     pub days: Vec<Day>,
+}
+
+/// That nothing is refreshed at a provider.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Shut {
+    /// Until then: a pause.
+    Until(Timestamp),
+    /// Until an operator or a success ends it: an open circuit, or a pause without an end.
+    WithoutEnd,
 }
 
 /// What will have happened until some time from now.
@@ -80,16 +92,18 @@ pub struct Day {
     pub expiring_unrefreshed: u64,
 }
 
-/// Goes through time. `horizons_days` ascend. `rate_per_s` is what all limits allow together.
+/// Goes through time. `horizons_days` ascend. `rate_per_s` is what all limits allow together. `shut` says
+/// that nothing is refreshed for now.
 pub fn forecast(
     sample: Sample,
     rate_per_s: Option<f64>,
+    shut: Option<Shut>,
     schedule: &Schedule,
     horizons_days: &[u32],
 ) -> Forecast {
     let Sample { now, grants, due_now, dead_already, .. } = sample;
     let last_day = horizons_days.last().copied().unwrap_or_default();
-    let course = Course::new(sample, schedule, last_day);
+    let course = Course::new(sample, shut, schedule, last_day);
     let days = course.run(rate_per_s);
     let horizons = horizons_days.iter().map(|days_ahead| {
         let within = &days[..(*days_ahead as usize).min(days.len())];
@@ -100,17 +114,24 @@ pub fn forecast(
             refreshes: sum(|day| day.refreshed),
             expiring_unrefreshed,
             slack_s: within.iter().filter_map(|day| day.slack_s).min(),
-            rate_needed_per_s: (expiring_unrefreshed > 0)
+            rate_needed_per_s: (expiring_unrefreshed > 0 && shut != Some(Shut::WithoutEnd))
                 .then(|| course.rate_needed(rate_per_s, *days_ahead))
                 .flatten(),
         }
     });
+    let begins_at = match shut {
+        None => Some(now),
+        Some(Shut::Until(until)) => Some(until.max(now)),
+        Some(Shut::WithoutEnd) => None,
+    };
     let done_after = rate_per_s.filter(|_| due_now > 0).map(|rate| seconds(due_now, rate));
+    let due_now_done_at = begins_at.zip(done_after).map(|(at, after)| at.plus(after));
     Forecast {
         grants,
         due_now,
         rate_per_s,
-        due_now_done_at: done_after.map(|after| now.plus(after)),
+        shut,
+        due_now_done_at,
         dead_already,
         horizons: horizons.collect(),
         days: days.iter().map(Day::from).collect(),
@@ -141,13 +162,14 @@ struct Course<'a> {
     prospects: Vec<Prospect>,
     /// Each of these stands for so many.
     weight: u64,
+    shut: Option<Shut>,
     schedule: &'a Schedule,
     now: Timestamp,
     days: u32,
 }
 
 impl<'a> Course<'a> {
-    fn new(sample: Sample, schedule: &'a Schedule, days: u32) -> Self {
+    fn new(sample: Sample, shut: Option<Shut>, schedule: &'a Schedule, days: u32) -> Self {
         let Sample { now, kept: mut prospects, weight, .. } = sample;
         let turns = 1 + (DAY * days).as_millis() / wait(schedule, 0).as_millis().max(1);
         let refreshes = prospects.len() as u128 * turns;
@@ -158,7 +180,7 @@ impl<'a> Course<'a> {
             prospects.sort_unstable_by_key(|prospect| prospect.due_at);
             prospects = prospects.into_iter().step_by(step).collect();
         }
-        Self { prospects, weight: weight * step as u64, schedule, now, days }
+        Self { prospects, weight: weight * step as u64, shut, schedule, now, days }
     }
 
     /// What happens on each day.
@@ -176,7 +198,11 @@ impl<'a> Course<'a> {
             dies.push(prospect.dies_at);
         }
         // In nanoseconds beside the clock, whose milliseconds are too coarse for a high rate.
-        let mut free_ns: u128 = 0;
+        let mut free_ns: u128 = match self.shut {
+            None => 0,
+            Some(Shut::Until(until)) => until.since(self.now).as_nanos(),
+            Some(Shut::WithoutEnd) => u128::from(u64::MAX),
+        };
         while let Some(Reverse((due_at, index))) = waiting.pop() {
             let due_ns = due_at.since(self.now).as_nanos();
             let served_ns = free_ns.max(due_ns);
@@ -294,7 +320,8 @@ mod tests {
     #[test]
     fn what_the_rate_reaches_in_time_is_saved_and_the_rest_is_told() {
         // In a day 86,400 are served at one a second, and 100,000 die at its end.
-        let forecast = forecast(sample(due_now(100_000, DAY)), Some(1.0), &schedule(), &[7, 30]);
+        let forecast =
+            forecast(sample(due_now(100_000, DAY)), Some(1.0), None, &schedule(), &[7, 30]);
         let week = &forecast.horizons[0];
         assert!((13_500..=13_700).contains(&week.expiring_unrefreshed), "{week:?}");
         assert_eq!(week.slack_s, Some(0));
@@ -305,7 +332,8 @@ mod tests {
 
     #[test]
     fn with_enough_pace_nothing_expires_and_the_slack_is_what_the_last_one_has() {
-        let forecast = forecast(sample(due_now(3_600, DAY)), Some(1.0), &schedule(), &[7, 30]);
+        let forecast =
+            forecast(sample(due_now(3_600, DAY)), Some(1.0), None, &schedule(), &[7, 30]);
         let [week, month] = &forecast.horizons[..] else { panic!("two horizons") };
         assert_eq!((week.expiring_unrefreshed, month.expiring_unrefreshed), (0, 0));
         assert_eq!(week.slack_s, Some(86_400 - 3_599));
@@ -315,17 +343,38 @@ mod tests {
     }
 
     #[test]
+    fn while_nothing_is_refreshed_all_that_die_meanwhile_are_lost() {
+        let grants = || {
+            let mut grants = due_now(100, 3 * DAY);
+            grants.extend(due_now(50, 20 * DAY));
+            sample(grants)
+        };
+        let told = |shut| forecast(grants(), Some(1.0), shut, &schedule(), &[7, 30]);
+        let expiring = |forecast: &Forecast| {
+            forecast.horizons.iter().map(|h| h.expiring_unrefreshed).collect::<Vec<_>>()
+        };
+        let open = told(Some(Shut::WithoutEnd));
+        assert_eq!(expiring(&open), [100, 150]);
+        assert_eq!((open.horizons[0].refreshes, open.due_now_done_at), (0, None));
+        assert_eq!(open.horizons[0].rate_needed_per_s, None);
+        let paused = told(Some(Shut::Until(NOW.plus(4 * DAY))));
+        assert_eq!(expiring(&paused), [100, 100]);
+        assert!(paused.due_now_done_at > Some(NOW.plus(4 * DAY)));
+        assert_eq!(expiring(&told(Some(Shut::Until(NOW)))), [0, 0]);
+    }
+
+    #[test]
     fn what_is_dead_already_is_no_fault_of_the_pace() {
         let mut grants = due_now(10, DAY);
         grants[0].dies_at = Some(NOW.minus(DAY));
-        let forecast = forecast(sample(grants), Some(1.0), &schedule(), &[7]);
+        let forecast = forecast(sample(grants), Some(1.0), None, &schedule(), &[7]);
         assert_eq!((forecast.grants, forecast.dead_already, forecast.due_now), (10, 1, 9));
         assert_eq!(forecast.horizons[0].expiring_unrefreshed, 0);
     }
 
     #[test]
     fn without_a_limit_nothing_waits() {
-        let forecast = forecast(sample(due_now(1_000, DAY)), None, &schedule(), &[7]);
+        let forecast = forecast(sample(due_now(1_000, DAY)), None, None, &schedule(), &[7]);
         assert_eq!(forecast.horizons[0].slack_s, Some(86_400));
         assert_eq!(forecast.due_now_done_at, None);
     }
@@ -336,7 +385,7 @@ mod tests {
         let count = 20_000;
         // Twenty thousand each half hour want eleven a second, and get five.
         let grants = due_now(count, 14 * DAY);
-        let few = forecast(sample(grants), Some(5.0), &fresh, &[7]);
+        let few = forecast(sample(grants), Some(5.0), None, &fresh, &[7]);
         assert!(few.horizons[0].refreshes.abs_diff(5 * 7 * 86_400) < 30_000, "{few:?}");
     }
 
@@ -345,7 +394,7 @@ mod tests {
         // A third of them cannot be reached in a day.
         let grants = due_now(260_000, DAY);
         let rate = 173_333.0 / 86_400.0;
-        let many = forecast(sample(grants), Some(rate), &schedule(), &[2]);
+        let many = forecast(sample(grants), Some(rate), None, &schedule(), &[2]);
         assert_eq!((many.grants, many.due_now), (260_000, 260_000));
         let expiring = many.horizons[0].expiring_unrefreshed;
         assert!(expiring.abs_diff(86_667) < 900, "{expiring}");
