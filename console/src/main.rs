@@ -135,9 +135,10 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         Command::Audit(args) => Ok(audit::list(&*store, args, output).await?),
         Command::Dlq(command) => dead_letters(&config, store, command, output).await,
         Command::Plan => plan::plan(&config, &*store, output).await,
-        Command::Doctor => {
-            let queue = queue(&config)?;
-            Ok(doctor::examine(&config, &*store, &*queue, output).await?)
+        Command::Doctor { try_client } => {
+            let (queue, providers) = (queue(&config)?, config.providers()?);
+            let doctor = doctor::Doctor { config: &config, store, queue, providers, try_client };
+            Ok(doctor.examine(output).await)
         }
         // Not for one store: they are carried out above.
         Command::Healthcheck { .. }

@@ -108,8 +108,14 @@ pub(crate) enum Command {
     Plan,
     /// Serve the operator's web console, or say who may log in to it.
     Console(ConsoleArgs),
-    /// Say what can be reached and whether it is as it should be.
-    Doctor,
+    /// Say what can be reached, whether it is as it should be, and what to do. Exit code 3 if something
+    /// is not.
+    Doctor {
+        /// Also send each token endpoint one request with a made-up refresh token, which tells whether it
+        /// accepts the client. It counts toward the provider's limit.
+        #[arg(long)]
+        try_client: bool,
+    },
     /// Print what makes a shell complete these commands.
     Completions {
         /// The shell.

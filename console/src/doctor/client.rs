@@ -1,0 +1,67 @@
+//! Whether a provider accepts our client, which a request with a made-up token tells.
+
+use std::sync::Arc;
+
+use evergrant_shared::domain::classify::classify;
+use evergrant_shared::domain::{Failure, Outcome};
+use evergrant_shared::provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
+use secrecy::SecretString;
+
+use super::row::{Level, Row};
+
+/// No provider has issued it.
+const MADE_UP: &str = "evergrant-doctor-made-up-token";
+
+/// Sends one request with a made-up token. A provider that refuses the token accepts the client.
+pub(super) async fn try_client(provider: &Provider) -> Row {
+    let what = format!("client of {}", provider.id);
+    let client = match ProviderClient::new(Arc::new(provider.clone())) {
+        Ok(client) => client,
+        Err(error) => return Row::new(Level::Wrong, what, error.to_string()),
+    };
+    let exchange = client.exchange(&SecretString::from(MADE_UP)).await;
+    let outcome = classify(exchange, &provider.dialect);
+    let (level, detail) = judge(&outcome, provider.client_auth);
+    Row::new(level, what, detail)
+}
+
+fn judge(outcome: &Outcome, auth: ClientAuth) -> (Level, String) {
+    let Some(failure) = outcome.failure() else {
+        return (Level::Warning, "it took a made-up refresh token for a real one".to_owned());
+    };
+    let answer = answer(failure);
+    match (outcome, failure.code.as_deref()) {
+        (Outcome::GrantDead(_), _) => {
+            (Level::Ok, format!("accepted: a made-up refresh token is refused with {answer}"))
+        }
+        (_, Some("invalid_client" | "unauthorized_client")) => {
+            (Level::Wrong, refused(&answer, auth))
+        }
+        _ if failure.http_status == Some(401) => (Level::Wrong, refused(&answer, auth)),
+        _ => (
+            Level::Note,
+            format!(
+                "a made-up refresh token is answered with {answer}, which tells nothing of the client"
+            ),
+        ),
+    }
+}
+
+fn refused(answer: &str, auth: ClientAuth) -> String {
+    let (has, other) = match auth {
+        ClientAuth::Basic => ("basic", "body"),
+        ClientAuth::Body => ("body", "basic"),
+        ClientAuth::None => ("none", "basic"),
+    };
+    format!(
+        "refused with {answer}: check client_id and client_secret, and whether the provider wants \
+         client_auth = \"{other}\" in place of \"{has}\""
+    )
+}
+
+/// The status, code and words of an answer.
+fn answer(failure: &Failure) -> String {
+    let status = failure.http_status.map(|status| status.to_string());
+    let parts = [status, failure.code.clone(), failure.description.clone()];
+    parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}

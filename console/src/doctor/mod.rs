@@ -1,0 +1,133 @@
+//! `evergrant doctor`: what can be reached, whether it is as it should be, and what to do.
+
+mod client;
+mod letters;
+mod provider;
+mod row;
+mod running;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::ProviderId;
+use evergrant_shared::operators::OperatorStore;
+use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue};
+use evergrant_shared::provider::Provider;
+use futures::future::join_all;
+use tokio::net::TcpStream;
+
+use crate::exit::Exit;
+use crate::output::Output;
+use row::{Level, Row};
+
+/// What a look takes.
+pub(crate) struct Doctor<'a> {
+    pub(crate) config: &'a Config,
+    pub(crate) store: Arc<dyn OperatorStore>,
+    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) providers: Vec<Provider>,
+    /// Whether each token endpoint is sent one request with a made-up token.
+    pub(crate) try_client: bool,
+}
+
+impl Doctor<'_> {
+    /// Looks at everything, and says what is not as it should be and what to do. Partly done is said if
+    /// there is such a thing.
+    pub(crate) async fn examine(&self, output: &Output) -> Exit {
+        let rows = self.rows().await;
+        if output.json {
+            output.json_list(&rows);
+        } else {
+            output.table(&["", "WHAT", "FOUND"], rows.iter().map(Row::cells));
+        }
+        if rows.iter().all(Row::is_ok) { Exit::Done } else { Exit::Partial }
+    }
+
+    async fn rows(&self) -> Vec<Row> {
+        let sections = self.providers.len();
+        let mut rows =
+            vec![Row::new(Level::Ok, "configuration", format!("valid; {sections} providers"))];
+        let (stored, queued) = tokio::join!(self.store.inspect(), self.queue.inspect());
+        let stored = stored.unwrap_or_else(|error| vec![failed("token store", &error)]);
+        for finding in stored {
+            rows.push(self.of_documents(finding).await);
+        }
+        rows.extend(self.orphans().await);
+        let queued = queued.unwrap_or_else(|error| vec![failed("job queue", &error)]);
+        rows.extend(queued.into_iter().map(Row::from));
+        rows.extend(join_all(self.providers.iter().map(reach)).await);
+        if self.try_client {
+            rows.extend(join_all(self.providers.iter().map(client::try_client)).await);
+        }
+        rows.extend(provider::rows(&self.store, &self.providers).await);
+        rows.extend(letters::rows(&self.store, &self.queue, &self.providers).await);
+        rows.extend(running::rows(&*self.store).await);
+        rows
+    }
+
+    /// Documents of a provider that is not in the settings are none of ours, unless jobs of theirs wait.
+    async fn of_documents(&self, finding: Finding) -> Row {
+        let row = Row::from(finding);
+        let Some(name) = row.what.strip_prefix(DOCUMENTS_OF) else { return row };
+        let Ok(provider) = name.parse::<ProviderId>() else { return row };
+        if self.config.providers.contains_key(&provider) {
+            return row;
+        }
+        let jobs = self.queue.depth(&provider).await.unwrap_or_default();
+        let (counted, section) = (&row.detail, format!("providers.{name}"));
+        if jobs > 0 {
+            let detail = format!(
+                "{counted}, and {jobs} jobs wait in its queues, but the settings have no section \
+                 {section}, so nobody refreshes them: add the section, or delete the queues"
+            );
+            return Row::new(Level::Warning, row.what, detail);
+        }
+        let detail = format!(
+            "{counted} of a provider that the settings do not name: they are left alone. If they are \
+             ours, add the section {section}"
+        );
+        Row::new(Level::Note, row.what, detail)
+    }
+
+    /// Documents that could be ours, but nothing says of which provider.
+    async fn orphans(&self) -> Option<Row> {
+        let named = self.config.store.provider_field.is_some();
+        if named || self.config.default_provider().is_some() {
+            return None;
+        }
+        let counts = self.store.count_grants().await.ok()?;
+        let orphans = counts.iter().filter(|count| count.provider.is_none());
+        let orphans: u64 = orphans.map(|count| count.count).sum();
+        (orphans > 0).then(|| {
+            let detail = format!(
+                "{orphans} name no provider, so nobody refreshes them: set store.provider_field if a \
+                 field of the documents names it, or store.default_provider"
+            );
+            Row::new(Level::Warning, "documents without a provider", detail)
+        })
+    }
+}
+
+fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {
+    Finding { what: what.to_owned(), ok: false, detail: error.to_string() }
+}
+
+/// A connection and no more: a request would count toward the provider's limit.
+async fn reach(provider: &Provider) -> Row {
+    let what = format!("token endpoint of {}", provider.id);
+    let host = provider.token_url.host_str().unwrap_or_default().to_owned();
+    let port = provider.token_url.port_or_known_default().unwrap_or(443);
+    let connecting = TcpStream::connect((host.as_str(), port));
+    let (level, detail) = match tokio::time::timeout(Duration::from_secs(5), connecting).await {
+        Ok(Ok(_)) => (Level::Ok, format!("{host}:{port} takes connections")),
+        Ok(Err(error)) => {
+            (Level::Wrong, format!("{host}:{port}: {error}; check token_url and the network"))
+        }
+        Err(_) => (
+            Level::Wrong,
+            format!("{host}:{port} does not answer; check token_url and the network"),
+        ),
+    };
+    Row::new(level, what, detail)
+}
