@@ -18,7 +18,7 @@ pub(crate) use self::audit::AuditArgs;
 pub(crate) use self::console::{ConsoleArgs, ConsoleCommand, UserCommand};
 pub(crate) use self::dlq::DlqCommand;
 pub(crate) use self::providers::ProvidersCommand;
-pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, Preset, RunArgs};
+pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, Preset, RunArgs, SecretIn};
 pub(crate) use self::tokens::{TokensCommand, TokensWish};
 use crate::output::Format;
 

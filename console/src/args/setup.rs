@@ -33,6 +33,9 @@ pub(crate) struct InitArgs {
     /// A file that holds the client secret. It is copied to a file beside the settings.
     #[arg(long)]
     pub(crate) client_secret_file: Option<PathBuf>,
+    /// Where the provider wants the client id and the secret: in the Authorization header or in the body.
+    #[arg(long, value_enum, conflicts_with = "public_client")]
+    pub(crate) client_auth: Option<SecretIn>,
     /// The client has no secret.
     #[arg(long, conflicts_with = "client_secret_file")]
     pub(crate) public_client: bool,
@@ -45,6 +48,15 @@ pub(crate) struct InitArgs {
     /// Replace what is there.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+/// Where a provider wants the client id and the secret.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub(crate) enum SecretIn {
+    /// In the Authorization header.
+    Basic,
+    /// In the body.
+    Body,
 }
 
 /// Providers that Evergrant knows.

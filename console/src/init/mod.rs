@@ -95,7 +95,8 @@ fn answers(args: &InitArgs) -> Result<Answers, InitError> {
     let client_id =
         ask("client-id", "Client id of your application", args.client_id.as_deref(), None)?;
     let url = args.url.clone();
-    Ok(Answers { provider, preset: args.preset, token_url, client_id, url })
+    let client_auth = args.client_auth;
+    Ok(Answers { provider, preset: args.preset, token_url, client_id, client_auth, url })
 }
 
 /// What a flag says, or somebody at the terminal.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use evergrant_shared::domain::ProviderId;
 
-use crate::args::Preset;
+use crate::args::{Preset, SecretIn};
 
 /// The file of settings.
 pub(super) const FILE: &str = "evergrant.toml";
@@ -17,6 +17,7 @@ pub(super) struct Answers {
     pub(super) preset: Preset,
     pub(super) token_url: Option<String>,
     pub(super) client_id: String,
+    pub(super) client_auth: Option<SecretIn>,
     /// Where documents and jobs are; None for a file beside the settings.
     pub(super) url: Option<String>,
 }
@@ -28,7 +29,7 @@ pub(super) fn secret_file(provider: &ProviderId) -> String {
 
 /// The settings, which say what each of them means.
 pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> String {
-    let Answers { provider, preset, token_url, client_id, url } = answers;
+    let Answers { provider, preset, token_url, client_id, client_auth, url } = answers;
     let path = |name: &str| quoted(&folder.join(name).display().to_string());
     let file = format!("sqlite:{}", folder.join("evergrant.db").display());
     let url = quoted(url.as_deref().unwrap_or(&file));
@@ -38,8 +39,15 @@ pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> Stri
     };
     let token_url = token_url.as_deref().map(|url| format!("token_url = {}\n", quoted(url)));
     let token_url = token_url.unwrap_or_default();
+    let auth = match client_auth {
+        Some(SecretIn::Basic) => "client_auth = \"basic\"",
+        Some(SecretIn::Body) => "client_auth = \"body\"",
+        None => {
+            "# client_auth = \"body\"             # or basic: `evergrant doctor --try-client` tells"
+        }
+    };
     let secret = match has_secret {
-        true => format!("client_secret_file = {}", path(&secret_file(provider))),
+        true => format!("client_secret_file = {}\n{auth}", path(&secret_file(provider))),
         false => "client_auth = \"none\"               # a public client has no secret".to_owned(),
     };
     let (client_id, key, journal) = (quoted(client_id), path(RESCUE_KEY), path(""));
@@ -84,6 +92,7 @@ fn quoted(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use evergrant_shared::config::Config;
+    use evergrant_shared::provider::ClientAuth;
 
     use super::*;
 
@@ -98,13 +107,15 @@ mod tests {
         for (preset, has_secret) in [(Preset::Oauth2, true), (Preset::Autodesk, false)] {
             let token_url = (preset == Preset::Oauth2).then(|| "https://a.example/t?\"".to_owned());
             let client_id = "a \"quoted\" \\ id".to_owned();
+            let (provider, client_auth) = (provider.clone(), Some(SecretIn::Body));
             let answers =
-                Answers { provider: provider.clone(), preset, token_url, client_id, url: None };
+                Answers { provider, preset, token_url, client_id, client_auth, url: None };
             let file = folder.path().join(FILE);
             std::fs::write(&file, render(&answers, folder.path(), has_secret)).unwrap();
             let config = Config::from_parts(Some(&file), [], &[]).unwrap();
             let providers = config.providers().unwrap();
             assert_eq!(providers[0].client_id, "a \"quoted\" \\ id");
+            assert_eq!(providers[0].client_auth == ClientAuth::Body, has_secret);
             assert!(config.rescue.sealer().unwrap().is_some());
         }
     }

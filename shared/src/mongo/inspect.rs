@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::errors::driver;
@@ -28,6 +29,7 @@ impl MongoStore {
             findings.push(outcome("MongoDB clock", self.find_clock().await));
             findings.push(outcome("MongoDB durability", self.find_durability().await));
             findings.push(outcome("MongoDB indexes", self.find_indexes().await));
+            findings.extend(self.find_expiry().await);
             findings.push(outcome("token documents", self.find_documents().await));
             findings.extend(self.find_providers().await);
             findings.push(outcome("users", self.find_duplicates().await));
@@ -66,15 +68,7 @@ impl MongoStore {
     }
 
     async fn find_indexes(&self) -> Result<(bool, String), StoreError> {
-        let failed = |error| driver("inspect", &error);
-        let there: Vec<_> = self
-            .collection
-            .list_indexes()
-            .await
-            .map_err(failed)?
-            .try_collect()
-            .await
-            .map_err(failed)?;
+        let there = self.list_indexes().await?;
         let missing: Vec<_> = self
             .indexes()
             .into_iter()
@@ -86,6 +80,29 @@ impl MongoStore {
         }
         let missing = missing.join(" and ");
         Ok((false, format!("{missing} missing; evergrant-producer makes them when it starts")))
+    }
+
+    /// A TTL index deletes documents by a time that Evergrant does not move.
+    async fn find_expiry(&self) -> Option<Finding> {
+        let there = self.list_indexes().await.ok()?;
+        let expires = |index: &&IndexModel| {
+            index.options.as_ref().is_some_and(|options| options.expire_after.is_some())
+        };
+        let index = there.iter().find(expires)?;
+        let name = index.options.as_ref().and_then(|options| options.name.clone());
+        let fields = index.keys.keys().map(String::as_str).collect::<Vec<_>>().join(", ");
+        let detail = format!(
+            "the TTL index {} on {fields} deletes documents whose grants Evergrant keeps alive: drop it, \
+             or give it a partial filter that leaves those documents out",
+            name.unwrap_or_default()
+        );
+        Some(finding("MongoDB TTL index", false, detail))
+    }
+
+    async fn list_indexes(&self) -> Result<Vec<IndexModel>, StoreError> {
+        let failed = |error| driver("inspect", &error);
+        let listed = self.collection.list_indexes().await.map_err(failed)?;
+        listed.try_collect().await.map_err(failed)
     }
 
     async fn find_documents(&self) -> Result<(bool, String), StoreError> {
