@@ -97,8 +97,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(20);
 const FRESH: Duration = Duration::from_millis(500);
 /// A reservation is expected to take no less than this.
 const LEAST_LEAD: Duration = Duration::from_millis(5);
-/// A reservation that takes longer than this makes places rarer.
-pub(super) const SLOW: Duration = Duration::from_millis(100);
+/// A reservation that takes longer than this is told: it makes places rarer.
+pub(super) const SLOW: Duration = Duration::from_millis(200);
 /// A pause whose end only an operator knows.
 const OPEN_END: Duration = Duration::from_secs(86_400);
 
