@@ -69,6 +69,7 @@ impl Deployment {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("PROVIDERS__SIMULATOR__DEATH_RECHECK", "1s"),
             ("RESCUE__KEY", Keys::generate().expose_secret()),
             ("RESCUE__JOURNAL", journal.to_str().expect("a path in UTF-8")),
             ("TELEMETRY__LISTEN", "off"),

@@ -49,6 +49,7 @@ impl Embedded {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", "evergrant"),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
+            ("PROVIDERS__SIMULATOR__DEATH_RECHECK", "1s"),
             ("TELEMETRY__LISTEN", "off"),
         ]
         .map(|(name, value)| (format!("EVERGRANT_{name}"), value.to_owned()))

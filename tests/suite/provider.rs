@@ -74,7 +74,7 @@ async fn each_fault_is_told_for_what_it_is() {
         ("ambiguous", always(|faults| faults.truncated_body = 1.0)),
         ("grant_dead", always(|faults| faults.ok_with_error = 1.0)),
         ("grant_dead", always(|faults| faults.invalid_grant = 1.0)),
-        ("misconfigured", always(|faults| faults.invalid_client = 1.0)),
+        ("refused", always(|faults| faults.invalid_client = 1.0)),
         ("throttled", always(|faults| faults.throttle_429 = 1.0)),
         ("refreshed", always(|faults| faults.expires_in_string = 1.0)),
         ("refreshed", always(|faults| faults.expires_in_missing = 1.0)),
@@ -91,7 +91,7 @@ async fn each_fault_is_told_for_what_it_is() {
 #[tokio::test]
 async fn a_wrong_secret_is_our_fault_and_not_the_users() {
     let case = Case::new(Settings::default(), &[("CLIENT_SECRET", "wrong")]).await;
-    assert_eq!(case.exchange().await.name(), "misconfigured");
+    assert_eq!(case.exchange().await.name(), "refused");
     assert_eq!(case.handle.stats().exchanges, 0);
 }
 

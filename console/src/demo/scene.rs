@@ -45,7 +45,7 @@ struct Trouble {
 
 impl Trouble {
     fn of(faults: Faults) -> Self {
-        // Each throttle makes all workers wait for a second.
+        // Each throttle makes all workers wait for a moment.
         let ordinary = FaultRates {
             http_500: 0.05,
             http_503: 0.04,
@@ -128,6 +128,8 @@ impl Scene {
             ("PROVIDERS__DEMO__CLIENT_ID", id),
             ("PROVIDERS__DEMO__CLIENT_SECRET", secret),
             ("PROVIDERS__DEMO__LIMITS", format!("[\"{limit}\"]")),
+            // A minute of a demo stands for days.
+            ("PROVIDERS__DEMO__DEATH_RECHECK", "1s".to_owned()),
             ("PROVIDERS__DEMO__MAX_ATTEMPTS", trouble.max_attempts.to_string()),
         ];
         let variables = variables

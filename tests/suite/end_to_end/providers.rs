@@ -196,6 +196,9 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     })
     .await;
     command(&evergrant, &["providers", "confirm", "simulator"]).await;
+    // Those whose death was not believed would be asked again in ten minutes.
+    let all = evergrant.run("evergrant-producer", &["--all"]).await;
+    assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
     eventually("they are dead", || async { dead().await == 300 }).await;
 }
 
