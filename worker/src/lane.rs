@@ -11,6 +11,7 @@ use evergrant_shared::ports::{JobQueue, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::rescue::Estate;
 use evergrant_shared::telemetry::Health;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -34,6 +35,8 @@ pub(crate) struct Lane {
     pub(crate) turns: Turns,
     /// None without a key: then an answer is in memory only until it is written.
     pub(crate) nets: Option<Arc<Nets>>,
+    /// One request at a time while nothing has succeeded with the present settings of our client.
+    trial: Arc<Semaphore>,
     /// Whom answers are about.
     pub(crate) watch: Mutex<AnswerWatch>,
     /// Documents that the store refuses to write.
@@ -77,6 +80,7 @@ impl Lane {
         let written = &metrics.commit_groups;
         let committer = Committer::start(Arc::clone(&store), turns.clone(), batch, written);
         Arc::new(Self {
+            trial: Arc::new(Semaphore::new(1)),
             watch: Mutex::new(AnswerWatch::new(deps.provider.watch)),
             provider: deps.provider,
             endpoint: deps.endpoint,
@@ -95,6 +99,16 @@ impl Lane {
             health,
             claims: AtomicU64::new(0),
         })
+    }
+
+    /// A client that has never succeeded is tried by one request at a time: a provider that answers in a
+    /// form that cannot be read costs one grant and no more. None for a client that works.
+    pub(crate) async fn trial(&self) -> Option<OwnedSemaphorePermit> {
+        if self.budget.evidence().client_works {
+            return None;
+        }
+        let trial = Arc::clone(&self.trial).acquire_owned().await.ok()?;
+        (!self.budget.evidence().client_works).then_some(trial)
     }
 
     /// Waits, but not past the moment when the worker stops.

@@ -27,7 +27,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
     // Kept until the outcome is written: answers must not pile up before a slow store.
-    let Some((slot, permit)) = permit else { return };
+    let Some(Admitted { slot, trial, permit }) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
     let sent_at = Instant::now();
@@ -47,6 +47,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
     lane.metrics.count_exchange(&lane.provider.id, &outcome, settlement.route);
     lane.budget.note(&settlement.signal);
+    drop(trial);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     let writing = write(lane, Settled { settlement, commit, answered_at });
     let Some(written) = lease::keep(lane, &grant.id, claim, writing).await else { return };
@@ -55,11 +56,20 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     route(lane, work, written).await;
 }
 
-/// The right to send one request: a place among those under way first, then the budget's permit,
-/// since a permit is for now. None only when the process is ending.
-async fn permit(lane: &Lane) -> Option<(OwnedSemaphorePermit, Permit)> {
+/// The right to send one request.
+struct Admitted {
+    /// Its place among those under way.
+    slot: OwnedSemaphorePermit,
+    /// See [`Lane::trial`].
+    trial: Option<OwnedSemaphorePermit>,
+    permit: Permit,
+}
+
+/// The budget's permit comes last, since it is for now. None only when the process is ending.
+async fn permit(lane: &Lane) -> Option<Admitted> {
     let slot = lane.pace.exchanges.semaphore().acquire_owned().await.ok()?;
-    Some((slot, lane.budget.acquire().await))
+    let trial = lane.trial().await;
+    Some(Admitted { slot, trial, permit: lane.budget.acquire().await })
 }
 
 async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
