@@ -36,8 +36,8 @@ const FIRST_PAUSE: Duration = Duration::from_millis(250);
 /// How long a grant waits that was asked for before its time, where the answer does not tell.
 const EARLY_WAIT: Duration = Duration::from_secs(60);
 
-/// How long a job stays away while its provider's circuit is open: then it waits in the work queue.
-const CIRCUIT_WAIT: Duration = Duration::from_secs(15);
+/// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
+const CIRCUIT_WAIT: Duration = Duration::from_secs(30);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
@@ -177,21 +177,10 @@ impl Case<'_> {
         )
     }
 
-    /// The provider is shut. The job comes back before that is over rather than after it, and
-    /// waits for its end in the work queue.
-    fn shut(&self, error: LastError, wait: Duration, signal: Signal) -> Settlement {
-        let delay = self.policy.ladder.at_most(wait);
-        let mut settlement = self.postponed(Some(error), delay, signal);
-        if let Write::Postpone { queued_until, .. } = &mut settlement.write {
-            *queued_until = self.now.plus(wait.max(delay) + RETRY_PATIENCE);
-        }
-        settlement
-    }
-
     /// Burns no attempt: the grant is not to blame.
     fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
-        let error = LastError::of(failure, kind, self.now);
-        let mut settlement = self.shut(error, CIRCUIT_WAIT, Signal::Trip(reason));
+        let mut settlement = self.asked_later(failure, kind, CIRCUIT_WAIT);
+        settlement.signal = Signal::Trip(reason);
         // A page in the place of an answer: the request may have reached the provider all the same.
         let may_be_spent = failure.http_status.is_some_and(|status| status < 300);
         if let Write::Postpone { in_doubt, .. } = &mut settlement.write {

@@ -217,7 +217,7 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
     ] {
         let settlement = settle(&Grant { attempts: 2, ..grant() }, outcome);
         assert_eq!(settlement.signal, Signal::Trip(reason));
-        assert_eq!(settlement.route, Route::Retry(Duration::from_secs(5)));
+        assert_eq!(settlement.route, Route::Done, "the schedule brings it back");
         let Write::Postpone { attempts: 2, .. } = settlement.write else { panic!("burned") };
     }
 }

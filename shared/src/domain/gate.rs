@@ -50,13 +50,18 @@ pub enum Admission {
     Shut,
 }
 
-/// The first wait after a trip; each further trip in a row doubles it.
-const FIRST_TRIP: Duration = Duration::from_secs(15);
+/// The first wait after a trip; each further trip in a row doubles it. Short, since the grants that tripped
+/// it may be those that happened to come first.
+const FIRST_TRIP: Duration = Duration::from_secs(2);
 /// The longest wait after a trip.
 const LONGEST_TRIP: Duration = Duration::from_secs(300);
-/// So many probes, one after the other, are refused before the next wait: each is of another grant, and one
-/// that is refused for its own sake must not keep the circuit open.
+/// So many probes, one after the other, are refused before the next wait, after the first trip. Each is of
+/// another grant, and one that is refused for its own sake must not keep the circuit open. Each further
+/// trip in a row doubles them: however many grants are refused for their own sake, one that is not is
+/// soon met.
 const PROBES: u32 = 5;
+/// The most probes between two waits.
+const MOST_PROBES: u32 = 160;
 /// A probe whose answer does not come within this time is followed by another.
 const PROBE_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -111,7 +116,9 @@ impl Gate {
             (Signal::Pause(_), State::Tripped { .. } | State::Probing { .. }) => {}
             // Answers to requests sent before the trip don't lengthen it.
             (Signal::Trip(_), State::Tripped { .. }) => {}
-            (Signal::Trip(reason), State::Probing { .. }) if self.refused_probes + 1 < PROBES => {
+            (Signal::Trip(reason), State::Probing { .. })
+                if self.refused_probes + 1 < self.probes() =>
+            {
                 self.refused_probes += 1;
                 self.state = State::Tripped { until: now, reason: *reason };
             }
@@ -123,6 +130,12 @@ impl Gate {
                     State::Tripped { until: now.plus(wait.min(LONGEST_TRIP)), reason: *reason };
             }
         }
+    }
+
+    /// The probes before the next wait.
+    fn probes(&self) -> u32 {
+        let doubled = 2_u32.saturating_pow(self.trips.saturating_sub(1));
+        PROBES.saturating_mul(doubled).min(MOST_PROBES)
     }
 
     /// After a trip or a stop, the next request may go now, as the probe. Does nothing otherwise: a pause
@@ -201,11 +214,11 @@ mod tests {
         let mut gate = Gate::default();
         gate.note(&TRIP, NOW);
         assert_eq!(gate.tripped(), Some(TripReason::Misconfigured));
-        assert_eq!(gate.admit(after(14)), Admission::WaitUntil(after(15)));
-        assert_eq!(gate.admit(after(15)), Admission::Go);
-        assert_eq!(gate.admit(after(15)), Admission::WaitUntil(after(45)));
-        gate.note(&Signal::Healthy, after(16));
-        assert_eq!(gate.admit(after(16)), Admission::Go);
+        assert_eq!(gate.admit(after(1)), Admission::WaitUntil(after(2)));
+        assert_eq!(gate.admit(after(2)), Admission::Go);
+        assert_eq!(gate.admit(after(2)), Admission::WaitUntil(after(32)));
+        gate.note(&Signal::Healthy, after(3));
+        assert_eq!(gate.admit(after(3)), Admission::Go);
         assert_eq!(gate.tripped(), None);
     }
 
@@ -230,11 +243,13 @@ mod tests {
         let mut gate = Gate::default();
         let mut now = NOW;
         gate.note(&TRIP, now);
-        for wait_s in [15, 30, 60, 120, 240, 300, 300] {
+        for (wait_s, probes) in
+            [(2, 5), (4, 10), (8, 20), (16, 40), (32, 80), (64, 160), (128, 160)]
+        {
             let until = now.plus(Duration::from_secs(wait_s));
             assert_eq!(gate.admit(now), Admission::WaitUntil(until));
             now = until;
-            for _ in 0..PROBES {
+            for _ in 0..probes {
                 assert_eq!(gate.admit(now), Admission::Go);
                 gate.note(&TRIP, now);
             }
@@ -261,15 +276,15 @@ mod tests {
         for _ in 0..64 {
             gate.note(&TRIP, NOW);
         }
-        assert_eq!(gate.admit(NOW), Admission::WaitUntil(after(15)));
+        assert_eq!(gate.admit(NOW), Admission::WaitUntil(after(2)));
     }
 
     #[test]
     fn a_probe_that_never_answers_is_followed_by_another() {
         let mut gate = Gate::default();
         gate.note(&TRIP, NOW);
-        assert_eq!(gate.admit(after(15)), Admission::Go);
-        assert_eq!(gate.admit(after(45)), Admission::Go);
+        assert_eq!(gate.admit(after(2)), Admission::Go);
+        assert_eq!(gate.admit(after(32)), Admission::Go);
     }
 
     #[test]

@@ -87,9 +87,9 @@ pub struct AnswerWatch {
 const MEMORY: usize = 500;
 /// So many different grants refused in a row are the client's fault.
 const REFUSALS: usize = 5;
-/// The same where another has succeeded lately. Of grants of which every second is refused, so many in a
-/// row come once in a million.
-const REFUSALS_AFTER_SUCCESS: usize = 20;
+/// The same where another has succeeded lately, or the refusal speaks of consent. Of grants of which every
+/// second is refused, so many in a row come once in a million.
+const DOUBTFUL_REFUSALS: usize = 20;
 
 impl AnswerWatch {
     /// A watch that has seen nothing.
@@ -126,7 +126,7 @@ impl AnswerWatch {
             }
             // A page in the place of an answer: whatever stands there may stand there for everybody.
             Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
-                if self.is_everybodys(who, now, evidence) {
+                if self.is_everybodys(who, Refusal::Unclear, now, evidence) {
                     Outcome::Misconfigured(failure)
                 } else {
                     Outcome::Ambiguous(failure)
@@ -207,7 +207,7 @@ impl AnswerWatch {
         now: Timestamp,
         evidence: Evidence,
     ) -> Outcome {
-        if self.is_everybodys(stable_hash(&grant.id), now, evidence) {
+        if self.is_everybodys(stable_hash(&grant.id), refusal, now, evidence) {
             Outcome::Misconfigured(failure)
         } else if refusal == Refusal::Consent && evidence.client_works {
             self.second_look(failure, grant, now, evidence)
@@ -217,18 +217,23 @@ impl AnswerWatch {
     }
 
     /// Counts a refusal of this grant, and says whether so many are refused that it is not the grants'.
-    fn is_everybodys(&mut self, who: u64, now: Timestamp, evidence: Evidence) -> bool {
+    fn is_everybodys(
+        &mut self,
+        who: u64,
+        refusal: Refusal,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> bool {
         if evidence.is_tripped || evidence.belief == Belief::Doubt {
             return true;
         }
         self.refused.add(who);
         let since = now.minus(self.settings.window);
-        let enough = match self.succeeded_at {
-            Some(at) if at > since => REFUSALS_AFTER_SUCCESS,
-            _ => REFUSALS,
-        };
+        let succeeded_lately = self.succeeded_at.is_some_and(|at| at > since);
+        let is_doubtful = succeeded_lately || refusal == Refusal::Consent;
+        let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
         // Where nothing has ever succeeded, few grants that are refused again and again will do.
-        let never = !evidence.client_works && self.refused.answers >= REFUSALS;
+        let never = !evidence.client_works && self.refused.answers >= enough;
         let is_everybodys = never || self.refused.grants.len() >= enough;
         if is_everybodys {
             self.take_back = Some(since);

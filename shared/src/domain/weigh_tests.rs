@@ -144,6 +144,14 @@ fn a_handful_of_different_grants_refused_with_no_success_is_the_clients_failure(
 }
 
 #[test]
+fn a_tenant_that_withdrew_its_consent_may_come_first() {
+    let refusal = || Outcome::Refused(Failure::default(), Refusal::Consent);
+    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    (0..19).for_each(|who| assert_eq!(scene.weigh(who, false, refusal()), "refused"));
+    assert_eq!(scene.weigh(19, false, refusal()), "misconfigured");
+}
+
+#[test]
 fn where_nothing_ever_succeeded_two_grants_refused_in_turns_are_enough() {
     let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
     let told: Vec<_> = (0..5).map(|turn| scene.refusal(turn % 2)).collect();
