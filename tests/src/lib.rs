@@ -2,6 +2,7 @@
 //! deployments of both beside a provider, chaos on real servers, and a simulation without any.
 
 pub mod browser;
+pub mod cases;
 pub mod chaos;
 pub mod cluster;
 pub mod container;

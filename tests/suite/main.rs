@@ -4,6 +4,7 @@
 
 mod broker_away;
 mod browser;
+mod cases;
 mod chaos;
 mod compose;
 mod conformance;

@@ -1,0 +1,89 @@
+//! Cases: what providers, documents and operators have done to others, as data in `tests/cases`.
+//!
+//! A case is a file: documents, settings, a script of the provider, steps, and what is right afterwards.
+//! It is played on the embedded edition, as a program, against a simulator. Whatever a case says, no
+//! grant may be lost, no spent or foreign token may be sent and no grant that lives may be given up,
+//! unless the case says how many; and no token may be told.
+
+mod case;
+mod condition;
+mod documents;
+mod observed;
+mod right;
+mod scene;
+mod steps;
+
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use futures::StreamExt;
+
+pub use case::Case;
+
+use observed::Observed;
+use scene::Scene;
+
+/// How long a case may take at most. Those that wait for something in vain say so before.
+const CASE_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// What a case came to.
+#[derive(Debug)]
+pub struct CaseReport {
+    /// The file's name without its ending.
+    pub name: String,
+    /// What is not right, a line each.
+    pub wrong: Vec<String>,
+    /// How long it took.
+    pub took: Duration,
+}
+
+/// The files of all cases, sorted by name.
+///
+/// # Panics
+/// If the folder cannot be read.
+pub fn files() -> Vec<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let entries = folder.read_dir().expect("the folder of the cases");
+    let paths = entries.map(|entry| entry.expect("an entry of the folder").path());
+    let mut files: Vec<_> =
+        paths.filter(|path| path.extension().is_some_and(|e| e == "toml")).collect();
+    files.sort();
+    files
+}
+
+/// Plays cases, so many at once, and reports each in the order of their names.
+pub async fn play_all(files: Vec<PathBuf>, at_once: usize) -> Vec<CaseReport> {
+    let mut reports: Vec<_> =
+        futures::stream::iter(files).map(play_file).buffer_unordered(at_once).collect().await;
+    reports.sort_by(|one, other| one.name.cmp(&other.name));
+    reports
+}
+
+async fn play_file(path: PathBuf) -> CaseReport {
+    let began = tokio::time::Instant::now();
+    let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
+    // A task of its own: a case that panics is a case that failed.
+    let played = tokio::spawn(tokio::time::timeout(CASE_TIMEOUT, play(path)));
+    let wrong = match played.await {
+        Ok(Ok(Ok(wrong))) => wrong,
+        Ok(Ok(Err(why))) => vec![why],
+        Ok(Err(_)) => vec![format!("it took more than {CASE_TIMEOUT:?}")],
+        Err(panic) => vec![format!("it panicked: {panic}")],
+    };
+    CaseReport { name, wrong, took: began.elapsed() }
+}
+
+/// Plays one case. Answers what is not right; `Err` if it could not be played.
+async fn play(path: PathBuf) -> Result<Vec<String>, String> {
+    let text =
+        std::fs::read_to_string(&path).map_err(|error| format!("cannot be read: {error}"))?;
+    let case = Case::parse(&text)?;
+    let mut scene = Scene::new(&case).await?;
+    for (number, step) in case.steps.iter().enumerate() {
+        if let Err(why) = steps::take(&mut scene, &case, step).await {
+            return Err(format!("step {}: {why}\n{}", number + 1, scene::tail(&scene.log())));
+        }
+    }
+    let observed = Observed::of(&mut scene).await?;
+    Ok(case.right.compare(&observed))
+}

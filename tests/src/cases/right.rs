@@ -1,0 +1,325 @@
+//! What is right at the end of a case.
+
+use std::collections::BTreeMap;
+
+use evergrant_simulator::{RequestRecord, TokenState, Verdict};
+use regex::RegexBuilder;
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::condition::whole;
+use super::observed::{Observed, SeenDocument};
+
+/// What is right. Patterns of ids and users match the whole.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(super) struct Right {
+    /// Grants that may be lost at most.
+    lost: usize,
+    /// Spent tokens that may be sent at most.
+    reused: usize,
+    /// Tokens of nobody that may be sent at most.
+    unknown: usize,
+    /// Grants that live and may be given up at most.
+    given_up: usize,
+    /// What documents say, by their ids: one of these.
+    status: BTreeMap<String, OneOf>,
+    /// Documents whose grants are refreshed at least once.
+    refreshed: Option<String>,
+    /// How often grants are refreshed, by the ids of their documents.
+    generation: BTreeMap<String, Range>,
+    /// Failed attempts since the last success, by the ids of documents.
+    attempts: BTreeMap<String, Range>,
+    /// Reasons of the letters of documents, one of these for each; none if it is empty.
+    letters: BTreeMap<String, OneOf>,
+    /// Requests of all.
+    requests: Option<Range>,
+    /// Requests of each user.
+    requests_of: BTreeMap<String, Range>,
+    /// The first refresh of each user comes so soon after the first request of all, in seconds.
+    refreshed_within_s: BTreeMap<String, f64>,
+    /// Two requests of one user are so far apart, in milliseconds.
+    apart_ms: BTreeMap<String, u64>,
+    /// The state of providers, one of these.
+    provider: BTreeMap<String, OneOf>,
+    /// What commands have said.
+    told: BTreeMap<String, Told>,
+    /// How many documents there are.
+    documents: Option<usize>,
+    /// Values in documents: id, then path.
+    fields: BTreeMap<String, BTreeMap<String, Value>>,
+    /// What the log says, whatever the case of its letters.
+    log: Option<String>,
+    /// What it does not say.
+    log_not: Option<String>,
+}
+
+/// A text, or several of which each is right.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(untagged)]
+enum OneOf {
+    One(String),
+    Several(Vec<String>),
+}
+
+/// A number's bounds.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Range {
+    at_least: u64,
+    at_most: Option<u64>,
+}
+
+/// What a command says.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Told {
+    /// Its exit code, one of these.
+    exit: Option<Vec<i32>>,
+    says: Option<String>,
+    says_not: Option<String>,
+    lines_at_most: Option<usize>,
+}
+
+impl OneOf {
+    fn allows(&self, found: &str) -> bool {
+        match self {
+            Self::One(one) => one == found,
+            Self::Several(several) => several.iter().any(|one| one == found),
+        }
+    }
+
+    fn is_none(&self) -> bool {
+        matches!(self, Self::Several(several) if several.is_empty())
+    }
+}
+
+impl Range {
+    fn holds(self, number: u64) -> bool {
+        number >= self.at_least && self.at_most.is_none_or(|at_most| number <= at_most)
+    }
+}
+
+/// What is not right so far.
+struct Wrong(Vec<String>);
+
+impl Wrong {
+    fn unless(&mut self, is_right: bool, what: impl FnOnce() -> String) {
+        if !is_right {
+            self.0.push(what());
+        }
+    }
+}
+
+impl Right {
+    /// What is not right, a line each.
+    pub(super) fn compare(&self, seen: &Observed) -> Vec<String> {
+        let mut wrong = Wrong(Vec::new());
+        self.compare_with_the_ledger(seen, &mut wrong);
+        let checks = [
+            self.compare_documents(seen, &mut wrong),
+            self.compare_letters(seen, &mut wrong),
+            self.compare_requests(seen, &mut wrong),
+            self.compare_words(seen, &mut wrong),
+        ];
+        wrong.0.extend(checks.into_iter().filter_map(Result::err));
+        wrong.0
+    }
+
+    fn compare_with_the_ledger(&self, seen: &Observed, wrong: &mut Wrong) {
+        let ids = |is_so: &dyn Fn(&SeenDocument) -> bool| -> Vec<&str> {
+            let so = seen.documents.iter().filter(|document| is_so(document));
+            so.map(|document| document.id.as_str()).collect()
+        };
+        let lost = ids(&|document| matches!(document.verdict, Verdict::Lost(_)));
+        wrong.unless(lost.len() <= self.lost, || format!("lost: {}", few(&lost)));
+        let given_up = ids(&|document| {
+            let lives = matches!(document.verdict, Verdict::Live | Verdict::LiveInGrace);
+            lives && matches!(document.status.as_str(), "needs_reauth" | "failed")
+        });
+        wrong.unless(given_up.len() <= self.given_up, || {
+            format!("given up though they live: {}", few(&given_up))
+        });
+        let sent = |states: &[TokenState]| {
+            seen.requests.iter().filter(|request| states.contains(&request.token)).count()
+        };
+        let reused = sent(&[TokenState::Rotated]);
+        wrong.unless(reused <= self.reused, || format!("{reused} spent tokens were sent"));
+        let unknown = sent(&[TokenState::Unknown]);
+        wrong.unless(unknown <= self.unknown, || format!("{unknown} tokens of nobody were sent"));
+        let texts = seen.told.values().map(|said| &said.text).chain([&seen.log]);
+        let told = texts.filter(|text| text.contains("evgsim_")).count();
+        wrong.unless(told == 0, || "a token was told".to_owned());
+    }
+
+    fn compare_documents(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+        let count = seen.documents.len();
+        wrong.unless(self.documents.is_none_or(|wanted| wanted == count), || {
+            format!("{count} documents")
+        });
+        for (pattern, wanted) in &self.status {
+            for document in matching(seen, pattern)? {
+                wrong.unless(wanted.allows(&document.status), || {
+                    format!("{} is {}, not {wanted:?}", document.id, document.status)
+                });
+            }
+        }
+        if let Some(pattern) = &self.refreshed {
+            let never: Vec<_> = matching(seen, pattern)?
+                .into_iter()
+                .filter(|document| document.generation == 0)
+                .map(|document| document.id.as_str())
+                .collect();
+            wrong.unless(never.is_empty(), || format!("never refreshed: {}", few(&never)));
+        }
+        for (pattern, wanted) in &self.generation {
+            for document in matching(seen, pattern)? {
+                wrong.unless(wanted.holds(document.generation), || {
+                    format!("{} was refreshed {} times", document.id, document.generation)
+                });
+            }
+        }
+        for (pattern, wanted) in &self.attempts {
+            for document in matching(seen, pattern)? {
+                wrong.unless(wanted.holds(document.attempts.into()), || {
+                    format!("{} has {} attempts", document.id, document.attempts)
+                });
+            }
+        }
+        for (id, fields) in &self.fields {
+            let found = seen.documents.iter().find(|document| document.id == *id);
+            let document = found.ok_or_else(|| format!("there is no document {id}"))?;
+            for (path, wanted) in fields {
+                let found = path.split('.').fold(&document.json, |value, part| &value[part]);
+                wrong.unless(found == wanted, || format!("{id}.{path} is {found}, not {wanted}"));
+            }
+        }
+        Ok(())
+    }
+
+    fn compare_letters(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+        for (pattern, wanted) in &self.letters {
+            for document in matching(seen, pattern)? {
+                let found = seen.letters.get(&document.id).map(Vec::as_slice).unwrap_or_default();
+                let right = if wanted.is_none() {
+                    found.is_empty()
+                } else {
+                    found.iter().any(|reason| wanted.allows(reason))
+                };
+                wrong.unless(right, || format!("letters of {}: {found:?}", document.id));
+            }
+        }
+        for (name, wanted) in &self.provider {
+            let state = seen.providers.get(name).map_or("not there", String::as_str);
+            wrong.unless(wanted.allows(state), || format!("provider {name} is {state}"));
+        }
+        Ok(())
+    }
+
+    fn compare_requests(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+        let all = seen.requests.len() as u64;
+        wrong.unless(self.requests.is_none_or(|wanted| wanted.holds(all)), || {
+            format!("{all} requests")
+        });
+        let times = request_times(seen);
+        for (pattern, wanted) in &self.requests_of {
+            for (user, of_user) in users(&times, pattern)? {
+                let count = of_user.len();
+                wrong.unless(wanted.holds(count as u64), || format!("{count} requests of {user}"));
+            }
+        }
+        for (pattern, least_ms) in &self.apart_ms {
+            for (user, of_user) in users(&times, pattern)? {
+                let gap_ms = of_user.windows(2).map(|pair| pair[1] - pair[0]).min();
+                wrong.unless(gap_ms.is_none_or(|gap_ms| gap_ms >= *least_ms), || {
+                    format!("two requests of {user} are only {} ms apart", gap_ms.unwrap_or(0))
+                });
+            }
+        }
+        let first_ms = seen.requests.iter().map(|request| request.at_ms).min().unwrap_or(0);
+        for (pattern, limit_s) in &self.refreshed_within_s {
+            let limit_ms = first_ms + (limit_s * 1e3) as u64;
+            let late = |user: &&str| {
+                let in_time = |request: &RequestRecord| {
+                    let is_theirs = request.user_id.as_deref() == Some(user);
+                    request.refreshed && is_theirs && request.at_ms <= limit_ms
+                };
+                !seen.requests.iter().any(in_time)
+            };
+            let all = users(&times, pattern)?;
+            let late: Vec<_> = all.iter().map(|(user, _)| user.as_str()).filter(late).collect();
+            wrong.unless(late.is_empty(), || format!("not within {limit_s} s: {}", few(&late)));
+        }
+        Ok(())
+    }
+
+    fn compare_words(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+        for (name, wanted) in &self.told {
+            let said = seen.told.get(name).ok_or_else(|| format!("{name} was not run"))?;
+            let (exit, text) = (said.exit, said.text.as_str());
+            let right =
+                wanted.exit.as_ref().is_none_or(|codes| codes.iter().any(|c| Some(*c) == exit));
+            wrong.unless(right, || format!("{name} ends with {exit:?}:\n{text}"));
+            let lines = text.lines().count();
+            let right = wanted.lines_at_most.is_none_or(|at_most| lines <= at_most);
+            wrong.unless(right, || format!("{name} says {lines} lines"));
+            says(name, text, wanted.says.as_deref(), true, wrong)?;
+            says(name, text, wanted.says_not.as_deref(), false, wrong)?;
+        }
+        says("the log", &seen.log, self.log.as_deref(), true, wrong)?;
+        says("the log", &seen.log, self.log_not.as_deref(), false, wrong)
+    }
+}
+
+/// Whether a text says, or does not say, what a pattern means.
+fn says(
+    name: &str,
+    text: &str,
+    pattern: Option<&str>,
+    wanted: bool,
+    wrong: &mut Wrong,
+) -> Result<(), String> {
+    let Some(pattern) = pattern else { return Ok(()) };
+    let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
+    let found = regex.map_err(|error| error.to_string())?.is_match(text);
+    let verb = if wanted { "does not say" } else { "says" };
+    wrong.unless(found == wanted, || {
+        format!("{name} {verb} {pattern:?}:\n{}", super::scene::tail(text))
+    });
+    Ok(())
+}
+
+/// The documents whose ids match. A pattern that matches none is a mistake.
+fn matching<'a>(seen: &'a Observed, pattern: &str) -> Result<Vec<&'a SeenDocument>, String> {
+    let regex = whole(pattern)?;
+    let all = seen.documents.iter().filter(|document| regex.is_match(&document.id));
+    let found: Vec<_> = all.collect();
+    if found.is_empty() { Err(format!("no document matches {pattern:?}")) } else { Ok(found) }
+}
+
+/// When each user's token was presented, and the users of all documents that never were.
+fn request_times(seen: &Observed) -> BTreeMap<String, Vec<u64>> {
+    let ids = seen.documents.iter().map(|document| (document.id.clone(), Vec::new()));
+    let mut times: BTreeMap<String, Vec<u64>> = ids.collect();
+    for request in &seen.requests {
+        if let Some(user) = &request.user_id {
+            times.entry(user.clone()).or_default().push(request.at_ms);
+        }
+    }
+    times
+}
+
+fn users<'a>(
+    times: &'a BTreeMap<String, Vec<u64>>,
+    pattern: &str,
+) -> Result<Vec<(&'a String, &'a Vec<u64>)>, String> {
+    let regex = whole(pattern)?;
+    let found: Vec<_> = times.iter().filter(|(user, _)| regex.is_match(user)).collect();
+    if found.is_empty() { Err(format!("no user matches {pattern:?}")) } else { Ok(found) }
+}
+
+/// Some of many.
+fn few(ids: &[&str]) -> String {
+    let first = ids[..ids.len().min(5)].join(", ");
+    format!("{} ({first}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" })
+}
