@@ -101,6 +101,12 @@ impl Deployment {
         self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
     }
 
+    /// Takes a variable away from the programs that are started from now on.
+    pub fn unset(&mut self, name: &str) {
+        let name = format!("EVERGRANT_{name}");
+        self.variables.retain(|(known, _)| *known != name);
+    }
+
     /// Starts a program.
     pub fn start(&self, name: &str, args: &[&str]) -> Program {
         self.start_with(name, args, &[])

@@ -17,4 +17,4 @@ pub use drive::{Driver, Report};
 pub use fleet::{Fleet, Kill};
 pub use plan::{Counts, Fault, How, Outage, Plan, Target};
 pub use scene::{LEASE, Pace, Scene};
-pub use verdict::{Lost, Verdicts};
+pub use verdict::{Excuse, Lost, Verdicts};

@@ -19,6 +19,8 @@ pub struct Lost {
     pub id: String,
     /// When its token was exchanged last, in milliseconds since the Unix epoch.
     pub exchanged_at_ms: u64,
+    /// When the reply to that was handed to a client, if it was.
+    pub replied_at_ms: Option<u64>,
     /// What its document says of it: its status and the reason.
     pub said: (String, String),
 }
@@ -34,9 +36,18 @@ pub struct Verdicts {
     pub lost: Vec<Lost>,
 }
 
-/// How long after the provider's last word an answer may be on its way to a worker, on a machine that
-/// is busy.
-const ON_ITS_WAY: Duration = Duration::from_millis(500);
+/// How long before a kill an answer may have been handed over that the worker had not yet in its journal,
+/// on a machine that is busy.
+const HANDED_OVER: Duration = Duration::from_millis(100);
+
+/// What a kill can excuse.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Excuse {
+    /// The request was on the wire: its reply found nobody.
+    OnTheWire,
+    /// The reply was handed over in the last moment.
+    HandedOver,
+}
 
 impl Verdicts {
     /// Judges all documents.
@@ -58,10 +69,14 @@ impl Verdicts {
             if matches!(judgement.verdict, Verdict::Lost(_)) {
                 let user = document.user().unwrap_or_default().to_owned();
                 let grant = simulator.grants_of(&user).into_iter().next();
-                let exchanged_at_ms = grant.and_then(|grant| grant.exchanged_at_ms).unwrap_or(0);
+                let exchanged_at_ms = grant.as_ref().and_then(|grant| grant.exchanged_at_ms);
+                let exchanged_at_ms = exchanged_at_ms.unwrap_or(0);
+                let replied_at_ms = grant.and_then(|grant| grant.replied_at_ms);
+                // An earlier reply was to an earlier exchange.
+                let replied_at_ms = replied_at_ms.filter(|at_ms| *at_ms >= exchanged_at_ms);
                 let said = (text(&state["status"]), text(&state["last_error"]["reason"]));
                 let id = text(&value["_id"]["$oid"]);
-                lost.push(Lost { user, id, exchanged_at_ms, said });
+                lost.push(Lost { user, id, exchanged_at_ms, replied_at_ms, said });
             }
         }
         Self { check, refreshed, lost }
@@ -85,19 +100,34 @@ impl Verdicts {
         self.lost.iter().filter(|lost| lost.said != told).collect()
     }
 
-    /// The lost whose request was not on the wire at any of the kills: nothing excuses these.
+    /// The lost that no kill excuses: neither was the request on the wire, nor was the reply handed over
+    /// in the last moment. An answer that a worker had longer than that is in its journal.
     pub fn unexcused(&self, report: &Report, scene: &Scene) -> Vec<&Lost> {
-        let longest = scene.pace.longest_request() + ON_ITS_WAY;
-        let longest_ms = u64::try_from(longest.as_millis()).unwrap_or(u64::MAX);
-        let excused = |lost: &Lost| report.kills.iter().any(|kill| excuses(kill, lost, longest_ms));
-        self.lost.iter().filter(|lost| !excused(lost)).collect()
+        self.lost.iter().filter(|lost| self.excuse(lost, report, scene).is_none()).collect()
+    }
+
+    /// The lost whose reply was handed over in the last moment.
+    pub fn handed_over(&self, report: &Report, scene: &Scene) -> Vec<&Lost> {
+        let excuse = |lost: &&Lost| self.excuse(lost, report, scene) == Some(Excuse::HandedOver);
+        self.lost.iter().filter(excuse).collect()
+    }
+
+    fn excuse(&self, lost: &Lost, report: &Report, scene: &Scene) -> Option<Excuse> {
+        let longest_ms =
+            u64::try_from(scene.pace.longest_request().as_millis()).unwrap_or(u64::MAX);
+        report.kills.iter().find_map(|kill| excuse(kill, lost, longest_ms))
     }
 }
 
-/// The token is rotated when the request arrives, and the answer comes when the latency has passed.
-fn excuses(kill: &Kill, lost: &Lost, longest_ms: u64) -> bool {
-    let (earliest_ms, latest_ms) = (kill.at_ms.0.saturating_sub(longest_ms), kill.at_ms.1);
-    (earliest_ms..=latest_ms).contains(&lost.exchanged_at_ms)
+/// The token is rotated when the request arrives, and the reply comes when the latency has passed.
+fn excuse(kill: &Kill, lost: &Lost, longest_ms: u64) -> Option<Excuse> {
+    let handed_over_ms = u64::try_from(HANDED_OVER.as_millis()).unwrap_or(u64::MAX);
+    let (before_ms, after_ms) = kill.at_ms;
+    let (at_ms, margin_ms, excuse) = match lost.replied_at_ms {
+        None => (lost.exchanged_at_ms, longest_ms, Excuse::OnTheWire),
+        Some(at_ms) => (at_ms, handed_over_ms, Excuse::HandedOver),
+    };
+    (before_ms.saturating_sub(margin_ms)..=after_ms).contains(&at_ms).then_some(excuse)
 }
 
 /// A number in extended JSON, in whatever form.
@@ -114,19 +144,30 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
 
+    const KILL: Kill = Kill { at_ms: (10_000, 10_010), on_the_wire: 1 };
+
+    fn lost(exchanged_at_ms: u64, replied_at_ms: Option<u64>) -> Lost {
+        let said = (String::new(), String::new());
+        Lost { user: String::new(), id: String::new(), exchanged_at_ms, replied_at_ms, said }
+    }
+
     #[test]
-    fn a_kill_excuses_what_was_exchanged_shortly_before_it() {
-        let kill = Kill { at_ms: (10_000, 10_010), on_the_wire: 1 };
-        let lost = |exchanged_at_ms| Lost {
-            user: String::new(),
-            id: String::new(),
-            exchanged_at_ms,
-            said: (String::new(), String::new()),
-        };
+    fn a_kill_excuses_what_was_on_the_wire() {
         for (exchanged_at_ms, excused) in
             [(8_999, false), (9_000, true), (10_010, true), (10_011, false)]
         {
-            assert_eq!(excuses(&kill, &lost(exchanged_at_ms), 1_000), excused, "{exchanged_at_ms}");
+            let excuse = excuse(&KILL, &lost(exchanged_at_ms, None), 1_000);
+            assert_eq!(excuse.is_some(), excused, "{exchanged_at_ms}");
+        }
+    }
+
+    #[test]
+    fn a_kill_does_not_excuse_what_a_worker_had_received() {
+        for (replied_at_ms, excused) in
+            [(9_000, false), (9_899, false), (9_900, true), (10_010, true), (10_200, false)]
+        {
+            let excuse = excuse(&KILL, &lost(8_900, Some(replied_at_ms)), 1_000);
+            assert_eq!(excuse == Some(Excuse::HandedOver), excused, "{replied_at_ms}");
         }
     }
 }

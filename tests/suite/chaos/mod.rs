@@ -86,6 +86,14 @@ impl Run {
         let unexcused = self.verdicts.unexcused(&self.report, &self.scene);
         assert!(unexcused.is_empty(), "seed {seed}: no kill explains {unexcused:?}");
         assert!(check.lost <= self.report.on_the_wire(), "seed {seed}: {check:?}");
+        let handed_over = self.verdicts.handed_over(&self.report, &self.scene);
+        println!(
+            "of {} lost, {} were handed over in the last moment",
+            check.lost,
+            handed_over.len()
+        );
+        // In a tenth of a second, a worker is handed less than one answer.
+        assert!(handed_over.len() <= self.report.kills.len(), "seed {seed}: {handed_over:?}");
         let silent = self.verdicts.silent();
         assert!(silent.is_empty(), "seed {seed}: lost in silence: {silent:?}");
         assert_eq!(check.live + check.lost, self.scene.grants(), "seed {seed}: {check:?}");

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use evergrant_tests::chaos::{Driver, Fleet, LEASE, Pace, Scene, Target, Verdicts};
+use evergrant_tests::chaos::{Driver, Fleet, LEASE, Pace, Report, Scene, Target, Verdicts};
 use evergrant_tests::deployment::eventually;
 
 use super::BROKER;
@@ -34,16 +34,33 @@ async fn a_dead_workers_jobs_are_taken_up_by_the_others() {
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_a_killed_worker_could_not_write_while_the_database_was_away_are_written() {
     let scene = Scene::set_up(BROKER, 300, 0, PACE).await;
-    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 2, 2));
+    kill_while_the_database_is_away(&scene).await;
+    let verdicts = Verdicts::of(&scene).await;
+    assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
+}
+
+/// The verdict on chaos is worth something: it finds that the journal is not there.
+#[tokio::test(flavor = "multi_thread")]
+async fn without_a_journal_the_verdict_finds_losses_that_no_kill_excuses() {
+    let mut scene = Scene::set_up(BROKER, 300, 0, PACE).await;
+    scene.evergrant.unset("RESCUE__JOURNAL");
+    let report = kill_while_the_database_is_away(&scene).await;
+    let verdicts = Verdicts::of(&scene).await;
+    let unexcused = verdicts.unexcused(&report, &scene).len();
+    println!("{} lost, {unexcused} of them without an excuse", verdicts.check.lost);
+    assert!(unexcused > 0, "{:?}", verdicts.lost);
+}
+
+/// Both workers are killed while the database is away, with answers that they could not write.
+async fn kill_while_the_database_is_away(scene: &Scene) -> Report {
+    let mut driver = Driver::new(scene, Fleet::start(scene, 1, 2, 2));
     driver.wait_for_exchanges(60).await;
     scene.server(Target::Database).pause().await;
-    all_are_answered(&scene).await;
+    all_are_answered(scene).await;
     driver.fleet().kill_worker().await;
     driver.fleet().kill_worker().await;
     scene.server(Target::Database).unpause().await;
-    driver.finish().await;
-    let verdicts = Verdicts::of(&scene).await;
-    assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
+    driver.finish().await
 }
 
 /// As if their machine had died: the journal is gone with the workers, and the answers are in the
