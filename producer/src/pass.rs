@@ -16,7 +16,7 @@ pub(crate) async fn pass(
 ) -> Result<Summary, PassError> {
     let adopted = if selection.dry_run { 0 } else { deps.store.adopt().await? };
     let sweep = selection.sweep && !selection.dry_run;
-    let revived = if sweep { deps.store.revive_signed_in().await? } else { 0 };
+    let revived = if sweep { sweep_all(deps).await? } else { 0 };
     let now = deps.store.now().await?;
     let each = deps.providers.iter().map(|provider| {
         let publishing = Publishing { deps, selection, progress, provider, now };
@@ -25,6 +25,22 @@ pub(crate) async fn pass(
     let providers = try_join_all(each).await?;
     progress.finish();
     Ok(Summary { adopted, revived, dry_run: selection.dry_run, providers })
+}
+
+/// Documents that are looked at in one part of a sweep.
+const SWEEP_BATCH: u32 = 2_000;
+
+/// Looks for grants that have ended and live again, among all that have ended.
+async fn sweep_all(deps: &Deps) -> Result<u64, PassError> {
+    let (mut revived, mut place) = (0, None);
+    loop {
+        let part = deps.store.revive_signed_in(place, SWEEP_BATCH).await?;
+        revived += part.revived;
+        place = part.next;
+        if place.is_none() {
+            return Ok(revived);
+        }
+    }
 }
 
 /// One provider's part of a pass.

@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
+use evergrant_shared::domain::decide::{
+    RESCUE_FIRST, decide_malformed, decide_no_token, decide_taken_over,
+};
 use evergrant_shared::domain::{
-    DocumentId, Grant, Lease, Predecessor, Row, StaleReason, Verdict, assess,
+    DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
 };
 use evergrant_shared::ports::{Claimed, Commit, StoreError};
 use evergrant_shared::rescue::Estate;
@@ -161,8 +163,16 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             tracker.spawn(async move { take_over(&lane, work, &grant, &from, &claim).await });
             true
         }
-        Verdict::Malformed(what) => {
-            tracker.spawn(async move { end_malformed(&lane, work, &what, &claim).await });
+        Verdict::Malformed { what, fingerprint } => {
+            lane.metrics.count_malformed(&lane.provider.id);
+            let settlement = decide_malformed(&what, fingerprint, claim.now());
+            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
+            true
+        }
+        Verdict::NoToken => {
+            lane.metrics.count_stale(&lane.provider.id, StaleReason::NoToken);
+            tracker
+                .spawn(async move { end_unreadable(&lane, work, decide_no_token(), &claim).await });
             true
         }
         Verdict::Stale(reason) => {
@@ -296,9 +306,8 @@ async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
     acknowledge(work.acker).await;
 }
 
-async fn end_malformed(lane: &Lane, work: Work, what: &str, claim: &Claim) {
-    let settlement = decide_malformed(what, claim.now());
-    lane.metrics.count_malformed(&lane.provider.id);
+/// Ends a document in which there is nothing to exchange.
+async fn end_unreadable(lane: &Lane, work: Work, settlement: Settlement, claim: &Claim) {
     let commit = Commit {
         id: work.job.id.clone(),
         owner: claim.owner.clone(),

@@ -177,7 +177,7 @@ mod tests {
     use crate::fakes::FakeStore;
 
     fn commit(id: i64) -> Commit {
-        let write = decide_malformed("no token", Timestamp::default()).write;
+        let write = decide_malformed("no token", None, Timestamp::default()).write;
         let (id, owner) = (DocumentId::Integer(id), "worker".to_owned());
         Commit { id, owner, generation: None, sent: None, write }
     }

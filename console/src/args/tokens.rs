@@ -42,7 +42,7 @@ pub(crate) struct TokensFilter {
     /// Of this provider.
     #[arg(long)]
     provider: Option<ProviderId>,
-    /// In this status: active, needs_reauth, failed, paused.
+    /// In this status: active, needs_reauth, failed, paused, no_token.
     #[arg(long)]
     status: Option<Status>,
     /// Of this user, by the application's user id.

@@ -156,7 +156,7 @@ impl TokenStore for FakeStore {
     async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
         unreachable!()
     }
-    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+    async fn revive_signed_in(&self, _: Option<SweepPlace>, _: u32) -> Result<Revived, StoreError> {
         unreachable!()
     }
     async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {

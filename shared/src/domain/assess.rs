@@ -18,8 +18,15 @@ pub enum Row {
     Malformed {
         /// What is wrong, without a value of the document.
         what: String,
+        /// The [`fingerprint`](super::grant::fingerprint) of its refresh token, if that can be read.
+        fingerprint: Option<String>,
         /// The claim holds its lease. If it does not, the document is settled already or someone
         /// else is at it.
+        owned: bool,
+    },
+    /// The document holds no refresh token.
+    NoToken {
+        /// The claim holds its lease.
         owned: bool,
     },
     /// The document as it is now.
@@ -39,7 +46,10 @@ impl Row {
     pub fn disowned(self) -> Self {
         match self {
             Self::Absent => Self::Absent,
-            Self::Malformed { what, .. } => Self::Malformed { what, owned: false },
+            Self::Malformed { what, fingerprint, .. } => {
+                Self::Malformed { what, fingerprint, owned: false }
+            }
+            Self::NoToken { .. } => Self::NoToken { owned: false },
             Self::Present { grant, lease, .. } => Self::Present { grant, lease, owned: false },
         }
     }
@@ -48,7 +58,9 @@ impl Row {
     pub const fn owned(&self) -> bool {
         match self {
             Self::Absent => false,
-            Self::Malformed { owned, .. } | Self::Present { owned, .. } => *owned,
+            Self::Malformed { owned, .. }
+            | Self::NoToken { owned }
+            | Self::Present { owned, .. } => *owned,
         }
     }
 }
@@ -71,8 +83,15 @@ pub enum Verdict {
         /// The lease. None if it was given back meanwhile.
         lease: Option<Box<Lease>>,
     },
-    /// The document cannot be used, for the reason given.
-    Malformed(String),
+    /// The document cannot be used.
+    Malformed {
+        /// Why.
+        what: String,
+        /// The fingerprint of its refresh token, if that can be read.
+        fingerprint: Option<String>,
+    },
+    /// The document holds no refresh token: nothing is sent, and nothing has failed.
+    NoToken,
     /// The document has ended, but its dead letter may never have been written.
     Rebury(EndedGrant),
 }
@@ -100,7 +119,7 @@ impl EndedGrant {
             // Its letter holds the answer and cannot be made from the document.
             (Status::Failed, FailureKind::Unreadable) => return None,
             (Status::Failed, _) => DeadReason::AttemptsExhausted,
-            (Status::Active | Status::Paused, _) => return None,
+            (Status::Active | Status::Paused | Status::NoToken, _) => return None,
         };
         let failing_since = grant.failing_since.unwrap_or(last_error.at);
         Some(Self { reason, attempts: grant.attempts, failing_since, last_error })
@@ -134,6 +153,8 @@ pub enum StaleReason {
     NotActive,
     /// It is not due.
     NotDue,
+    /// It holds no refresh token.
+    NoToken,
 }
 
 impl StaleReason {
@@ -144,6 +165,7 @@ impl StaleReason {
             Self::Moved => "moved",
             Self::NotActive => "not_active",
             Self::NotDue => "not_due",
+            Self::NoToken => "no_token",
         }
     }
 }
@@ -155,8 +177,12 @@ impl StaleReason {
 pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
     let (grant, lease, owned) = match row {
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
-        Row::Malformed { what, owned: true } => return Verdict::Malformed(what),
-        Row::Malformed { what, owned: false } => {
+        Row::NoToken { owned: true } => return Verdict::NoToken,
+        Row::NoToken { owned: false } => return Verdict::Stale(StaleReason::NoToken),
+        Row::Malformed { what, fingerprint, owned: true } => {
+            return Verdict::Malformed { what, fingerprint };
+        }
+        Row::Malformed { what, owned: false, .. } => {
             let ended = EndedGrant::malformed(&what, now);
             return job.reburied(redelivered, Some(ended));
         }
@@ -237,7 +263,7 @@ mod tests {
 
     #[test]
     fn only_an_active_grant_is_exchanged() {
-        for status in [Status::NeedsReauth, Status::Failed, Status::Paused] {
+        for status in Status::ALL.into_iter().filter(|status| *status != Status::Active) {
             let row = owned(Grant { status, ..grant() });
             assert_eq!(stale(&Job { force: true, ..job() }, row), Some(StaleReason::NotActive));
         }
@@ -298,14 +324,29 @@ mod tests {
     #[test]
     fn a_document_that_is_gone_or_unusable_is_told() {
         assert_eq!(stale(&job(), Row::Absent), Some(StaleReason::Gone));
-        let row = Row::Malformed { what: "no refresh token".into(), owned: true };
-        assert!(matches!(assess(&job(), row, false, NOW), Verdict::Malformed(_)));
-        let settled = Row::Malformed { what: "no refresh token".into(), owned: false };
+        let unusable = |owned| Row::Malformed {
+            what: "refresh_token is a number".into(),
+            fingerprint: None,
+            owned,
+        };
+        assert!(matches!(assess(&job(), unusable(true), false, NOW), Verdict::Malformed { .. }));
+        let settled = unusable(false);
         assert_eq!(stale(&job(), settled.clone()), Some(StaleReason::NotActive));
         let Verdict::Rebury(ended) = assess(&job(), settled, true, NOW) else {
             panic!("its dead letter may be missing")
         };
         assert_eq!(ended.reason, DeadReason::MalformedDocument);
-        assert_eq!(ended.last_error.description.as_deref(), Some("no refresh token"));
+        assert_eq!(ended.last_error.description.as_deref(), Some("refresh_token is a number"));
+    }
+
+    #[test]
+    fn a_document_without_a_token_has_not_failed() {
+        assert!(matches!(
+            assess(&job(), Row::NoToken { owned: true }, true, NOW),
+            Verdict::NoToken
+        ));
+        let unowned = Row::NoToken { owned: false };
+        let waited = Job { waited: true, ..job() };
+        assert_eq!(stale(&waited, unowned), Some(StaleReason::NoToken));
     }
 }

@@ -73,16 +73,22 @@ pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp)
     }
 }
 
-/// What follows for a job whose document cannot be read as a grant.
-pub fn decide_malformed(what: &str, now: Timestamp) -> Settlement {
+/// What follows for a job whose document cannot be read as a grant. `fingerprint` is that of its
+/// refresh token, if that can be read.
+pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp) -> Settlement {
     ended(
         DeadReason::MalformedDocument,
         0,
         now,
         LastError::of(&Failure::described(what), FailureKind::Malformed, now),
-        None,
+        fingerprint,
         Signal::Neutral,
     )
+}
+
+/// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
+pub const fn decide_no_token() -> Settlement {
+    Settlement { write: Write::NoToken, route: Route::Done, signal: Signal::Neutral }
 }
 
 /// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
@@ -106,7 +112,7 @@ pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Writ
 pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
     match write {
         Write::Refresh { .. } => Route::Done,
-        Write::Postpone { .. } | Write::End { .. } => {
+        Write::Postpone { .. } | Write::End { .. } | Write::NoToken => {
             Route::Retry(policy.ladder.at_most(Duration::ZERO))
         }
     }

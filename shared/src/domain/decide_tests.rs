@@ -224,7 +224,7 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
 
 #[test]
 fn a_malformed_document_fails_without_a_retry() {
-    let settlement = decide_malformed("refresh_token is a number", NOW);
+    let settlement = decide_malformed("refresh_token is a number", None, NOW);
     assert_eq!(settlement.route, Route::DeadLetter(DeadReason::MalformedDocument));
     let Write::End { status: Status::Failed, dead_fingerprint: None, .. } = settlement.write else {
         panic!("{settlement:?}")

@@ -51,11 +51,14 @@ pub enum Status {
     Failed,
     /// An operator asked Evergrant to leave it alone.
     Paused,
+    /// The document holds no refresh token: there is nothing to keep alive until one comes.
+    NoToken,
 }
 
 impl Status {
     /// All of them, in the order that operators want to see.
-    pub const ALL: [Self; 4] = [Self::Active, Self::NeedsReauth, Self::Failed, Self::Paused];
+    pub const ALL: [Self; 5] =
+        [Self::Active, Self::NeedsReauth, Self::Failed, Self::Paused, Self::NoToken];
 
     /// The name in documents, on the command line and in metrics.
     pub const fn as_str(self) -> &'static str {
@@ -64,6 +67,7 @@ impl Status {
             Self::NeedsReauth => "needs_reauth",
             Self::Failed => "failed",
             Self::Paused => "paused",
+            Self::NoToken => "no_token",
         }
     }
 }
@@ -78,10 +82,9 @@ impl std::str::FromStr for Status {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
-        Self::ALL
-            .into_iter()
-            .find(|status| status.as_str() == name)
-            .ok_or_else(|| "a status is active, needs_reauth, failed or paused".to_owned())
+        Self::ALL.into_iter().find(|status| status.as_str() == name).ok_or_else(|| {
+            "a status is active, needs_reauth, failed, paused or no_token".to_owned()
+        })
     }
 }
 

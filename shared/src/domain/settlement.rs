@@ -64,6 +64,8 @@ pub enum Write {
         /// The [`super::grant::fingerprint`] of the token that died; None where there is no token.
         dead_fingerprint: Option<String>,
     },
+    /// [`Status::NoToken`]: nothing to keep alive until a token comes.
+    NoToken,
 }
 
 /// Where a job goes after its document is written.

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::names::Names;
 use crate::domain::grant::fingerprint;
-use crate::domain::{LastError, Timestamp, Write};
+use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
 
 /// The claim that settled a document last.
@@ -14,6 +14,10 @@ pub(crate) const SETTLED_BY: &str = "settled_by";
 /// What a grant that lives has nothing of: the parts of the state that tell of failures.
 pub(crate) const FORGOTTEN: [&str; 5] =
     ["last_error", "failing_since", "in_doubt", "questioned", "dead_fingerprint"];
+
+/// What else a new sign-in leaves nothing of: the job that was under way, and the end of a grant that is
+/// gone.
+pub(crate) const OF_THE_OLD_GRANT: [&str; 2] = ["queued_until", "refresh_absolute_until"];
 
 /// What a commit makes of its document, as the operators `$set` and `$unset` of paths.
 pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
@@ -72,6 +76,14 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             match dead_fingerprint {
                 Some(fingerprint) => change.set("dead_fingerprint", fingerprint.as_str()),
                 None => change.unset("dead_fingerprint"),
+            }
+            change.unset("queued_until");
+        }
+        Write::NoToken => {
+            change.set("status", Status::NoToken.as_str());
+            change.set("attempts", 0);
+            for part in FORGOTTEN {
+                change.unset(part);
             }
             change.unset("queued_until");
         }

@@ -13,8 +13,8 @@ use super::{MongoStore, decode, ids};
 use crate::domain::{DocumentId, Row, Timestamp};
 use crate::ports::{Claimed, StoreError};
 
-/// The type of a lease that nobody holds.
-const NOTHING: [&str; 3] = ["missing", "null", "undefined"];
+/// The types of what is not there, such as a lease that nobody holds.
+pub(super) const NOTHING: [&str; 3] = ["missing", "null", "undefined"];
 
 impl MongoStore {
     pub(super) async fn claim_documents(

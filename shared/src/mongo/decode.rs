@@ -5,10 +5,12 @@ use mongodb::bson::{Bson, DateTime, Document};
 use secrecy::SecretString;
 
 use super::ids;
-use super::names::{Names, at};
+use super::names::{Names, array_on_the_way, at};
 use super::numbers::number;
 use crate::domain::grant::fingerprint;
-use crate::domain::{Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp};
+use crate::domain::{
+    EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp,
+};
 use crate::ports::GrantView;
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
@@ -20,17 +22,44 @@ pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
     // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
     let lease = state.lease().map(Box::new);
     let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
-    match grant(&state) {
+    let token = refresh_token(&state);
+    if matches!(token, Ok(None)) {
+        return Row::NoToken { owned };
+    }
+    let known = token.as_ref().ok().cloned().flatten();
+    match token.and_then(|token| grant(&state, token)) {
         Ok(grant) => Row::Present { grant, lease, owned },
-        Err(what) => Row::Malformed { what, owned },
+        Err(what) => Row::Malformed { what, fingerprint: known.as_ref().map(fingerprint), owned },
     }
 }
 
-fn grant(state: &State<'_>) -> Result<Grant, String> {
+/// A document as a sweep finds it. None if its status cannot be read.
+pub(crate) fn ended(names: &Names, document: &Document) -> Option<EndedDocument> {
+    let state = State { names, document };
+    let token = refresh_token(&state).ok().flatten();
+    Some(EndedDocument {
+        status: state.text("status").ok()??.parse().ok()?,
+        reason: state.last_error().map(|error| error.reason),
+        ended_with: state.text("dead_fingerprint").ok().flatten().map(str::to_owned),
+        holds: token.as_ref().map(fingerprint),
+        is_readable: grant(&state, token).is_ok(),
+    })
+}
+
+/// The status of a document that is adopted.
+pub(crate) fn adopted_as(names: &Names, document: &Document) -> Status {
+    match refresh_token(&State { names, document }) {
+        Ok(None) => Status::NoToken,
+        Ok(Some(_)) | Err(_) => Status::Active,
+    }
+}
+
+fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String> {
+    let field = &state.names.fields.refresh_token;
+    let refresh_token = token.ok_or_else(|| format!("{field} is missing, null or empty"))?;
     let provider: ProviderId = state.required("provider", state.text("provider")?)?;
     let status: Status = state.required("status", state.text("status")?)?;
     let attempts = state.whole("attempts")?.unwrap_or_default();
-    let refresh_token = refresh_token(state)?;
     Ok(Grant {
         id: state.id(),
         provider,
@@ -48,15 +77,19 @@ fn grant(state: &State<'_>) -> Result<Grant, String> {
     })
 }
 
-fn refresh_token(state: &State<'_>) -> Result<SecretString, String> {
+/// The refresh token, if the document holds one.
+fn refresh_token(state: &State<'_>) -> Result<Option<SecretString>, String> {
     let field = &state.names.fields.refresh_token;
     match at(state.document, field) {
-        None => Err(format!("{field} is missing or null")),
-        Some(Bson::String(token)) if token.is_empty() => Err(format!("{field} is empty")),
+        None => match array_on_the_way(state.document, field) {
+            Some(array) => Err(format!("{array} is an array, and arrays are not supported")),
+            None => Ok(None),
+        },
+        Some(Bson::String(token)) if token.is_empty() => Ok(None),
         Some(Bson::String(token)) if token.len() > MAX_TOKEN_BYTES => {
             Err(format!("{field} is longer than {MAX_TOKEN_BYTES} bytes"))
         }
-        Some(Bson::String(token)) => Ok(SecretString::from(token.as_str())),
+        Some(Bson::String(token)) => Ok(Some(SecretString::from(token.as_str()))),
         Some(other) => Err(format!("{field} is {}, not a string", kind(other))),
     }
 }

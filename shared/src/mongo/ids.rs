@@ -1,7 +1,7 @@
 //! The `_id` in BSON and back.
 
 use mongodb::bson::spec::BinarySubtype;
-use mongodb::bson::{Binary, Bson, RawDocumentBuf, doc, oid::ObjectId};
+use mongodb::bson::{Binary, Bson, Document, RawDocumentBuf, doc, oid::ObjectId};
 use serde_json::Value;
 
 use crate::domain::DocumentId;
@@ -87,6 +87,15 @@ pub(super) fn later_types(id: &Bson) -> Vec<Bson> {
     };
     let later = IN_ORDER.iter().skip(place + 1);
     later.flat_map(|types| types.iter().copied().map(Bson::Int32)).collect()
+}
+
+/// What comes after an id in the server's order, in parts that it can compare: what is greater, and
+/// what is of a later type. Nothing for an id that no document can have.
+pub(super) fn after(id: &DocumentId) -> Vec<Document> {
+    let Some(id) = to_bson(id) else { return Vec::new() };
+    let later = later_types(&id);
+    let of_later_types = (!later.is_empty()).then(|| doc! { "_id": { "$type": later } });
+    std::iter::once(doc! { "_id": { "$gt": id } }).chain(of_later_types).collect()
 }
 
 /// The ids to ask the server for.

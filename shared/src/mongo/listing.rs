@@ -84,14 +84,13 @@ impl MongoStore {
 
     /// What comes after a place, in parts.
     fn after(&self, place: &GrantPlace, order: GrantOrder) -> Vec<Document> {
-        let Some(id) = ids::to_bson(&place.id) else { return Vec::new() };
-        let later = ids::later_types(&id);
-        let of_later_types = (!later.is_empty()).then(|| doc! { "_id": { "$type": later } });
-        let greater_id = doc! { "_id": { "$gt": id } };
-        let ids = std::iter::once(greater_id).chain(of_later_types);
+        let ids = ids::after(&place.id);
+        if ids.is_empty() {
+            return Vec::new();
+        }
         let time = |time: Option<_>| time.map_or(Bson::Null, |time| date(time).into());
         let (path, value) = match order {
-            GrantOrder::Id => return ids.collect(),
+            GrantOrder::Id => return ids,
             GrantOrder::Due => (self.names.path("next_refresh_at"), time(place.due)),
             GrantOrder::Expiry => (self.names.path("refresh_idle_until"), time(place.expires)),
             GrantOrder::Email => {
@@ -104,7 +103,7 @@ impl MongoStore {
             Bson::Null => doc! { &path: { "$ne": null } },
             _ => doc! { &path: { "$gt": &value } },
         };
-        let same = ids.map(|ids| doc! { "$and": [{ &path: &value }, ids] });
+        let same = ids.into_iter().map(|ids| doc! { "$and": [{ &path: &value }, ids] });
         same.chain([greater]).collect()
     }
 

@@ -63,7 +63,7 @@ use tokio::sync::OnceCell;
 use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, StoreError, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
 };
 
 use detached::{LONG, SHORT, detached, streamed};
@@ -230,9 +230,13 @@ impl TokenStore for MongoStore {
         detached("resign", SHORT, resign).await
     }
 
-    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
         let this = self.clone();
-        let revive = async move { this.revive_where_signed_in().await };
+        let revive = async move { this.sweep(after, most).await };
         detached("revive_signed_in", LONG, revive).await
     }
 

@@ -39,6 +39,14 @@ pub(crate) fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     (!matches!(found, Bson::Null | Bson::Undefined)).then_some(found)
 }
 
+/// The first part of a path that is an array in this document: what lies behind it is many values or
+/// none, and not the one that a path names.
+pub(crate) fn array_on_the_way<'a>(document: &Document, path: &'a str) -> Option<&'a str> {
+    let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+    let mut parts = ends.map(|end| path.split_at(end).0);
+    parts.find(|part| matches!(at(document, part), Some(Bson::Array(_))))
+}
+
 #[cfg(test)]
 mod tests {
     use mongodb::bson::doc;
@@ -52,6 +60,17 @@ mod tests {
         assert_eq!(at(&document, "plain"), Some(&Bson::from(1)));
         for nothing in ["tokens.none", "tokens.other", "plain.deeper", "other"] {
             assert_eq!(at(&document, nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_found_wherever_it_lies_on_the_way() {
+        let document = doc! { "list": [{ "a": 1 }], "in": { "list": [], "b": 1 }, "c": 1 };
+        for (path, array) in [("list", "list"), ("list.a", "list"), ("in.list.a", "in.list")] {
+            assert_eq!(array_on_the_way(&document, path), Some(array), "{path}");
+        }
+        for path in ["in.b", "c", "c.d", "other"] {
+            assert_eq!(array_on_the_way(&document, path), None, "{path}");
         }
     }
 }

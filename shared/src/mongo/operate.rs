@@ -10,7 +10,7 @@ use super::clock::from_now;
 use super::errors::driver;
 use super::{MongoStore, decode, ids};
 use crate::domain::{DocumentId, Status};
-use crate::ports::{DueGrant, GrantView, StoreError};
+use crate::ports::{DueGrant, GrantView, StoreError, SweepPlace};
 
 impl MongoStore {
     pub(super) async fn view(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
@@ -29,8 +29,8 @@ impl MongoStore {
         found.map_err(|error| driver(operation, &error))
     }
 
-    /// Makes a grant active that needs sign-in or failed. One that is paused is left alone: only
-    /// who paused it should wake it.
+    /// Makes a grant active that has ended. One that is paused is left alone: only who paused it
+    /// should wake it.
     pub(super) async fn revive(
         &self,
         id: &DocumentId,
@@ -40,7 +40,7 @@ impl MongoStore {
         let ended = doc! {
             "_id": bson,
             self.names.path("status"):
-                { "$in": [Status::NeedsReauth.as_str(), Status::Failed.as_str()] },
+                { "$in": SweepPlace::ENDED.map(Status::as_str).as_slice() },
         };
         let revived = doc! { "$set": {
             self.names.path("status"): Status::Active.as_str(),
@@ -48,7 +48,10 @@ impl MongoStore {
             self.names.path("next_refresh_at"): "$$NOW",
             self.names.path("queued_until"): from_now(queued),
         } };
-        let forgotten = doc! { "$unset": FORGOTTEN.map(|part| self.names.path(part)).as_slice() };
+        // Its token may be another: the end of the old grant is not the new one's.
+        let forgotten = FORGOTTEN.into_iter().chain(["refresh_absolute_until"]);
+        let forgotten: Vec<_> = forgotten.map(|part| self.names.path(part)).collect();
+        let forgotten = doc! { "$unset": forgotten };
         let projection = doc! { &self.names.state: 1 };
         let document = self
             .collection

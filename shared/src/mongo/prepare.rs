@@ -5,7 +5,9 @@ use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
 
 use super::MongoStore;
+use super::claim::NOTHING;
 use super::errors::{driver, refused};
+use crate::domain::Status;
 use crate::ports::StoreError;
 
 /// Names of providers, as [`crate::domain::ProviderId`] takes them.
@@ -71,12 +73,20 @@ impl MongoStore {
         // Also matches a document in which the path is missing.
         filter.insert(self.names.path("status"), mongodb::bson::Bson::Null);
         let mut state = provider;
-        state.insert(self.names.path("status"), "active");
+        state.insert(self.names.path("status"), self.adopted_as());
         state.insert(self.names.path("generation"), 0_i64);
         state.insert(self.names.path("attempts"), 0);
         state.insert(self.names.path("next_refresh_at"), "$$NOW");
         let adopted = self.collection.update_many(filter, vec![doc! { "$set": state }]).await;
         adopted.map(|result| result.modified_count).map_err(|error| driver("adopt", &error))
+    }
+
+    /// An expression: the status of a document that is adopted.
+    fn adopted_as(&self) -> Document {
+        let token = format!("${}", self.names.fields.refresh_token);
+        let missing = doc! { "$in": [{ "$type": &token }, NOTHING.as_slice()] };
+        let none = doc! { "$or": [missing, { "$eq": [token, ""] }] };
+        doc! { "$cond": [none, Status::NoToken.as_str(), Status::Active.as_str()] }
     }
 
     /// Nothing says whose tokens the remaining documents hold.

@@ -1,29 +1,66 @@
-//! Grants that were given up and live again.
+//! Grants that have ended and live again.
 
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use secrecy::SecretString;
 
-use super::MongoStore;
-use super::change::FORGOTTEN;
-use super::change::date;
+use super::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
 use super::errors::driver;
 use super::names::at;
 use super::update::{DURABLE, Statement, batches};
-use crate::domain::grant::fingerprint;
-use crate::domain::{ProviderId, Status, Timestamp};
-use crate::ports::StoreError;
+use super::{MongoStore, decode, ids};
+use crate::domain::{EndedDocument, ProviderId, Status, Timestamp};
+use crate::ports::{Revived, StoreError, SweepPlace};
 
 /// Documents that are made active in one command.
 const BATCH: usize = 500;
 
 impl MongoStore {
-    /// Reads every grant that needs sign-in, since the server cannot compare fingerprints, and
-    /// makes active those whose token is another than the one that died.
-    pub(super) async fn revive_where_signed_in(&self) -> Result<u64, StoreError> {
-        let dead = doc! { self.names.path("status"): Status::NeedsReauth.as_str() };
-        self.revive_where("revive_signed_in", dead, |died_of, token| died_of != fingerprint(token))
-            .await
+    /// A part of a sweep. The server cannot compare fingerprints, so the documents are read.
+    pub(super) async fn sweep(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        let place = after.unwrap_or_else(SweepPlace::beginning);
+        let read = self.read_ended(&place, most).await?;
+        let last = read.last().map(|document| ids::from_bson(id_of(document)));
+        let next = place.next(read.len(), most, last);
+        let lives = |document: &&Document| {
+            decode::ended(&self.names, document).is_some_and(|ended| ended.lives_again())
+        };
+        let live: Vec<_> = read.iter().filter(lives).collect();
+        let forgotten: Vec<_> = FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT).collect();
+        let statements = live.into_iter().filter_map(|document| self.revival(document, &forgotten));
+        let revived = self.revive_all("revive_signed_in", statements.collect()).await?;
+        Ok(Revived { revived, next })
+    }
+
+    /// At most `most` documents after a place, of its status, in the order of their ids.
+    async fn read_ended(&self, place: &SweepPlace, most: u32) -> Result<Vec<Document>, StoreError> {
+        let failed = |error| driver("revive_signed_in", &error);
+        let of_status = doc! { self.names.path("status"): place.status.as_str() };
+        let stretches = match &place.id {
+            None => vec![Document::new()],
+            Some(id) => ids::after(id),
+        };
+        let most = most as usize;
+        let mut read = Vec::new();
+        for stretch in stretches {
+            let left = most.saturating_sub(read.len());
+            if left == 0 {
+                break;
+            }
+            let wanted = doc! { "$and": [of_status.clone(), stretch] };
+            let limit = i64::try_from(left).unwrap_or(i64::MAX);
+            let found = self.collection.find(wanted).sort(doc! { "_id": 1 }).limit(limit);
+            let found = found.projection(self.ended_projection()).await.map_err(failed)?;
+            read.extend(found.try_collect::<Vec<_>>().await.map_err(failed)?);
+        }
+        Ok(read)
+    }
+
+    fn ended_projection(&self) -> Document {
+        doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 }
     }
 
     pub(super) async fn revive_where_dead(
@@ -31,58 +68,44 @@ impl MongoStore {
         provider: &ProviderId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
+        let failed = |error| driver("revive_dead", &error);
         let dead = doc! {
             self.names.path("status"): Status::NeedsReauth.as_str(),
             self.names.path("provider"): provider.as_str(),
             self.names.path("last_error.at"): { "$gte": date(since) },
         };
-        self.revive_where("revive_dead", dead, |died_of, token| died_of == fingerprint(token)).await
-    }
-
-    async fn revive_where(
-        &self,
-        operation: &'static str,
-        dead: Document,
-        lives: impl Fn(&str, &SecretString) -> bool,
-    ) -> Result<u64, StoreError> {
-        let (died_of, token) =
-            (self.names.path("dead_fingerprint"), &self.names.fields.refresh_token);
-        let failed = |error| driver(operation, &error);
-        let found = self.collection.find(dead).projection(doc! { &died_of: 1, token: 1 });
+        let found = self.collection.find(dead).projection(self.ended_projection());
         let mut found = found.await.map_err(failed)?;
         let (mut revived, mut batch) = (0, Vec::new());
         while let Some(document) = found.try_next().await.map_err(failed)? {
-            let known = at(&document, &died_of).and_then(Bson::as_str);
-            let held = at(&document, token).and_then(Bson::as_str);
-            let (Some(known), Some(held)) = (known, held.filter(|token| !token.is_empty())) else {
-                continue;
-            };
-            if lives(known, &SecretString::from(held)) {
-                batch.extend(self.revival(&document, held));
+            let ended = decode::ended(&self.names, &document);
+            if ended.as_ref().is_some_and(EndedDocument::holds_what_ended) {
+                let mut forgotten = FORGOTTEN.to_vec();
+                forgotten.push("queued_until");
+                batch.extend(self.revival(&document, &forgotten));
             }
             if batch.len() == BATCH {
-                revived += self.revive_all(operation, std::mem::take(&mut batch)).await?;
+                revived += self.revive_all("revive_dead", std::mem::take(&mut batch)).await?;
             }
         }
-        Ok(revived + self.revive_all(operation, batch).await?)
+        Ok(revived + self.revive_all("revive_dead", batch).await?)
     }
 
     /// Makes a document active if it is still as it was read.
-    fn revival(&self, document: &Document, token: &str) -> Option<Statement> {
+    fn revival(&self, document: &Document, forgotten: &[&str]) -> Option<Statement> {
+        let (status, token) = (self.names.path("status"), &self.names.fields.refresh_token);
         let unchanged = doc! {
-            "_id": document.get("_id")?,
-            self.names.path("status"): Status::NeedsReauth.as_str(),
-            &self.names.fields.refresh_token: token,
+            "_id": id_of(document),
+            &status: at(document, &status)?,
+            token: at(document, token)?,
         };
         let active = doc! { "$set": {
-            self.names.path("status"): Status::Active.as_str(),
+            status: Status::Active.as_str(),
             self.names.path("attempts"): 0,
             self.names.path("next_refresh_at"): "$$NOW",
         } };
-        let forgotten: Vec<_> =
-            FORGOTTEN.iter().chain(&["queued_until"]).map(|part| self.names.path(part)).collect();
-        let forgotten = doc! { "$unset": forgotten };
-        Statement::new(unchanged, vec![active, forgotten], false)
+        let forgotten: Vec<_> = forgotten.iter().map(|part| self.names.path(part)).collect();
+        Statement::new(unchanged, vec![active, doc! { "$unset": forgotten }], false)
     }
 
     async fn revive_all(
@@ -96,4 +119,8 @@ impl MongoStore {
         }
         Ok(revived)
     }
+}
+
+fn id_of(document: &Document) -> &Bson {
+    document.get("_id").unwrap_or(&Bson::Null)
 }

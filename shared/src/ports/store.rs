@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError};
-use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Timestamp, Write};
+use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Status, Timestamp, Write};
 
 /// Where token documents live. The document is the truth.
 ///
@@ -21,7 +21,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
-    /// Gives Evergrant's state to every document that has none: active and due. Returns how many.
+    /// Gives Evergrant's state to every document that has none: active and due, or
+    /// [`Status::NoToken`] if it holds no refresh token. Returns how many.
     async fn adopt(&self) -> Result<u64, StoreError>;
 
     /// The grants that want a job, soonest due first. Memory does not grow with their number.
@@ -73,9 +74,15 @@ pub trait TokenStore: Send + Sync + 'static {
     /// Gives up the lead in `role`, if `owner` has it, so that another need not wait for its end.
     async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError>;
 
-    /// Makes active and due every grant that needs sign-in and whose refresh token is another than
-    /// the one that died: the user has signed in again. Returns how many.
-    async fn revive_signed_in(&self) -> Result<u64, StoreError>;
+    /// Makes active and due every grant that has ended and whose document holds another refresh
+    /// token than the one that ended, or was repaired
+    /// ([`crate::domain::EndedDocument::lives_again`]). Looks at `most` documents after a place, or
+    /// from the beginning.
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError>;
 
     /// Makes active and due every grant of `provider` that was given up as dead at `since` or later
     /// and still holds the token that died: those deaths are no longer believed. Returns how many.
@@ -104,9 +111,9 @@ pub trait TokenStore: Send + Sync + 'static {
     /// One grant as operators see it.
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError>;
 
-    /// Makes a grant that needs sign-in or failed active and due, with its failures forgotten, and
-    /// notes that a job is under way for `queued`. Nothing for a document that is gone. A grant
-    /// that is active already is returned as it is.
+    /// Makes a grant that has ended active and due, with its failures forgotten, and notes that a job
+    /// is under way for `queued`. Nothing for a document that is gone, and for one that is paused or
+    /// was never adopted. A grant that is active already is returned as it is.
     async fn reactivate(
         &self,
         id: &DocumentId,
@@ -122,6 +129,44 @@ pub trait TokenStore: Send + Sync + 'static {
 
     /// What there is and what is missing, for `evergrant doctor`.
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError>;
+}
+
+/// How far a sweep has come: it goes through the statuses of [`SweepPlace::ENDED`], one after another.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SweepPlace {
+    /// Among the documents of this status.
+    pub status: Status,
+    /// The last document that it looked at. None before the first.
+    pub id: Option<DocumentId>,
+}
+
+impl SweepPlace {
+    /// The statuses of grants that can be taken up again by themselves.
+    pub const ENDED: [Status; 3] = [Status::NeedsReauth, Status::Failed, Status::NoToken];
+
+    /// Where a sweep begins.
+    pub const fn beginning() -> Self {
+        Self { status: Self::ENDED[0], id: None }
+    }
+
+    /// The place after `looked_at` documents of at most `most`, of which `last` was the last. None at
+    /// the end of the sweep.
+    pub fn next(&self, looked_at: usize, most: u32, last: Option<DocumentId>) -> Option<Self> {
+        if looked_at as u64 >= u64::from(most) && last.is_some() {
+            return Some(Self { status: self.status, id: last });
+        }
+        let place = Self::ENDED.iter().position(|status| *status == self.status)?;
+        Self::ENDED.get(place + 1).map(|status| Self { status: *status, id: None })
+    }
+}
+
+/// What a part of a sweep did.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Revived {
+    /// Grants that are active again.
+    pub revived: u64,
+    /// Where to go on. None at the end: the next sweep begins anew.
+    pub next: Option<SweepPlace>,
 }
 
 /// Something that replicas change one after another.

@@ -4,11 +4,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{DocumentId, ProviderId, ProviderState, Row, Timestamp, Write};
+use evergrant_shared::domain::{
+    DocumentId, ProviderId, ProviderState, Row, Status, Timestamp, Write,
+};
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, StoreError, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -179,8 +181,14 @@ impl TokenStore for FaultyStore {
         self.call("resign", |store| async move { store.resign(&role, &owner).await }).await
     }
 
-    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
-        self.call("revive_signed_in", |store| async move { store.revive_signed_in().await }).await
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        let reviving =
+            |store: Arc<MemoryStore>| async move { store.revive_signed_in(after, most).await };
+        self.call("revive_signed_in", reviving).await
     }
 
     async fn revive_dead(
@@ -312,6 +320,7 @@ impl World {
             Write::Refresh { .. } => "refreshed",
             Write::Postpone { .. } => "postponed",
             Write::End { status, .. } => status.as_str(),
+            Write::NoToken => Status::NoToken.as_str(),
         };
         self.note(|| format!("commit {}: {} is {what}", commit.owner, commit.id));
         if matches!(commit.write, Write::Refresh { .. }) {

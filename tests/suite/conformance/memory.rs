@@ -84,6 +84,6 @@ async fn a_document_is_edited_and_looked_at_without_a_claim() {
     let Row::Present { grant, lease: None, owned: false } = store.look(&id) else { panic!() };
     assert_eq!(grant.attempts, 3);
     assert!(store.edit(&id, "refresh_token", None).unwrap());
-    assert!(matches!(store.look(&id), Row::Malformed { .. }));
+    assert!(matches!(store.look(&id), Row::NoToken { .. }));
     assert!(!store.edit(&DocumentId::Integer(2), "note", None).unwrap());
 }

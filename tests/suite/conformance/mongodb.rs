@@ -290,7 +290,7 @@ async fn a_document_is_adopted_by_the_provider_it_names() {
     for (id, provider) in ids(4).iter().zip(providers) {
         let view = store.get(id).await.unwrap().unwrap();
         assert_eq!(view.provider.unwrap().as_str(), provider);
-        assert_eq!(view.status, Some(Status::Active));
+        assert_eq!(view.status, Some(Status::NoToken));
     }
     let first = documents.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
     assert_eq!(first.get_document("evergrant").unwrap().get_str("note").unwrap(), "kept");

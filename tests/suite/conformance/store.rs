@@ -271,20 +271,13 @@ async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
 
 async fn what_cannot_be_used_is_named_without_its_value() {
     let store = store().await;
-    let tokens = [
-        json!(null),
-        json!(5),
-        json!({"s3cret": "s3cret"}),
-        json!(["s3cret"]),
-        json!(""),
-        json!("s3cret".repeat(200_000)),
-    ];
+    let tokens = [json!(5), json!({"s3cret": "s3cret"}), json!("s3cret".repeat(200_000))];
     let documents = tokens.iter().zip(1..).map(|(token, id)| document(id, token.clone()));
     store.import(documents.collect()).await.unwrap();
     store.adopt().await.unwrap();
-    let ids: Vec<_> = (1..=6).map(DocumentId::Integer).collect();
+    let ids: Vec<_> = (1..=3).map(DocumentId::Integer).collect();
     for row in claim(&*store, &ids, "o").await {
-        let Row::Malformed { what, owned: true } = &row else { panic!("usable") };
+        let Row::Malformed { what, owned: true, .. } = &row else { panic!("usable") };
         assert!(what.contains("refresh_token") && !what.contains("s3cret"), "{what}");
     }
 }

@@ -4,17 +4,25 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::grant::fingerprint;
-use evergrant_shared::domain::{DocumentId, Status, Timestamp, Write};
-use evergrant_shared::ports::{Committed, GrantView, TokenStore, Which};
+use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
+use evergrant_shared::ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
 use secrecy::SecretString;
+use serde_json::{Value, json};
 
-use super::adapters::on_each_store;
-use super::store::{LEASE, claim, claim_for, commit, document, due, ended, postponed, with};
+use super::adapters::{on_each_store, store};
+use super::store::{
+    LEASE, claim, claim_for, commit, document, due, ended, error, grant, postponed, refreshed, with,
+};
 
 on_each_store!(
     who_has_signed_in_again_is_due_with_all_failures_forgotten,
     who_has_not_signed_in_again_stays_given_up,
-    a_grant_that_failed_is_not_revived_by_a_new_token,
+    a_grant_that_failed_lives_again_with_another_token,
+    a_document_without_a_token_waits_for_one,
+    a_job_that_meets_no_token_leaves_no_failure,
+    a_document_that_was_repaired_lives_again,
+    a_sweep_in_small_parts_finds_everybody,
+    the_end_of_the_old_grant_is_not_the_new_ones,
     deaths_that_are_not_believed_are_revived,
     deaths_of_before_or_of_another_provider_stay,
     a_user_who_signed_in_again_is_no_disbelieved_death,
@@ -39,6 +47,30 @@ async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Timestamp {
     claimed.now
 }
 
+/// A whole sweep.
+async fn sweep(store: &Arc<dyn TokenStore>) -> u64 {
+    let (mut revived, mut place) = (0, None);
+    loop {
+        let part = store.revive_signed_in(place, 100).await.unwrap();
+        revived += part.revived;
+        place = part.next;
+        if place.is_none() {
+            return revived;
+        }
+    }
+}
+
+/// The end of a grant for a reason that the user is not to blame for.
+fn failed(reason: FailureKind, token: Option<&SecretString>, now: Timestamp) -> Write {
+    Write::End {
+        status: Status::Failed,
+        attempts: 1,
+        failing_since: now,
+        last_error: error(reason, now),
+        dead_fingerprint: token.map(fingerprint),
+    }
+}
+
 async fn view(store: &Arc<dyn TokenStore>, id: &DocumentId) -> GrantView {
     store.get(id).await.unwrap().unwrap()
 }
@@ -50,40 +82,165 @@ async fn who_has_signed_in_again_is_due_with_all_failures_forgotten() {
     commit(&*store, &claimed.rows[0], "o", postponed(claimed.now)).await;
     give_up(&store, &ids[0]).await;
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();
-    assert_eq!(store.revive_signed_in().await.unwrap(), 1);
+    assert_eq!(sweep(&store).await, 1);
     let revived = view(&store, &ids[0]).await;
     assert_eq!(revived.status, Some(Status::Active));
     assert_eq!((revived.attempts, revived.in_doubt, revived.last_error), (0, false, None));
     assert_eq!(revived.queued_until, None);
     assert_eq!(due(&*store, Which::Due).await.len(), 3);
-    assert_eq!(store.revive_signed_in().await.unwrap(), 0);
+    assert_eq!(sweep(&store).await, 0);
     assert!(claim(&*store, &ids[..1], "next").await[0].owned());
 }
 
 async fn who_has_not_signed_in_again_stays_given_up() {
     let (store, ids) = with(2).await;
     give_up(&store, &ids[0]).await;
-    assert_eq!(store.revive_signed_in().await.unwrap(), 0);
+    assert_eq!(sweep(&store).await, 0);
     assert_eq!(view(&store, &ids[0]).await.status, Some(Status::NeedsReauth));
     // What holds no token at all has not signed in.
     store.import(vec![document(1, serde_json::Value::Null)]).await.unwrap();
-    assert_eq!(store.revive_signed_in().await.unwrap(), 0);
+    assert_eq!(sweep(&store).await, 0);
 }
 
-async fn a_grant_that_failed_is_not_revived_by_a_new_token() {
-    let (store, ids) = with(1).await;
+async fn a_grant_that_failed_lives_again_with_another_token() {
+    let (store, ids) = with(2).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    let Write::End { attempts, failing_since, last_error, dead_fingerprint, .. } =
-        ended(claimed.now)
-    else {
-        panic!("no end")
-    };
-    let status = Status::Failed;
-    let failed = Write::End { status, attempts, failing_since, last_error, dead_fingerprint };
-    commit(&*store, &claimed.rows[0], "o", failed).await;
+    for (row, id) in claimed.rows.iter().zip(&ids) {
+        let token = Some(SecretString::from(format!("token-{id}")));
+        let failed = failed(FailureKind::AttemptsExhausted, token.as_ref(), claimed.now);
+        commit(&*store, row, "o", failed).await;
+    }
+    assert_eq!(sweep(&store).await, 0);
     store.import(vec![document(1, "another")]).await.unwrap();
-    assert_eq!(store.revive_signed_in().await.unwrap(), 0);
+    assert_eq!(sweep(&store).await, 1);
+    let revived = view(&store, &ids[0]).await;
+    assert_eq!((revived.status, revived.last_error), (Some(Status::Active), None));
+    assert_eq!(view(&store, &ids[1]).await.status, Some(Status::Failed));
+}
+
+async fn a_document_without_a_token_waits_for_one() {
+    let store = store().await;
+    let tokens = [Value::Null, Value::from("")];
+    let documents = tokens.into_iter().zip(1..).map(|(token, id)| document(id, token));
+    store.import(documents.collect()).await.unwrap();
+    let without = json!({"_id": 3, "userId": "u"});
+    store.import(vec![ImportDocument(without.as_object().unwrap().clone())]).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), 3);
+    let ids: Vec<_> = (1..=3).map(DocumentId::Integer).collect();
+    for id in &ids {
+        assert_eq!(view(&store, id).await.status, Some(Status::NoToken), "{id}");
+    }
+    assert_eq!(due(&*store, Which::All).await, []);
+    assert_eq!(sweep(&store).await, 0);
+    store.import(vec![document(3, "signed-in")]).await.unwrap();
+    assert_eq!(sweep(&store).await, 1);
+    assert_eq!(due(&*store, Which::Due).await.len(), 1);
+    assert_eq!(view(&store, &ids[2]).await.status, Some(Status::Active));
+}
+
+async fn a_job_that_meets_no_token_leaves_no_failure() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "before", LEASE).await;
+    commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
+    store.import(vec![document(1, Value::Null)]).await.unwrap();
+    let row = &claim(&*store, &ids, "o").await[0];
+    assert!(matches!(row, Row::NoToken { owned: true }), "{row:?}");
+    let commit = Commit {
+        id: ids[0].clone(),
+        owner: "o".to_owned(),
+        generation: None,
+        sent: None,
+        write: Write::NoToken,
+    };
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+    let after = view(&store, &ids[0]).await;
+    assert_eq!((after.status, after.attempts), (Some(Status::NoToken), 0));
+    assert_eq!((after.last_error, after.queued_until, after.leased_until), (None, None, None));
+    let next = &claim(&*store, &ids, "next").await[0];
+    assert!(matches!(next, Row::NoToken { owned: false }), "{next:?}");
+}
+
+async fn a_document_that_was_repaired_lives_again() {
+    let store = store().await;
+    store.import(vec![document(1, 5), document(2, 5)]).await.unwrap();
+    store.adopt().await.unwrap();
+    let ids: Vec<_> = (1..=2).map(DocumentId::Integer).collect();
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let commits = ids.iter().map(|id| Commit {
+        id: id.clone(),
+        owner: "o".to_owned(),
+        generation: None,
+        sent: None,
+        write: failed(FailureKind::Malformed, None, claimed.now),
+    });
+    store.commit(&commits.collect::<Vec<_>>()).await.unwrap();
+    assert_eq!(sweep(&store).await, 0);
+    store.import(vec![document(2, "repaired")]).await.unwrap();
+    assert_eq!(sweep(&store).await, 1);
+    assert_eq!(view(&store, &ids[1]).await.status, Some(Status::Active));
     assert_eq!(view(&store, &ids[0]).await.status, Some(Status::Failed));
+}
+
+async fn a_sweep_in_small_parts_finds_everybody() {
+    let store = store().await;
+    let ids =
+        [json!(1), json!("a"), json!({"$oid": "65f0c0ffee65f0c0ffee65f0"}), json!(2), json!("b")];
+    let all = |token: &str| ids.iter().map(|id| document(id.clone(), token)).collect();
+    store.import(all("token")).await.unwrap();
+    store.import(vec![document(3, Value::Null)]).await.unwrap();
+    store.adopt().await.unwrap();
+    let claimed: Vec<DocumentId> =
+        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    let claimed = claim_for(&*store, &claimed, "o", LEASE).await;
+    let token = SecretString::from("token");
+    for (row, n) in claimed.rows.iter().zip(0..) {
+        let mut end = failed(FailureKind::AttemptsExhausted, Some(&token), claimed.now);
+        if let Write::End { status, .. } = &mut end
+            && n % 2 == 0
+        {
+            *status = Status::NeedsReauth;
+        }
+        commit(&*store, row, "o", end).await;
+    }
+    store.import(all("signed-in-again")).await.unwrap();
+    store.import(vec![document(3, "signed-in")]).await.unwrap();
+    let (mut revived, mut place, mut parts) = (0, None, 0);
+    loop {
+        let part = store.revive_signed_in(place, 2).await.unwrap();
+        assert!(part.revived <= 2, "a part is bounded");
+        (revived, place, parts) = (revived + part.revived, part.next, parts + 1);
+        if place.is_none() {
+            break;
+        }
+    }
+    assert_eq!(revived, 6);
+    assert!(parts >= 3, "{parts} parts");
+    assert_eq!(due(&*store, Which::Due).await.len(), 6);
+}
+
+async fn the_end_of_the_old_grant_is_not_the_new_ones() {
+    let (store, ids) = with(2).await;
+    let end = claim(&*store, &ids, "first").await;
+    let now = store.now().await.unwrap();
+    for row in &end {
+        let mut write = refreshed("access", Some("rotated"), now);
+        if let Write::Refresh { times, .. } = &mut write {
+            times.refresh_absolute_until = Some(now.plus(LEASE));
+            times.next_refresh_at = now;
+        }
+        commit(&*store, row, "first", write).await;
+    }
+    let rows = claim(&*store, &ids, "second").await;
+    for row in &rows {
+        let token = Some(&grant(row).refresh_token);
+        commit(&*store, row, "second", failed(FailureKind::AttemptsExhausted, token, now)).await;
+    }
+    store.import(vec![document(1, "signed-in-again")]).await.unwrap();
+    assert_eq!(sweep(&store).await, 1);
+    store.reactivate(&ids[1], LEASE).await.unwrap();
+    for id in &ids {
+        assert_eq!(view(&store, id).await.refresh_absolute_until, None, "{id}");
+    }
 }
 
 async fn deaths_that_are_not_believed_are_revived() {
@@ -112,5 +269,5 @@ async fn a_user_who_signed_in_again_is_no_disbelieved_death() {
     let since = give_up(&store, &ids[0]).await;
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();
     assert_eq!(store.revive_dead(&"p".parse().unwrap(), since).await.unwrap(), 0);
-    assert_eq!(store.revive_signed_in().await.unwrap(), 1);
+    assert_eq!(sweep(&store).await, 1);
 }

@@ -67,12 +67,13 @@ async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() 
 
     let _programs = evergrant.start_all(2);
     eventually("all are refreshed or reported", || async {
-        evergrant.unfinished().await == 0 && evergrant.dead_letters().await.len() == 7
+        evergrant.unfinished().await == 0 && evergrant.dead_letters().await.len() == 4
     })
     .await;
     let letters = evergrant.dead_letters().await;
-    assert_eq!(reasons(&letters), [(DeadReason::MalformedDocument, 7)].into());
+    assert_eq!(reasons(&letters), [(DeadReason::MalformedDocument, 4)].into());
     assert!(letters.iter().all(|letter| letter.description.is_some()));
+    assert_eq!(evergrant.count(doc! { "evergrant.status": "no_token" }).await, 3);
     assert_eq!(evergrant.count(doc! { "evergrant.generation": 1 }).await, 8);
     assert_eq!(evergrant.judge().await.lost, 0);
 

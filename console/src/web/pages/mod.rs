@@ -67,7 +67,7 @@ const fn mood(status: Option<Status>) -> &'static str {
         Some(Status::Active) => "good",
         Some(Status::NeedsReauth | Status::Failed) => "bad",
         Some(Status::Paused) => "careful",
-        None => "",
+        Some(Status::NoToken) | None => "",
     }
 }
 

@@ -172,10 +172,11 @@ fn waiting(known: &Watched) -> [Figure; 3] {
     };
     let queued = super::or_dash(sum_of(|watch| watch.queued).map(format::number));
     let others = format!(
-        "{} need sign-in, {} failed, {} paused",
+        "{} need sign-in, {} failed, {} paused, {} without a token",
         format::number(counted(Status::NeedsReauth)),
         format::number(counted(Status::Failed)),
-        format::number(counted(Status::Paused))
+        format::number(counted(Status::Paused)),
+        format::number(counted(Status::NoToken))
     );
     let active = format::number(counted(Status::Active));
     [

@@ -93,12 +93,17 @@ fn advice(grant: &GrantView) -> Option<&'static str> {
             "The user must sign in again. When the application has written the new tokens, the grant \
              is active again by itself.",
         ),
-        Some(Status::Failed) => {
-            Some("Evergrant has given up. See the error, cure it, then refresh or redrive.")
-        }
+        Some(Status::Failed) => Some(
+            "Evergrant has given up. See the error, cure it, then refresh or redrive. When the \
+                  application writes another refresh token, the grant is active again by itself.",
+        ),
         Some(Status::Paused) => {
             Some("An operator has paused it: it is not refreshed until resumed.")
         }
+        Some(Status::NoToken) => Some(
+            "The document holds no refresh token, so there is nothing to keep alive. When the \
+             application writes one, the grant is active by itself.",
+        ),
         None => Some("Evergrant has not taken it up yet; the producer will."),
         Some(Status::Active) => None,
     }
@@ -112,7 +117,7 @@ fn buttons(status: Option<Status>) -> Vec<Button> {
             refresh,
             button("pause", "Pause", "It is not refreshed until resumed, and its token may die"),
         ],
-        Some(Status::NeedsReauth | Status::Failed) => vec![refresh],
+        Some(Status::NeedsReauth | Status::Failed | Status::NoToken) => vec![refresh],
         Some(Status::Paused) => {
             vec![button("resume", "Resume", "It is due when it was due before")]
         }

@@ -1,14 +1,16 @@
 //! Where documents are, and how a path leads into one.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::time::Duration;
 
 use mongodb::bson::{Bson, Document};
 
 use super::refused;
-use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
+use crate::domain::{DocumentId, ProviderId, Timestamp};
 use crate::mongo::Fields;
 use crate::mongo::change::date;
+use crate::mongo::decode::adopted_as;
 use crate::mongo::ids;
 use crate::mongo::names::{Names, at};
 use crate::mongo::numbers::number;
@@ -39,8 +41,13 @@ impl Documents {
         self.by_id.values()
     }
 
-    pub(super) fn all_mut(&mut self) -> impl Iterator<Item = &mut Document> {
-        self.by_id.values_mut()
+    /// Those after an id, or all.
+    pub(super) fn after(
+        &self,
+        id: Option<&DocumentId>,
+    ) -> impl Iterator<Item = (&DocumentId, &Document)> {
+        let after = id.map_or(Bound::Unbounded, |id| Bound::Excluded(ids::canonical(id)));
+        self.by_id.range((after, Bound::Unbounded))
     }
 
     /// The document with this `_id`, made if there is none; and whether it was made.
@@ -70,8 +77,9 @@ impl Documents {
                 orphans += 1;
                 continue;
             };
+            let status = adopted_as(&self.names, document);
             put(document, "evergrant.provider", provider.as_str());
-            put(document, "evergrant.status", Status::Active.as_str());
+            put(document, "evergrant.status", status.as_str());
             put(document, "evergrant.generation", 0_i64);
             put(document, "evergrant.attempts", 0);
             put(document, "evergrant.next_refresh_at", date(now));

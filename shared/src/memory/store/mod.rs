@@ -35,7 +35,7 @@ use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Status, Timestam
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, StoreError, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
@@ -154,8 +154,12 @@ impl TokenStore for MemoryStore {
         Ok(())
     }
 
-    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
-        Ok(self.with(|state, now| state.documents.revive_signed_in(now)))
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        Ok(self.with(|state, now| state.documents.sweep(after, most, now)))
     }
 
     async fn revive_dead(

@@ -1,24 +1,35 @@
-//! Grants that were given up and live again.
+//! Grants that have ended and live again.
 
 use std::time::Duration;
 
-use mongodb::bson::{Bson, Document};
-use secrecy::SecretString;
+use mongodb::bson::Document;
 
 use super::documents::{Documents, from_now, is_text, put, take_away};
-use crate::domain::grant::fingerprint;
-use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::change::FORGOTTEN;
-use crate::mongo::change::date;
+use crate::domain::{DocumentId, EndedDocument, ProviderId, Status, Timestamp};
+use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
 use crate::mongo::decode;
-use crate::mongo::names::at;
-use crate::ports::DueGrant;
+use crate::ports::{DueGrant, Revived, SweepPlace};
 
 impl Documents {
-    pub(super) fn revive_signed_in(&mut self, now: Timestamp) -> u64 {
-        self.revive_where(now, |document, died_of, held| {
-            is_text(document, "evergrant.status", Status::NeedsReauth.as_str()) && died_of != held
-        })
+    /// A part of a sweep.
+    pub(super) fn sweep(
+        &mut self,
+        after: Option<SweepPlace>,
+        most: u32,
+        now: Timestamp,
+    ) -> Revived {
+        let place = after.unwrap_or_else(SweepPlace::beginning);
+        let looked_at: Vec<_> = self
+            .after(place.id.as_ref())
+            .filter(|(_, document)| is_text(document, "evergrant.status", place.status.as_str()))
+            .take(most as usize)
+            .map(|(id, document)| (id.clone(), decode::ended(&self.names, document)))
+            .collect();
+        let next = place.next(looked_at.len(), most, looked_at.last().map(|(id, _)| id.clone()));
+        let live =
+            looked_at.into_iter().filter_map(|(id, ended)| ended?.lives_again().then_some(id));
+        let revived = self.make_all_active(live.collect(), now, &OF_THE_OLD_GRANT);
+        Revived { revived, next }
     }
 
     pub(super) fn revive_dead(
@@ -27,38 +38,26 @@ impl Documents {
         since: Timestamp,
         now: Timestamp,
     ) -> u64 {
-        self.revive_where(now, |document, died_of, held| {
-            let died_at = match at(document, "evergrant.last_error.at") {
-                Some(Bson::DateTime(time)) => time.timestamp_millis(),
-                _ => return false,
-            };
-            is_text(document, "evergrant.status", Status::NeedsReauth.as_str())
-                && is_text(document, "evergrant.provider", provider.as_str())
-                && died_at >= since.unix_ms()
-                && died_of == held
-        })
+        let is_dead = |document: &Document| {
+            let view = decode::view(&self.names, document);
+            let ended = decode::ended(&self.names, document);
+            view.status == Some(Status::NeedsReauth)
+                && view.provider.as_ref() == Some(provider)
+                && view.last_error.is_some_and(|error| error.at >= since)
+                && ended.as_ref().is_some_and(EndedDocument::holds_what_ended)
+        };
+        let dead = self.after(None).filter(|(_, document)| is_dead(document));
+        let dead = dead.map(|(id, _)| id.clone()).collect();
+        self.make_all_active(dead, now, &["queued_until"])
     }
 
-    /// `lives` gets a document, the fingerprint of the token that died, and that of the one it holds.
-    fn revive_where(
-        &mut self,
-        now: Timestamp,
-        lives: impl Fn(&Document, &str, &str) -> bool,
-    ) -> u64 {
-        let mut revived = 0;
-        let token_field = self.names.fields.refresh_token.clone();
-        for document in self.all_mut() {
-            let held = at(document, &token_field).and_then(Bson::as_str);
-            let Some(held) = held.filter(|token| !token.is_empty()) else { continue };
-            let held = fingerprint(&SecretString::from(held));
-            let died_of = at(document, "evergrant.dead_fingerprint").and_then(Bson::as_str);
-            if died_of.is_some_and(|died_of| lives(document, died_of, &held)) {
-                make_active(document, now);
-                take_away(document, "evergrant.queued_until");
-                revived += 1;
+    fn make_all_active(&mut self, ids: Vec<DocumentId>, now: Timestamp, forgotten: &[&str]) -> u64 {
+        for id in &ids {
+            if let Some(document) = self.get_mut(id) {
+                make_active(document, now, forgotten);
             }
         }
-        revived
+        ids.len() as u64
     }
 
     pub(super) fn reactivate(
@@ -68,9 +67,10 @@ impl Documents {
         now: Timestamp,
     ) -> Option<DueGrant> {
         let document = self.get_mut(id)?;
-        let ended = [Status::NeedsReauth, Status::Failed];
-        if ended.iter().any(|status| is_text(document, "evergrant.status", status.as_str())) {
-            make_active(document, now);
+        let has = |status: &Status| is_text(document, "evergrant.status", status.as_str());
+        if SweepPlace::ENDED.iter().any(has) {
+            // Its token may be another: the end of the old grant is not the new one's.
+            make_active(document, now, &["refresh_absolute_until"]);
             put(document, "evergrant.queued_until", from_now(now, queued));
         }
         let view = decode::view(&self.names, self.get(id)?);
@@ -84,12 +84,12 @@ impl Documents {
     }
 }
 
-/// Active and due, with its failures forgotten.
-fn make_active(document: &mut Document, now: Timestamp) {
+/// Active and due, with its failures and `forgotten` forgotten.
+fn make_active(document: &mut Document, now: Timestamp, forgotten: &[&str]) {
     put(document, "evergrant.status", Status::Active.as_str());
     put(document, "evergrant.attempts", 0);
     put(document, "evergrant.next_refresh_at", date(now));
-    for part in FORGOTTEN {
+    for part in FORGOTTEN.iter().chain(forgotten) {
         take_away(document, &format!("evergrant.{part}"));
     }
 }

@@ -9,8 +9,9 @@ use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::set_over;
 use super::{Inner, table};
-use crate::domain::{ProviderId, Status};
+use crate::domain::ProviderId;
 use crate::mongo::change::date;
+use crate::mongo::decode::adopted_as;
 use crate::mongo::names::at;
 
 /// Documents in one transaction, so that others get their turn.
@@ -67,11 +68,12 @@ fn adopt_batch(connection: &Connection, inner: &Inner, from: i64) -> Result<Adop
             adopted.orphans = true;
             continue;
         };
+        let status = adopted_as(names, &stored.document);
         let mut set = |part: &str, value: Bson| {
             set_over(&mut stored.document, &names.path(part), value);
         };
         set("provider", provider.into());
-        set("status", Status::Active.as_str().into());
+        set("status", status.as_str().into());
         set("generation", 0_i64.into());
         set("attempts", 0_i32.into());
         set("next_refresh_at", date(now).into());

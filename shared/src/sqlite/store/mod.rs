@@ -39,10 +39,8 @@ use crate::mongo::Fields;
 use crate::mongo::names::Names;
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, StoreError, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
 };
-
-use revive::Dead;
 
 /// What the store needs to know.
 #[derive(Debug, Clone)]
@@ -216,8 +214,12 @@ impl TokenStore for SqliteStore {
             .await
     }
 
-    async fn revive_signed_in(&self) -> Result<u64, StoreError> {
-        let revived = revive::revive(&self.0, Dead::SignedIn).await;
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        let revived = revive::sweep(&self.0, after, most).await;
         revived.map_err(|failure| failure.in_store("revive_signed_in"))
     }
 
@@ -226,7 +228,7 @@ impl TokenStore for SqliteStore {
         provider: &ProviderId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
-        let revived = revive::revive(&self.0, Dead::NotBelieved(provider.clone(), since)).await;
+        let revived = revive::revive_dead(&self.0, provider, since).await;
         revived.map_err(|failure| failure.in_store("revive_dead"))
     }
 

@@ -1,105 +1,145 @@
-//! Grants that were given up and live again.
+//! Grants that have ended and live again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use bson::{Bson, Document};
-use rusqlite::Connection;
-use secrecy::SecretString;
+use rusqlite::{Connection, params};
 
 use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::{set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
-use crate::domain::grant::fingerprint;
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::change::FORGOTTEN;
-use crate::mongo::change::date;
+use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
 use crate::mongo::decode;
-use crate::mongo::names::{Names, at};
-use crate::ports::DueGrant;
+use crate::mongo::names::Names;
+use crate::ports::{DueGrant, Revived, SweepPlace};
 
 /// Grants that are looked at, and those among them made active, at once.
 const BATCH: usize = 500;
 
-/// Which dead grants live again.
+/// Which grants that have ended are made active.
 #[derive(Clone)]
-pub(super) enum Dead {
-    /// Those with another token than the one that died.
-    SignedIn,
+enum Wanted {
+    /// Those that live again.
+    LivesAgain,
     /// Those of a provider that were given up at this time or later and hold the token that died.
     NotBelieved(ProviderId, Timestamp),
 }
 
-impl Dead {
-    fn lives(&self, names: &Names, document: &Document) -> bool {
-        let token = at(document, &names.fields.refresh_token).and_then(Bson::as_str);
-        let died_of = at(document, &names.path("dead_fingerprint")).and_then(Bson::as_str);
-        let (Some(token), Some(died_of)) = (token.filter(|token| !token.is_empty()), died_of)
-        else {
-            return false;
-        };
-        let same = died_of == fingerprint(&SecretString::from(token));
+impl Wanted {
+    fn has(&self, names: &Names, document: &Document) -> bool {
+        let Some(ended) = decode::ended(names, document) else { return false };
         match self {
-            Self::SignedIn => !same,
+            Self::LivesAgain => ended.lives_again(),
             Self::NotBelieved(provider, since) => {
                 let view = decode::view(names, document);
                 let died_at = view.last_error.map(|error| error.at);
-                same && view.provider.as_ref() == Some(provider)
+                ended.status == Status::NeedsReauth
+                    && ended.holds_what_ended()
+                    && view.provider.as_ref() == Some(provider)
                     && died_at.is_some_and(|at| at >= *since)
             }
         }
     }
+
+    const fn forgotten(&self) -> &'static [&'static str] {
+        match self {
+            Self::LivesAgain => &OF_THE_OLD_GRANT,
+            Self::NotBelieved(..) => &["queued_until"],
+        }
+    }
 }
 
-/// Reads every grant that needs sign-in, and makes active those that live.
-pub(super) async fn revive(inner: &Arc<Inner>, dead: Dead) -> Result<u64, Failure> {
+/// A part of a sweep.
+pub(super) async fn sweep(
+    inner: &Arc<Inner>,
+    after: Option<SweepPlace>,
+    most: u32,
+) -> Result<Revived, Failure> {
+    let place = after.unwrap_or_else(SweepPlace::beginning);
+    let (this, from) = (Arc::clone(inner), place.clone());
+    let found =
+        inner.database.read(move |connection| rows_after(connection, &this.names, &from, most));
+    let (rows, last) = found.await?;
+    let next = place.next(rows.len(), most, last);
+    let revived = revive(inner, &rows, Wanted::LivesAgain).await?;
+    Ok(Revived { revived, next })
+}
+
+/// Makes active what was given up as dead since then.
+pub(super) async fn revive_dead(
+    inner: &Arc<Inner>,
+    provider: &ProviderId,
+    since: Timestamp,
+) -> Result<u64, Failure> {
+    let place = SweepPlace { status: Status::NeedsReauth, id: None };
+    let this = Arc::clone(inner);
+    let found = inner
+        .database
+        .read(move |connection| rows_after(connection, &this.names, &place, u32::MAX));
+    revive(inner, &found.await?.0, Wanted::NotBelieved(provider.clone(), since)).await
+}
+
+/// At most `most` rows after a place, of its status, in the order of their ids; and the last one's id.
+fn rows_after(
+    connection: &Connection,
+    names: &Names,
+    place: &SweepPlace,
+    most: u32,
+) -> Result<(Vec<i64>, Option<DocumentId>), Failure> {
+    let after = place.id.as_ref().and_then(table::key_of).unwrap_or_default();
+    let sql = "SELECT n FROM documents WHERE status = ?1 AND key > ?2 ORDER BY key LIMIT ?3";
+    let mut select = connection.prepare_cached(sql)?;
+    let rows = select.query_map(params![place.status.as_str(), after, most], |row| row.get(0))?;
+    let rows = rows.collect::<Result<Vec<i64>, _>>()?;
+    let last = rows.last().map(|n| table::find_row(connection, names, *n)).transpose()?.flatten();
+    let last = last.map(|stored| decode::view(names, &stored.document).id);
+    Ok((rows, last))
+}
+
+/// Looks at `rows`, and makes active those that are wanted.
+async fn revive(inner: &Arc<Inner>, rows: &[i64], wanted: Wanted) -> Result<u64, Failure> {
     let mut revived = 0;
-    let rows = inner.database.read(rows_that_need_sign_in).await?;
     for batch in rows.chunks(BATCH).map(<[i64]>::to_vec) {
-        let (this, wanted) = (Arc::clone(inner), dead.clone());
-        let alive =
-            inner.database.read(move |connection| alive_of(connection, &this, &wanted, &batch));
-        let alive = alive.await?;
-        if !alive.is_empty() {
-            let (this, wanted) = (Arc::clone(inner), dead.clone());
+        let (this, which) = (Arc::clone(inner), wanted.clone());
+        let live =
+            inner.database.read(move |connection| live_of(connection, &this, &which, &batch));
+        let live = live.await?;
+        if !live.is_empty() {
+            let (this, which) = (Arc::clone(inner), wanted.clone());
             let reviving = inner
                 .database
-                .write(move |connection| revive_all(connection, &this, &wanted, &alive));
+                .write(move |connection| revive_all(connection, &this, &which, &live));
             revived += reviving.await?;
         }
     }
     Ok(revived)
 }
 
-fn rows_that_need_sign_in(connection: &Connection) -> Result<Vec<i64>, Failure> {
-    let mut select = connection.prepare_cached("SELECT n FROM documents WHERE status = ?1")?;
-    let rows = select.query_map([Status::NeedsReauth.as_str()], |row| row.get(0))?;
-    Ok(rows.collect::<Result<_, _>>()?)
-}
-
-/// Those of `rows` that live.
-fn alive_of(
+/// Those of `rows` that are wanted.
+fn live_of(
     connection: &Connection,
     inner: &Inner,
-    dead: &Dead,
+    wanted: &Wanted,
     rows: &[i64],
 ) -> Result<Vec<i64>, Failure> {
-    let mut alive = Vec::new();
+    let mut live = Vec::new();
     for n in rows {
         let stored = table::find_row(connection, &inner.names, *n)?;
-        if stored.is_some_and(|stored| dead.lives(&inner.names, &stored.document)) {
-            alive.push(*n);
+        if stored.is_some_and(|stored| wanted.has(&inner.names, &stored.document)) {
+            live.push(*n);
         }
     }
-    Ok(alive)
+    Ok(live)
 }
 
 fn revive_all(
     connection: &Connection,
     inner: &Inner,
-    dead: &Dead,
+    wanted: &Wanted,
     rows: &[i64],
 ) -> Result<u64, Failure> {
     let now = now(connection)?;
@@ -107,10 +147,8 @@ fn revive_all(
     for n in rows {
         let Some(mut stored) = table::find_row(connection, &inner.names, *n)? else { continue };
         // It may have changed since it was read.
-        let status = decode::view(&inner.names, &stored.document).status;
-        if status == Some(Status::NeedsReauth) && dead.lives(&inner.names, &stored.document) {
-            make_active(&inner.names, &mut stored, now);
-            unset(&mut stored.document, &inner.names.path("queued_until"));
+        if wanted.has(&inner.names, &stored.document) {
+            make_active(&inner.names, &mut stored, now, wanted.forgotten());
             table::update(connection, &inner.names, &stored)?;
             revived += 1;
         }
@@ -118,19 +156,20 @@ fn revive_all(
     Ok(revived)
 }
 
-fn make_active(names: &Names, stored: &mut Stored, now: Timestamp) {
+/// Active and due, with its failures and `forgotten` forgotten.
+fn make_active(names: &Names, stored: &mut Stored, now: Timestamp, forgotten: &[&str]) {
     let mut set =
         |part: &str, value: Bson| set_over(&mut stored.document, &names.path(part), value);
     set("status", Status::Active.as_str().into());
     set("attempts", 0_i32.into());
     set("next_refresh_at", date(now).into());
-    for part in FORGOTTEN {
+    for part in FORGOTTEN.iter().chain(forgotten) {
         unset(&mut stored.document, &names.path(part));
     }
 }
 
-/// Makes one grant active that needs sign-in or failed. One that is paused is left alone: only who
-/// paused it should wake it.
+/// Makes one grant active that has ended. One that is paused is left alone: only who paused it should
+/// wake it.
 pub(super) fn reactivate(
     connection: &Connection,
     inner: &Inner,
@@ -140,9 +179,10 @@ pub(super) fn reactivate(
     let names = &inner.names;
     let Some(mut stored) = table::find(connection, names, id)? else { return Ok(None) };
     let status = decode::view(names, &stored.document).status;
-    if matches!(status, Some(Status::NeedsReauth | Status::Failed)) {
+    if status.is_some_and(|status| SweepPlace::ENDED.contains(&status)) {
         let now = now(connection)?;
-        make_active(names, &mut stored, now);
+        // Its token may be another: the end of the old grant is not the new one's.
+        make_active(names, &mut stored, now, &["refresh_absolute_until"]);
         let until = date(now.plus(queued));
         set_over(&mut stored.document, &names.path("queued_until"), until);
         table::update(connection, names, &stored)?;

@@ -1,0 +1,163 @@
+//! Which documents are taken up, and by which provider.
+//!
+//! A token is sent to nobody but the provider that its document names. So a name that no section has
+//! is left alone, whatever it is, and the default provider gets only what names nobody.
+
+pub(crate) mod condition;
+mod filter;
+mod rest;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use bson::{Bson, Document};
+
+use crate::domain::ProviderId;
+use crate::mongo::names::{Names, array_on_the_way, at};
+
+pub use filter::AdoptionFilter;
+pub(crate) use rest::Rest;
+
+/// The fields in which applications usually name a provider, in the order in which they are looked at.
+pub const USUAL_FIELDS: [&str; 7] = [
+    "provider",
+    "providerId",
+    "provider_id",
+    "providerName",
+    "provider_name",
+    "oauthProvider",
+    "idp",
+];
+
+/// Where an application names the provider of a document.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum ProviderField {
+    /// Nobody has said: in the [`USUAL_FIELDS`], if a document has one of them.
+    #[default]
+    Usual,
+    /// Nowhere.
+    None,
+    /// In this field.
+    Named(String),
+}
+
+impl ProviderField {
+    /// The fields, the first one first.
+    pub(crate) fn paths(&self) -> Vec<&str> {
+        match self {
+            Self::Usual => USUAL_FIELDS.to_vec(),
+            Self::None => Vec::new(),
+            Self::Named(field) => vec![field],
+        }
+    }
+}
+
+/// Which documents are taken up, and by which provider.
+#[derive(Debug, Clone, Default)]
+pub struct AdoptionRules {
+    /// The sections of providers.
+    pub sections: BTreeSet<ProviderId>,
+    /// The provider of documents that name none.
+    pub default_provider: Option<ProviderId>,
+    /// Where documents name their provider.
+    pub provider_field: ProviderField,
+    /// The application's names of providers, beside those of the sections.
+    pub provider_names: BTreeMap<String, ProviderId>,
+    /// What must hold for a document to be taken up.
+    pub filter: Option<AdoptionFilter>,
+}
+
+/// Whose a document is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Owner {
+    /// This provider's.
+    Section(ProviderId),
+    /// Nobody's that is known here.
+    Nobody(LeftAlone),
+}
+
+/// Why documents are left alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftAlone {
+    /// They name a provider that has no section, in these words.
+    Named(String),
+    /// They name no provider, and there is no default.
+    Unnamed,
+    /// They hold an array at this path, where one value is wanted.
+    Array(String),
+}
+
+impl AdoptionRules {
+    /// Whose an unadopted document is. None if it does not fulfil the filter, so is no business of ours.
+    pub(crate) fn owner(&self, names: &Names, document: &Document) -> Option<Owner> {
+        if self.filter.as_ref().is_some_and(|filter| !filter.holds(document)) {
+            return None;
+        }
+        let fields = [&names.fields.refresh_token, &names.fields.access_token];
+        if let Some(array) = fields.iter().find_map(|path| array_on_the_way(document, path)) {
+            return Some(Owner::Nobody(LeftAlone::Array(array.to_owned())));
+        }
+        Some(self.by_name(names, document))
+    }
+
+    fn by_name(&self, names: &Names, document: &Document) -> Owner {
+        let in_state = at(document, &names.path("provider"));
+        let in_field = self.provider_field.paths().into_iter().find_map(|path| at(document, path));
+        // A setting outweighs what the state says, which outweighs a guess.
+        let told = match self.provider_field {
+            ProviderField::Named(_) => in_field.or(in_state),
+            ProviderField::Usual | ProviderField::None => in_state.or(in_field),
+        };
+        match (told, &self.default_provider) {
+            (Some(told), _) => match told.as_str().and_then(|name| self.section_of(name)) {
+                Some(section) => Owner::Section(section.clone()),
+                None => Owner::Nobody(LeftAlone::Named(told_as(told))),
+            },
+            (None, Some(default)) => Owner::Section(default.clone()),
+            (None, None) => Owner::Nobody(LeftAlone::Unnamed),
+        }
+    }
+
+    /// The section that a name means. Names match exactly; a section's own name is its own.
+    pub(crate) fn section_of(&self, name: &str) -> Option<&ProviderId> {
+        let own = self.sections.iter().find(|section| section.as_str() == name);
+        own.or_else(|| self.provider_names.get(name))
+    }
+
+    /// All names, with the sections that they mean.
+    pub(crate) fn all_names(&self) -> BTreeMap<&str, &ProviderId> {
+        let others = self.provider_names.iter().map(|(name, section)| (name.as_str(), section));
+        let own = self.sections.iter().map(|section| (section.as_str(), section));
+        others.chain(own).collect()
+    }
+
+    /// Whether the field that the settings name says by now that an adopted document is another's than
+    /// `provider`'s.
+    pub(crate) fn is_anothers(&self, document: &Document, provider: &ProviderId) -> bool {
+        let ProviderField::Named(field) = &self.provider_field else { return false };
+        let told = at(document, field);
+        told.is_some_and(|told| told.as_str().and_then(|name| self.section_of(name)) != Some(provider))
+    }
+}
+
+/// What a field says, for people.
+fn told_as(told: &Bson) -> String {
+    match told {
+        Bson::String(name) => name.chars().take(100).collect(),
+        Bson::Array(_) => "(an array)".to_owned(),
+        Bson::Document(_) => "(an object)".to_owned(),
+        _ => "(not a text)".to_owned(),
+    }
+}
+
+impl std::fmt::Display for LeftAlone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => write!(f, "name the provider {name:?}, which has no section"),
+            Self::Unnamed => f.write_str("name no provider"),
+            Self::Array(path) => write!(f, "have an array at {path}, and arrays are not supported"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
