@@ -123,7 +123,7 @@ impl Site {
 
 /// Makes the indexes and the queues, before there is anything in them.
 async fn prepare(config: &Config) -> anyhow::Result<RabbitQueue> {
-    let store = MongoStore::connect(config.store.mongo(config.default_provider())).await?;
+    let store = MongoStore::connect(config.store.mongo(config.adoption()?)).await?;
     store.prepare().await?;
     let ids = config.providers.keys().cloned();
     let queue = RabbitQueue::connect_lazily(config.queue.rabbit(ids, "bench".to_owned())?);

@@ -6,6 +6,7 @@
 //! the worker's claim turns away.
 
 mod leader;
+mod left_alone;
 mod metrics;
 mod outlook;
 mod pass;
@@ -119,6 +120,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
                 // A pass may be cut short anywhere.
                 () = candidate.deposed() => {}
                 () = pass_after_pass(&deps, &metrics) => {}
+                () = left_alone::keep_telling(&*deps.store) => {}
             }
             metrics.leads.set(0);
             deps.reports.set_leads(false);

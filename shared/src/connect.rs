@@ -31,12 +31,12 @@ pub enum ConnectError {
 /// # Errors
 /// If the URL cannot be used, or the file cannot.
 pub async fn store(config: &Config) -> Result<Arc<dyn OperatorStore>, ConnectError> {
-    let default_provider = config.default_provider();
+    let adoption = config.adoption()?;
     if is_sqlite_url(config.store.url.expose_secret()) {
-        let settings = config.store.sqlite(default_provider)?;
+        let settings = config.store.sqlite(adoption)?;
         return Ok(Arc::new(SqliteStore::open(settings).await?));
     }
-    Ok(Arc::new(MongoStore::connect(config.store.mongo(default_provider)).await?))
+    Ok(Arc::new(MongoStore::connect(config.store.mongo(adoption)).await?))
 }
 
 /// The queue that `queue.url` means: `amqp://`, `amqps://` or `sqlite:`, with queues for every

@@ -6,6 +6,7 @@
 //! * [`operators`]: what operators need of a store beside [`ports::TokenStore`].
 //! * [`mongo`] and [`rabbitmq`]: adapters for a fleet; [`sqlite`]: both ports in one file;
 //!   [`memory`]: both without a server, for simulation.
+//! * [`adoption`]: which documents are taken up, and by which provider.
 //! * [`connect`]: which adapter a URL means.
 //! * [`provider`]: the client of a token endpoint, and presets of known providers.
 //! * [`rescue`]: the nets under an answer that is not committed yet.
@@ -14,6 +15,7 @@
 //! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
 //! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
 
+pub mod adoption;
 pub mod backoff;
 pub mod budget;
 pub mod config;

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{
-    RESCUE_FIRST, decide_malformed, decide_no_token, decide_taken_over,
+    RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_taken_over,
 };
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
@@ -173,6 +173,14 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             lane.metrics.count_stale(&lane.provider.id, StaleReason::NoToken);
             tracker
                 .spawn(async move { end_unreadable(&lane, work, decide_no_token(), &claim).await });
+            true
+        }
+        Verdict::OfAnother => {
+            lane.metrics.count_stale(&lane.provider.id, StaleReason::Moved);
+            let (provider, id) = (&lane.provider.id, &work.job.id);
+            tracing::info!(%provider, %id, "the document names another provider: it is adopted anew");
+            let settlement = decide_of_another();
+            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
             true
         }
         Verdict::Stale(reason) => {

@@ -130,6 +130,9 @@ impl TokenStore for FakeStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         unreachable!()
     }
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        unreachable!()
+    }
     fn due(&self, _query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
         unreachable!()
     }

@@ -99,9 +99,9 @@ fn conditions(operator: &str, value: &Bson) -> Result<Vec<Condition>, String> {
 
 /// A document whose first name begins with `$` holds operators; all else is a value.
 fn tests(value: &Bson) -> Result<Vec<Test>, String> {
-    let operators = value.as_document().filter(|document| {
-        document.keys().next().is_some_and(|first| first.starts_with('$'))
-    });
+    let operators = value
+        .as_document()
+        .filter(|document| document.keys().next().is_some_and(|first| first.starts_with('$')));
     match operators {
         Some(operators) => operators.iter().map(|(name, value)| test(name, value)).collect(),
         None => Ok(vec![Test::In(vec![value.clone()])]),

@@ -21,7 +21,9 @@ impl AdoptionFilter {
             serde_json::from_str(text).map_err(|error| format!("it is not JSON: {error}"))?;
         let query = match Bson::try_from(json) {
             Ok(Bson::Document(query)) => query,
-            Ok(_) => return Err("it must be a JSON object, such as {\"kind\": \"oauth\"}".to_owned()),
+            Ok(_) => {
+                return Err("it must be a JSON object, such as {\"kind\": \"oauth\"}".to_owned());
+            }
             Err(_) => return Err("it is not extended JSON".to_owned()),
         };
         if touches(&Bson::Document(query.clone()), state_field) {

@@ -13,6 +13,7 @@ use bson::{Bson, Document};
 
 use crate::domain::ProviderId;
 use crate::mongo::names::{Names, array_on_the_way, at};
+use crate::ports::{Finding, LEFT_ALONE};
 
 pub use filter::AdoptionFilter;
 pub(crate) use rest::Rest;
@@ -84,9 +85,67 @@ pub enum LeftAlone {
     Unnamed,
     /// They hold an array at this path, where one value is wanted.
     Array(String),
+    /// The store cannot read them.
+    Unreadable,
+}
+
+/// Documents that are left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unadopted {
+    /// Why.
+    pub why: LeftAlone,
+    /// How many.
+    pub documents: u64,
+}
+
+impl Unadopted {
+    /// Counts of one reason are one count.
+    pub(crate) fn together(counts: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut by_reason = BTreeMap::new();
+        for Self { why, documents } in counts {
+            *by_reason.entry(why).or_insert(0) += documents;
+        }
+        by_reason.into_iter().map(|(why, documents)| Self { why, documents }).collect()
+    }
+
+    /// What `doctor` says of them. Documents of others beside grants are as they should be; but if
+    /// `none_is_ours`, or what should be a grant cannot be one, somebody must do something.
+    pub(crate) fn finding(counts: &[Self], none_is_ours: bool) -> Option<Finding> {
+        if counts.is_empty() {
+            return None;
+        }
+        let each: Vec<_> = counts.iter().map(ToString::to_string).collect();
+        let has = |of: fn(&LeftAlone) -> bool| counts.iter().any(|count| of(&count.why));
+        let named = has(|why| matches!(why, LeftAlone::Named(_)));
+        let unnamed = has(|why| matches!(why, LeftAlone::Unnamed));
+        let broken = has(|why| matches!(why, LeftAlone::Array(_) | LeftAlone::Unreadable));
+        let mut detail = format!("{}: they are left alone", each.join("; "));
+        if unnamed {
+            detail += ". Set store.default_provider, or store.provider_field if a field of the \
+                       documents names it";
+        }
+        if named && none_is_ours {
+            detail += ". Map the names to sections in store.provider_names; or if that field does not \
+                       name the provider, set store.provider_field";
+        }
+        let ok = !(unnamed || broken || none_is_ours);
+        Some(Finding { what: LEFT_ALONE.to_owned(), ok, detail })
+    }
+}
+
+impl std::fmt::Display for Unadopted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.documents, self.why)
+    }
 }
 
 impl AdoptionRules {
+    /// The rules where there is one provider at most, and the settings say nothing else.
+    pub fn of_one(provider: Option<ProviderId>) -> Self {
+        let sections = provider.iter().cloned().collect();
+        Self { sections, default_provider: provider, ..Self::default() }
+    }
+
     /// Whose an unadopted document is. None if it does not fulfil the filter, so is no business of ours.
     pub(crate) fn owner(&self, names: &Names, document: &Document) -> Option<Owner> {
         if self.filter.as_ref().is_some_and(|filter| !filter.holds(document)) {
@@ -107,6 +166,18 @@ impl AdoptionRules {
             ProviderField::Named(_) => in_field.or(in_state),
             ProviderField::Usual | ProviderField::None => in_state.or(in_field),
         };
+        self.told(told)
+    }
+
+    /// Why a document that says this of whose it is is left alone. None if it is not.
+    pub(crate) fn why_not(&self, told: Option<&Bson>) -> Option<LeftAlone> {
+        match self.told(told.filter(|told| !matches!(told, Bson::Null | Bson::Undefined))) {
+            Owner::Section(_) => None,
+            Owner::Nobody(why) => Some(why),
+        }
+    }
+
+    fn told(&self, told: Option<&Bson>) -> Owner {
         match (told, &self.default_provider) {
             (Some(told), _) => match told.as_str().and_then(|name| self.section_of(name)) {
                 Some(section) => Owner::Section(section.clone()),
@@ -135,7 +206,9 @@ impl AdoptionRules {
     pub(crate) fn is_anothers(&self, document: &Document, provider: &ProviderId) -> bool {
         let ProviderField::Named(field) = &self.provider_field else { return false };
         let told = at(document, field);
-        told.is_some_and(|told| told.as_str().and_then(|name| self.section_of(name)) != Some(provider))
+        told.is_some_and(|told| {
+            told.as_str().and_then(|name| self.section_of(name)) != Some(provider)
+        })
     }
 }
 
@@ -154,7 +227,10 @@ impl std::fmt::Display for LeftAlone {
         match self {
             Self::Named(name) => write!(f, "name the provider {name:?}, which has no section"),
             Self::Unnamed => f.write_str("name no provider"),
-            Self::Array(path) => write!(f, "have an array at {path}, and arrays are not supported"),
+            Self::Array(path) => {
+                write!(f, "have a token within {path}, which is an array: arrays are not supported")
+            }
+            Self::Unreadable => f.write_str("cannot be read"),
         }
     }
 }

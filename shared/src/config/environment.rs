@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 19] = [
+const TEXT: [&str; 21] = [
     "url",
     "url_file",
     "client_id",
@@ -23,6 +23,8 @@ const TEXT: [&str; 19] = [
     "prefix",
     "log_level",
     "user_id",
+    "provider_field",
+    "filter",
     "listen",
     "key",
     "key_file",

@@ -18,6 +18,7 @@ use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 use secrecy::SecretString;
 
+use crate::adoption::AdoptionRules;
 use crate::domain::ProviderId;
 use crate::provider::Provider;
 
@@ -164,8 +165,17 @@ impl Config {
         self.store.default_provider.clone().or_else(only)
     }
 
+    /// Which documents are taken up, and by which provider.
+    ///
+    /// # Errors
+    /// If `store.filter` or `store.provider_names` is wrong.
+    pub fn adoption(&self) -> Result<AdoptionRules, ConfigError> {
+        self.store.adoption(self.providers.keys().cloned().collect(), self.default_provider())
+    }
+
     fn check(&self) -> Result<(), ConfigError> {
         self.store.check()?;
+        self.adoption()?;
         self.queue.check()?;
         self.producer.check()?;
         self.rescue.check()?;

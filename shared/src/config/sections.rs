@@ -1,6 +1,7 @@
 //! The sections of the settings. `default.toml` says what each setting means.
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use serde::{Deserialize, Deserializer};
 
 use super::{ConfigError, duration};
 
+use crate::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
 use crate::domain::ProviderId;
 use crate::domain::classify::ThrottleScope;
 use crate::domain::ladder::Ladder;
@@ -30,6 +32,9 @@ pub struct StoreConfig {
     pub state_field: String,
     pub default_provider: Option<ProviderId>,
     pub provider_field: Option<String>,
+    #[serde(default)]
+    pub provider_names: BTreeMap<String, ProviderId>,
+    pub filter: Option<String>,
     #[serde(deserialize_with = "duration::required")]
     pub selection_timeout: Duration,
     pub fields: FieldsConfig,
@@ -88,20 +93,56 @@ impl StoreConfig {
         }
     }
 
-    /// The store's settings, for a file. `default_provider` is [`super::Config::default_provider`].
+    /// Which documents are taken up by which of these providers.
+    pub(super) fn adoption(
+        &self,
+        sections: BTreeSet<ProviderId>,
+        default_provider: Option<ProviderId>,
+    ) -> Result<AdoptionRules, ConfigError> {
+        let missing = |name: &ProviderId| format!("there is no section providers.{name}");
+        for (name, section) in &self.provider_names {
+            let setting = format!("store.provider_names.{name}");
+            if !sections.contains(section) {
+                return Err(ConfigError::invalid(&setting, missing(section)));
+            }
+            if name != section.as_str() && sections.iter().any(|own| own.as_str() == name) {
+                let reason = "a section's own name means that section";
+                return Err(ConfigError::invalid(&setting, reason));
+            }
+        }
+        let filter = self.filter.as_deref().filter(|filter| !filter.trim().is_empty());
+        let filter = filter.map(|filter| self.read_filter(filter)).transpose();
+        Ok(AdoptionRules {
+            sections,
+            default_provider,
+            provider_field: match self.provider_field.as_deref() {
+                None => ProviderField::Usual,
+                Some("") => ProviderField::None,
+                Some(field) => ProviderField::Named(field.to_owned()),
+            },
+            provider_names: self.provider_names.clone(),
+            filter: filter.map_err(|reason| ConfigError::invalid("store.filter", reason))?,
+        })
+    }
+
+    fn read_filter(&self, filter: &str) -> Result<AdoptionFilter, String> {
+        let filter = AdoptionFilter::read(filter, &self.state_field)?;
+        if is_sqlite_url(self.url.expose_secret()) {
+            filter.check_portable()?;
+        }
+        Ok(filter)
+    }
+
+    /// The store's settings, for a file. `adoption` are [`super::Config::adoption`].
     ///
     /// # Errors
     /// If the URL names no file.
-    pub fn sqlite(
-        &self,
-        default_provider: Option<ProviderId>,
-    ) -> Result<SqliteStoreSettings, ConfigError> {
+    pub fn sqlite(&self, adoption: AdoptionRules) -> Result<SqliteStoreSettings, ConfigError> {
         Ok(SqliteStoreSettings {
             path: file_of("store.url", self.url.expose_secret())?,
             fields: self.names(),
             state_field: self.state_field.clone(),
-            default_provider,
-            provider_field: self.provider_field.clone(),
+            adoption,
         })
     }
 
@@ -111,17 +152,15 @@ impl StoreConfig {
         is_sqlite_url(url).then(|| file_of("store.url", url)).transpose()
     }
 
-    /// The store's settings, for MongoDB. `default_provider` is
-    /// [`super::Config::default_provider`].
-    pub fn mongo(&self, default_provider: Option<ProviderId>) -> MongoSettings {
+    /// The store's settings, for MongoDB. `adoption` are [`super::Config::adoption`].
+    pub fn mongo(&self, adoption: AdoptionRules) -> MongoSettings {
         MongoSettings {
             url: self.url.clone(),
             database: self.database.clone(),
             collection: self.collection.clone(),
             fields: self.names(),
             state_field: self.state_field.clone(),
-            default_provider,
-            provider_field: self.provider_field.clone(),
+            adoption,
             selection_timeout: self.selection_timeout,
         }
     }

@@ -12,7 +12,7 @@ const EARLY: Duration = Duration::from_secs(5);
 /// What the store says about a document after a claim was tried.
 #[derive(Debug, Clone)]
 pub enum Row {
-    /// There is no such document.
+    /// There is no such document, or it is not adopted.
     Absent,
     /// The document cannot be used.
     Malformed {
@@ -26,6 +26,11 @@ pub enum Row {
     },
     /// The document holds no refresh token.
     NoToken {
+        /// The claim holds its lease.
+        owned: bool,
+    },
+    /// The application's field says by now that the document is another provider's.
+    OfAnother {
         /// The claim holds its lease.
         owned: bool,
     },
@@ -50,6 +55,7 @@ impl Row {
                 Self::Malformed { what, fingerprint, owned: false }
             }
             Self::NoToken { .. } => Self::NoToken { owned: false },
+            Self::OfAnother { .. } => Self::OfAnother { owned: false },
             Self::Present { grant, lease, .. } => Self::Present { grant, lease, owned: false },
         }
     }
@@ -60,6 +66,7 @@ impl Row {
             Self::Absent => false,
             Self::Malformed { owned, .. }
             | Self::NoToken { owned }
+            | Self::OfAnother { owned }
             | Self::Present { owned, .. } => *owned,
         }
     }
@@ -92,6 +99,8 @@ pub enum Verdict {
     },
     /// The document holds no refresh token: nothing is sent, and nothing has failed.
     NoToken,
+    /// The document is another provider's by now: nothing is sent, and it is adopted anew.
+    OfAnother,
     /// The document has ended, but its dead letter may never have been written.
     Rebury(EndedGrant),
 }
@@ -177,6 +186,8 @@ impl StaleReason {
 pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
     let (grant, lease, owned) = match row {
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
+        Row::OfAnother { owned: true } => return Verdict::OfAnother,
+        Row::OfAnother { owned: false } => return Verdict::Stale(StaleReason::Moved),
         Row::NoToken { owned: true } => return Verdict::NoToken,
         Row::NoToken { owned: false } => return Verdict::Stale(StaleReason::NoToken),
         Row::Malformed { what, fingerprint, owned: true } => {
@@ -337,6 +348,14 @@ mod tests {
         };
         assert_eq!(ended.reason, DeadReason::MalformedDocument);
         assert_eq!(ended.last_error.description.as_deref(), Some("refresh_token is a number"));
+    }
+
+    #[test]
+    fn a_document_of_another_provider_by_now_is_not_exchanged() {
+        let verdict = assess(&job(), Row::OfAnother { owned: true }, true, NOW);
+        assert!(matches!(verdict, Verdict::OfAnother));
+        let unowned = Row::OfAnother { owned: false };
+        assert_eq!(stale(&job(), unowned), Some(StaleReason::Moved));
     }
 
     #[test]

@@ -86,6 +86,11 @@ pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp)
     )
 }
 
+/// What follows for a job whose document is another provider's by now: nothing was sent.
+pub const fn decide_of_another() -> Settlement {
+    Settlement { write: Write::Unadopt, route: Route::Done, signal: Signal::Neutral }
+}
+
 /// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
 pub const fn decide_no_token() -> Settlement {
     Settlement { write: Write::NoToken, route: Route::Done, signal: Signal::Neutral }
@@ -112,7 +117,7 @@ pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Writ
 pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
     match write {
         Write::Refresh { .. } => Route::Done,
-        Write::Postpone { .. } | Write::End { .. } | Write::NoToken => {
+        Write::Postpone { .. } | Write::End { .. } | Write::NoToken | Write::Unadopt => {
             Route::Retry(policy.ladder.at_most(Duration::ZERO))
         }
     }

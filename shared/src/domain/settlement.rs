@@ -66,6 +66,8 @@ pub enum Write {
     },
     /// [`Status::NoToken`]: nothing to keep alive until a token comes.
     NoToken,
+    /// No longer adopted: whose it is is to be found out anew.
+    Unadopt,
 }
 
 /// Where a job goes after its document is written.

@@ -3,18 +3,22 @@
 
 use std::time::Instant;
 
+use futures::StreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
 use super::claim::NOTHING;
 use super::errors::{driver, refused};
 use super::numbers::number;
+use super::update::{DURABLE, Statement};
 use crate::adoption::{AdoptionRules, LeftAlone, ProviderField};
 use crate::domain::Status;
 use crate::ports::{StoreError, Unadopted};
 
 /// The number of the type "array".
 const ARRAY: i32 = 4;
+/// Documents in one command where each is adopted for itself.
+const BATCH: usize = 500;
 /// Reasons to leave documents alone that are counted each for itself.
 const MAX_REASONS: i64 = 50;
 
@@ -24,8 +28,11 @@ impl MongoStore {
         if !self.rest.is_over() {
             return Ok(0);
         }
-        let began = Instant::now();
         let rules = &self.names.rules;
+        if rules.all_names().is_empty() && rules.default_provider.is_none() {
+            return Ok(0);
+        }
+        let began = Instant::now();
         let mut conditions = self.unadopted();
         conditions.push(doc! { "$or": self.ours() });
         conditions.extend(self.arrays().map(|path| doc! { path: { "$not": { "$type": ARRAY } } }));
@@ -36,14 +43,47 @@ impl MongoStore {
             self.names.path("attempts"): 0,
             self.names.path("next_refresh_at"): "$$NOW",
         };
-        if rules.all_names().is_empty() && rules.default_provider.is_none() {
-            return Ok(0);
-        }
-        let adopting =
-            self.collection.update_many(doc! { "$and": conditions }, vec![doc! { "$set": state }]);
-        let adopted = adopting.await.map_err(|error| driver("adopt", &error))?.modified_count;
+        let (ours, change) = (doc! { "$and": conditions }, doc! { "$set": state });
+        let adopting = self.collection.update_many(ours.clone(), vec![change.clone()]).await;
+        let adopted = match adopting.map_err(|error| driver("adopt", &error)) {
+            Ok(result) => result.modified_count,
+            Err(StoreError::Refused { reason, .. }) => {
+                tracing::warn!(
+                    reason,
+                    "a document is not adopted: the others are, each for itself"
+                );
+                self.adopt_each(ours, change).await?
+            }
+            Err(error) => return Err(error),
+        };
         if adopted == 0 {
             self.rest.begin(began.elapsed());
+        }
+        Ok(adopted)
+    }
+
+    /// The same, each for itself: an update of many ends at the first document that the server refuses.
+    async fn adopt_each(&self, ours: Document, change: Document) -> Result<u64, StoreError> {
+        let failed = |error| driver("adopt", &error);
+        let found = self.collection.find(ours).projection(doc! { "_id": 1 }).await;
+        let mut found = found.map_err(failed)?.chunks(BATCH);
+        let mut adopted = 0;
+        while let Some(batch) = found.next().await {
+            let ids = batch.into_iter().map(|document| document.map_err(failed));
+            let statements = ids.filter_map(|document| {
+                let adopt = |document: Document| {
+                    let id = document.get("_id").cloned().unwrap_or(Bson::Null);
+                    let unadopted = doc! { "_id": id, self.names.path("status"): Bson::Null };
+                    Statement::new(unadopted, vec![change.clone()], false)
+                };
+                document.map(adopt).transpose()
+            });
+            match self.update("adopt", statements.collect::<Result<_, _>>()?, DURABLE).await {
+                Ok(updated) => adopted += updated.modified,
+                // The others of the batch are adopted.
+                Err(StoreError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         Ok(adopted)
     }

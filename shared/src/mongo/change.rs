@@ -79,6 +79,15 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             }
             change.unset("queued_until");
         }
+        Write::Unadopt => {
+            // What tells whether this was written stays.
+            for part in ["status", "provider", "next_refresh_at", "attempts"] {
+                change.unset(part);
+            }
+            for part in FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT) {
+                change.unset(part);
+            }
+        }
         Write::NoToken => {
             change.set("status", Status::NoToken.as_str());
             change.set("attempts", 0);

@@ -10,6 +10,7 @@ use super::clock::{from_now, is_over};
 use super::errors::driver;
 use super::update::HINT;
 use super::{MongoStore, decode, ids};
+use crate::adoption::ProviderField;
 use crate::domain::{DocumentId, Row, Timestamp};
 use crate::ports::{Claimed, StoreError};
 
@@ -70,7 +71,10 @@ impl MongoStore {
         wanted: Vec<Bson>,
         owner: &str,
     ) -> Result<HashMap<DocumentId, Row>, StoreError> {
-        let projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
+        let mut projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
+        if let ProviderField::Named(field) = &self.names.rules.provider_field {
+            projection.insert(field, 1);
+        }
         let failed = |error| driver("claim", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
         let mut found = found.await.map_err(failed)?;

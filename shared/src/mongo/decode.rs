@@ -19,6 +19,10 @@ const MAX_TOKEN_BYTES: usize = 64 * 1024;
 /// A document as a claim finds it.
 pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
     let state = State { names, document };
+    // Nobody has adopted it, or it was forgotten since the job was made.
+    if state.get("status").is_none() {
+        return Row::Absent;
+    }
     // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
     let lease = state.lease().map(Box::new);
     let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
@@ -28,6 +32,7 @@ pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
     }
     let known = token.as_ref().ok().cloned().flatten();
     match token.and_then(|token| grant(&state, token)) {
+        Ok(grant) if names.rules.is_anothers(document, &grant.provider) => Row::OfAnother { owned },
         Ok(grant) => Row::Present { grant, lease, owned },
         Err(what) => Row::Malformed { what, fingerprint: known.as_ref().map(fingerprint), owned },
     }

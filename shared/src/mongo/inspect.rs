@@ -10,7 +10,7 @@ use super::errors::driver;
 use super::numbers::number;
 use super::{MongoStore, is_router};
 use crate::domain::{ProviderId, Status};
-use crate::ports::{DOCUMENTS_OF, Finding, StoreError};
+use crate::ports::{DOCUMENTS_OF, Finding, LEFT_ALONE, StoreError, Unadopted};
 
 /// How long a count over the collection may take.
 const MAX_COUNT_TIME: Duration = Duration::from_secs(20);
@@ -31,7 +31,12 @@ impl MongoStore {
             findings.push(outcome("MongoDB indexes", self.find_indexes().await));
             findings.extend(self.find_expiry().await);
             findings.push(outcome("token documents", self.find_documents().await));
-            findings.extend(self.find_providers().await);
+            let providers = self.find_providers().await;
+            match self.count_unadopted().await {
+                Ok(left) => findings.extend(Unadopted::finding(&left, providers.is_empty())),
+                Err(error) => findings.push(outcome(LEFT_ALONE, Err(error))),
+            }
+            findings.extend(providers);
             findings.push(outcome("users", self.find_duplicates().await));
         }
         findings
@@ -109,7 +114,7 @@ impl MongoStore {
         let group = doc! { "$group": { "_id": self.names.value("status"), "n": { "$sum": 1 } } };
         let mut counts = [0; Status::ALL.len()];
         let (mut without, mut unknown) = (0, 0);
-        for row in self.aggregate(vec![group]).await? {
+        for row in self.aggregate("inspect", vec![group]).await? {
             let n = row.get("n").and_then(number).unwrap_or_default();
             match row.get("_id") {
                 None | Some(Bson::Null | Bson::Undefined) => without += n,
@@ -136,10 +141,11 @@ impl MongoStore {
     /// One finding for each provider that documents name.
     async fn find_providers(&self) -> Vec<Finding> {
         let group = doc! { "$group": { "_id": self.names.value("provider"), "n": { "$sum": 1 } } };
-        let rows = match self.aggregate(vec![group, doc! { "$sort": { "_id": 1 } }]).await {
-            Ok(rows) => rows,
-            Err(error) => return vec![outcome("documents of each provider", Err(error))],
-        };
+        let rows =
+            match self.aggregate("inspect", vec![group, doc! { "$sort": { "_id": 1 } }]).await {
+                Ok(rows) => rows,
+                Err(error) => return vec![outcome("documents of each provider", Err(error))],
+            };
         let provider = |row: &Document| {
             let name: ProviderId = row.get_str("_id").ok()?.parse().ok()?;
             let count = row.get("n").and_then(number).unwrap_or_default();
@@ -153,7 +159,7 @@ impl MongoStore {
         let user = format!("${}", self.names.fields.user_id);
         let provider = self.names.value("provider");
         let rows = self
-            .aggregate(vec![
+            .aggregate("inspect", vec![
                 doc! { "$group": { "_id": { "user": user, "provider": provider }, "n": { "$sum": 1 } } },
                 doc! { "$match": { "n": { "$gt": 1 }, "_id.user": { "$ne": null } } },
                 doc! { "$limit": MAX_DUPLICATES },
@@ -172,8 +178,13 @@ impl MongoStore {
         Ok((true, detail))
     }
 
-    async fn aggregate(&self, pipeline: Vec<Document>) -> Result<Vec<Document>, StoreError> {
-        let failed = |error| driver("inspect", &error);
+    /// Counts over the collection.
+    pub(super) async fn aggregate(
+        &self,
+        operation: &'static str,
+        pipeline: Vec<Document>,
+    ) -> Result<Vec<Document>, StoreError> {
+        let failed = |error| driver(operation, &error);
         let cursor =
             self.collection.aggregate(pipeline).max_time(MAX_COUNT_TIME).allow_disk_use(true);
         cursor.await.map_err(failed)?.try_collect().await.map_err(failed)

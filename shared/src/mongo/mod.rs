@@ -18,6 +18,7 @@
 //!   the URL (see `errors`).
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
+mod adopt;
 pub(crate) mod change;
 mod claim;
 mod clock;
@@ -60,10 +61,11 @@ use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
+use crate::adoption::Rest;
 use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
 };
 
 use detached::{LONG, SHORT, detached, streamed};
@@ -78,9 +80,10 @@ pub struct MongoStore {
     database: Database,
     collection: Collection<Document>,
     names: Arc<Names>,
-    settings: Arc<MongoSettings>,
     clock: Arc<ServerClock>,
     sharded: Arc<OnceCell<bool>>,
+    /// After a search for documents to adopt.
+    rest: Arc<Rest>,
 }
 
 impl std::fmt::Debug for MongoStore {
@@ -108,10 +111,11 @@ impl MongoStore {
         let client = Client::with_options(options).map_err(|error| driver("connect", &error))?;
         let database = client.database(&settings.database);
         let collection = database.collection_with_options(&settings.collection, primary_options());
-        let names = Arc::new(Names::new(&settings.state_field, settings.fields.clone()));
-        let (settings, clock) = (Arc::new(settings), Arc::new(ServerClock::new()));
-        let sharded = Arc::default();
-        Ok(Self { database, collection, names, settings, clock, sharded })
+        let names = Names::new(&settings.state_field, settings.fields);
+        let names = Arc::new(names.with_rules(settings.adoption));
+        let clock = Arc::new(ServerClock::new());
+        let (sharded, rest) = (Arc::default(), Arc::default());
+        Ok(Self { database, collection, names, clock, sharded, rest })
     }
 
     async fn command(
@@ -172,6 +176,11 @@ impl TokenStore for MongoStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         let this = self.clone();
         detached("adopt", LONG, async move { this.adopt_documents().await }).await
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        let this = self.clone();
+        detached("unadopted", LONG, async move { this.count_unadopted().await }).await
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {

@@ -3,6 +3,7 @@
 use mongodb::bson::{Bson, Document};
 
 use super::settings::Fields;
+use crate::adoption::AdoptionRules;
 
 /// The paths of a document's parts, with the names that the settings give them.
 #[derive(Debug)]
@@ -11,11 +12,18 @@ pub(crate) struct Names {
     pub(crate) state: String,
     /// The application's own fields.
     pub(crate) fields: Fields,
+    /// Whose documents are taken up.
+    pub(crate) rules: AdoptionRules,
 }
 
 impl Names {
     pub(crate) fn new(state: &str, fields: Fields) -> Self {
-        Self { state: state.to_owned(), fields }
+        Self { state: state.to_owned(), fields, rules: AdoptionRules::default() }
+    }
+
+    /// The same with rules of adoption.
+    pub(crate) fn with_rules(self, rules: AdoptionRules) -> Self {
+        Self { rules, ..self }
     }
 
     /// The path of a part of the state, as filters and classic updates want it.

@@ -31,7 +31,14 @@ impl MongoStore {
         let live: Vec<_> = read.iter().filter(lives).collect();
         let forgotten: Vec<_> = FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT).collect();
         let statements = live.into_iter().filter_map(|document| self.revival(document, &forgotten));
-        let revived = self.revive_all("revive_signed_in", statements.collect()).await?;
+        let revived = match self.revive_all("revive_signed_in", statements.collect()).await {
+            // One that the server refuses is met again in the next sweep, and keeps no other from it.
+            Err(StoreError::Refused { reason, .. }) => {
+                tracing::warn!(reason, "a grant that lives again could not be made active");
+                0
+            }
+            revived => revived?,
+        };
         Ok(Revived { revived, next })
     }
 

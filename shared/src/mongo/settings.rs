@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use crate::domain::ProviderId;
+use crate::adoption::AdoptionRules;
 
 /// What the MongoDB adapter needs to know.
 #[derive(Debug, Clone)]
@@ -19,10 +19,8 @@ pub struct MongoSettings {
     pub fields: Fields,
     /// The sub-document of Evergrant's state.
     pub state_field: String,
-    /// The provider of documents that don't name one.
-    pub default_provider: Option<ProviderId>,
-    /// The application's field that names a document's provider, if there is one.
-    pub provider_field: Option<String>,
+    /// Which documents are taken up, and by which provider.
+    pub adoption: AdoptionRules,
     /// How long to look for a server that can take a request.
     pub selection_timeout: Duration,
 }

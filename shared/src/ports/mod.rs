@@ -7,8 +7,9 @@ mod listing;
 mod queue;
 mod store;
 
+pub use crate::adoption::{LeftAlone, Unadopted};
 pub use error::{QueueError, StoreError};
-pub use finding::{DOCUMENTS_OF, Finding};
+pub use finding::{DOCUMENTS_OF, Finding, LEFT_ALONE};
 pub use listing::{GrantFilter, GrantOrder, GrantPlace, GrantView};
 pub use queue::{Acker, DeadLetters, Delivery, Intake, JobQueue};
 pub use store::{

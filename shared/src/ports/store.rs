@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
-use super::{Finding, GrantFilter, GrantView, StoreError};
+use super::{Finding, GrantFilter, GrantView, StoreError, Unadopted};
 use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Status, Timestamp, Write};
 
 /// Where token documents live. The document is the truth.
@@ -21,9 +21,13 @@ pub trait TokenStore: Send + Sync + 'static {
     /// The store's clock.
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
-    /// Gives Evergrant's state to every document that has none: active and due, or
-    /// [`Status::NoToken`] if it holds no refresh token. Returns how many.
+    /// Gives Evergrant's state to every document that has none and is a provider's of ours
+    /// ([`crate::adoption`]): active and due, or [`Status::NoToken`] if it holds no refresh token.
+    /// Returns how many. The others are left alone.
     async fn adopt(&self) -> Result<u64, StoreError>;
+
+    /// Counts the documents that [`Self::adopt`] leaves alone, by the reason.
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError>;
 
     /// The grants that want a job, soonest due first. Memory does not grow with their number.
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>>;

@@ -10,7 +10,7 @@ use evergrant_shared::domain::{
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -107,6 +107,10 @@ impl TokenStore for FaultyStore {
 
     async fn adopt(&self) -> Result<u64, StoreError> {
         self.call("adopt", |store| async move { store.adopt().await }).await
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        self.call("unadopted", |store| async move { store.unadopted().await }).await
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
@@ -321,6 +325,7 @@ impl World {
             Write::Postpone { .. } => "postponed",
             Write::End { status, .. } => status.as_str(),
             Write::NoToken => Status::NoToken.as_str(),
+            Write::Unadopt => "unadopted",
         };
         self.note(|| format!("commit {}: {} is {what}", commit.owner, commit.id));
         if matches!(commit.write, Write::Refresh { .. }) {

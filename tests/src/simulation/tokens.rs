@@ -363,7 +363,7 @@ impl State {
 fn is_leased(row: &Row, process: &str, now: evergrant_shared::domain::Timestamp) -> bool {
     let lease = match row {
         Row::Present { lease, .. } => lease.as_ref(),
-        Row::Absent | Row::Malformed { .. } | Row::NoToken { .. } => None,
+        Row::Absent | Row::Malformed { .. } | Row::NoToken { .. } | Row::OfAnother { .. } => None,
     };
     lease.is_some_and(|lease| {
         let holder = lease.owner.split('/').next();

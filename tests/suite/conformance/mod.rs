@@ -9,6 +9,7 @@ pub(crate) mod queue;
 mod queue_rescue;
 pub(crate) mod sqlite;
 pub(crate) mod store;
+mod store_adoption;
 mod store_coordination;
 mod store_listing;
 mod store_operators;

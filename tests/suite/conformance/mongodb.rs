@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use super::store::taken_over;
+use evergrant_shared::adoption::AdoptionFilter;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DocumentId, Grant, Row, Status, Timestamp, Write};
 use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
@@ -274,36 +275,25 @@ async fn names_are_the_applications_choice() {
 }
 
 #[tokio::test]
-async fn a_document_is_adopted_by_the_provider_it_names() {
-    let settings = MongoSettings { provider_field: Some("idp".to_owned()), ..settings().await };
-    let (store, documents) = open(settings).await;
-    let all = [
-        doc! { "_id": 1, "evergrant": { "provider": "preset", "note": "kept" }, "idp": "named" },
-        doc! { "_id": 2, "idp": "named" },
-        doc! { "_id": 3, "idp": "NOT VALID" },
-        doc! { "_id": 4 },
-    ];
-    documents.insert_many(all).await.unwrap();
-    assert_eq!(store.adopt().await.unwrap(), 4);
+async fn what_adoption_finds_in_a_state_is_kept() {
+    let (store, documents) = open(settings().await).await;
+    let state = doc! { "provider": "p", "note": "kept" };
+    let document = doc! { "_id": 1, "refresh_token": "r", "evergrant": state };
+    documents.insert_one(document).await.unwrap();
+    assert_eq!(store.adopt().await.unwrap(), 1);
     assert_eq!(store.adopt().await.unwrap(), 0);
-    let providers = ["preset", "named", "p", "p"];
-    for (id, provider) in ids(4).iter().zip(providers) {
-        let view = store.get(id).await.unwrap().unwrap();
-        assert_eq!(view.provider.unwrap().as_str(), provider);
-        assert_eq!(view.status, Some(Status::NoToken));
-    }
     let first = documents.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
     assert_eq!(first.get_document("evergrant").unwrap().get_str("note").unwrap(), "kept");
 }
 
 #[tokio::test]
-async fn documents_that_name_no_provider_are_not_adopted_by_a_guess() {
-    let settings = MongoSettings { default_provider: None, ..settings().await };
-    let (store, documents) = open(settings).await;
-    assert_eq!(store.adopt().await.unwrap(), 0, "there is nothing to adopt");
-    documents.insert_one(doc! { "_id": 1, "refresh_token": "r" }).await.unwrap();
-    let error = store.adopt().await.unwrap_err().to_string();
-    assert!(error.contains("store.default_provider"), "{error}");
+async fn a_filter_that_the_server_does_not_take_is_told_at_the_start() {
+    let filter = AdoptionFilter::read(r#"{"a": {"$unheardOf": 1}}"#, "evergrant").unwrap();
+    let mut settings = settings().await;
+    settings.adoption.filter = Some(filter);
+    let store = MongoStore::connect(settings).await.unwrap();
+    let error = store.prepare().await.unwrap_err().to_string();
+    assert!(error.contains("store.filter"), "{error}");
 }
 
 #[tokio::test]

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::domain::{DocumentId, Row};
 use evergrant_shared::mongo::Fields;
 use evergrant_shared::ports::{ImportDocument, JobQueue, StoreError, TokenStore};
@@ -27,9 +28,14 @@ fn store_settings(path: PathBuf) -> SqliteStoreSettings {
         path,
         fields: Fields::default(),
         state_field: "evergrant".to_owned(),
-        default_provider: "p".parse().ok(),
-        provider_field: None,
+        adoption: AdoptionRules::of_one("p".parse().ok()),
     }
+}
+
+/// The settings of a store with rules of adoption, in a file of its own.
+pub(super) fn store_settings_with(adoption: AdoptionRules) -> SqliteStoreSettings {
+    let folder = tempfile::tempdir().unwrap().keep();
+    SqliteStoreSettings { adoption, ..store_settings(folder.join("e.db")) }
 }
 
 /// A queue in a file of its own, which goes with this process.

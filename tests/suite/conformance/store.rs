@@ -4,6 +4,7 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
     DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,
@@ -58,8 +59,7 @@ pub(crate) fn settings(url: String) -> MongoSettings {
         collection: "tokens".to_owned(),
         fields: Fields::default(),
         state_field: "evergrant".to_owned(),
-        default_provider: "p".parse().ok(),
-        provider_field: None,
+        adoption: AdoptionRules::of_one("p".parse().ok()),
         selection_timeout: Duration::from_secs(5),
     }
 }

@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document};
 
-use super::refused;
-use crate::domain::{DocumentId, ProviderId, Timestamp};
+use crate::adoption::{AdoptionRules, Owner};
+use crate::domain::{DocumentId, Timestamp};
 use crate::mongo::Fields;
 use crate::mongo::change::date;
 use crate::mongo::decode::adopted_as;
 use crate::mongo::ids;
 use crate::mongo::names::{Names, at};
 use crate::mongo::numbers::number;
-use crate::ports::StoreError;
+use crate::ports::Unadopted;
 
 /// Documents in the order of their `_id`.
 pub(super) struct Documents {
@@ -22,13 +22,12 @@ pub(super) struct Documents {
     by_id: BTreeMap<DocumentId, Document>,
 }
 
-impl Default for Documents {
-    fn default() -> Self {
-        Self { names: Names::new("evergrant", Fields::default()), by_id: BTreeMap::new() }
-    }
-}
-
 impl Documents {
+    pub(super) fn new(rules: AdoptionRules) -> Self {
+        let names = Names::new("evergrant", Fields::default()).with_rules(rules);
+        Self { names, by_id: BTreeMap::new() }
+    }
+
     pub(super) fn get(&self, id: &DocumentId) -> Option<&Document> {
         self.by_id.get(&ids::canonical(id))
     }
@@ -59,24 +58,11 @@ impl Documents {
         (document, is_new)
     }
 
-    /// Gives the state to documents that have none.
-    pub(super) fn adopt(
-        &mut self,
-        default: Option<&ProviderId>,
-        now: Timestamp,
-    ) -> Result<u64, StoreError> {
+    /// Gives the state to documents that have none and are a provider's of ours.
+    pub(super) fn adopt(&mut self, now: Timestamp) -> u64 {
         let mut adopted = 0;
-        let mut orphans = 0;
         for document in self.by_id.values_mut() {
-            if at(document, "evergrant.status").is_some() {
-                continue;
-            }
-            let own = at(document, "evergrant.provider").and_then(Bson::as_str);
-            let own = own.and_then(|name| name.parse::<ProviderId>().ok());
-            let Some(provider) = own.as_ref().or(default) else {
-                orphans += 1;
-                continue;
-            };
+            let Some(Owner::Section(provider)) = owner(&self.names, document) else { continue };
             let status = adopted_as(&self.names, document);
             put(document, "evergrant.provider", provider.as_str());
             put(document, "evergrant.status", status.as_str());
@@ -85,11 +71,23 @@ impl Documents {
             put(document, "evergrant.next_refresh_at", date(now));
             adopted += 1;
         }
-        if orphans > 0 {
-            return Err(refused("adopt", "there are documents that name no provider"));
-        }
-        Ok(adopted)
+        adopted
     }
+
+    /// Counts the documents that are left alone.
+    pub(super) fn unadopted(&self) -> Vec<Unadopted> {
+        let left = self.all().filter_map(|document| match owner(&self.names, document)? {
+            Owner::Nobody(why) => Some(Unadopted { why, documents: 1 }),
+            Owner::Section(_) => None,
+        });
+        Unadopted::together(left)
+    }
+}
+
+/// Whose an unadopted document is. None for one that is adopted, or no business of ours.
+fn owner(names: &Names, document: &Document) -> Option<Owner> {
+    let is_adopted = at(document, "evergrant.status").is_some();
+    (!is_adopted).then(|| names.rules.owner(names, document)).flatten()
 }
 
 /// Puts a value at a path with dots in it.

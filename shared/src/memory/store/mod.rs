@@ -28,6 +28,7 @@ use self::coordinate::Agreed;
 use self::documents::Documents;
 use self::operators::Records;
 use super::MemoryClock;
+use crate::adoption::AdoptionRules;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};
@@ -35,13 +36,12 @@ use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Status, Timestam
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
 pub struct MemoryStore {
     clock: MemoryClock,
-    default_provider: Option<ProviderId>,
     state: Mutex<State>,
 }
 
@@ -54,9 +54,14 @@ struct State {
 impl MemoryStore {
     /// An empty store. Documents that name no provider are `default_provider`'s.
     pub fn new(clock: MemoryClock, default_provider: Option<ProviderId>) -> Self {
-        let (documents, agreed) = (Documents::default(), Agreed::default());
+        Self::with_rules(clock, AdoptionRules::of_one(default_provider))
+    }
+
+    /// An empty store with rules of adoption.
+    pub fn with_rules(clock: MemoryClock, rules: AdoptionRules) -> Self {
+        let (documents, agreed) = (Documents::new(rules), Agreed::default());
         let state = State { documents, agreed, records: Records::default() };
-        Self { clock, default_provider, state: Mutex::new(state) }
+        Self { clock, state: Mutex::new(state) }
     }
 
     /// A document as a claim would find it. Looking changes nothing.
@@ -104,8 +109,11 @@ impl TokenStore for MemoryStore {
     }
 
     async fn adopt(&self) -> Result<u64, StoreError> {
-        let provider = self.default_provider.as_ref();
-        self.with(|state, now| state.documents.adopt(provider, now))
+        Ok(self.with(|state, now| state.documents.adopt(now)))
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        Ok(self.with(|state, _| state.documents.unadopted()))
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {

@@ -1,96 +1,113 @@
-//! Adoption: documents without a state get one.
+//! Adoption: documents without a state get one. See [`crate::adoption`] for whose they are.
 
 use std::sync::Arc;
+use std::time::Instant;
 
-use bson::{Bson, Document};
+use bson::Bson;
 use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::set_over;
 use super::{Inner, table};
-use crate::domain::ProviderId;
+use crate::adoption::{LeftAlone, Owner};
 use crate::mongo::change::date;
 use crate::mongo::decode::adopted_as;
-use crate::mongo::names::at;
+use crate::ports::Unadopted;
 
-/// Documents in one transaction, so that others get their turn.
+/// Documents that are looked at at once, so that others get their turn.
 const BATCH: usize = 1_000;
 
-/// A batch's outcome.
-struct Adopted {
-    documents: u64,
-    /// The last row that was looked at; None after the end.
+/// What a look at a batch of documents without a state found.
+struct Batch {
+    /// The rows of those that are a provider's of ours.
+    ours: Vec<i64>,
+    /// Those that are left alone.
+    left: Vec<Unadopted>,
+    /// The last row that was looked at. None after the end.
     last: Option<i64>,
-    /// Documents that name no provider and were left.
-    orphans: bool,
 }
 
 pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<u64, Failure> {
-    let (mut adopted, mut orphans) = (0, false);
-    // Usually there is none, and to know that needs no write.
-    let mut next = inner.database.read(|connection| first_unadopted(connection, 0)).await?;
-    while let Some(from) = next {
-        let this = Arc::clone(inner);
-        let batch = inner.database.write(move |connection| adopt_batch(connection, &this, from));
-        let batch = batch.await?;
-        adopted += batch.documents;
-        orphans |= batch.orphans;
-        next = batch.last.map(|last| last + 1);
+    if !inner.rest.is_over() {
+        return Ok(0);
     }
-    let somebody_tells =
-        inner.settings.default_provider.is_some() || inner.settings.provider_field.is_some();
-    if orphans && !somebody_tells {
-        return Err(Failure::refused(
-            "there are documents that name no provider: set store.default_provider, or \
-             store.provider_field if a field of the documents names it",
-        ));
+    let (began, mut adopted, mut last) = (Instant::now(), 0, Some(i64::MIN));
+    while let Some(after) = last {
+        let batch = look(inner, after).await?;
+        if !batch.ours.is_empty() {
+            let this = Arc::clone(inner);
+            let adopting =
+                inner.database.write(move |connection| adopt_rows(connection, &this, &batch.ours));
+            adopted += adopting.await?;
+        }
+        last = batch.last;
+    }
+    if adopted == 0 {
+        inner.rest.begin(began.elapsed());
     }
     Ok(adopted)
 }
 
-fn first_unadopted(connection: &Connection, from: i64) -> Result<Option<i64>, Failure> {
-    let sql = "SELECT min(n) FROM documents WHERE status IS NULL AND n >= ?1";
-    Ok(connection.prepare_cached(sql)?.query_row([from], |row| row.get(0))?)
+/// Counts the documents that are left alone, by the reason.
+pub(super) async fn count_unadopted(inner: &Arc<Inner>) -> Result<Vec<Unadopted>, Failure> {
+    let (mut left, mut last) = (Vec::new(), Some(i64::MIN));
+    while let Some(after) = last {
+        let batch = look(inner, after).await?;
+        left = Unadopted::together(left.into_iter().chain(batch.left));
+        last = batch.last;
+    }
+    Ok(left)
 }
 
-fn adopt_batch(connection: &Connection, inner: &Inner, from: i64) -> Result<Adopted, Failure> {
-    let names = &inner.names;
-    let now = now(connection)?;
-    let sql = "SELECT n FROM documents WHERE status IS NULL AND n >= ?1 ORDER BY n LIMIT ?2";
+async fn look(inner: &Arc<Inner>, after: i64) -> Result<Batch, Failure> {
+    let this = Arc::clone(inner);
+    inner.database.read(move |connection| look_after(connection, &this, after)).await
+}
+
+fn look_after(connection: &Connection, inner: &Inner, after: i64) -> Result<Batch, Failure> {
+    let sql = "SELECT n, body FROM documents WHERE status IS NULL AND n > ?1 ORDER BY n LIMIT ?2";
     let mut select = connection.prepare_cached(sql)?;
-    let rows = select.query_map((from, BATCH), |row| row.get(0))?;
-    let rows = rows.collect::<Result<Vec<i64>, _>>()?;
-    let mut adopted = Adopted { documents: 0, last: rows.last().copied(), orphans: false };
-    for n in rows {
-        let Some(mut stored) = table::find_row(connection, names, n)? else { continue };
-        let Some(provider) = provider_of(inner, &stored.document) else {
-            adopted.orphans = true;
+    let mut rows = select.query((after, BATCH))?;
+    let mut batch = Batch { ours: Vec::new(), left: Vec::new(), last: None };
+    let mut left = Vec::new();
+    while let Some(row) = rows.next()? {
+        let n = row.get("n")?;
+        batch.last = Some(n);
+        let Ok(document) = table::decode(&row.get::<_, Vec<u8>>("body")?) else {
+            left.push(Unadopted { why: LeftAlone::Unreadable, documents: 1 });
             continue;
         };
+        match inner.names.rules.owner(&inner.names, &document) {
+            Some(Owner::Section(_)) => batch.ours.push(n),
+            Some(Owner::Nobody(why)) => left.push(Unadopted { why, documents: 1 }),
+            None => {}
+        }
+    }
+    batch.left = Unadopted::together(left);
+    Ok(batch)
+}
+
+fn adopt_rows(connection: &Connection, inner: &Inner, rows: &[i64]) -> Result<u64, Failure> {
+    let names = &inner.names;
+    let now = now(connection)?;
+    let mut adopted = 0;
+    for n in rows {
+        let Some(mut stored) = table::find_row(connection, names, *n)? else { continue };
+        // It may have changed since it was read.
+        let owner = names.rules.owner(names, &stored.document);
+        let (None, Some(Owner::Section(provider))) = (stored.status(), owner) else { continue };
         let status = adopted_as(names, &stored.document);
         let mut set = |part: &str, value: Bson| {
             set_over(&mut stored.document, &names.path(part), value);
         };
-        set("provider", provider.into());
+        set("provider", provider.as_str().into());
         set("status", status.as_str().into());
         set("generation", 0_i64.into());
         set("attempts", 0_i32.into());
         set("next_refresh_at", date(now).into());
-        table::update(connection, names, &stored)?;
-        adopted.documents += 1;
+        // One that is too large keeps no other from being adopted.
+        adopted += u64::from(table::update(connection, names, &stored).is_ok());
     }
     Ok(adopted)
-}
-
-/// Whom a document belongs to: as it says in the state, in the application's field, or by default.
-fn provider_of(inner: &Inner, document: &Document) -> Option<String> {
-    let named = |path: &str| {
-        let name = at(document, path).and_then(Bson::as_str)?;
-        name.parse::<ProviderId>().is_ok().then(|| name.to_owned())
-    };
-    let settings = &inner.settings;
-    named(&inner.names.path("provider"))
-        .or_else(|| settings.provider_field.as_deref().and_then(named))
-        .or_else(|| settings.default_provider.as_ref().map(ToString::to_string))
 }

@@ -6,18 +6,21 @@ use super::super::failure::Failure;
 use super::super::file;
 use super::lease::now;
 use crate::domain::{ProviderId, Status};
-use crate::ports::{DOCUMENTS_OF, Finding};
+use crate::ports::{DOCUMENTS_OF, Finding, Unadopted};
 
 /// Users with several documents are counted up to this many.
 const MAX_DUPLICATES: usize = 5;
 
-pub(super) fn findings(connection: &Connection, path: &str) -> Vec<Finding> {
+/// `left` are the documents that are left alone.
+pub(super) fn findings(connection: &Connection, path: &str, left: &[Unadopted]) -> Vec<Finding> {
     let mut findings = vec![outcome("SQLite file", find_file(connection, path))];
     if findings.iter().all(|finding| finding.ok) {
         findings.push(outcome("clock", find_clock(connection)));
         findings.push(outcome("durability", find_durability(connection)));
         findings.push(outcome("token documents", find_documents(connection)));
-        findings.extend(find_providers(connection));
+        let providers = find_providers(connection);
+        findings.extend(Unadopted::finding(left, providers.is_empty()));
+        findings.extend(providers);
         findings.push(outcome("users", find_duplicates(connection)));
     }
     findings

@@ -34,12 +34,13 @@ use rusqlite::Connection;
 use super::database::Database;
 use super::failure::Failure;
 use super::file;
+use crate::adoption::{AdoptionRules, Rest};
 use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
 use crate::mongo::Fields;
 use crate::mongo::names::Names;
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Versioned,
+    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
 };
 
 /// What the store needs to know.
@@ -51,10 +52,8 @@ pub struct SqliteStoreSettings {
     pub fields: Fields,
     /// The sub-document of Evergrant's state.
     pub state_field: String,
-    /// The provider of documents that don't name one.
-    pub default_provider: Option<ProviderId>,
-    /// The application's field that names a document's provider, if there is one.
-    pub provider_field: Option<String>,
+    /// Which documents are taken up, and by which provider.
+    pub adoption: AdoptionRules,
 }
 
 /// Token documents in a file. A clone is another handle of the same file.
@@ -64,7 +63,8 @@ pub struct SqliteStore(Arc<Inner>);
 struct Inner {
     database: Arc<Database>,
     names: Names,
-    settings: SqliteStoreSettings,
+    /// After a search for documents to adopt.
+    rest: Rest,
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -82,8 +82,9 @@ impl SqliteStore {
         const OPERATION: &str = "open";
         let opened = Database::open(&settings.path);
         let database = opened.map_err(|failure| failure.in_store(OPERATION))?;
-        let names = Names::new(&settings.state_field, settings.fields.clone());
-        let store = Self(Arc::new(Inner { database, names, settings }));
+        let names = Names::new(&settings.state_field, settings.fields);
+        let names = names.with_rules(settings.adoption);
+        let store = Self(Arc::new(Inner { database, names, rest: Rest::default() }));
         let agree =
             |connection: &Connection, inner: &Inner| layout::agree(connection, &inner.names);
         store.write(OPERATION, agree).await?;
@@ -141,6 +142,11 @@ impl TokenStore for SqliteStore {
 
     async fn adopt(&self) -> Result<u64, StoreError> {
         adopt::adopt(&self.0).await.map_err(|failure| failure.in_store("adopt"))
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        let counted = adopt::count_unadopted(&self.0).await;
+        counted.map_err(|failure| failure.in_store("unadopted"))
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
@@ -308,6 +314,8 @@ impl TokenStore for SqliteStore {
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
         let path = self.0.database.path().display().to_string();
-        self.read("inspect", move |connection, _| Ok(inspect::findings(connection, &path))).await
+        let left = self.unadopted().await?;
+        self.read("inspect", move |connection, _| Ok(inspect::findings(connection, &path, &left)))
+            .await
     }
 }

@@ -149,8 +149,8 @@ fn revive_all(
         // It may have changed since it was read.
         if wanted.has(&inner.names, &stored.document) {
             make_active(&inner.names, &mut stored, now, wanted.forgotten());
-            table::update(connection, &inner.names, &stored)?;
-            revived += 1;
+            // One that is too large keeps no other from it.
+            revived += u64::from(table::update(connection, &inner.names, &stored).is_ok());
         }
     }
     Ok(revived)

@@ -76,6 +76,13 @@ impl Labels {
     }
 }
 
+impl Stored {
+    /// As the row has it: None for a document that is not adopted.
+    pub(super) fn status(&self) -> Option<&str> {
+        self.columns.status.as_deref()
+    }
+}
+
 /// The key of a document, if any document can have this id.
 pub(super) fn key_of(id: &DocumentId) -> Option<Vec<u8>> {
     ids::to_bson(id).map(|id| key::of(&id))

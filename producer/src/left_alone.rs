@@ -1,0 +1,36 @@
+//! Says in the log which documents are left alone, when that changes.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use evergrant_shared::ports::TokenStore;
+
+/// When the documents of a first pass are adopted.
+const FIRST_LOOK_DELAY: Duration = Duration::from_secs(5);
+/// Counting reads every document that is left alone.
+const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
+/// Reasons that are named, of those that a look finds.
+const MAX_NAMED: usize = 10;
+
+/// Looks now and then, for ever.
+pub(crate) async fn keep_telling(store: &dyn TokenStore) {
+    let mut told = BTreeSet::new();
+    let mut wait = FIRST_LOOK_DELAY;
+    loop {
+        tokio::time::sleep(wait).await;
+        wait = LOOK_INTERVAL;
+        let left = match store.unadopted().await {
+            Ok(left) => left,
+            Err(error) => {
+                tracing::warn!(%error, "documents that are left alone were not counted");
+                continue;
+            }
+        };
+        let new = left.iter().filter(|unadopted| !told.contains(&unadopted.why));
+        for unadopted in new.take(MAX_NAMED) {
+            let (documents, why) = (unadopted.documents, unadopted.why.to_string());
+            tracing::warn!(documents, why, "documents are left alone: evergrant doctor says more");
+        }
+        told = left.into_iter().map(|unadopted| unadopted.why).collect();
+    }
+}

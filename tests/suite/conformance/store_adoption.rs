@@ -1,0 +1,203 @@
+//! What holds for every [`TokenStore`]: which documents are taken up, and by which provider.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use evergrant_shared::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
+use evergrant_shared::domain::{DocumentId, ProviderId, Row, Status, Timestamp, Write};
+use evergrant_shared::memory::{MemoryClock, MemoryStore};
+use evergrant_shared::mongo::MongoStore;
+use evergrant_shared::ports::{
+    Commit, Committed, ImportDocument, LeftAlone, TokenStore, Unadopted,
+};
+use evergrant_shared::sqlite::SqliteStore;
+use evergrant_tests::mongodb as server;
+use serde_json::{Value, json};
+
+use super::sqlite;
+use super::store::claim;
+
+/// A store of each kind with these rules.
+async fn stores(rules: &AdoptionRules) -> [Arc<dyn TokenStore>; 3] {
+    let mut settings = super::store::settings(server::url().await);
+    settings.adoption = rules.clone();
+    let mongo = MongoStore::connect(settings).await.unwrap();
+    mongo.prepare().await.unwrap();
+    let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
+    let memory = MemoryStore::with_rules(clock, rules.clone());
+    let sqlite = SqliteStore::open(sqlite::store_settings_with(rules.clone())).await.unwrap();
+    [Arc::new(mongo), Arc::new(memory), Arc::new(sqlite)]
+}
+
+fn id(name: &str) -> ProviderId {
+    name.parse().unwrap()
+}
+
+fn rules(field: ProviderField) -> AdoptionRules {
+    AdoptionRules {
+        sections: [id("google"), id("azure")].into(),
+        default_provider: Some(id("google")),
+        provider_field: field,
+        provider_names: [("azure-ad".to_owned(), id("azure"))].into(),
+        filter: None,
+    }
+}
+
+async fn import(store: &dyn TokenStore, documents: Vec<Value>) {
+    let document = |json: Value| ImportDocument(json.as_object().unwrap().clone());
+    store.import(documents.into_iter().map(document).collect()).await.unwrap();
+}
+
+/// The providers that documents were adopted by, and their statuses.
+async fn adopted(store: &dyn TokenStore, count: i64) -> Vec<Option<(String, Status)>> {
+    let mut adopted = Vec::new();
+    for id in 1..=count {
+        let view = store.get(&DocumentId::Integer(id)).await.unwrap().unwrap();
+        let provider = view.provider.map(|provider| provider.to_string());
+        adopted.push(provider.zip(view.status));
+    }
+    adopted
+}
+
+fn active(provider: &str) -> Option<(String, Status)> {
+    Some((provider.to_owned(), Status::Active))
+}
+
+async fn left(store: &dyn TokenStore) -> BTreeMap<LeftAlone, u64> {
+    let left = store.unadopted().await.unwrap();
+    left.into_iter().map(|Unadopted { why, documents }| (why, documents)).collect()
+}
+
+fn named(name: &str) -> LeftAlone {
+    LeftAlone::Named(name.to_owned())
+}
+
+#[tokio::test]
+async fn a_document_is_taken_up_by_the_provider_that_it_names_and_no_other() {
+    for store in stores(&rules(ProviderField::Named("who.idp".to_owned()))).await {
+        let names =
+            [json!("google"), json!("azure-ad"), json!(null), json!("GitHub"), json!("$who")];
+        let documents = (1..).zip(names).map(|(id, name)| {
+            json!({"_id": id, "refresh_token": "r", "who": {"idp": name}, "provider": "other"})
+        });
+        import(&*store, documents.collect()).await;
+        let more = [
+            json!({"_id": 6, "refresh_token": "r"}),
+            json!({"_id": 7, "refresh_token": "r", "who": {"idp": ["google"]}}),
+            json!({"_id": 8, "refresh_token": "r", "who": {"idp": 5}}),
+            json!({"_id": 9, "refresh_token": "r", "evergrant": {"provider": "azure"}}),
+        ];
+        import(&*store, more.to_vec()).await;
+        assert_eq!(store.adopt().await.unwrap(), 5);
+        let google = || active("google");
+        let expected = [google(), active("azure"), google(), None, None, google(), None, None];
+        assert_eq!(adopted(&*store, 8).await, expected);
+        let last = store.get(&DocumentId::Integer(9)).await.unwrap().unwrap();
+        assert_eq!(last.provider, Some(id("azure")));
+        let expected = [("GitHub", 1), ("$who", 1), ("(an array)", 1), ("(not a text)", 1)];
+        let expected = expected.map(|(name, count)| (named(name), count));
+        assert_eq!(left(&*store).await, expected.into());
+        assert_eq!(store.adopt().await.unwrap(), 0);
+    }
+}
+
+#[tokio::test]
+async fn without_a_setting_a_usual_field_is_believed() {
+    for store in stores(&rules(ProviderField::Usual)).await {
+        let documents = vec![
+            json!({"_id": 1, "refresh_token": "r", "provider": "google"}),
+            json!({"_id": 2, "refresh_token": "r", "provider": "github"}),
+            json!({"_id": 3, "provider": "credentials"}),
+            json!({"_id": 4, "refresh_token": "r", "provider": null, "providerId": "azure"}),
+            json!({"_id": 5, "refresh_token": "r", "evergrant": {"provider": "azure"}, "idp": "x"}),
+            json!({"_id": 6, "refresh_token": "r"}),
+        ];
+        import(&*store, documents).await;
+        assert_eq!(store.adopt().await.unwrap(), 4);
+        let (google, azure) = (active("google"), active("azure"));
+        let expected = [google.clone(), None, None, azure.clone(), azure, google];
+        assert_eq!(adopted(&*store, 6).await, expected);
+        let expected = [(named("github"), 1), (named("credentials"), 1)];
+        assert_eq!(left(&*store).await, expected.into());
+    }
+}
+
+#[tokio::test]
+async fn without_a_default_what_names_nobody_is_counted_and_stops_nothing() {
+    let rules = AdoptionRules { default_provider: None, ..rules(ProviderField::Usual) };
+    for store in stores(&rules).await {
+        let documents = vec![
+            json!({"_id": 1, "refresh_token": "r"}),
+            json!({"_id": 2, "refresh_token": "r", "provider": "google"}),
+        ];
+        import(&*store, documents).await;
+        assert_eq!(store.adopt().await.unwrap(), 1);
+        assert_eq!(left(&*store).await, [(LeftAlone::Unnamed, 1)].into());
+        let findings = store.inspect().await.unwrap();
+        let told = |word: &str| findings.iter().any(|finding| finding.detail.contains(word));
+        assert!(told("default_provider") || told("in memory"), "{findings:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_array_where_a_token_belongs_is_left_alone() {
+    for store in stores(&AdoptionRules::of_one(Some(id("google")))).await {
+        let documents = vec![
+            json!({"_id": 1, "refresh_token": ["r"]}),
+            json!({"_id": 2, "refresh_token": "r", "access_token": []}),
+            json!({"_id": 3, "refresh_token": "r"}),
+        ];
+        import(&*store, documents).await;
+        assert_eq!(store.adopt().await.unwrap(), 1);
+        assert_eq!(adopted(&*store, 3).await, [None, None, active("google")]);
+        let array = |path: &str| LeftAlone::Array(path.to_owned());
+        let expected = [(array("refresh_token"), 1), (array("access_token"), 1)];
+        assert_eq!(left(&*store).await, expected.into());
+    }
+}
+
+#[tokio::test]
+async fn only_what_fulfils_the_filter_is_taken_up() {
+    let query = r#"{"$or": [{"kind": "oauth"}, {"n": {"$gt": 5}}], "deleted": null}"#;
+    let filter = AdoptionFilter::read(query, "evergrant").unwrap();
+    let rules = AdoptionRules { filter: Some(filter), ..rules(ProviderField::Usual) };
+    for store in stores(&rules).await {
+        let documents = vec![
+            json!({"_id": 1, "refresh_token": "r", "kind": "oauth"}),
+            json!({"_id": 2, "refresh_token": "r", "kind": "password"}),
+            json!({"_id": 3, "refresh_token": "r", "kind": "oauth", "deleted": true}),
+            json!({"_id": 4, "refresh_token": "r", "n": 6}),
+        ];
+        import(&*store, documents).await;
+        assert_eq!(store.adopt().await.unwrap(), 2);
+        let google = || active("google");
+        assert_eq!(adopted(&*store, 4).await, [google(), None, None, google()]);
+        assert_eq!(left(&*store).await, BTreeMap::new());
+    }
+}
+
+#[tokio::test]
+async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adopted_anew() {
+    for store in stores(&rules(ProviderField::Named("idp".to_owned()))).await {
+        import(&*store, vec![json!({"_id": 1, "refresh_token": "r", "idp": "google"})]).await;
+        store.adopt().await.unwrap();
+        import(&*store, vec![json!({"_id": 1, "refresh_token": "other", "idp": "azure"})]).await;
+        let ids = [DocumentId::Integer(1)];
+        let row = &claim(&*store, &ids, "o").await[0];
+        assert!(matches!(row, Row::OfAnother { owned: true }), "{row:?}");
+        let commit = Commit {
+            id: ids[0].clone(),
+            owner: "o".to_owned(),
+            generation: None,
+            sent: None,
+            write: Write::Unadopt,
+        };
+        for _ in 0..2 {
+            let committed = store.commit(std::slice::from_ref(&commit)).await.unwrap();
+            assert_eq!(committed, [Committed::Applied]);
+        }
+        assert!(matches!(claim(&*store, &ids, "next").await[0], Row::Absent));
+        assert_eq!(store.adopt().await.unwrap(), 1);
+        assert_eq!(adopted(&*store, 1).await, [active("azure")]);
+    }
+}
