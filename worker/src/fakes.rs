@@ -72,7 +72,7 @@ fn grant(id: &DocumentId) -> Grant {
         status: Status::Active,
         generation: 0,
         refresh_token: "token".into(),
-        refresh_absolute_until: None,
+        ends: evergrant_shared::domain::schedule::KnownEnds::default(),
         next_refresh_at: Timestamp::default(),
         attempts: 0,
         failing_since: None,

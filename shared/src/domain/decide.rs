@@ -136,7 +136,7 @@ impl Case<'_> {
             self.now,
             tokens.expires_in_s,
             tokens.refresh_expires_in_s,
-            self.grant.refresh_absolute_until,
+            self.grant.ends,
         );
         let write = Write::Refresh {
             access_token: tokens.access_token.clone(),

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::schedule::KnownEnds;
 use super::{DocumentId, Failure, ProviderId, Timestamp};
 
 /// One user's tokens at one provider, with Evergrant's state of them.
@@ -21,8 +22,8 @@ pub struct Grant {
     pub generation: u64,
     /// The token to exchange.
     pub refresh_token: SecretString,
-    /// The end of the refresh token's life that no refresh extends, if the provider has one.
-    pub refresh_absolute_until: Option<Timestamp>,
+    /// When its tokens end, as far as that is known.
+    pub ends: KnownEnds,
     /// When the schedule wants it refreshed.
     pub next_refresh_at: Timestamp,
     /// Failed attempts since the last success. A throttled attempt does not count.
@@ -242,7 +243,7 @@ impl Grant {
             status: Status::Active,
             generation: 4,
             refresh_token: "the-token".into(),
-            refresh_absolute_until: None,
+            ends: KnownEnds::default(),
             next_refresh_at,
             attempts: 0,
             failing_since: None,

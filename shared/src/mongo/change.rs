@@ -15,9 +15,12 @@ pub(crate) const SETTLED_BY: &str = "settled_by";
 pub(crate) const FORGOTTEN: [&str; 5] =
     ["last_error", "failing_since", "in_doubt", "questioned", "dead_fingerprint"];
 
+/// The fingerprint of the token whose ends a document tells, where one of them is absolute.
+pub(crate) const ENDS_OF: &str = "ends_of";
+
 /// What else a new sign-in leaves nothing of: the job that was under way, and the end of a grant that is
 /// gone.
-pub(crate) const OF_THE_OLD_GRANT: [&str; 2] = ["queued_until", "refresh_absolute_until"];
+pub(crate) const OF_THE_OLD_GRANT: [&str; 3] = ["queued_until", "refresh_absolute_until", ENDS_OF];
 
 /// What a commit makes of its document, as the operators `$set` and `$unset` of paths.
 pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
@@ -36,6 +39,12 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             change.time("access_expires_at", Some(times.access_expires_at));
             change.time("refresh_idle_until", times.refresh_idle_until);
             change.time("refresh_absolute_until", times.refresh_absolute_until);
+            // Of this token: what the user brings later ends at another time.
+            match times.refresh_absolute_until.and(refresh_token.as_ref().or(commit.sent.as_ref()))
+            {
+                Some(token) => change.set(ENDS_OF, fingerprint(token)),
+                None => change.unset(ENDS_OF),
+            }
             change.time("next_refresh_at", Some(times.next_refresh_at));
             for part in FORGOTTEN {
                 change.unset(part);

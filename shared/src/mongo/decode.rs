@@ -4,10 +4,12 @@
 use mongodb::bson::{Bson, DateTime, Document};
 use secrecy::SecretString;
 
+use super::change::ENDS_OF;
 use super::ids;
 use super::names::{Names, array_on_the_way, at};
 use super::numbers::number;
 use crate::domain::grant::fingerprint;
+use crate::domain::schedule::KnownEnds;
 use crate::domain::{
     EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp,
 };
@@ -70,7 +72,7 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         provider,
         status,
         generation: state.whole("generation")?.unwrap_or_default(),
-        refresh_absolute_until: state.time("refresh_absolute_until")?,
+        ends: ends(state, &refresh_token)?,
         // A grant without a due time is due.
         next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
         attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
@@ -80,6 +82,17 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         refresh_token,
         last_error: state.last_error(),
     })
+}
+
+/// The ends of the tokens. Those of a token that others have replaced meanwhile are none of this one's.
+fn ends(state: &State<'_>, refresh_token: &SecretString) -> Result<KnownEnds, String> {
+    let known = KnownEnds {
+        access: state.time("access_expires_at")?,
+        idle: state.time("refresh_idle_until")?,
+        absolute: state.time("refresh_absolute_until")?,
+    };
+    let of_this = state.text(ENDS_OF)?.is_none_or(|of| of == fingerprint(refresh_token));
+    Ok(if of_this { known } else { KnownEnds::default() })
 }
 
 /// The refresh token, if the document holds one.
