@@ -53,7 +53,6 @@ impl Doctor<'_> {
         for finding in stored {
             rows.push(self.of_documents(finding).await);
         }
-        rows.extend(self.orphans().await);
         let queued = queued.unwrap_or_else(|error| vec![failed("job queue", &error)]);
         rows.extend(queued.into_iter().map(Row::from));
         rows.extend(join_all(self.providers.iter().map(reach)).await);
@@ -88,24 +87,6 @@ impl Doctor<'_> {
              ours, add the section {section}"
         );
         Row::new(Level::Note, row.what, detail)
-    }
-
-    /// Documents that could be ours, but nothing says of which provider.
-    async fn orphans(&self) -> Option<Row> {
-        let named = self.config.store.provider_field.is_some();
-        if named || self.config.default_provider().is_some() {
-            return None;
-        }
-        let counts = self.store.count_grants().await.ok()?;
-        let orphans = counts.iter().filter(|count| count.provider.is_none());
-        let orphans: u64 = orphans.map(|count| count.count).sum();
-        (orphans > 0).then(|| {
-            let detail = format!(
-                "{orphans} name no provider, so nobody refreshes them: set store.provider_field if a \
-                 field of the documents names it, or store.default_provider"
-            );
-            Row::new(Level::Warning, "documents without a provider", detail)
-        })
     }
 }
 
