@@ -48,6 +48,8 @@ pub(crate) async fn drive(
 ) -> IntakeEnd {
     let mut served = false;
     let mut shut_since = None;
+    // Whether some of its queues cannot be consumed.
+    let mut is_parted = false;
     let end = loop {
         if let Some(pause) = lane.long_pause() {
             let since: &mut Instant = shut_since.get_or_insert_with(Instant::now);
@@ -61,6 +63,10 @@ pub(crate) async fn drive(
             continue;
         }
         shut_since = None;
+        if is_parted != !intake.missing().is_empty() {
+            is_parted = !is_parted;
+            lane.tell_missing(&intake.missing());
+        }
         if lane.prefetch() / OUTGROWN >= prefetch {
             break IntakeEnd::Outgrown;
         }

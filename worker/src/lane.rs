@@ -7,7 +7,7 @@ use std::time::Duration;
 use evergrant_shared::budget::Budget;
 use evergrant_shared::domain::Lease;
 use evergrant_shared::domain::weigh::AnswerWatch;
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::ports::{JobQueue, QueueError, TokenStore};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_shared::rescue::Estate;
 use evergrant_shared::telemetry::Health;
@@ -150,5 +150,15 @@ impl Lane {
     /// Says whether the work queues are consumed.
     pub(crate) fn set_healthy(&self, works: bool) {
         self.health.set(&format!("queue:{}", self.provider.id), works);
+    }
+
+    /// Says which queues cannot be consumed, while the others are.
+    pub(crate) fn tell_missing(&self, missing: &[(String, QueueError)]) {
+        self.set_healthy(missing.is_empty());
+        let detail = missing.first().map(|(name, error)| {
+            let queues = missing.len();
+            format!("{queues} queues cannot be consumed, {name} among them: {error}")
+        });
+        self.metrics.reports.set_problem(&format!("work queues of {}", self.provider.id), detail);
     }
 }

@@ -59,12 +59,12 @@ impl Lane {
         let intake = match consumer {
             Ok(intake) => intake,
             Err(error) => {
-                self.set_healthy(false);
                 tracing::error!(provider = %self.provider.id, %error, "cannot consume: trying again");
+                self.tell_missing(&[(format!("that of {}", self.provider.id), error)]);
                 return IntakeEnd::Lost { served: false };
             }
         };
-        self.set_healthy(true);
+        self.tell_missing(&[]);
         tracing::info!(provider = %self.provider.id, prefetch, "consuming");
         let end = intake::drive(self, intake, prefetch).await;
         if matches!(end, IntakeEnd::Lost { .. }) {

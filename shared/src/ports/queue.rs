@@ -30,6 +30,12 @@ pub trait JobQueue: Send + Sync + 'static {
     /// duplicates, which are harmless.
     async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError>;
 
+    /// Publishes jobs as [`Self::publish`] does, but each queue by itself: one that takes no messages
+    /// holds up no other. One result for each job, in order.
+    async fn publish_each(&self, jobs: &[Job]) -> Vec<Result<(), QueueError>> {
+        vec![self.publish(jobs).await; jobs.len()]
+    }
+
     /// Publishes a job that comes back to its work queue after `delay`, a rung of the ladder.
     /// Returns when it is confirmed.
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError>;
@@ -69,6 +75,12 @@ pub trait Intake: Send {
     /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
     /// before it ends loses no delivery.
     async fn next(&mut self) -> Option<Delivery>;
+
+    /// The queues that cannot be consumed for now, each with the reason. They are tried again while the
+    /// others go on.
+    fn missing(&self) -> Vec<(String, QueueError)> {
+        Vec::new()
+    }
 
     /// Stops deliveries. Those that were handed out can still be acknowledged; those that were
     /// not go back to the queue.

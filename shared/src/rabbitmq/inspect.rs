@@ -1,9 +1,11 @@
 //! What `evergrant doctor` sees of the broker.
 
+use futures::future::join_all;
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 
 use super::errors::is_not_found;
+use super::leftover::Leftover;
 use super::names::short;
 use super::server::Server;
 use super::session::Session;
@@ -27,12 +29,31 @@ pub(super) async fn inspect(
         detail: format!("{} {} at {host}, virtual host {vhost}", server.product, server.version),
     }];
     for exchange in &topology.exchanges {
-        findings.push(look_at_exchange(session, exchange).await?);
+        let looked = look_at_exchange(session, exchange).await;
+        findings.push(found(format!("exchange {}", exchange.name), looked));
     }
-    for queue in &topology.queues {
-        findings.push(look_at_queue(session, queue).await?);
+    // All at once: each that does not answer takes the whole timeout.
+    let looking = topology.queues.iter().map(|queue| look_at_queue(session, queue));
+    for (queue, looked) in topology.queues.iter().zip(join_all(looking).await) {
+        findings.push(found(format!("queue {}", queue.name), looked));
     }
     Ok(findings)
+}
+
+/// A queue of a shard that is not configured any more is drained by whoever consumes all shards.
+pub(super) fn leftover(queue: &Leftover) -> Finding {
+    let Leftover { name, messages, consumers, .. } = queue;
+    let detail = format!(
+        "{messages} messages ready, {consumers} consumers; queue.shards does not have this shard any more. \
+         Workers empty it; delete it when it has been empty for as long as the longest delay of \
+         queue.retry_ladder"
+    );
+    Finding { what: format!("queue {name}"), ok: *messages == 0 || *consumers > 0, detail }
+}
+
+/// What cannot be looked at is a finding, too: the rest is looked at nevertheless.
+fn found(what: String, looked: Result<Finding, QueueError>) -> Finding {
+    looked.unwrap_or_else(|error| Finding { what, ok: false, detail: error.to_string() })
 }
 
 async fn look_at_exchange(session: &Session, exchange: &Exchange) -> Result<Finding, QueueError> {

@@ -22,6 +22,16 @@ type Merged = SelectAll<BoxStream<'static, Said>>;
 /// What a consumer says: a delivery, or `None` when it has ended.
 type Said = Option<(Origin, lapin::message::Delivery)>;
 
+/// A queue to consume.
+#[derive(Clone)]
+pub(super) struct QueueShare {
+    pub(super) name: String,
+    /// Where its deliveries come from.
+    pub(super) origin: Origin,
+    /// How many of them may be unacknowledged.
+    pub(super) prefetch: u16,
+}
+
 /// One consumer for each queue, merged into one stream.
 pub(super) struct RabbitIntake {
     session: Arc<Session>,
@@ -40,17 +50,17 @@ impl RabbitIntake {
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
-        queues: &[(String, Origin, u16)],
+        queues: &[QueueShare],
     ) -> Result<Self, Failure> {
         let channel = session.channel(operation).await?;
         let mut tags = Vec::with_capacity(queues.len());
         let mut merged = SelectAll::new();
-        for (queue, origin, share) in queues {
+        for QueueShare { name, origin, prefetch } in queues {
             // It bounds the consumers that come after it, each by itself: quorum queues know no
             // bound for a whole channel.
-            let bounding = channel.basic_qos(*share, BasicQosOptions::default());
+            let bounding = channel.basic_qos(*prefetch, BasicQosOptions::default());
             session.ask(operation, bounding).await?;
-            let queue = short(operation, queue)?;
+            let queue = short(operation, name)?;
             let (tag, options) = (ShortString::from(""), BasicConsumeOptions::default());
             let consuming = channel.basic_consume(queue, tag, options, FieldTable::default());
             let consumer = session.ask(operation, consuming).await?;

@@ -77,6 +77,11 @@ impl Publisher {
         sent
     }
 
+    /// Whether a failure was that of one queue: the broker takes messages as far as is known.
+    pub(super) async fn is_open(&self) -> bool {
+        self.session.is_open().await
+    }
+
     fn take_idle(&self) -> Option<Channel> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
         // Those of a connection that is gone are dropped here.

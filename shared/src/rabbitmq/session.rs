@@ -72,6 +72,13 @@ impl Session {
         }
     }
 
+    /// Whether there is a connection on which the broker takes messages, as far as is known.
+    pub(super) async fn is_open(&self) -> bool {
+        let state = self.state.lock().await;
+        let status = state.connection.as_ref().map(|connection| connection.status());
+        status.is_some_and(|status| status.connected() && !status.blocked())
+    }
+
     /// A new channel. It closes when the last clone of it is dropped, consumers included.
     pub(super) async fn channel(&self, operation: &'static str) -> Result<Channel, QueueError> {
         let connection = self.connection(operation).await?;

@@ -112,21 +112,31 @@ fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(text))
 }
 
-/// Makes all of `topology`, or finds it made.
+/// Makes all of `topology`, or finds it made. What cannot be made keeps nothing else from being made.
+///
+/// # Errors
+/// The first, once all the others are made.
 pub(super) async fn declare(
     operation: &'static str,
     session: &Session,
     topology: &Topology,
 ) -> Result<(), QueueError> {
-    // An error closes the channel, and the first one ends the work: one channel is enough.
-    let channel = session.channel(operation).await?;
+    let mut channel = session.channel(operation).await?;
+    let mut first_error = None;
     for exchange in &topology.exchanges {
-        declare_exchange(operation, session, &channel, exchange).await?;
+        if let Err(error) = declare_exchange(operation, session, &channel, exchange).await {
+            first_error.get_or_insert(error);
+            // An error closes the channel. If the broker is away, that ends it.
+            channel = session.channel(operation).await?;
+        }
     }
     for queue in &topology.queues {
-        declare_queue(operation, session, &channel, queue).await?;
+        if let Err(error) = declare_queue(operation, session, &channel, queue).await {
+            first_error.get_or_insert(error);
+            channel = session.channel(operation).await?;
+        }
     }
-    Ok(())
+    first_error.map_or(Ok(()), Err)
 }
 
 /// Makes one exchange, or finds it made.

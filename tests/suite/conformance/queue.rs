@@ -64,6 +64,8 @@ on_each_version!(
     a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order,
     processes_that_look_at_the_same_time_see_all,
     who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing,
+    a_queue_that_cannot_be_used_holds_up_no_other,
+    what_is_in_the_queues_of_former_shards_is_consumed,
 );
 
 /// A queue with nothing in it, and where it is, if it is at a server.
@@ -437,6 +439,56 @@ async fn whoever_needs_a_deleted_queue_makes_it_again(case: Case) {
     let mut intake = case.consume(10).await;
     let seen = [next(&mut *intake).await, next(&mut *intake).await].map(|found| id_of(&found));
     assert_eq!(BTreeSet::from(seen), BTreeSet::from([1, 2].map(DocumentId::Integer)));
+}
+
+/// Another connection has it for itself.
+async fn a_queue_that_cannot_be_used_holds_up_no_other(case: Case) {
+    case.delete(&SHARDS[1..]).await;
+    let broken = format!("{}.{}", case.prefix, SHARDS[1]);
+    let channel = rabbitmq::channel(&case.url).await;
+    let options = QueueDeclareOptions { exclusive: true, ..QueueDeclareOptions::default() };
+    channel.queue_declare(broken.as_str().into(), options, FieldTable::default()).await.unwrap();
+
+    let jobs: Vec<Job> = (0..40).map(job).collect();
+    for (job, published) in jobs.iter().zip(case.queue.publish_each(&jobs).await) {
+        assert_eq!(published.is_ok(), shard_of(&job.id, 2) == 0, "{published:?}");
+    }
+    let works = jobs.iter().filter(|job| shard_of(&job.id, 2) == 0).count();
+    eventually("the depth is that of the other", || async {
+        case.queue.depth(&provider()).await.unwrap() == works as u64
+    })
+    .await;
+    let mut intake = case.consume(100).await;
+    for _ in 0..works {
+        next(&mut *intake).await.acker.ack().await.unwrap();
+    }
+    let missing: Vec<_> = intake.missing().into_iter().map(|(name, _)| name).collect();
+    assert_eq!(missing, [broken.clone()]);
+    let findings = case.queue.inspect().await.unwrap();
+    let wrong: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
+    assert!(wrong.len() == 1 && wrong[0].what.ends_with(&broken), "{wrong:?}");
+}
+
+async fn what_is_in_the_queues_of_former_shards_is_consumed(case: Case) {
+    let of = |shards| {
+        let settings = RabbitSettings { shards, ..settings(&case.url, &case.prefix) };
+        RabbitQueue::connect_lazily(settings)
+    };
+    let (before, after) = (of(4), of(1));
+    before.prepare().await.unwrap();
+    before.publish(&(0..40).map(job).collect::<Vec<_>>()).await.unwrap();
+    before.retry(&job(40), Duration::from_millis(200)).await.unwrap();
+    let mut intake = after.consume(&provider(), None, 100).await.unwrap();
+    let mut seen = BTreeSet::new();
+    while seen.len() < 41 {
+        let delivery = next(&mut *intake).await;
+        seen.insert(id_of(&delivery));
+        delivery.acker.ack().await.unwrap();
+    }
+    let findings = after.inspect().await.unwrap();
+    let names: Vec<_> = findings.iter().map(|finding| finding.what.as_str()).collect();
+    let former = format!("queue {}.refresh.p.3", case.prefix);
+    assert!(names.contains(&former.as_str()), "{names:?}");
 }
 
 async fn a_stopped_consumer_still_acknowledges_what_it_handed_out(case: Case) {

@@ -151,9 +151,12 @@ impl SqliteQueue {
         &self,
         operation: &'static str,
         queues: Vec<String>,
+        former: Option<&ProviderId>,
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
         self.declare(operation).await?;
+        let (names, former) = (self.names.clone(), former.cloned());
+        let first_former = self.settings.shards.max(1);
         let inner = Arc::clone(&self.inner);
         // Subscribed first, so that nothing is missed.
         let published = self.inner.published.subscribe();
@@ -165,12 +168,30 @@ impl SqliteQueue {
                     None => return Ok(Err(queue)),
                 }
             }
+            if let Some(provider) = former {
+                numbers.extend(former_queues(connection, &names, &provider, first_former)?);
+            }
             Ok(Ok((table::enter(connection, inner.database.process()?)?, numbers)))
         });
         let (id, numbers) = entered.await?.map_err(|queue| no_queue(operation, &queue))?;
         let consumer = Consumer::new(Arc::clone(&self.inner), id, numbers, prefetch);
         Ok(Box::new(SqliteIntake::new(consumer, published)))
     }
+}
+
+/// The queues of shards that are not configured any more: `queue.shards` was lowered.
+fn former_queues(
+    connection: &Connection,
+    names: &Names,
+    provider: &ProviderId,
+    first: u16,
+) -> Result<Vec<i64>, Failure> {
+    let mut numbers = Vec::new();
+    for shard in first..u16::MAX {
+        let Some(number) = table::find(connection, &names.work(provider, shard))? else { break };
+        numbers.push(number);
+    }
+    Ok(numbers)
 }
 
 fn no_queue(operation: &'static str, queue: &str) -> QueueError {
@@ -243,7 +264,7 @@ impl JobQueue for SqliteQueue {
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        self.open_intake("consume rescues", vec![self.names.rescue()], prefetch).await
+        self.open_intake("consume rescues", vec![self.names.rescue()], None, prefetch).await
     }
 
     async fn consume(
@@ -252,7 +273,9 @@ impl JobQueue for SqliteQueue {
         shards: Option<&[u16]>,
         prefetch: u16,
     ) -> Result<Box<dyn Intake>, QueueError> {
-        self.open_intake("consume", self.queues_of(provider, shards), prefetch).await
+        // One worker of each shard is enough for what former shards left.
+        let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
+        self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
     }
 
     async fn dead_letters(
