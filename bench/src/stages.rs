@@ -3,6 +3,7 @@
 //! Through Evergrant's own adapters, in the batches that a worker uses: there is no server behind
 //! them whose bare client could be asked instead.
 
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -69,13 +70,16 @@ pub(crate) async fn claim(
     ids: &[DocumentId],
     batch: usize,
 ) -> anyhow::Result<(f64, Vec<Held>)> {
+    static ROUNDS: AtomicU32 = AtomicU32::new(0);
+    let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
     let held = Arc::new(Mutex::new(Vec::with_capacity(ids.len())));
     let batches = ids.chunks(batch).map(<[DocumentId]>::to_vec).enumerate().collect();
     let (store, holding) = (Arc::clone(store), Arc::clone(&held));
     let claim = move |(number, ids): (usize, Vec<DocumentId>)| {
         let (store, holding) = (Arc::clone(&store), Arc::clone(&holding));
         async move {
-            let owner = format!("bench-00000000/simulator/{number}");
+            // Of this claim alone: one that has settled a document takes it no more.
+            let owner = format!("bench-{round:08}/simulator/{number}");
             let rows = store.claim(&ids, &owner, LEASE).await?.rows;
             let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
             for row in rows {

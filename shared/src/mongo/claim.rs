@@ -6,7 +6,8 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::clock::{from_now, is_over};
+use super::change::SETTLED_BY;
+use super::clock::{from_now, is_after, is_over};
 use super::errors::driver;
 use super::update::HINT;
 use super::{MongoStore, decode, ids};
@@ -46,11 +47,17 @@ impl MongoStore {
 
     /// The stage of an update that takes the lease where it is free, over, or this claim's already,
     /// and else changes nothing. See `clock` for why that is not the update's condition.
+    ///
+    /// A first try whose answer was given up may come late, with a clock as old as itself. It neither
+    /// shortens the lease that a later try took nor takes one of a document that the claim has settled.
     fn take(&self, owner: &str, lease: Duration) -> Document {
         // Owners are literals, or one that begins with `$` would be the name of a field.
         let owner = doc! { "$literal": owner };
         let own = doc! { "$eq": [self.names.value("lease.owner"), &owner] };
-        let free = doc! { "$or": [&own, is_over(&self.names.value("lease.until"))] };
+        let until = self.names.value("lease.until");
+        let free = doc! { "$or": [&own, is_over(&until)] };
+        let settled = doc! { "$eq": [self.names.value(SETTLED_BY), &owner] };
+        let free = doc! { "$and": [{ "$not": [settled] }, free] };
         // Another's lease that is still there is over, or it would not be taken: its holder has
         // died, maybe after it sent the token. The claim's own says how an earlier try came by it.
         // See `decode::taken_over`.
@@ -59,8 +66,10 @@ impl MongoStore {
         let one = doc! { "$eq": [&before, false] };
         let who = doc! { "$cond": [one, self.names.value("lease.owner"), true] };
         let other = doc! { "$cond": [nobody, false, who] };
+        let ends_later = doc! { "$and": [&own, is_after(&until, lease)] };
+        let until = doc! { "$cond": [ends_later, until, from_now(lease)] };
         let taken_over = doc! { "$cond": [own, before, other] };
-        let lease = doc! { "owner": owner, "until": from_now(lease), "taken_over": taken_over };
+        let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
         doc! { "$set": {
             self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },
         } }

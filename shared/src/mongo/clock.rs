@@ -39,6 +39,14 @@ pub(super) fn is_over(value: &str) -> Document {
     doc! { "$lte": [until, { "$toLong": "$$NOW" }] }
 }
 
+/// An expression: the time at `value` is later than `later` from now. Numbers, as in [`is_over`].
+pub(super) fn is_after(value: &str, later: Duration) -> Document {
+    let until = doc! {
+        "$convert": { "input": value, "to": "long", "onError": null, "onNull": null },
+    };
+    doc! { "$gt": [until, { "$toLong": from_now(later) }] }
+}
+
 /// Evergrant's own small documents.
 pub(super) const META: &str = "evergrant_meta";
 /// Far more than a request takes.

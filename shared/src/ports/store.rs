@@ -40,7 +40,8 @@ pub trait TokenStore: Send + Sync + 'static {
     /// for `owner` (unique to this claim), and reads all of `ids`.
     ///
     /// Trying again with the same owner is the same claim: what a try took whose answer was lost is
-    /// held, for `lease` from now.
+    /// held, for `lease` from now. A try that comes late takes no document that the claim has settled
+    /// meanwhile.
     ///
     /// A lease that was over but not given back means that its holder died: then the new one says
     /// that it was taken over ([`crate::domain::Lease::taken_over`]).

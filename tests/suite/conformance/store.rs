@@ -29,6 +29,7 @@ on_each_store!(
     rows_come_in_the_order_they_were_asked_for,
     a_lease_that_ran_out_is_taken_over_and_says_from_whom,
     a_claim_that_is_tried_again_holds_what_its_first_try_took,
+    a_claim_that_comes_late_takes_nothing_that_it_has_settled,
     a_doubt_is_about_the_token_that_was_sent,
     a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
     what_cannot_be_used_is_named_without_its_value,
@@ -232,6 +233,22 @@ async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
         assert!(lease.until >= now.plus(2 * LEASE), "{:?}", lease.until);
     }
     assert_eq!(owned(&claim(&*store, &ids, "another").await), [false, false]);
+}
+
+async fn a_claim_that_comes_late_takes_nothing_that_it_has_settled() {
+    let (store, ids) = with(2).await;
+    let Claimed { now, rows } = claim_for(&*store, &ids, "claim", LEASE).await;
+    let writes = [refreshed("a", Some("r"), now), postponed(now)];
+    let commits: Vec<_> = rows
+        .iter()
+        .zip(writes)
+        .map(|(row, write)| Commit::of_grant(grant(row), "claim", write))
+        .collect();
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+    assert_eq!(owned(&claim(&*store, &ids, "claim").await), [false, false]);
+    let rows = claim(&*store, &ids, "another").await;
+    assert_eq!(owned(&rows), [true, true]);
+    assert_eq!(rows.iter().map(taken_over).collect::<Vec<_>>(), [false, false]);
 }
 
 /// Who did not give back the lease that a row has now.

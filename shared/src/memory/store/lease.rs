@@ -21,6 +21,8 @@ impl Documents {
         for id in ids {
             if let Some(document) = self.get_mut(id)
                 && is_text(document, "evergrant.status", Status::Active.as_str())
+                // A try that comes late takes nothing that its claim has settled.
+                && !is_text(document, "evergrant.settled_by", owner)
                 && (is_text(document, "evergrant.lease.owner", owner)
                     || is_over(document, "evergrant.lease.until", now))
             {

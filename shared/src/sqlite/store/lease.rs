@@ -14,7 +14,7 @@ use super::paths::{set_over, unset};
 use super::table::{self, Stored, over_ms};
 
 use crate::domain::{DocumentId, Row, Status, Timestamp};
-use crate::mongo::change::date;
+use crate::mongo::change::{SETTLED_BY, date};
 use crate::mongo::decode;
 use crate::mongo::names::{Names, at};
 use crate::ports::Claimed;
@@ -40,7 +40,8 @@ pub(super) fn claim(
             continue;
         };
         let mine = holds(names, &stored, owner);
-        if is_active(names, &stored) && (mine || is_free(names, &stored, now, database)?) {
+        let may_take = is_active(names, &stored) && !has_settled(names, &stored, owner);
+        if may_take && (mine || is_free(names, &stored, now, database)?) {
             take(names, &mut stored, owner, now.plus(lease));
             table::update_lease(connection, &stored, database.process()?)?;
         }
@@ -65,6 +66,11 @@ fn is_free(
 pub(super) fn is_active(names: &Names, stored: &Stored) -> bool {
     at(&stored.document, &names.path("status")).and_then(Bson::as_str)
         == Some(Status::Active.as_str())
+}
+
+/// Whether this claim has settled the document: a try of it that comes late takes nothing.
+fn has_settled(names: &Names, stored: &Stored, owner: &str) -> bool {
+    at(&stored.document, &names.path(SETTLED_BY)).and_then(Bson::as_str) == Some(owner)
 }
 
 fn take(names: &Names, stored: &mut Stored, owner: &str, until: Timestamp) {
