@@ -256,7 +256,7 @@ async fn take_over(
     drop(work.place.take());
     wait_for_rescue(lane, &grant.id, from, &held.owner).await;
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
-    let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write)).await;
+    let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write), None).await;
     // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
     // what has become of the document.
     if written.is_some() {
@@ -315,7 +315,7 @@ async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
 }
 
 /// Ends a document in which there is nothing to exchange.
-async fn end_unreadable(lane: &Lane, work: Work, settlement: Settlement, claim: &Claim) {
+async fn end_unreadable(lane: &Lane, mut work: Work, settlement: Settlement, claim: &Claim) {
     let commit = Commit {
         id: work.job.id.clone(),
         owner: claim.owner.clone(),
@@ -323,5 +323,6 @@ async fn end_unreadable(lane: &Lane, work: Work, settlement: Settlement, claim: 
         sent: None,
         write: settlement.write.clone(),
     };
-    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+    let place = work.place.take();
+    settle(lane, work, Settled { settlement, commit, place, answered_at: Instant::now() }).await;
 }

@@ -2,11 +2,12 @@
 //! one, so groups grow with the load. Two of a lane are written at once only if the second is full.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
 use prometheus_client::metrics::counter::Counter;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 
 use crate::turns::{Turn, Turns};
@@ -19,12 +20,24 @@ pub(crate) struct Committer {
 
 struct Request {
     commit: Commit,
-    reply: oneshot::Sender<Committed>,
+    reply: Reply,
+}
+
+/// Who waits for what became of a commit.
+struct Reply {
+    committed: oneshot::Sender<Committed>,
+    /// Its place among what the lane has in hand. It is free when the outcome is written, and when the store
+    /// refuses this document alone: that may last, and answers pile up before a slow store only.
+    place: Option<OwnedSemaphorePermit>,
 }
 
 /// Groups of a lane that are under way at most, those included that are tried again: a store that fails
 /// because it has too much to do is not given more.
 const GROUPS: usize = 2;
+
+/// How long it is waited before a document that the store refuses is written again; the wait doubles.
+const REFUSED_FIRST_WAIT: Duration = Duration::from_millis(100);
+const REFUSED_LONGEST_WAIT: Duration = Duration::from_secs(15);
 
 impl Committer {
     /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
@@ -44,8 +57,13 @@ impl Committer {
     /// Writes an outcome and says what became of it. It does not give up while the process lives:
     /// an answer of the provider exists nowhere else until it is written. None only when the
     /// process is ending.
-    pub(crate) async fn commit(&self, commit: Commit) -> Option<Committed> {
+    pub(crate) async fn commit(
+        &self,
+        commit: Commit,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Option<Committed> {
         let (reply, committed) = oneshot::channel();
+        let reply = Reply { committed: reply, place };
         self.groups.send(Request { commit, reply }).await.ok()?;
         committed.await.ok()
     }
@@ -91,68 +109,74 @@ impl Writer {
     async fn write_group(self, group: Vec<Request>, turn: Turn) {
         let (commits, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|request| (request.commit, request.reply)).unzip();
-        match self.write(&commits, turn, While::Unavailable).await {
-            Some(results) => {
+        match self.write_while_away(&commits, turn).await {
+            Ok(results) => {
                 self.written.inc();
                 reply_all(replies, results);
             }
-            None => self.write_one_by_one(commits, replies),
+            Err(error) => {
+                let documents = commits.len();
+                tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
+                self.write_one_by_one(commits, replies);
+            }
         }
     }
 
     /// A document that the store refuses, by a rule of its own, must hold up neither the others of its
     /// group nor the groups after it, and its answer is still not given up: a rule can be mended.
-    fn write_one_by_one(self, commits: Vec<Commit>, replies: Vec<oneshot::Sender<Committed>>) {
+    fn write_one_by_one(self, commits: Vec<Commit>, replies: Vec<Reply>) {
         for (commit, reply) in commits.into_iter().zip(replies) {
             let this = self.clone();
-            tokio::spawn(async move {
-                let turn = this.turns.next().await;
-                if let Some(results) = this.write(&[commit], turn, While::Failing).await {
-                    reply_all(vec![reply], results);
-                }
-            });
+            tokio::spawn(async move { this.write_one(&[commit], reply).await });
         }
     }
 
-    /// Writes until it is written; between two tries it is another one's turn. None if the store refuses
-    /// and that is not to be tried again.
-    async fn write(&self, commits: &[Commit], turn: Turn, again: While) -> Option<Vec<Committed>> {
+    /// Writes one document, however often the store refuses it.
+    async fn write_one(&self, commit: &[Commit], mut reply: Reply) {
+        let mut backoff = Backoff::new(REFUSED_FIRST_WAIT, REFUSED_LONGEST_WAIT);
+        let mut told = false;
+        loop {
+            let turn = self.turns.next().await;
+            match self.write_while_away(commit, turn).await {
+                Ok(results) => return reply_all(vec![reply], results),
+                Err(error) => {
+                    drop(reply.place.take());
+                    report(&error, commit, std::mem::replace(&mut told, true));
+                }
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// Writes until the store, however long it is away, has written or refuses; between two tries it is
+    /// another one's turn.
+    async fn write_while_away(
+        &self,
+        commits: &[Commit],
+        mut turn: Turn,
+    ) -> Result<Vec<Committed>, StoreError> {
         let mut backoff = Backoff::for_an_answer();
-        let (mut turn, mut told) = (turn, false);
+        let mut told = false;
         loop {
             let written = self.store.commit(commits).await;
             drop(turn);
             match written {
-                Ok(committed) => return Some(committed),
-                Err(error @ StoreError::Refused { .. }) if again == While::Unavailable => {
-                    let documents = commits.len();
-                    tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
-                    return None;
-                }
-                Err(error) => {
+                Err(error @ StoreError::Unavailable { .. }) => {
                     report(&error, commits, std::mem::replace(&mut told, true));
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
+                written => return written,
             }
             turn = self.turns.next().await;
         }
     }
 }
 
-fn reply_all(replies: Vec<oneshot::Sender<Committed>>, results: Vec<Committed>) {
+fn reply_all(replies: Vec<Reply>, results: Vec<Committed>) {
     for (reply, committed) in replies.into_iter().zip(results) {
         // The receiver is gone only when the process is ending.
-        let _ = reply.send(committed);
+        let _ = reply.committed.send(committed);
     }
-}
-
-/// As long as what a write is tried again.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum While {
-    /// The store is away.
-    Unavailable,
-    /// It fails in whatever way.
-    Failing,
 }
 
 /// Tells it once, however often it is tried again.
@@ -167,8 +191,6 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use evergrant_shared::domain::decide::decide_malformed;
     use evergrant_shared::domain::{DocumentId, Timestamp};
     use futures::future::join_all;
@@ -200,7 +222,7 @@ mod tests {
         let busy = (turns.next().await, turns.next().await);
         let commits = (1_i64..=10).map(|id| async move {
             tokio::time::sleep(Duration::from_millis(id.unsigned_abs())).await;
-            committer.commit(commit(id)).await
+            committer.commit(commit(id), None).await
         });
         let free = async {
             tokio::time::sleep(Duration::from_secs(1)).await;
@@ -217,7 +239,7 @@ mod tests {
         let turns = Turns::new();
         let committer = Committer::start(store.clone(), turns.clone(), 64, &Counter::default());
         let _claiming = turns.next().await;
-        let writing = tokio::spawn(async move { committer.commit(commit(1)).await });
+        let writing = tokio::spawn(async move { committer.commit(commit(1), None).await });
         tokio::time::sleep(Duration::from_secs(10)).await;
         let others = tokio::time::timeout(Duration::from_secs(10), turns.next()).await;
         assert!(others.is_ok() && store.committed.lock().unwrap().is_empty());

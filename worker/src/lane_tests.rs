@@ -101,6 +101,20 @@ async fn a_worker_that_stops_does_not_wait_for_a_broker_that_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn documents_that_cannot_be_committed_occupy_no_place() {
+    let refuses = Some(DocumentId::Integer(1));
+    let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
+    let places = usize::from(fakes.lane.settings.exchanges_in_flight);
+    for _ in 0..2 * places {
+        claim(&fakes.lane, vec![fakes.work(1)]).await;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    claim(&fakes.lane, vec![fakes.work(2)]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    assert_eq!(fakes.acknowledged(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_document_that_the_store_refuses_holds_up_no_other() {
     let refuses = Some(DocumentId::Integer(1));
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());

@@ -26,7 +26,6 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         permit = permit(lane) => permit,
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
-    // Kept until the outcome is written: answers must not pile up before a slow store.
     let Some(Admitted { slot, trial, permit }) = permit else { return };
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
@@ -49,10 +48,11 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     lane.budget.note(&settlement.signal);
     drop(trial);
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
-    let writing = write(lane, Settled { settlement, commit, answered_at });
+    // Its slot is kept until the outcome is written: answers must not pile up before a slow store.
+    let place = Some(slot);
+    let writing = write(lane, Settled { settlement, commit, place, answered_at });
     let Some(written) = lease::keep(lane, &grant.id, claim, writing).await else { return };
     lane.pace.done(sent_at);
-    drop(slot);
     route(lane, work, written).await;
 }
 
@@ -82,10 +82,11 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
 }
 
 /// No permit in time: the lease would not outlive the request, so the job comes again later.
-async fn give_back(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+async fn give_back(lane: &Lane, mut work: Work, grant: &Grant, claim: &Claim) {
     let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
     let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
-    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+    let place = work.place.take();
+    settle(lane, work, Settled { settlement, commit, place, answered_at: Instant::now() }).await;
 }
 
 /// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.

@@ -9,6 +9,7 @@ use evergrant_shared::domain::{
     DeadLetter, DeadReason, EndedGrant, Job, LastError, Route, Settlement, Timestamp, Write,
 };
 use evergrant_shared::ports::{Acker, Commit, Committed, QueueError};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -18,6 +19,8 @@ use crate::work::Work;
 pub(crate) struct Settled {
     pub(crate) settlement: Settlement,
     pub(crate) commit: Commit,
+    /// Its place among what the lane has in hand, until it is written.
+    pub(crate) place: Option<OwnedSemaphorePermit>,
     /// When the provider answered: from then until the commit a grant could be lost.
     pub(crate) answered_at: Instant,
 }
@@ -37,8 +40,8 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
 
 /// Writes the document. None only when the process is ending.
 pub(crate) async fn write(lane: &Lane, settled: Settled) -> Option<Written> {
-    let Settled { settlement, commit, answered_at } = settled;
-    let committed = commit_with_nets(lane, commit).await?;
+    let Settled { settlement, commit, place, answered_at } = settled;
+    let committed = commit_with_nets(lane, commit, place).await?;
     lane.metrics.commit_seconds.observe(answered_at.elapsed().as_secs_f64());
     Some(Written { settlement, committed })
 }
@@ -71,10 +74,14 @@ pub(crate) async fn route(lane: &Lane, work: Work, written: Written) {
 
 /// Commits with the nets under it: the answer is in the journal before anything is awaited, and if
 /// the store does not take it in time, in the rescue queue as well.
-async fn commit_with_nets(lane: &Lane, commit: Commit) -> Option<Committed> {
+async fn commit_with_nets(
+    lane: &Lane,
+    commit: Commit,
+    place: Option<OwnedSemaphorePermit>,
+) -> Option<Committed> {
     let nets = lane.nets.as_deref();
     let caught = nets.and_then(|nets| Some((nets, nets.catch(&lane.provider.id, &commit)?)));
-    let mut committing = pin!(lane.committer.commit(commit));
+    let mut committing = pin!(lane.committer.commit(commit, place));
     let Some((nets, caught)) = caught else { return committing.await };
     let committed = tokio::select! {
         biased;
