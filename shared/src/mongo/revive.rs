@@ -122,7 +122,14 @@ impl MongoStore {
     ) -> Result<u64, StoreError> {
         let mut revived = 0;
         for batch in batches(statements) {
-            revived += self.update(operation, batch, DURABLE).await?.matched;
+            match self.update(operation, batch, DURABLE).await {
+                Ok(updated) => revived += updated.matched,
+                // Each statement is for itself: the others of the batch took effect.
+                Err(error @ StoreError::Refused { .. }) => {
+                    tracing::warn!(%error, "a grant that lives again cannot be made active; the others are");
+                }
+                Err(error) => return Err(error),
+            }
         }
         Ok(revived)
     }

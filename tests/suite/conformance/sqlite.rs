@@ -7,7 +7,7 @@ use std::time::Duration;
 use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::domain::{DocumentId, Row};
 use evergrant_shared::mongo::Fields;
-use evergrant_shared::ports::{ImportDocument, JobQueue, StoreError, TokenStore};
+use evergrant_shared::ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
 use evergrant_shared::sqlite::{
     SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings,
 };
@@ -48,6 +48,46 @@ pub(crate) fn new_queue() -> SqliteQueue {
         ladder: ladder(),
     };
     SqliteQueue::open(settings).unwrap()
+}
+
+#[tokio::test]
+async fn what_is_in_the_queues_of_former_shards_is_consumed() {
+    let path = tempfile::tempdir().unwrap().keep().join("e.db");
+    let of = |shards| {
+        let (prefix, providers) = ("evergrant".to_owned(), vec![provider()]);
+        let path = path.clone();
+        let settings = SqliteQueueSettings { path, prefix, providers, shards, ladder: ladder() };
+        SqliteQueue::open(settings).unwrap()
+    };
+    of(4).publish(&(0..40).map(job).collect::<Vec<_>>()).await.unwrap();
+    let mut intake = of(1).consume(&provider(), None, 100).await.unwrap();
+    for _ in 0..40 {
+        super::queue::next(&mut *intake).await.acker.ack().await.unwrap();
+    }
+}
+
+/// One row is damaged: the others are claimed, adopted and due.
+#[tokio::test]
+async fn a_document_that_cannot_be_read_holds_up_no_other() {
+    let path = tempfile::tempdir().unwrap().keep().join("e.db");
+    let store = SqliteStore::open(store_settings(path.clone())).await.unwrap();
+    store.import((1..=5).map(document).collect()).await.unwrap();
+    let damage = |id: i64| {
+        let sql = "UPDATE documents SET body = x'00' WHERE n = (SELECT n FROM documents ORDER BY n \
+                   LIMIT 1 OFFSET ?1)";
+        rusqlite::Connection::open(&path).unwrap().execute(sql, [id - 1]).unwrap()
+    };
+    damage(2);
+    assert_eq!(store.adopt().await.map_err(|error| error.to_string()), Ok(4));
+    damage(4);
+    let query = DueQuery { provider: provider(), which: Which::Due, from: None };
+    let due: Vec<_> = store.due(query).try_collect().await.unwrap();
+    let ids: Vec<_> = due.into_iter().map(|grant| grant.id).collect();
+    assert_eq!(ids, [1, 3, 5].map(DocumentId::Integer));
+    let claimed = store.claim(&ids, "o", Duration::from_secs(30)).await.unwrap();
+    assert!(claimed.rows.iter().all(Row::owned));
+    let refused = store.claim(&[DocumentId::Integer(4)], "o", Duration::from_secs(30)).await;
+    assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
 }
 
 /// A document of a user of its own.

@@ -50,14 +50,19 @@ pub(super) fn read_chunk(
     let provider = query.provider.as_str();
     let values = params![provider, until_ms, from.due_ms, from.n, CHUNK, user.unwrap_or_default()];
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?));
-    let mut grants = Vec::new();
+    let (mut grants, mut looked_at) = (Vec::new(), 0);
     let mut last = None;
     for found in select.query_map(values, row)? {
         let (n, due_ms, body) = found?;
-        grants.push(grant(&inner.names, query, &body, now)?);
+        looked_at += 1;
         last = Some(Place { due_ms, n });
+        match grant(&inner.names, query, &body, now) {
+            Ok(grant) => grants.push(grant),
+            // One document that cannot be read keeps no other from its job.
+            Err(_) => inner.tell_unreadable(n),
+        }
     }
-    let whole = grants.len() == CHUNK;
+    let whole = looked_at == CHUNK;
     Ok((grants, last.filter(|_| whole)))
 }
 

@@ -22,9 +22,10 @@ mod revive;
 mod table;
 mod transfer;
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::path::PathBuf;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -65,6 +66,25 @@ struct Inner {
     names: Names,
     /// After a search for documents to adopt.
     rest: Rest,
+    /// Rows whose documents cannot be read, of which the log tells already.
+    unreadable: Mutex<BTreeSet<i64>>,
+}
+
+/// Unreadable rows that are remembered at most.
+const UNREADABLE_MAX: usize = 1_000;
+
+impl Inner {
+    /// Tells of a document that cannot be read, once.
+    fn tell_unreadable(&self, n: i64) {
+        let mut unreadable = self.unreadable.lock().unwrap_or_else(PoisonError::into_inner);
+        if unreadable.len() < UNREADABLE_MAX && unreadable.insert(n) {
+            tracing::error!(
+                row = n,
+                "a document cannot be read as BSON and is left out: the row n in \
+                the table documents; the others go on"
+            );
+        }
+    }
 }
 
 impl std::fmt::Debug for SqliteStore {
@@ -84,7 +104,8 @@ impl SqliteStore {
         let database = opened.map_err(|failure| failure.in_store(OPERATION))?;
         let names = Names::new(&settings.state_field, settings.fields);
         let names = names.with_rules(settings.adoption);
-        let store = Self(Arc::new(Inner { database, names, rest: Rest::default() }));
+        let (rest, unreadable) = (Rest::default(), Mutex::default());
+        let store = Self(Arc::new(Inner { database, names, rest, unreadable }));
         let agree =
             |connection: &Connection, inner: &Inner| layout::agree(connection, &inner.names);
         store.write(OPERATION, agree).await?;

@@ -95,7 +95,9 @@ fn rows_after(
     let mut select = connection.prepare_cached(sql)?;
     let rows = select.query_map(params![place.status.as_str(), after, most], |row| row.get(0))?;
     let rows = rows.collect::<Result<Vec<i64>, _>>()?;
-    let last = rows.last().map(|n| table::find_row(connection, names, *n)).transpose()?.flatten();
+    // The last that can be read: those after it are looked at twice.
+    let read = |n: &i64| table::find_row(connection, names, *n).ok().flatten();
+    let last = rows.iter().rev().find_map(read);
     let last = last.map(|stored| decode::view(names, &stored.document).id);
     Ok((rows, last))
 }
@@ -128,9 +130,11 @@ fn live_of(
 ) -> Result<Vec<i64>, Failure> {
     let mut live = Vec::new();
     for n in rows {
-        let stored = table::find_row(connection, &inner.names, *n)?;
-        if stored.is_some_and(|stored| wanted.has(&inner.names, &stored.document)) {
-            live.push(*n);
+        match table::find_row(connection, &inner.names, *n) {
+            Ok(Some(stored)) if wanted.has(&inner.names, &stored.document) => live.push(*n),
+            Ok(_) => {}
+            Err(failure) if failure.refused => inner.tell_unreadable(*n),
+            Err(failure) => return Err(failure),
         }
     }
     Ok(live)
