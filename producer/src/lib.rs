@@ -5,13 +5,19 @@
 //! documents marked after the broker has confirmed: a crash between the two makes duplicates, which
 //! the worker's claim turns away.
 
+mod daemon;
 mod leader;
 mod left_alone;
 mod metrics;
 mod outlook;
 mod pass;
 mod progress;
+mod publishing;
 mod summary;
+mod sweep;
+#[cfg(test)]
+mod tests;
+mod unmarked;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -89,13 +95,13 @@ pub struct Selection {
     pub which: Which,
     /// Only count, publish nothing.
     pub dry_run: bool,
-    /// Look for users who have signed in again, first.
+    /// Look for users who have signed in again as well.
     pub sweep: bool,
 }
 
-/// A pass that failed. What it had published and marked before stays done; the next pass goes on
-/// from there.
-#[derive(Debug, thiserror::Error)]
+/// A part of a pass that failed. What it had published and marked before stays done; the next pass goes
+/// on from there.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PassError {
     /// The store failed.
     #[error(transparent)]
@@ -119,7 +125,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
                 biased;
                 // A pass may be cut short anywhere.
                 () = candidate.deposed() => {}
-                () = pass_after_pass(&deps, &metrics) => {}
+                () = daemon::serve(&deps, &metrics) => {}
                 () = left_alone::keep_telling(&*deps.store) => {}
             }
             metrics.leads.set(0);
@@ -134,49 +140,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
     candidate.resign().await;
 }
 
-async fn pass_after_pass(deps: &Deps, metrics: &ProducerMetrics) {
-    let mut ticks = tokio::time::interval(deps.settings.interval);
-    ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    let mut swept_at: Option<tokio::time::Instant> = None;
-    loop {
-        let began_at = ticks.tick().await;
-        let sweep = swept_at.is_none_or(|at| began_at - at >= deps.settings.sweep_interval);
-        let selection = Selection { which: Which::Due, dry_run: false, sweep };
-        let passed = pass::pass(deps, &selection, &NoProgress).await;
-        if passed.is_ok() && sweep {
-            swept_at = Some(began_at);
-        }
-        report(deps, metrics, passed);
-    }
-}
-
-/// Publishes once what `selection` wants.
-///
-/// # Errors
-/// [`PassError`] if the store or the queue failed; what was published before stays published.
-pub async fn run_once(
-    deps: &Deps,
-    selection: &Selection,
-    progress: &dyn Progress,
-) -> Result<Summary, PassError> {
+/// Publishes once what `selection` wants. What failed is in the summary; the rest is done.
+pub async fn run_once(deps: &Deps, selection: &Selection, progress: &dyn Progress) -> Summary {
     pass::pass(deps, selection, progress).await
-}
-
-fn report(deps: &Deps, metrics: &ProducerMetrics, passed: Result<Summary, PassError>) {
-    deps.health.set("store", !matches!(passed, Err(PassError::Store(_))));
-    deps.health.set("queue", !matches!(passed, Err(PassError::Queue(_))));
-    match passed {
-        Ok(summary) => {
-            metrics.count(&summary);
-            if summary.is_eventful() {
-                tracing::info!(%summary, "pass");
-            } else {
-                tracing::debug!(%summary, "pass");
-            }
-        }
-        Err(error) => {
-            metrics.failed_passes.inc();
-            tracing::error!(%error, "the pass failed: the next one goes on from there");
-        }
-    }
 }

@@ -2,6 +2,7 @@
 #![allow(clippy::print_stdout, reason = "the summary of a single pass is this program's output")]
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
@@ -57,7 +58,7 @@ impl Args {
 }
 
 #[tokio::main]
-async fn main() -> anyhow::Result<()> {
+async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let selection = args.selection();
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
@@ -99,14 +100,20 @@ async fn main() -> anyhow::Result<()> {
         teller.end().await;
     }
     tracing::info!("stopped");
-    Ok(())
+    Ok(ExitCode::SUCCESS)
 }
 
+/// Some is done and some is not; the summary says what.
+const PARTIAL: u8 = 3;
+
 /// A single pass prints its summary and fails at once if a server is away.
-async fn once(deps: &Deps, selection: &Selection) -> anyhow::Result<()> {
+async fn once(deps: &Deps, selection: &Selection) -> anyhow::Result<ExitCode> {
     deps.store.prepare().await?;
     deps.queue.prepare().await?;
-    let summary = run_once(deps, selection, &TerminalProgress::default()).await?;
+    let summary = run_once(deps, selection, &TerminalProgress::default()).await;
+    if let Some(failure) = summary.total_failure() {
+        return Err(failure.clone().into());
+    }
     println!("{summary}");
-    Ok(())
+    Ok(if summary.is_partial() { ExitCode::from(PARTIAL) } else { ExitCode::SUCCESS })
 }

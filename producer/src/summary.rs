@@ -4,6 +4,8 @@ use std::fmt;
 
 use evergrant_shared::domain::ProviderId;
 
+use crate::PassError;
+
 /// What a pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
@@ -15,6 +17,8 @@ pub struct Summary {
     pub dry_run: bool,
     /// Each provider's part.
     pub providers: Vec<ProviderSummary>,
+    /// What failed beside the providers' parts: adoption or the sweep.
+    pub failures: Vec<PassError>,
 }
 
 /// What a pass did for a provider.
@@ -26,11 +30,30 @@ pub struct ProviderSummary {
     pub published: u64,
     /// The provider's queues are full and more is due.
     pub more_is_due: bool,
+    /// Documents whose jobs are published, but that the store refuses to mark as queued.
+    pub unmarked: u64,
+    /// Why this provider's part ended before its end.
+    pub failure: Option<PassError>,
 }
 
 impl ProviderSummary {
     pub(crate) const fn new(provider: ProviderId) -> Self {
-        Self { provider, published: 0, more_is_due: false }
+        Self { provider, published: 0, more_is_due: false, unmarked: 0, failure: None }
+    }
+
+    /// Adds what a second part of the same pass did.
+    pub(crate) fn and_then(self, later: Self) -> Self {
+        Self {
+            published: self.published + later.published,
+            unmarked: self.unmarked + later.unmarked,
+            failure: later.failure.or(self.failure),
+            ..later
+        }
+    }
+
+    /// Whether anything was done or is left to do.
+    pub(crate) const fn is_eventful(&self) -> bool {
+        self.published > 0 || self.more_is_due || self.unmarked > 0 || self.failure.is_some()
     }
 }
 
@@ -40,10 +63,32 @@ impl Summary {
         self.providers.iter().map(|provider| provider.published).sum()
     }
 
-    /// Whether anything was done or is left to do.
-    pub(crate) fn is_eventful(&self) -> bool {
-        self.adopted + self.revived > 0
-            || self.providers.iter().any(|p| p.published > 0 || p.more_is_due)
+    /// Whether something failed. What the summary counts is done nevertheless.
+    pub fn is_partial(&self) -> bool {
+        !self.failures.is_empty() || self.providers.iter().any(|p| p.failure.is_some())
+    }
+
+    /// The failure, if no provider's part came to its end.
+    pub fn total_failure(&self) -> Option<&PassError> {
+        let mut failures = self.providers.iter().map(|provider| provider.failure.as_ref());
+        let first = failures.next().flatten()?;
+        (failures.all(|failure| failure.is_some()) && self.published() == 0).then_some(first)
+    }
+}
+
+impl fmt::Display for ProviderSummary {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.provider, self.published)?;
+        if self.more_is_due {
+            write!(f, " (its queues are full; more is due)")?;
+        }
+        if self.unmarked > 0 {
+            write!(f, " (the store refuses to mark {} of them)", self.unmarked)?;
+        }
+        if let Some(failure) = &self.failure {
+            write!(f, " (failed: {failure})")?;
+        }
+        Ok(())
     }
 }
 
@@ -52,10 +97,7 @@ impl fmt::Display for Summary {
         let verb = if self.dry_run { "would publish" } else { "published" };
         write!(f, "{verb} {} jobs", self.published())?;
         for provider in &self.providers {
-            write!(f, ", {}: {}", provider.provider, provider.published)?;
-            if provider.more_is_due {
-                write!(f, " (its queues are full; more is due)")?;
-            }
+            write!(f, ", {provider}")?;
         }
         if self.adopted > 0 {
             write!(f, "; adopted {} documents", self.adopted)?;
@@ -63,25 +105,54 @@ impl fmt::Display for Summary {
         if self.revived > 0 {
             write!(f, "; {} users have signed in again", self.revived)?;
         }
+        for failure in &self.failures {
+            write!(f, "; failed: {failure}")?;
+        }
         Ok(())
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use evergrant_shared::ports::QueueError;
+
     use super::*;
+
+    fn provider(name: &str) -> ProviderSummary {
+        ProviderSummary::new(name.parse().unwrap())
+    }
+
+    fn summary(providers: Vec<ProviderSummary>) -> Summary {
+        Summary { adopted: 0, revived: 0, dry_run: false, providers, failures: Vec::new() }
+    }
+
+    fn failure() -> Option<PassError> {
+        let reason = "no leader".to_owned();
+        Some(PassError::Queue(QueueError::Unavailable { operation: "depth", reason }))
+    }
 
     #[test]
     fn a_summary_says_in_one_line_what_was_done_and_what_is_left() {
-        let mut autodesk = ProviderSummary::new("autodesk".parse().unwrap());
+        let mut autodesk = provider("autodesk");
         autodesk.published = 2_000;
         autodesk.more_is_due = true;
-        let providers = vec![autodesk];
-        let summary = Summary { adopted: 5, revived: 2, dry_run: false, providers };
+        let summary = Summary { adopted: 5, revived: 2, ..summary(vec![autodesk]) };
         assert_eq!(
             summary.to_string(),
             "published 2000 jobs, autodesk: 2000 (its queues are full; more is due); \
              adopted 5 documents; 2 users have signed in again"
         );
+        assert!(!summary.is_partial());
+    }
+
+    #[test]
+    fn a_summary_says_which_provider_failed() {
+        let broken = ProviderSummary { failure: failure(), ..provider("a") };
+        let works = ProviderSummary { published: 3, ..provider("b") };
+        let partial = summary(vec![broken.clone(), works]);
+        assert!(partial.is_partial() && partial.total_failure().is_none());
+        let words = partial.to_string();
+        assert!(words.contains("a: 0 (failed: depth: ") && words.contains("b: 3"), "{words}");
+        assert!(summary(vec![broken]).total_failure().is_some());
     }
 }

@@ -1,7 +1,7 @@
 //! What a server did not do.
 
 /// A store that did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
     /// It cannot be reached, or is not ready to write; the same may work later.
     #[error("{operation}: the token store is not available: {reason}")]
@@ -22,7 +22,7 @@ pub enum StoreError {
 }
 
 /// A queue that did not do what was asked.
-#[derive(Debug, Clone, thiserror::Error)]
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
     /// It cannot be reached, or the connection was lost; the same may work later.
     #[error("{operation}: the job queue is not available: {reason}")]

@@ -1,0 +1,187 @@
+//! One provider's part of a pass: what is due becomes jobs.
+
+use evergrant_shared::domain::statistics::Counts;
+use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
+use evergrant_shared::ports::{DueGrant, DueQuery, QueueError, StoreError, Which};
+use futures::future::join;
+use futures::{Stream, TryStreamExt};
+
+use crate::unmarked::Unmarked;
+use crate::{Deps, PassError, Progress, ProviderSummary, Selection};
+
+/// What became of some jobs.
+#[derive(Default)]
+struct Published {
+    /// Jobs that are in their queues, or would be in a dry run.
+    count: u64,
+    /// The documents to mark.
+    confirmed: Vec<DocumentId>,
+    /// Why others are in none.
+    failure: Option<QueueError>,
+}
+
+/// So many windows in a row of which no job is taken, and the broker is taken to take none.
+const FRUITLESS_MAX: u32 = 50;
+/// So many refusals in a row, and the store is taken to refuse every mark.
+const REFUSALS_MAX: u32 = 32;
+
+/// One provider's part of a pass.
+pub(crate) struct Publishing<'a> {
+    pub(crate) deps: &'a Deps,
+    pub(crate) selection: &'a Selection,
+    pub(crate) progress: &'a dyn Progress,
+    pub(crate) provider: &'a ProviderId,
+    /// Documents that the store refuses to mark.
+    pub(crate) unmarked: &'a Unmarked,
+}
+
+impl Publishing<'_> {
+    /// Publishes until nothing more is due or the queues are full. What fails is in the summary.
+    pub(crate) async fn run(self) -> ProviderSummary {
+        let mut summary = ProviderSummary::new(self.provider.clone());
+        if let Err(failure) = self.publish_due(&mut summary).await {
+            summary.failure = Some(failure);
+        }
+        summary
+    }
+
+    async fn publish_due(&self, summary: &mut ProviderSummary) -> Result<(), PassError> {
+        let now = self.deps.store.now().await?;
+        let mut room = self.room().await?;
+        let query = DueQuery {
+            provider: self.provider.clone(),
+            which: self.selection.which.clone(),
+            from: None,
+        };
+        let window = self.deps.settings.window.max(1);
+        let mut due = self.deps.store.due(query);
+        let (mut confirmed, mut fruitless) = (Vec::new(), 0);
+        loop {
+            let wanted = usize::try_from(room).unwrap_or(usize::MAX).min(window);
+            let (grants, failure) = self.read_window(&mut due, wanted).await;
+            if grants.is_empty() {
+                summary.unmarked += self.mark(&confirmed).await?;
+                if let Some(error) = failure {
+                    return Err(error.into());
+                }
+                // With no room left, whether more is due is known by one look.
+                summary.more_is_due = room == 0 && due.try_next().await?.is_some();
+                return Ok(());
+            }
+            // The store marks one window while the broker confirms the next.
+            let (published, marked) = join(self.publish(&grants, now), self.mark(&confirmed)).await;
+            summary.unmarked += marked?;
+            confirmed = published.confirmed;
+            summary.published += published.count;
+            room = room.saturating_sub(published.count);
+            self.progress.published(published.count);
+            if let Some(error) = published.failure {
+                fruitless = if published.count == 0 { fruitless + 1 } else { 0 };
+                if fruitless == FRUITLESS_MAX {
+                    return Err(error.into());
+                }
+                // Told at the end: a queue that takes no jobs holds up no other. If none does, asking for
+                // the depth fails as well.
+                if fruitless > 0 {
+                    self.deps.queue.depth(self.provider).await?;
+                }
+                summary.failure = summary.failure.take().or(Some(error.into()));
+            }
+            if let Some(error) = failure {
+                summary.unmarked += self.mark(&confirmed).await?;
+                return Err(error.into());
+            }
+        }
+    }
+
+    /// The next grants, so many as are wanted, or those before a failure.
+    async fn read_window(
+        &self,
+        due: &mut (impl Stream<Item = Result<DueGrant, StoreError>> + Unpin),
+        wanted: usize,
+    ) -> (Vec<DueGrant>, Option<StoreError>) {
+        let mut grants = Vec::with_capacity(wanted);
+        while grants.len() < wanted {
+            match due.try_next().await {
+                Ok(Some(grant)) if self.wants(&grant) => grants.push(grant),
+                Ok(Some(_)) => {}
+                Ok(None) => break,
+                Err(error) => return (grants, Some(error)),
+            }
+        }
+        (grants, None)
+    }
+
+    /// Whether a grant wants a job now. One that cannot be marked has had one.
+    fn wants(&self, grant: &DueGrant) -> bool {
+        let asked_for = self.selection.which != Which::Due || self.selection.dry_run;
+        asked_for || !self.unmarked.is_parked(&grant.id)
+    }
+
+    /// How many jobs may be added. What an operator asks for by name is not limited.
+    async fn room(&self) -> Result<u64, PassError> {
+        if self.selection.dry_run || self.selection.which != Which::Due {
+            return Ok(u64::MAX);
+        }
+        let depth = self.deps.queue.depth(self.provider).await?;
+        Ok(self.deps.settings.max_queued.saturating_sub(depth))
+    }
+
+    /// Publishes a job for each and returns, once it is known which are confirmed, the documents to mark. A
+    /// queue that takes no jobs holds up no other of the provider.
+    async fn publish(&self, grants: &[DueGrant], now: Timestamp) -> Published {
+        if self.selection.dry_run {
+            return Published { count: grants.len() as u64, ..Published::default() };
+        }
+        let jobs: Vec<Job> = grants.iter().map(|grant| self.job(grant, now)).collect();
+        let mut published = Published::default();
+        for (job, result) in jobs.iter().zip(self.deps.queue.publish_each(&jobs).await) {
+            match result {
+                Ok(()) => published.confirmed.push(job.id.clone()),
+                Err(error) => published.failure = published.failure.or(Some(error)),
+            }
+        }
+        published.count = published.confirmed.len() as u64;
+        let due = Counts { due: published.count, ..Counts::default() };
+        self.deps.reports.count(self.provider, &due);
+        published
+    }
+
+    /// Marks documents whose jobs are confirmed. A group that the store refuses is halved until the one
+    /// that it refuses is alone; that one is parked. Returns how many are.
+    async fn mark(&self, confirmed: &[DocumentId]) -> Result<u64, PassError> {
+        let mut groups = if confirmed.is_empty() { Vec::new() } else { vec![confirmed] };
+        let (mut refused, mut in_a_row) = (0, 0);
+        while let Some(group) = groups.pop() {
+            match self.deps.store.mark_queued(group, self.deps.settings.queued_for).await {
+                Ok(()) => {
+                    in_a_row = 0;
+                    self.unmarked.forget(group);
+                }
+                Err(StoreError::Refused { .. }) if group.len() > 1 && in_a_row < REFUSALS_MAX => {
+                    let (first, second) = group.split_at(group.len() / 2);
+                    groups.extend([second, first]);
+                }
+                Err(error @ StoreError::Refused { .. }) => {
+                    in_a_row += 1;
+                    refused += group.len() as u64;
+                    for id in group {
+                        if self.unmarked.park(id) {
+                            tracing::warn!(provider = %self.provider, %id, %error,
+                                "the store refuses to mark this document: its next job waits");
+                        }
+                    }
+                }
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Ok(refused)
+    }
+
+    fn job(&self, grant: &DueGrant, now: Timestamp) -> Job {
+        Job {
+            force: self.selection.which != Which::Due,
+            ..Job::new(self.provider.clone(), grant.id.clone(), grant.generation, now)
+        }
+    }
+}

@@ -1,0 +1,346 @@
+//! What one provider, one queue or one document does to the others.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use evergrant_shared::domain::{
+    DeadLetter, DocumentId, Job, ProviderId, ProviderState, SealedAnswer, Timestamp,
+};
+use evergrant_shared::ports::*;
+use evergrant_shared::reports::Reports;
+use evergrant_shared::telemetry::{Health, Metrics};
+use futures::stream::{self, BoxStream, StreamExt};
+
+use crate::{Deps, NoProgress, ProducerSettings, Selection, Summary, run, run_once};
+
+/// Grants that are due until they are marked.
+#[derive(Default)]
+struct FakeStore {
+    due: Mutex<BTreeMap<ProviderId, Vec<i64>>>,
+    /// The documents that it refuses to mark.
+    refuses_marks: BTreeSet<DocumentId>,
+    refuses_adoption: bool,
+    marks: AtomicU32,
+    /// How many parts a sweep has, and how many were looked at.
+    parts: u32,
+    swept: AtomicU32,
+}
+
+fn refused(operation: &'static str) -> StoreError {
+    StoreError::Refused { operation, reason: "a rule".to_owned() }
+}
+
+#[async_trait]
+impl TokenStore for FakeStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        Ok(Timestamp::default())
+    }
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        if self.refuses_adoption { Err(refused("adopt")) } else { Ok(0) }
+    }
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        Ok(Vec::new())
+    }
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        let due = self.due.lock().unwrap().get(&query.provider).cloned().unwrap_or_default();
+        let grant = move |id| DueGrant {
+            id: DocumentId::Integer(id),
+            provider: query.provider.clone(),
+            generation: 0,
+            next_refresh_at: Timestamp::default(),
+        };
+        stream::iter(due.into_iter().map(move |id| Ok(grant(id)))).boxed()
+    }
+    async fn mark_queued(&self, ids: &[DocumentId], _: Duration) -> Result<(), StoreError> {
+        self.marks.fetch_add(1, Ordering::Relaxed);
+        if ids.iter().any(|id| self.refuses_marks.contains(id)) {
+            return Err(refused("mark_queued"));
+        }
+        for due in self.due.lock().unwrap().values_mut() {
+            due.retain(|id| !ids.contains(&DocumentId::Integer(*id)));
+        }
+        Ok(())
+    }
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        _: u32,
+    ) -> Result<Revived, StoreError> {
+        let swept = self.swept.fetch_add(1, Ordering::Relaxed) + 1;
+        tokio::time::sleep(Duration::from_secs(1)).await;
+        let place = after.unwrap_or_else(SweepPlace::beginning);
+        Ok(Revived { revived: 0, next: (swept % self.parts.max(1) != 0).then_some(place) })
+    }
+    async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
+        Ok(true)
+    }
+    async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn claim(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<Claimed, StoreError> {
+        unreachable!()
+    }
+    async fn commit(&self, _: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        unreachable!()
+    }
+    async fn release(&self, _: &[DocumentId], _: &str) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
+        unreachable!()
+    }
+    async fn set_provider_state(
+        &self,
+        _: &ProviderId,
+        _: u64,
+        _: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+    fn list(&self, _: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
+        unreachable!()
+    }
+    async fn get(&self, _: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        unreachable!()
+    }
+    async fn reactivate(
+        &self,
+        _: &DocumentId,
+        _: Duration,
+    ) -> Result<Option<DueGrant>, StoreError> {
+        unreachable!()
+    }
+    async fn import(&self, _: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+        unreachable!()
+    }
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        unreachable!()
+    }
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        unreachable!()
+    }
+}
+
+/// Counts the jobs of each document.
+#[derive(Default)]
+struct FakeQueue {
+    jobs: Mutex<BTreeMap<DocumentId, u32>>,
+    /// The provider whose queues cannot be looked at.
+    broken: Option<ProviderId>,
+    /// That of `broken` is never told.
+    hangs: bool,
+    /// Documents whose queue takes no jobs.
+    stuck: BTreeSet<DocumentId>,
+}
+
+fn unconfirmed() -> QueueError {
+    QueueError::Unconfirmed { operation: "publish", reason: "no leader".to_owned() }
+}
+
+#[async_trait]
+impl JobQueue for FakeQueue {
+    async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
+        if Some(provider) != self.broken.as_ref() {
+            return Ok(0);
+        }
+        if self.hangs {
+            std::future::pending::<()>().await;
+        }
+        Err(QueueError::Unavailable { operation: "depth", reason: "no leader".to_owned() })
+    }
+    async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
+        self.publish_each(jobs).await.into_iter().collect()
+    }
+    async fn publish_each(&self, jobs: &[Job]) -> Vec<Result<(), QueueError>> {
+        let mut counts = self.jobs.lock().unwrap();
+        let publish = |job: &Job| {
+            if self.stuck.contains(&job.id) {
+                return Err(unconfirmed());
+            }
+            *counts.entry(job.id.clone()).or_default() += 1;
+            Ok(())
+        };
+        jobs.iter().map(publish).collect()
+    }
+
+    async fn prepare(&self) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn retry(&self, _: &Job, _: Duration) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn bury(&self, _: &DeadLetter) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn rescue(&self, _: &SealedAnswer) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
+        unreachable!()
+    }
+    async fn consume(
+        &self,
+        _: &ProviderId,
+        _: Option<&[u16]>,
+        _: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        unreachable!()
+    }
+    async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
+        unreachable!()
+    }
+    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+        unreachable!()
+    }
+}
+
+/// A producer of the providers `a` (documents 0 to 9) and `b` (from 10 to 19).
+struct Scene {
+    store: Arc<FakeStore>,
+    queue: Arc<FakeQueue>,
+    deps: Deps,
+}
+
+fn provider(name: &str) -> ProviderId {
+    name.parse().unwrap()
+}
+
+impl Scene {
+    fn new(store: FakeStore, queue: FakeQueue) -> Self {
+        let due = [(provider("a"), (0..10).collect()), (provider("b"), (10..20).collect())];
+        let (store, queue) =
+            (Arc::new(FakeStore { due: Mutex::new(due.into()), ..store }), Arc::new(queue));
+        let deps = Deps {
+            store: store.clone(),
+            queue: queue.clone(),
+            providers: vec![provider("a"), provider("b")],
+            settings: ProducerSettings {
+                name: "producer".to_owned(),
+                leader_lease: Duration::from_secs(3),
+                sweep_interval: Duration::from_secs(60),
+                interval: Duration::from_secs(15),
+                max_queued: 1_000,
+                window: 4,
+                queued_for: Duration::from_secs(60),
+            },
+            metrics: Metrics::default(),
+            health: Health::default(),
+            reports: Reports::default(),
+        };
+        Self { store, queue, deps }
+    }
+
+    async fn once(&self) -> Summary {
+        let selection = Selection { which: Which::Due, dry_run: false, sweep: true };
+        run_once(&self.deps, &selection, &NoProgress).await
+    }
+
+    /// Runs the daemon for so long.
+    async fn run_for(self, time: Duration) -> (Arc<FakeStore>, Arc<FakeQueue>) {
+        run(self.deps, tokio::time::sleep(time)).await;
+        (self.store, self.queue)
+    }
+}
+
+impl FakeQueue {
+    fn jobs_of(&self, ids: impl IntoIterator<Item = i64>) -> Vec<u32> {
+        let jobs = self.jobs.lock().unwrap();
+        let count = |id| jobs.get(&DocumentId::Integer(id)).copied().unwrap_or_default();
+        ids.into_iter().map(count).collect()
+    }
+}
+
+fn document(id: i64) -> BTreeSet<DocumentId> {
+    [DocumentId::Integer(id)].into()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_queue_is_broken_holds_up_no_other_and_is_told() {
+    let queue = FakeQueue { broken: Some(provider("a")), ..FakeQueue::default() };
+    let scene = Scene::new(FakeStore::default(), queue);
+    let summary = scene.once().await;
+    assert_eq!(scene.queue.jobs_of(10..20), [1; 10]);
+    assert!(summary.is_partial() && summary.total_failure().is_none());
+    assert!(summary.to_string().contains("a: 0 (failed: depth"), "{summary}");
+    assert_eq!(summary.providers[1].published, 10);
+    scene.once().await;
+    assert_eq!(scene.queue.jobs_of(10..20), [1; 10], "they are marked");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_provider_whose_queue_never_answers_holds_up_no_other() {
+    let queue = FakeQueue { broken: Some(provider("a")), hangs: true, ..FakeQueue::default() };
+    let scene = Scene::new(FakeStore::default(), queue);
+    let store = Arc::clone(&scene.store);
+    let more_is_due = async {
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        store.due.lock().unwrap().insert(provider("b"), vec![20]);
+    };
+    let ((_, queue), ()) = tokio::join!(scene.run_for(Duration::from_secs(60)), more_is_due);
+    assert_eq!(queue.jobs_of(10..21), [1; 11]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_queue_that_takes_no_jobs_holds_up_no_other_of_its_provider() {
+    // More of them than a window, and the most urgent.
+    let stuck = (0..6).map(DocumentId::Integer).collect();
+    let scene = Scene::new(FakeStore::default(), FakeQueue { stuck, ..FakeQueue::default() });
+    let summary = scene.once().await;
+    assert_eq!(scene.queue.jobs_of(0..20), [[0; 6].as_slice(), &[1; 14]].concat());
+    assert!(summary.is_partial());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_adoption_that_is_refused_holds_up_no_job() {
+    let store = FakeStore { refuses_adoption: true, ..FakeStore::default() };
+    let scene = Scene::new(store, FakeQueue::default());
+    let summary = scene.once().await;
+    assert_eq!(summary.published(), 20);
+    assert!(summary.is_partial() && summary.to_string().contains("failed: adopt"), "{summary}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_cannot_be_marked_has_few_jobs_and_holds_up_no_other() {
+    let store = FakeStore { refuses_marks: document(3), ..FakeStore::default() };
+    let scene = Scene::new(store, FakeQueue::default());
+    let (store, queue) = scene.run_for(Duration::from_secs(3_600)).await;
+    assert!(store.due.lock().unwrap().values().flatten().eq(&[3]));
+    let jobs = queue.jobs_of(0..20);
+    assert!((3..=8).contains(&jobs[3]), "240 passes: {jobs:?}");
+    assert_eq!(jobs.iter().sum::<u32>() - jobs[3], 19);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_refuses_every_mark_is_not_asked_for_each_document_by_itself() {
+    let refuses_marks = (0..2_000).map(DocumentId::Integer).collect();
+    let mut scene =
+        Scene::new(FakeStore { refuses_marks, ..FakeStore::default() }, FakeQueue::default());
+    scene.deps.settings.window = 1_000;
+    let due = [(provider("a"), (0..1_000).collect())].into();
+    *scene.store.due.lock().unwrap() = due;
+    let summary = scene.once().await;
+    assert_eq!((summary.published(), summary.providers[0].unmarked), (1_000, 1_000));
+    assert!(scene.store.marks.load(Ordering::Relaxed) < 200);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sweep_is_made_in_parts_beside_the_passes() {
+    let scene = Scene::new(FakeStore { parts: 10, ..FakeStore::default() }, FakeQueue::default());
+    let (store, queue) = scene.run_for(Duration::from_secs(5)).await;
+    assert_eq!(queue.jobs_of(0..20), [1; 20]);
+    let swept = store.swept.load(Ordering::Relaxed);
+    assert!((1..5).contains(&swept), "it rests between parts: {swept}");
+}
