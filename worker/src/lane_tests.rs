@@ -116,7 +116,7 @@ async fn documents_that_cannot_be_committed_occupy_no_place() {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_the_store_refuses_holds_up_no_other() {
-    let refuses = Some(DocumentId::Integer(1));
+    let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     // More refused ones than there are writers, before and between the others.
     for ids in [[1, 2, 3], [1, 4, 5], [1, 6, 7], [1, 8, 9]] {

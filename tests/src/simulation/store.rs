@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_shared::domain::{
-    DocumentId, ProviderId, ProviderState, Row, Status, Timestamp, Write,
+    DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp, Write,
 };
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
@@ -239,6 +239,17 @@ impl TokenStore for FaultyStore {
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let id = id.clone();
         self.call("get", |store| async move { store.get(&id).await }).await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
+        self.call("withhold", |store| async move { store.withhold(&id, &spent, &last_error).await })
+            .await
     }
 
     async fn reactivate(

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use mongodb::bson::Document;
 
+use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
-use crate::domain::{DocumentId, EndedDocument, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
+use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
+use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
@@ -58,6 +59,23 @@ impl Documents {
             }
         }
         ids.len() as u64
+    }
+
+    pub(super) fn withhold(
+        &mut self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> bool {
+        let change = withheld(&self.names, spent, last_error);
+        let is_spent = |found: &Document| holds_token(&self.names, found, spent);
+        if !self.get(id).is_some_and(is_spent) {
+            return false;
+        }
+        if let Some(document) = self.get_mut(id) {
+            apply(document, &change);
+        }
+        true
     }
 
     pub(super) fn reactivate(

@@ -1,4 +1,4 @@
-//! Grants that have ended and live again.
+//! Grants that have ended, or were put out of reach, and live again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,11 +8,11 @@ use rusqlite::{Connection, params};
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::paths::{set_over, unset};
+use super::paths::{self, set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
-use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
+use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
+use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::mongo::names::Names;
 use crate::ports::{DueGrant, Revived, SweepPlace};
@@ -170,6 +170,24 @@ fn make_active(names: &Names, stored: &mut Stored, now: Timestamp, forgotten: &[
     for part in FORGOTTEN.iter().chain(forgotten) {
         unset(&mut stored.document, &names.path(part));
     }
+}
+
+/// Puts a document out of reach that still holds a token whose answer waits elsewhere.
+pub(super) fn withhold(
+    connection: &Connection,
+    names: &Names,
+    id: &DocumentId,
+    spent: &str,
+    last_error: &LastError,
+) -> Result<bool, Failure> {
+    let found = table::find(connection, names, id)?;
+    let found = found.filter(|stored| holds_token(names, &stored.document, spent));
+    let Some(mut stored) = found else { return Ok(false) };
+    paths::apply(&mut stored.document, withheld(names, spent, last_error)).map_err(|_| {
+        Failure::refused("store.state_field leads through something that is no sub-document")
+    })?;
+    table::update(connection, names, &stored)?;
+    Ok(true)
 }
 
 /// Makes one grant active that has ended. One that is paused is left alone: only who paused it should
