@@ -5,11 +5,11 @@ use std::time::Duration;
 use super::grant::fingerprint;
 use super::ladder::Ladder;
 use super::outcome::{Failure, NewTokens};
-use super::schedule::Schedule;
+use super::schedule::{KnownEnds, Schedule};
 use super::settlement::TripReason;
 use super::{
-    DeadReason, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal, Status,
-    Timestamp, Write,
+    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal,
+    Status, Timestamp, Write,
 };
 
 /// What a provider's grants are decided by.
@@ -136,6 +136,30 @@ pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
     }
 }
 
+/// What new tokens that came at `answered_at` make of their document. `known` are the ends of the tokens
+/// before.
+pub fn refresh_with(
+    policy: &Policy,
+    id: &DocumentId,
+    tokens: &NewTokens,
+    known: KnownEnds,
+    answered_at: Timestamp,
+) -> Write {
+    let times = policy.schedule.after_refresh(
+        id,
+        answered_at,
+        tokens.expires_in_s,
+        tokens.refresh_expires_in_s,
+        known,
+    );
+    Write::Refresh {
+        access_token: tokens.access_token.clone(),
+        refresh_token: tokens.refresh_token.clone(),
+        refreshed_at: answered_at,
+        times,
+    }
+}
+
 struct Case<'a> {
     policy: &'a Policy,
     grant: &'a Grant,
@@ -144,19 +168,7 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn refreshed(&self, tokens: &NewTokens) -> Settlement {
-        let times = self.policy.schedule.after_refresh(
-            &self.grant.id,
-            self.now,
-            tokens.expires_in_s,
-            tokens.refresh_expires_in_s,
-            self.grant.ends,
-        );
-        let write = Write::Refresh {
-            access_token: tokens.access_token.clone(),
-            refresh_token: tokens.refresh_token.clone(),
-            refreshed_at: self.now,
-            times,
-        };
+        let write = refresh_with(self.policy, &self.grant.id, tokens, self.grant.ends, self.now);
         Settlement { write, route: Route::Done, signal: Signal::Healthy }
     }
 
