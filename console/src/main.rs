@@ -188,7 +188,10 @@ async fn dead_letters(
         DlqCommand::List(filter) => Ok(dlq.list(&filter.into()).await?),
         DlqCommand::Show { filter, limit } => Ok(dlq.show(&filter.into(), limit).await?),
         DlqCommand::Redrive(bulk) => dlq.bulk(bulk.wish(bulk::Kind::Redrive)).await,
-        DlqCommand::Discard(bulk) => dlq.bulk(bulk.wish(bulk::Kind::Discard)).await,
+        DlqCommand::Discard { bulk, include_uncommitted_answers } => {
+            let wish = bulk.wish(bulk::Kind::Discard);
+            dlq.bulk(dlq::Wish { uncommitted_answers: include_uncommitted_answers, ..wish }).await
+        }
         DlqCommand::Resume { id, yes } => dlq.resume(&id, yes).await,
     }
 }

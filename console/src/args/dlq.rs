@@ -24,8 +24,16 @@ pub(crate) enum DlqCommand {
     },
     /// Send dead letters back: their grants become active and are refreshed again.
     Redrive(Bulk),
-    /// Remove dead letters for good. Their documents stay as they are.
-    Discard(Bulk),
+    /// Remove dead letters for good. Their documents stay as they are. A letter that holds new tokens
+    /// (uncommitted_answer) stays unless you ask for it.
+    Discard {
+        #[command(flatten)]
+        bulk: Bulk,
+        /// Also discard letters that hold new tokens. These tokens are nowhere else: their users must
+        /// sign in again.
+        #[arg(long)]
+        include_uncommitted_answers: bool,
+    },
     /// Go on with a redrive or discard that was interrupted, failed, or whose process died.
     Resume {
         /// Its id in the audit record.
@@ -63,7 +71,8 @@ pub(crate) struct Bulk {
 impl Bulk {
     pub(crate) fn wish(self, kind: Kind) -> Wish {
         let Self { filter, all, dry_run, limit, rps, yes, why } = self;
-        Wish { kind, filter: filter.into(), all, dry_run, limit, per_second: rps, yes, why }
+        let (filter, per_second, uncommitted_answers) = (filter.into(), rps, false);
+        Wish { kind, filter, all, dry_run, uncommitted_answers, limit, per_second, yes, why }
     }
 }
 

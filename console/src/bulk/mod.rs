@@ -19,7 +19,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::letters::{Letters, LettersError};
 
-pub(crate) use request::{Kind, Request};
+pub(crate) use request::{Kind, Meaning, Request};
 pub(crate) use send_back::forced_job;
 pub(crate) use tally::Tally;
 
@@ -69,8 +69,8 @@ impl Bulk {
         let mut tally = Tally::default();
         let most = request.limit.unwrap_or(u64::MAX);
         self.letters
-            .each(&request.filter_to_cutoff(), |letter| {
-                if !request.picks(&letter) {
+            .each(&request.filter, |letter| {
+                if !tally.is_meant(request, &letter) {
                     return ControlFlow::Continue(());
                 }
                 if tally.matched == most {
@@ -129,7 +129,7 @@ impl Bulk {
         let outcome = match &error {
             Some(_) => Outcome::Failed,
             None if stop.is_cancelled() => Outcome::Cancelled,
-            None if tally.matched == 0 => Outcome::Nothing,
+            None if tally.matched == 0 && tally.left() == 0 => Outcome::Nothing,
             None if tally.left() > 0 => Outcome::Partial,
             None => Outcome::Done,
         };

@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
 use evergrant_shared::domain::audit::{Action, AuditEntry};
-use evergrant_shared::domain::{DeadLetter, DocumentId, Timestamp};
+use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::letters::LetterFilter;
@@ -47,6 +47,9 @@ pub(crate) struct Request {
     pub(crate) picked: BTreeSet<DocumentId>,
     /// Letters that failed last after this are not meant.
     pub(crate) cutoff: Timestamp,
+    /// Letters that hold new tokens are discarded as well. Without it they stay: nobody else has these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) uncommitted_answers: bool,
     /// At most so many.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) limit: Option<u64>,
@@ -62,7 +65,8 @@ impl Request {
     /// All that match, as fast as it goes.
     pub(crate) fn new(kind: Kind, filter: LetterFilter, cutoff: Timestamp) -> Self {
         let (picked, limit, per_second, resumes) = (BTreeSet::new(), None, None, None);
-        Self { kind, filter, picked, cutoff, limit, per_second, resumes }
+        let uncommitted_answers = false;
+        Self { kind, filter, picked, cutoff, uncommitted_answers, limit, per_second, resumes }
     }
 
     /// What an entry of the audit record was to do. None if it is about something else.
@@ -71,14 +75,31 @@ impl Request {
     }
 
     /// Whether a letter that matches the filter is meant.
-    pub(crate) fn picks(&self, letter: &DeadLetter) -> bool {
+    pub(crate) fn meaning(&self, letter: &DeadLetter) -> Meaning {
         let is_picked = |id| self.picked.contains(id);
-        self.picked.is_empty() || letter.id.as_ref().is_some_and(is_picked)
+        if !self.picked.is_empty() && !letter.id.as_ref().is_some_and(is_picked) {
+            Meaning::Other
+        } else if self.kind == Kind::Discard
+            && letter.reason == DeadReason::UncommittedAnswer
+            && !self.uncommitted_answers
+        {
+            Meaning::Uncommitted
+        } else if letter.last_failed_at > self.cutoff {
+            Meaning::AfterCutoff
+        } else {
+            Meaning::Meant
+        }
     }
+}
 
-    /// The filter with the cut-off in it.
-    pub(crate) fn filter_to_cutoff(&self) -> LetterFilter {
-        let until = self.filter.until.map_or(self.cutoff, |until| until.min(self.cutoff));
-        LetterFilter { until: Some(until), ..self.filter.clone() }
-    }
+/// Whether a letter is meant, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Meaning {
+    Meant,
+    /// Another one.
+    Other,
+    /// It holds new tokens, and was not asked for.
+    Uncommitted,
+    /// It came after the cut-off, or its worker's clock is ahead of the store's.
+    AfterCutoff,
 }

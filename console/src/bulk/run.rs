@@ -14,7 +14,7 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::send_back::{Sent, send_back};
-use super::{Bulk, Kind, Request, Tally};
+use super::{Bulk, Kind, Meaning, Request, Tally};
 use crate::letters::{LettersError, Wanted};
 
 /// How often the audit record is told how far it is.
@@ -77,7 +77,7 @@ impl<'a> Running<'a> {
         &mut self,
         watch: &(impl Fn(&Tally) + Send + Sync),
     ) -> Result<(), LettersError> {
-        let filter = self.request.filter_to_cutoff();
+        let filter = self.request.filter.clone();
         let providers = self.bulk.letters.providers(&filter)?;
         let wanted = self.bulk.letters.wanted(&filter).await?;
         if wanted.is_impossible() {
@@ -145,8 +145,9 @@ impl<'a> Running<'a> {
             && let Some(letter) = letters.next().await?
         {
             if !wanted.matches(&letter)
-                || !self.request.picks(&letter)
+                || self.request.meaning(&letter) == Meaning::Other
                 || !self.is_meant(&letter).await?
+                || !self.tally.is_meant(self.request, &letter)
             {
                 continue;
             }

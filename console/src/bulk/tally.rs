@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_shared::domain::ProviderId;
 use evergrant_shared::domain::audit::Progress;
+use evergrant_shared::domain::{DeadLetter, ProviderId};
 use serde::Serialize;
+
+use super::{Meaning, Request};
 
 /// What a bulk action has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
@@ -17,6 +19,10 @@ pub(crate) struct Tally {
     pub(crate) left_no_document: u64,
     /// Letters that stay: they hold no job to send back.
     pub(crate) left_no_job: u64,
+    /// Letters that stay: they hold new tokens, and were not asked for.
+    pub(crate) left_uncommitted: u64,
+    /// Letters that stay: they carry a time after the cut-off.
+    pub(crate) left_after_cutoff: u64,
     /// Those that matched, by provider.
     pub(crate) providers: BTreeMap<ProviderId, u64>,
 }
@@ -28,9 +34,27 @@ impl Tally {
         *self.providers.entry(provider.clone()).or_default() += 1;
     }
 
-    /// Letters that it could not be done to.
+    /// Counts a letter that matches the filter.
+    pub(crate) fn count(&mut self, request: &Request, letter: &DeadLetter) {
+        if self.is_meant(request, letter) {
+            self.meet(&letter.provider);
+        }
+    }
+
+    /// Whether a letter that matches the filter is meant. What stays is counted.
+    pub(super) fn is_meant(&mut self, request: &Request, letter: &DeadLetter) -> bool {
+        match request.meaning(letter) {
+            Meaning::Meant => return true,
+            Meaning::Other => {}
+            Meaning::Uncommitted => self.left_uncommitted += 1,
+            Meaning::AfterCutoff => self.left_after_cutoff += 1,
+        }
+        false
+    }
+
+    /// Letters that it could not be done to. What came after the cut-off was never asked for.
     pub(crate) const fn left(&self) -> u64 {
-        self.left_no_document + self.left_no_job
+        self.left_no_document + self.left_no_job + self.left_uncommitted
     }
 
     /// What there is to say of those.
@@ -44,6 +68,20 @@ impl Tally {
         }
         if self.left_no_job > 0 {
             words.push(format!("{} stay: they are no jobs; discard them", self.left_no_job));
+        }
+        if self.left_uncommitted > 0 {
+            words.push(format!(
+                "{} stay: they hold new tokens that are nowhere else (uncommitted_answer); redrive \
+                 them, or discard them by --include-uncommitted-answers or the box for it",
+                self.left_uncommitted
+            ));
+        }
+        if self.left_after_cutoff > 0 {
+            words.push(format!(
+                "{} stay: they carry a time after the count began; they died since, or the clock of \
+                 their worker is ahead",
+                self.left_after_cutoff
+            ));
         }
         words.join("; ")
     }

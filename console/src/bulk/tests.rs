@@ -285,3 +285,34 @@ async fn letters_of_grants_that_live_again_are_left_out_and_can_be_discarded_alo
     let redriven = scene.run(&scene.redrive().await).await;
     assert_eq!((redriven.tally.matched, scene.active().await), (4, 5));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_letter_that_holds_new_tokens_is_discarded_only_if_it_is_asked_for() {
+    let scene = Scene::with(2).await;
+    let uncommitted = scene.letter(DocumentId::Integer(1), DeadReason::UncommittedAnswer).await;
+    scene.queue.bury(&uncommitted).await.unwrap();
+    let cutoff = scene.bulk.cutoff().await.unwrap();
+    let mut discard = Request::new(Kind::Discard, LetterFilter::default(), cutoff);
+    let counted = scene.bulk.count(&discard).await.unwrap();
+    assert_eq!((counted.matched, counted.left_uncommitted), (2, 1));
+    let ended = scene.run(&discard).await;
+    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Partial, 2));
+    assert!(ended.tally.detail().contains("1 stay"), "{}", ended.tally.detail());
+    assert_eq!(scene.dead_letters().await, 1);
+
+    discard.uncommitted_answers = true;
+    assert_eq!(scene.run(&discard).await.outcome, Outcome::Done);
+    assert_eq!(scene.dead_letters().await, 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn letters_of_a_worker_whose_clock_is_ahead_are_told() {
+    let scene = Scene::with(2).await;
+    let mut ahead = scene.letter(DocumentId::Integer(1), DeadReason::GrantDead).await;
+    ahead.last_failed_at = ahead.last_failed_at.plus(Duration::from_secs(60));
+    scene.queue.bury(&ahead).await.unwrap();
+    let ended = scene.run(&scene.redrive().await).await;
+    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 2));
+    assert_eq!(ended.tally.left_after_cutoff, 1);
+    assert!(ended.tally.detail().contains("clock"), "{}", ended.tally.detail());
+}

@@ -19,6 +19,8 @@ pub(crate) struct Wish {
     pub(crate) filter: LetterFilter,
     pub(crate) all: bool,
     pub(crate) dry_run: bool,
+    /// Also letters that hold new tokens.
+    pub(crate) uncommitted_answers: bool,
     pub(crate) limit: Option<u64>,
     pub(crate) per_second: Option<NonZeroU32>,
     pub(crate) yes: bool,
@@ -41,11 +43,15 @@ impl Dlq<'_> {
             return Ok(Exit::Usage);
         };
         let request = Request {
+            uncommitted_answers: wish.uncommitted_answers,
             limit: wish.limit,
             per_second: wish.per_second,
             ..Request::new(wish.kind, wish.filter, self.bulk.cutoff().await?)
         };
         let counted = self.bulk.count(&request).await?;
+        if !counted.detail().is_empty() {
+            self.output.message(&counted.detail());
+        }
         if counted.matched == 0 {
             return Ok(self.found(false).await?);
         }
@@ -164,12 +170,14 @@ impl Dlq<'_> {
                 "done": tally.done,
                 "left_no_document": tally.left_no_document,
                 "left_no_job": tally.left_no_job,
+                "left_uncommitted": tally.left_uncommitted,
+                "left_after_cutoff": tally.left_after_cutoff,
             }));
         } else {
             let words = format!("{verb}: {} of {matched} dead letters", tally.done);
             self.output.line(&words);
         }
-        if tally.left() > 0 {
+        if !tally.detail().is_empty() {
             self.output.message(&tally.detail());
         }
         let go_on = format!("go on with: evergrant dlq resume {}", entry.id);

@@ -9,6 +9,7 @@ use super::fields::Fields;
 use super::letters::{Letter, Taken};
 use super::pages::typed;
 use super::problem::Problem;
+use crate::bulk::{Request, Tally};
 use crate::letters::LetterFilter;
 
 /// The fields that are a filter.
@@ -66,6 +67,15 @@ pub(super) async fn matching<'a>(
         letter.revived == revived && is_picked(letter) && wanted.matches(&letter.letter)
     };
     Ok(letters.filter(is_meant).collect())
+}
+
+/// How many of these letters an action means, and what stays.
+pub(super) fn meant(request: &Request, matching: &[&Letter]) -> Tally {
+    let mut tally = Tally::default();
+    for letter in matching {
+        tally.count(request, &letter.letter);
+    }
+    tally
 }
 
 /// The fields that mean this, for a form that goes on with it.

@@ -61,6 +61,8 @@ impl Letter {
 pub(super) struct Taken {
     /// By this machine's clock.
     pub(super) at: Timestamp,
+    /// When it began, by the store's clock. None if the store was away.
+    pub(super) cutoff: Option<Timestamp>,
     /// How long it took.
     took: Duration,
     pub(super) groups: Vec<Group>,
@@ -201,6 +203,7 @@ impl Letters {
     async fn take(&self) -> Result<Taken, String> {
         let began = Instant::now();
         let at = Timestamp::of_this_machine();
+        let cutoff = self.source.store.now().await.ok();
         let (mut groups, mut letters) = (Vec::new(), Vec::new());
         let (mut total, mut revived) = (0_u64, 0_u64);
         let all = LetterFilter::default();

@@ -11,10 +11,12 @@ use evergrant_shared::domain::audit::Outcome;
 
 use super::act::why_of;
 use super::audit::mood;
+use super::confirm::{COUNT, CUTOFF};
 use super::{Fact, or_dash};
 use crate::bulk::{Kind, Request, ResumeError};
 use crate::web::Web;
 use crate::web::bulk::{Order, Running};
+use crate::web::fields::Fields;
 use crate::web::filter;
 use crate::web::format::{self, When, visible};
 use crate::web::frame::{Frame, Nav, html};
@@ -137,25 +139,43 @@ pub(in crate::web) async fn act(
     let read = filter::read(&form).map_err(bad)?;
     let limit = positive("limit").map_err(bad)?.map(|limit| u64::from(limit.get()));
     let per_second = positive("rps").map_err(bad)?;
-    // Counted before the cut-off is taken, so that none is promised that is not met.
+    let request = Request {
+        picked,
+        limit,
+        per_second,
+        uncommitted_answers: form.get("uncommitted").is_some(),
+        ..Request::new(kind, read, shown_at(&web, &form).await?)
+    };
     let counted = match &web.letters.latest().await.taken {
-        Some(taken) => Some(filter::matching(&web, taken, &read, &picked).await?.len() as u64),
+        Some(taken) => {
+            let matching = filter::matching(&web, taken, &request.filter, &request.picked).await?;
+            Some(filter::meant(&request, &matching).matched)
+        }
         None => None,
     };
+    let shown = form.read::<u64>(COUNT).map_err(bad)?;
+    if let (Some(counted), Some(shown)) = (counted, shown)
+        && counted > shown
+    {
+        return Err(bad(format!("{shown} matched when you were asked, and {counted} do now.")));
+    }
     let order = Order {
-        which: filter::words(&form, &picked),
+        which: filter::words(&form, &request.picked),
         matched: counted.map(|counted| limit.map_or(counted, |limit| limit.min(counted))),
         who: seen.who()?.name.clone(),
         why,
-        request: Request {
-            picked,
-            limit,
-            per_second,
-            ..Request::new(kind, read, web.engine().cutoff().await?)
-        },
+        request,
     };
     web.begin_bulk(order).await?;
     Ok(Effect::Flash("Begun. It goes on when you leave this page.".to_owned()).and_go(PAGE))
+}
+
+/// When the letters were counted that the form is about. A form that does not say so means those of
+/// now, and none of the future.
+async fn shown_at(web: &Web, form: &Fields) -> Result<Timestamp, Problem> {
+    let now = web.engine().cutoff().await?;
+    let shown = form.read::<Timestamp>(CUTOFF).map_err(Problem::bad)?;
+    Ok(shown.map_or(now, |shown| shown.min(now)))
 }
 
 /// Goes on with one that was cancelled, failed, or whose process died.

@@ -10,6 +10,7 @@ use evergrant_shared::domain::provider_state::Standing;
 use evergrant_shared::domain::{DeadReason, ProviderId, Timestamp};
 
 use super::Fact;
+use crate::bulk::{Kind, Meaning, Request};
 use crate::web::Web;
 use crate::web::address::local;
 use crate::web::fields::Query;
@@ -19,6 +20,12 @@ use crate::web::frame::{Frame, Nav, html};
 use crate::web::letters::Letter;
 use crate::web::problem::Problem;
 use crate::web::seen::Seen;
+
+/// The field that carries when the letters were counted, by the store's clock: who confirms means no
+/// letter that came later.
+pub(super) const CUTOFF: &str = "cutoff";
+/// The field that carries how many there were.
+pub(super) const COUNT: &str = "count";
 
 /// A rate that leaves room for what is due by itself.
 const USUAL_RPS: &str = "20";
@@ -32,6 +39,8 @@ struct Confirm {
     what: &'static str,
     discards: bool,
     count: String,
+    /// How many of them hold new tokens, each of which is asked for by itself.
+    uncommitted: Option<String>,
     many: bool,
     warnings: Vec<String>,
     facts: Vec<Fact>,
@@ -63,26 +72,41 @@ pub(in crate::web) async fn page(
     let Some(taken) = &dead.taken else {
         return Err(bad("The dead letters have not been looked at yet. Try again.".to_owned()));
     };
+    let Some(cutoff) = taken.cutoff else {
+        return Err(bad("The store is away, so nothing can be done now. Try again.".to_owned()));
+    };
     let matched = filter::matching(&web, taken, &read, &picked).await?;
-    if matched.is_empty() {
+    let kind = if what == "discard" { Kind::Discard } else { Kind::Redrive };
+    let mut request = Request { picked, ..Request::new(kind, read, cutoff) };
+    let uncommitted = filter::meant(&request, &matched).left_uncommitted;
+    // The box is for those; without it they stay.
+    request.uncommitted_answers = true;
+    let meant: Vec<_> =
+        matched.into_iter().filter(|l| request.meaning(&l.letter) == Meaning::Meant).collect();
+    if meant.is_empty() {
         return Err(bad("No dead letter matches any more. Nothing is to be done.".to_owned()));
     }
+    let count = meant.len() as u64 - uncommitted;
+    let mut hidden = filter::hidden(&query, &request.picked);
+    hidden.push((CUTOFF.to_owned(), cutoff.to_string()));
+    hidden.push((COUNT.to_owned(), meant.len().to_string()));
     let now = Timestamp::of_this_machine();
     html(&Confirm {
         frame: Frame::new(&web, &seen, verb, Nav::DeadLetters),
         verb,
         what,
         discards: what == "discard",
-        count: format::number(matched.len() as u64),
-        many: matched.len() != 1,
-        warnings: warnings(&web, &matched, what),
+        count: format::number(count),
+        uncommitted: (uncommitted > 0).then(|| format::number(uncommitted)),
+        many: count != 1,
+        warnings: warnings(&web, &meant, what),
         facts: vec![
-            ("Which", filter::words(&query, &picked)),
-            ("Reasons", reasons(&matched)),
+            ("Which", filter::words(&query, &request.picked)),
+            ("Reasons", reasons(&meant)),
             ("Counted", When::new(taken.at, now).words()),
             ("Means", means(what).to_owned()),
         ],
-        hidden: filter::hidden(&query, &picked),
+        hidden,
         rps: if what == "redrive" { USUAL_RPS } else { "" },
         back: local(&back).unwrap_or("/dead-letters").to_owned(),
     })
@@ -94,7 +118,10 @@ const fn means(what: &str) -> &'static str {
             "each grant becomes active, gets a job, and is refreshed by a worker. What dies after this \
              was begun is left alone, and so is what fails again."
         }
-        _ => "each letter is removed for good. The documents stay as they are.",
+        _ => {
+            "each letter is removed for good. The documents stay as they are. A letter that comes after \
+             this was counted is left alone."
+        }
     }
 }
 
@@ -129,8 +156,8 @@ fn warnings(web: &Web, matched: &[&Letter], what: &str) -> Vec<String> {
             ));
         }
     } else if matched.iter().any(|l| l.letter.reason == DeadReason::UncommittedAnswer) {
-        let words = "Some hold new tokens that are nowhere else (uncommitted_answer). To discard them \
-                     is to lose those grants.";
+        let words = "Some hold new tokens that are nowhere else (uncommitted_answer). They stay unless \
+                     you tick their box. To discard them is to lose those grants.";
         warnings.push(words.to_owned());
     }
     warnings

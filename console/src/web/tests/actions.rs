@@ -214,3 +214,58 @@ async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
     assert_eq!(entry.progress.outcome, Outcome::Cancelled);
     assert_eq!(console.dead().await + entry.progress.done, 50, "nothing is lost");
 }
+
+/// The hidden fields of a form's page.
+fn hidden(page: &str) -> Vec<(String, String)> {
+    let fields = page.split("<input type=\"hidden\" name=\"").skip(1);
+    let fields = fields.filter_map(|field| {
+        let (name, rest) = field.split_once('"')?;
+        let value = rest.strip_prefix(" value=\"")?.split_once('"')?.0;
+        Some((name.to_owned(), value.to_owned()))
+    });
+    fields.filter(|(name, _)| name != "csrf").collect()
+}
+
+#[tokio::test]
+async fn a_letter_that_comes_after_the_page_was_shown_is_not_discarded() {
+    let console = Console::local();
+    for id in ["a", "b", "c"] {
+        console.bury(id, DeadReason::AttemptsExhausted).await;
+    }
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    let confirm = browser.get("/dead-letters/confirm?do=discard-all").await;
+    assert!(confirm.body.contains("Discard 3 dead letters?"), "{}", confirm.body);
+    tokio::time::sleep(Duration::from_millis(5)).await;
+    console.bury("late", DeadReason::AttemptsExhausted).await;
+    console.bury("new tokens", DeadReason::UncommittedAnswer).await;
+    console.look().await;
+    let fields = hidden(&confirm.body);
+    let mut fields: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+    fields.extend([("why", "they are old"), ("sure", "yes")]);
+    browser.post("/dead-letters/act", &fields).await;
+    ended(&console).await;
+    assert_eq!(console.dead().await, 2);
+}
+
+#[tokio::test]
+async fn letters_that_hold_new_tokens_have_a_box_of_their_own() {
+    let console = Console::local();
+    console.bury("a", DeadReason::AttemptsExhausted).await;
+    console.bury("b", DeadReason::UncommittedAnswer).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    let confirm = browser.get("/dead-letters/confirm?do=discard-all").await;
+    assert!(confirm.body.contains("Discard 1 dead letter?"), "{}", confirm.body);
+    assert!(confirm.body.contains("name=\"uncommitted\""), "{}", confirm.body);
+    let fields = [("do", "discard"), ("why", "old"), ("sure", "yes")];
+    browser.post("/dead-letters/act", &fields).await;
+    ended(&console).await;
+    assert_eq!(console.dead().await, 1);
+    let page = browser.get("/dead-letters/bulk").await;
+    assert!(page.body.contains("uncommitted_answer"), "{}", page.body);
+    let fields = [&fields[..], &[("uncommitted", "yes")]].concat();
+    browser.post("/dead-letters/act", &fields).await;
+    ended(&console).await;
+    assert_eq!(console.dead().await, 0);
+}
