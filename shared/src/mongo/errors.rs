@@ -13,7 +13,7 @@ pub(super) fn refused(operation: &'static str, reason: impl Into<String>) -> Sto
     StoreError::Refused { operation, reason: reason.into() }
 }
 
-fn unavailable(operation: &'static str, reason: impl Into<String>) -> StoreError {
+pub(super) fn unavailable(operation: &'static str, reason: impl Into<String>) -> StoreError {
     StoreError::Unavailable { operation, reason: reason.into() }
 }
 
@@ -78,11 +78,14 @@ pub(super) fn url(url: &str, error: &Error) -> StoreError {
 fn command(operation: &'static str, error: &CommandError) -> StoreError {
     if matches!(error.code, INDEX_OPTIONS_CONFLICT | INDEX_KEY_CONFLICT) {
         // These describe indexes only.
-        return refused(operation, format!("{}; drop that index", error.message));
+        return refused(operation, format!("{}; {INDEX_IN_THE_WAY}", error.message));
     }
     server(operation, error.code, &error.code_name)
 }
 
+const INDEX_IN_THE_WAY: &str = "an index in this collection stands in the way of one that Evergrant makes. \
+                                If its name begins with evergrant_, drop it: it is made anew. If it is the \
+                                application's, it serves as well once it is not sparse or hidden";
 const INDEX_OPTIONS_CONFLICT: i32 = 85;
 const INDEX_KEY_CONFLICT: i32 = 86;
 

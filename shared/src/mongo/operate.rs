@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
-use mongodb::options::ReturnDocument;
 
 use super::change::{FORGOTTEN, holds_token, withheld};
 use super::clock::from_now;
@@ -78,22 +77,12 @@ impl MongoStore {
         let forgotten = FORGOTTEN.into_iter().chain(["refresh_absolute_until"]);
         let forgotten: Vec<_> = forgotten.map(|part| self.names.path(part)).collect();
         let forgotten = doc! { "$unset": forgotten };
-        let projection = doc! { &self.names.state: 1 };
-        let document = self
-            .collection
-            .find_one_and_update(ended, vec![revived, forgotten])
-            .projection(projection.clone())
-            .return_document(ReturnDocument::After)
-            .await
-            .map_err(|error| driver("reactivate", &error))?;
-        let document = match document {
-            Some(document) => document,
-            None => match self.read_one("reactivate", id, projection).await? {
-                Some(document) => document,
-                None => return Ok(None),
-            },
-        };
-        Ok(self.active_grant(&document))
+        // Not by one command that also returns it: a collection that is sharded by another key than
+        // `_id` takes that only with the key.
+        let revived = self.collection.update_one(ended, vec![revived, forgotten]).await;
+        revived.map_err(|error| driver("reactivate", &error))?;
+        let document = self.read_one("reactivate", id, doc! { &self.names.state: 1 }).await?;
+        Ok(document.and_then(|document| self.active_grant(&document)))
     }
 
     fn active_grant(&self, document: &Document) -> Option<DueGrant> {

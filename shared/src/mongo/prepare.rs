@@ -1,11 +1,14 @@
 //! Indexes.
 
+use futures::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
+use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
 use super::MongoStore;
 use super::errors::driver;
+use super::numbers::number;
 use crate::ports::StoreError;
 
 impl MongoStore {
@@ -13,12 +16,35 @@ impl MongoStore {
         self.check_clock("prepare").await?;
         self.check_commits("prepare").await?;
         self.check_filter().await?;
-        let indexes = self.indexes().map(|(name, keys)| {
+        let missing = self.missing_indexes("prepare").await?.into_iter().map(|(name, keys)| {
             let options = IndexOptions::builder().name(name.to_owned()).build();
             IndexModel::builder().keys(keys).options(options).build()
         });
-        let created = self.collection.create_indexes(indexes).await;
+        let missing: Vec<_> = missing.collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let created = self.collection.create_indexes(missing).await;
         created.map(drop).map_err(|error| driver("prepare", &error))
+    }
+
+    /// Those of [`Self::indexes`] that are not there. An index of the application with the same keys
+    /// serves as well, whatever its name.
+    pub(super) async fn missing_indexes(
+        &self,
+        operation: &'static str,
+    ) -> Result<Vec<(&'static str, Document)>, StoreError> {
+        let there = match self.collection.list_indexes().await {
+            Ok(there) => there.try_collect::<Vec<_>>().await,
+            Err(error) => Err(error),
+        };
+        let there = match there {
+            // There is no collection yet.
+            Err(error) if is_without_collection(&error) => Vec::new(),
+            there => there.map_err(|error| driver(operation, &error))?,
+        };
+        let is_missing = |keys: &Document| !there.iter().any(|index| serves(index, keys));
+        Ok(self.indexes().into_iter().filter(|(_, keys)| is_missing(keys)).collect())
     }
 
     /// The indexes, by their names.
@@ -42,5 +68,59 @@ impl MongoStore {
             ("evergrant_user", doc! { &self.names.fields.user_id: 1, "_id": 1 }),
             ("evergrant_email", doc! { &self.names.fields.email: 1, "_id": 1 }),
         ]
+    }
+}
+
+/// NamespaceNotFound.
+fn is_without_collection(error: &mongodb::error::Error) -> bool {
+    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == 26)
+}
+
+/// Whether an index has these keys, and holds all documents in the plain order of their values.
+fn serves(index: &IndexModel, keys: &Document) -> bool {
+    let is_plain = index.options.as_ref().is_none_or(|options| {
+        options.partial_filter_expression.is_none()
+            && options.collation.is_none()
+            && options.sparse != Some(true)
+            && options.hidden != Some(true)
+    });
+    is_plain && same_keys(&index.keys, keys)
+}
+
+/// The same fields in the same order, whatever type the server gives the numbers.
+fn same_keys(one: &Document, other: &Document) -> bool {
+    let keys = |document: &Document| -> Vec<(String, Option<i64>)> {
+        document.iter().map(|(name, order)| (name.clone(), number(order))).collect()
+    };
+    keys(one) == keys(other)
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::options::Collation;
+
+    use super::*;
+
+    #[test]
+    fn an_applications_index_serves_if_it_holds_every_document_in_plain_order() {
+        let keys = doc! { "userId": 1, "_id": 1 };
+        let index = |options| {
+            IndexModel::builder()
+                .keys(doc! { "userId": 1.0, "_id": 1_i64 })
+                .options(options)
+                .build()
+        };
+        let plain = IndexOptions::builder().name("theirs".to_owned()).unique(true).build();
+        assert!(serves(&index(plain), &keys));
+        assert!(!serves(&index(IndexOptions::builder().build()), &doc! { "_id": 1, "userId": 1 }));
+        let collation = Collation::builder().locale("de").build();
+        for other in [
+            IndexOptions::builder().partial_filter_expression(doc! { "a": 1 }).build(),
+            IndexOptions::builder().collation(collation).build(),
+            IndexOptions::builder().sparse(true).build(),
+            IndexOptions::builder().hidden(true).build(),
+        ] {
+            assert!(!serves(&index(other), &keys));
+        }
     }
 }

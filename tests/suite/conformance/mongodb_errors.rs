@@ -66,7 +66,7 @@ async fn an_index_of_our_name_that_is_another_is_told() {
     documents.create_index(index).await.unwrap();
     let store = MongoStore::connect(settings).await.unwrap();
     let error = store.prepare().await.unwrap_err().to_string();
-    assert!(error.contains("refuses") && error.contains("drop that index"), "{error}");
+    assert!(error.contains("refuses") && error.contains("stands in the way"), "{error}");
     let findings = store.inspect().await.unwrap();
     assert!(findings.iter().any(|finding| !finding.ok && finding.detail.contains("evergrant_due")));
 }
