@@ -3,6 +3,7 @@
 mod args;
 mod audit;
 mod bulk;
+mod copies;
 mod demo;
 mod dlq;
 mod doctor;
@@ -120,7 +121,10 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let config = load(&args, quiet(&args))?;
     let store = connect::store(&config).await?;
     match args.command {
-        Command::Import { file } => Ok(import::import(&*store, &file, output).await?),
+        Command::Import { file, overwrite } => {
+            let token_field = &config.store.fields.refresh_token;
+            Ok(import::import(&*store, &file, token_field, overwrite, output).await?)
+        }
         Command::Export { file, force } => Ok(export::export(&*store, &file, force, output).await?),
         Command::Tokens(command) => tokens(&config, &store, command, output).await,
         Command::Providers(command) => {

@@ -206,10 +206,17 @@ impl TokenStore for FakeStore {
     ) -> Result<Option<DueGrant>, StoreError> {
         unreachable!()
     }
-    async fn import(&self, _documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+    async fn import_as(
+        &self,
+        _: Vec<ImportDocument>,
+        _: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
         unreachable!()
     }
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        unreachable!()
+    }
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
         unreachable!()
     }
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {

@@ -64,10 +64,14 @@ pub(crate) enum Command {
     /// Write settings for a provider, after asking or from flags, and make what they need.
     Init(InitArgs),
     /// Put token documents into the store: JSON lines or a JSON array, extended JSON too. What
-    /// exists keeps Evergrant's state.
+    /// exists keeps Evergrant's state, and newer tokens than those of the file.
     Import {
         /// A file, or - for standard input.
         file: PathBuf,
+        /// Lay the file's tokens over those in the store, even if they are older. A token that was
+        /// exchanged is spent: to send it again may end the user's grant.
+        #[arg(long)]
+        overwrite: bool,
     },
     /// Write all token documents as JSON lines, TOKENS INCLUDED.
     Export {

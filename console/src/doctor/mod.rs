@@ -17,6 +17,7 @@ use evergrant_shared::provider::Provider;
 use futures::future::join_all;
 use tokio::net::TcpStream;
 
+use crate::copies;
 use crate::exit::Exit;
 use crate::output::Output;
 use row::{Level, Row};
@@ -53,6 +54,8 @@ impl Doctor<'_> {
         for finding in stored {
             rows.push(self.of_documents(finding).await);
         }
+        let copies = copies::find(&*self.store).await;
+        rows.push(copies.unwrap_or_else(|error| failed("refresh tokens", &error)).into());
         let queued = queued.unwrap_or_else(|error| vec![failed("job queue", &error)]);
         rows.extend(queued.into_iter().map(Row::from));
         rows.extend(join_all(self.providers.iter().map(reach)).await);

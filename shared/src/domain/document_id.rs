@@ -33,6 +33,24 @@ pub enum DocumentId {
 )]
 pub struct InvalidDocumentId;
 
+impl DocumentId {
+    /// The ids that people take for this one: the hexadecimal digits of an ObjectId as a string, and
+    /// the ObjectId of such a string.
+    pub fn twins(&self) -> Vec<Self> {
+        match self {
+            Self::ObjectId(bytes) => {
+                let digits = encode_hex(bytes);
+                let upper = digits.to_uppercase();
+                let has_letters = upper != digits;
+                let upper = has_letters.then_some(Self::String(upper));
+                std::iter::once(Self::String(digits)).chain(upper).collect()
+            }
+            Self::String(text) => decode_hex(text).map(Self::ObjectId).into_iter().collect(),
+            _ => Vec::new(),
+        }
+    }
+}
+
 impl TryFrom<Value> for DocumentId {
     type Error = InvalidDocumentId;
 
@@ -165,6 +183,18 @@ mod tests {
         let uuid = "67e55044-10b1-426f-9247-bb680e5fe0c8";
         assert!(matches!(uuid.parse(), Ok(DocumentId::Uuid(_))));
         assert_eq!("\"42\"".parse(), Ok(DocumentId::String("42".into())));
+    }
+
+    #[test]
+    fn an_object_id_and_its_digits_are_twins() {
+        let id: DocumentId = "65f0c0ffee65f0c0ffee65f0".parse().unwrap();
+        let digits = DocumentId::String("65f0c0ffee65f0c0ffee65f0".into());
+        let upper = DocumentId::String("65F0C0FFEE65F0C0FFEE65F0".into());
+        assert_eq!(id.twins(), [digits.clone(), upper.clone()]);
+        assert_eq!((digits.twins(), upper.twins()), (vec![id.clone()], vec![id]));
+        for lonely in [DocumentId::Integer(42), DocumentId::String("alice".into())] {
+            assert_eq!(lonely.twins(), []);
+        }
     }
 
     #[test]

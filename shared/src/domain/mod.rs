@@ -24,6 +24,7 @@ pub mod forecast;
 pub mod gate;
 pub mod grant;
 pub mod heartbeat;
+pub mod import;
 pub mod job;
 pub mod ladder;
 pub mod limit;

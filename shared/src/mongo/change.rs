@@ -5,6 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::names::{Names, at};
 use crate::domain::grant::fingerprint;
+use crate::domain::import::{BEGINNING, REMEMBERED, mark};
 use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
 
@@ -22,7 +23,10 @@ pub(crate) const ENDS_OF: &str = "ends_of";
 /// gone.
 pub(crate) const OF_THE_OLD_GRANT: [&str; 3] = ["queued_until", "refresh_absolute_until", ENDS_OF];
 
-/// What a commit makes of its document, as the operators `$set` and `$unset` of paths.
+/// Marks of the tokens that a document held before: see [`crate::domain::import`].
+pub(crate) const HELD_BEFORE: &str = "held_before";
+
+/// What a commit makes of its document, as the operators `$set`, `$unset` and `$push` of paths.
 pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
     let mut change = Change::new(names, &commit.owner);
     match &commit.write {
@@ -50,6 +54,7 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
                 change.unset(part);
             }
             change.unset("queued_until");
+            change.remember(commit);
         }
         Write::Postpone {
             attempts,
@@ -137,17 +142,20 @@ pub(crate) fn but_paused(names: &Names, mut change: Document) -> Document {
     change
 }
 
-/// The two halves of a classic update of the state.
+/// The parts of a classic update of the state.
 struct Change<'a> {
     names: &'a Names,
     set: Document,
     unset: Document,
+    /// Marks that are added to those of the tokens that were held before.
+    marks: Vec<Bson>,
 }
 
 impl<'a> Change<'a> {
     /// Every settlement gives the lease back and says whose it was.
     fn new(names: &'a Names, owner: &str) -> Self {
-        let mut change = Self { names, set: Document::new(), unset: Document::new() };
+        let mut change =
+            Self { names, set: Document::new(), unset: Document::new(), marks: vec![] };
         change.set(SETTLED_BY, owner);
         change.unset("lease");
         change
@@ -172,9 +180,43 @@ impl<'a> Change<'a> {
         }
     }
 
-    fn into_document(self) -> Document {
-        doc! { "$set": self.set, "$unset": self.unset }
+    /// The token that was sent is spent if another came for it. The first refresh says that nothing
+    /// came before.
+    fn remember(&mut self, commit: &Commit) {
+        if commit.generation == Some(0) {
+            self.marks.push(BEGINNING.into());
+        }
+        if commit.rotates() {
+            self.marks.push(mark(commit.sent.as_ref()).into());
+        }
     }
+
+    fn into_document(self) -> Document {
+        let mut change = doc! { "$set": self.set, "$unset": self.unset };
+        if !self.marks.is_empty() {
+            change.insert("$push", doc! { self.names.path(HELD_BEFORE): pushed(self.marks) });
+        }
+        change
+    }
+}
+
+/// What `$push` is given to add `marks` to those of a document, of which the last are kept.
+pub(crate) fn pushed(marks: Vec<Bson>) -> Document {
+    doc! { "$each": marks, "$slice": kept() }
+}
+
+/// How many marks are kept, counted from the end.
+pub(super) fn kept() -> i32 {
+    -i32::try_from(REMEMBERED).unwrap_or(i32::MAX)
+}
+
+/// What `$push` makes of the marks that are there, for stores that have none.
+pub(crate) fn push(marks: Option<&Bson>, pushed: &Bson) -> Bson {
+    let each = pushed.as_document().and_then(|pushed| pushed.get_array("$each").ok());
+    let before = marks.and_then(Bson::as_array);
+    let all: Vec<_> = before.into_iter().chain(each).flatten().cloned().collect();
+    let forgotten = all.len().saturating_sub(REMEMBERED);
+    Bson::Array(all.into_iter().skip(forgotten).collect())
 }
 
 /// A time as BSON has it.

@@ -90,7 +90,7 @@ impl MongoStore {
         let statements = superseded.filter_map(|(commit, _)| {
             let held =
                 doc! { "_id": ids::to_bson(&commit.id)?, self.names.path("lease.owner"): &commit.owner };
-            Statement::new(held, give_back.clone(), false)
+            Statement::new(held, give_back.clone())
         });
         for batch in batches(statements.collect()) {
             self.update("commit", batch, DURABLE).await?;

@@ -104,7 +104,7 @@ pub(super) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
 }
 
 /// An id in the form that [`from_bson`] gives it: a message may write it in another.
-pub(crate) fn canonical(id: &DocumentId) -> DocumentId {
+pub fn canonical(id: &DocumentId) -> DocumentId {
     to_bson(id).map_or_else(|| id.clone(), |id| from_bson(&id))
 }
 

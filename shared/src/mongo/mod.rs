@@ -8,7 +8,7 @@
 //! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `change`, `parts`, `shape`, `together`: what a commit makes of its document, and how many are one update.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
-//! * `listing`, `operate`, `operators`, `records`, `transfer`, `inspect`: what operators ask for.
+//! * `listing`, `operate`, `operators`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
 //!
 //! What holds everywhere here:
@@ -30,6 +30,7 @@ pub(crate) mod due;
 mod errors;
 pub(crate) mod extended_json;
 pub(crate) mod ids;
+pub(crate) mod import;
 mod inspect;
 mod listing;
 pub(crate) mod names;
@@ -64,12 +65,14 @@ use tokio::sync::OnceCell;
 use crate::adoption::Rest;
 use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
+    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
+    Versioned,
 };
 
 use detached::{LONG, SHORT, detached, streamed};
 use errors::{driver, refused};
+pub use ids::canonical as canonical_id;
 use names::Names;
 use server_clock::ServerClock;
 pub use settings::{Fields, MongoSettings};
@@ -310,14 +313,23 @@ impl TokenStore for MongoStore {
         detached("reactivate", SHORT, async move { this.revive(&id, queued).await }).await
     }
 
-    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
         let this = self.clone();
-        detached("import", LONG, async move { this.import_documents(documents).await }).await
+        detached("import", LONG, async move { this.import_documents(documents, mode).await }).await
     }
 
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
         let this = self.clone();
         streamed(|sender| async move { this.send_documents(sender).await })
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move { this.send_held_tokens(sender).await })
     }
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {

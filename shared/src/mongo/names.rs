@@ -55,6 +55,23 @@ pub(crate) fn array_on_the_way<'a>(document: &Document, path: &'a str) -> Option
     parts.find(|part| matches!(at(document, part), Some(Bson::Array(_))))
 }
 
+/// The first name of a path, by which a document has it or not.
+pub(crate) fn first(path: &str) -> &str {
+    path.split('.').next().unwrap_or(path)
+}
+
+/// Removes what is at a path with dots in it. What is not there need not be.
+pub(crate) fn remove(document: &mut Document, path: &str) {
+    match path.split_once('.') {
+        None => drop(document.remove(path)),
+        Some((first, rest)) => {
+            if let Some(Bson::Document(inner)) = document.get_mut(first) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use mongodb::bson::doc;

@@ -112,7 +112,7 @@ impl MongoStore {
             self.names.path("next_refresh_at"): "$$NOW",
         } };
         let forgotten: Vec<_> = forgotten.iter().map(|part| self.names.path(part)).collect();
-        Statement::new(unchanged, vec![active, doc! { "$unset": forgotten }], false)
+        Statement::new(unchanged, vec![active, doc! { "$unset": forgotten }])
     }
 
     async fn revive_all(

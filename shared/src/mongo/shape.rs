@@ -4,7 +4,7 @@ use mongodb::bson::raw::{CStr, cstr};
 use mongodb::bson::{Bson, Document, doc};
 use secrecy::ExposeSecret;
 
-use super::change::{change, int};
+use super::change::{change, int, kept};
 use super::names::Names;
 use super::parts::Parts;
 use crate::domain::{Status, Write};
@@ -20,9 +20,9 @@ pub(super) struct Shape {
     conditions: Vec<Condition>,
     /// A refresh leaves a pause as it is.
     is_refresh: bool,
-    /// The paths that are set, in the order of a row's values. New fields come in alphabetical order,
-    /// as in a classic update.
-    set: Vec<String>,
+    /// The paths that are written, in the order of a row's values. New fields come in alphabetical
+    /// order, as in a classic update.
+    written: Vec<(String, How)>,
     /// The paths that are taken away.
     unset: Vec<String>,
 }
@@ -59,6 +59,15 @@ impl Condition {
     }
 }
 
+/// How a path is written.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum How {
+    /// It becomes the row's value.
+    Set,
+    /// The row's values are added to the marks that are there.
+    Push,
+}
+
 /// What must hold for a commit to be written: see [`Commit`].
 fn conditions(commit: &Commit, id: &Bson) -> Vec<(Condition, Bson)> {
     let mut conditions = vec![(Condition::Id, id.clone())];
@@ -89,16 +98,19 @@ impl Shape {
             Some(Bson::Document(parts)) => parts.into_iter().collect(),
             _ => Vec::new(),
         };
-        let (mut values, unset) = (of("$set"), of("$unset"));
-        values.sort_by(|(one, _), (other, _)| one.cmp(other));
-        let set = values.into_iter().enumerate().map(|(place, (path, value))| {
+        let (set, push, unset) = (of("$set"), of("$push"), of("$unset"));
+        let set = set.into_iter().map(|(path, value)| (path, How::Set, value));
+        let push = push.into_iter().map(|(path, pushed)| (path, How::Push, each(pushed)));
+        let mut values: Vec<_> = set.chain(push).collect();
+        values.sort_by(|(one, ..), (other, ..)| one.cmp(other));
+        let written = values.into_iter().enumerate().map(|(place, (path, how, value))| {
             row.insert(name_of_value(place), value);
-            path
+            (path, how)
         });
-        let set = set.collect();
+        let written = written.collect();
         let unset = unset.into_iter().map(|(path, _)| path).collect();
         let is_refresh = matches!(commit.write, Write::Refresh { .. });
-        (Self { conditions, is_refresh, set, unset }, row)
+        (Self { conditions, is_refresh, written, unset }, row)
     }
 
     /// An expression: the document as its row makes it, which is as it was if a condition does not hold.
@@ -110,8 +122,11 @@ impl Shape {
         });
         let conditions: Vec<_> = conditions.collect();
         let (mut parts, status) = (Parts::default(), names.path("status"));
-        for (place, path) in self.set.iter().enumerate() {
+        for (place, (path, how)) in self.written.iter().enumerate() {
             let mut value = Bson::from(of_row(&name_of_value(place)));
+            if *how == How::Push {
+                value = added(path, value).into();
+            }
             if self.is_refresh && *path == status {
                 let paused = Status::Paused.as_str();
                 let is_paused = doc! { "$eq": [names.value("status"), paused] };
@@ -124,6 +139,22 @@ impl Shape {
         }
         Some(doc! { "$cond": [{ "$and": conditions }, parts.of_document(), "$$ROOT"] })
     }
+}
+
+/// What a `$push` adds.
+fn each(pushed: Bson) -> Bson {
+    let each = match pushed {
+        Bson::Document(mut pushed) => pushed.remove("$each"),
+        _ => None,
+    };
+    each.unwrap_or_else(|| Bson::Array(Vec::new()))
+}
+
+/// An expression: the marks at `path`, and those of the row after them. What is no list is none.
+fn added(path: &str, marks: Bson) -> Document {
+    let there = format!("${path}");
+    let there = doc! { "$cond": [{ "$isArray": [&there] }, &there, []] };
+    doc! { "$slice": [{ "$concatArrays": [there, marks] }, kept()] }
 }
 
 /// The name in a row of the value for the path at this place.

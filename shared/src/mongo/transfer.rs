@@ -1,65 +1,54 @@
 //! Documents in and out, as extended JSON.
 
+use std::sync::Arc;
+
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
+use super::change::HELD_BEFORE;
 use super::detached::{Gone, Sender};
-use super::errors::{driver, refused};
-use super::update::{JOURNALLED, Statement, batches};
+use super::errors::driver;
+use super::import::held_tokens;
 use super::{MongoStore, extended_json, ids};
-use crate::ports::{ImportCount, ImportDocument, StoreError};
+use crate::ports::{HeldTokens, ImportDocument};
 
 impl MongoStore {
-    /// Imports all of `documents`, or none if one of them cannot be a document.
-    pub(super) async fn import_documents(
-        &self,
-        documents: Vec<ImportDocument>,
-    ) -> Result<ImportCount, StoreError> {
-        let statements = documents.into_iter().enumerate().map(|(index, document)| {
-            import_statement(document).map_err(|what| {
-                let reason = format!("document {} of those to import: {what}", index + 1);
-                refused("import", reason)
-            })
-        });
-        let statements = statements.collect::<Result<Vec<_>, _>>()?;
-        let mut count = ImportCount::default();
-        for batch in batches(statements) {
-            let updated = self.update("import", batch, JOURNALLED).await?;
-            count.inserted += updated.inserted;
-            count.updated += updated.matched - updated.inserted.min(updated.matched);
-        }
-        Ok(count)
-    }
-
     pub(super) async fn send_documents(
         &self,
         sender: Sender<serde_json::Value>,
     ) -> Result<(), Gone> {
-        let mut cursor = match self.collection.find(doc! {}).sort(doc! { "_id": 1 }).await {
+        self.send_each("export", doc! {}, extended_json::of_document, sender).await
+    }
+
+    pub(super) async fn send_held_tokens(&self, sender: Sender<HeldTokens>) -> Result<(), Gone> {
+        let projection =
+            doc! { &self.names.fields.refresh_token: 1, self.names.path(HELD_BEFORE): 1 };
+        let names = Arc::clone(&self.names);
+        let held = move |document: Document| held_tokens(&names, &document);
+        self.send_each("held_tokens", projection, held, sender).await
+    }
+
+    /// Sends what is made of each document, in the order of their `_id`.
+    async fn send_each<T>(
+        &self,
+        operation: &'static str,
+        projection: Document,
+        made: impl Fn(Document) -> T,
+        sender: Sender<T>,
+    ) -> Result<(), Gone> {
+        let found = self.collection.find(doc! {}).projection(projection).sort(doc! { "_id": 1 });
+        let mut cursor = match found.await {
             Ok(cursor) => cursor,
-            Err(error) => return sender.send(Err(driver("export", &error))).await,
+            Err(error) => return sender.send(Err(driver(operation, &error))).await,
         };
         loop {
             match cursor.try_next().await {
-                Ok(Some(document)) => {
-                    sender.send(Ok(extended_json::of_document(document))).await?;
-                }
+                Ok(Some(document)) => sender.send(Ok(made(document))).await?,
                 Ok(None) => return Ok(()),
-                Err(error) => return sender.send(Err(driver("export", &error))).await,
+                Err(error) => return sender.send(Err(driver(operation, &error))).await,
             }
         }
     }
-}
-
-/// An update that inserts a document or lays its fields over the one that is there.
-///
-/// A pipeline, because a classic `$set` puts new fields in alphabetical order and takes a dot in a
-/// name for a path. The document is a literal, so that nothing in it is an expression.
-fn import_statement(document: ImportDocument) -> Result<Statement, &'static str> {
-    let (id, fields) = id_and_fields(document)?;
-    let lay_over = doc! { "$replaceWith": { "$mergeObjects": ["$$ROOT", { "$literal": fields }] } };
-    Statement::new(doc! { "_id": id }, vec![lay_over], true)
-        .ok_or("the name of one of its fields cannot be written as BSON")
 }
 
 /// The `_id` of a document to import, and its other fields.

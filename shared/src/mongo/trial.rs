@@ -7,12 +7,14 @@ use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc, uuid::Uuid};
 
 use super::MongoStore;
+use super::change::HELD_BEFORE;
 use super::clock::META;
 use super::errors::{driver, refused};
 use super::names::{Names, at};
 use super::settings::Fields;
 use super::together::{self, MANY};
 use super::update::DURABLE;
+use crate::domain::import::{BEGINNING, mark};
 use crate::domain::schedule::Times;
 use crate::domain::{DocumentId, Status, Timestamp, Write};
 use crate::ports::{Commit, StoreError};
@@ -78,6 +80,7 @@ impl Case {
             "lease": { "owner": check },
             "status": self.status.as_str(),
             "kept": [{ "a": 1_i64 }],
+            (HELD_BEFORE): [1_i64],
         };
         doc! { "_id": self.id(check), "refresh_token": self.holds, "check": check, "state": state }
     }
@@ -115,7 +118,13 @@ impl Case {
             && text("state.status") == Some(self.status.as_str())
             && at(after, "state.lease").is_none()
             && at(after, "state.kept") == at(before, "state.kept")
+            && at(after, &format!("state.{HELD_BEFORE}")) == Some(&marks())
     }
+}
+
+/// What a document has of the tokens that it held before, after its first refresh.
+fn marks() -> Bson {
+    Bson::from(vec![1_i64, BEGINNING, mark(Some(&SENT.into()))])
 }
 
 const UNRELIABLE: &str = "this server does not carry out conditional updates of many documents as \
@@ -134,7 +143,8 @@ mod tests {
         let mut after = before.clone();
         after.insert("access_token", ANSWERED);
         after.insert("refresh_token", ANSWERED);
-        after.insert("state", doc! { "status": "active", "kept": [{ "a": 1_i64 }] });
+        let state = doc! { "status": "active", "kept": [{ "a": 1_i64 }], (HELD_BEFORE): marks() };
+        after.insert("state", state);
         assert!(claimed.is_right(&before, &after));
         assert!(!paused.is_right(&before, &after), "it is active again");
         assert!(!newer.is_right(&newer.document("check"), &after), "newer tokens are overwritten");

@@ -3,6 +3,7 @@
 //! The `update` command, since `Collection::bulk_write` does not exist for servers before 8.0 and
 //! one call for each document costs a round trip each.
 
+use std::collections::HashSet;
 use std::time::Duration;
 
 use mongodb::bson::raw::cstr;
@@ -62,12 +63,14 @@ pub(super) struct Statement(RawDocumentBuf);
 
 impl Statement {
     /// None if it cannot be written as BSON: a name holds a NUL, or it nests too deep.
-    pub(super) fn new(filter: Document, change: impl Into<Bson>, upsert: bool) -> Option<Self> {
-        let mut document = doc! { "q": filter, "u": change.into(), "multi": false };
-        if upsert {
-            document.insert("upsert", true);
-        }
+    pub(super) fn new(filter: Document, change: impl Into<Bson>) -> Option<Self> {
+        let document = doc! { "q": filter, "u": change.into(), "multi": false };
         RawDocumentBuf::try_from(&document).ok().map(Self)
+    }
+
+    /// A document to insert.
+    pub(super) fn insertion(document: &Document) -> Option<Self> {
+        RawDocumentBuf::try_from(document).ok().map(Self)
     }
 
     /// Replaces what it finds, all documents or (not `multi`) one, by the value of an expression.
@@ -84,12 +87,10 @@ impl Statement {
 /// What a command did.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Updated {
-    /// Documents that statements found, or made.
+    /// Documents that statements found.
     pub(super) matched: u64,
     /// Documents that are not as they were.
     pub(super) modified: u64,
-    /// Documents that statements made.
-    pub(super) inserted: u64,
 }
 
 /// Splits statements into commands that are not too large, in order.
@@ -152,6 +153,48 @@ impl MongoStore {
     }
 }
 
+impl MongoStore {
+    /// Inserts documents, each for itself, and says the places of those that a unique index rejects.
+    ///
+    /// # Errors
+    /// If not all others are known to be inserted as durably as asked. Some may be.
+    pub(super) async fn insert(
+        &self,
+        operation: &'static str,
+        documents: Vec<Statement>,
+        durability: Durability,
+    ) -> Result<HashSet<usize>, StoreError> {
+        let command = rawdoc! {
+            "insert": self.collection.name(),
+            "documents": RawArrayBuf::from_iter(documents.into_iter().map(|document| document.0)),
+            "ordered": false,
+            "writeConcern": durability.document(),
+        };
+        let reply = self.database.run_raw_command(command).await;
+        let mut reply = reply.map_err(|error| driver(operation, &error))?;
+        let mut rejected = HashSet::new();
+        if let Ok(errors) = reply.get_array_mut("writeErrors") {
+            errors.retain(|error| match place_of_duplicate(error) {
+                Some(place) => !rejected.insert(place),
+                None => true,
+            });
+            if errors.is_empty() {
+                reply.remove("writeErrors");
+            }
+        }
+        // An insertion modifies nothing.
+        reply.insert("nModified", 0);
+        read_reply(operation, &reply).map(|_| rejected)
+    }
+}
+
+fn place_of_duplicate(error: &Bson) -> Option<usize> {
+    let error = error.as_document()?;
+    let code = error.get("code").and_then(number)?;
+    let place = error.get("index").and_then(number)?;
+    if matches!(code, 11_000 | 11_001) { usize::try_from(place).ok() } else { None }
+}
+
 fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, StoreError> {
     let error_in = |error: &Document| {
         let code = error.get("code").and_then(number).unwrap_or_default();
@@ -172,8 +215,7 @@ fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, Stor
     let (Some(matched), Some(modified)) = (count("n"), count("nModified")) else {
         return Err(refused(operation, "the server does not tell how many documents it updated"));
     };
-    let inserted = reply.get_array("upserted").map_or(0, Vec::len) as u64;
-    Ok(Updated { matched, modified, inserted })
+    Ok(Updated { matched, modified })
 }
 
 #[cfg(test)]
@@ -210,9 +252,9 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_tells_what_was_found_and_what_was_made() {
-        let reply = doc! { "n": 3.0, "nModified": 2, "upserted": [{ "index": 0, "_id": 1 }] };
-        let expected = Updated { matched: 3, modified: 2, inserted: 1 };
-        assert_eq!(read_reply("import", &reply).unwrap(), expected);
+    fn a_reply_tells_what_was_found_and_what_was_changed() {
+        let reply = doc! { "n": 3.0, "nModified": 2 };
+        let expected = Updated { matched: 3, modified: 2 };
+        assert_eq!(read_reply("commit", &reply).unwrap(), expected);
     }
 }

@@ -13,6 +13,6 @@ pub use finding::{DOCUMENTS_OF, Finding, LEFT_ALONE};
 pub use listing::{GrantFilter, GrantOrder, GrantPlace, GrantView};
 pub use queue::{Acker, DeadLetters, Delivery, Intake, JobQueue};
 pub use store::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, ImportCount, ImportDocument, Revived,
-    SweepPlace, TokenStore, Versioned, Which,
+    Claimed, Commit, Committed, DueGrant, DueQuery, HeldTokens, ImportDocument, ImportMode,
+    Imported, Revived, SweepPlace, TokenStore, Versioned, Which,
 };

@@ -9,8 +9,9 @@ use evergrant_shared::domain::{
 };
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
+    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
+    Versioned,
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -261,13 +262,25 @@ impl TokenStore for FaultyStore {
         self.call("reactivate", |store| async move { store.reactivate(&id, queued).await }).await
     }
 
-    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
-        self.call("import", |store| async move { store.import(documents).await }).await
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        self.call("import", |store| async move { store.import_as(documents, mode).await }).await
     }
 
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
         self.read_only("export", |store| {
             stream::once(async move { store.export().collect::<Vec<_>>().await })
+                .flat_map(stream::iter)
+                .boxed()
+        })
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        self.read_only("held_tokens", |store| {
+            stream::once(async move { store.held_tokens().collect::<Vec<_>>().await })
                 .flat_map(stream::iter)
                 .boxed()
         })

@@ -11,6 +11,7 @@ pub(crate) mod sqlite;
 pub(crate) mod store;
 mod store_adoption;
 mod store_coordination;
+mod store_import;
 mod store_listing;
 mod store_operators;
 mod store_revival;

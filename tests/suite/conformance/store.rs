@@ -11,7 +11,8 @@ use evergrant_shared::domain::{
 };
 use evergrant_shared::mongo::{Fields, MongoSettings};
 use evergrant_shared::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, TokenStore, Which,
+    Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, ImportMode,
+    Imported, TokenStore, Which,
 };
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -554,9 +555,9 @@ async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
         (&json!("r2"), &json!("1"))
     );
 
-    // Imported again, the application's fields are replaced and the state is kept.
-    let again = store.import(vec![document]).await.unwrap();
-    assert_eq!((again.inserted, again.updated), (0, 1));
+    // Overwritten, the application's fields are replaced and the state is kept.
+    let again = store.import_as(vec![document], ImportMode::Overwrite).await.unwrap();
+    assert_eq!(again, [Imported::Updated]);
     assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().generation, 1);
 }
 

@@ -5,7 +5,7 @@ use secrecy::ExposeSecret;
 
 use super::documents::{Documents, is_text, put, take_away};
 use crate::domain::{Status, Write};
-use crate::mongo::change::{SETTLED_BY, but_paused, change};
+use crate::mongo::change::{SETTLED_BY, but_paused, change, push};
 use crate::mongo::commit::took_effect;
 use crate::mongo::names::at;
 use crate::mongo::numbers::number;
@@ -57,11 +57,15 @@ fn generation(document: &Document) -> Option<u64> {
     u64::try_from(number).ok()
 }
 
-/// Carries out the operators `$set` and `$unset`.
+/// Carries out the operators `$set`, `$push` of marks and `$unset`.
 pub(super) fn apply(document: &mut Document, change: &Document) {
     let part = |operator| change.get_document(operator).into_iter().flatten();
     for (path, value) in part("$set") {
         put(document, path, value.clone());
+    }
+    for (path, pushed) in part("$push") {
+        let marks = push(at(document, path), pushed);
+        put(document, path, marks);
     }
     for (path, _) in part("$unset") {
         take_away(document, path);

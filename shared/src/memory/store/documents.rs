@@ -12,6 +12,7 @@ use crate::mongo::Fields;
 use crate::mongo::change::date;
 use crate::mongo::decode::adopted_as;
 use crate::mongo::ids;
+pub(super) use crate::mongo::names::remove as take_away;
 use crate::mongo::names::{Names, at};
 use crate::mongo::numbers::number;
 use crate::ports::Unadopted;
@@ -103,20 +104,6 @@ pub(super) fn put(document: &mut Document, path: &str, value: impl Into<Bson>) {
             }
             if let Bson::Document(inner) = inner {
                 put(inner, rest, value);
-            }
-        }
-    }
-}
-
-/// Takes away what is at a path with dots in it.
-pub(super) fn take_away(document: &mut Document, path: &str) {
-    match path.split_once('.') {
-        None => {
-            document.remove(path);
-        }
-        Some((first, rest)) => {
-            if let Some(Bson::Document(inner)) = document.get_mut(first) {
-                take_away(inner, rest);
             }
         }
     }

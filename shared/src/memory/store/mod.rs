@@ -35,8 +35,9 @@ use crate::domain::statistics::{Counts, MinuteCounts};
 use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp};
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
+    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
+    Versioned,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
@@ -219,12 +220,20 @@ impl TokenStore for MemoryStore {
         Ok(self.with(|state, now| state.documents.reactivate(id, queued, now)))
     }
 
-    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
-        self.with(|state, _| state.documents.import(documents))
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        self.with(|state, _| state.documents.import(documents, mode))
     }
 
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
         streamed(self.with(|state, _| state.documents.export()))
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        streamed(self.with(|state, _| state.documents.held_tokens()))
     }
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {

@@ -5,11 +5,13 @@ use mongodb::bson::{Bson, Document};
 use super::documents::{Documents, put, take_away};
 use super::refused;
 use crate::domain::{DocumentId, Row};
+use crate::mongo::change::HELD_BEFORE;
+use crate::mongo::import::{held_tokens, kept, marks_after, prepared};
 use crate::mongo::transfer::id_and_fields;
 use crate::mongo::{decode, extended_json, ids};
 use crate::ports::{
-    Finding, GrantFilter, GrantOrder, GrantPlace, GrantView, ImportCount, ImportDocument,
-    StoreError,
+    Finding, GrantFilter, GrantOrder, GrantPlace, GrantView, HeldTokens, ImportDocument,
+    ImportMode, Imported, StoreError,
 };
 
 impl Documents {
@@ -70,28 +72,46 @@ impl Documents {
     pub(super) fn import(
         &mut self,
         documents: Vec<ImportDocument>,
-    ) -> Result<ImportCount, StoreError> {
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
         let documents = documents.into_iter().enumerate().map(|(index, document)| {
             id_and_fields(document).map_err(|what| {
                 let reason = format!("document {} of those to import: {what}", index + 1);
                 refused("import", reason)
             })
         });
-        let mut count = ImportCount::default();
-        for (id, fields) in documents.collect::<Result<Vec<_>, _>>()? {
-            let (document, is_new) = self.get_or_make(id);
-            document.extend(fields);
-            if is_new {
-                count.inserted += 1;
-            } else {
-                count.updated += 1;
-            }
+        let documents = documents.collect::<Result<Vec<_>, _>>()?;
+        Ok(documents.into_iter().map(|(id, fields)| self.import_one(id, fields, mode)).collect())
+    }
+
+    fn import_one(&mut self, id: Bson, fields: Document, mode: ImportMode) -> Imported {
+        let key = ids::from_bson(&id);
+        let found = self.get(&key);
+        let twins = if mode == ImportMode::Copy { Vec::new() } else { key.twins() };
+        if found.is_none()
+            && let Some(twin) = twins.into_iter().find(|id| self.get(id).is_some())
+        {
+            return Imported::Twin(twin);
         }
-        Ok(count)
+        if let Some(kept) = found.and_then(|found| kept(&self.names, found, &fields, mode)) {
+            return kept;
+        }
+        let fields = prepared(&self.names, found, fields, mode);
+        let marks = found.and_then(|found| marks_after(&self.names, found, &fields));
+        let (document, is_new) = self.get_or_make(id);
+        document.extend(fields);
+        if let Some(marks) = marks {
+            put(document, &format!("evergrant.{HELD_BEFORE}"), marks);
+        }
+        if is_new { Imported::Inserted } else { Imported::Updated }
     }
 
     pub(super) fn export(&self) -> Vec<serde_json::Value> {
         self.all().cloned().map(extended_json::of_document).collect()
+    }
+
+    pub(super) fn held_tokens(&self) -> Vec<HeldTokens> {
+        self.all().map(|document| held_tokens(&self.names, document)).collect()
     }
 
     pub(super) fn findings(&self) -> Vec<Finding> {

@@ -37,11 +37,13 @@ use super::failure::Failure;
 use super::file;
 use crate::adoption::{AdoptionRules, Rest};
 use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
-use crate::mongo::Fields;
+use crate::mongo::import::held_tokens;
 use crate::mongo::names::Names;
+use crate::mongo::{Fields, extended_json};
 use crate::ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
-    ImportDocument, Revived, StoreError, SweepPlace, TokenStore, Unadopted, Versioned,
+    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
+    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
+    Versioned,
 };
 
 /// What the store needs to know.
@@ -332,17 +334,31 @@ impl TokenStore for SqliteStore {
         .await
     }
 
-    async fn import(&self, documents: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
         let read = transfer::read_all(documents).map_err(|failure| failure.in_store("import"))?;
         self.write("import", move |connection, inner| {
-            transfer::import(connection, &inner.names, read)
+            transfer::import(connection, &inner.names, read, mode)
         })
         .await
     }
 
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
         in_chunks(Vec::new(), move |after: Vec<u8>| {
-            self.read("export", move |connection, _| transfer::export_chunk(connection, &after))
+            self.read("export", move |connection, _| {
+                transfer::chunk(connection, &after, extended_json::of_document)
+            })
+        })
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        in_chunks(Vec::new(), move |after: Vec<u8>| {
+            self.read("held_tokens", move |connection, inner| {
+                transfer::chunk(connection, &after, |document| held_tokens(&inner.names, &document))
+            })
         })
     }
 

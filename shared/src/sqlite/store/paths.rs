@@ -2,18 +2,26 @@
 
 use bson::{Bson, Document};
 
+use crate::mongo::change::push;
+use crate::mongo::names::at;
+pub(super) use crate::mongo::names::remove as unset;
+
 /// Something stands on the way that is no sub-document; to replace it would destroy it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotViable;
 
-/// Carries out the operators `$set` and `$unset`, all or none. New fields come in alphabetical order,
+/// Carries out the operators `$set`, `$push` of marks and `$unset`, all or none. New fields come in alphabetical order,
 /// as they do in MongoDB.
 pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<(), NotViable> {
     let mut of = |operator: &str| match operators.remove(operator) {
         Some(Bson::Document(changes)) => changes.into_iter().collect::<Vec<_>>(),
         _ => Vec::new(),
     };
-    let (mut set, removed) = (of("$set"), of("$unset"));
+    let (mut set, pushed, removed) = (of("$set"), of("$push"), of("$unset"));
+    set.extend(pushed.into_iter().map(|(path, pushed)| {
+        let marks = push(at(document, &path), &pushed);
+        (path, marks)
+    }));
     set.sort_by(|(one, _), (other, _)| one.cmp(other));
     if set.iter().any(|(path, _)| !is_viable(document, path)) {
         return Err(NotViable);
@@ -48,18 +56,6 @@ pub(super) fn set_over(document: &mut Document, path: &str, value: impl Into<Bso
     }
     if let Some(Bson::Document(inner)) = document.get_mut(first) {
         set_over(inner, rest, value);
-    }
-}
-
-/// Removes a value. What is not there need not be.
-pub(super) fn unset(document: &mut Document, path: &str) {
-    match path.split_once('.') {
-        None => drop(document.remove(path)),
-        Some((first, rest)) => {
-            if let Some(Bson::Document(inner)) = document.get_mut(first) {
-                unset(inner, rest);
-            }
-        }
     }
 }
 

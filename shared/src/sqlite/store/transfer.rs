@@ -4,10 +4,13 @@ use bson::{Bson, Document};
 use rusqlite::{Connection, Row};
 
 use super::super::failure::Failure;
+use super::paths::set_over;
 use super::{key, table};
+use crate::mongo::change::HELD_BEFORE;
+use crate::mongo::import::{kept, marks_after, prepared};
 use crate::mongo::names::Names;
-use crate::mongo::{extended_json, transfer::id_and_fields};
-use crate::ports::{ImportCount, ImportDocument};
+use crate::mongo::{ids, transfer::id_and_fields};
+use crate::ports::{ImportDocument, ImportMode, Imported};
 
 /// A document to import, read.
 pub(super) struct Read {
@@ -39,36 +42,60 @@ pub(super) fn import(
     connection: &Connection,
     names: &Names,
     documents: Vec<Read>,
-) -> Result<ImportCount, Failure> {
-    let mut count = ImportCount::default();
-    for Read { key, id, fields } in documents {
-        let found = table::find_by_key(connection, names, &key)?;
-        let n = found.as_ref().map(|stored| stored.n);
-        match n {
-            Some(_) => count.updated += 1,
-            None => count.inserted += 1,
-        }
-        let mut document = found.map(|stored| stored.document).unwrap_or_else(|| {
-            let mut new = Document::new();
-            new.insert("_id", id);
-            new
-        });
-        document.extend(fields);
-        table::put(connection, names, n, &key, &document)?;
-    }
-    Ok(count)
+    mode: ImportMode,
+) -> Result<Vec<Imported>, Failure> {
+    let one = |read| import_one(connection, names, read, mode);
+    documents.into_iter().map(one).collect()
 }
 
-/// Documents in one chunk of an export.
+fn import_one(
+    connection: &Connection,
+    names: &Names,
+    Read { key, id, fields }: Read,
+    mode: ImportMode,
+) -> Result<Imported, Failure> {
+    if let Some(stored) = table::find_by_key(connection, names, &key)? {
+        let mut document = stored.document;
+        if let Some(kept) = kept(names, &document, &fields, mode) {
+            return Ok(kept);
+        }
+        let fields = prepared(names, Some(&document), fields, mode);
+        let marks = marks_after(names, &document, &fields);
+        document.extend(fields);
+        if let Some(marks) = marks {
+            set_over(&mut document, &names.path(HELD_BEFORE), marks);
+        }
+        table::put(connection, names, Some(stored.n), &key, &document)?;
+        return Ok(Imported::Updated);
+    }
+    if mode != ImportMode::Copy {
+        for twin in ids::from_bson(&id).twins() {
+            if table::find(connection, names, &twin)?.is_some() {
+                return Ok(Imported::Twin(twin));
+            }
+        }
+    }
+    let mut document = Document::new();
+    document.insert("_id", id);
+    document.extend(prepared(names, None, fields, mode));
+    table::put(connection, names, None, &key, &document)?;
+    Ok(Imported::Inserted)
+}
+
+/// Documents in one chunk.
 const CHUNK_DOCUMENTS: usize = 200;
 /// A chunk is not much longer than this.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// A chunk of documents, and the key of the last; None after the end.
-pub(super) type Chunk = (Vec<serde_json::Value>, Option<Vec<u8>>);
+/// What was made of a chunk of documents, and the key of the last; None after the end.
+pub(super) type Chunk<T> = (Vec<T>, Option<Vec<u8>>);
 
-/// The documents after `after`, in the order of their `_id`.
-pub(super) fn export_chunk(connection: &Connection, after: &[u8]) -> Result<Chunk, Failure> {
+/// What is made of the documents after `after`, in the order of their `_id`.
+pub(super) fn chunk<T>(
+    connection: &Connection,
+    after: &[u8],
+    made: impl Fn(Document) -> T,
+) -> Result<Chunk<T>, Failure> {
     let sql = "SELECT key, body FROM documents WHERE key > ?1 ORDER BY key LIMIT ?2";
     let mut select = connection.prepare_cached(sql)?;
     let row = |row: &Row<'_>| Ok((row.get::<_, Vec<u8>>(0)?, row.get::<_, Vec<u8>>(1)?));
@@ -76,7 +103,7 @@ pub(super) fn export_chunk(connection: &Connection, after: &[u8]) -> Result<Chun
     for found in select.query_map((after, CHUNK_DOCUMENTS), row)? {
         let (key, body) = found?;
         bytes += body.len();
-        chunk.push(extended_json::of_document(table::decode(&body)?));
+        chunk.push(made(table::decode(&body)?));
         last = Some(key);
         if bytes >= CHUNK_BYTES {
             return Ok((chunk, last));

@@ -1,0 +1,302 @@
+//! Documents in: each is inserted, laid over the one that is there, or left out.
+//!
+//! What is there is read, what becomes of it is decided ([`crate::domain::import`]), and it is written
+//! on the condition that the document still is as it was read: a worker may refresh it meanwhile. What
+//! was not written is read and decided anew.
+
+use std::collections::{HashMap, HashSet};
+
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+use secrecy::SecretString;
+
+use super::change::{HELD_BEFORE, push, pushed};
+use super::errors::{driver, refused, server, unavailable};
+use super::names::{Names, at, first, remove};
+use super::numbers::number;
+use super::transfer::id_and_fields;
+use super::update::{JOURNALLED, Statement, batches};
+use super::{MongoStore, ids};
+use crate::domain::import::{Age, BEGINNING, Brought, Held, age, mark, mark_of_fingerprint};
+use crate::domain::{DocumentId, Status};
+use crate::ports::{HeldTokens, ImportDocument, ImportMode, Imported, StoreError};
+
+const OPERATION: &str = "import";
+/// How often a batch is decided anew while others change its documents.
+const ROUNDS: u32 = 20;
+const UNWRITABLE: &str = "the name of one of its fields cannot be written as BSON";
+
+/// A document to import.
+struct Line {
+    id: Bson,
+    fields: Document,
+    outcome: Option<Imported>,
+}
+
+impl MongoStore {
+    /// Imports `documents`, or none of them if one cannot be a document.
+    pub(super) async fn import_documents(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        let lines = documents.into_iter().enumerate().map(|(index, document)| {
+            let line = id_and_fields(document).and_then(|(id, fields)| {
+                // Also what is never written is refused, so that all or none are.
+                Statement::insertion(&doc! { "fields": &fields }).ok_or(UNWRITABLE)?;
+                Ok(Line { id, fields, outcome: None })
+            });
+            line.map_err(|what| {
+                let reason = format!("document {} of those to import: {what}", index + 1);
+                refused(OPERATION, reason)
+            })
+        });
+        let mut lines = lines.collect::<Result<Vec<_>, _>>()?;
+        for _ in 0..ROUNDS {
+            let found = self.found(&lines, mode).await?;
+            self.import_round(&mut lines, &found, mode).await?;
+            if lines.iter().all(|line| line.outcome.is_some()) {
+                return Ok(lines.into_iter().filter_map(|line| line.outcome).collect());
+            }
+        }
+        Err(unavailable(OPERATION, "others change the documents all the time; try again"))
+    }
+
+    /// What is there of the documents that are not settled yet, and of their twins.
+    async fn found(
+        &self,
+        lines: &[Line],
+        mode: ImportMode,
+    ) -> Result<HashMap<DocumentId, Document>, StoreError> {
+        let mut wanted: Vec<Bson> = Vec::new();
+        for line in lines.iter().filter(|line| line.outcome.is_none()) {
+            wanted.push(line.id.clone());
+            if mode != ImportMode::Copy {
+                wanted.extend(ids::from_bson(&line.id).twins().iter().filter_map(ids::to_bson));
+            }
+        }
+        let fields = &self.names.fields;
+        let projection = doc! {
+            first(&self.names.state): 1,
+            first(&fields.refresh_token): 1,
+            first(&fields.access_token): 1,
+        };
+        let failed = |error| driver(OPERATION, &error);
+        let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
+        let found: Vec<Document> =
+            found.await.map_err(failed)?.try_collect().await.map_err(failed)?;
+        let id = |found: &Document| ids::from_bson(found.get("_id").unwrap_or(&Bson::Null));
+        Ok(found.into_iter().map(|found| (id(&found), found)).collect())
+    }
+
+    async fn import_round(
+        &self,
+        lines: &mut [Line],
+        found: &HashMap<DocumentId, Document>,
+        mode: ImportMode,
+    ) -> Result<(), StoreError> {
+        let (mut inserted, mut updated) = (Vec::new(), Vec::new());
+        let mut seen: HashSet<DocumentId> = found.keys().cloned().collect();
+        for line in lines.iter_mut().filter(|line| line.outcome.is_none()) {
+            let id = ids::from_bson(&line.id);
+            let twins = if mode == ImportMode::Copy { Vec::new() } else { id.twins() };
+            match found.get(&id) {
+                Some(document) => match kept(&self.names, document, &line.fields, mode) {
+                    Some(kept) => line.outcome = Some(kept),
+                    None => updated.push((line, document)),
+                },
+                None => match twins.into_iter().find(|twin| seen.contains(twin)) {
+                    Some(twin) => line.outcome = Some(Imported::Twin(twin)),
+                    None => inserted.push(line),
+                },
+            }
+            seen.insert(id);
+        }
+        self.insert_lines(inserted, mode).await?;
+        self.update_lines(updated, mode).await
+    }
+
+    /// Inserts documents. Where one has appeared meanwhile, its line stays unsettled.
+    async fn insert_lines(
+        &self,
+        lines: Vec<&mut Line>,
+        mode: ImportMode,
+    ) -> Result<(), StoreError> {
+        let statement = |line: &&mut Line| {
+            let mut document = doc! { "_id": line.id.clone() };
+            document.extend(prepared(&self.names, None, line.fields.clone(), mode));
+            Statement::insertion(&document).ok_or_else(|| refused(OPERATION, UNWRITABLE))
+        };
+        let statements = lines.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
+        let mut lines = lines.into_iter();
+        for batch in batches(statements) {
+            let of_batch: Vec<_> = lines.by_ref().take(batch.len()).collect();
+            let there = self.insert(OPERATION, batch, JOURNALLED).await?;
+            for id in of_batch.iter().enumerate().filter(|(at, _)| there.contains(at)) {
+                // Its `_id` is not there: what rejects it is another unique index.
+                let is_there = self.collection.find_one(doc! { "_id": &id.1.id });
+                let is_there = is_there.projection(doc! { "_id": 1 }).await;
+                if is_there.map_err(|error| driver(OPERATION, &error))?.is_none() {
+                    return Err(server(OPERATION, 11_000, ""));
+                }
+            }
+            for (at, line) in of_batch.into_iter().enumerate() {
+                line.outcome = (!there.contains(&at)).then_some(Imported::Inserted);
+            }
+        }
+        Ok(())
+    }
+
+    /// Lays fields over documents that still are as they were read. If one is not, none of its batch is
+    /// settled: which ones were written, the next round sees.
+    async fn update_lines(
+        &self,
+        lines: Vec<(&mut Line, &Document)>,
+        mode: ImportMode,
+    ) -> Result<(), StoreError> {
+        let statement = |(line, document): &(&mut Line, &Document)| {
+            let fields = prepared(&self.names, Some(document), line.fields.clone(), mode);
+            let statement = lay_over(&self.names, line.id.clone(), fields, document);
+            statement.ok_or_else(|| refused(OPERATION, UNWRITABLE))
+        };
+        let statements = lines.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
+        let mut lines = lines.into_iter();
+        for batch in batches(statements) {
+            let wanted = batch.len();
+            let of_batch: Vec<_> = lines.by_ref().take(wanted).collect();
+            if self.update(OPERATION, batch, JOURNALLED).await?.matched == wanted as u64 {
+                of_batch.into_iter().for_each(|(line, _)| line.outcome = Some(Imported::Updated));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// An update that lays a line's fields over a document, if that still is as it was read.
+///
+/// A pipeline, because a classic `$set` puts new fields in alphabetical order and takes a dot in a
+/// name for a path. The document is a literal, so that nothing in it is an expression.
+fn lay_over(names: &Names, id: Bson, fields: Document, document: &Document) -> Option<Statement> {
+    let mut filter = doc! { "_id": id };
+    let brings_state = fields.contains_key(first(&names.state));
+    let owner = brings_state.then(|| names.path("lease.owner"));
+    let generation = names.path("generation");
+    for path in
+        [Some(&names.fields.refresh_token), Some(&generation), owner.as_ref()].into_iter().flatten()
+    {
+        // A null is also what is missing.
+        filter.insert(path, doc! { "$eq": at(document, path).cloned().unwrap_or(Bson::Null) });
+    }
+    let marks = marks_after(names, document, &fields);
+    let merged = doc! { "$mergeObjects": ["$$ROOT", { "$literal": fields }] };
+    let mut stages = vec![doc! { "$replaceWith": merged }];
+    if let Some(marks) = marks {
+        stages.push(doc! { "$set": { names.path(HELD_BEFORE): { "$literal": marks } } });
+    }
+    Statement::new(filter, stages)
+}
+
+/// Fields as they are laid over a document, or inserted: what they say of a job or of a lease is of
+/// another installation, or of before. While the document has a lease its state stays.
+pub(crate) fn prepared(
+    names: &Names,
+    document: Option<&Document>,
+    mut fields: Document,
+    mode: ImportMode,
+) -> Document {
+    if mode == ImportMode::Copy {
+        return fields;
+    }
+    if document.is_some_and(|document| at(document, &names.path("lease")).is_some()) {
+        fields.remove(first(&names.state));
+    }
+    for part in ["lease", "queued_until"] {
+        remove(&mut fields, &names.path(part));
+    }
+    fields
+}
+
+/// Why fields are not laid over a document, if so.
+pub(crate) fn kept(
+    names: &Names,
+    document: &Document,
+    fields: &Document,
+    mode: ImportMode,
+) -> Option<Imported> {
+    if mode != ImportMode::KeepNewer {
+        return None;
+    }
+    match age(&held(names, document)?, brought(names, document, fields)) {
+        Age::Newer => None,
+        Age::Older => Some(Imported::Kept),
+        Age::Unknown => Some(Imported::KeptUnknown),
+    }
+}
+
+/// What a document remembers once fields are laid over it, if that changes: the token that they
+/// replace. Fields that bring a state of their own bring what they remember.
+pub(crate) fn marks_after(names: &Names, document: &Document, fields: &Document) -> Option<Bson> {
+    let adopted = at(document, &names.path("status")).is_some();
+    if !adopted || fields.contains_key(first(&names.state)) {
+        return None;
+    }
+    brought(names, document, fields).other_token?;
+    let replaced = token(document, &names.fields.refresh_token);
+    let mut marks = vec![Bson::from(mark(replaced.as_ref()))];
+    let before = at(document, &names.path(HELD_BEFORE));
+    if before.is_none() && generation(names, document) == Some(0) {
+        marks.insert(0, BEGINNING.into());
+    }
+    Some(push(before, &pushed(marks).into()))
+}
+
+/// Which refresh tokens a document holds and held.
+pub(crate) fn held_tokens(names: &Names, document: &Document) -> HeldTokens {
+    let before = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
+    let before = before.into_iter().flatten().filter_map(number);
+    HeldTokens {
+        id: ids::from_bson(document.get("_id").unwrap_or(&Bson::Null)),
+        held: token(document, &names.fields.refresh_token).map(|token| mark(Some(&token))),
+        before: before.filter(|mark| *mark != BEGINNING).collect(),
+    }
+}
+
+/// An adopted document as it is judged.
+fn held(names: &Names, document: &Document) -> Option<Held> {
+    let status = at(document, &names.path("status"))?.as_str();
+    let marks = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
+    let marks = marks.into_iter().flatten().filter_map(number);
+    let died = at(document, &names.path("dead_fingerprint")).and_then(Bson::as_str);
+    Some(Held {
+        generation: generation(names, document).unwrap_or_default(),
+        has_ended: ![Status::Active, Status::Paused].iter().any(|of| Some(of.as_str()) == status),
+        marks: marks.chain(died.map(mark_of_fingerprint)).collect(),
+    })
+}
+
+/// What fields bring, beside a document.
+fn brought(names: &Names, document: &Document, fields: &Document) -> Brought {
+    let brings = |path: &str| fields.contains_key(first(path));
+    let (refresh, access) = (&names.fields.refresh_token, &names.fields.access_token);
+    let brought = token(fields, refresh);
+    let is_other = || {
+        let text = |document| at(document, refresh).and_then(Bson::as_str).unwrap_or_default();
+        text(fields) != text(document)
+    };
+    Brought {
+        other_token: (brings(refresh) && is_other()).then(|| mark(brought.as_ref())),
+        other_access_token: brings(access) && at(fields, access) != at(document, access),
+        generation: generation(names, fields),
+    }
+}
+
+/// The refresh token; None where there is none that could be exchanged.
+fn token(document: &Document, path: &str) -> Option<SecretString> {
+    let text = at(document, path).and_then(Bson::as_str).filter(|text| !text.is_empty());
+    text.map(SecretString::from)
+}
+
+fn generation(names: &Names, document: &Document) -> Option<u64> {
+    let generation = at(document, &names.path("generation")).and_then(number)?;
+    u64::try_from(generation).ok()
+}

@@ -1,0 +1,180 @@
+//! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
+
+use evergrant_shared::domain::DocumentId;
+use evergrant_shared::domain::import::REMEMBERED;
+use evergrant_shared::ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
+use serde_json::{Value, json};
+
+use super::adapters::{on_each_store, store};
+use super::store::{LEASE, claim_for, commit, document, ended, exported, refreshed, with};
+
+on_each_store!(
+    the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since,
+    a_token_that_was_exchanged_is_never_brought_back,
+    who_signs_in_again_after_refreshes_brings_a_new_token,
+    who_signs_in_again_twice_does_not_fall_back_to_the_first_token,
+    who_ended_takes_a_new_token_but_not_the_dead_one,
+    an_older_export_is_not_laid_over_what_came_after_it,
+    after_more_tokens_than_are_remembered_an_unknown_one_is_left_out,
+    an_access_token_of_before_is_older_where_the_refresh_token_stays,
+    a_document_without_a_token_takes_no_token_away_that_came_later,
+    an_import_during_an_exchange_does_not_undo_it,
+    a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round,
+    a_copy_of_a_store_holds_twins_as_they_are,
+);
+
+/// Exchanges the token of a document for `next`.
+async fn refresh(store: &dyn TokenStore, id: &DocumentId, next: Option<&str>) {
+    let claimed = claim_for(store, std::slice::from_ref(id), "o", LEASE).await;
+    let write = refreshed("access", next, claimed.now);
+    assert_eq!(commit(store, &claimed.rows[0], "o", write).await, Committed::Applied);
+}
+
+async fn import(store: &dyn TokenStore, token: impl Into<Value>) -> Imported {
+    store.import(vec![document(1, token)]).await.unwrap().remove(0)
+}
+
+async fn token(store: &dyn TokenStore) -> Value {
+    exported(store).await[0]["refresh_token"].clone()
+}
+
+async fn the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since() {
+    let (store, ids) = with(2).await;
+    refresh(&*store, &ids[0], Some("second")).await;
+    let file = || vec![document(1, "token-1"), document(2, "token-2"), document(3, "new")];
+    let again = store.import(file()).await.unwrap();
+    assert_eq!(again, [Imported::Kept, Imported::Updated, Imported::Inserted]);
+    assert_eq!(token(&*store).await, "second");
+
+    let over = store.import_as(file(), ImportMode::Overwrite).await.unwrap();
+    assert_eq!(over, [Imported::Updated, Imported::Updated, Imported::Updated]);
+    assert_eq!(token(&*store).await, "token-1");
+}
+
+async fn a_token_that_was_exchanged_is_never_brought_back() {
+    let (store, ids) = with(1).await;
+    for next in ["second", "third", "fourth"] {
+        refresh(&*store, &ids[0], Some(next)).await;
+    }
+    for spent in ["token-1", "second", "third"] {
+        assert_eq!(import(&*store, spent).await, Imported::Kept, "{spent}");
+    }
+    assert_eq!(import(&*store, "fourth").await, Imported::Updated);
+}
+
+async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
+    let (store, ids) = with(1).await;
+    for next in ["second", "third", "fourth"] {
+        refresh(&*store, &ids[0], Some(next)).await;
+    }
+    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(token(&*store).await, "signed-in");
+    assert_eq!(import(&*store, "fourth").await, Imported::Kept, "it was replaced");
+}
+
+async fn who_signs_in_again_twice_does_not_fall_back_to_the_first_token() {
+    let (store, ids) = with(1).await;
+    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+    refresh(&*store, &ids[0], Some("second")).await;
+    assert_eq!(import(&*store, "signed-in-again").await, Imported::Updated);
+    for older in ["token-1", "signed-in", "second"] {
+        assert_eq!(import(&*store, older).await, Imported::Kept, "{older}");
+    }
+}
+
+async fn who_ended_takes_a_new_token_but_not_the_dead_one() {
+    let (store, ids) = with(1).await;
+    refresh(&*store, &ids[0], Some("second")).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(import(&*store, "second").await, Imported::Kept);
+}
+
+async fn an_older_export_is_not_laid_over_what_came_after_it() {
+    let (store, ids) = with(1).await;
+    refresh(&*store, &ids[0], None).await;
+    let export = exported(&*store).await.remove(0);
+    refresh(&*store, &ids[0], None).await;
+    let file = || vec![ImportDocument(export.as_object().unwrap().clone())];
+    assert_eq!(store.import(file()).await.unwrap(), [Imported::Kept]);
+    let elsewhere = with(1).await.0;
+    assert_eq!(elsewhere.import(file()).await.unwrap(), [Imported::Updated]);
+}
+
+async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
+    let (store, ids) = with(1).await;
+    for n in 0..REMEMBERED {
+        refresh(&*store, &ids[0], Some(&format!("token-1.{n}"))).await;
+    }
+    assert_eq!(import(&*store, "token-1.0").await, Imported::Kept);
+    assert_eq!(import(&*store, "unknown").await, Imported::KeptUnknown);
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    assert_eq!(import(&*store, "unknown").await, Imported::Updated);
+    let marks = exported(&*store).await[0]["evergrant"]["held_before"].as_array().unwrap().len();
+    assert_eq!(marks, REMEMBERED);
+}
+
+async fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
+    let (store, ids) = with(1).await;
+    refresh(&*store, &ids[0], None).await;
+    let line = |access: &str| {
+        let line =
+            json!({ "_id": 1, "access_token": access, "refresh_token": "token-1", "email": "new" });
+        vec![ImportDocument(line.as_object().unwrap().clone())]
+    };
+    assert_eq!(store.import(line("of before")).await.unwrap(), [Imported::Kept]);
+    assert_eq!(store.import(line("access")).await.unwrap(), [Imported::Updated]);
+    assert_eq!(exported(&*store).await[0]["email"], "new");
+}
+
+async fn a_document_without_a_token_takes_no_token_away_that_came_later() {
+    let store = store().await;
+    assert_eq!(import(&*store, Value::Null).await, Imported::Inserted);
+    store.adopt().await.unwrap();
+    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(import(&*store, Value::Null).await, Imported::Kept);
+    assert_eq!(token(&*store).await, "signed-in");
+}
+
+async fn an_import_during_an_exchange_does_not_undo_it() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    assert_eq!(import(&*store, "token-1").await, Imported::Updated);
+    let write = refreshed("access", Some("second"), claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    let write = refreshed("access", Some("third"), claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Superseded);
+    assert_eq!(token(&*store).await, "signed-in");
+}
+
+async fn a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round() {
+    const DIGITS: &str = "65f0c0ffee65f0c0ffee65f0";
+    let object_id: DocumentId = DIGITS.parse().unwrap();
+    let string = DocumentId::String(DIGITS.to_owned());
+    for (first, second) in [(&object_id, &string), (&string, &object_id)] {
+        let (store, empty) = (store().await, store().await);
+        let line = |id: &DocumentId| document(Value::from(id.clone()), "t");
+        assert_eq!(store.import(vec![line(first)]).await.unwrap(), [Imported::Inserted]);
+        let twin = store.import(vec![line(second), line(first)]).await.unwrap();
+        assert_eq!(twin, [Imported::Twin(first.clone()), Imported::Updated]);
+        let both = empty.import(vec![line(first), line(second)]).await;
+        assert_eq!(both.unwrap(), [Imported::Inserted, Imported::Twin(first.clone())]);
+    }
+}
+
+async fn a_copy_of_a_store_holds_twins_as_they_are() {
+    const DIGITS: &str = "65f0c0ffee65f0c0ffee65f0";
+    let store = store().await;
+    let ids = [json!(DIGITS), json!({ "$oid": DIGITS })];
+    let documents = ids.map(|id| document(id, "t")).into();
+    let copied = store.import_as(documents, ImportMode::Copy).await.unwrap();
+    assert_eq!(copied, [Imported::Inserted, Imported::Inserted]);
+}
