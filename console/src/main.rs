@@ -96,9 +96,10 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             let from = config.with_store_url(stores.from.as_ref(), stores.from_file.as_deref());
             let to = config.with_store_url(stores.to.as_ref(), stores.to_file.as_deref());
             let (from, to) = (from.context("--from")?, to.context("--to")?);
+            let old = migrate::Installation::of(&from).context("--from")?;
             let from = connect::store(&from).await.context("--from")?;
             let to = connect::store(&to).await.context("--to")?;
-            Ok(migrate::migrate(&*from, &*to, output).await?)
+            Ok(migrate::migrate(&*from, &*to, &old, output).await?)
         }
         _ => operate(args, output).await,
     }

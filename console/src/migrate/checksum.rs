@@ -5,6 +5,7 @@ use std::fmt;
 use evergrant_shared::ports::{StoreError, TokenStore};
 use futures::TryStreamExt;
 use indicatif::ProgressBar;
+use serde_json::Value;
 use sha2::{Digest, Sha256};
 
 /// What a store holds: how many documents, and a checksum of its export.
@@ -21,16 +22,17 @@ impl fmt::Display for Summary {
     }
 }
 
-/// Reads all documents of a store.
+/// Reads all documents of a store, each as `moved` makes it.
 pub(super) async fn summarise(
     store: &dyn TokenStore,
+    moved: impl Fn(Value) -> Value,
     progress: Option<&ProgressBar>,
 ) -> Result<Summary, StoreError> {
     let mut digest = Sha256::new();
     let mut documents = 0;
     let mut export = store.export();
     while let Some(document) = export.try_next().await? {
-        digest.update(document.to_string());
+        digest.update(moved(document).to_string());
         digest.update(b"\n");
         documents += 1;
         if let Some(progress) = progress {

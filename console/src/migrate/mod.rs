@@ -6,9 +6,12 @@
 //! takes what it can of a batch: a few that are missing before one that is there.
 
 mod checksum;
+mod installation;
 
 use evergrant_shared::domain::DocumentId;
-use evergrant_shared::ports::{GrantFilter, ImportDocument, StoreError, TokenStore};
+use evergrant_shared::ports::{
+    GrantFilter, ImportDocument, ImportMode, QueueError, StoreError, TokenStore,
+};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -17,6 +20,7 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 use crate::output::Output;
 use checksum::{Summary, summarise};
+pub(crate) use installation::Installation;
 
 /// Documents written at once.
 const BATCH: usize = 500;
@@ -26,11 +30,30 @@ const BATCH: usize = 500;
 pub(crate) enum MigrateError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    #[error(transparent)]
+    Queue(#[from] QueueError),
     #[error(
         "{0} documents are being refreshed: stop the producer and the workers of the store that you \
          leave, and start again"
     )]
     AtWork(u64),
+    #[error(
+        "{0} documents carry the lease of a worker that died: it may have got new tokens that are not \
+         written yet, and the old ones are spent. Start a worker on the store that you leave until no \
+         document has a lease, stop it, and start again"
+    )]
+    Unwritten(u64),
+    #[error(
+        "new tokens wait in the rescue queue of the installation that you leave: start a worker there \
+         until it has written them, stop it, and start again"
+    )]
+    Rescues,
+    #[error(
+        "{0} dead letters of the installation that you leave hold new tokens that are nowhere else \
+         (uncommitted_answer): redrive them there with a worker running, or discard them by \
+         --include-uncommitted-answers, and start again"
+    )]
+    Letters(u64),
     #[error(
         "the store that you move to holds the document {0}, which the store that you leave does not: \
          move to an empty collection or a new file"
@@ -63,16 +86,20 @@ struct Tally {
 pub(crate) async fn migrate(
     from: &dyn TokenStore,
     to: &dyn TokenStore,
+    old: &Installation,
     output: &Output,
 ) -> Result<Exit, MigrateError> {
-    to.prepare().await?;
     let total = count_at_rest(from).await?;
+    old.ensure_written(output).await?;
+    to.prepare().await?;
     let progress = progress(total);
     progress.set_message("copied");
-    let tally = copy(from, to, &progress).await?;
+    let tally = copy(from, to, &old.state_field, &progress).await?;
     progress.set_position(0);
     progress.set_message("compared");
-    let (left, arrived) = tokio::try_join!(summarise(from, Some(&progress)), summarise(to, None))?;
+    let moved = |document| without_job(document, &old.state_field);
+    let (left, arrived) =
+        tokio::try_join!(summarise(from, moved, Some(&progress)), summarise(to, |it| it, None))?;
     progress.finish_and_clear();
     if left != arrived {
         return Err(MigrateError::Differ { from: left, to: arrived });
@@ -91,7 +118,7 @@ fn report(tally: &Tally, arrived: &Summary, output: &Output) {
     }
     output.line(&format!(
         "migrated {} documents: {written} written, {there} there already, {renewed} renewed\n\
-         both stores hold the same, byte for byte: SHA-256 {}",
+         both stores hold the same, byte for byte but for which jobs are under way: SHA-256 {}",
         arrived.documents, arrived.sha256
     ));
     output.message(
@@ -102,21 +129,31 @@ fn report(tally: &Tally, arrived: &Summary, output: &Output) {
 /// How many documents there are.
 ///
 /// # Errors
-/// If one is being refreshed: its token would be rotated away under the copy.
+/// If one is being refreshed: its token would be rotated away under the copy. Or if one was when its
+/// worker died: the answer may be in a journal.
 async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
     let now = store.now().await?;
     let mut grants = store.list(GrantFilter::default());
-    let (mut total, mut leased) = (0, 0);
+    let (mut total, mut leased, mut abandoned) = (0, 0, 0);
     while let Some(grant) = grants.try_next().await? {
         total += 1;
-        leased += u64::from(grant.leased_until.is_some_and(|until| until > now));
+        match grant.leased_until {
+            Some(until) if until > now => leased += 1,
+            Some(_) => abandoned += 1,
+            None => {}
+        }
     }
-    if leased > 0 { Err(MigrateError::AtWork(leased)) } else { Ok(total) }
+    match (leased, abandoned) {
+        (0, 0) => Ok(total),
+        (0, abandoned) => Err(MigrateError::Unwritten(abandoned)),
+        (leased, _) => Err(MigrateError::AtWork(leased)),
+    }
 }
 
 async fn copy(
     from: &dyn TokenStore,
     to: &dyn TokenStore,
+    state_field: &str,
     progress: &ProgressBar,
 ) -> Result<Tally, MigrateError> {
     let mut tally = Tally::default();
@@ -124,6 +161,7 @@ async fn copy(
     let (mut missing, mut batch) = (Vec::new(), Vec::with_capacity(BATCH));
     let mut documents = from.export();
     while let Some(document) = documents.try_next().await? {
+        let document = without_job(document, state_field);
         if ahead.is_none() {
             ahead = next_of(&mut there).await?;
         }
@@ -183,7 +221,22 @@ async fn write(to: &dyn TokenStore, batch: &mut Vec<Value>) -> Result<(), StoreE
         _ => None,
     });
     let documents: Vec<_> = documents.collect();
-    if documents.is_empty() { Ok(()) } else { to.import(documents).await.map(drop) }
+    if documents.is_empty() {
+        Ok(())
+    } else {
+        to.import_as(documents, ImportMode::Copy).await.map(drop)
+    }
+}
+
+/// A document as it arrives: its job stays in the old queue, so it has none, and a due one gets one at
+/// once.
+fn without_job(mut document: Value, state_field: &str) -> Value {
+    let state = format!("/{}", state_field.replace('.', "/"));
+    if let Some(Value::Object(state)) = document.pointer_mut(&state) {
+        // Not by swapping: the order of the others is theirs.
+        state.shift_remove("queued_until");
+    }
+    document
 }
 
 fn foreign(document: &Value) -> MigrateError {
