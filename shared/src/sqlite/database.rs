@@ -46,11 +46,14 @@ impl Database {
     }
 
     fn start(path: &Path) -> Result<Self, Failure> {
-        let connection = file::open_writer(path)?;
+        let connection = file::open_writer(path).map_err(Failure::at_start)?;
         let (requests, receiver) = mpsc::channel();
         let thread = std::thread::Builder::new()
             .name("sqlite-writer".to_owned())
-            .spawn(move || writer::run(&connection, &receiver))
+            .spawn({
+                let path = path.to_owned();
+                move || writer::run(connection, &receiver, || file::open_writer(&path))
+            })
             .map_err(|_| Failure::unavailable("no thread can be started to write it"))?;
         Ok(Self {
             path: path.to_owned(),

@@ -20,7 +20,9 @@ impl Process {
         let name = uuid::Uuid::new_v4().simple().to_string()[..12].to_owned();
         let path = path_of(database, &name);
         let lock = process_file::create(&path, &[]).map_err(|_| {
-            Failure::refused("the folder of the file cannot be written, or files in it not locked")
+            Failure::unavailable(
+                "the folder of the file cannot be written, or files in it not locked",
+            )
         })?;
         Ok(Self { name, path, _lock: lock })
     }

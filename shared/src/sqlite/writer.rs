@@ -70,26 +70,46 @@ pub(super) fn request<T: Send + 'static>(
     (Request(Box::new(Asked { work, sender })), receiver)
 }
 
-/// Writes until nobody can ask any more.
-pub(super) fn run(connection: &Connection, requests: &Receiver<Request>) {
+/// Writes until nobody can ask any more. `reopen` opens the file anew.
+pub(super) fn run(
+    connection: Connection,
+    requests: &Receiver<Request>,
+    reopen: impl Fn() -> Result<Connection, Failure>,
+) {
+    let mut connection = Some(connection);
     while let Ok(first) = requests.recv() {
-        let mut answers = Vec::new();
-        let written = match statement(connection, "BEGIN IMMEDIATE") {
-            Ok(()) => write_group(connection, first, requests, &mut answers),
-            Err(failure) => {
-                refuse_all(first, requests, &failure);
-                continue;
-            }
+        let begun = usable(connection.take(), &reopen)
+            .and_then(|usable| statement(connection.insert(usable), "BEGIN IMMEDIATE"));
+        let (Ok(()), Some(connection)) = (&begun, &connection) else {
+            refuse_all(first, requests, begun.err());
+            continue;
         };
+        let mut answers = Vec::new();
+        let written = write_group(connection, first, requests, &mut answers);
         if written.is_err() && !connection.is_autocommit() {
-            // What cannot even be rolled back is rolled back by the next BEGIN's failure or when
-            // the file is opened again.
+            // If that fails as well, the connection is closed before the next request.
             let _ = statement(connection, "ROLLBACK");
         }
         for answer in answers {
             answer(written.clone());
         }
     }
+}
+
+/// A connection without a transaction: one that could not be rolled back would let no other begin, so
+/// nothing would be written any more. It ends when its connection is closed.
+fn usable(
+    connection: Option<Connection>,
+    reopen: &impl Fn() -> Result<Connection, Failure>,
+) -> Result<Connection, Failure> {
+    if let Some(connection) = connection {
+        if connection.is_autocommit() {
+            return Ok(connection);
+        }
+        tracing::warn!("a transaction could not be rolled back: opening the file anew");
+        drop(connection);
+    }
+    reopen()
 }
 
 fn write_group(
@@ -121,7 +141,8 @@ fn write_group(
 }
 
 /// They are told why, and not kept waiting one after the other.
-fn refuse_all(first: Request, requests: &Receiver<Request>, failure: &Failure) {
+fn refuse_all(first: Request, requests: &Receiver<Request>, failure: Option<Failure>) {
+    let failure = failure.unwrap_or_else(|| Failure::unavailable("it is not open"));
     for Request(work) in std::iter::once(first).chain(requests.try_iter()) {
         work.refuse(failure.clone());
     }
@@ -129,4 +150,51 @@ fn refuse_all(first: Request, requests: &Receiver<Request>, failure: &Failure) {
 
 fn statement(connection: &Connection, sql: &str) -> Result<(), Failure> {
     Ok(connection.prepare_cached(sql)?.execute([]).map(drop)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::mpsc;
+
+    use super::*;
+
+    /// A file with a table, opened by one more connection each time it is asked.
+    struct File(tempfile::TempDir);
+
+    impl File {
+        fn new() -> Self {
+            let file = Self(tempfile::tempdir().unwrap());
+            file.open().unwrap().execute_batch("CREATE TABLE t (n)").unwrap();
+            file
+        }
+
+        fn open(&self) -> Result<Connection, Failure> {
+            Ok(Connection::open(self.0.path().join("t.db"))?)
+        }
+    }
+
+    fn insert(n: i64) -> (Request, oneshot::Receiver<Result<(), Failure>>) {
+        request(move |connection| {
+            Ok(connection.execute("INSERT INTO t VALUES (?1)", [n]).map(drop)?)
+        })
+    }
+
+    fn answered<T>(mut answer: oneshot::Receiver<Result<T, Failure>>) -> Result<T, Failure> {
+        answer.try_recv().unwrap()
+    }
+
+    #[test]
+    fn a_transaction_that_cannot_be_rolled_back_ends_with_its_connection() {
+        let file = File::new();
+        let stuck = file.open().unwrap();
+        stuck.execute_batch("BEGIN IMMEDIATE; INSERT INTO t VALUES (1)").unwrap();
+        let (sender, requests) = mpsc::channel();
+        let (request, answer) = insert(2);
+        sender.send(request).ok().unwrap();
+        drop(sender);
+        run(stuck, &requests, || file.open());
+        assert_eq!(answered(answer), Ok(()));
+        let count = file.open().unwrap().query_row("SELECT sum(n) FROM t", [], |row| row.get(0));
+        assert_eq!(count, Ok(2_i64));
+    }
 }
