@@ -5,7 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_malformed, decide_taken_over};
+use evergrant_shared::domain::decide::{
+    RESCUE_FIRST, decide_malformed, decide_taken_over, decide_withheld,
+};
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, StaleReason, Verdict, assess,
 };
@@ -213,7 +215,7 @@ async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
             Estate::Open if Instant::now() < until && !lane.stop.is_cancelled() => {
                 lane.sleep(ESTATE_CHECK).await;
             }
-            Estate::Open | Estate::None => return false,
+            Estate::Open | Estate::Unreadable | Estate::None => return false,
         }
     }
 }
@@ -236,7 +238,13 @@ async fn take_over(
     held: &Claim,
 ) {
     drop(work.place.take());
-    wait_for_rescue(lane, &grant.id, from, &held.owner).await;
+    match wait_for_rescue(lane, &grant.id, from, &held.owner).await {
+        Waited::LongEnough => {}
+        // The lease runs out: who takes over next waits as well. To give it back would say that there is
+        // nothing to wait for.
+        Waited::Stopped => return,
+        Waited::Unreadable => return end_out_of_reach(lane, work, grant, held).await,
+    }
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
     let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write)).await;
     // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
@@ -250,6 +258,19 @@ async fn take_over(
 /// beside the grace of a provider that has one.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
+/// How long a dead worker's journal is waited for that cannot be read. Then an operator is asked.
+const JOURNAL_FIRST: Duration = Duration::from_secs(300);
+
+/// How waiting for a dead worker's answer ended.
+enum Waited {
+    /// It would have been here by now.
+    LongEnough,
+    /// The worker is stopping.
+    Stopped,
+    /// The dead worker's journal cannot be read, and may hold it.
+    Unreadable,
+}
+
 /// Within this an answer that waits in the rescue queue is in the hands of one of its consumers.
 const RESCUE_COMES: Duration = Duration::from_millis(500);
 /// How often it is looked whether an answer is in hand.
@@ -261,16 +282,20 @@ const RESCUE_CHECK: Duration = Duration::from_millis(100);
 /// dead worker left is known to be written, which its journal tells on its own machine.
 ///
 /// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
-/// needed: should this worker die as well, the next one must come in time for the provider's grace.
-async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner: &str) {
-    let nothing_is_left =
-        || from.process().is_some_and(|process| lane.estate_of(process) == Estate::Settled);
+/// needed: should this worker die as well, the next one must come in time for the provider's grace. Only
+/// where the journal is here and cannot be read, it is kept longer: the answer may be in there.
+async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner: &str) -> Waited {
+    let estate = || from.process().map_or(Estate::None, |process| lane.estate_of(process));
     let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
     let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
     let began = Instant::now();
     let (mut renew_at, mut none_since) = (began, began);
-    while !nothing_is_left() {
+    loop {
+        let estate = estate();
+        if estate == Estate::Settled {
+            return Waited::LongEnough;
+        }
         if Instant::now() >= renew_at {
             let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
             if let Err(error) = renewed {
@@ -279,15 +304,37 @@ async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner
             renew_at = Instant::now() + RESCUE_FIRST;
         }
         lane.sleep(RESCUE_CHECK).await;
-        if has_answer() {
+        if has_answer() || estate == Estate::Unreadable {
             none_since = Instant::now();
         }
+        if estate == Estate::Unreadable
+            && (lane.stop.is_cancelled() || began.elapsed() >= JOURNAL_FIRST)
+        {
+            return Waited::Unreadable;
+        }
+        if lane.stop.is_cancelled() {
+            return Waited::Stopped;
+        }
         let looked = is_served() || began.elapsed() >= BROKER_FIRST;
-        if lane.stop.is_cancelled() || (looked && none_since.elapsed() >= RESCUE_FIRST) {
-            return;
+        if looked && none_since.elapsed() >= RESCUE_FIRST {
+            return Waited::LongEnough;
         }
     }
 }
+
+/// Whether the provider's answer is in the journal nobody can tell, so the token is not sent: an operator
+/// makes the journal readable, and then what is in it is written; or sends the job back.
+async fn end_out_of_reach(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+    let settlement = decide_withheld(grant, UNREADABLE_JOURNAL, claim.now());
+    let (provider, id) = (&lane.provider.id, &grant.id);
+    tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
+    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
+    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+}
+
+const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \
+    in there: make the files in the folder of rescue.journal readable. To send the old token all the same, \
+    redrive";
 
 async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
     lane.metrics.count_stale(&lane.provider.id, reason);

@@ -212,7 +212,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_group_that_cannot_be_written_leaves_others_their_turn() {
-        let away_for = Duration::from_secs(60);
+        let away_for = Duration::from_secs(60).into();
         let store = Arc::new(FakeStore { away_for, ..FakeStore::default() });
         let turns = Turns::new();
         let committer = Committer::start(store.clone(), turns.clone(), 64, &Counter::default());

@@ -1,7 +1,7 @@
 //! A store, a queue, a provider and a delivery that do what a test wants, on paused time.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -11,8 +11,8 @@ use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
 use evergrant_shared::domain::weigh::{Belief, Evidence};
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Grant, Job, Lease, Predecessor, ProviderId, ProviderState, Row,
-    SealedAnswer, Signal, Status, Timestamp,
+    DeadLetter, DocumentId, Grant, Job, LastError, Lease, Predecessor, ProviderId, ProviderState,
+    Row, SealedAnswer, Signal, Status, Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::provider::TokenEndpoint;
@@ -28,6 +28,7 @@ use tokio_util::task::TaskTracker;
 use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
+use crate::recovery::Recovery;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
 use crate::turns::Turns;
@@ -41,7 +42,7 @@ pub(crate) struct FakeStore {
     /// The lease on every document, if somebody else has one.
     pub(crate) held: Mutex<Option<Lease>>,
     /// The document that the store refuses to write.
-    pub(crate) refuses: Option<DocumentId>,
+    pub(crate) refuses: Mutex<Option<DocumentId>>,
     /// The documents that the store refuses to claim.
     pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
     /// How many claims were asked for.
@@ -49,15 +50,19 @@ pub(crate) struct FakeStore {
     /// Who leads in each role.
     pub(crate) leaders: Mutex<BTreeMap<String, String>>,
     /// How long the store takes no commit, from its first one.
-    pub(crate) away_for: Duration,
+    pub(crate) away_for: Mutex<Duration>,
     pub(crate) away_since: Mutex<Option<Instant>>,
     pub(crate) committed: Mutex<Vec<Commit>>,
+    /// What was put out of reach: documents, and the fingerprints of their spent tokens.
+    pub(crate) withheld: Mutex<Vec<(DocumentId, String)>>,
+    /// No document holds the token any more that was sent.
+    pub(crate) moved_on: AtomicBool,
 }
 
 impl FakeStore {
     fn answers(&self, operation: &'static str) -> Result<(), StoreError> {
         let since = *self.away_since.lock().unwrap().get_or_insert_with(Instant::now);
-        if since.elapsed() < self.away_for {
+        if since.elapsed() < *self.away_for.lock().unwrap() {
             let reason = "away".to_owned();
             return Err(StoreError::Unavailable { operation, reason });
         }
@@ -108,7 +113,8 @@ impl TokenStore for FakeStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         self.answers("commit")?;
-        if commits.iter().any(|commit| Some(&commit.id) == self.refuses.as_ref()) {
+        let refuses = self.refuses.lock().unwrap().clone();
+        if commits.iter().any(|commit| Some(&commit.id) == refuses.as_ref()) {
             let reason = "a rule".to_owned();
             return Err(StoreError::Refused { operation: "commit", reason });
         }
@@ -178,6 +184,16 @@ impl TokenStore for FakeStore {
     }
     async fn get(&self, _id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         unreachable!()
+    }
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        _: &LastError,
+    ) -> Result<bool, StoreError> {
+        self.answers("withhold")?;
+        self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
+        Ok(!self.moved_on.load(Ordering::Relaxed))
     }
     async fn reactivate(
         &self,
@@ -307,6 +323,8 @@ pub(crate) struct FakeJournal {
     pub(crate) entries: Mutex<BTreeMap<u64, Vec<u8>>>,
     /// The process that has died.
     pub(crate) died: Mutex<Option<&'static str>>,
+    /// Its journal cannot be read.
+    pub(crate) unreadable: AtomicBool,
     next: AtomicU32,
 }
 
@@ -335,6 +353,7 @@ impl Journal for FakeJournal {
     fn estate_of(&self, process: &str) -> Estate {
         match *self.died.lock().unwrap() == Some(process) {
             false => Estate::None,
+            true if self.unreadable.load(Ordering::Relaxed) => Estate::Unreadable,
             true if self.entries.lock().unwrap().is_empty() => Estate::Settled,
             true => Estate::Open,
         }
@@ -351,7 +370,7 @@ pub(crate) struct FakeEndpoint {
 impl TokenEndpoint for FakeEndpoint {
     async fn exchange(&self, _refresh_token: &SecretString) -> Exchange {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let body = br#"{"access_token":"a"}"#.to_vec();
+        let body = br#"{"access_token":"a","refresh_token":"new"}"#.to_vec();
         Exchange::Answered(Answer { status: 200, retry_after_ms: None, body })
     }
 }
@@ -459,7 +478,7 @@ impl Fakes {
     /// A rescuer beside the lane, whose key is `byte` over and over.
     pub(crate) fn rescuer(&self, byte: u8) -> Arc<Rescuer> {
         let nets = self.lane.nets.as_deref().unwrap();
-        Arc::new(Rescuer {
+        let recovery = Recovery {
             nets: Arc::new(Nets {
                 sealer: sealer(byte),
                 journal: nets.journal.clone(),
@@ -473,7 +492,8 @@ impl Fakes {
             providers: vec!["p".parse().unwrap()],
             stop: self.lane.stop.clone(),
             tasks: TaskTracker::new(),
-        })
+        };
+        Arc::new(Rescuer(Arc::new(recovery)))
     }
 
     pub(crate) fn requests(&self) -> u32 {

@@ -102,7 +102,7 @@ async fn a_worker_that_stops_does_not_wait_for_a_broker_that_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn a_document_that_the_store_refuses_holds_up_no_other() {
-    let refuses = Some(DocumentId::Integer(1));
+    let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     // More refused ones than there are writers, before and between the others.
     for ids in [[1, 2, 3], [1, 4, 5], [1, 6, 7], [1, 8, 9]] {

@@ -26,6 +26,7 @@ mod nets;
 #[cfg(test)]
 mod nets_tests;
 mod pace;
+mod recovery;
 mod refresh;
 mod refused;
 #[cfg(test)]
@@ -57,6 +58,7 @@ use crate::lane::{Common, Lane};
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 pub use crate::nets::RescueDeps;
+use crate::recovery::Recovery;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
 use crate::turns::Turns;
@@ -135,7 +137,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         Arc::new(Nets { sealer, journal, after, queue, metrics, rescues: Rescues::default() })
     });
     if let Some(nets) = &nets {
-        let rescuer = Rescuer {
+        let recovery = Recovery {
             nets: Arc::clone(nets),
             store: Arc::clone(&deps.store),
             name: settings.name.clone(),
@@ -143,7 +145,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
-        let id = lanes.spawn(Arc::new(rescuer).run()).id();
+        let id = lanes.spawn(Arc::new(Rescuer(Arc::new(recovery))).run()).id();
         running.insert(id, "rescued answers".to_owned());
     }
     let turns = Turns::new();

@@ -40,6 +40,7 @@ pub(crate) struct WorkerMetrics {
     /// Answers that this worker put into the rescue queue.
     pub(crate) rescued: Counter,
     /// Answers of other workers that this one settled.
+    pub(crate) withheld: Counter,
     pub(crate) recovered: Counter,
 }
 
@@ -98,6 +99,11 @@ impl WorkerMetrics {
             rescued: metrics.add(
                 "answers_rescued",
                 "Answers put into the rescue queue because the store did not take them",
+                Counter::default(),
+            ),
+            withheld: metrics.add(
+                "answers_withheld",
+                "Answers that cannot be written for now, whose documents were put out of reach",
                 Counter::default(),
             ),
             recovered: metrics.add(

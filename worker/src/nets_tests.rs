@@ -5,12 +5,16 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evergrant_shared::domain::decide::RESCUE_FIRST;
-use evergrant_shared::domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
+use evergrant_shared::domain::grant::fingerprint;
+use evergrant_shared::domain::schedule::Times;
+use evergrant_shared::domain::{DeadReason, DocumentId, Lease, SealedAnswer, Timestamp, Write};
+use evergrant_shared::ports::Commit;
 
 use crate::claim::claim;
-use crate::fakes::{FakeQueue, FakeStore, Fakes};
+use crate::fakes::{FakeQueue, FakeStore, Fakes, sealer};
 
 fn away_for(away_for: Duration) -> Fakes {
+    let away_for = away_for.into();
     Fakes::new(FakeStore { away_for, ..FakeStore::default() }, FakeQueue::default())
 }
 
@@ -96,18 +100,107 @@ async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
     assert!(!fakes.store.committed.lock().unwrap().is_empty());
 }
 
+/// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
+fn rescued() -> (Fakes, SealedAnswer) {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    let at = Timestamp::default();
+    let times = Times {
+        access_expires_at: at,
+        refresh_idle_until: None,
+        refresh_absolute_until: None,
+        next_refresh_at: at,
+    };
+    let write = Write::Refresh {
+        access_token: "new-access".into(),
+        refresh_token: Some("new".into()),
+        refreshed_at: at,
+        times,
+    };
+    let commit = Commit {
+        id: DocumentId::Integer(1),
+        owner: "dead/p/1".to_owned(),
+        generation: Some(0),
+        sent: Some("token".into()),
+        write,
+    };
+    let answer = sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap();
+    fakes.queue.rescued.lock().unwrap().push(answer.clone());
+    (fakes, answer)
+}
+
 #[tokio::test(start_paused = true)]
-async fn an_answer_whose_seal_cannot_be_opened_becomes_a_dead_letter_and_is_kept_whole() {
-    let fakes = away_for(Duration::from_secs(30));
-    claim(&fakes.lane, vec![fakes.work(1)]).await;
-    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
-    let sealed = fakes.queue.rescued.lock().unwrap()[0].clone();
+async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_document_out_of_reach() {
+    let (fakes, _) = rescued();
+    let without_the_key = tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let spent = fingerprint(&"token".into());
+    assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "another worker may have the key");
+    // Of two consumers it would be chance who is the next.
+    without_the_key.abort();
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "it is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is_kept_whole() {
+    let (fakes, sealed) = rescued();
     tokio::spawn(fakes.rescuer(2).run());
     until(|| !fakes.queue.buried.lock().unwrap().is_empty()).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
     let letter = fakes.queue.buried.lock().unwrap()[0].clone();
-    assert_eq!((letter.reason, letter.body), (DeadReason::UncommittedAnswer, sealed.encode()));
+    assert_eq!(letter.reason, DeadReason::UncommittedAnswer);
+    let kept = SealedAnswer::decode(&letter.body).unwrap();
+    assert_eq!(SealedAnswer { passes: 0, ..kept }, sealed);
     let why = letter.description.unwrap();
     assert!(why.contains(&sealed.key) && why.contains("rescue.old_keys"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_out_of_reach() {
+    let (fakes, _) = rescued();
+    *fakes.store.away_for.lock().unwrap() = Duration::from_secs(1_200);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(1_100)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+    until(|| fakes.store.withheld.lock().unwrap().len() == 1).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
+    let (fakes, _) = rescued();
+    fakes.store.moved_on.store(true, Ordering::Relaxed);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.rescued.lock().unwrap().is_empty());
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document_out_of_reach() {
+    let (fakes, _) = rescued();
+    *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
+    tokio::spawn(fakes.rescuer(1).run());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+    *fakes.store.refuses.lock().unwrap() = None;
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "the rule was mended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
+    let (fakes, _) = rescued();
+    *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.queue.buried.lock().unwrap().len() == 1).await;
+    assert_eq!(fakes.queue.buried.lock().unwrap()[0].reason, DeadReason::UncommittedAnswer);
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
 }
 
 /// All documents are in hand of the worker `other`.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, Job, SealedAnswer, Timestamp};
+use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, SealedAnswer, Timestamp};
 use evergrant_shared::ports::DueGrant;
 
 use crate::letters::{Letters, LettersError};
@@ -12,7 +12,8 @@ use crate::letters::{Letters, LettersError};
 pub(super) enum Sent {
     /// It may be removed.
     Back,
-    /// It stays: its document is gone, or is not to be refreshed.
+    /// It stays: its document is gone, or is not to be refreshed, since it is paused or its new tokens wait
+    /// in another letter.
     NoDocument,
     /// It stays: it holds no job.
     NoJob,
@@ -27,16 +28,26 @@ pub(super) async fn send_back(
     if letter.reason == DeadReason::UncommittedAnswer
         && let Ok(answer) = SealedAnswer::decode(&letter.body)
     {
-        letters.queue.rescue(&answer).await?;
+        // Those that have its key by now are asked anew.
+        letters.queue.rescue(&SealedAnswer { passes: 0, ..answer }).await?;
         return Ok(Sent::Back);
     }
     let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
     let Some(id) = id else { return Ok(Sent::NoJob) };
+    if letter.reason != DeadReason::UncommittedAnswer && waits_for_answer(letters, id).await? {
+        return Ok(Sent::NoDocument);
+    }
     let Some(grant) = letters.store.reactivate(id, queued_for).await? else {
         return Ok(Sent::NoDocument);
     };
     letters.queue.publish(&[forced_job(grant, letter.redrive_count.saturating_add(1))]).await?;
     Ok(Sent::Back)
+}
+
+/// Whether new tokens of a document wait in another letter: the job of this one would send the old token.
+async fn waits_for_answer(letters: &Letters, id: &DocumentId) -> Result<bool, LettersError> {
+    let grant = letters.store.get(id).await?;
+    Ok(grant.is_some_and(|grant| grant.waits_for_answer()))
 }
 
 /// A job that is done whether the grant is due or not.

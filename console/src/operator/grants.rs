@@ -17,6 +17,8 @@ pub(crate) enum Refreshed {
     Queued(ProviderId),
     /// It is paused, or not adopted yet.
     NotActive(Option<Status>),
+    /// Its new tokens wait in a dead letter or a journal: to send the old one would lose them.
+    WaitsForAnswer,
     /// There is no such document.
     Absent,
 }
@@ -30,6 +32,10 @@ impl Operator {
         queued_for: Duration,
     ) -> Result<Refreshed, ActionError> {
         let work = async {
+            let found = self.store.get(id).await?;
+            if found.is_some_and(|grant| grant.waits_for_answer()) {
+                return Ok(Refreshed::WaitsForAnswer);
+            }
             // The document first, since it is the truth: should the job be lost, the producer makes
             // another.
             if let Some(grant) = self.store.reactivate(id, queued_for).await? {
@@ -45,6 +51,7 @@ impl Operator {
         self.audited(about(Action::TokenRefresh, id), work, |refreshed| match refreshed {
             Refreshed::Queued(_) => (Outcome::Done, String::new()),
             Refreshed::NotActive(status) => (Outcome::Nothing, in_status(*status)),
+            Refreshed::WaitsForAnswer => (Outcome::Nothing, "its new tokens wait".to_owned()),
             Refreshed::Absent => (Outcome::Nothing, ABSENT.to_owned()),
         })
         .await

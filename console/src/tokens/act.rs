@@ -38,6 +38,7 @@ impl Tokens<'_> {
                 Refreshed::NotActive(Some(status)) => {
                     self.refuse(id, &format!("it became {status} meanwhile: try again"));
                 }
+                Refreshed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
                 Refreshed::Absent => self.say_absent(id),
             }
         }
@@ -97,6 +98,10 @@ impl Tokens<'_> {
         Ok(())
     }
 }
+
+const WAITS_FOR_ANSWER: &str = "its new tokens are not in its document yet, and to send the old one would lose them: see its \
+     letter with `evergrant dlq show --reason uncommitted_answer`, cure what it says, then redrive it. If \
+     they are lost for good, the user has to sign in again";
 
 fn exit(done: usize, wanted: usize) -> Exit {
     match done {

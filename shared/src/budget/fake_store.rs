@@ -8,7 +8,7 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
-use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
+use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use crate::ports::*;
 
 /// A store that knows one provider.
@@ -166,6 +166,9 @@ impl TokenStore for FakeStore {
         unreachable!()
     }
     async fn get(&self, _: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        unreachable!()
+    }
+    async fn withhold(&self, _: &DocumentId, _: &str, _: &LastError) -> Result<bool, StoreError> {
         unreachable!()
     }
     async fn reactivate(

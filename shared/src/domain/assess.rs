@@ -97,8 +97,9 @@ impl EndedGrant {
             (Status::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
             (Status::NeedsReauth, _) => DeadReason::GrantDead,
             (Status::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
-            // Its letter holds the answer and cannot be made from the document.
-            (Status::Failed, FailureKind::Unreadable) => return None,
+            // Its letter is the answer, which whoever holds it writes. One of the job would send the old
+            // token again.
+            (Status::Failed, reason) if reason.waits_for_answer() => return None,
             (Status::Failed, _) => DeadReason::AttemptsExhausted,
             (Status::Active | Status::Paused, _) => return None,
         };
@@ -293,6 +294,17 @@ mod tests {
         assert_eq!(stale(&job(), row()), Some(StaleReason::NotActive));
         let waited = Job { waited: true, ..job() };
         assert!(matches!(assess(&waited, row(), false, NOW), Verdict::Rebury(_)));
+    }
+
+    #[test]
+    fn no_letter_is_written_for_a_document_whose_answer_waits_in_one() {
+        let last_error =
+            LastError::of(&Failure::described("another key"), FailureKind::UncommittedAnswer, NOW);
+        let withheld = Grant { status: Status::Failed, last_error: Some(last_error), ..grant() };
+        let row = Row::Present { grant: withheld, lease: None, owned: false };
+        let job = Job { waited: true, ..job() };
+        let verdict = assess(&job, row, true, NOW);
+        assert!(matches!(verdict, Verdict::Stale(StaleReason::NotActive)));
     }
 
     #[test]

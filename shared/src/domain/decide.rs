@@ -100,6 +100,19 @@ pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Writ
     case.postponed(None, Duration::ZERO, Signal::Neutral).write
 }
 
+/// What follows for a grant whose new tokens may exist where they cannot be read: nothing is sent, and an
+/// operator is told `why`.
+pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
+    ended(
+        DeadReason::UncommittedAnswer,
+        grant.attempts,
+        grant.failing_since.unwrap_or(now),
+        LastError::of(&Failure::described(why), FailureKind::UncommittedAnswer, now),
+        Some(fingerprint(&grant.refresh_token)),
+        Signal::Neutral,
+    )
+}
+
 /// What follows for the job of a claim whose write found that the document has moved on. New tokens
 /// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
 /// lost, even to a claim that nobody knows of: the job comes again and looks.

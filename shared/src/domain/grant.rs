@@ -195,9 +195,18 @@ pub enum FailureKind {
     Malformed,
     /// The last attempt failed.
     AttemptsExhausted,
+    /// New tokens exist, or may, that are not in the document yet: they wait in a dead letter or in a
+    /// journal. The token in the document must not be sent.
+    UncommittedAnswer,
 }
 
 impl FailureKind {
+    /// Whether new tokens of the grant exist, or may, that are not in its document: the token that is there
+    /// must not be sent.
+    pub const fn waits_for_answer(self) -> bool {
+        matches!(self, Self::UncommittedAnswer | Self::Unreadable)
+    }
+
     /// The name in documents and metrics.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -214,6 +223,7 @@ impl FailureKind {
             Self::Misconfigured => "misconfigured",
             Self::Malformed => "malformed",
             Self::AttemptsExhausted => "attempts_exhausted",
+            Self::UncommittedAnswer => "uncommitted_answer",
         }
     }
 }
@@ -274,7 +284,9 @@ mod tests {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
             assert_eq!(status.as_str().parse(), Ok(status));
         }
-        for kind in [FailureKind::Throttled, FailureKind::LostResponse, FailureKind::GrantDead] {
+        for kind in
+            [FailureKind::Throttled, FailureKind::LostResponse, FailureKind::UncommittedAnswer]
+        {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

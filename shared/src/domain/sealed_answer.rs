@@ -25,8 +25,21 @@ pub struct SealedAnswer {
     pub key: String,
     /// When it was sealed, by the sealing machine's clock; for people only.
     pub sealed_at: Timestamp,
+    /// The [`super::grant::fingerprint`] of the token that was sent, if the answer may have replaced it: as
+    /// long as the answer is not in its document, that token must not be sent again. Who cannot open the
+    /// seal tells by it whether the document still waits for the answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub spent: Option<String>,
+    /// How many times it was passed on by workers without its key.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub passes: u32,
     /// The nonce and the ciphertext, in base64.
     pub sealed: String,
+}
+
+#[allow(clippy::trivially_copy_pass_by_ref, reason = "serde calls it with a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 /// A message that is not a sealed answer. It quotes nothing of the message.
@@ -74,6 +87,8 @@ mod tests {
             id: DocumentId::Integer(1),
             key: "0011223344556677".to_owned(),
             sealed_at: Timestamp::from_unix_ms(1_700_000_000_000),
+            spent: Some("00112233445566770011223344556677".to_owned()),
+            passes: 3,
             sealed: "AAAA".to_owned(),
         }
     }
@@ -83,6 +98,13 @@ mod tests {
         let encoded = answer().encode();
         assert!(!encoded.contains(&b'\n'));
         assert_eq!(SealedAnswer::decode(&encoded), Ok(answer()));
+    }
+
+    #[test]
+    fn an_envelope_of_an_earlier_release_is_read() {
+        let earlier = r#"{"v":1,"provider":"p","id":1,"key":"k","sealed_at":"2023-11-14T22:13:20.000Z","sealed":"AAAA"}"#;
+        let read = SealedAnswer::decode(earlier.as_bytes()).unwrap();
+        assert_eq!((read.spent, read.passes), (None, 0));
     }
 
     #[test]

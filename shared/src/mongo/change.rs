@@ -3,9 +3,9 @@
 use mongodb::bson::{Bson, Document, doc};
 use secrecy::ExposeSecret;
 
-use super::names::Names;
+use super::names::{Names, at};
 use crate::domain::grant::fingerprint;
-use crate::domain::{LastError, Timestamp, Write};
+use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
 
 /// The claim that settled a document last.
@@ -77,6 +77,25 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
         }
     }
     change.into_document()
+}
+
+/// What becomes of a document whose new tokens wait elsewhere; see
+/// [`crate::ports::TokenStore::withhold`].
+pub(crate) fn withheld(names: &Names, spent: &str, last_error: &LastError) -> Document {
+    let mut change = Change { names, set: Document::new(), unset: Document::new() };
+    change.set("status", Status::Failed.as_str());
+    change.set("last_error", error_document(last_error));
+    change.set("dead_fingerprint", spent);
+    change.unset("lease");
+    change.unset("queued_until");
+    change.into_document()
+}
+
+/// Whether a document holds the token of which this is the fingerprint, and has Evergrant's state.
+pub(crate) fn holds_token(names: &Names, document: &Document, fingerprint_of_it: &str) -> bool {
+    let token = at(document, &names.fields.refresh_token).and_then(Bson::as_str);
+    at(document, &names.path("status")).is_some()
+        && token.is_some_and(|token| fingerprint(&token.into()) == fingerprint_of_it)
 }
 
 /// The same change of a document that an operator has paused meanwhile: its tokens are written, and it

@@ -60,7 +60,7 @@ use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
-use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
+use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
     ImportDocument, StoreError, TokenStore, Versioned,
@@ -274,6 +274,18 @@ impl TokenStore for MongoStore {
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let (this, id) = (self.clone(), id.clone());
         detached("get", SHORT, async move { this.view(&id).await }).await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (this, id) = (self.clone(), id.clone());
+        let (spent, last_error) = (spent.to_owned(), last_error.clone());
+        let withholding = async move { this.withhold_spent(&id, &spent, &last_error).await };
+        detached("withhold", SHORT, withholding).await
     }
 
     async fn reactivate(

@@ -5,17 +5,43 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 use mongodb::options::ReturnDocument;
 
-use super::change::FORGOTTEN;
+use super::change::{FORGOTTEN, holds_token, withheld};
 use super::clock::from_now;
 use super::errors::driver;
+use super::names::at;
+use super::update::{JOURNALLED, Statement};
 use super::{MongoStore, decode, ids};
-use crate::domain::{DocumentId, Status};
+use crate::domain::{DocumentId, LastError, Status};
 use crate::ports::{DueGrant, GrantView, StoreError};
 
 impl MongoStore {
     pub(super) async fn view(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let document = self.read_one("get", id, self.view_projection()).await?;
         Ok(document.map(|document| decode::view(&self.names, &document)))
+    }
+
+    /// The token is compared here, since the server cannot compare fingerprints, and once more by the
+    /// update: the document may have changed since it was read.
+    pub(super) async fn withhold_spent(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        const OPERATION: &str = "withhold";
+        let token = &self.names.fields.refresh_token;
+        let projection = doc! { token: 1, self.names.path("status"): 1 };
+        let found = self.read_one(OPERATION, id, projection).await?;
+        let found = found.filter(|found| holds_token(&self.names, found, spent));
+        let Some(found) = found else { return Ok(false) };
+        let unchanged = doc! {
+            "_id": found.get("_id"),
+            token: at(&found, token),
+            self.names.path("status"): { "$exists": true },
+        };
+        let change = withheld(&self.names, spent, last_error);
+        let statements = Statement::new(unchanged, change, false).into_iter().collect();
+        Ok(self.update(OPERATION, statements, JOURNALLED).await?.matched > 0)
     }
 
     async fn read_one(

@@ -1,6 +1,6 @@
 //! Grants as operators list them.
 
-use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
+use crate::domain::{DocumentId, FailureKind, LastError, ProviderId, Status, Timestamp};
 
 /// Which grants an operator wants to see. Empty fields don't filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -160,4 +160,12 @@ pub struct GrantView {
     pub in_doubt: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
+}
+
+impl GrantView {
+    /// Whether its new tokens wait in a dead letter or a journal: to send the old one would lose them.
+    pub fn waits_for_answer(&self) -> bool {
+        let reason = self.last_error.as_ref().map(|error| error.reason);
+        self.status == Some(Status::Failed) && reason.is_some_and(FailureKind::waits_for_answer)
+    }
 }

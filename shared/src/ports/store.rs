@@ -7,7 +7,9 @@ use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError};
-use crate::domain::{DocumentId, Grant, ProviderId, ProviderState, Row, Timestamp, Write};
+use crate::domain::{
+    DocumentId, Grant, LastError, ProviderId, ProviderState, Row, Timestamp, Write,
+};
 
 /// Where token documents live. The document is the truth.
 ///
@@ -53,6 +55,19 @@ pub trait TokenStore: Send + Sync + 'static {
     /// If it is not known whether all took effect. Trying again is safe: a commit that took effect
     /// is reported as [`Committed::Applied`] again.
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError>;
+
+    /// Puts a document out of reach whose new tokens exist, or may, but cannot be written for now: it ends
+    /// as [`crate::domain::Status::Failed`] with `last_error`, whatever it was and whoever holds its
+    /// lease, which is over. The new tokens make it active when they come.
+    ///
+    /// Only where it still holds the token of which `spent` is the fingerprint. False if it does not, or is
+    /// gone: then nobody waits for these tokens.
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError>;
 
     /// Gives back those leases of `ids` that `owner` still holds, and changes nothing else.
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError>;
@@ -218,13 +233,17 @@ impl Commit {
     /// The generation that the document must still have. None where the answer has rotated the token
     /// that was sent: it is newer than whatever else was made of that token.
     pub fn expected_generation(&self) -> Option<u64> {
-        let rotates = match (&self.write, &self.sent) {
+        self.generation.filter(|_| !self.rotates())
+    }
+
+    /// Whether it writes another refresh token than the one that was sent.
+    pub fn rotates(&self) -> bool {
+        match (&self.write, &self.sent) {
             (Write::Refresh { refresh_token: Some(new), .. }, Some(sent)) => {
                 new.expose_secret() != sent.expose_secret()
             }
             _ => false,
-        };
-        self.generation.filter(|_| !rotates)
+        }
     }
 }
 

@@ -4,6 +4,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
+use crate::domain::grant::fingerprint;
 use crate::domain::schedule::Times;
 use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
 use crate::domain::{ProviderId, SealedAnswer, Timestamp, Write};
@@ -86,6 +87,8 @@ impl Sealer {
             id: commit.id.clone(),
             key: String::new(),
             sealed_at: now,
+            spent: spent(commit),
+            passes: 0,
             sealed: String::new(),
         };
         let plain = serde_json::to_vec(&plain).ok()?;
@@ -116,6 +119,12 @@ impl Sealer {
         };
         Ok(Opened { provider: answer.provider.clone(), commit })
     }
+}
+
+/// The fingerprint of the token that was sent, if the answer has replaced it.
+fn spent(commit: &Commit) -> Option<String> {
+    let sent = commit.sent.as_ref().filter(|_| commit.rotates());
+    sent.map(fingerprint)
 }
 
 /// What a sealed answer is bound to: whoever can write messages must not be able to move tokens to
@@ -175,12 +184,24 @@ mod tests {
         for token in ["sent-token", "new-access", "new-refresh"] {
             assert!(!shown.contains(token));
         }
+        assert_eq!(answer.spent, Some(fingerprint(&"sent-token".into())));
         let opened = sealer.open(&answer).unwrap().commit;
         assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
         assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
         let Write::Refresh { refresh_token, access_token, .. } = opened.write else { panic!() };
         assert_eq!(refresh_token.unwrap().expose_secret(), "new-refresh");
         assert_eq!(access_token.expose_secret(), "new-access");
+    }
+
+    #[test]
+    fn a_token_that_stays_is_not_told_to_be_spent() {
+        for same in [None, Some("sent-token".into())] {
+            let mut commit = commit();
+            let Write::Refresh { refresh_token, .. } = &mut commit.write else { panic!() };
+            *refresh_token = same;
+            let sealed = sealer(1, &[]).seal(&"p".parse().unwrap(), &commit, Timestamp::default());
+            assert_eq!(sealed.unwrap().spent, None);
+        }
     }
 
     #[test]

@@ -7,10 +7,13 @@
 //! then. It stays when the journal is gone, unless part of that went to the rescue queue. A journal that
 //! did not take every answer has another name, so that it tells nothing of its process; and so does one
 //! of before the machine was started, which a power cut may have emptied.
+//!
+//! A journal that cannot be read for now is passed by, and tried again at the next look: what another process
+//! left in another file must not wait for it. Its process may have left an answer to any document.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
-use std::io::{self, BufRead, BufReader};
+use std::io::{self, BufRead, BufReader, Read};
 use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
@@ -42,6 +45,8 @@ struct State {
     inherited: HashMap<u64, Inherited>,
     /// Which inherited file an entry is in.
     files: HashMap<Entry, u64>,
+    /// Journals that could not be read at the last look.
+    unreadable: HashSet<PathBuf>,
     next: u64,
 }
 
@@ -67,6 +72,7 @@ impl FileJournal {
             own: OwnFile::create(path)?,
             inherited: HashMap::new(),
             files: HashMap::new(),
+            unreadable: HashSet::new(),
             next: 0,
         };
         Ok(Self { folder: folder.to_owned(), boot, state: Mutex::new(state) })
@@ -97,23 +103,16 @@ impl Journal for FileJournal {
     fn inherit(&self) -> io::Result<Vec<Left>> {
         let mut left = Vec::new();
         for found in std::fs::read_dir(&self.folder)? {
-            let path = found?.path();
+            // The rest of the folder comes at the next look.
+            let Ok(found) = found else { break };
+            let path = found.path();
             let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
             if is(DIED) || is(NEW) {
                 if is_long_ago(&path) {
                     remove(&path);
                 }
-            } else if is(SUFFIX)
-                && let Some(file) = unowned(&path)?
-            {
-                // Before anything else: the lock is taken for that of a process that lives. A disk
-                // that is full must not keep answers from their documents.
-                if let Err(error) = File::create(path.with_extension(DIED)) {
-                    tracing::warn!(path = %path.display(), %error, "not noted that this journal's \
-                        process has died: its leases run out. Is the disk full?");
-                }
-                let lines = read_lines(&file)?;
-                self.with_state(|state| left.extend(state.adopt(path, file, lines)));
+            } else if is(SUFFIX) {
+                left.extend(self.inherit_one(path));
             }
         }
         Ok(left)
@@ -121,12 +120,54 @@ impl Journal for FileJournal {
 
     fn estate_of(&self, process: &str) -> Estate {
         let journal = journal_of(&self.folder, process, &self.boot);
+        if self.with_state(|state| state.unreadable.contains(&journal)) {
+            return Estate::Unreadable;
+        }
         let is_left = process_file::is_left(&journal);
         match (is_left, journal.with_extension(DIED).exists()) {
             (None, true) => Estate::Settled,
             (Some(true), _) | (Some(false), true) => Estate::Open,
             (None | Some(false), false) => Estate::None,
         }
+    }
+}
+
+impl FileJournal {
+    /// What is in one file, if its process is gone. One that cannot be read is told once, as long as it
+    /// stays so.
+    fn inherit_one(&self, path: PathBuf) -> Vec<Left> {
+        let read = Self::read_left(&path);
+        self.with_state(|state| match read {
+            Ok(None) => {
+                state.unreadable.remove(&path);
+                Vec::new()
+            }
+            Ok(Some((file, lines))) => {
+                state.unreadable.remove(&path);
+                state.adopt(path, file, lines)
+            }
+            Err(error) => {
+                if state.unreadable.insert(path.clone()) {
+                    tracing::error!(path = %path.display(), %error, "this journal cannot be read, and may \
+                        hold answers of a worker that died: make it readable for this user, or move it away \
+                        if it is none. It is tried again");
+                }
+                Vec::new()
+            }
+        })
+    }
+
+    /// The lines of a file whose process is gone, and the file, locked.
+    fn read_left(path: &Path) -> io::Result<Option<(File, Vec<Vec<u8>>)>> {
+        let Some(file) = unowned(path)? else { return Ok(None) };
+        // Before anything else: the lock is taken for that of a process that lives. A disk that is full
+        // must not keep answers from their documents.
+        if let Err(error) = File::create(path.with_extension(DIED)) {
+            tracing::warn!(path = %path.display(), %error, "not noted that this journal's process has \
+                died: its leases run out. Is the disk full?");
+        }
+        let lines = read_lines(&file)?;
+        Ok(Some((file, lines)))
     }
 }
 
@@ -151,7 +192,12 @@ fn is_long_ago(path: &Path) -> bool {
 
 /// The file, locked, if its process is gone. A process of ours that holds it has it locked.
 fn unowned(path: &Path) -> io::Result<Option<File>> {
-    let file = match File::open(path) {
+    let opened = path.metadata().and_then(|found| match found.is_file() {
+        true => File::open(path),
+        // To open a pipe would wait for somebody who writes to it.
+        false => Err(io::Error::other("it is no file")),
+    });
+    let file = match opened {
         Ok(file) => file,
         // Another process was faster, and is done with it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
@@ -176,14 +222,21 @@ fn is_named(file: &File, path: &Path) -> io::Result<bool> {
 }
 
 fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
-    let mut lines = Vec::new();
-    for line in BufReader::new(file).split(b'\n') {
-        let line = line?;
-        if !line.is_empty() && line.len() <= MAX_SEALED_ANSWER_BYTES {
-            lines.push(line);
+    let (mut reader, mut lines) = (BufReader::new(file), Vec::new());
+    loop {
+        let mut line = Vec::new();
+        let most = MAX_SEALED_ANSWER_BYTES as u64 + 1;
+        if reader.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
+            return Ok(lines);
+        }
+        match line.pop_if(|last| *last == b'\n') {
+            Some(_) if line.is_empty() => {}
+            None if line.len() > MAX_SEALED_ANSWER_BYTES => {
+                reader.skip_until(b'\n')?;
+            }
+            _ => lines.push(line),
         }
     }
-    Ok(lines)
 }
 
 impl State {

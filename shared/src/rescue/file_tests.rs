@@ -13,6 +13,8 @@ fn answer(id: i64) -> SealedAnswer {
         id: DocumentId::Integer(id),
         key: "k".to_owned(),
         sealed_at: Timestamp::default(),
+        spent: None,
+        passes: 0,
         sealed: "AAAA".to_owned(),
     }
 }
@@ -170,4 +172,51 @@ fn a_process_that_ends_with_nothing_left_leaves_no_file() {
     let folder = tempfile::tempdir().unwrap();
     drop(open(&folder, "one"));
     assert!(files(folder.path()).is_empty());
+}
+
+/// A journal with an answer to document 1, of a process that was killed, and an heir.
+fn killed_and_heir(folder: &tempfile::TempDir) -> FileJournal {
+    let killed = open(folder, "killed");
+    killed.append(&answer(1)).unwrap();
+    die(killed);
+    open(folder, "heir")
+}
+
+#[test]
+fn whatever_else_is_in_the_folder_keeps_nothing_from_its_heir() {
+    let folder = tempfile::tempdir().unwrap();
+    let heir = killed_and_heir(&folder);
+    std::fs::create_dir(folder.path().join("a.journal")).unwrap();
+    std::os::unix::fs::symlink("/dev/null", folder.path().join("b.journal")).unwrap();
+    std::os::unix::fs::symlink("nowhere", folder.path().join("c.journal")).unwrap();
+    let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("z.journal")).unwrap();
+    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(heir.inherit().unwrap(), [], "once");
+}
+
+#[test]
+fn what_cannot_be_read_for_now_is_inherited_when_it_can() {
+    let folder = tempfile::tempdir().unwrap();
+    let heir = killed_and_heir(&folder);
+    let journal = folder.path().join(of_this_boot("killed.journal"));
+    let aside = folder.path().join("aside");
+    std::fs::rename(&journal, &aside).unwrap();
+    std::fs::create_dir(&journal).unwrap();
+    assert_eq!(heir.inherit().unwrap(), []);
+    assert_eq!(heir.estate_of("killed"), Estate::Unreadable);
+    std::fs::remove_dir(&journal).unwrap();
+    std::fs::rename(&aside, &journal).unwrap();
+    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(heir.estate_of("killed"), Estate::Open);
+}
+
+#[test]
+fn a_line_that_is_too_long_is_passed_by_and_not_held_in_memory() {
+    let folder = tempfile::tempdir().unwrap();
+    let long = "x".repeat(MAX_SEALED_ANSWER_BYTES + 1);
+    let most = "x".repeat(MAX_SEALED_ANSWER_BYTES);
+    let path = folder.path().join("lines");
+    std::fs::write(&path, format!("{long}\n\none\n{most}\n{long}{long}\ntwo")).unwrap();
+    let lines = read_lines(&File::open(path).unwrap()).unwrap();
+    assert_eq!(lines, [b"one".as_slice(), most.as_bytes(), b"two"]);
 }

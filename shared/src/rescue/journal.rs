@@ -22,6 +22,9 @@ pub enum Estate {
     None,
     /// It has died, and what its journal held is not all written yet.
     Open,
+    /// Its journal is here and cannot be read for now: whether it holds an answer, and to which document,
+    /// nobody can tell.
+    Unreadable,
     /// It has died: it does nothing any more, and every answer that it ever got is in its document.
     Settled,
 }
@@ -45,10 +48,10 @@ pub trait Journal: Send + Sync + 'static {
     fn hand_on(&self, entry: Entry);
 
     /// Takes over what processes that have ended left behind, here and now. Each entry is to be
-    /// committed and forgotten.
+    /// committed and forgotten. What cannot be read is passed by, and tried again at the next call.
     ///
     /// # Errors
-    /// If a file cannot be read.
+    /// If it cannot be told what there is.
     fn inherit(&self) -> std::io::Result<Vec<Left>>;
 
     /// What is known of the process of this name.

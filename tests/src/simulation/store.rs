@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{DocumentId, ProviderId, ProviderState, Row, Timestamp, Write};
+use evergrant_shared::domain::{
+    DocumentId, LastError, ProviderId, ProviderState, Row, Timestamp, Write,
+};
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
@@ -227,6 +229,17 @@ impl TokenStore for FaultyStore {
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let id = id.clone();
         self.call("get", |store| async move { store.get(&id).await }).await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
+        self.call("withhold", |store| async move { store.withhold(&id, &spent, &last_error).await })
+            .await
     }
 
     async fn reactivate(

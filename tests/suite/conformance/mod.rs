@@ -13,3 +13,4 @@ mod store_coordination;
 mod store_listing;
 mod store_operators;
 mod store_revival;
+mod store_withheld;

@@ -22,6 +22,8 @@ fn answer(id: i64) -> SealedAnswer {
         id: DocumentId::Integer(id),
         key: "0011223344556677".to_owned(),
         sealed_at: Timestamp::from_unix_ms(1_700_000_000_123),
+        spent: Some("0011223344556677".to_owned()),
+        passes: 3,
         sealed: "A".repeat(100_000),
     }
 }

@@ -108,7 +108,53 @@ async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_kille
 
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_a_killed_run_could_not_write_are_written_by_the_next_without_a_grace() {
-    let mut evergrant = imported(slow(0), 600).await;
+    let evergrant = imported(slow(0), 600).await;
+    let evergrant = killed_with_answers(evergrant).await;
+    let mut run = evergrant.start(&["run"]);
+    eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.lost, report.reused), (600, 0, 0), "{report:?}");
+}
+
+const KEYS: [&str; 2] = [
+    "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=",
+    "ZmVkY2JhOTg3NjU0MzIxMGZlZGNiYTk4NzY1NDMyMTA=",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn answers_of_a_key_that_is_gone_wait_out_of_reach_and_are_written_when_it_is_back() {
+    let mut evergrant = imported(slow(0), 300).await;
+    let journal = evergrant.folder.path().join("evergrant.db-rescue").display().to_string();
+    evergrant.set("RESCUE__JOURNAL", &journal);
+    evergrant.set("RESCUE__KEY", KEYS[0]);
+    let mut evergrant = killed_with_answers(evergrant).await;
+    let left = journalled(&evergrant);
+    std::fs::create_dir(format!("{journal}/stray.journal")).unwrap();
+    evergrant.set("RESCUE__KEY", KEYS[1]);
+    let mut run = evergrant.start(&["run"]);
+    let waiting = async || {
+        let grants = evergrant.grants().await.into_iter();
+        grants.filter(|grant| grant.waits_for_answer()).map(|grant| grant.id).collect()
+    };
+    eventually("all others are refreshed", || async { evergrant.unfinished().await == 0 }).await;
+    let waits: HashSet<_> = waiting().await;
+    assert!(!waits.is_empty() && waits.is_subset(&left), "{waits:?}");
+    let id = waits.iter().next().unwrap().to_string();
+    let refused = evergrant.evergrant(&["tokens", "refresh", &id, "--why", "a test"]).await;
+    let told = String::from_utf8_lossy(&refused.stderr).into_owned();
+    assert!(told.contains("uncommitted_answer"), "{told}");
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    evergrant.set("RESCUE__OLD_KEYS", &format!("[\"{}\"]", KEYS[0]));
+    let mut run = evergrant.start(&["run"]);
+    eventually("what waited is written", || async { evergrant.refreshed().await == 300 }).await;
+    assert!(run.terminate().await.success(), "{}", run.logged());
+    let report = evergrant.judge().await;
+    assert_eq!((report.live, report.lost, report.reused), (300, 0, 0), "{report:?}");
+}
+
+/// Kills a run while it has answers that it could not write.
+async fn killed_with_answers(mut evergrant: Embedded) -> Embedded {
     // So slow that some are under way whenever the file is taken.
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     let mut killed = evergrant.start(&["run"]);
@@ -131,11 +177,7 @@ async fn answers_that_a_killed_run_could_not_write_are_written_by_the_next_witho
     .await;
     killed.kill().await;
     drop(file);
-    let mut run = evergrant.start(&["run"]);
-    eventually("all grants are refreshed", || async { evergrant.unfinished().await == 0 }).await;
-    assert!(run.terminate().await.success(), "{}", run.logged());
-    let report = evergrant.judge().await;
-    assert_eq!((report.live, report.lost, report.reused), (600, 0, 0), "{report:?}");
+    evergrant
 }
 
 /// The documents whose answers are in journals beside the file.

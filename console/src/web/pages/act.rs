@@ -97,6 +97,10 @@ fn told_of_refresh(web: &Web, refreshed: Refreshed) -> Result<String, Problem> {
         Refreshed::NotActive(_) => {
             Err(Problem::bad("The producer has not taken the document up yet. Nothing was done."))
         }
+        Refreshed::WaitsForAnswer => Err(Problem::bad(
+            "The new tokens are not in the document yet, and to send the old one would lose them. \
+             Redrive its dead letter (uncommitted_answer) instead. Nothing was done.",
+        )),
         Refreshed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
     }
 }

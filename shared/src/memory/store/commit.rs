@@ -58,7 +58,7 @@ fn generation(document: &Document) -> Option<u64> {
 }
 
 /// Carries out the operators `$set` and `$unset`.
-fn apply(document: &mut Document, change: &Document) {
+pub(super) fn apply(document: &mut Document, change: &Document) {
     let part = |operator| change.get_document(operator).into_iter().flatten();
     for (path, value) in part("$set") {
         put(document, path, value.clone());

@@ -31,7 +31,7 @@ use super::MemoryClock;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};
-use crate::domain::{DocumentId, ProviderId, ProviderState, Row, Status, Timestamp};
+use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp};
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, ImportCount,
@@ -188,6 +188,15 @@ impl TokenStore for MemoryStore {
 
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         Ok(self.with(|state, _| state.documents.view(id)))
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| state.documents.withhold(id, spent, last_error)))
     }
 
     async fn reactivate(

@@ -5,11 +5,11 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document};
 use secrecy::SecretString;
 
+use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::domain::grant::fingerprint;
-use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::change::FORGOTTEN;
-use crate::mongo::change::date;
+use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
+use crate::mongo::change::{FORGOTTEN, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::mongo::names::at;
 use crate::ports::DueGrant;
@@ -59,6 +59,23 @@ impl Documents {
             }
         }
         revived
+    }
+
+    pub(super) fn withhold(
+        &mut self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> bool {
+        let change = withheld(&self.names, spent, last_error);
+        let is_spent = |found: &Document| holds_token(&self.names, found, spent);
+        if !self.get(id).is_some_and(is_spent) {
+            return false;
+        }
+        if let Some(document) = self.get_mut(id) {
+            apply(document, &change);
+        }
+        true
     }
 
     pub(super) fn reactivate(

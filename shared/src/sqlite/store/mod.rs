@@ -34,7 +34,7 @@ use rusqlite::Connection;
 use super::database::Database;
 use super::failure::Failure;
 use super::file;
-use crate::domain::{DocumentId, ProviderId, ProviderState, Timestamp};
+use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use crate::mongo::Fields;
 use crate::mongo::names::Names;
 use crate::ports::{
@@ -276,6 +276,19 @@ impl TokenStore for SqliteStore {
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let id = id.clone();
         self.read("get", move |connection, inner| operate::get(connection, &inner.names, &id)).await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
+        self.write("withhold", move |connection, inner| {
+            revive::withhold(connection, &inner.names, &id, &spent, &last_error)
+        })
+        .await
     }
 
     async fn reactivate(

@@ -1,4 +1,4 @@
-//! Grants that were given up and live again.
+//! Grants that were given up, or put out of reach, and live again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,13 +9,12 @@ use secrecy::SecretString;
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::paths::{set_over, unset};
+use super::paths::{self, set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
 use crate::domain::grant::fingerprint;
-use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::change::FORGOTTEN;
-use crate::mongo::change::date;
+use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
+use crate::mongo::change::{FORGOTTEN, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::mongo::names::{Names, at};
 use crate::ports::DueGrant;
@@ -127,6 +126,24 @@ fn make_active(names: &Names, stored: &mut Stored, now: Timestamp) {
     for part in FORGOTTEN {
         unset(&mut stored.document, &names.path(part));
     }
+}
+
+/// Puts a document out of reach that still holds a token whose answer waits elsewhere.
+pub(super) fn withhold(
+    connection: &Connection,
+    names: &Names,
+    id: &DocumentId,
+    spent: &str,
+    last_error: &LastError,
+) -> Result<bool, Failure> {
+    let found = table::find(connection, names, id)?;
+    let found = found.filter(|stored| holds_token(names, &stored.document, spent));
+    let Some(mut stored) = found else { return Ok(false) };
+    paths::apply(&mut stored.document, withheld(names, spent, last_error)).map_err(|_| {
+        Failure::refused("store.state_field leads through something that is no sub-document")
+    })?;
+    table::update(connection, names, &stored)?;
+    Ok(true)
 }
 
 /// Makes one grant active that needs sign-in or failed. One that is paused is left alone: only who

@@ -1,0 +1,396 @@
+//! Answers of other workers, written as those would have: opened, committed, and seen through where that
+//! does not work at once.
+//!
+//! An answer that cannot be opened here, or that the store refuses, is the only copy of a token that lives,
+//! and its document still holds the one that it has replaced. So that document is put out of reach before
+//! anything else is done, and the answer is then passed on or tried for minutes before an operator is asked.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::{
+    DeadLetter, Failure, FailureKind, LastError, ProviderId, SealedAnswer, Timestamp,
+};
+use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
+use evergrant_shared::rescue::{Entry, Journal, Unsealable};
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::nets::Nets;
+use crate::rescues::Held;
+
+/// How long the store may not take what this worker holds: it may be out of reach for this worker
+/// alone, and whoever reaches it has to be quicker than the documents' leases.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(3);
+/// How long an answer that the store refuses is tried, before an operator is asked.
+const INSIST_FOR: Duration = Duration::from_secs(300);
+/// How long an answer waits here that this worker cannot open, before it is passed on once more.
+const PASS_AFTER: Duration = Duration::from_secs(3);
+/// How many times it is passed on before an operator is asked: for as long as the store is tried.
+const PASSES_MAX: u32 = 100;
+/// How long the document of an answer that cannot be opened is tried to be put out of reach here, before
+/// another worker tries.
+const WITHHOLD_FOR: Duration = Duration::from_secs(30);
+
+/// Settles rescued answers.
+pub(crate) struct Recovery {
+    pub(crate) nets: Arc<Nets>,
+    pub(crate) store: Arc<dyn TokenStore>,
+    /// The worker's name, for dead letters.
+    pub(crate) name: String,
+    /// The providers whose dead letters there are.
+    pub(crate) providers: Vec<ProviderId>,
+    pub(crate) stop: CancellationToken,
+    pub(crate) tasks: TaskTracker,
+}
+
+/// An answer, and where it came from.
+pub(crate) struct Rescue {
+    body: Vec<u8>,
+    /// What the body says, or why it is none.
+    answer: Result<SealedAnswer, String>,
+    source: Source,
+    /// Keeps takeovers waiting, until its document is out of reach. None if it cannot be told whose it is.
+    held: Option<Held>,
+}
+
+/// Where an answer came from, and how that place is told that it is done.
+pub(crate) enum Source {
+    Queue(Box<dyn Acker>),
+    Journal(Entry),
+}
+
+/// An answer that could be opened.
+struct Writable {
+    rescue: Rescue,
+    commit: Commit,
+}
+
+/// Why an answer is not opened.
+enum Unopened {
+    /// Another worker may have its key.
+    Foreign(String),
+    /// Nobody can, however often it is tried.
+    Unusable(String),
+}
+
+/// What became of answers.
+enum Written {
+    Yes,
+    Refused(String),
+    /// The store did not say, or the worker stops.
+    OutOfReach,
+}
+
+impl Recovery {
+    pub(crate) fn take(&self, body: Vec<u8>, source: Source) -> Rescue {
+        let answer = SealedAnswer::decode(&body).map_err(|error| error.to_string());
+        let held = answer.as_ref().ok().map(|answer| self.nets.rescues.take(answer.id.clone()));
+        Rescue { body, answer, source, held }
+    }
+
+    /// Commits answers as the workers that got them would have, and sees to those that cannot be. Returns
+    /// those that are not written because the store is out of reach, or the worker stops.
+    pub(crate) async fn settle(
+        self: &Arc<Self>,
+        batch: Vec<Rescue>,
+        patience: Duration,
+    ) -> Vec<Rescue> {
+        let mut writable = Vec::with_capacity(batch.len());
+        for rescue in batch {
+            match self.open(&rescue) {
+                Ok(commit) => writable.push(Writable { rescue, commit }),
+                Err(unopened) => self.spawn(|this| async move {
+                    match unopened {
+                        Unopened::Foreign(why) => this.pass_on(rescue, why).await,
+                        Unopened::Unusable(why) => this.set_aside(rescue, why).await,
+                    }
+                }),
+            }
+        }
+        let mut left = Vec::new();
+        match self.write(&writable, patience).await {
+            Written::Yes => {
+                for Writable { rescue, .. } in writable {
+                    self.done(rescue.source).await;
+                }
+            }
+            Written::OutOfReach => left.extend(writable.into_iter().map(|one| one.rescue)),
+            // One that the store refuses must not hold up the others.
+            Written::Refused(_) => {
+                let mut writable = writable.into_iter();
+                while let Some(one) = writable.next() {
+                    match self.write(std::slice::from_ref(&one), patience).await {
+                        Written::Yes => self.done(one.rescue.source).await,
+                        Written::Refused(why) => {
+                            self.spawn(|this| async move { this.insist(one, why).await });
+                        }
+                        // Each of the others would be waited for as long again.
+                        Written::OutOfReach => {
+                            left.push(one.rescue);
+                            left.extend(writable.by_ref().map(|one| one.rescue));
+                        }
+                    }
+                }
+            }
+        }
+        left
+    }
+
+    /// Does something in the background until the worker stops: then what it holds stays where it is.
+    fn spawn<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F)
+    where
+        F: Future<Output = ()> + Send + 'static,
+    {
+        let working = self.stop.clone().run_until_cancelled_owned(work(Arc::clone(self)));
+        self.tasks.spawn(working);
+    }
+
+    fn open(&self, rescue: &Rescue) -> Result<Commit, Unopened> {
+        let answer = rescue.answer.as_ref().map_err(|why| Unopened::Unusable(why.clone()))?;
+        let opened = self.nets.sealer.open(answer).map_err(|error| match error {
+            Unsealable::UnknownKey { .. } => Unopened::Foreign(error.to_string()),
+            Unsealable::Damaged => Unopened::Unusable(error.to_string()),
+        })?;
+        Ok(opened.commit)
+    }
+
+    /// Commits all at once, or none.
+    async fn write(&self, answers: &[Writable], patience: Duration) -> Written {
+        if answers.is_empty() {
+            return Written::Yes;
+        }
+        let commits: Vec<_> = answers.iter().map(|answer| answer.commit.clone()).collect();
+        let writing = async {
+            let mut backoff = Backoff::for_an_answer();
+            loop {
+                match self.store.commit(&commits).await {
+                    Ok(committed) => {
+                        let settled = answers.iter().zip(committed);
+                        settled.for_each(|(answer, result)| report(answer, result));
+                        return Written::Yes;
+                    }
+                    Err(error @ StoreError::Refused { .. }) => {
+                        return Written::Refused(error.to_string());
+                    }
+                    Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
+                }
+                tokio::time::sleep(backoff.next_wait()).await;
+            }
+        };
+        let writing = self.stop.run_until_cancelled(tokio::time::timeout(patience, writing));
+        writing.await.and_then(Result::ok).unwrap_or(Written::OutOfReach)
+    }
+
+    /// An answer that the store refuses: it is tried on, for a rule may be mended, with its document out of
+    /// reach. It becomes a dead letter only once that is so.
+    async fn insist(&self, one: Writable, mut why: String) {
+        let Writable { mut rescue, commit } = one;
+        tracing::error!(id = %commit.id, why, "the store refuses a rescued answer: trying again");
+        let (began, mut withheld) = (Instant::now(), false);
+        let mut backoff = Backoff::for_a_server();
+        loop {
+            if !withheld {
+                match self.try_to_withhold(&mut rescue, &why).await {
+                    Ok(true) => withheld = true,
+                    Ok(false) => return self.of_no_use(rescue).await,
+                    Err(error) => tracing::debug!(id = %commit.id, %error, "not out of reach yet"),
+                }
+            }
+            let one = Writable { rescue, commit: commit.clone() };
+            let written = self.write(std::slice::from_ref(&one), PATIENCE).await;
+            rescue = one.rescue;
+            match written {
+                Written::Yes => return self.done(rescue.source).await,
+                Written::Refused(_) if withheld && began.elapsed() >= INSIST_FOR => {
+                    return self.bury(rescue, why).await;
+                }
+                Written::Refused(reason) => why = reason,
+                Written::OutOfReach if self.hand_on(&rescue).await => {
+                    return self.left_unwritten(rescue.source).await;
+                }
+                Written::OutOfReach => {}
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    /// An answer that another worker may be able to open: its document is put out of reach, and it goes
+    /// round by way of the rescue queue.
+    async fn pass_on(&self, mut rescue: Rescue, why: String) {
+        let Ok(answer) = &mut rescue.answer else { return self.bury(rescue, why).await };
+        let (id, passes) = (answer.id.clone(), answer.passes);
+        answer.passes += 1;
+        if passes == 0 {
+            tracing::error!(%id, why, "a rescued answer cannot be opened: it is passed on");
+            match tokio::time::timeout(WITHHOLD_FOR, self.withhold(&mut rescue, &why)).await {
+                Ok(true) => {}
+                Ok(false) => return self.of_no_use(rescue).await,
+                // Still not out of reach: whoever has it next has to see to that.
+                Err(_) => {
+                    if let Ok(answer) = &mut rescue.answer {
+                        answer.passes = 0;
+                    }
+                }
+            }
+        } else {
+            // It is out of reach, so nobody has to wait for it.
+            rescue.held = None;
+            tokio::time::sleep(PASS_AFTER).await;
+        }
+        if passes >= PASSES_MAX {
+            return self.bury(rescue, why).await;
+        }
+        let mut backoff = Backoff::for_a_server();
+        while !self.hand_on(&rescue).await {
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        self.left_unwritten(rescue.source).await;
+    }
+
+    /// An answer that nobody can open: an operator is told, once its document is out of reach.
+    async fn set_aside(&self, mut rescue: Rescue, why: String) {
+        if self.withhold(&mut rescue, &why).await {
+            self.bury(rescue, why).await;
+        } else {
+            self.of_no_use(rescue).await;
+        }
+    }
+
+    /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait
+    /// for the answer any more.
+    async fn withhold(&self, rescue: &mut Rescue, why: &str) -> bool {
+        let (mut backoff, mut told) = (Backoff::for_a_server(), false);
+        loop {
+            match self.try_to_withhold(rescue, why).await {
+                Ok(waits) => return waits,
+                Err(error) if std::mem::replace(&mut told, true) => {
+                    tracing::debug!(%error, "still not out of reach");
+                }
+                Err(error) => tracing::error!(%error, "the document of an answer that cannot be \
+                    written is not out of reach: trying again"),
+            }
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    }
+
+    async fn try_to_withhold(&self, rescue: &mut Rescue, why: &str) -> Result<bool, StoreError> {
+        let answer = rescue.answer.as_ref().ok();
+        // One that has replaced no token does no harm if its document is refreshed once more.
+        let spent = answer.and_then(|answer| Some((&answer.id, answer.spent.as_deref()?)));
+        let Some((id, spent)) = spent else { return Ok(true) };
+        let (failure, kind) = (Failure::described(why), FailureKind::UncommittedAnswer);
+        let last_error = LastError::of(&failure, kind, self.store.now().await?);
+        let waits = self.store.withhold(id, spent, &last_error).await?;
+        if waits {
+            self.nets.metrics.withheld.inc();
+            rescue.held = None;
+        }
+        Ok(waits)
+    }
+
+    pub(crate) async fn hand_on_or_keep(&self, rescue: Rescue) -> Option<Rescue> {
+        if !self.hand_on(&rescue).await {
+            return Some(rescue);
+        }
+        self.left_unwritten(rescue.source).await;
+        None
+    }
+
+    /// Puts an answer into the rescue queue. False if the queue does not take it.
+    async fn hand_on(&self, rescue: &Rescue) -> bool {
+        // What is no answer is buried.
+        let Ok(answer) = &rescue.answer else { return false };
+        let taken = self.nets.queue.rescue(answer).await;
+        taken
+            .inspect_err(
+                |error| tracing::debug!(%error, "the rescue queue does not take an answer"),
+            )
+            .is_ok()
+    }
+
+    async fn bury(&self, rescue: Rescue, why: String) {
+        tracing::error!(why, "a rescued answer cannot be written: it becomes a dead letter");
+        let answer = rescue.answer.ok();
+        let named = answer.as_ref().map(|answer| &answer.provider);
+        let Some((provider, why)) = home(&self.providers, named, why) else { return };
+        let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
+        let letter = DeadLetter::of_answer(rescue.body, provider, id, why, now, &self.name);
+        self.nets.metrics.count_dead(&letter.provider, letter.reason);
+        let mut backoff = Backoff::for_a_server();
+        while let Err(error) = self.nets.queue.bury(&letter).await {
+            tracing::error!(%error, "a rescued answer's dead letter is not published: trying again");
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+        self.nets.metrics.recovered.inc();
+        self.left_unwritten(rescue.source).await;
+    }
+
+    /// The document has another token by now, or is gone.
+    async fn of_no_use(&self, rescue: Rescue) {
+        if let Ok(SealedAnswer { provider, id, .. }) = &rescue.answer {
+            tracing::info!(%provider, %id, "a rescued answer is of no use: its document has moved on");
+        }
+        self.done(rescue.source).await;
+    }
+
+    /// The answer is in its document, or nobody waits for it.
+    async fn done(&self, source: Source) {
+        self.nets.metrics.recovered.inc();
+        self.leave(source, |journal, entry| journal.forget(entry)).await;
+    }
+
+    /// The answer is safe, but not in its document.
+    async fn left_unwritten(&self, source: Source) {
+        self.leave(source, |journal, entry| journal.hand_on(entry)).await;
+    }
+
+    async fn leave(&self, source: Source, forget: impl FnOnce(&dyn Journal, Entry)) {
+        match (source, &self.nets.journal) {
+            (Source::Queue(acker), _) => crate::settle::acknowledge(acker).await,
+            (Source::Journal(entry), Some(journal)) => forget(&**journal, entry),
+            (Source::Journal(_), None) => {}
+        }
+    }
+}
+
+/// Whose dead letters an answer is buried in, and what is said of it. Only those of providers that are
+/// configured can be looked at, so one of another provider is told by its words.
+fn home(
+    providers: &[ProviderId],
+    named: Option<&ProviderId>,
+    why: String,
+) -> Option<(ProviderId, String)> {
+    match named {
+        Some(named) if providers.contains(named) => Some((named.clone(), why)),
+        Some(named) => {
+            let why = format!("it is of the provider {named}, which is not configured here: {why}");
+            Some((providers.first()?.clone(), why))
+        }
+        None => Some((providers.first()?.clone(), why)),
+    }
+}
+
+fn report(answer: &Writable, result: Committed) {
+    let id = &answer.commit.id;
+    let provider = answer.rescue.answer.as_ref().ok().map(|answer| answer.provider.to_string());
+    let kept = result == Committed::Applied;
+    tracing::info!(provider, %id, kept, "a rescued answer is settled");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_answer_of_a_provider_that_is_not_configured_says_whose_it_is() {
+        let [here, gone] = ["here", "gone"].map(|name| name.parse::<ProviderId>().unwrap());
+        let providers = [here.clone()];
+        let (at, why) = home(&providers, Some(&gone), "another key".to_owned()).unwrap();
+        assert_eq!(at, here);
+        assert!(why.contains("provider gone") && why.ends_with("another key"), "{why}");
+        assert_eq!(home(&providers, Some(&here), "x".to_owned()), Some((here, "x".to_owned())));
+    }
+}
