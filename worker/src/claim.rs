@@ -127,14 +127,15 @@ async fn release(lane: &Lane, ids: &[DocumentId], owner: &str) {
 async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> Tried {
     let mut backoff = Backoff::for_a_server();
     while let Some(turn) = lane.stop.run_until_cancelled(lane.turns.next()).await {
-        let sent_at = Instant::now();
+        let (sent_at, sent_at_steady) = (Instant::now(), lane.settings.clock.now());
         let claimed = lane.store.claim(ids, owner, lane.settings.lease).await;
         drop(turn);
         match claimed {
             Ok(Claimed { now, rows }) => {
                 lane.metrics.claim_batches.inc();
                 lane.set_store_healthy(true);
-                let claim = Claim { owner: owner.to_owned(), stored_at: now, sent_at };
+                let owner = owner.to_owned();
+                let claim = Claim { owner, stored_at: now, sent_at, sent_at_steady };
                 return Tried::Claimed(claim, rows);
             }
             Err(error @ StoreError::Refused { .. }) => return Tried::Refused(error),

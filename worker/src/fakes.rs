@@ -31,6 +31,7 @@ use crate::nets::Nets;
 use crate::recovery::Recovery;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
+use crate::steady_clock::{SteadyClock, SteadyTime};
 use crate::turns::Turns;
 use crate::work::Work;
 use crate::{ProviderDeps, WorkerSettings};
@@ -414,6 +415,8 @@ pub(crate) struct Fakes {
     pub(crate) endpoint: Arc<FakeEndpoint>,
     pub(crate) journal: Arc<FakeJournal>,
     pub(crate) acknowledged: Arc<AtomicU32>,
+    /// What the machine's clocks show that go on while it is suspended.
+    pub(crate) since_boot: Arc<Mutex<Duration>>,
 }
 
 /// A sealer whose key is this byte over and over.
@@ -436,7 +439,13 @@ impl Fakes {
         let provider = Arc::new(config.providers().unwrap().remove(0));
         let (store, queue) = (Arc::new(store), Arc::new(queue));
         let endpoint = Arc::new(FakeEndpoint::default());
-        let settings = WorkerSettings::of(&config.worker, "worker".to_owned());
+        let since_boot = Arc::<Mutex<Duration>>::default();
+        let clock = Arc::clone(&since_boot);
+        let look = move || SteadyTime { since_boot: *clock.lock().unwrap(), wall: Duration::ZERO };
+        let settings = WorkerSettings {
+            clock: SteadyClock::new(look),
+            ..WorkerSettings::of(&config.worker, "worker".to_owned())
+        };
         let budget = Arc::new(OpenBudget);
         let metrics = WorkerMetrics::register(&Metrics::default(), Reports::default());
         let journal = Arc::new(FakeJournal::default());
@@ -459,7 +468,8 @@ impl Fakes {
             stop: CancellationToken::new(),
         };
         let lane = Lane::new(ProviderDeps { provider, endpoint: endpoint.clone(), budget }, common);
-        Self { lane, store, queue, endpoint, journal, acknowledged: Arc::default() }
+        let acknowledged = Arc::default();
+        Self { lane, store, queue, endpoint, journal, acknowledged, since_boot }
     }
 
     /// A job for a document.

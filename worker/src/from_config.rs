@@ -10,6 +10,7 @@ use evergrant_shared::provider::{Provider, ProviderClient};
 use evergrant_shared::rescue::{FileJournal, Journal};
 use evergrant_shared::telemetry::Metrics;
 
+use crate::steady_clock::SteadyClock;
 use crate::{ProviderDeps, RescueDeps, WorkerSettings};
 
 /// What an operator must know who runs workers without a key.
@@ -28,6 +29,7 @@ impl WorkerSettings {
             lease: config.lease,
             shards: config.shards.clone(),
             shutdown_grace: config.shutdown_grace,
+            clock: SteadyClock::default(),
         }
     }
 }

@@ -34,6 +34,7 @@ mod refused_tests;
 mod rescuer;
 mod rescues;
 mod settle;
+mod steady_clock;
 mod supervisor;
 mod take_back;
 mod turns;
@@ -61,6 +62,7 @@ pub use crate::nets::RescueDeps;
 use crate::recovery::Recovery;
 use crate::rescuer::Rescuer;
 use crate::rescues::Rescues;
+pub use crate::steady_clock::{SteadyClock, SteadyTime};
 use crate::turns::Turns;
 
 /// What a worker needs.
@@ -111,6 +113,8 @@ pub struct WorkerSettings {
     pub shards: Option<Vec<u16>>,
     /// How long a shutdown may take.
     pub shutdown_grace: Duration,
+    /// By what it is told that the machine was suspended.
+    pub clock: SteadyClock,
 }
 
 /// How a worker ended.

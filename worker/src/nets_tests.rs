@@ -215,6 +215,63 @@ fn held_for(lease: Duration) -> Fakes {
     Fakes::new(store, FakeQueue::default())
 }
 
+/// All documents were in hand of the worker `other`, which has died and whose journal cannot be read.
+fn left_unreadable() -> Fakes {
+    let fakes = held_for(Duration::ZERO);
+    *fakes.journal.died.lock().unwrap() = Some("other");
+    fakes.journal.unreadable.store(true, Ordering::Relaxed);
+    fakes
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_waits_for_a_journal_that_cannot_be_read() {
+    let fakes = left_unreadable();
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(fakes.requests(), 0);
+    fakes.journal.unreadable.store(false, Ordering::Relaxed);
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_from_a_journal_that_stays_unreadable_sends_nothing_and_asks_an_operator() {
+    let fakes = left_unreadable();
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
+    let committed = fakes.store.committed.lock().unwrap();
+    assert!(matches!(committed[0].write, Write::End { .. }), "{:?}", committed[0].write);
+    assert_eq!(fakes.queue.buried.lock().unwrap()[0].reason, DeadReason::UncommittedAnswer);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_worker_that_stops_in_a_takeover_does_not_give_the_lease_back() {
+    let fakes = held_for(Duration::ZERO);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    fakes.lane.stop.cancel();
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 0));
+    assert!(fakes.store.committed.lock().unwrap().is_empty(), "who is next has to wait as well");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_claim_of_before_the_machine_was_suspended_sends_nothing() {
+    let claim_takes = Duration::from_secs(1);
+    let store = FakeStore { claim_takes, ..FakeStore::default() };
+    let fakes = Fakes::new(store, FakeQueue::default());
+    let work = vec![fakes.work(1)];
+    let suspended = async {
+        tokio::time::sleep(claim_takes / 2).await;
+        *fakes.since_boot.lock().unwrap() += Duration::from_secs(60);
+    };
+    tokio::join!(claim(&fakes.lane, work), suspended);
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
+    assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
+}
+
 #[tokio::test(start_paused = true)]
 async fn what_a_worker_had_in_hand_that_died_on_this_machine_does_not_wait_for_its_lease() {
     let fakes = held();

@@ -27,7 +27,13 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
     // Kept until the outcome is written: answers must not pile up before a slow store.
-    let Some(Admitted { slot, trial, permit }) = permit else { return };
+    let Some(admitted) = permit else { return };
+    // The timer above stands still with a machine that is suspended, the lease does not.
+    if claim.is_older_than(lane.settings.permit_wait, &lane.settings.clock) {
+        drop(admitted);
+        return give_back(lane, work, &grant, claim).await;
+    }
+    let Admitted { slot, trial, permit } = admitted;
     // Its place among the claims ahead is free for the next one.
     drop(work.place.take());
     let sent_at = Instant::now();

@@ -1,10 +1,14 @@
 //! What travels through a lane: a job with the right to acknowledge it, and the claim on its
 //! document.
 
+use std::time::Duration;
+
 use evergrant_shared::domain::{Job, Timestamp};
 use evergrant_shared::ports::Acker;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+
+use crate::steady_clock::{SteadyClock, SteadyTime};
 
 /// A job, the right to acknowledge it, and its place among the claims ahead.
 pub(crate) struct Work {
@@ -23,9 +27,17 @@ pub(crate) struct Claim {
     /// When it was sent, by our own clock: the lease may be older than the answer tells, never
     /// younger.
     pub(crate) sent_at: Instant,
+    /// The same by clocks that don't stand still while the machine is suspended.
+    pub(crate) sent_at_steady: SteadyTime,
 }
 
 impl Claim {
+    /// Whether so much has passed since it was sent, by any clock: then the lease may be over, however
+    /// little of it this process has seen.
+    pub(crate) fn is_older_than(&self, age: Duration, clock: &SteadyClock) -> bool {
+        self.sent_at.elapsed().max(clock.now().since(self.sent_at_steady)) >= age
+    }
+
     /// The store's clock now.
     pub(crate) fn now(&self) -> Timestamp {
         self.stored_at.plus(self.sent_at.elapsed())

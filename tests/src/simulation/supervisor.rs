@@ -140,6 +140,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
         providers: vec![provider],
         rescue: rescue(process),
         settings: evergrant_worker::WorkerSettings {
+            clock: evergrant_worker::SteadyClock::default(),
             name: process.name.clone(),
             exchanges_in_flight: 4,
             batch: 4,
