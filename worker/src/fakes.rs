@@ -499,7 +499,7 @@ impl Fakes {
             }),
             store: self.store.clone(),
             name: "rescuer".to_owned(),
-            providers: vec!["p".parse().unwrap()],
+            providers: vec![self.lane.provider.clone()],
             stop: self.lane.stop.clone(),
             tasks: TaskTracker::new(),
         };

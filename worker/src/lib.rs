@@ -11,6 +11,7 @@
 //! decisions out, in an order that loses nothing: the document is written before the job is routed,
 //! and the job is routed before its delivery is acknowledged.
 
+mod answer_letter;
 mod claim;
 mod committer;
 #[cfg(test)]
@@ -145,7 +146,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
             nets: Arc::clone(nets),
             store: Arc::clone(&deps.store),
             name: settings.name.clone(),
-            providers: deps.providers.iter().map(|deps| deps.provider.id.clone()).collect(),
+            providers: deps.providers.iter().map(|deps| Arc::clone(&deps.provider)).collect(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };

@@ -9,15 +9,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::{
-    DeadLetter, Failure, FailureKind, LastError, ProviderId, SealedAnswer, Timestamp,
-};
+use evergrant_shared::domain::{Failure, FailureKind, LastError, SealedAnswer};
 use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
-use evergrant_shared::rescue::{Entry, Journal, Unsealable};
+use evergrant_shared::provider::Provider;
+use evergrant_shared::rescue::{Entry, Journal, Opened, Unsealable};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_letter::letter_of;
 use crate::nets::Nets;
 use crate::rescues::Held;
 
@@ -34,14 +34,17 @@ const PASSES_MAX: u32 = 100;
 /// another worker tries.
 const WITHHOLD_FOR: Duration = Duration::from_secs(30);
 
+const UNREAD: &str = "the provider's success holds no tokens where its settings look for them: correct \
+                      those, then redrive";
+
 /// Settles rescued answers.
 pub(crate) struct Recovery {
     pub(crate) nets: Arc<Nets>,
     pub(crate) store: Arc<dyn TokenStore>,
     /// The worker's name, for dead letters.
     pub(crate) name: String,
-    /// The providers whose dead letters there are.
-    pub(crate) providers: Vec<ProviderId>,
+    /// The providers whose answers can be read and whose dead letters there are.
+    pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
@@ -150,11 +153,17 @@ impl Recovery {
 
     fn open(&self, rescue: &Rescue) -> Result<Commit, Unopened> {
         let answer = rescue.answer.as_ref().map_err(|why| Unopened::Unusable(why.clone()))?;
-        let opened = self.nets.sealer.open(answer).map_err(|error| match error {
-            Unsealable::UnknownKey { .. } => Unopened::Foreign(error.to_string()),
-            Unsealable::Damaged => Unopened::Unusable(error.to_string()),
-        })?;
-        Ok(opened.commit)
+        match self.nets.sealer.open(answer) {
+            Ok(Opened::Tokens(commit)) => Ok(commit),
+            Ok(Opened::Unread(unread)) => {
+                let read =
+                    |provider: &Arc<Provider>| unread.read(&provider.dialect, &provider.policy);
+                let provider = self.providers.iter().find(|one| one.id == answer.provider);
+                provider.and_then(read).ok_or_else(|| Unopened::Unusable(UNREAD.to_owned()))
+            }
+            Err(error @ Unsealable::UnknownKey { .. }) => Err(Unopened::Foreign(error.to_string())),
+            Err(error @ Unsealable::Damaged) => Err(Unopened::Unusable(error.to_string())),
+        }
     }
 
     /// Commits all at once, or none.
@@ -314,10 +323,10 @@ impl Recovery {
     async fn bury(&self, rescue: Rescue, why: String) {
         tracing::error!(why, "a rescued answer cannot be written: it becomes a dead letter");
         let answer = rescue.answer.ok();
-        let named = answer.as_ref().map(|answer| &answer.provider);
-        let Some((provider, why)) = home(&self.providers, named, why) else { return };
-        let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
-        let letter = DeadLetter::of_answer(rescue.body, provider, id, why, now, &self.name);
+        let providers = self.providers.iter().map(|provider| &provider.id);
+        let Some(letter) = letter_of(rescue.body, answer, why, providers, &self.name) else {
+            return;
+        };
         self.nets.metrics.count_dead(&letter.provider, letter.reason);
         let mut backoff = Backoff::for_a_server();
         while let Err(error) = self.nets.queue.bury(&letter).await {
@@ -356,41 +365,9 @@ impl Recovery {
     }
 }
 
-/// Whose dead letters an answer is buried in, and what is said of it. Only those of providers that are
-/// configured can be looked at, so one of another provider is told by its words.
-fn home(
-    providers: &[ProviderId],
-    named: Option<&ProviderId>,
-    why: String,
-) -> Option<(ProviderId, String)> {
-    match named {
-        Some(named) if providers.contains(named) => Some((named.clone(), why)),
-        Some(named) => {
-            let why = format!("it is of the provider {named}, which is not configured here: {why}");
-            Some((providers.first()?.clone(), why))
-        }
-        None => Some((providers.first()?.clone(), why)),
-    }
-}
-
 fn report(answer: &Writable, result: Committed) {
     let id = &answer.commit.id;
     let provider = answer.rescue.answer.as_ref().ok().map(|answer| answer.provider.to_string());
     let kept = result == Committed::Applied;
     tracing::info!(provider, %id, kept, "a rescued answer is settled");
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_answer_of_a_provider_that_is_not_configured_says_whose_it_is() {
-        let [here, gone] = ["here", "gone"].map(|name| name.parse::<ProviderId>().unwrap());
-        let providers = [here.clone()];
-        let (at, why) = home(&providers, Some(&gone), "another key".to_owned()).unwrap();
-        assert_eq!(at, here);
-        assert!(why.contains("provider gone") && why.ends_with("another key"), "{why}");
-        assert_eq!(home(&providers, Some(&here), "x".to_owned()), Some((here, "x".to_owned())));
-    }
 }

@@ -8,8 +8,8 @@ use super::outcome::{Failure, NewTokens};
 use super::schedule::Schedule;
 use super::settlement::TripReason;
 use super::{
-    DeadReason, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal, Status,
-    Timestamp, Write,
+    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal,
+    Status, Timestamp, Write,
 };
 
 /// What a provider's grants are decided by.
@@ -125,6 +125,30 @@ pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
     }
 }
 
+/// What new tokens that came at `answered_at` make of their document, whose grant ends at `absolute_until`
+/// whatever is done.
+pub fn refresh_with(
+    policy: &Policy,
+    id: &DocumentId,
+    tokens: &NewTokens,
+    absolute_until: Option<Timestamp>,
+    answered_at: Timestamp,
+) -> Write {
+    let times = policy.schedule.after_refresh(
+        id,
+        answered_at,
+        tokens.expires_in_s,
+        tokens.refresh_expires_in_s,
+        absolute_until,
+    );
+    Write::Refresh {
+        access_token: tokens.access_token.clone(),
+        refresh_token: tokens.refresh_token.clone(),
+        refreshed_at: answered_at,
+        times,
+    }
+}
+
 struct Case<'a> {
     policy: &'a Policy,
     grant: &'a Grant,
@@ -133,19 +157,8 @@ struct Case<'a> {
 
 impl Case<'_> {
     fn refreshed(&self, tokens: &NewTokens) -> Settlement {
-        let times = self.policy.schedule.after_refresh(
-            &self.grant.id,
-            self.now,
-            tokens.expires_in_s,
-            tokens.refresh_expires_in_s,
-            self.grant.refresh_absolute_until,
-        );
-        let write = Write::Refresh {
-            access_token: tokens.access_token.clone(),
-            refresh_token: tokens.refresh_token.clone(),
-            refreshed_at: self.now,
-            times,
-        };
+        let until = self.grant.refresh_absolute_until;
+        let write = refresh_with(self.policy, &self.grant.id, tokens, until, self.now);
         Settlement { write, route: Route::Done, signal: Signal::Healthy }
     }
 

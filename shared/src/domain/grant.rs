@@ -242,7 +242,7 @@ pub fn fingerprint(refresh_token: &SecretString) -> String {
 #[cfg(test)]
 impl Grant {
     /// A grant that is due at `next_refresh_at`, for tests to change what they are about.
-    pub(super) fn example(next_refresh_at: Timestamp) -> Self {
+    pub(crate) fn example(next_refresh_at: Timestamp) -> Self {
         Self {
             id: DocumentId::Integer(1),
             provider: "p".parse().unwrap(),

@@ -4,10 +4,11 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
+use super::unread::{PlainUnread, UnreadAnswer};
 use crate::domain::grant::fingerprint;
 use crate::domain::schedule::Times;
 use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
-use crate::domain::{ProviderId, SealedAnswer, Timestamp, Write};
+use crate::domain::{DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
 use crate::ports::Commit;
 
 /// Seals and opens answers with the keys of this process.
@@ -18,11 +19,11 @@ pub struct Sealer {
 
 /// An answer that was opened.
 #[derive(Debug, Clone)]
-pub struct Opened {
-    /// The provider that issued the tokens.
-    pub provider: ProviderId,
+pub enum Opened {
     /// What is to be written.
-    pub commit: Commit,
+    Tokens(Commit),
+    /// An answer of success whose tokens could not be found when it came.
+    Unread(UnreadAnswer),
 }
 
 /// An answer that cannot be opened, or opened yet. It quotes nothing of it.
@@ -42,9 +43,17 @@ pub enum Unsealable {
     Damaged,
 }
 
-/// The commit of new tokens as it is sealed.
+/// What is sealed. The forms are told apart by their members.
 #[derive(Serialize, Deserialize)]
-struct Plain {
+#[serde(untagged)]
+enum Plain {
+    Tokens(PlainTokens),
+    Unread(PlainUnread),
+}
+
+/// The commit of new tokens.
+#[derive(Serialize, Deserialize)]
+struct PlainTokens {
     owner: String,
     generation: Option<u64>,
     sent: Option<String>,
@@ -72,7 +81,7 @@ impl Sealer {
             return None;
         };
         let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
-        let plain = Plain {
+        let plain = Plain::Tokens(PlainTokens {
             owner: commit.owner.clone(),
             generation: commit.generation,
             sent: commit.sent.as_ref().map(exposed),
@@ -80,18 +89,40 @@ impl Sealer {
             refresh_token: refresh_token.as_ref().map(exposed),
             refreshed_at: *refreshed_at,
             times: *times,
-        };
+        });
+        self.envelope(provider, &commit.id, spent(commit), &plain, now)
+    }
+
+    /// Seals an answer whose tokens were not found. None if it cannot be.
+    pub fn seal_unread(
+        &self,
+        provider: &ProviderId,
+        unread: &UnreadAnswer,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
+        let plain = Plain::Unread(PlainUnread::of(unread));
+        self.envelope(provider, &unread.id, Some(fingerprint(&unread.sent)), &plain, now)
+    }
+
+    fn envelope(
+        &self,
+        provider: &ProviderId,
+        id: &DocumentId,
+        spent: Option<String>,
+        plain: &Plain,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
         let mut answer = SealedAnswer {
             version: SEALED_ANSWER_VERSION,
             provider: provider.clone(),
-            id: commit.id.clone(),
+            id: id.clone(),
             key: String::new(),
             sealed_at: now,
-            spent: spent(commit),
+            spent,
             passes: 0,
             sealed: String::new(),
         };
-        let plain = serde_json::to_vec(&plain).ok()?;
+        let plain = serde_json::to_vec(plain).ok()?;
         (answer.key, answer.sealed) = self.keys.seal(&context(&answer), &plain)?;
         Some(answer)
     }
@@ -104,20 +135,28 @@ impl Sealer {
         let opened = self.keys.open(&answer.key, &context(answer), &answer.sealed);
         let unknown = || Unsealable::UnknownKey { key: answer.key.clone() };
         let plain = opened.ok_or_else(unknown)?.map_err(|_| Unsealable::Damaged)?;
-        let plain: Plain = serde_json::from_slice(&plain).map_err(|_| Unsealable::Damaged)?;
-        let commit = Commit {
-            id: answer.id.clone(),
-            owner: plain.owner,
-            generation: plain.generation,
-            sent: plain.sent.map(SecretString::from),
+        let id = answer.id.clone();
+        match serde_json::from_slice(&plain).map_err(|_| Unsealable::Damaged)? {
+            Plain::Tokens(plain) => Ok(Opened::Tokens(plain.into_commit(id))),
+            Plain::Unread(plain) => plain.into_answer(id).map(Opened::Unread),
+        }
+    }
+}
+
+impl PlainTokens {
+    fn into_commit(self, id: DocumentId) -> Commit {
+        Commit {
+            id,
+            owner: self.owner,
+            generation: self.generation,
+            sent: self.sent.map(SecretString::from),
             write: Write::Refresh {
-                access_token: plain.access_token.into(),
-                refresh_token: plain.refresh_token.map(SecretString::from),
-                refreshed_at: plain.refreshed_at,
-                times: plain.times,
+                access_token: self.access_token.into(),
+                refresh_token: self.refresh_token.map(SecretString::from),
+                refreshed_at: self.refreshed_at,
+                times: self.times,
             },
-        };
-        Ok(Opened { provider: answer.provider.clone(), commit })
+        }
     }
 }
 
@@ -140,7 +179,6 @@ mod tests {
     use base64::engine::general_purpose::STANDARD;
 
     use super::*;
-    use crate::domain::DocumentId;
 
     fn key(byte: u8) -> SecretString {
         STANDARD.encode([byte; 32]).into()
@@ -185,7 +223,7 @@ mod tests {
             assert!(!shown.contains(token));
         }
         assert_eq!(answer.spent, Some(fingerprint(&"sent-token".into())));
-        let opened = sealer.open(&answer).unwrap().commit;
+        let Opened::Tokens(opened) = sealer.open(&answer).unwrap() else { panic!() };
         assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
         assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
         let Write::Refresh { refresh_token, access_token, .. } = opened.write else { panic!() };

@@ -12,9 +12,11 @@ mod journal;
 mod keys;
 mod own_file;
 mod own_key;
+mod unread;
 
 pub use answer::{Opened, Sealer, Unsealable};
 pub use file::FileJournal;
 pub use journal::{Entry, Estate, Journal, Left};
 pub use keys::{InvalidKey, Keys};
 pub use own_key::own_key;
+pub use unread::UnreadAnswer;

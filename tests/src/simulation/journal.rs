@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use evergrant_shared::domain::{SealedAnswer, Write};
-use evergrant_shared::rescue::{Entry, Estate, Journal, Left};
+use evergrant_shared::rescue::{Entry, Estate, Journal, Left, Opened};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -141,7 +141,8 @@ impl World {
     /// The new token of a sealed answer.
     pub(crate) fn sealed_token(&self, line: &[u8]) -> Option<String> {
         let opened = self.sealer.open(&SealedAnswer::decode(line).ok()?).ok()?;
-        let Write::Refresh { refresh_token, .. } = opened.commit.write else { return None };
+        let Opened::Tokens(commit) = opened else { return None };
+        let Write::Refresh { refresh_token, .. } = commit.write else { return None };
         Some(refresh_token?.expose_secret().to_owned())
     }
 }

@@ -1,0 +1,65 @@
+//! The dead letter of an answer that is not written.
+
+use evergrant_shared::domain::{DeadLetter, ProviderId, SealedAnswer, Timestamp};
+
+/// The letter of a rescued answer, whole as it came, from the worker of this name. It is in the dead letters
+/// of the answer's provider: only those of `providers` can be looked at, so one of another provider is in
+/// those of the first and says whose it is. None if there is no provider.
+pub(crate) fn letter_of<'a>(
+    body: Vec<u8>,
+    answer: Option<SealedAnswer>,
+    why: String,
+    providers: impl Iterator<Item = &'a ProviderId> + Clone,
+    worker: &str,
+) -> Option<DeadLetter> {
+    let named = answer.as_ref().map(|answer| &answer.provider);
+    let own = named.and_then(|named| providers.clone().find(|provider| *provider == named));
+    let why = match named {
+        Some(named) if own.is_none() => {
+            format!("it is of the provider {named}, which is not configured here: {why}")
+        }
+        _ => why,
+    };
+    let provider = own.or(providers.clone().next())?.clone();
+    let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
+    Some(DeadLetter::of_answer(body, provider, id, why, now, worker))
+}
+
+#[cfg(test)]
+mod tests {
+    use evergrant_shared::domain::DocumentId;
+    use evergrant_shared::domain::sealed_answer::SEALED_ANSWER_VERSION;
+
+    use super::*;
+
+    fn answer_of(provider: &str) -> SealedAnswer {
+        SealedAnswer {
+            version: SEALED_ANSWER_VERSION,
+            provider: provider.parse().unwrap(),
+            id: DocumentId::Integer(1),
+            key: "k".to_owned(),
+            sealed_at: Timestamp::default(),
+            spent: None,
+            passes: 0,
+            sealed: "AAAA".to_owned(),
+        }
+    }
+
+    #[test]
+    fn an_answer_of_a_provider_that_is_not_configured_says_whose_it_is() {
+        let providers: [ProviderId; 2] = ["p", "q"].map(|name| name.parse().unwrap());
+        let letter = |answer: Option<SealedAnswer>| {
+            letter_of(Vec::new(), answer, "another key".to_owned(), providers.iter(), "w").unwrap()
+        };
+        let gone = letter(Some(answer_of("gone")));
+        assert_eq!((&gone.provider, gone.id), (&providers[0], Some(DocumentId::Integer(1))));
+        let why = gone.description.unwrap();
+        assert!(why.contains("provider gone") && why.ends_with("another key"), "{why}");
+        let own = letter(Some(answer_of("q")));
+        assert_eq!(
+            (own.provider, own.description.as_deref()),
+            (providers[1].clone(), Some("another key"))
+        );
+        assert_eq!(letter(None).provider, providers[0]);
+    }
+}
