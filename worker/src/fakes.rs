@@ -365,13 +365,16 @@ impl Journal for FakeJournal {
 #[derive(Default)]
 pub(crate) struct FakeEndpoint {
     pub(crate) requests: AtomicU32,
+    /// What it answers in place of tokens.
+    pub(crate) body: Mutex<Option<&'static str>>,
 }
 
 #[async_trait]
 impl TokenEndpoint for FakeEndpoint {
     async fn exchange(&self, _refresh_token: &SecretString) -> Exchange {
         self.requests.fetch_add(1, Ordering::Relaxed);
-        let body = br#"{"access_token":"a","refresh_token":"new"}"#.to_vec();
+        let tokens = r#"{"access_token":"a","refresh_token":"new"}"#;
+        let body = self.body.lock().unwrap().unwrap_or(tokens).as_bytes().to_vec();
         Exchange::Answered(Answer { status: 200, retry_after_ms: None, body })
     }
 }

@@ -39,6 +39,7 @@ mod steady_clock;
 mod supervisor;
 mod take_back;
 mod turns;
+mod unread;
 mod work;
 
 use std::collections::HashMap;

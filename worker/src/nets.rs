@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::{ProviderId, SealedAnswer, Timestamp};
 use evergrant_shared::ports::{Commit, JobQueue};
-use evergrant_shared::rescue::{Entry, Journal, Sealer};
+use evergrant_shared::rescue::{Entry, Journal, Sealer, UnreadAnswer};
 
 use crate::metrics::WorkerMetrics;
 use crate::rescues::Rescues;
@@ -33,7 +33,7 @@ pub(crate) struct Nets {
 
 /// An answer in the nets.
 pub(crate) struct Caught {
-    answer: SealedAnswer,
+    pub(crate) answer: SealedAnswer,
     entry: Option<Entry>,
 }
 
@@ -42,17 +42,32 @@ impl Nets {
     /// tokens. Nothing is awaited: between an answer and this there is no step to be killed at.
     pub(crate) fn catch(&self, provider: &ProviderId, commit: &Commit) -> Option<Caught> {
         let answer = self.sealer.seal(provider, commit, Timestamp::of_this_machine())?;
+        Some(self.append(answer))
+    }
+
+    /// The same for an answer of success whose tokens were not found. None if it cannot be sealed.
+    pub(crate) fn catch_unread(
+        &self,
+        provider: &ProviderId,
+        unread: &UnreadAnswer,
+    ) -> Option<Caught> {
+        let answer = self.sealer.seal_unread(provider, unread, Timestamp::of_this_machine())?;
+        Some(self.append(answer))
+    }
+
+    fn append(&self, answer: SealedAnswer) -> Caught {
         let entry = self.journal.as_ref().and_then(|journal| {
             let appended = journal.append(&answer);
             appended
                 .inspect_err(|error| {
                     self.metrics.journal_failures.inc();
-                    tracing::error!(%provider, id = %commit.id, %error,
+                    let (provider, id) = (&answer.provider, &answer.id);
+                    tracing::error!(%provider, %id, %error,
                         "the journal does not take an answer: check its disk and folder");
                 })
                 .ok()
         });
-        Some(Caught { answer, entry })
+        Caught { answer, entry }
     }
 
     /// Puts an answer into the rescue queue, however often it takes. It stays in the journal, which

@@ -9,6 +9,7 @@ use evergrant_shared::domain::grant::fingerprint;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DeadReason, DocumentId, Lease, SealedAnswer, Timestamp, Write};
 use evergrant_shared::ports::Commit;
+use evergrant_shared::rescue::UnreadAnswer;
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, sealer};
@@ -201,6 +202,69 @@ async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
     until(|| fakes.queue.buried.lock().unwrap().len() == 1).await;
     assert_eq!(fakes.queue.buried.lock().unwrap()[0].reason, DeadReason::UncommittedAnswer);
     assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+}
+
+const NESTED: &str = r#"{"status":0,"body":{"access_token":"a","refresh_token":"new"}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_reach() {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+    let spent = fingerprint(&"token".into());
+    assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+    assert!(fakes.journal.entries.lock().unwrap().is_empty(), "it is in its letter");
+    let letter = fakes.queue.buried.lock().unwrap()[0].clone();
+    assert_eq!((letter.reason, letter.http_status), (DeadReason::UncommittedAnswer, Some(200)));
+    let answer = SealedAnswer::decode(&letter.body).unwrap();
+    assert!(!String::from_utf8_lossy(&letter.body).contains("new"));
+    // Sent back while nobody can read it, it is a letter again.
+    fakes.queue.rescued.lock().unwrap().push(answer);
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.queue.buried.lock().unwrap().len() == 2).await;
+    assert_eq!(fakes.queue.buried.lock().unwrap()[1].body, letter.body);
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_can_be_read_when_it_is_sent_back_is_written_on_its_condition() {
+    let (fakes, _) = rescued();
+    fakes.queue.rescued.lock().unwrap().clear();
+    let body = br#"{"access_token":"a","refresh_token":"new"}"#.to_vec();
+    let unread = UnreadAnswer {
+        id: DocumentId::Integer(1),
+        owner: "worker/p/1".to_owned(),
+        generation: 4,
+        sent: "token".into(),
+        refresh_absolute_until: None,
+        answered_at: Timestamp::default(),
+        http_status: 201,
+        body: body.into(),
+    };
+    let at = Timestamp::default();
+    let answer = sealer(1).seal_unread(&"p".parse().unwrap(), &unread, at).unwrap();
+    fakes.queue.rescued.lock().unwrap().push(answer);
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    let committed = fakes.store.committed.lock().unwrap();
+    assert_eq!((committed[0].generation, committed[0].rotates()), (Some(4), true));
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_away() {
+    let fakes = away_for(Duration::from_secs(30));
+    *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    assert_eq!(fakes.journal.entries.lock().unwrap().len(), 1);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "its document is not out of reach");
+    fakes.finish().await;
+    assert!(fakes.journal.entries.lock().unwrap().is_empty());
+    assert_eq!(fakes.queue.buried.lock().unwrap().len(), 1);
 }
 
 /// All documents are in hand of the worker `other`.

@@ -6,6 +6,7 @@ use evergrant_shared::budget::Permit;
 use evergrant_shared::domain::decide::decide_given_back;
 use evergrant_shared::domain::{Grant, Outcome, classify, decide};
 use evergrant_shared::ports::Commit;
+use evergrant_shared::rescue::UnreadAnswer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
@@ -13,6 +14,7 @@ use crate::lane::Lane;
 use crate::lease;
 use crate::settle::{Settled, route, settle, write};
 use crate::take_back::take_back;
+use crate::unread::keep_unread;
 use crate::work::{Claim, Work};
 
 /// Refreshes a claimed grant and settles what came of it.
@@ -54,6 +56,13 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     lane.metrics.count_exchange(&lane.provider.id, &outcome, settlement.route);
     lane.budget.note(&settlement.signal);
     drop(trial);
+    if let Outcome::Unreadable(failure, body) = outcome {
+        let status = failure.http_status.unwrap_or_default();
+        let unread = UnreadAnswer::to_grant(&grant, &claim.owner, status, body, now);
+        let keeping = keep_unread(lane, work, &unread, settlement, answered_at);
+        lease::keep(lane, &grant.id, claim, keeping).await;
+        return lane.pace.done(sent_at);
+    }
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     let writing = write(lane, Settled { settlement, commit, answered_at });
     let Some(written) = lease::keep(lane, &grant.id, claim, writing).await else { return };

@@ -113,6 +113,21 @@ pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
     )
 }
 
+/// What was decided for an answer of success whose tokens were not found, where its body is not kept: the
+/// new token is lost, so the user must sign in again.
+#[must_use]
+pub fn without_body(mut settlement: Settlement) -> Settlement {
+    if let Write::End { status, last_error, .. } = &mut settlement.write {
+        *status = Status::NeedsReauth;
+        last_error.reason = FailureKind::LostResponse;
+        let what = last_error.description.take().unwrap_or_default();
+        last_error.description =
+            Some(format!("{what}; it is not kept, since no rescue.key is set"));
+        settlement.route = Route::DeadLetter(DeadReason::LostResponse);
+    }
+    settlement
+}
+
 /// What follows for the job of a claim whose write found that the document has moved on. New tokens
 /// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
 /// lost, even to a claim that nobody knows of: the job comes again and looks.

@@ -140,6 +140,20 @@ fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before()
 }
 
 #[test]
+fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
+    let outcome = Outcome::Unreadable(failure(), b"?".to_vec().into());
+    let settlement = without_body(settle(&grant(), outcome));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
+    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
+    let Write::End { status, last_error, dead_fingerprint, .. } = settlement.write else {
+        panic!()
+    };
+    assert_eq!((status, last_error.reason), (Status::NeedsReauth, FailureKind::LostResponse));
+    assert!(last_error.description.unwrap().contains("rescue.key"));
+    assert!(dead_fingerprint.is_some());
+}
+
+#[test]
 fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
     let write = decide_taken_over(&policy(), &grant(), NOW);
     let Write::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } = write else {

@@ -1,0 +1,83 @@
+//! An answer of success whose tokens were not found: its body is kept, sealed, in a dead letter, and its
+//! document is out of reach until somebody can read it.
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::decide::without_body;
+use evergrant_shared::domain::{DeadLetter, DeadReason, LastError, Settlement, Write};
+use evergrant_shared::ports::Commit;
+use evergrant_shared::rescue::UnreadAnswer;
+use tokio::time::Instant;
+
+use crate::lane::Lane;
+use crate::nets::{Caught, Nets};
+use crate::settle::{Settled, acknowledge, settle};
+use crate::work::Work;
+
+/// Keeps an answer and carries out what was decided about its document. The body is in the journal before
+/// anything is awaited. Without a key it cannot be kept, and the grant is lost with it.
+pub(crate) async fn keep_unread(
+    lane: &Lane,
+    work: Work,
+    unread: &UnreadAnswer,
+    settlement: Settlement,
+    answered_at: Instant,
+) {
+    let (provider, id) = (&lane.provider.id, &unread.id);
+    let nets = lane.nets.as_deref();
+    let caught = nets.and_then(|nets| Some((nets, nets.catch_unread(provider, unread)?)));
+    let (Some((nets, caught)), Write::End { last_error, .. }) = (caught, &settlement.write) else {
+        tracing::error!(%provider, %id, "the body of this answer held the new tokens and is not kept: \
+            set rescue.key, so that the next one is");
+        let settlement = without_body(settlement);
+        let commit = Commit {
+            id: id.clone(),
+            owner: unread.owner.clone(),
+            generation: Some(unread.generation),
+            sent: Some(unread.sent.clone()),
+            write: settlement.write.clone(),
+        };
+        return settle(lane, work, Settled { settlement, commit, answered_at }).await;
+    };
+    if withhold(lane, nets, &caught, last_error).await {
+        bury(lane, &caught, last_error).await;
+    }
+    nets.forget(&caught);
+    acknowledge(work.acker).await;
+}
+
+/// Puts its document out of reach, however long the store takes. If that is long, the answer is in the
+/// rescue queue as well. False if the document has moved on: then nobody waits for these tokens.
+async fn withhold(lane: &Lane, nets: &Nets, caught: &Caught, last_error: &LastError) -> bool {
+    let (id, began) = (&caught.answer.id, Instant::now());
+    let spent = caught.answer.spent.as_deref().unwrap_or_default();
+    let (mut backoff, mut rescued) = (Backoff::for_an_answer(), false);
+    loop {
+        match lane.store.withhold(id, spent, last_error).await {
+            Ok(waits) => return waits,
+            Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
+        }
+        if !rescued && began.elapsed() >= nets.after {
+            rescued = lane.queue.rescue(&caught.answer).await.is_ok();
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
+
+/// Publishes its letter, however long the broker takes: until then it is in the journal alone.
+async fn bury(lane: &Lane, caught: &Caught, last_error: &LastError) {
+    let answer = &caught.answer;
+    let (provider, worker) = (answer.provider.clone(), &lane.settings.name);
+    let why = last_error.description.clone().unwrap_or_default();
+    let id = Some(answer.id.clone());
+    let letter = DeadLetter {
+        http_status: last_error.http_status,
+        ..DeadLetter::of_answer(answer.encode(), provider, id, why, last_error.at, worker)
+    };
+    lane.metrics.count_dead(&letter.provider, DeadReason::UncommittedAnswer);
+    let mut backoff = Backoff::for_a_server();
+    while let Err(error) = lane.queue.bury(&letter).await {
+        tracing::error!(provider = %letter.provider, %error,
+            "the letter of an answer that could not be read is not published: trying again");
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+}
