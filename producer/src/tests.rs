@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_shared::domain::{
-    DeadLetter, DocumentId, Job, ProviderId, ProviderState, SealedAnswer, Timestamp,
+    DeadLetter, DocumentId, Job, LastError, ProviderId, ProviderState, SealedAnswer, Timestamp,
 };
 use evergrant_shared::ports::*;
 use evergrant_shared::reports::Reports;
@@ -123,7 +123,17 @@ impl TokenStore for FakeStore {
     ) -> Result<Option<DueGrant>, StoreError> {
         unreachable!()
     }
-    async fn import(&self, _: Vec<ImportDocument>) -> Result<ImportCount, StoreError> {
+    async fn import_as(
+        &self,
+        _: Vec<ImportDocument>,
+        _: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        unreachable!()
+    }
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        unreachable!()
+    }
+    async fn withhold(&self, _: &DocumentId, _: &str, _: &LastError) -> Result<bool, StoreError> {
         unreachable!()
     }
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {

@@ -347,7 +347,8 @@ async fn end_out_of_reach(lane: &Lane, work: Work, grant: &Grant, claim: &Claim)
     let (provider, id) = (&lane.provider.id, &grant.id);
     tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
     let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
-    settle(lane, work, Settled { settlement, commit, answered_at: Instant::now() }).await;
+    settle(lane, work, Settled { settlement, commit, place: None, answered_at: Instant::now() })
+        .await;
 }
 
 const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \

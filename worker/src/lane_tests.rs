@@ -102,7 +102,7 @@ async fn a_worker_that_stops_does_not_wait_for_a_broker_that_refuses() {
 
 #[tokio::test(start_paused = true)]
 async fn documents_that_cannot_be_committed_occupy_no_place() {
-    let refuses = Some(DocumentId::Integer(1));
+    let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     let places = usize::from(fakes.lane.settings.exchanges_in_flight);
     for _ in 0..2 * places {

@@ -36,7 +36,7 @@ pub(crate) async fn keep_unread(
             sent: Some(unread.sent.clone()),
             write: settlement.write.clone(),
         };
-        return settle(lane, work, Settled { settlement, commit, answered_at }).await;
+        return settle(lane, work, Settled { settlement, commit, place: None, answered_at }).await;
     };
     if withhold(lane, nets, &caught, last_error).await {
         bury(lane, &caught, last_error).await;

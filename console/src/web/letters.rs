@@ -220,6 +220,6 @@ impl Letters {
             ControlFlow::Continue(())
         });
         looked.await.map_err(|error| error.to_string())?;
-        Ok(Taken { at, took: began.elapsed(), groups, letters, total, revived })
+        Ok(Taken { at, took: began.elapsed(), groups, letters, total, revived, cutoff })
     }
 }

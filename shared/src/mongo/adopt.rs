@@ -74,7 +74,7 @@ impl MongoStore {
                 let adopt = |document: Document| {
                     let id = document.get("_id").cloned().unwrap_or(Bson::Null);
                     let unadopted = doc! { "_id": id, self.names.path("status"): Bson::Null };
-                    Statement::new(unadopted, vec![change.clone()], false)
+                    Statement::new(unadopted, vec![change.clone()])
                 };
                 document.map(adopt).transpose()
             });

@@ -117,7 +117,7 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
 /// What becomes of a document whose new tokens wait elsewhere; see
 /// [`crate::ports::TokenStore::withhold`].
 pub(crate) fn withheld(names: &Names, spent: &str, last_error: &LastError) -> Document {
-    let mut change = Change { names, set: Document::new(), unset: Document::new() };
+    let mut change = Change { names, set: Document::new(), unset: Document::new(), marks: vec![] };
     change.set("status", Status::Failed.as_str());
     change.set("last_error", error_document(last_error));
     change.set("dead_fingerprint", spent);

@@ -39,7 +39,7 @@ impl MongoStore {
             self.names.path("status"): { "$exists": true },
         };
         let change = withheld(&self.names, spent, last_error);
-        let statements = Statement::new(unchanged, change, false).into_iter().collect();
+        let statements = Statement::new(unchanged, change).into_iter().collect();
         Ok(self.update(OPERATION, statements, JOURNALLED).await?.matched > 0)
     }
 

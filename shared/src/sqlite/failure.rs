@@ -45,7 +45,7 @@ impl Failure {
         }
     }
 
-    const fn is_final(&self) -> bool {
+    pub(super) const fn is_final(&self) -> bool {
         matches!(self.kind, Kind::Refused)
     }
 

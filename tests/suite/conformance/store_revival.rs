@@ -48,7 +48,7 @@ async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Timestamp {
 }
 
 /// A whole sweep.
-async fn sweep(store: &Arc<dyn TokenStore>) -> u64 {
+pub(super) async fn sweep(store: &Arc<dyn TokenStore>) -> u64 {
     let (mut revived, mut place) = (0, None);
     loop {
         let part = store.revive_signed_in(place, 100).await.unwrap();

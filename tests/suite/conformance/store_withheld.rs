@@ -68,7 +68,7 @@ async fn the_new_tokens_of_a_withheld_document_make_it_active() {
 async fn what_is_withheld_is_not_taken_for_signed_in_or_for_a_death() {
     let (store, ids) = with(1).await;
     assert!(withhold(&*store, 1, "token-1").await);
-    assert_eq!(store.revive_signed_in().await.unwrap(), 0);
+    assert_eq!(super::store_revival::sweep(&store).await, 0);
     let provider = "p".parse().unwrap();
     assert_eq!(store.revive_dead(&provider, Timestamp::default()).await.unwrap(), 0);
     assert!(store.get(&ids[0]).await.unwrap().unwrap().waits_for_answer());

@@ -133,7 +133,7 @@ fn live_of(
         match table::find_row(connection, &inner.names, *n) {
             Ok(Some(stored)) if wanted.has(&inner.names, &stored.document) => live.push(*n),
             Ok(_) => {}
-            Err(failure) if failure.refused => inner.tell_unreadable(*n),
+            Err(failure) if failure.is_final() => inner.tell_unreadable(*n),
             Err(failure) => return Err(failure),
         }
     }
