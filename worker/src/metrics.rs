@@ -123,9 +123,13 @@ impl WorkerMetrics {
             (_, Route::DeadLetter(_)) => return,
             (Outcome::Refreshed(_), _) => counts.refreshed = 1,
             (Outcome::Throttled(..), _) => counts.throttled = 1,
-            (Outcome::Suspicious(_) | Outcome::Misconfigured(_) | Outcome::Unreadable(..), _) => {
-                counts.doubted = 1
-            }
+            (
+                Outcome::Suspicious(_)
+                | Outcome::Misconfigured(_)
+                | Outcome::Unreadable(..)
+                | Outcome::Blank(_),
+                _,
+            ) => counts.doubted = 1,
             (
                 Outcome::Transient(_)
                 | Outcome::Refused(..)

@@ -130,9 +130,11 @@ fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
             "the provider calls so many grants dead at once that it is not believed: its circuit \
              opens and no grant is given up; check the client's settings and the provider's status, \
              and if these users must sign in again, run: evergrant providers confirm {provider}"),
-        Outcome::Unreadable(..) => tracing::error!(%provider, %id, kind, status, description,
+        Outcome::Unreadable(..) | Outcome::Blank(_) => {
+            tracing::error!(%provider, %id, kind, status, description,
             "the provider's success holds no token where it is looked for: nothing more is sent to it; \
-             when the settings can read its answers, run: evergrant providers probe {provider}"),
+             when the settings can read its answers, run: evergrant providers probe {provider}")
+        }
         Outcome::GrantDead(_) => {
             tracing::warn!(%provider, %id, kind, status, code, description, "the grant is dead")
         }

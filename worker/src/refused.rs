@@ -120,7 +120,8 @@ pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, s
         RefusalCause::Document { is_new } => is_new,
     };
     let sent_back = work.job.redrive_count > 0;
-    if !sent_back && !(is_new && is_first_to_tell(lane, &work.job.id).await) {
+    let is_told = !is_new || !is_first_to_tell(lane, &work.job.id).await;
+    if is_told && !sent_back {
         return acknowledge(work.acker).await;
     }
     let (provider, id) = (&lane.provider.id, &work.job.id);

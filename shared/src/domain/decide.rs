@@ -60,6 +60,9 @@ pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp)
         Outcome::Refused(failure, _) => case.failed(failure, FailureKind::Refused),
         Outcome::Ambiguous(failure) => case.failed(failure, FailureKind::Ambiguous),
         Outcome::Unreadable(failure, _) => case.unreadable(failure),
+        Outcome::Blank(failure) => {
+            case.tripped(failure, FailureKind::Ambiguous, TripReason::Unreadable)
+        }
         Outcome::Unconfirmed(failure, wait) => {
             case.asked_later(failure, FailureKind::Unconfirmed, *wait)
         }

@@ -52,6 +52,7 @@ fn every_outcome() -> Vec<Outcome> {
         Outcome::Refused(failure(), Refusal::Unclear),
         Outcome::Unreadable(failure(), Vec::new().into()),
         Outcome::Unconfirmed(failure(), Duration::from_secs(15)),
+        Outcome::Blank(failure()),
         Outcome::Ambiguous(failure()),
         Outcome::GrantDead(failure()),
         Outcome::Suspicious(failure()),
@@ -227,6 +228,7 @@ fn an_answer_that_cannot_be_read_keeps_its_grant_out_of_reach_and_stops_the_prov
 fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
     for (outcome, reason) in [
         (Outcome::Misconfigured(failure()), TripReason::Misconfigured),
+        (Outcome::Blank(failure()), TripReason::Unreadable),
         (Outcome::Suspicious(failure()), TripReason::Suspicious),
     ] {
         let settlement = settle(&Grant { attempts: 2, ..grant() }, outcome);
@@ -274,7 +276,7 @@ proptest! {
     /// Exhausts the table: every outcome in every state of a grant.
     #[test]
     fn whatever_happens_the_document_and_the_job_agree(
-        which in 0_usize..11, attempts in 0_u32..10, in_doubt in any::<bool>(),
+        which in 0_usize..12, attempts in 0_u32..10, in_doubt in any::<bool>(),
         retry_after_ms in proptest::option::of(any::<u64>()),
     ) {
         let grant = Grant { attempts, in_doubt, ..grant() };

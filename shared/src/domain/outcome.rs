@@ -24,6 +24,9 @@ pub enum Outcome {
     /// An answer of success whose tokens are not where they are looked for: the refresh token is spent,
     /// and the new one is in the body, which is kept.
     Unreadable(Failure, SecretSlice<u8>),
+    /// An answer of success without anything in it that could be read, from a provider none of whose
+    /// answers ever was.
+    Blank(Failure),
     /// The provider says that the grant is dead, or refuses it. It is asked again after this time before
     /// that is believed.
     Unconfirmed(Failure, Duration),
@@ -56,6 +59,7 @@ impl Outcome {
             Self::Refused(..) => "refused",
             Self::Ambiguous(_) => "ambiguous",
             Self::Unreadable(..) => "unreadable",
+            Self::Blank(_) => "blank",
             Self::Unconfirmed(..) => "unconfirmed",
             Self::GrantDead(_) => "grant_dead",
             Self::Suspicious(_) => "suspicious",
@@ -73,6 +77,7 @@ impl Outcome {
             | Self::Refused(failure, _)
             | Self::Ambiguous(failure)
             | Self::Unreadable(failure, _)
+            | Self::Blank(failure)
             | Self::Unconfirmed(failure, _)
             | Self::GrantDead(failure)
             | Self::Suspicious(failure)

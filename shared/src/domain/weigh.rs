@@ -124,9 +124,12 @@ impl AnswerWatch {
             Outcome::Refused(failure, refusal) => {
                 self.refusal(failure, refusal, grant, now, evidence)
             }
-            // A page in the place of an answer: whatever stands there may stand there for everybody.
+            // A page in the place of an answer: whatever stands there may stand there for everybody. From
+            // a provider whose answers were never read it may be its way to say success.
             Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
-                if self.is_everybodys(who, Refusal::Unclear, now, evidence) {
+                if !evidence.client_works {
+                    Outcome::Blank(failure)
+                } else if self.is_everybodys(who, Refusal::Unclear, now, evidence) {
                     Outcome::Misconfigured(failure)
                 } else {
                     Outcome::Ambiguous(failure)
