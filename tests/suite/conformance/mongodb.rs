@@ -102,7 +102,7 @@ async fn ids_that_an_application_really_has_are_claimed_and_written() {
         Bson::Document(doc! { "z": 1, "a": { "b": 2_i64 } }),
         Bson::Boolean(true),
     ];
-    let inserted = real.iter().map(|id| doc! { "_id": id, "refresh_token": "old" });
+    let inserted = real.iter().map(|id| doc! { "_id": id, "refresh_token": id.to_string() });
     documents.insert_many(inserted).await.unwrap();
     assert_eq!(store.adopt().await.unwrap(), real.len() as u64);
     let found: Vec<_> = due(&store, Which::Due).await.into_iter().map(|due| due.id).collect();
@@ -323,7 +323,7 @@ async fn an_imported_document_keeps_the_order_and_the_names_of_its_fields() {
 /// What an application may keep beside its tokens.
 fn of_every_type(id: i32) -> Document {
     let mut document = adopted(id, doc! { "of_another": { "b": 1, "a": [1_i64, { "x": 1.0 }] } });
-    document.insert("refresh_token", "$userId");
+    document.insert("refresh_token", format!("$userId-{id}"));
     document.extend(doc! {
         "z": "$$ROOT", "nothing": null,
         "decimal": "1.50".parse::<mongodb::bson::Decimal128>().unwrap(),
@@ -359,6 +359,7 @@ async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
             for field in [
                 "access_expires_at",
                 "generation",
+                "held_before",
                 "next_refresh_at",
                 "refresh_idle_until",
                 "refreshed_at",

@@ -313,7 +313,7 @@ async fn ids_of_every_type_are_claimed_and_written() {
         json!(true),
         json!({"$numberDouble": "1.5"}),
     ];
-    let documents = ids.iter().map(|id| document(id.clone(), "t")).collect();
+    let documents = ids.iter().map(|id| document(id.clone(), id.to_string())).collect();
     store.import(documents).await.unwrap();
     store.adopt().await.unwrap();
     let found: Vec<DocumentId> =

@@ -111,8 +111,8 @@ async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
     }
     assert_eq!(import(&*store, "token-1.0").await, Imported::Kept);
     assert_eq!(import(&*store, "unknown").await, Imported::KeptUnknown);
-    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
+    let claimed = claim_for(&*store, &ids, "last", LEASE).await;
+    commit(&*store, &claimed.rows[0], "last", ended(claimed.now)).await;
     assert_eq!(import(&*store, "unknown").await, Imported::Updated);
     let marks = exported(&*store).await[0]["evergrant"]["held_before"].as_array().unwrap().len();
     assert_eq!(marks, REMEMBERED);

@@ -78,8 +78,8 @@ async fn view(store: &Arc<dyn TokenStore>, id: &DocumentId) -> GrantView {
 async fn who_has_signed_in_again_is_due_with_all_failures_forgotten() {
     let (store, ids) = with(3).await;
     // In doubt, from a failure before the end.
-    let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
-    commit(&*store, &claimed.rows[0], "o", postponed(claimed.now)).await;
+    let claimed = claim_for(&*store, &ids[..1], "before", LEASE).await;
+    commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
     give_up(&store, &ids[0]).await;
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();
     assert_eq!(sweep(&store).await, 1);

@@ -228,8 +228,8 @@ fn on_a_small_disk(folder: &Path, options: &str, script: &str) -> Option<Output>
 async fn a_full_disk_is_told_and_what_was_written_before_is_whole() {
     let evergrant = Embedded::new(Config::default()).await;
     let path = evergrant.folder.path().join("many.jsonl");
-    let many =
-        (0..20_000).map(|id| json!({"_id": id, "refresh_token": "r".repeat(500)}).to_string());
+    let many = (0..20_000)
+        .map(|id| json!({"_id": id, "refresh_token": format!("{id:0>500}")}).to_string());
     std::fs::write(&path, many.collect::<Vec<_>>().join("\n")).expect("write");
     let disk = evergrant.folder.path().join("disk");
     std::fs::create_dir(&disk).expect("a folder");

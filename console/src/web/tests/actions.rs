@@ -9,7 +9,7 @@ use evergrant_shared::domain::{DeadReason, DocumentId, Status};
 use evergrant_shared::ports::{JobQueue, TokenStore};
 
 use super::browser::Browser;
-use super::{Console, provider};
+use super::{Console, letter, provider};
 
 async fn status_of(console: &Console, id: &str) -> Option<Status> {
     let id = DocumentId::String(id.to_owned());
@@ -236,9 +236,11 @@ async fn a_letter_that_comes_after_the_page_was_shown_is_not_discarded() {
     let mut browser = Browser::new(&console);
     let confirm = browser.get("/dead-letters/confirm?do=discard-all").await;
     assert!(confirm.body.contains("Discard 3 dead letters?"), "{}", confirm.body);
-    tokio::time::sleep(Duration::from_millis(5)).await;
-    console.bury("late", DeadReason::AttemptsExhausted).await;
-    console.bury("new tokens", DeadReason::UncommittedAnswer).await;
+    for reason in [DeadReason::AttemptsExhausted, DeadReason::UncommittedAnswer] {
+        let mut late = letter(Some(DocumentId::String("late".to_owned())), reason);
+        late.last_failed_at = late.last_failed_at.plus(Duration::from_secs(60));
+        console.queue.bury(&late).await.unwrap();
+    }
     console.look().await;
     let fields = hidden(&confirm.body);
     let mut fields: Vec<_> = fields.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
