@@ -308,7 +308,7 @@ async fn a_letter_that_holds_new_tokens_is_discarded_only_if_it_is_asked_for() {
 #[tokio::test(start_paused = true)]
 async fn letters_of_a_worker_whose_clock_is_ahead_are_told() {
     let scene = Scene::with(2).await;
-    let mut ahead = scene.letter(DocumentId::Integer(1), DeadReason::GrantDead).await;
+    let mut ahead = scene.letter(DocumentId::Integer(9), DeadReason::GrantDead).await;
     ahead.last_failed_at = ahead.last_failed_at.plus(Duration::from_secs(60));
     scene.queue.bury(&ahead).await.unwrap();
     let ended = scene.run(&scene.redrive().await).await;
