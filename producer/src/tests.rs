@@ -72,7 +72,10 @@ impl TokenStore for FakeStore {
         let swept = self.swept.fetch_add(1, Ordering::Relaxed) + 1;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let place = after.unwrap_or_else(SweepPlace::beginning);
-        Ok(Revived { revived: 0, next: (swept % self.parts.max(1) != 0).then_some(place) })
+        Ok(Revived {
+            revived: 0,
+            next: (!swept.is_multiple_of(self.parts.max(1))).then_some(place),
+        })
     }
     async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
         Ok(true)

@@ -81,7 +81,9 @@ impl Deployment {
             simulator.run(std::future::pending()).await.expect("serve the provider");
         });
         let config = config(&variables);
-        let store = MongoStore::connect(config.store.mongo(config.adoption().unwrap())).await;
+        let store =
+            MongoStore::connect(config.store.mongo(config.adoption().expect("adoption rules")))
+                .await;
         let ids = config.providers.keys().cloned();
         let rabbit = config.queue.rabbit(ids, "tests".to_owned()).expect("the queue's settings");
         let client = mongodb::Client::with_uri_str(mongodb_url).await.expect("a MongoDB client");

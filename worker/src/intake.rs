@@ -63,7 +63,7 @@ pub(crate) async fn drive(
             continue;
         }
         shut_since = None;
-        if is_parted != !intake.missing().is_empty() {
+        if is_parted == intake.missing().is_empty() {
             is_parted = !is_parted;
             lane.tell_missing(&intake.missing());
         }

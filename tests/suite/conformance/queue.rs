@@ -463,7 +463,7 @@ async fn a_queue_that_cannot_be_used_holds_up_no_other(case: Case) {
         next(&mut *intake).await.acker.ack().await.unwrap();
     }
     let missing: Vec<_> = intake.missing().into_iter().map(|(name, _)| name).collect();
-    assert_eq!(missing, [broken.clone()]);
+    assert_eq!(missing.as_slice(), std::slice::from_ref(&broken));
     let findings = case.queue.inspect().await.unwrap();
     let wrong: Vec<_> = findings.iter().filter(|finding| !finding.ok).collect();
     assert!(wrong.len() == 1 && wrong[0].what.ends_with(&broken), "{wrong:?}");
