@@ -103,7 +103,7 @@ pub(super) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
     ids.iter().filter_map(to_bson).collect()
 }
 
-/// An id in the form that [`from_bson`] gives it: a message may write it in another.
+/// An id in the form that `from_bson` gives it: a message may write it in another.
 pub fn canonical(id: &DocumentId) -> DocumentId {
     to_bson(id).map_or_else(|| id.clone(), |id| from_bson(&id))
 }
