@@ -290,7 +290,7 @@ pub fn provider() -> ProviderId {
 /// Which documents are [`Deployment::unfinished`].
 pub(crate) fn unfinished() -> Document {
     let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
-    let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed"] } };
+    let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed", "no_token"] } };
     doc! { "$nor": [refreshed, ended] }
 }
 

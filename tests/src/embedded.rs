@@ -102,7 +102,8 @@ impl Embedded {
 
     /// Grants that are neither refreshed nor given up.
     pub async fn unfinished(&self) -> usize {
-        let ended = |status| matches!(status, Some(Status::NeedsReauth | Status::Failed));
+        let ended =
+            |status| matches!(status, Some(Status::NeedsReauth | Status::Failed | Status::NoToken));
         let unfinished = |grant: &&GrantView| grant.generation == 0 && !ended(grant.status);
         self.grants().await.iter().filter(unfinished).count()
     }

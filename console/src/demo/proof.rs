@@ -22,7 +22,8 @@ pub(super) async fn unfinished(store: &dyn TokenStore) -> anyhow::Result<u64> {
     let mut grants = store.list(GrantFilter::default());
     let mut unfinished = 0;
     while let Some(grant) = grants.try_next().await? {
-        let ended = matches!(grant.status, Some(Status::NeedsReauth | Status::Failed));
+        let ended =
+            matches!(grant.status, Some(Status::NeedsReauth | Status::Failed | Status::NoToken));
         unfinished += u64::from(grant.generation == 0 && !ended);
     }
     Ok(unfinished)

@@ -121,7 +121,7 @@ pub(crate) fn sow(
     if fate == Fate::Malformed {
         let access_token = codec.access_token(TokenId { grant: u32::MAX, number: 0 }, kind as u32);
         let refresh_token = match kind % 3 {
-            0 => None,
+            0 => Some(json!(true)),
             1 => Some(json!(kind >> 12)),
             _ => Some(json!({"value": null})),
         };
