@@ -1,39 +1,42 @@
 //! The simulation, and whether it would notice.
 
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError};
+use std::fmt::Write;
 
-use evergrant_tests::simulation::{Options, Outcome, Sabotage, run};
+use evergrant_tests::simulation::{Excuse, Fault, Options, Sabotage, Sums, Sweep, run};
 
-/// Runs seeds on all cores, until one violates an invariant.
-fn first_violation(seeds: u64, options: Options) -> Option<Outcome> {
-    let (next, found) = (AtomicU64::new(0), Mutex::new(None));
-    let work = || {
-        while let seed = next.fetch_add(1, Ordering::Relaxed)
-            && seed < seeds
-        {
-            let outcome = run(seed, options);
-            if outcome.violation.is_some() {
-                next.store(seeds, Ordering::Relaxed);
-                *found.lock().unwrap_or_else(PoisonError::into_inner) = Some(outcome);
-            }
-        }
-    };
-    std::thread::scope(|scope| {
-        for _ in 0..std::thread::available_parallelism().map_or(1, usize::from) {
-            scope.spawn(work);
-        }
-    });
-    found.into_inner().unwrap_or_else(PoisonError::into_inner)
-}
+/// How many in a thousand exchanges may be excused for any one reason.
+const MOST_EXCUSED_PER_MILLE: u64 = 30;
 
 #[test]
 fn no_seed_of_five_hundred_violates_an_invariant() {
-    if let Some(outcome) = first_violation(500, Options::default()) {
-        let (seed, violation) = (outcome.seed, outcome.violation.unwrap_or_default());
+    let sums = Sweep::until_violated(0..500, Options::default()).run(|_| ());
+    if let Some(outcome) = sums.first() {
+        let (seed, violation) = (outcome.seed, outcome.violation.as_deref().unwrap_or_default());
         let replay = "cargo run --release -p evergrant-tests --bin simulate -- --trace --seed";
         panic!("seed {seed}: {violation}\nfor every event: {replay} {seed}");
     }
+    report("faults", &table_of_faults(&sums));
+    let never = Fault::ALL.map(Fault::as_str).into_iter().filter(|name| sums.reached.of(name) == 0);
+    assert_eq!(never.collect::<Vec<_>>(), Vec::<&str>::new(), "no seed has reached these faults");
+    for excuse in Excuse::ALL.map(Excuse::as_str) {
+        let most = sums.figures.exchanges * MOST_EXCUSED_PER_MILLE / 1_000;
+        assert!(sums.excuses.of(excuse) <= most, "{excuse} is used more than {most} times");
+    }
+}
+
+fn table_of_faults(sums: &Sums) -> String {
+    let mut table = String::new();
+    let exchanges = sums.figures.exchanges;
+    writeln!(table, "Faults reached over {} seeds, {exchanges} exchanges", sums.seeds)
+        .expect("a string takes it");
+    for (name, count) in &sums.reached.0 {
+        writeln!(table, "{count:>8}  {name}").expect("a string takes it");
+    }
+    writeln!(table, "Excuses used").expect("a string takes it");
+    for (name, count) in &sums.excuses.0 {
+        writeln!(table, "{count:>8}  {name}").expect("a string takes it");
+    }
+    table
 }
 
 #[test]
@@ -48,28 +51,43 @@ fn a_seed_replays_to_the_letter() {
     }
 }
 
-fn is_noticed(sabotage: Sabotage) {
-    let options = Options { sabotage: Some(sabotage), ..Options::default() };
-    let noticed = first_violation(200, options);
-    assert!(noticed.is_some(), "{} goes unnoticed", sabotage.as_str());
+#[test]
+fn every_sabotage_is_noticed_within_two_hundred_seeds() {
+    let mut table = "Sabotages, and the seeds until each is noticed\n".to_owned();
+    let mut unnoticed = Vec::new();
+    for sabotage in Sabotage::ALL {
+        let options = Options { sabotage: Some(sabotage), ..Options::default() };
+        let sums = Sweep::until_violated(0..200, options).run(|_| ());
+        let name = sabotage.as_str();
+        match sums.first() {
+            Some(outcome) => {
+                let (seeds, by) = (outcome.seed + 1, outcome.violation.as_deref());
+                writeln!(table, "{seeds:>8}  {name}: {}", by.unwrap_or_default())
+            }
+            None => {
+                unnoticed.push(name);
+                writeln!(table, "   never  {name}")
+            }
+        }
+        .expect("a string takes it");
+    }
+    report("sabotages", &table);
+    assert_eq!(unnoticed, Vec::<&str>::new());
 }
 
 #[test]
-fn an_acknowledgement_before_the_commit_is_noticed() {
-    is_noticed(Sabotage::AckBeforeCommit);
+fn the_documentation_names_every_fault_excuse_and_sabotage() {
+    let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../docs/FAULTS.md");
+    let page = std::fs::read_to_string(path).expect("a page");
+    let names = Fault::ALL.map(Fault::as_str).into_iter().chain(Excuse::ALL.map(Excuse::as_str));
+    let names = names.chain(Sabotage::ALL.map(Sabotage::as_str));
+    let missing = names.filter(|name| !page.contains(&format!("| `{name}` |")));
+    assert_eq!(missing.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
-#[test]
-fn a_claim_without_a_lease_is_noticed() {
-    is_noticed(Sabotage::NoLease);
-}
-
-#[test]
-fn a_commit_without_a_condition_is_noticed() {
-    is_noticed(Sabotage::UnconditionalCommit);
-}
-
-#[test]
-fn giving_up_a_grant_without_a_second_look_is_noticed() {
-    is_noticed(Sabotage::NoReread);
+/// Prints a table, and leaves it where `tests/run` finds it.
+fn report(name: &str, table: &str) {
+    println!("{table}");
+    let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.txt"));
+    std::fs::write(path, table).expect("a folder that can be written");
 }

@@ -6,10 +6,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
-use evergrant_shared::domain::Signal;
-use evergrant_shared::domain::weigh::Evidence;
+use evergrant_shared::domain::weigh::{Belief, Evidence};
+use evergrant_shared::domain::{ProviderId, Signal};
 use tokio::time::Instant;
 
+use super::Sabotage;
 use super::process::Process;
 use super::world::World;
 
@@ -39,7 +40,11 @@ impl Budget for WatchedBudget {
     }
 
     fn evidence(&self) -> Evidence {
-        self.budget.evidence()
+        let evidence = self.budget.evidence();
+        if self.process.world.is_broken_by(Sabotage::NoDeathWatch) {
+            return Evidence { belief: Belief::Trust, ..evidence };
+        }
+        evidence
     }
 
     fn shut_for(&self) -> Option<Duration> {
@@ -53,8 +58,9 @@ pub(crate) struct Spent(VecDeque<Instant>);
 
 impl World {
     /// A request is sent: the provider's limit must allow it.
-    pub(crate) fn spend(&self) {
-        let Some(limit) = self.plan.limit else { return };
+    pub(crate) fn spend(&self, provider: &ProviderId) {
+        let is_limited = *provider == self.providers[0].id;
+        let Some(limit) = self.plan.limit.filter(|_| is_limited) else { return };
         let now = Instant::now();
         let in_window = self.with(|state| {
             let spent = &mut state.spent.0;

@@ -27,28 +27,6 @@ figures! {
     virtual_seconds,
     /// Grants that were put in at the start.
     grants,
-    /// Processes that crashed.
-    crashes,
-    /// Processes that ended as they were asked to.
-    restarts,
-    /// Messages that were delivered twice.
-    duplicates,
-    /// Messages that were confirmed and then lost.
-    lost_messages,
-    /// Consumers that were lost.
-    lost_consumers,
-    /// Calls of the store that failed, in whatever way.
-    store_faults,
-    /// Calls of the queue that failed, in whatever way.
-    queue_faults,
-    /// Times that a server was away, for all or for one process.
-    outages,
-    /// Users who signed in again.
-    sign_ins,
-    /// Grants that the provider revoked.
-    revocations,
-    /// Documents that were edited.
-    edits,
     /// Requests to the provider.
     requests,
     /// Tokens that the provider exchanged.
@@ -59,8 +37,6 @@ figures! {
     lost_replies,
     /// Answers that were with a process when it crashed.
     lost_in_window,
-    /// Sealed answers that were put into the rescue queue.
-    rescues,
     /// Tokens that were presented after they had been rotated away.
     reused,
     /// Documents that needed a new sign-in or failed at the end.

@@ -8,8 +8,8 @@ use evergrant_shared::ports::{Acker, Delivery, Intake, QueueError};
 use tokio_util::sync::CancellationToken;
 
 use super::process::Process;
-use super::sabotage::Sabotage;
 use super::settled::Delivered;
+use super::{Fault, Sabotage};
 
 /// A consumer of a process, which can be lost.
 pub(crate) struct FaultyIntake {
@@ -45,7 +45,7 @@ impl Intake for FaultyIntake {
         };
         if world.chance(world.plan.rates.consumer_lost) {
             world.note(|| format!("{}: its consumer is lost", process.name));
-            world.with(|state| state.figures.lost_consumers += 1);
+            world.reached(Fault::ConsumerLost);
             process.lose_consumers();
             self.intake = None;
             return None;
@@ -79,11 +79,23 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
         ),
         None => format!("{}: gets an answer to rescue", process.name),
     });
-    if world.options.sabotage == Some(Sabotage::AckBeforeCommit) {
+    if acker.rescued.is_none() && world.is_broken_by(Sabotage::AckBeforeCommit) {
         // It answers at once, and cannot fail as long as the consumer is there.
         let _ = acker.acknowledge().await;
     }
     Delivery { acker: Box::new(acker), ..delivery }
+}
+
+/// The rescue queue as a build reaches it that forgets to read it.
+pub(crate) struct Unread;
+
+#[async_trait]
+impl Intake for Unread {
+    async fn next(&mut self) -> Option<Delivery> {
+        std::future::pending().await
+    }
+
+    async fn stop(&mut self) {}
 }
 
 impl Drop for FaultyIntake {
@@ -147,6 +159,7 @@ impl Acker for FaultyAcker {
         process.live().await;
         if world.chance(rates.ack_lost) || !process.reaches_broker() {
             world.note(|| format!("{}: an acknowledgement is lost", process.name));
+            world.reached(Fault::AckLost);
             // A channel that loses one is closed, with all its consumers.
             process.lose_consumers();
             let reason = "the channel is closed".to_owned();

@@ -1,15 +1,17 @@
 //! The journals of a machine, which outlive its processes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evergrant_shared::domain::{SealedAnswer, Write};
+use evergrant_shared::domain::{DocumentId, SealedAnswer, Write};
 use evergrant_shared::rescue::{Entry, Estate, Journal, Left, Opened};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::process::Process;
 use super::world::World;
+use super::{Fault, Sabotage};
 
 /// What is in the journals, by machine and entry.
 #[derive(Default)]
@@ -17,6 +19,15 @@ pub(crate) struct Disks {
     lines: Mutex<BTreeMap<(usize, u64), Line>>,
     /// The processes whose journals tell when they have died, by machine.
     names: Mutex<BTreeSet<(usize, String)>>,
+    last: AtomicU64,
+    late: Mutex<Vec<Late>>,
+}
+
+/// A line that is written too late.
+struct Late {
+    process: Arc<Process>,
+    entry: Entry,
+    answer: SealedAnswer,
 }
 
 /// A line of a journal.
@@ -38,6 +49,32 @@ impl Disks {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
+    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+        self.late.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn add(&self, process: &Process, Entry(number): Entry, answer: &SealedAnswer) {
+        let bytes = answer.encode();
+        let token = process.world.sealed_token(&bytes);
+        if let Some(token) = token.clone() {
+            process.world.with(|state| state.tokens.journalled.add(token));
+        }
+        let (origin, owner) = (process.name.clone(), process.name.clone());
+        let line = Line { origin, owner, since: Instant::now(), bytes, token };
+        self.lock().insert((process.host, number), line);
+    }
+
+    /// A document was written: a build that is broken so writes to its journal now.
+    pub(crate) fn written(&self, id: &DocumentId) {
+        let mut late = self.late();
+        let (now, later) = std::mem::take(&mut *late).into_iter().partition(|l| l.answer.id == *id);
+        *late = later;
+        let now: Vec<Late> = now;
+        now.iter().filter(|late| !late.process.is_dead()).for_each(|late| {
+            self.add(&late.process, late.entry, &late.answer);
+        });
+    }
+
     fn names(&self) -> MutexGuard<'_, BTreeSet<(usize, String)>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -56,36 +93,49 @@ impl Disks {
 }
 
 /// A process's journal on its machine.
-pub(crate) struct HostJournal(Arc<Process>);
+pub(crate) struct HostJournal {
+    process: Arc<Process>,
+    /// It could not read when it was asked last.
+    failed: AtomicBool,
+}
 
 impl HostJournal {
     pub(crate) fn open(process: &Arc<Process>) -> Self {
         process.world.disks.names().insert((process.host, process.name.clone()));
-        Self(Arc::clone(process))
+        Self { process: Arc::clone(process), failed: AtomicBool::new(false) }
     }
 }
 
 impl Journal for HostJournal {
     fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry> {
-        let (process, world) = (&self.0, &self.0.world);
+        let (process, world) = (&self.process, &self.process.world);
         if process.is_dead() {
             return Err(std::io::Error::other("the process is dead"));
         }
-        let bytes = answer.encode();
-        let token = world.sealed_token(&bytes);
-        if let Some(token) = token.clone() {
-            world.with(|state| state.tokens.journalled.add(token));
+        if world.chance(world.plan.rates.journal_fails) {
+            world.reached(Fault::JournalAppendFails);
+            world.disks.names().remove(&(process.host, process.name.clone()));
+            let token = world.sealed_token(&answer.encode());
+            world.with(|state| state.tokens.unjournalled.extend(token));
+            return Err(std::io::Error::other("there is no room"));
         }
-        let mut disks = world.disks.lock();
-        let number = disks.keys().map(|(_, number)| *number).max().unwrap_or(0) + 1;
-        let (origin, owner) = (process.name.clone(), process.name.clone());
-        let line = Line { origin, owner, since: Instant::now(), bytes, token };
-        disks.insert((process.host, number), line);
-        Ok(Entry(number))
+        let entry = Entry(world.disks.last.fetch_add(1, Ordering::Relaxed));
+        match world.options.sabotage {
+            Some(Sabotage::NoJournalLine) => {}
+            Some(Sabotage::JournalAfterCommit) => {
+                let late = Late { process: Arc::clone(process), entry, answer: answer.clone() };
+                world.disks.late().push(late);
+            }
+            _ => world.disks.add(process, entry, answer),
+        }
+        if world.chance(world.plan.rates.crash) {
+            process.crash();
+        }
+        Ok(entry)
     }
 
     fn forget(&self, entry: Entry) {
-        let (process, world) = (&self.0, &self.0.world);
+        let (process, world) = (&self.process, &self.process.world);
         if process.is_dead() {
             return;
         }
@@ -99,7 +149,13 @@ impl Journal for HostJournal {
     }
 
     fn inherit(&self) -> std::io::Result<Vec<Left>> {
-        let (process, world) = (&self.0, &self.0.world);
+        let (process, world) = (&self.process, &self.process.world);
+        let may_fail = !self.failed.swap(false, Ordering::Relaxed);
+        if may_fail && world.chance(world.plan.rates.journal_fails) {
+            world.reached(Fault::JournalInheritFails);
+            self.failed.store(true, Ordering::Relaxed);
+            return Err(std::io::Error::other("a folder cannot be read"));
+        }
         let mut left = Vec::new();
         for ((host, number), line) in world.disks.lock().iter_mut() {
             let orphaned = world.with(|state| !state.alive.contains_key(&line.owner));
@@ -109,11 +165,14 @@ impl Journal for HostJournal {
                 left.push(Left { entry: Entry(*number), line: line.bytes.clone() });
             }
         }
+        if !left.is_empty() {
+            world.reached(Fault::Inheritance);
+        }
         Ok(left)
     }
 
     fn hand_on(&self, entry: Entry) {
-        let process = &self.0;
+        let process = &self.process;
         let origin = process
             .world
             .disks
@@ -127,7 +186,10 @@ impl Journal for HostJournal {
     }
 
     fn estate_of(&self, process: &str) -> Estate {
-        let Process { host, world, .. } = &*self.0;
+        let Process { host, world, name, .. } = &*self.process;
+        if world.is_broken_by(Sabotage::NoTakeoverWait) && process != name {
+            return Estate::Settled;
+        }
         let known = world.disks.names().contains(&(*host, process.to_owned()));
         if !known || world.with(|state| state.alive.contains_key(process)) {
             return Estate::None;

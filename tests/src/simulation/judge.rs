@@ -1,6 +1,6 @@
 //! The end: every grant is refreshed or honestly reported.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use evergrant_shared::domain::{DocumentId, FailureKind, Status, Timestamp};
@@ -9,6 +9,7 @@ use evergrant_simulator::{Document, Verdict};
 use futures::TryStreamExt;
 use serde_json::Value;
 
+use super::Excuse;
 use super::plan::ENDLESS_GRACE_S;
 use super::world::World;
 
@@ -20,18 +21,31 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
         if view.status.is_none() {
             return Err(format!("{id} is not adopted"));
         }
+        if view.status == Some(Status::Paused) {
+            return Err(format!("{id} is paused"));
+        }
+        if world.is_poisoned(id) {
+            continue;
+        }
         if view.status == Some(Status::Active) && view.refreshed_at < calm_since {
             return Err(format!("{id} is active and was not refreshed: {view:?}"));
         }
     }
+    if let Some(token) = world.with(|state| state.tokens.left_for(LEFT_BEHIND)) {
+        return Err(format!("{token} is left in a journal or in the rescue queue"));
+    }
     for case in cases(world).await {
         let lives = matches!(case.verdict, Verdict::Live | Verdict::LiveInGrace);
-        if lives && case.view.status == Some(Status::NeedsReauth) {
+        let is_well = !world.is_poisoned(&case.view.id);
+        if lives && is_well && case.view.status == Some(Status::NeedsReauth) {
             return Err(format!("{} lives and needs a new sign-in", case.view.id));
         }
     }
     Ok(())
 }
+
+/// For longer than this nothing waits in a journal or in the rescue queue once it is calm.
+const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// One document at the end.
 struct Case {
@@ -41,21 +55,43 @@ struct Case {
     note: Option<String>,
 }
 
+/// All documents as operators see them, one for each user.
 async fn views(world: &World) -> Vec<GrantView> {
-    world.store.list(Default::default()).try_collect().await.unwrap_or_default()
+    let views = world.store.list(Default::default()).try_collect().await;
+    let views: Vec<GrantView> = views.unwrap_or_else(|error| {
+        world.violate(format!("the documents cannot be listed: {error}"));
+        Vec::new()
+    });
+    let (seen, users) = (views.len(), world.with(|state| state.users.len()));
+    if seen != users {
+        world.violate(format!("there are {seen} documents of {users} users"));
+    }
+    views
 }
 
 async fn cases(world: &World) -> Vec<Case> {
-    let views = views(world).await;
-    let documents: Vec<Value> = world.store.export().try_collect().await.unwrap_or_default();
-    let case = |(view, json): (GrantView, Value)| {
+    let exported: Result<Vec<Value>, _> = world.store.export().try_collect().await;
+    let by_id: BTreeMap<DocumentId, Value> = exported
+        .unwrap_or_default()
+        .into_iter()
+        .filter_map(|json| Some((DocumentId::try_from(json.get("_id")?.clone()).ok()?, json)))
+        .collect();
+    let mut cases = Vec::new();
+    for view in views(world).await {
+        let Some(json) = by_id.get(&view.id) else {
+            world.violate(format!("{} is listed and not exported", view.id));
+            continue;
+        };
         let text = |field: &str| json.get(field).and_then(Value::as_str).map(str::to_owned);
-        let document = Document::from_json(json.to_string().as_bytes()).unwrap_or_default();
+        let Ok(document) = Document::from_json(json.to_string().as_bytes()) else {
+            world.violate(format!("{} cannot be judged", view.id));
+            continue;
+        };
         let verdict = world.oauth.judge(&document).verdict;
         let token = text("refresh_token").unwrap_or_default();
-        Case { view, verdict, token, note: text("note") }
-    };
-    views.into_iter().zip(documents).map(case).collect()
+        cases.push(Case { view, verdict, token, note: text("note") });
+    }
+    cases
 }
 
 /// Judges every document and says what is wrong first. One that is just being refreshed, or whose
@@ -77,7 +113,10 @@ pub(crate) async fn judge(world: &World) {
                 continue;
             }
             let job_lost = world.with(|state| state.jobs_lost.contains(&id));
-            if !job_lost && !is_buried(&case.view, &letters) {
+            let is_buried = is_buried(&case.view, &letters);
+            if job_lost && !is_buried {
+                world.excused(Excuse::JobLost);
+            } else if !is_buried {
                 unfinished = Some(format!("{id}: it was given up and has no dead letter"));
                 continue;
             }
@@ -104,31 +143,42 @@ impl World {
         let (status, reason) = (case.view.status, case.view.last_error.as_ref());
         let reason = reason.map(|error| error.reason);
         let id = &case.view.id;
-        if case.note != Some(format!("note-{id}")) {
+        if case.note != self.with(|state| state.notes.get(id).cloned()) {
             return Err("a field of the application's has changed".to_owned());
         }
         if status != Some(Status::Active) {
             self.with(|state| state.figures.given_up += 1);
         }
-        let (lost_reply, doubted, spoilt) = self.with(|state| {
+        let (lost_reply, forsaken, doubted, spoilt) = self.with(|state| {
             let tokens = &state.tokens;
             let lost_reply = tokens.replies_lost.contains(&case.token);
+            let forsaken = tokens.forsaken.contains(&case.token);
             let doubted = tokens.doubted.contains(&case.token);
-            (lost_reply, doubted, state.spoilt.contains(id))
+            (lost_reply, forsaken, doubted, tokens.is_made_up(&case.token))
         });
         let lost_response = reason == Some(FailureKind::LostResponse);
         if lost_response && status == Some(Status::NeedsReauth) && !doubted && !spoilt {
             return Err("lost_response is reported though no reply was lost".to_owned());
         }
         match case.verdict {
-            Verdict::Lost(_) if spoilt => Ok(()),
+            Verdict::Lost(_) if spoilt => {
+                self.excused(Excuse::MadeUp);
+                Ok(())
+            }
+            // Its own reply was not lost, so nobody can tell it from a death.
+            Verdict::Lost(_) if forsaken && !lost_reply => {
+                self.excused(Excuse::Forsaken);
+                Ok(())
+            }
             Verdict::Lost(cause) if !lost_reply => Err(format!("lost: {cause:?}")),
             Verdict::Lost(_) => {
                 self.with(|state| state.figures.lost += 1);
+                self.excused(Excuse::GraceOver);
                 if self.plan.grace_s == ENDLESS_GRACE_S {
                     return Err("lost though the grace had not ended".to_owned());
                 }
-                if status == Some(Status::NeedsReauth) && !lost_response {
+                let was_forgotten = self.with(|state| state.bounds.was_forgotten(id));
+                if status == Some(Status::NeedsReauth) && !lost_response && !was_forgotten {
                     return Err("a lost reply is reported as a plain death".to_owned());
                 }
                 Ok(())
@@ -143,9 +193,11 @@ impl World {
 async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
     let mut letters = BTreeSet::new();
     let queue = world.broker.connect();
-    let Ok(mut look) = queue.dead_letters(world.provider_id()).await else { return letters };
-    while let Ok(Some(letter)) = look.next().await {
-        letters.extend(letter.id.map(|id| (id, letter.last_failed_at)));
+    for provider in world.provider_ids() {
+        let Ok(mut look) = queue.dead_letters(&provider).await else { continue };
+        while let Ok(Some(letter)) = look.next().await {
+            letters.extend(letter.id.map(|id| (id, letter.last_failed_at)));
+        }
     }
     letters
 }

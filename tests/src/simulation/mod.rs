@@ -11,33 +11,50 @@
 //!   had not. That is a crash between any two awaits, as far as the world can tell.
 //! * `store`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's ports, where calls fail,
 //!   take long, or take effect and say that they failed.
-//! * `supervisor`: starts processes, and starts them again. `people`: users who sign in again, a
+//! * `supervisor`: starts processes, and starts them again. `storm`: a provider that answers everybody
+//!   alike. `people`: users who sign in again, a
 //!   provider that revokes, someone who edits documents, servers that are away.
-//! * `tokens`, `settled`, `judge`: the invariants.
-//! * `sabotage`: what a broken build would do, to see that the invariants notice.
+//! * `operators`: who pause grants, forget them and send them back to work while workers run.
+//! * `poison`: a few with which something is wrong for good, which nobody else may notice.
+//! * `tokens`, `settled`, `written`, `bounds`, `judge`: the invariants.
+//! * `sabotage`, `broken_store`: what a broken build would do, to see that the invariants notice.
 
+mod bounds;
+mod broken_store;
 mod budget;
+mod counts;
 mod endpoint;
+mod excuse;
+mod fault;
 mod figures;
 mod intake;
 mod journal;
 mod judge;
+mod kinds;
+mod operators;
 mod people;
 mod plan;
+mod poison;
 mod process;
 mod queue;
 mod sabotage;
 mod settled;
 mod store;
+mod storm;
 mod supervisor;
+mod sweep;
 mod tokens;
 mod world;
+mod written;
 
 use std::sync::Arc;
 use std::time::Duration;
 
+pub use excuse::Excuse;
+pub use fault::{Fault, Tally};
 pub use figures::Figures;
 pub use sabotage::Sabotage;
+pub use sweep::{Sums, Sweep};
 
 use process::SLOWEST_CALL;
 use world::World;
@@ -60,6 +77,10 @@ pub struct Outcome {
     pub violation: Option<String>,
     /// What happened, in numbers.
     pub figures: Figures,
+    /// How often each [`Fault`] came to pass, and each fault of the provider's by its own name.
+    pub reached: Tally,
+    /// How often each [`Excuse`] was used.
+    pub excuses: Tally,
     /// Every event, if it was to be written down.
     pub trace: Vec<String>,
 }
@@ -102,10 +123,12 @@ async fn history(world: &Arc<World>) {
     supervisor::start_all(world);
     people::start_all(world);
     tokio::time::sleep(world.plan.chaos).await;
+    world.check_others();
     world.become_calm();
     let deadline = tokio::time::Instant::now() + CALM_LIMIT;
     // Until the slowest call of before is done.
     tokio::time::sleep(SLOWEST_CALL).await;
+    people::confirm_deaths(world).await;
     while let Err(what) = judge::is_settled(world).await {
         if tokio::time::Instant::now() > deadline {
             return world.violate(format!("forgotten: {what}"));

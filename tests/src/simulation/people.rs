@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Job, Row};
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_shared::budget::change_provider;
+use evergrant_shared::domain::settlement::TripReason;
+use evergrant_shared::domain::{DocumentId, ProviderState, Row, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use super::Fault;
 use super::world::World;
 
 type Act = fn(&Arc<World>);
@@ -15,12 +17,13 @@ type Act = fn(&Arc<World>);
 /// Starts all of them. They end when it becomes calm.
 pub(crate) fn start_all(world: &Arc<World>) {
     let pauses = &world.plan.pauses;
-    let people: [(Option<Duration>, Act); 8] = [
+    let people: [(Option<Duration>, Act); 9] = [
         (pauses.kill, kill),
         (pauses.restart, restart),
         (pauses.sign_in, sign_in),
         (pauses.revocation, revoke),
         (pauses.edit, edit),
+        (pauses.storm, |world| super::storm::begin(world)),
         (pauses.store_outage, store_outage),
         (pauses.broker_outage, broker_outage),
         (pauses.partition, partition),
@@ -82,51 +85,71 @@ fn restart(world: &Arc<World>) {
 fn sign_in(world: &Arc<World>) {
     let in_flight = world.below(2) == 0;
     let (id, user) = if in_flight { some_document_in_flight(world) } else { some_document(world) };
-    let Ok(document) = serde_json::to_value(world.oauth.sign_in(&user)) else { return };
+    sign_in_again(world, &id, &user);
+}
+
+/// The user of a document signs in again.
+pub(crate) fn sign_in_again(world: &World, id: &DocumentId, user: &str) {
+    let Ok(document) = serde_json::to_value(world.oauth.sign_in(user)) else { return };
     let token = document["refresh_token"].as_str().unwrap_or_default();
     world.note(|| format!("the user of {id} signs in again"));
     world.with(|state| {
-        state.tokens.signed_in(token, &id);
-        state.spoilt.remove(&id);
-        state.figures.sign_ins += 1;
+        state.tokens.signed_in(token, id);
     });
+    world.reached(Fault::SignIn);
+    world.refresh_asked_for(id);
     for field in ["access_token", "refresh_token"] {
-        set(world, &id, field, Some(document[field].clone()));
+        set(world, id, field, Some(document[field].clone()));
     }
 }
 
 fn revoke(world: &Arc<World>) {
     let (id, user) = some_document(world);
     world.note(|| format!("the provider revokes the grants of {id}"));
-    let revoked = world.oauth.revoke(&[user]).revoked;
-    world.with(|state| state.figures.revocations += revoked);
+    if world.oauth.revoke(&[user]).revoked > 0 {
+        world.reached(Fault::Revocation);
+    }
 }
 
 /// Someone with a database client, or an operator.
 fn edit(world: &Arc<World>) {
     let (id, _) = some_document(world);
-    world.with(|state| state.figures.edits += 1);
     match world.below(5) {
         0 => spoil(world, &id),
-        1 => set(world, &id, "note", Some(json!(format!("note-{id}")))),
+        1 => {
+            world.reached(Fault::NoteEdited);
+            // The application does not look at what Evergrant has in hand.
+            let (id, _) = some_document_in_flight(world);
+            let note = format!("note-{id} of {}", world.now());
+            world.with(|state| state.notes.insert(id.clone(), note.clone()));
+            set(world, &id, "note", Some(json!(note)));
+        }
+        // Whoever makes the second look at a death come at once has it believed at once.
+        2 if is_questioned(world, &id) => {}
         2 => {
+            world.reached(Fault::DueEdited);
             let now = world.now().to_string();
+            world.refresh_asked_for(&id);
             set(world, &id, "evergrant.next_refresh_at", Some(json!({ "$date": now })));
         }
-        3 => set(world, &id, "evergrant.queued_until", None),
-        _ => {
-            tokio::spawn(redrive(Arc::clone(world), id));
+        3 => {
+            world.reached(Fault::MarkEdited);
+            set(world, &id, "evergrant.queued_until", None);
         }
+        _ => super::operators::act(world, id),
     }
+}
+
+/// Whether its death is to be asked for again.
+fn is_questioned(world: &World, id: &DocumentId) -> bool {
+    matches!(world.store.look(id), Row::Present { grant, .. } if grant.questioned)
 }
 
 /// Something that the provider never issued.
 fn spoil(world: &World, id: &DocumentId) {
+    world.reached(Fault::TokenSpoilt);
     let token = format!("made-up-{}", world.some_ms(0, u64::MAX / 1_000_000).as_millis());
-    world.with(|state| {
-        state.tokens.made_up(&token, id);
-        state.spoilt.insert(id.clone());
-    });
+    world.with(|state| state.tokens.made_up(&token, id));
     set(world, id, "refresh_token", Some(json!(token)));
 }
 
@@ -138,40 +161,21 @@ fn set(world: &World, id: &DocumentId, path: &str, value: Option<Value>) {
     world.check_answers();
 }
 
-/// An operator sends a grant that was given up back to work.
-async fn redrive(world: Arc<World>, id: DocumentId) {
-    let Row::Present { grant, .. } = world.store.look(&id) else { return };
-    if grant.status != evergrant_shared::domain::Status::Failed {
-        return;
-    }
-    world.note(|| format!("{id} is sent back by an operator"));
-    world.changed(&id);
-    let queued = Duration::from_secs(15);
-    if let Ok(Some(due)) = world.store.reactivate(&id, queued).await {
-        let job = Job {
-            force: true,
-            redrive_count: 1,
-            ..Job::new(due.provider, due.id, due.generation, world.now())
-        };
-        // The queue is there.
-        let _ = world.broker.connect().publish(&[job]).await;
-    }
-}
-
 fn outage(world: &World) -> Duration {
-    world.with(|state| state.figures.outages += 1);
     let long = world.chance(0.3);
     world.some_ms(100, if long { 30_000 } else { 5_000 })
 }
 
 fn store_outage(world: &Arc<World>) {
     let duration = outage(world);
+    world.reached(Fault::StoreOutage);
     world.note(|| format!("the store is away for {duration:?}"));
     world.with(|state| state.store_away_until = Some(Instant::now() + duration));
 }
 
 fn broker_outage(world: &Arc<World>) {
     let duration = outage(world);
+    world.reached(Fault::BrokerOutage);
     world.note(|| format!("the broker is away for {duration:?}"));
     world.with(|state| state.broker_away_until = Some(Instant::now() + duration));
     let alive = world.with(|state| state.alive.values().cloned().collect::<Vec<_>>());
@@ -182,10 +186,25 @@ fn broker_outage(world: &Arc<World>) {
 fn partition(world: &Arc<World>) {
     let Some(process) = some_process(world) else { return };
     let duration = outage(world);
+    world.reached(Fault::Partition);
     let (from_store, from_broker) = [(true, false), (false, true), (true, true)][world.below(3)];
     world.note(|| {
         let name = &process.name;
         format!("{name} is cut off for {duration:?}: store {from_store}, broker {from_broker}")
     });
     process.cut_off(from_store, from_broker, duration);
+}
+
+/// Once it is calm, an operator who has looked confirms the deaths that are not believed, and has a
+/// provider tried whose answers could not be read.
+pub(crate) async fn confirm_deaths(world: &World) {
+    let confirm = |state: &mut ProviderState, now: Timestamp| match state.gate.tripped() {
+        Some(TripReason::Suspicious) => state.confirm_deaths(now),
+        Some(TripReason::Unreadable) => state.probe_now(now),
+        _ => {}
+    };
+    for provider in world.provider_ids() {
+        // Nobody stands in its way for long.
+        let _ = change_provider(&*world.store, &provider, confirm).await;
+    }
 }

@@ -6,21 +6,31 @@ use evergrant_shared::domain::limit::Limit;
 use evergrant_simulator::FaultRates;
 use fastrand::Rng;
 
+use super::poison::Poison;
+
 /// How much of everything there is, and how often what goes wrong.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) grants: u32,
     pub(crate) workers: usize,
     pub(crate) producers: usize,
+    /// How many providers there are. The limit is the first one's.
+    pub(crate) providers: usize,
     /// How long things go wrong.
     pub(crate) chaos: Duration,
     /// How long the provider takes a token once more.
     pub(crate) grace_s: u64,
     /// How long an access token lives, which sets the pace.
     pub(crate) access_token_s: u64,
+    /// After how long a death is asked for again.
+    pub(crate) death_recheck: Duration,
     /// The limit of the provider.
     pub(crate) limit: Option<Limit>,
     pub(crate) nets: Nets,
+    /// What is wrong with how many documents, while all else is well.
+    pub(crate) poison: Option<(Poison, u32)>,
+    /// Whether every other worker has other settings of the client.
+    pub(crate) two_clients: bool,
     /// Whether all workers run on one machine, or each on its own.
     pub(crate) one_machine: bool,
     pub(crate) rates: Rates,
@@ -39,6 +49,22 @@ pub(crate) enum Nets {
     RescueQueue,
     /// A journal as well.
     Both,
+}
+
+/// What a seed is about.
+enum Theme {
+    /// Everything goes wrong now and then.
+    Chaos,
+    /// One thing is wrong for good with a few.
+    Poison(Poison),
+}
+
+impl Theme {
+    /// Every sixth seed is about a few.
+    fn draw(rng: &mut Rng) -> Self {
+        let poison = Poison::draw(rng);
+        if rng.usize(..6) == 0 { Self::Poison(poison) } else { Self::Chaos }
+    }
 }
 
 /// How often a call goes wrong, from 0 to 1.
@@ -71,6 +97,10 @@ pub(crate) struct Rates {
     pub(crate) ack_lost: f64,
     /// The provider cannot be reached.
     pub(crate) not_sent: f64,
+    /// A user signs in again at the very moment at which the old token is called dead.
+    pub(crate) sign_in_at_death: f64,
+    /// A journal does not take an answer, or cannot be read.
+    pub(crate) journal_fails: f64,
 }
 
 /// The mean time between two of a kind; None is never.
@@ -83,6 +113,8 @@ pub(crate) struct Pauses {
     pub(crate) sign_in: Option<Duration>,
     pub(crate) revocation: Option<Duration>,
     pub(crate) edit: Option<Duration>,
+    /// The provider answers everybody alike.
+    pub(crate) storm: Option<Duration>,
     /// The store is away for all.
     pub(crate) store_outage: Option<Duration>,
     /// The broker is away for all.
@@ -91,23 +123,44 @@ pub(crate) struct Pauses {
     pub(crate) partition: Option<Duration>,
 }
 
+/// Outlasts the time for which a provider calls everybody dead.
+pub(crate) const LONG_RECHECK: Duration = Duration::from_secs(26);
+
 /// A grace that outlasts everything.
 pub(crate) const ENDLESS_GRACE_S: u64 = 100_000;
 
 impl Plan {
     pub(crate) fn draw(rng: &mut Rng) -> Self {
+        let theme = Theme::draw(rng);
+        let plan = Self::of_chaos(rng);
+        let Theme::Poison(poison) = theme else { return plan };
+        Self {
+            poison: Some((poison, rng.u32(1..=plan.grants / 3))),
+            rates: Rates::default(),
+            provider: FaultRates::default(),
+            pauses: Pauses::default(),
+            limit: None,
+            ..plan
+        }
+    }
+
+    fn of_chaos(rng: &mut Rng) -> Self {
         let grace_s = [0, 0, 30, ENDLESS_GRACE_S][rng.usize(..4)];
         let limit = ["", "", "20/s", "5/s", "2/s"][rng.usize(..5)];
         Self {
             grants: rng.u32(8..=24),
             workers: rng.usize(2..=4),
             producers: rng.usize(1..=2),
+            providers: rng.usize(1..=2),
             chaos: Duration::from_secs(rng.u64(40..=100)),
             grace_s,
             access_token_s: rng.u64(24..=60),
+            death_recheck: [Duration::ZERO, Duration::from_secs(2), LONG_RECHECK][rng.usize(..3)],
             limit: limit.parse().ok(),
             nets: [Nets::None, Nets::RescueQueue, Nets::Both, Nets::Both][rng.usize(..4)],
+            two_clients: rng.usize(..4) == 0,
             one_machine: rng.bool(),
+            poison: None,
             rates: Rates::draw(rng),
             provider: provider_faults(rng),
             latency_ms: rng.u64(5..=400),
@@ -135,6 +188,8 @@ impl Rates {
             consumer_lost: rate(rng, 0.05),
             ack_lost: rate(rng, 0.05),
             not_sent: rate(rng, 0.1),
+            sign_in_at_death: rate(rng, 0.3),
+            journal_fails: rate(rng, 0.1),
         }
     }
 }
@@ -147,6 +202,7 @@ impl Pauses {
             sign_in: pause(rng, 2..=20),
             revocation: pause(rng, 5..=40),
             edit: pause(rng, 5..=30),
+            storm: if rng.bool() { None } else { pause(rng, 20..=60) },
             store_outage: pause(rng, 15..=60),
             broker_outage: pause(rng, 15..=60),
             partition: pause(rng, 10..=60),

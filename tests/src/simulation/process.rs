@@ -9,6 +9,7 @@ use evergrant_shared::memory::MemoryQueue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::Fault;
 use super::world::World;
 
 /// A process. Once it is dead, nothing that it asks of the world returns.
@@ -101,7 +102,7 @@ impl Process {
     pub(crate) fn crash(&self) {
         if !self.is_dead() {
             self.world.note(|| format!("{} crashes", self.name));
-            self.world.with(|state| state.figures.crashes += 1);
+            self.world.reached(Fault::Crash);
             self.end();
         }
     }

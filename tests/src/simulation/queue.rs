@@ -8,9 +8,13 @@ use evergrant_shared::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_shared::memory::MemoryQueue;
 use evergrant_shared::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
 
-use super::intake::FaultyIntake;
+use super::intake::{FaultyIntake, Unread};
 use super::process::{Fate, Process};
 use super::world::World;
+use super::{Fault, Sabotage};
+
+/// How long a message is under way that nobody waits for.
+const NOT_WAITED_FOR: Duration = Duration::from_secs(3);
 
 /// The broker as a process reaches it.
 pub(crate) struct FaultyQueue(pub(crate) Arc<Process>);
@@ -29,13 +33,35 @@ impl FaultyQueue {
         let (process, world) = (&self.0, &self.0.world);
         process.live().await;
         let fate = self.fate();
-        if fate != Fate::Works {
-            world.with(|state| state.figures.queue_faults += 1);
+        if let Some(fault) = fault_of(fate).filter(|_| process.reaches_broker()) {
+            world.reached(fault);
         }
         let failed =
             |reason: &str| QueueError::Unavailable { operation, reason: reason.to_owned() };
         let effect = effect(process.connection.clone(), Arc::clone(world));
         process.call(fate, operation, failed, effect).await
+    }
+
+    /// Makes a call that a broken build does not wait for.
+    async fn confirmed_unless<F>(
+        &self,
+        sabotage: Sabotage,
+        operation: &'static str,
+        effect: impl FnOnce(MemoryQueue, Arc<World>) -> F + Send + 'static,
+    ) -> Result<(), QueueError>
+    where
+        F: Future<Output = Result<(), QueueError>> + Send + 'static,
+    {
+        if !self.0.world.is_broken_by(sabotage) {
+            return self.call(operation, effect).await;
+        }
+        let process = Arc::clone(&self.0);
+        self.0.world.runtime.spawn(async move {
+            tokio::time::sleep(NOT_WAITED_FOR).await;
+            // Nobody asks for it.
+            let _ = Self(process).call(operation, effect).await;
+        });
+        Ok(())
     }
 
     fn fate(&self) -> Fate {
@@ -70,14 +96,18 @@ impl World {
     fn passage(&self) -> Passage {
         let rates = &self.plan.rates;
         if self.chance(rates.message_lost) {
-            self.with(|state| state.figures.lost_messages += 1);
+            self.reached(Fault::MessageLost);
             return Passage::Lost;
         }
         if self.chance(rates.message_doubled) {
-            self.with(|state| state.figures.duplicates += 1);
+            self.reached(Fault::MessageDoubled);
             return Passage::Doubled;
         }
-        if self.chance(rates.message_late) { Passage::Late } else { Passage::AsItShould }
+        if self.chance(rates.message_late) {
+            self.reached(Fault::MessageLate);
+            return Passage::Late;
+        }
+        Passage::AsItShould
     }
 
     /// Takes jobs on their way: returns those that arrive now, and sends the others on later.
@@ -98,7 +128,8 @@ impl World {
                 Passage::Late => self.arrives_later(queue, job),
             }
         }
-        if self.chance(self.plan.rates.reordered) {
+        if now.len() > 1 && self.chance(self.plan.rates.reordered) {
+            self.reached(Fault::Reordered);
             self.with(|state| state.rng.shuffle(&mut now));
         }
         now
@@ -129,14 +160,15 @@ impl JobQueue for FaultyQueue {
         let jobs = jobs.to_vec();
         let publish = |queue: MemoryQueue, world: Arc<World>| async move {
             world.note(|| format!("published: {}", ids(&jobs)));
+            jobs.iter().for_each(|job| world.published(&job.id));
             queue.publish(&world.under_way(&queue, jobs)).await
         };
-        self.call("publish", publish).await
+        self.confirmed_unless(Sabotage::MarkBeforeConfirm, "publish", publish).await
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
         let job = job.clone();
-        let retry = |queue: MemoryQueue, world: Arc<World>| async move {
+        let retry = move |queue: MemoryQueue, world: Arc<World>| async move {
             world.note(|| format!("{} comes back in {delay:?}", job.id));
             world.changed(&job.id);
             for job in world.under_way(&queue, vec![job]) {
@@ -144,7 +176,7 @@ impl JobQueue for FaultyQueue {
             }
             Ok(())
         };
-        self.call("retry", retry).await
+        self.confirmed_unless(Sabotage::RetryUnconfirmed, "retry", retry).await
     }
 
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
@@ -154,29 +186,38 @@ impl JobQueue for FaultyQueue {
                 world.note(|| format!("{id} is buried: {}", letter.reason));
                 world.changed(id);
             }
+            if world.is_broken_by(Sabotage::LetterMissing) {
+                return Ok(());
+            }
             queue.bury(&letter).await
         };
         self.call("bury", bury).await
     }
 
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        let token = self.0.world.sealed_token(&answer.encode());
         let answer = answer.clone();
         let rescue = |queue: MemoryQueue, world: Arc<World>| async move {
             world.note(|| format!("an answer for {} is put into the rescue queue", answer.id));
             queue.rescue(&answer).await?;
             let token = world.sealed_token(&answer.encode());
             world.with(|state| {
-                state.figures.rescues += 1;
+                state.reached.count(Fault::Rescue.as_str());
                 token.into_iter().for_each(|token| state.tokens.rescued.add(token));
             });
             Ok(())
         };
-        self.call("rescue", rescue).await
+        self.call("rescue", rescue).await?;
+        self.0.world.with(|state| state.tokens.rescued_once.extend(token));
+        Ok(())
     }
 
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
         let consume = |queue: MemoryQueue, _| async move { queue.consume_rescues(prefetch).await };
         let intake = self.call("consume_rescues", consume).await?;
+        if self.0.world.is_broken_by(Sabotage::RescueQueueUnread) {
+            return Ok(Box::new(Unread));
+        }
         Ok(Box::new(FaultyIntake::new(&self.0, intake)))
     }
 
@@ -210,4 +251,14 @@ impl JobQueue for FaultyQueue {
 
 fn ids(jobs: &[Job]) -> String {
     jobs.iter().map(|job| job.id.to_string()).collect::<Vec<_>>().join(", ")
+}
+
+fn fault_of(fate: Fate) -> Option<Fault> {
+    match fate {
+        Fate::Works => None,
+        Fate::Fails => Some(Fault::QueueFails),
+        Fate::Unanswered | Fate::Late => Some(Fault::QueueUnanswered),
+        Fate::SlowBefore | Fate::SlowAfter => Some(Fault::QueueSlow),
+        Fate::CrashBefore | Fate::CrashAfter | Fate::CrashAmid => Some(Fault::QueueCrash),
+    }
 }

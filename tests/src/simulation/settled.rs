@@ -1,8 +1,11 @@
 //! Nothing is acknowledged that is not settled.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use evergrant_shared::domain::{DocumentId, Job, Row, Status, Timestamp};
+
+use tokio::time::Instant;
 
 use super::world::World;
 
@@ -13,7 +16,15 @@ pub(crate) struct Settled {
     changes: BTreeMap<DocumentId, u64>,
     /// When a claim found last that it is not due.
     not_due_at: BTreeMap<DocumentId, Timestamp>,
+    /// The documents that say that their job comes again, of which none was sent on yet.
+    postponed: BTreeSet<DocumentId>,
+    /// When a job of each document was last in its queue for certain.
+    published_at: BTreeMap<DocumentId, Instant>,
 }
+
+/// For how long it is known that a job was published, until its document is marked: twice the slowest
+/// call.
+const PUBLISHED_LATELY: Duration = Duration::from_secs(28);
 
 /// What was known of a document when a job of its was delivered.
 #[derive(Debug, Clone)]
@@ -26,7 +37,34 @@ pub(crate) struct Delivered {
 impl World {
     /// The document was written, or its job was sent on, or someone has edited it.
     pub(crate) fn changed(&self, id: &DocumentId) {
-        self.with(|state| *state.settled.changes.entry(id.clone()).or_default() += 1);
+        self.with(|state| {
+            *state.settled.changes.entry(id.clone()).or_default() += 1;
+            state.settled.postponed.remove(id);
+        });
+    }
+
+    /// The document says that its job comes again.
+    pub(crate) fn postponed(&self, id: &DocumentId) {
+        self.with(|state| state.settled.postponed.insert(id.clone()));
+    }
+
+    /// A job was published, or is lost on its way.
+    pub(crate) fn published(&self, id: &DocumentId) {
+        self.with(|state| state.settled.published_at.insert(id.clone(), Instant::now()));
+    }
+
+    /// A producer marks documents as queued: their jobs must be in their queues.
+    pub(crate) fn is_to_be_marked(&self, process: &str, ids: &[DocumentId]) {
+        let missing = self.with(|state| {
+            let is_published = |id: &&DocumentId| {
+                let at = state.settled.published_at.get(*id);
+                at.is_some_and(|at| at.elapsed() < PUBLISHED_LATELY)
+            };
+            ids.iter().find(|id| !is_published(id)).cloned()
+        });
+        if let Some(id) = missing {
+            self.violate(format!("{process} marks {id} as queued and its job is not confirmed"));
+        }
     }
 
     /// A claim has looked at a document.
@@ -50,13 +88,24 @@ impl World {
     /// A delivery is acknowledged: its job must be settled.
     pub(crate) fn acknowledged(&self, process: &str, delivered: &Delivered) {
         let (id, generation) = (&delivered.job.id, delivered.job.generation);
-        let (changes, not_due_at) = self.with(|state| {
-            let changes = state.settled.changes.get(id).copied().unwrap_or_default();
-            (changes, state.settled.not_due_at.get(id).copied())
-        });
-        let found_not_due = not_due_at.is_some_and(|at| at >= delivered.at);
+        if self.is_poisoned(id) {
+            return;
+        }
         // Another delivery of the same job is judged when it is acknowledged.
-        if changes > delivered.changes || found_not_due || self.broker.has_job_of(id) {
+        if self.broker.has_job_of(id) {
+            return;
+        }
+        let (changes, not_due_at, is_postponed) = self.with(|state| {
+            let settled = &state.settled;
+            let changes = settled.changes.get(id).copied().unwrap_or_default();
+            let not_due_at = settled.not_due_at.get(id).copied();
+            (changes, not_due_at, settled.postponed.contains(id))
+        });
+        if is_postponed {
+            self.violate(format!("{process} acknowledges a job of {id} that was not sent on"));
+        }
+        let found_not_due = not_due_at.is_some_and(|at| at >= delivered.at);
+        if changes > delivered.changes || found_not_due {
             return;
         }
         // Whoever cannot read it says so and leaves it to the one who holds its lease.

@@ -4,9 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{
-    DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp, Write,
-};
+use evergrant_shared::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
@@ -15,11 +13,11 @@ use evergrant_shared::ports::{
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
-use secrecy::ExposeSecret;
 
+use super::broken_store::{broken_commit, broken_due, broken_lease, broken_refusal, broken_rows};
+use super::poison::{Poison, refused};
 use super::process::{Fate, Process};
-use super::sabotage::Sabotage;
-use super::world::World;
+use super::{Fault, Sabotage};
 
 /// The store as a process reaches it.
 pub(crate) struct FaultyStore(pub(crate) Arc<Process>);
@@ -38,8 +36,8 @@ impl FaultyStore {
         let (process, world) = (&self.0, &self.0.world);
         process.live().await;
         let fate = self.fate();
-        if fate != Fate::Works {
-            world.with(|state| state.figures.store_faults += 1);
+        if let Some(fault) = fault_of(fate).filter(|_| process.reaches_store()) {
+            world.reached(fault);
         }
         let failed =
             |reason: &str| StoreError::Unavailable { operation, reason: reason.to_owned() };
@@ -88,6 +86,7 @@ impl FaultyStore {
         let world = &self.0.world;
         let mut items: Vec<_> = found.into_iter().map(Ok).collect();
         if world.chance(world.plan.rates.store_cut) {
+            world.reached(Fault::StoreCut);
             items.truncate(world.below(items.len() + 1));
             let reason = "the cursor is lost".to_owned();
             items.push(Err(StoreError::Unavailable { operation, reason }));
@@ -107,7 +106,18 @@ impl TokenStore for FaultyStore {
     }
 
     async fn adopt(&self) -> Result<u64, StoreError> {
-        self.call("adopt", |store| async move { store.adopt().await }).await
+        let world = Arc::clone(&self.0.world);
+        let adopt = |store: Arc<MemoryStore>| async move {
+            let is_blind = world.is_broken_by(Sabotage::AdoptionToWrongProvider);
+            let new = if is_blind { world.not_adopted().await } else { Vec::new() };
+            let adopted = store.adopt().await;
+            world.give_to_default(&new);
+            if world.is_broken_by(Sabotage::AdoptionStartsOver) {
+                world.start_over().await;
+            }
+            adopted
+        };
+        self.call("adopt", adopt).await
     }
 
     async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
@@ -115,14 +125,17 @@ impl TokenStore for FaultyStore {
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        self.read_only("due", |store| {
+        let sabotage = self.0.world.options.sabotage;
+        self.read_only("due", move |store| {
             stream::once(async move { store.due(query).collect::<Vec<_>>().await })
                 .flat_map(stream::iter)
+                .try_filter(move |due| std::future::ready(broken_due(sabotage, due)))
                 .boxed()
         })
     }
 
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        self.0.world.is_to_be_marked(&self.0.name, ids);
         let ids = ids.to_vec();
         self.call("mark_queued", |store| async move { store.mark_queued(&ids, duration).await })
             .await
@@ -136,10 +149,14 @@ impl TokenStore for FaultyStore {
     ) -> Result<Claimed, StoreError> {
         let (ids, owner, world) = (ids.to_vec(), owner.to_owned(), Arc::clone(&self.0.world));
         let claim = |store: Arc<MemoryStore>| async move {
-            let mut claimed = store.claim(&ids, &owner, lease).await?;
-            if world.options.sabotage == Some(Sabotage::NoLease) {
-                claimed.rows = claimed.rows.into_iter().map(as_if_owned).collect();
+            let sabotage = world.options.sabotage;
+            if let Some(at) = world.refused_at(Poison::Claim, &ids) {
+                // Those before it are claimed.
+                store.claim(&ids[..at], &owner, lease).await?;
+                return Err(broken_refusal(sabotage, refused("claim")));
             }
+            let mut claimed = store.claim(&ids, &owner, broken_lease(sabotage, lease)).await?;
+            claimed.rows = broken_rows(sabotage, claimed.rows);
             world.claimed(&owner, &ids, &claimed.rows);
             Ok(claimed)
         };
@@ -151,9 +168,16 @@ impl TokenStore for FaultyStore {
         let commit = |store: Arc<MemoryStore>| async move {
             let mut results = Vec::with_capacity(commits.len());
             for commit in &commits {
+                if world.refused_at(Poison::Commit, std::slice::from_ref(&commit.id)).is_some() {
+                    return Err(refused("commit"));
+                }
                 let before = store.look(&commit.id);
-                let conditions = sabotaged(world.options.sabotage, commit, &before);
-                results.extend(store.commit(&[conditions]).await?);
+                let Some(broken) = broken_commit(world.options.sabotage, commit, &before) else {
+                    results.push(Committed::Applied);
+                    continue;
+                };
+                results.extend(store.commit(&[broken]).await?);
+                world.disks.written(&commit.id);
                 world.written(commit, &before);
             }
             Ok(results)
@@ -191,9 +215,15 @@ impl TokenStore for FaultyStore {
         after: Option<SweepPlace>,
         most: u32,
     ) -> Result<Revived, StoreError> {
-        let reviving =
-            |store: Arc<MemoryStore>| async move { store.revive_signed_in(after, most).await };
-        self.call("revive_signed_in", reviving).await
+        let world = Arc::clone(&self.0.world);
+        let revive = |store: Arc<MemoryStore>| async move {
+            let revived = store.revive_signed_in(after, most).await;
+            if world.is_broken_by(Sabotage::ReviveWithoutComparing) {
+                world.revive_all().await;
+            }
+            revived
+        };
+        self.call("revive_signed_in", revive).await
     }
 
     async fn revive_dead(
@@ -223,7 +253,10 @@ impl TokenStore for FaultyStore {
         state: &ProviderState,
     ) -> Result<bool, StoreError> {
         let (provider, state) = (provider.clone(), state.clone());
+        let blind = self.0.world.is_broken_by(Sabotage::BudgetWithoutCompareAndSwap);
         let set = |store: Arc<MemoryStore>| async move {
+            let version =
+                if blind { store.provider_state(&provider).await?.version } else { version };
             store.set_provider_state(&provider, version, &state).await
         };
         self.call("set_provider_state", set).await
@@ -291,100 +324,13 @@ impl TokenStore for FaultyStore {
     }
 }
 
-fn as_if_owned(row: Row) -> Row {
-    match row {
-        Row::Present { grant, lease, .. } => Row::Present { grant, lease, owned: true },
-        other => other,
-    }
-}
-
-/// The commit with the conditions that a broken build would make.
-fn sabotaged(sabotage: Option<Sabotage>, commit: &Commit, now: &Row) -> Commit {
-    let mut commit = commit.clone();
-    let Row::Present { grant, lease, .. } = now else { return commit };
-    let is_end = matches!(commit.write, Write::End { .. });
-    let token = commit.sent.as_ref().map(|_| grant.refresh_token.clone());
-    match sabotage {
-        Some(Sabotage::UnconditionalCommit) => {
-            commit.sent = token;
-            commit.generation = Some(grant.generation);
-            commit.owner = lease.as_ref().map_or(commit.owner, |lease| lease.owner.clone());
-        }
-        Some(Sabotage::NoReread) if is_end => commit.sent = token,
-        _ => {}
-    }
-    commit
-}
-
-impl World {
-    /// A claim was made.
-    fn claimed(&self, owner: &str, ids: &[DocumentId], after: &[Row]) {
-        for (id, after) in ids.iter().zip(after) {
-            self.looked_at(id, after);
-            self.note(|| {
-                let state = if after.owned() { "owned" } else { "not owned" };
-                format!("claim {owner}: {id} is {state}")
-            });
-            // Whoever held it may have sent the token.
-            if let Row::Present { grant, lease: Some(lease), owned: true } = after
-                && lease.taken_over.is_some()
-            {
-                let token = grant.refresh_token.expose_secret().to_owned();
-                self.note(|| format!("claim {owner}: {id} is taken over"));
-                self.with(|state| state.tokens.doubted.insert(token));
-            }
-        }
-    }
-
-    /// A commit was made, and may have had an effect.
-    fn written(&self, commit: &Commit, before: &Row) {
-        let after = self.store.look(&commit.id);
-        if !has_changed(before, &after) {
-            self.note(|| format!("commit {}: {} has no effect", commit.owner, commit.id));
-            return;
-        }
-        self.changed(&commit.id);
-        let what = match &commit.write {
-            Write::Refresh { .. } => "refreshed",
-            Write::Postpone { .. } => "postponed",
-            Write::End { status, .. } => status.as_str(),
-            Write::NoToken => Status::NoToken.as_str(),
-            Write::Unadopt => "unadopted",
-        };
-        self.note(|| format!("commit {}: {} is {what}", commit.owner, commit.id));
-        if matches!(commit.write, Write::Refresh { .. }) {
-            self.with(|state| state.figures.refreshes += 1);
-        }
-        let Row::Present { grant, lease, .. } = before else { return };
-        let sent = commit.sent.as_ref().map(ExposeSecret::expose_secret);
-        if sent.is_some_and(|sent| sent != grant.refresh_token.expose_secret()) {
-            self.violate(format!(
-                "{}: {} was written for a token it no longer holds",
-                what, commit.id
-            ));
-        }
-        if commit.expected_generation().is_some_and(|generation| generation != grant.generation) {
-            self.violate(format!("{}: {} was written for an earlier generation", what, commit.id));
-        }
-        let leased = lease.as_ref().is_some_and(|lease| lease.owner == commit.owner);
-        if !leased && !matches!(commit.write, Write::Refresh { .. }) {
-            self.violate(format!("{}: {} was written without its lease", what, commit.id));
-        }
-    }
-}
-
-/// Whether a commit has had an effect. Giving back a lease is none.
-fn has_changed(before: &Row, after: &Row) -> bool {
-    match (before, after) {
-        (Row::Present { grant: was, .. }, Row::Present { grant: is, .. }) => {
-            was.generation != is.generation
-                || was.status != is.status
-                || was.attempts != is.attempts
-                || was.next_refresh_at != is.next_refresh_at
-                || was.last_error != is.last_error
-                || was.refresh_token.expose_secret() != is.refresh_token.expose_secret()
-        }
-        (Row::Malformed { .. }, Row::Malformed { .. }) => true,
-        _ => false,
+fn fault_of(fate: Fate) -> Option<Fault> {
+    match fate {
+        Fate::Works => None,
+        Fate::Fails => Some(Fault::StoreFails),
+        Fate::Unanswered => Some(Fault::StoreUnanswered),
+        Fate::Late => Some(Fault::StoreLate),
+        Fate::SlowBefore | Fate::SlowAfter => Some(Fault::StoreSlow),
+        Fate::CrashBefore | Fate::CrashAfter | Fate::CrashAmid => Some(Fault::StoreCrash),
     }
 }

@@ -8,6 +8,7 @@ use base64::engine::general_purpose::STANDARD;
 use evergrant_shared::budget::{BudgetSettings, SharedBudget};
 use evergrant_shared::domain::Policy;
 use evergrant_shared::domain::ladder::Ladder;
+use evergrant_shared::domain::limit::Limit;
 use evergrant_shared::domain::schedule::{Keep, Schedule};
 use evergrant_shared::domain::weigh::WatchSettings;
 use evergrant_shared::provider::{ClientAuth, Provider};
@@ -16,6 +17,7 @@ use evergrant_shared::rescue::{Journal, Keys, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
 use evergrant_worker::Ended;
 
+use super::Fault;
 use super::budget::WatchedBudget;
 use super::endpoint::SimulatedEndpoint;
 use super::journal::HostJournal;
@@ -92,7 +94,7 @@ fn finished(process: &Process) {
     if !process.asked_to_end.is_cancelled() {
         world.violate(format!("{} has ended by itself", process.name));
     }
-    world.with(|state| state.figures.restarts += 1);
+    world.reached(Fault::Restart);
     process.end();
 }
 
@@ -100,7 +102,7 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
     evergrant_producer::Deps {
         store: Arc::new(FaultyStore(Arc::clone(process))),
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
-        providers: vec![process.world.provider_id().clone()],
+        providers: process.world.provider_ids(),
         settings: evergrant_producer::ProducerSettings {
             name: process.name.clone(),
             leader_lease: Duration::from_secs(3),
@@ -118,17 +120,20 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
 
 fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
     let world = &process.world;
-    let provider = evergrant_worker::ProviderDeps {
-        provider: Arc::clone(&world.provider),
-        endpoint: Arc::new(SimulatedEndpoint(Arc::clone(process))),
+    let lane = |provider: &Arc<Provider>| evergrant_worker::ProviderDeps {
+        provider: Arc::clone(provider),
+        endpoint: Arc::new(SimulatedEndpoint {
+            process: Arc::clone(process),
+            provider: Arc::clone(provider),
+        }),
         budget: Arc::new(WatchedBudget {
             process: Arc::clone(process),
             budget: Arc::new(SharedBudget::start(
                 Arc::new(FaultyStore(Arc::clone(process))),
                 BudgetSettings {
-                    provider: world.provider.id.clone(),
-                    limits: world.provider.limits.clone(),
-                    client: "client".to_owned(),
+                    provider: provider.id.clone(),
+                    limits: provider.limits.clone(),
+                    client: client(process),
                     metrics: Metrics::default(),
                 },
             )),
@@ -137,7 +142,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
     evergrant_worker::Deps {
         store: Arc::new(FaultyStore(Arc::clone(process))),
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
-        providers: vec![provider],
+        providers: world.providers.iter().map(lane).collect(),
         rescue: rescue(process),
         settings: evergrant_worker::WorkerSettings {
             clock: evergrant_worker::SteadyClock::default(),
@@ -155,6 +160,17 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
     }
 }
 
+/// What stands for a worker's settings of the client.
+fn client(process: &Process) -> String {
+    let number = process.name.trim_start_matches("worker-").split('.').next();
+    let is_odd = number.is_some_and(|number| number.ends_with(['1', '3', '5', '7', '9']));
+    if process.world.plan.two_clients && is_odd {
+        process.world.reached(Fault::TwoClients);
+        return "another client".to_owned();
+    }
+    "client".to_owned()
+}
+
 fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
     let nets = process.world.plan.nets;
     let journal = || Arc::new(HostJournal::open(process)) as Arc<dyn Journal>;
@@ -165,18 +181,27 @@ fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
     })
 }
 
-/// The provider as Evergrant knows it, with everything fast enough for a short history.
-pub(crate) fn provider(plan: &Plan) -> Provider {
+/// The names of providers. The first is the default.
+const NAMES: [&str; 2] = ["p", "q"];
+
+/// The providers as Evergrant knows them, with everything fast enough for a short history.
+pub(crate) fn providers(plan: &Plan) -> Vec<Arc<Provider>> {
+    let limits = [plan.limit, None];
+    let each = NAMES.into_iter().zip(limits).take(plan.providers);
+    each.map(|(name, limit)| Arc::new(provider(name, limit, plan))).collect()
+}
+
+fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
     let rungs = [200, 1_000, 3_000, 8_000].map(Duration::from_millis).to_vec();
     Provider {
-        id: "p".parse().expect("a name"),
+        id: name.parse().expect("a name"),
         token_url: "http://localhost/token".parse().expect("a URL"),
         client_id: "evergrant".to_owned(),
         client_secret: "secret".into(),
         client_auth: ClientAuth::Basic,
         scope: None,
         request_timeout: REQUEST_TIMEOUT,
-        limits: plan.limit.into_iter().collect(),
+        limits: limit.into_iter().collect(),
         dialect: evergrant_shared::domain::classify::Dialect::default(),
         policy: Policy {
             schedule: Schedule {
@@ -191,7 +216,12 @@ pub(crate) fn provider(plan: &Plan) -> Provider {
             max_attempts: 6,
             max_pause: Duration::from_secs(20),
         },
-        watch: WatchSettings::default(),
+        watch: WatchSettings {
+            death_recheck: plan.death_recheck,
+            mass_death_min: 4,
+            window: Duration::from_secs(120),
+            ..WatchSettings::default()
+        },
     }
 }
 

@@ -12,14 +12,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row};
+use evergrant_shared::domain::{DocumentId, ProviderId, Row};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
+use super::Excuse;
+use super::counts::Counts;
 use super::plan::Nets;
 use super::process::Process;
 use super::world::{State, World};
+use super::written::is_leased;
 
 /// Workers look for what a dead one has left twice a second, and then write it.
 const INHERITED_AFTER: Duration = Duration::from_secs(2);
@@ -37,8 +40,14 @@ pub(crate) struct Tokens {
     pub(crate) rescued: Counts,
     /// How many entries of journals do.
     pub(crate) journalled: Counts,
+    /// The new tokens that a process was told to be in the rescue queue.
+    pub(crate) rescued_once: BTreeSet<String>,
+    /// The new tokens that no journal has taken.
+    pub(crate) unjournalled: BTreeSet<String>,
     /// Tokens that were rotated without anybody learning of it.
     pub(crate) replies_lost: BTreeSet<String>,
+    /// Tokens of sign-ins that were killed by an excused reuse of another token of theirs.
+    pub(crate) forsaken: BTreeSet<String>,
     /// Tokens that may have been sent without anybody learning of the answer.
     pub(crate) doubted: BTreeSet<String>,
     last: u64,
@@ -51,6 +60,8 @@ struct Known {
     name: String,
     /// Which sign-in it stems from.
     family: u64,
+    /// Nobody has issued it.
+    is_made_up: bool,
 }
 
 struct Request {
@@ -71,24 +82,35 @@ struct Answer {
 impl Tokens {
     /// A user has signed in and has this token in the document.
     pub(crate) fn signed_in(&mut self, token: &str, id: &DocumentId) {
-        self.begin(token, id, "sign-in");
+        self.begin(token, id, "sign-in", false);
     }
 
     /// Someone has put this into the document.
     pub(crate) fn made_up(&mut self, token: &str, id: &DocumentId) {
-        self.begin(token, id, "made-up");
+        self.begin(token, id, "made-up", true);
     }
 
-    fn begin(&mut self, token: &str, id: &DocumentId, kind: &str) {
+    fn begin(&mut self, token: &str, id: &DocumentId, kind: &str, is_made_up: bool) {
         self.last += 1;
         let (id, name, family) = (id.clone(), format!("{id}/{kind}-{}", self.last), self.last);
-        self.known.insert(token.to_owned(), Known { id, name, family });
+        self.known.insert(token.to_owned(), Known { id, name, family, is_made_up });
     }
 
     fn succeed(&mut self, token: &str, predecessor: &str) {
         let Some(Known { id, family, .. }) = self.known.get(predecessor).cloned() else { return };
         let name = format!("{id}/{family}-{}", self.known.len());
-        self.known.entry(token.to_owned()).or_insert(Known { id, name, family });
+        let known = Known { id, name, family, is_made_up: false };
+        self.known.entry(token.to_owned()).or_insert(known);
+    }
+
+    /// Whether nobody has issued this token.
+    pub(crate) fn is_made_up(&self, token: &str) -> bool {
+        self.known.get(token).is_some_and(|known| known.is_made_up)
+    }
+
+    /// The document that a token is or was in.
+    pub(crate) fn document_of(&self, token: &str) -> Option<DocumentId> {
+        self.known.get(token).map(|known| known.id.clone())
     }
 
     /// What a token is called.
@@ -110,34 +132,30 @@ impl Tokens {
         sent.any(|token| self.known.get(token).is_some_and(|known| known.id == *id))
     }
 
+    /// Whether the reply to its rotation is lost, or its sign-in is.
+    fn is_lost(&self, token: &str) -> bool {
+        self.replies_lost.contains(token) || self.forsaken.contains(token)
+    }
+
+    /// What an answer is called that has been in a journal or in the rescue queue for so long.
+    pub(crate) fn left_for(&self, span: Duration) -> Option<String> {
+        let left = self.rescued.longer_than(span).or_else(|| self.journalled.longer_than(span));
+        left.map(|token| self.called(token))
+    }
+
     fn is_kept(&self, token: &str) -> bool {
         self.rescued.contains(token) || self.journalled.contains(token)
     }
 }
 
-/// How often each token is somewhere.
-#[derive(Default)]
-pub(crate) struct Counts(BTreeMap<String, u32>);
-
-impl Counts {
-    pub(crate) fn add(&mut self, token: String) {
-        *self.0.entry(token).or_default() += 1;
-    }
-
-    pub(crate) fn remove(&mut self, token: &str) {
-        if let Some(count) = self.0.get_mut(token) {
-            *count = count.saturating_sub(1);
-        }
-    }
-
-    fn contains(&self, token: &str) -> bool {
-        self.0.get(token).is_some_and(|count| *count > 0)
-    }
-}
-
 impl World {
     /// A request leaves a process. Says under which number, or that it must not have.
-    pub(crate) fn request_sent(&self, process: &Process, token: &str) -> u64 {
+    pub(crate) fn request_sent(
+        &self,
+        process: &Process,
+        provider: &ProviderId,
+        token: &str,
+    ) -> u64 {
         let (id, name, rival) = self.with(|state| {
             let tokens = &state.tokens;
             let rival = tokens.in_flight.values().find(|request| request.sent == token);
@@ -148,14 +166,23 @@ impl World {
         if let Some(rival) = rival {
             self.violate(format!("{name} is sent by {} and by {rival} at once", process.name));
         }
+        let owner = id.as_ref().and_then(|id| self.with(|s| s.provider_of.get(id).cloned()));
+        if owner.as_ref().is_some_and(|owner| owner != provider) {
+            self.violate(format!("{} sends {name} to {provider}, which is not its", process.name));
+        }
         let row = id.map_or(Row::Absent, |id| self.store.look(&id));
         let is_leased = is_leased(&row, &process.name, self.now());
-        if !is_leased && !self.is_answered_late(&row, token) {
+        if !is_leased && self.is_answered_late(&row, token) {
+            self.excused(Excuse::AnsweredLate);
+        } else if !is_leased {
             self.violate(format!("{} sends {name} without a lease", process.name));
         }
+        if is_leased && let Row::Present { lease: Some(lease), .. } = &row {
+            self.sent_under(&lease.owner, token, &name);
+        }
         if self.oauth.token_state(token) == TokenState::Rotated {
-            let excused = self.is_answered_late(&row, token);
-            self.reused(&process.name, token, &name, excused);
+            let is_late = self.is_answered_late(&row, token);
+            self.reused(&process.name, token, &name, is_late.then_some(Excuse::AnsweredLate));
         }
         self.with(|state| {
             let tokens = &mut state.tokens;
@@ -180,17 +207,18 @@ impl World {
     }
 
     /// A token is sent that was rotated away, which may kill its grant.
-    fn reused(&self, process: &str, token: &str, name: &str, excused: bool) {
-        let excused = excused
-            || self.with(|state| state.tokens.replies_lost.contains(token))
-            || self.is_answer_out_of_reach(token);
-        if !excused {
-            self.violate(format!("{process} sends {name}, which it or another exchanged before"));
+    fn reused(&self, process: &str, token: &str, name: &str, excuse: Option<Excuse>) {
+        let is_lost = || self.with(|state| state.tokens.is_lost(token));
+        let excuse = excuse
+            .or_else(|| is_lost().then_some(Excuse::ReplyLost))
+            .or_else(|| self.out_of_reach(token));
+        match excuse {
+            Some(excuse) => self.excused(excuse),
+            None => self
+                .violate(format!("{process} sends {name}, which it or another exchanged before")),
         }
         self.with(|state| {
             // Its successor may still be written, and is dead by then.
-            let id = state.tokens.known.get(token).map(|known| known.id.clone());
-            state.spoilt.extend(id);
             state.forsake(token);
         });
     }
@@ -198,7 +226,7 @@ impl World {
     /// Whether the answer to a token is with a process that is gone, or that reaches neither the
     /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
     /// read yet: then nobody could know better.
-    fn is_answer_out_of_reach(&self, token: &str) -> bool {
+    fn out_of_reach(&self, token: &str) -> Option<Excuse> {
         let found = self.with(|state| {
             let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
             let is_rescued = state.tokens.rescued.contains(&answer.successor);
@@ -206,19 +234,22 @@ impl World {
             let holder = state.alive.get(&answer.process).cloned();
             Some((answer.successor.clone(), is_rescued, holder, workers))
         });
-        let Some((successor, is_rescued, holder, mut workers)) = found else { return false };
+        let (successor, is_rescued, holder, mut workers) = found?;
         workers.retain(|process| process.is_worker() && process.reaches_store());
         let hosts = workers.iter().map(|worker| worker.host).collect();
-        let is_in_reach = match holder {
+        let (is_in_reach, excuse) = match holder {
             // Nobody reads the journal of a process that lives. Without nets it waits for the store,
             // however slow that is.
-            Some(process) => self.plan.nets != Nets::None && process.could_deliver(),
+            Some(process) => {
+                let delivers = self.plan.nets != Nets::None && process.could_deliver();
+                (delivers, Excuse::HolderCutOff)
+            }
             None => {
                 let holders = self.disks.holders_of(&successor, &hosts);
-                holders.iter().any(|holder| self.is_in_reach(holder))
+                (holders.iter().any(|holder| self.is_in_reach(holder)), Excuse::JournalUnread)
             }
         };
-        !is_rescued && !is_in_reach
+        (!is_rescued && !is_in_reach).then_some(excuse)
     }
 
     /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a
@@ -302,14 +333,17 @@ impl World {
     }
 
     fn answer_lost(&self, answer: &Answer) {
-        let name = self.with(|state| {
+        let (name, was_kept) = self.with(|state| {
             state.figures.lost_in_window += 1;
             state.tokens.replies_lost.insert(answer.sent.clone());
             state.tokens.doubted.insert(answer.sent.clone());
-            state.tokens.called(&answer.successor)
+            let was_rescued = state.tokens.rescued_once.contains(&answer.successor);
+            let was_journalled = self.plan.nets == Nets::Both
+                && !state.tokens.unjournalled.contains(&answer.successor);
+            (state.tokens.called(&answer.successor), was_rescued || was_journalled)
         });
         self.note(|| format!("{name} was with {} and is lost", answer.process));
-        if self.plan.nets == Nets::Both {
+        if was_kept {
             self.violate(format!("{name} was answered to {} and is nowhere", answer.process));
         }
     }
@@ -342,7 +376,9 @@ impl State {
         let tokens = &mut self.tokens;
         let Some(family) = tokens.known.get(token).map(|known| known.family) else { return };
         let of_family = tokens.known.iter().filter(|(_, known)| known.family == family);
-        tokens.replies_lost.extend(of_family.map(|(token, _)| token.clone()));
+        let others = of_family.map(|(other, _)| other).filter(|other| *other != token);
+        tokens.forsaken.extend(others.cloned());
+        tokens.replies_lost.insert(token.to_owned());
         tokens.doubted.insert(token.to_owned());
     }
 
@@ -357,16 +393,4 @@ impl State {
         }
         Some(name)
     }
-}
-
-/// Whether a claim of the process holds the lease now.
-fn is_leased(row: &Row, process: &str, now: evergrant_shared::domain::Timestamp) -> bool {
-    let lease = match row {
-        Row::Present { lease, .. } => lease.as_ref(),
-        Row::Absent | Row::Malformed { .. } | Row::NoToken { .. } | Row::OfAnother { .. } => None,
-    };
-    lease.is_some_and(|lease| {
-        let holder = lease.owner.split('/').next();
-        holder == Some(process) && lease.until > now
-    })
 }

@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
 use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
 use evergrant_shared::ports::{ImportDocument, TokenStore};
@@ -16,13 +17,15 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
+use super::bounds::Bounds;
 use super::budget::Spent;
 use super::journal::Disks;
 use super::plan::Plan;
 use super::process::Process;
 use super::settled::Settled;
+use super::storm::Storm;
 use super::tokens::Tokens;
-use super::{Figures, Options, Outcome, supervisor};
+use super::{Fault, Figures, Options, Outcome, Tally, supervisor};
 
 /// When the simulated time begins.
 const START_MS: u64 = 1_700_000_000_000;
@@ -34,10 +37,10 @@ pub(crate) struct World {
     pub(crate) options: Options,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) broker: MemoryBroker,
-    /// The provider, with its ledger.
+    /// The ledger of all providers.
     pub(crate) oauth: Handle,
-    /// The provider as Evergrant knows it.
-    pub(crate) provider: Arc<Provider>,
+    /// The providers as Evergrant knows them. The first is the default.
+    pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Seals and opens answers, as every worker does.
     pub(crate) sealer: Sealer,
@@ -55,13 +58,17 @@ pub(crate) struct World {
 pub(crate) struct State {
     pub(crate) rng: Rng,
     pub(crate) figures: Figures,
+    pub(crate) reached: Tally,
+    pub(crate) excuses: Tally,
     pub(crate) tokens: Tokens,
     pub(crate) settled: Settled,
+    pub(crate) bounds: Bounds,
     /// The processes that live.
     pub(crate) alive: BTreeMap<String, Arc<Process>>,
     /// When each of the others died.
     pub(crate) died_at: BTreeMap<String, Instant>,
     pub(crate) store_away_until: Option<Instant>,
+    pub(crate) storm: Option<Storm>,
     pub(crate) broker_away_until: Option<Instant>,
     /// When it became calm, by the store's clock.
     pub(crate) calm_since: Option<Timestamp>,
@@ -72,8 +79,10 @@ pub(crate) struct State {
     /// The documents of which the broker has lost a job. Nobody makes one again for a document that
     /// has ended.
     pub(crate) jobs_lost: BTreeSet<DocumentId>,
-    /// Documents whose token someone has replaced by nonsense.
-    pub(crate) spoilt: BTreeSet<DocumentId>,
+    /// Whose tokens each document holds.
+    pub(crate) provider_of: BTreeMap<DocumentId, ProviderId>,
+    /// What the application has written into each document beside the tokens, last.
+    pub(crate) notes: BTreeMap<DocumentId, String>,
     trace: Vec<String>,
     violation: Option<String>,
 }
@@ -83,37 +92,48 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
         let clock = MemoryClock::starting_at(Timestamp::from_unix_ms(START_MS as i64));
-        let provider = supervisor::provider(&plan);
+        let providers = supervisor::providers(&plan);
+        let default = &providers[0];
         let oauth = Handle::without_server(oauth_config(seed, &plan), {
             Arc::new(RuntimeClock::at_ms(START_MS))
         });
         let queues = MemoryQueueSettings {
-            providers: vec![provider.id.clone()],
+            providers: providers.iter().map(|provider| provider.id.clone()).collect(),
             shards: 2,
-            ladder: provider.policy.ladder.clone(),
+            ladder: default.policy.ladder.clone(),
+        };
+        let rules = AdoptionRules {
+            sections: queues.providers.iter().cloned().collect(),
+            default_provider: Some(default.id.clone()),
+            ..AdoptionRules::default()
         };
         let state = State {
             rng,
             figures: Figures::default(),
+            reached: Tally::default(),
+            excuses: Tally::default(),
             tokens: Tokens::default(),
             settled: Settled::default(),
+            bounds: Bounds::default(),
             alive: BTreeMap::new(),
             died_at: BTreeMap::new(),
             jobs_lost: BTreeSet::new(),
             store_away_until: None,
+            storm: None,
             broker_away_until: None,
             calm_since: None,
             spent: Spent::default(),
             users: BTreeMap::new(),
-            spoilt: BTreeSet::new(),
+            provider_of: BTreeMap::new(),
+            notes: BTreeMap::new(),
             trace: Vec::new(),
             violation: None,
         };
         let world = Arc::new(Self {
-            store: Arc::new(MemoryStore::new(clock, Some(provider.id.clone()))),
+            store: Arc::new(MemoryStore::with_rules(clock, rules)),
             broker: MemoryBroker::new(queues, clock),
             oauth: oauth.expect("settings of a provider"),
-            provider: Arc::new(provider),
+            providers,
             runtime: tokio::runtime::Handle::current(),
             sealer: supervisor::sealer(),
             disks: Disks::default(),
@@ -138,11 +158,21 @@ impl World {
             let id = DocumentId::Integer(number);
             let Ok(Value::Object(mut json)) = serde_json::to_value(&seed) else { continue };
             json.insert("_id".to_owned(), id.clone().into());
-            json.insert("note".to_owned(), format!("note-{number}").into());
+            let note = format!("note-{number}");
+            json.insert("note".to_owned(), note.clone().into());
+            let provider = &self.providers[number as usize % self.providers.len()].id;
+            if *provider != self.providers[0].id {
+                // The others are of the default one.
+                let own = serde_json::json!({ "provider": provider.as_str() });
+                json.insert("evergrant".to_owned(), own);
+                self.reached(Fault::SecondProvider);
+            }
             self.with(|state| {
                 if let Some(token) = json["refresh_token"].as_str() {
                     state.tokens.signed_in(token, &id);
                 }
+                state.notes.insert(id.clone(), note);
+                state.provider_of.insert(id.clone(), provider.clone());
                 state.users.insert(id, seed.user_id);
                 state.figures.grants += 1;
             });
@@ -157,9 +187,9 @@ impl World {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// The name of the provider in jobs and documents.
-    pub(crate) fn provider_id(&self) -> &ProviderId {
-        &self.provider.id
+    /// The names of the providers in jobs and documents.
+    pub(crate) fn provider_ids(&self) -> Vec<ProviderId> {
+        self.providers.iter().map(|provider| provider.id.clone()).collect()
     }
 
     /// The store's clock.
@@ -200,6 +230,7 @@ impl World {
         let now = self.now();
         self.with(|state| {
             state.store_away_until = None;
+            state.storm = None;
             state.broker_away_until = None;
             state.calm_since = Some(now);
         });
@@ -238,6 +269,12 @@ impl World {
         drop(alive);
         self.with(|state| Outcome {
             seed,
+            reached: {
+                let mut reached = std::mem::take(&mut state.reached);
+                reached += &Tally(stats.faults.clone());
+                reached
+            },
+            excuses: std::mem::take(&mut state.excuses),
             violation: state.violation.clone(),
             figures: Figures {
                 virtual_seconds,

@@ -1,0 +1,123 @@
+//! What is bounded: how often a token is sent, how often a grant is refreshed, and that a document's
+//! generation only grows.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Row, Timestamp, Write};
+use evergrant_shared::ports::Commit;
+
+use super::world::World;
+
+/// How often a token may be sent that the provider has called dead.
+const MAX_DEAD_ANSWERS: u32 = 8;
+
+/// What is counted.
+#[derive(Default)]
+pub(crate) struct Bounds {
+    /// The latest generation of each document.
+    generations: BTreeMap<DocumentId, u64>,
+    /// When each document was refreshed last.
+    refreshed_at: BTreeMap<DocumentId, Timestamp>,
+    /// The documents that have begun anew, with no word of what was in doubt.
+    forgotten: BTreeSet<DocumentId>,
+    /// How often each document may be refreshed before its time, because someone has asked for that.
+    asked_for: BTreeMap<DocumentId, u32>,
+    /// How often each document was refreshed.
+    refreshes: BTreeMap<DocumentId, u64>,
+    /// Which claim has sent which token.
+    sent_under: BTreeSet<(String, String)>,
+    /// How often the provider has said of each token that it is dead.
+    dead_answers: BTreeMap<String, u32>,
+}
+
+impl Bounds {
+    /// A document begins anew.
+    pub(crate) fn forget(&mut self, id: &DocumentId) {
+        self.generations.remove(id);
+        self.refreshed_at.remove(id);
+        self.forgotten.insert(id.clone());
+    }
+
+    /// Whether a document has begun anew.
+    pub(crate) fn was_forgotten(&self, id: &DocumentId) -> bool {
+        self.forgotten.contains(id)
+    }
+
+    /// How often a document was refreshed.
+    pub(crate) fn refreshes_of(&self, id: &DocumentId) -> u64 {
+        self.refreshes.get(id).copied().unwrap_or_default()
+    }
+}
+
+impl World {
+    /// Someone has asked for a refresh of this document before its time.
+    pub(crate) fn refresh_asked_for(&self, id: &DocumentId) {
+        self.with(|state| *state.bounds.asked_for.entry(id.clone()).or_default() += 1);
+    }
+
+    /// A document was seen: its generation must not be an earlier one.
+    pub(crate) fn seen(&self, id: &DocumentId, row: &Row) {
+        let Row::Present { grant, .. } = row else { return };
+        let latest = self.with(|state| {
+            let latest = state.bounds.generations.entry(id.clone()).or_default();
+            *latest = (*latest).max(grant.generation);
+            *latest
+        });
+        if grant.generation < latest {
+            self.violate(format!("{id} is of generation {} after {latest}", grant.generation));
+        }
+    }
+
+    /// A claim sends a token: it must be the first time.
+    pub(crate) fn sent_under(&self, claim: &str, token: &str, name: &str) {
+        let sent = (claim.to_owned(), token.to_owned());
+        if !self.with(|state| state.bounds.sent_under.insert(sent)) {
+            self.violate(format!("{claim} sends {name} twice"));
+        }
+    }
+
+    /// The provider has told a process that a token is dead.
+    pub(crate) fn told_dead(&self, token: &str) {
+        let (count, name) = self.with(|state| {
+            let count = state.bounds.dead_answers.entry(token.to_owned()).or_default();
+            *count += 1;
+            (*count, state.tokens.called(token))
+        });
+        if count > MAX_DEAD_ANSWERS {
+            self.violate(format!("{name} is called dead {count} times and sent again"));
+        }
+    }
+
+    /// New tokens were written: not before the grant was due.
+    pub(crate) fn refreshed(&self, commit: &Commit) {
+        let Write::Refresh { refreshed_at, .. } = commit.write else { return };
+        let (before, was_asked_for) = self.with(|state| {
+            let bounds = &mut state.bounds;
+            let before = bounds.refreshed_at.insert(commit.id.clone(), refreshed_at);
+            *bounds.refreshes.entry(commit.id.clone()).or_default() += 1;
+            let is_early = before.is_some_and(|at| refreshed_at.since(at) < self.plan.floor());
+            let asked = bounds.asked_for.entry(commit.id.clone()).or_default();
+            let was_asked_for = !is_early || *asked > 0;
+            if is_early {
+                *asked = asked.saturating_sub(1);
+            }
+            (before, was_asked_for)
+        });
+        if !was_asked_for {
+            let (id, since) = (&commit.id, before.map(|at| refreshed_at.since(at)));
+            self.violate(format!("{id} is refreshed again after {since:?}"));
+        }
+    }
+}
+
+/// How much earlier than it is due a worker takes a job.
+const EARLY: Duration = Duration::from_secs(5);
+
+impl super::plan::Plan {
+    /// The least time between two refreshes of one grant.
+    fn floor(&self) -> Duration {
+        // Half of the lifetime, less a jitter of a fifth of the lifetime; and a job may be early.
+        Duration::from_secs(self.access_token_s).mul_f64(0.3).saturating_sub(EARLY)
+    }
+}

@@ -1,0 +1,119 @@
+//! What a broken build would make of the store.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Row, Status, Write};
+use evergrant_shared::ports::{Commit, DueGrant, StoreError, TokenStore};
+use futures::TryStreamExt;
+use serde_json::json;
+
+use super::Sabotage;
+use super::world::World;
+
+/// How long a lease is, and how long it should be.
+pub(crate) fn broken_lease(sabotage: Option<Sabotage>, lease: Duration) -> Duration {
+    if sabotage == Some(Sabotage::ShortLease) { lease / 12 } else { lease }
+}
+
+/// What a claim says that the store refuses.
+pub(crate) fn broken_refusal(sabotage: Option<Sabotage>, error: StoreError) -> StoreError {
+    match error {
+        StoreError::Refused { operation, reason }
+            if sabotage == Some(Sabotage::RefusedClaimRetried) =>
+        {
+            StoreError::Unavailable { operation, reason }
+        }
+        error => error,
+    }
+}
+
+/// What a claim finds.
+pub(crate) fn broken_rows(sabotage: Option<Sabotage>, rows: Vec<Row>) -> Vec<Row> {
+    let broken = |row| match (sabotage, row) {
+        (Some(Sabotage::NoLease), Row::Present { grant, lease, .. }) => {
+            Row::Present { grant, lease, owned: true }
+        }
+        (
+            Some(Sabotage::TakeoverUnnoticed),
+            Row::Present { grant, lease: Some(mut lease), owned },
+        ) => {
+            lease.taken_over = None;
+            Row::Present { grant, lease: Some(lease), owned }
+        }
+        (_, row) => row,
+    };
+    rows.into_iter().map(broken).collect()
+}
+
+/// The commit as it is written. None if it is not.
+pub(crate) fn broken_commit(
+    sabotage: Option<Sabotage>,
+    commit: &Commit,
+    now: &Row,
+) -> Option<Commit> {
+    let mut commit = commit.clone();
+    let Row::Present { grant, lease, .. } = now else { return Some(commit) };
+    let is_end = matches!(commit.write, Write::End { .. });
+    let token = commit.sent.as_ref().map(|_| grant.refresh_token.clone());
+    match (sabotage, &mut commit.write) {
+        (Some(Sabotage::CommitNotWritten), _) => return None,
+        (Some(Sabotage::UnconditionalCommit), _) => {
+            commit.sent = token;
+            commit.generation = Some(grant.generation);
+            commit.owner = lease.as_ref().map_or(commit.owner, |lease| lease.owner.clone());
+        }
+        (Some(Sabotage::CommitWithoutGeneration), _) => {
+            commit.generation = Some(grant.generation);
+        }
+        (Some(Sabotage::NoReread), _) if is_end => commit.sent = token,
+        (Some(Sabotage::DueAgainAtOnce), Write::Refresh { refreshed_at, times, .. }) => {
+            times.next_refresh_at = *refreshed_at;
+        }
+        _ => {}
+    }
+    Some(commit)
+}
+
+/// Whether a document is found to be due.
+pub(crate) fn broken_due(sabotage: Option<Sabotage>, due: &DueGrant) -> bool {
+    let left_out = matches!(due.id, DocumentId::Integer(number) if number % 5 == 0);
+    sabotage != Some(Sabotage::DueLeavesOut) || !left_out
+}
+
+impl World {
+    /// The documents that are not adopted yet.
+    pub(crate) async fn not_adopted(&self) -> Vec<DocumentId> {
+        let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
+        let new = all.unwrap_or_default().into_iter().filter(|view| view.status.is_none());
+        new.map(|view| view.id).collect()
+    }
+
+    /// Gives documents to the default provider, whosever they are.
+    pub(crate) fn give_to_default(&self, ids: &[DocumentId]) {
+        let default = self.providers[0].id.as_str();
+        for id in ids {
+            // It is JSON, and the document is there.
+            let _ = self.store.edit(id, "evergrant.provider", Some(json!(default)));
+        }
+    }
+
+    /// Adopts what is adopted.
+    pub(crate) async fn start_over(&self) {
+        for id in self.with(|state| state.users.keys().cloned().collect::<Vec<_>>()) {
+            // It is JSON, and the document is there.
+            let _ =
+                self.store.edit(&id, "evergrant.generation", Some(json!({ "$numberLong": "0" })));
+        }
+    }
+
+    /// Revives what is dead.
+    pub(crate) async fn revive_all(&self) {
+        let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
+        for view in all.unwrap_or_default() {
+            if view.status == Some(Status::NeedsReauth) {
+                // It is there.
+                let _ = self.store.reactivate(&view.id, Duration::ZERO).await;
+            }
+        }
+    }
+}

@@ -1,0 +1,74 @@
+//! Operators who act while workers run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Job, Row, Status};
+use evergrant_shared::operators::{Changed, GrantChange, OperatorStore};
+use evergrant_shared::ports::{JobQueue, TokenStore};
+
+use super::Fault;
+use super::world::World;
+
+/// An operator does something to a grant.
+pub(crate) fn act(world: &Arc<World>, id: DocumentId) {
+    let world = Arc::clone(world);
+    match world.below(4) {
+        0 => drop(tokio::spawn(async move { pause(&world, &id).await })),
+        1 => drop(tokio::spawn(async move { forget(&world, &id).await })),
+        _ => drop(tokio::spawn(async move { redrive(&world, &id).await })),
+    }
+}
+
+/// Leaves a grant alone for a while.
+async fn pause(world: &World, id: &DocumentId) {
+    if !change(world, id, GrantChange::Pause).await {
+        return;
+    }
+    world.reached(Fault::Paused);
+    world.note(|| format!("{id} is paused"));
+    tokio::time::sleep(world.some_ms(500, 20_000)).await;
+    change(world, id, GrantChange::Resume).await;
+    world.note(|| format!("{id} is resumed"));
+}
+
+/// Takes the state away. The next adoption begins anew, with the default provider.
+async fn forget(world: &World, id: &DocumentId) {
+    let is_default = world.with(|state| {
+        let provider = state.provider_of.get(id);
+        provider.is_some_and(|provider| *provider == world.providers[0].id)
+    });
+    if is_default && change(world, id, GrantChange::Forget).await {
+        world.reached(Fault::Forgotten);
+        world.note(|| format!("{id} is forgotten"));
+        world.with(|state| state.bounds.forget(id));
+        world.refresh_asked_for(id);
+    }
+}
+
+async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
+    let changed = world.store.change_grant(id, change).await;
+    world.changed(id);
+    matches!(changed, Ok(Changed::Applied))
+}
+
+/// Sends a grant that was given up back to work.
+async fn redrive(world: &World, id: &DocumentId) {
+    let Row::Present { grant, .. } = world.store.look(id) else { return };
+    if grant.status != Status::Failed {
+        return;
+    }
+    world.note(|| format!("{id} is sent back by an operator"));
+    world.refresh_asked_for(id);
+    world.changed(id);
+    let queued = Duration::from_secs(15);
+    if let Ok(Some(due)) = world.store.reactivate(id, queued).await {
+        let job = Job {
+            force: true,
+            redrive_count: 1,
+            ..Job::new(due.provider, due.id, due.generation, world.now())
+        };
+        // The queue is there.
+        let _ = world.broker.connect().publish(&[job]).await;
+    }
+}

@@ -1,0 +1,112 @@
+//! Documents and users with which something is wrong for good, while all else is well: nobody else may
+//! notice.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::DocumentId;
+use evergrant_shared::domain::classify::Answer;
+use evergrant_shared::ports::StoreError;
+use fastrand::Rng;
+
+use super::Fault;
+use super::world::World;
+
+/// What is wrong with them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Poison {
+    /// The store refuses to claim them.
+    Claim,
+    /// The store refuses to write an outcome into them.
+    Commit,
+    /// The provider says 403 `unauthorized_client`.
+    ClientError,
+    /// The provider says 429.
+    Throttled,
+}
+
+impl Poison {
+    /// Those with which others go on.
+    const ALL: [Self; 4] = [Self::Claim, Self::Commit, Self::ClientError, Self::Throttled];
+
+    pub(crate) fn draw(rng: &mut Rng) -> Self {
+        Self::ALL[rng.usize(..Self::ALL.len())]
+    }
+
+    const fn fault(self) -> Fault {
+        match self {
+            Self::Claim => Fault::ClaimRefused,
+            Self::Commit => Fault::CommitRefused,
+            Self::ClientError => Fault::RejectedOne,
+            Self::Throttled => Fault::ThrottledOne,
+        }
+    }
+}
+
+impl World {
+    /// Whether something is wrong with a document.
+    pub(crate) fn is_poisoned(&self, id: &DocumentId) -> bool {
+        self.plan.poison.is_some_and(|(_, count)| {
+            matches!(id, DocumentId::Integer(number) if (1..=i64::from(count)).contains(number))
+        })
+    }
+
+    /// Where among `ids` the store refuses one, as long as it is not calm.
+    pub(crate) fn refused_at(&self, poison: Poison, ids: &[DocumentId]) -> Option<usize> {
+        let is_so = self.plan.poison.is_some_and(|(kind, _)| kind == poison) && !self.is_calm();
+        let at = is_so.then(|| ids.iter().position(|id| self.is_poisoned(id))).flatten();
+        if at.is_some() {
+            self.reached(poison.fault());
+        }
+        at
+    }
+
+    /// What the provider answers to a user of whom it wants nothing to know.
+    pub(crate) fn poisoned_answer(&self, token: &str) -> Option<Answer> {
+        let (poison, _) = self.plan.poison.filter(|_| !self.is_calm())?;
+        let (status, error, retry_after_ms) = match poison {
+            Poison::ClientError => (403, "unauthorized_client", None),
+            Poison::Throttled => (429, "slow_down", Some(20_000)),
+            Poison::Claim | Poison::Commit => return None,
+        };
+        let id = self.with(|state| state.tokens.document_of(token))?;
+        if !self.is_poisoned(&id) {
+            return None;
+        }
+        self.reached(poison.fault());
+        let body = format!(r#"{{"error":"{error}"}}"#).into_bytes();
+        Some(Answer { status, retry_after_ms, body })
+    }
+
+    /// All others were refreshed at no less than half their rate.
+    pub(crate) fn check_others(&self) {
+        if self.plan.poison.is_none() {
+            return;
+        }
+        let rate = self.plan.chaos.as_secs_f64() / self.plan.longest_interval().as_secs_f64();
+        let (least, ids) = ((rate / 2.0).floor() as u64, self.with(|s| s.users.clone()));
+        for id in ids.keys().filter(|id| !self.is_poisoned(id)) {
+            let refreshes = self.with(|state| state.bounds.refreshes_of(id));
+            if refreshes < least.max(1) {
+                let poison = self.plan.poison;
+                return self.violate(format!(
+                    "{id} is well and is refreshed {refreshes} times instead of {rate:.1} beside {poison:?}"
+                ));
+            }
+        }
+    }
+}
+
+impl super::plan::Plan {
+    /// The longest time between two refreshes of a grant with which nothing is wrong.
+    fn longest_interval(&self) -> Duration {
+        Duration::from_secs(self.access_token_s / 2) + SLACK
+    }
+}
+
+/// How long a grant that is due may take: a pass, a delivery, the limit, the request.
+const SLACK: Duration = Duration::from_secs(5);
+
+/// What the store says of a document that breaks its rules.
+pub(crate) fn refused(operation: &'static str) -> StoreError {
+    StoreError::Refused { operation, reason: "a document breaks a rule".to_owned() }
+}

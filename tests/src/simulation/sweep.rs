@@ -1,0 +1,88 @@
+//! Many seeds, on several threads.
+
+use std::ops::Range;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::{Figures, Options, Outcome, Tally, run};
+
+/// Which seeds to run, and how.
+#[derive(Debug, Clone)]
+pub struct Sweep {
+    /// The seeds.
+    pub seeds: Range<u64>,
+    /// How each is run.
+    pub options: Options,
+    /// How many at once. None is one for each core.
+    pub threads: Option<usize>,
+    /// Whether to go on after a violation.
+    pub keep_going: bool,
+}
+
+/// What they came to.
+#[derive(Debug, Clone, Default)]
+pub struct Sums {
+    /// How many seeds were run.
+    pub seeds: u64,
+    /// What happened, in numbers.
+    pub figures: Figures,
+    /// How often each fault came to pass.
+    pub reached: Tally,
+    /// How often each excuse was used.
+    pub excuses: Tally,
+    /// The seeds that violated an invariant, by number.
+    pub failed: Vec<Outcome>,
+}
+
+impl Sweep {
+    /// These seeds, on all cores, until one violates an invariant.
+    pub const fn until_violated(seeds: Range<u64>, options: Options) -> Self {
+        Self { seeds, options, threads: None, keep_going: false }
+    }
+
+    /// Runs them; `each` is given every outcome.
+    pub fn run(&self, each: impl Fn(&Outcome) + Sync) -> Sums {
+        let (next, end) = (AtomicU64::new(self.seeds.start), AtomicU64::new(self.seeds.end));
+        let sums = Mutex::new(Sums::default());
+        let work = || {
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if seed >= end.load(Ordering::Relaxed) {
+                    return;
+                }
+                let outcome = run(seed, self.options);
+                each(&outcome);
+                if outcome.violation.is_some() && !self.keep_going {
+                    end.store(0, Ordering::Relaxed);
+                }
+                sums.lock().unwrap_or_else(PoisonError::into_inner).add(outcome);
+            }
+        };
+        let cores = std::thread::available_parallelism().map_or(1, usize::from);
+        std::thread::scope(|scope| {
+            for _ in 0..self.threads.unwrap_or(cores) {
+                scope.spawn(work);
+            }
+        });
+        let mut sums = sums.into_inner().unwrap_or_else(PoisonError::into_inner);
+        sums.failed.sort_by_key(|outcome| outcome.seed);
+        sums
+    }
+}
+
+impl Sums {
+    fn add(&mut self, outcome: Outcome) {
+        self.seeds += 1;
+        self.figures += outcome.figures;
+        self.reached += &outcome.reached;
+        self.excuses += &outcome.excuses;
+        if outcome.violation.is_some() {
+            self.failed.push(outcome);
+        }
+    }
+
+    /// The first seed that violated an invariant.
+    pub fn first(&self) -> Option<&Outcome> {
+        self.failed.first()
+    }
+}

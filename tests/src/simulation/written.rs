@@ -1,0 +1,112 @@
+//! What claims and commits did to documents, and whether they may.
+
+use std::time::Duration;
+
+use evergrant_shared::domain::{DocumentId, Row, Status, Timestamp, Write};
+use evergrant_shared::ports::Commit;
+use secrecy::ExposeSecret;
+
+use super::Fault;
+use super::world::World;
+
+/// A document that says for no longer than this that its job is under way says that it is due.
+const AT_ONCE: Duration = Duration::from_secs(10);
+
+impl World {
+    /// A claim was made.
+    pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], after: &[Row]) {
+        for (id, after) in ids.iter().zip(after) {
+            self.looked_at(id, after);
+            self.seen(id, after);
+            self.note(|| {
+                let state = if after.owned() { "owned" } else { "not owned" };
+                format!("claim {owner}: {id} is {state}")
+            });
+            // Whoever held it may have sent the token.
+            if let Row::Present { grant, lease: Some(lease), owned: true } = after
+                && lease.taken_over.is_some()
+            {
+                let token = grant.refresh_token.expose_secret().to_owned();
+                self.note(|| format!("claim {owner}: {id} is taken over"));
+                self.reached(Fault::Takeover);
+                self.with(|state| state.tokens.doubted.insert(token));
+            }
+        }
+    }
+
+    /// A commit was made, and may have had an effect.
+    pub(crate) fn written(&self, commit: &Commit, before: &Row) {
+        let after = self.store.look(&commit.id);
+        if !has_changed(before, &after) {
+            self.note(|| format!("commit {}: {} has no effect", commit.owner, commit.id));
+            return;
+        }
+        self.seen(&commit.id, &after);
+        match commit.write {
+            // Its job is settled once it is in its queue again.
+            Write::Postpone { queued_until, .. } if queued_until.since(self.now()) > AT_ONCE => {
+                self.postponed(&commit.id)
+            }
+            Write::Refresh { .. }
+            | Write::Postpone { .. }
+            | Write::End { .. }
+            | Write::NoToken
+            | Write::Unadopt => self.changed(&commit.id),
+        }
+        self.refreshed(commit);
+        let what = match &commit.write {
+            Write::Refresh { .. } => "refreshed",
+            Write::Postpone { .. } => "postponed",
+            Write::End { status, .. } => status.as_str(),
+            Write::NoToken => Status::NoToken.as_str(),
+            Write::Unadopt => "unadopted",
+        };
+        self.note(|| format!("commit {}: {} is {what}", commit.owner, commit.id));
+        if matches!(commit.write, Write::Refresh { .. }) {
+            self.with(|state| state.figures.refreshes += 1);
+        }
+        let Row::Present { grant, lease, .. } = before else { return };
+        let sent = commit.sent.as_ref().map(ExposeSecret::expose_secret);
+        if sent.is_some_and(|sent| sent != grant.refresh_token.expose_secret()) {
+            self.violate(format!(
+                "{}: {} was written for a token it no longer holds",
+                what, commit.id
+            ));
+        }
+        if commit.expected_generation().is_some_and(|generation| generation != grant.generation) {
+            self.violate(format!("{}: {} was written for an earlier generation", what, commit.id));
+        }
+        let leased = lease.as_ref().is_some_and(|lease| lease.owner == commit.owner);
+        if !leased && !matches!(commit.write, Write::Refresh { .. }) {
+            self.violate(format!("{}: {} was written without its lease", what, commit.id));
+        }
+    }
+}
+
+/// Whether a commit has had an effect. Giving back a lease is none.
+fn has_changed(before: &Row, after: &Row) -> bool {
+    match (before, after) {
+        (Row::Present { grant: was, .. }, Row::Present { grant: is, .. }) => {
+            was.generation != is.generation
+                || was.status != is.status
+                || was.attempts != is.attempts
+                || was.next_refresh_at != is.next_refresh_at
+                || was.last_error != is.last_error
+                || was.refresh_token.expose_secret() != is.refresh_token.expose_secret()
+        }
+        (Row::Malformed { .. }, Row::Malformed { .. }) => true,
+        _ => false,
+    }
+}
+
+/// Whether a claim of the process holds the lease now.
+pub(crate) fn is_leased(row: &Row, process: &str, now: Timestamp) -> bool {
+    let lease = match row {
+        Row::Present { lease, .. } => lease.as_ref(),
+        Row::Absent | Row::Malformed { .. } | Row::NoToken { .. } | Row::OfAnother { .. } => None,
+    };
+    lease.is_some_and(|lease| {
+        let holder = lease.owner.split('/').next();
+        holder == Some(process) && lease.until > now
+    })
+}
