@@ -195,13 +195,15 @@ impl Case<'_> {
     fn throttled(&self, failure: &Failure, grants: u32) -> Settlement {
         let asked = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
         let error = LastError::of(failure, FailureKind::Throttled, self.now);
-        let signal = match grants.checked_sub(1) {
-            Some(more) => {
-                Signal::Pause(asked.min(FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(more))))
-            }
-            None => Signal::Neutral,
+        let pause = grants
+            .checked_sub(1)
+            .map(|more| asked.min(FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(more))));
+        // Where all wait as long, it is back before that is over and waits in the work queue.
+        let delay = match pause {
+            Some(pause) if pause == asked => self.policy.ladder.at_most(asked),
+            _ => self.policy.ladder.at_least(asked),
         };
-        self.postponed(Some(error), self.policy.ladder.at_least(asked), signal)
+        self.postponed(Some(error), delay, pause.map_or(Signal::Neutral, Signal::Pause))
     }
 
     /// The grant comes again after `wait`, by its schedule and with no attempt burned.
