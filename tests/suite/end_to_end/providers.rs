@@ -35,7 +35,8 @@ async fn command(evergrant: &Deployment, args: &[&str]) -> Value {
 
 /// Adds a second provider, whose documents name it, and returns it.
 async fn second_provider(evergrant: &mut Deployment, users: usize) -> evergrant_simulator::Handle {
-    let config = Config::default();
+    // With another seed its tokens are others.
+    let config = Config { seed: 2, ..Config::default() };
     let secret = config.client_secret.clone();
     let simulator = Simulator::bind(config, "127.0.0.1:0").await.expect("start the provider");
     let handle = simulator.handle();

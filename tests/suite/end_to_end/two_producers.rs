@@ -42,8 +42,8 @@ async fn refreshes(evergrant: &Deployment, name: &str, count: u32) {
     eventually(name, || evergrant.is_finished()).await;
 }
 
-/// The one that publishes.
+/// The one that leads.
 async fn leader(producers: &[Program]) -> usize {
-    let publishes = |producer: &Program| producer.logged().contains("pass summary=published");
-    producers.iter().position(publishes).expect("one of them published")
+    let leads = |producer: &Program| producer.logged().contains("this producer leads");
+    producers.iter().position(leads).expect("one of them leads")
 }
