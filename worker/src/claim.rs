@@ -6,8 +6,8 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{
-    RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_taken_over,
-    decide_withheld,
+    RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_signed_in,
+    decide_taken_over, decide_twin, decide_withheld,
 };
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
@@ -19,7 +19,7 @@ use tokio::time::Instant;
 use crate::lane::Lane;
 use crate::refresh::refresh;
 use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
-use crate::settle::{Settled, acknowledge, rebury, retry, settle};
+use crate::settle::{Settled, acknowledge, rebury, retry, settle, settle_unsent};
 use crate::work::{Claim, Work};
 
 /// Jobs whose documents are claimed together.
@@ -156,7 +156,15 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
     let tracker = lane.jobs.clone();
     match assess(&work.job, row, work.redelivered, claim.now()) {
         Verdict::Exchange(grant) => {
-            tracker.spawn(async move { refresh(&lane, work, grant, &claim).await });
+            let signed_in = decide_signed_in(&lane.provider.policy, &grant, claim.now());
+            tracker.spawn(async move {
+                match signed_in {
+                    Some(settlement) => {
+                        settle_unsent(&lane, work, &grant, settlement, &claim).await
+                    }
+                    None => refresh(&lane, work, grant, &claim).await,
+                }
+            });
             true
         }
         Verdict::TakenOver(grant, from) => {
@@ -182,6 +190,13 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             let (provider, id) = (&lane.provider.id, &work.job.id);
             tracing::info!(%provider, %id, "the document names another provider: it is adopted anew");
             let settlement = decide_of_another();
+            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
+            true
+        }
+        Verdict::Twin { of, fingerprint } => {
+            let (provider, id) = (&lane.provider.id, &work.job.id);
+            tracing::warn!(%provider, %id, %of, "two documents have one refresh token: one is not sent");
+            let settlement = decide_twin(&of, fingerprint, claim.now());
             tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
             true
         }
@@ -346,9 +361,7 @@ async fn end_out_of_reach(lane: &Lane, work: Work, grant: &Grant, claim: &Claim)
     let settlement = decide_withheld(grant, UNREADABLE_JOURNAL, claim.now());
     let (provider, id) = (&lane.provider.id, &grant.id);
     tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
-    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
-    settle(lane, work, Settled { settlement, commit, place: None, answered_at: Instant::now() })
-        .await;
+    settle_unsent(lane, work, grant, settlement, claim).await;
 }
 
 const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \

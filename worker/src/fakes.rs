@@ -46,6 +46,8 @@ pub(crate) struct FakeStore {
     pub(crate) refuses: Mutex<Option<DocumentId>>,
     /// The documents that the store refuses to claim.
     pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
+    /// When the access tokens of all documents expire, as the application tells.
+    pub(crate) signed_in_until: Option<Timestamp>,
     /// How many claims were asked for.
     pub(crate) claims: AtomicU32,
     /// Who leads in each role.
@@ -84,6 +86,7 @@ fn grant(id: &DocumentId) -> Grant {
         failing_since: None,
         in_doubt: false,
         questioned: false,
+        signed_in_until: None,
         last_error: None,
     }
 }
@@ -108,6 +111,8 @@ impl TokenStore for FakeStore {
         let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
         let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
         let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
+        let told = self.signed_in_until;
+        let grant = |id| Grant { signed_in_until: told, ..grant(id) };
         let row = |id| Row::Present { grant: grant(id), lease: lease.clone(), owned: is_over };
         Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
     }

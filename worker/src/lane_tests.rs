@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Write};
+use evergrant_shared::domain::{DocumentId, Timestamp, Write};
 
 use tokio::time::Instant;
 
@@ -31,6 +31,18 @@ async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() 
     let committed = fakes.store.committed.lock().unwrap();
     assert!(matches!(committed[0].write, Write::Postpone { attempts: 0, .. }));
     assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_has_just_signed_in_is_scheduled_and_nothing_is_sent() {
+    let signed_in_until = Some(Timestamp::from_unix_ms(3_000_000));
+    let store = FakeStore { signed_in_until, ..FakeStore::default() };
+    let fakes = Fakes::new(store, FakeQueue::default());
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
+    let committed = fakes.store.committed.lock().unwrap();
+    assert!(matches!(committed[0].write, Write::Schedule(_)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::lane::Lane;
 use crate::lease;
-use crate::settle::{Settled, route, settle, write};
+use crate::settle::{Settled, route, settle_unsent, write};
 use crate::take_back::take_back;
 use crate::unread::keep_unread;
 use crate::work::{Claim, Work};
@@ -97,11 +97,9 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
 }
 
 /// No permit in time: the lease would not outlive the request, so the job comes again later.
-async fn give_back(lane: &Lane, mut work: Work, grant: &Grant, claim: &Claim) {
+async fn give_back(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
     let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
-    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
-    let place = work.place.take();
-    settle(lane, work, Settled { settlement, commit, place, answered_at: Instant::now() }).await;
+    settle_unsent(lane, work, grant, settlement, claim).await;
 }
 
 /// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.

@@ -6,14 +6,14 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::route_superseded;
 use evergrant_shared::domain::{
-    DeadLetter, DeadReason, EndedGrant, Job, LastError, Route, Settlement, Timestamp, Write,
+    DeadLetter, DeadReason, EndedGrant, Grant, Job, LastError, Route, Settlement, Timestamp, Write,
 };
 use evergrant_shared::ports::{Acker, Commit, Committed, QueueError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
-use crate::work::Work;
+use crate::work::{Claim, Work};
 
 /// What was decided, ready to be carried out.
 pub(crate) struct Settled {
@@ -36,6 +36,19 @@ pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
     if let Some(written) = write(lane, settled).await {
         route(lane, work, written).await;
     }
+}
+
+/// Carries out what was decided of a grant for which nothing was sent.
+pub(crate) async fn settle_unsent(
+    lane: &Lane,
+    mut work: Work,
+    grant: &Grant,
+    settlement: Settlement,
+    claim: &Claim,
+) {
+    let commit = Commit::of_grant(grant, &claim.owner, settlement.write.clone());
+    let place = work.place.take();
+    settle(lane, work, Settled { settlement, commit, place, answered_at: Instant::now() }).await;
 }
 
 /// Writes the document. None only when the process is ending.

@@ -17,6 +17,7 @@ use crate::domain::classify::ThrottleScope;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::Limit;
 use crate::domain::schedule::Keep;
+use crate::domain::sign_in::Adopt;
 use crate::mongo::{Fields, MongoSettings};
 use crate::provider::{ClientAuth, PresetName};
 use crate::rabbitmq::RabbitSettings;
@@ -397,6 +398,7 @@ pub struct ProviderConfig {
     pub refresh_absolute_lifetime: Option<Duration>,
     pub refresh_after_percent: Option<u8>,
     pub jitter_percent: Option<u8>,
+    pub adopt: Option<Adopt>,
     pub max_attempts: Option<u32>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub max_pause: Option<Duration>,

@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::{
-    DeadReason, Failure, FailureKind, Grant, Job, LastError, Lease, Predecessor, Status, Timestamp,
+    DeadReason, DocumentId, Failure, FailureKind, Grant, Job, LastError, Lease, Predecessor,
+    Status, Timestamp,
 };
 
 /// How early a job may be: the broker's delays and the store's clock are not the same clock.
@@ -34,6 +35,15 @@ pub enum Row {
         /// The claim holds its lease.
         owned: bool,
     },
+    /// The document was never refreshed, and another document had its token first.
+    Twin {
+        /// The other document.
+        of: DocumentId,
+        /// The [`fingerprint`](super::grant::fingerprint) of the token.
+        fingerprint: String,
+        /// The claim holds its lease.
+        owned: bool,
+    },
     /// The document as it is now.
     Present {
         /// The grant.
@@ -56,6 +66,7 @@ impl Row {
             }
             Self::NoToken { .. } => Self::NoToken { owned: false },
             Self::OfAnother { .. } => Self::OfAnother { owned: false },
+            Self::Twin { of, fingerprint, .. } => Self::Twin { of, fingerprint, owned: false },
             Self::Present { grant, lease, .. } => Self::Present { grant, lease, owned: false },
         }
     }
@@ -67,6 +78,7 @@ impl Row {
             Self::Malformed { owned, .. }
             | Self::NoToken { owned }
             | Self::OfAnother { owned }
+            | Self::Twin { owned, .. }
             | Self::Present { owned, .. } => *owned,
         }
     }
@@ -101,6 +113,13 @@ pub enum Verdict {
     NoToken,
     /// The document is another provider's by now: nothing is sent, and it is adopted anew.
     OfAnother,
+    /// Another document had its token first: nothing is sent.
+    Twin {
+        /// The other document.
+        of: DocumentId,
+        /// The fingerprint of the token.
+        fingerprint: String,
+    },
     /// The document has ended, but its dead letter may never have been written.
     Rebury(EndedGrant),
 }
@@ -125,6 +144,7 @@ impl EndedGrant {
             (Status::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
             (Status::NeedsReauth, _) => DeadReason::GrantDead,
             (Status::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
+            (Status::Failed, FailureKind::Twin) => DeadReason::TwinDocument,
             // Its letter is the answer, which whoever holds it writes. One of the job would send the old
             // token again.
             (Status::Failed, reason) if reason.waits_for_answer() => return None,
@@ -189,6 +209,8 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         Row::Absent => return Verdict::Stale(StaleReason::Gone),
         Row::OfAnother { owned: true } => return Verdict::OfAnother,
         Row::OfAnother { owned: false } => return Verdict::Stale(StaleReason::Moved),
+        Row::Twin { of, fingerprint, owned: true } => return Verdict::Twin { of, fingerprint },
+        Row::Twin { owned: false, .. } => return Verdict::Stale(StaleReason::NotActive),
         Row::NoToken { owned: true } => return Verdict::NoToken,
         Row::NoToken { owned: false } => return Verdict::Stale(StaleReason::NoToken),
         Row::Malformed { what, fingerprint, owned: true } => {
@@ -223,7 +245,6 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::DocumentId;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -368,6 +389,14 @@ mod tests {
         assert!(matches!(verdict, Verdict::OfAnother));
         let unowned = Row::OfAnother { owned: false };
         assert_eq!(stale(&job(), unowned), Some(StaleReason::Moved));
+    }
+
+    #[test]
+    fn a_twin_is_not_exchanged() {
+        let of = DocumentId::Integer(2);
+        let twin = Row::Twin { of, fingerprint: "f".into(), owned: true };
+        assert!(matches!(assess(&job(), twin.clone(), false, NOW), Verdict::Twin { .. }));
+        assert_eq!(stale(&job(), twin.disowned()), Some(StaleReason::NotActive));
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub enum DeadReason {
     AttemptsExhausted,
     /// The document cannot be used.
     MalformedDocument,
+    /// Another document had its refresh token first.
+    TwinDocument,
     /// The store refuses to write the document, whatever is to be written.
     RefusedDocument,
     /// The message is not a job.
@@ -34,11 +36,12 @@ pub enum DeadReason {
 
 impl DeadReason {
     /// All of them.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::GrantDead,
         Self::LostResponse,
         Self::AttemptsExhausted,
         Self::MalformedDocument,
+        Self::TwinDocument,
         Self::RefusedDocument,
         Self::MalformedJob,
         Self::UncommittedAnswer,
@@ -53,6 +56,7 @@ impl DeadReason {
             Self::LostResponse => "lost_response",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::MalformedDocument => "malformed_document",
+            Self::TwinDocument => "twin_document",
             Self::RefusedDocument => "refused_document",
             Self::MalformedJob => "malformed_job",
             Self::UncommittedAnswer => "uncommitted_answer",
@@ -70,6 +74,7 @@ impl DeadReason {
                 | Self::LostResponse
                 | Self::AttemptsExhausted
                 | Self::MalformedDocument
+                | Self::TwinDocument
         )
     }
 
@@ -80,6 +85,7 @@ impl DeadReason {
             Self::LostResponse => "the user must sign in again; an answer was lost on the way",
             Self::AttemptsExhausted => "see the error, cure it at the provider, then redrive",
             Self::MalformedDocument => "correct the document, then redrive",
+            Self::TwinDocument => "two documents have one token: delete the other, then redrive",
             Self::RefusedDocument => {
                 "see why the store refuses it (validation rules, its size), cure that, then redrive"
             }

@@ -89,6 +89,22 @@ pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp)
     )
 }
 
+/// What follows for a document whose token of this fingerprint another one had first: nothing was sent.
+pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Settlement {
+    let what = format!(
+        "its refresh token is that of the document {of} as well, and only one of the two can be \
+         exchanged: delete the other one and redrive, or let its user sign in again"
+    );
+    ended(
+        DeadReason::TwinDocument,
+        0,
+        now,
+        LastError::of(&Failure::described(&what), FailureKind::Twin, now),
+        Some(fingerprint),
+        Signal::Neutral,
+    )
+}
+
 /// What follows for a job whose document is another provider's by now: nothing was sent.
 pub const fn decide_of_another() -> Settlement {
     Settlement { write: Write::Unadopt, route: Route::Done, signal: Signal::Neutral }
@@ -97,6 +113,14 @@ pub const fn decide_of_another() -> Settlement {
 /// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
 pub const fn decide_no_token() -> Settlement {
     Settlement { write: Write::NoToken, route: Route::Done, signal: Signal::Neutral }
+}
+
+/// What follows for a grant that is new to Evergrant, if its document tells that it is not due yet: nothing
+/// is sent. See [`super::sign_in`].
+pub fn decide_signed_in(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    let times = policy.schedule.after_sign_in(&grant.id, grant.signed_in_until?, now)?;
+    let write = Write::Schedule(times);
+    Some(Settlement { write, route: Route::Done, signal: Signal::Neutral })
 }
 
 /// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
@@ -148,9 +172,11 @@ pub fn without_body(mut settlement: Settlement) -> Settlement {
 pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
     match write {
         Write::Refresh { .. } => Route::Done,
-        Write::Postpone { .. } | Write::End { .. } | Write::NoToken | Write::Unadopt => {
-            Route::Retry(policy.ladder.at_most(Duration::ZERO))
-        }
+        Write::Schedule(_)
+        | Write::Postpone { .. }
+        | Write::End { .. }
+        | Write::NoToken
+        | Write::Unadopt => Route::Retry(policy.ladder.at_most(Duration::ZERO)),
     }
 }
 

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::domain::Refusal;
 use crate::domain::schedule::Keep;
+use crate::domain::sign_in::Adopt;
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -15,6 +16,7 @@ fn policy() -> Policy {
             refresh_absolute_lifetime: None,
             refresh_after_percent: 50,
             jitter_percent: 10,
+            adopt: Adopt::default(),
         },
         ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
         max_attempts: 3,
@@ -245,6 +247,16 @@ fn a_malformed_document_fails_without_a_retry() {
     let Write::End { status: Status::Failed, dead_fingerprint: None, .. } = settlement.write else {
         panic!("{settlement:?}")
     };
+}
+
+#[test]
+fn a_new_grant_whose_document_tells_that_it_is_not_due_is_scheduled_and_not_sent() {
+    let signed_in_until = Some(NOW.plus(Duration::from_secs(3000)));
+    let new = Grant { generation: 0, signed_in_until, ..grant() };
+    let settlement = decide_signed_in(&policy(), &new, NOW).unwrap();
+    assert!(matches!(settlement.write, Write::Schedule(times) if times.next_refresh_at > NOW));
+    assert_eq!(settlement.route, Route::Done);
+    assert!(decide_signed_in(&policy(), &grant(), NOW).is_none());
 }
 
 #[test]

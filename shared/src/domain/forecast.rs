@@ -292,6 +292,7 @@ fn wait(schedule: &Schedule, index: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::sign_in::Adopt;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -303,6 +304,7 @@ mod tests {
             refresh_absolute_lifetime: None,
             refresh_after_percent: 50,
             jitter_percent: 10,
+            adopt: Adopt::default(),
         }
     }
 

@@ -38,6 +38,8 @@ pub struct Grant {
     pub questioned: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
+    /// When its access token expires, as the application tells of a document that is new to Evergrant.
+    pub signed_in_until: Option<Timestamp>,
 }
 
 /// Whether Evergrant keeps a grant alive.
@@ -197,6 +199,8 @@ pub enum FailureKind {
     Misconfigured,
     /// A document or a message that cannot be used.
     Malformed,
+    /// Another document had its refresh token first.
+    Twin,
     /// The last attempt failed.
     AttemptsExhausted,
     /// New tokens exist, or may, that are not in the document yet: they wait in a dead letter or in a
@@ -226,6 +230,7 @@ impl FailureKind {
             Self::Suspicious => "suspicious",
             Self::Misconfigured => "misconfigured",
             Self::Malformed => "malformed",
+            Self::Twin => "twin",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::UncommittedAnswer => "uncommitted_answer",
         }
@@ -259,6 +264,7 @@ impl Grant {
             failing_since: None,
             in_doubt: false,
             questioned: false,
+            signed_in_until: None,
             last_error: None,
         }
     }

@@ -39,8 +39,10 @@ pub mod schedule;
 pub mod sealed_answer;
 pub mod settlement;
 pub mod shard;
+pub mod sign_in;
 pub mod statistics;
 pub mod timestamp;
+pub mod twins;
 pub mod vocabulary;
 pub mod weigh;
 

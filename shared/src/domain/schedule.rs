@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::shard::stable_hash;
+use super::sign_in::Adopt;
 use super::{DocumentId, Timestamp};
 
 /// What is kept alive.
@@ -33,6 +34,8 @@ pub struct Schedule {
     /// How far the due time is moved earlier at most, in per cent of the lifetime: spreads an
     /// import over time.
     pub jitter_percent: u8,
+    /// When a document that is new is refreshed first.
+    pub adopt: Adopt,
 }
 
 /// The times that follow from a refresh.
@@ -159,6 +162,7 @@ mod tests {
             refresh_absolute_lifetime: None,
             refresh_after_percent: 50,
             jitter_percent: 10,
+            adopt: Adopt::default(),
         }
     }
 

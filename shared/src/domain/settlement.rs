@@ -64,6 +64,8 @@ pub enum Write {
         /// The [`super::grant::fingerprint`] of the token that died; None where there is no token.
         dead_fingerprint: Option<String>,
     },
+    /// New to Evergrant and not due yet: the times of its tokens are written, and nothing was sent.
+    Schedule(Times),
     /// [`Status::NoToken`]: nothing to keep alive until a token comes.
     NoToken,
     /// No longer adopted: whose it is is to be found out anew.

@@ -119,6 +119,7 @@ const fn dead_name(reason: DeadReason) -> &'static str {
         DeadReason::LostResponse => "dead_lost_response",
         DeadReason::AttemptsExhausted => "dead_attempts_exhausted",
         DeadReason::MalformedDocument => "dead_malformed_document",
+        DeadReason::TwinDocument => "dead_twin_document",
         DeadReason::RefusedDocument => "dead_refused_document",
         DeadReason::MalformedJob => "dead_malformed_job",
         DeadReason::UncommittedAnswer => "dead_uncommitted_answer",

@@ -1,11 +1,12 @@
 //! What a commit makes of its document.
 
 use mongodb::bson::{Bson, Document, doc};
-use secrecy::ExposeSecret;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::names::{Names, at};
 use crate::domain::grant::fingerprint;
 use crate::domain::import::{BEGINNING, REMEMBERED, mark};
+use crate::domain::schedule::Times;
 use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
 
@@ -40,21 +41,16 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             change.set("generation", int(commit.generation.unwrap_or_default() + 1));
             change.set("attempts", 0);
             change.time("refreshed_at", Some(*refreshed_at));
-            change.time("access_expires_at", Some(times.access_expires_at));
-            change.time("refresh_idle_until", times.refresh_idle_until);
-            change.time("refresh_absolute_until", times.refresh_absolute_until);
-            // Of this token: what the user brings later ends at another time.
-            match times.refresh_absolute_until.and(refresh_token.as_ref().or(commit.sent.as_ref()))
-            {
-                Some(token) => change.set(ENDS_OF, fingerprint(token)),
-                None => change.unset(ENDS_OF),
-            }
-            change.time("next_refresh_at", Some(times.next_refresh_at));
+            change.times(times, refresh_token.as_ref().or(commit.sent.as_ref()));
             for part in FORGOTTEN {
                 change.unset(part);
             }
             change.unset("queued_until");
             change.remember(commit);
+        }
+        Write::Schedule(times) => {
+            change.times(times, commit.sent.as_ref());
+            change.unset("queued_until");
         }
         Write::Postpone {
             attempts,
@@ -161,7 +157,7 @@ impl<'a> Change<'a> {
         change
     }
 
-    fn token(&mut self, field: &str, token: &secrecy::SecretString) {
+    fn token(&mut self, field: &str, token: &SecretString) {
         self.set.insert(field, token.expose_secret());
     }
 
@@ -178,6 +174,19 @@ impl<'a> Change<'a> {
             Some(time) => self.set(part, date(time)),
             None => self.unset(part),
         }
+    }
+
+    /// The times of tokens, of which this one is exchanged next.
+    fn times(&mut self, times: &Times, token: Option<&SecretString>) {
+        self.time("access_expires_at", Some(times.access_expires_at));
+        self.time("refresh_idle_until", times.refresh_idle_until);
+        self.time("refresh_absolute_until", times.refresh_absolute_until);
+        // Of this token: what the user brings later ends at another time.
+        match times.refresh_absolute_until.and(token) {
+            Some(token) => self.set(ENDS_OF, fingerprint(token)),
+            None => self.unset(ENDS_OF),
+        }
+        self.time("next_refresh_at", Some(times.next_refresh_at));
     }
 
     /// The token that was sent is spent if another came for it. The first refresh says that nothing

@@ -35,11 +35,12 @@ impl MongoStore {
             .update_many(active, vec![self.take(owner, lease)])
             .await
             .map_err(|error| driver("claim", &error))?;
-        let rows = self.read_rows(wanted, owner).await?;
+        let mut rows = self.read_rows(wanted, owner).await?;
         let now = match taken_at(rows.values(), lease) {
             Some(now) => now,
             None => self.server_now("claim").await?,
         };
+        self.note_first_uses(&mut rows).await?;
         let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
         let rows = ids.iter().map(row).collect();
         Ok(Claimed { now, rows })
@@ -84,6 +85,7 @@ impl MongoStore {
         if let ProviderField::Named(field) = &self.names.rules.provider_field {
             projection.insert(field, 1);
         }
+        projection.extend(self.names.expiry_paths().into_iter().map(|path| (path, Bson::from(1))));
         let failed = |error| driver("claim", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
         let mut found = found.await.map_err(failed)?;

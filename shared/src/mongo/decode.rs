@@ -10,6 +10,7 @@ use super::names::{Names, array_on_the_way, at};
 use super::numbers::number;
 use crate::domain::grant::fingerprint;
 use crate::domain::schedule::KnownEnds;
+use crate::domain::twins::FirstHolder;
 use crate::domain::{
     EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp,
 };
@@ -17,6 +18,8 @@ use crate::ports::GrantView;
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
 const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// A number of this size is a time in milliseconds since 1973, and no time in seconds before the year 5138.
+const FIRST_MS: i64 = 100_000_000_000;
 
 /// A document as a claim finds it.
 pub(crate) fn row(names: &Names, document: &Document, owner: &str) -> Row {
@@ -53,6 +56,15 @@ pub(crate) fn ended(names: &Names, document: &Document) -> Option<EndedDocument>
     })
 }
 
+/// A document that had a token first, as it is now.
+pub(crate) fn first_holder(names: &Names, document: &Document) -> FirstHolder {
+    let state = State { names, document };
+    FirstHolder {
+        generation: state.whole("generation").ok().flatten().unwrap_or_default(),
+        holds: refresh_token(&state).ok().flatten().as_ref().map(fingerprint),
+    }
+}
+
 /// The status of a document that is adopted.
 pub(crate) fn adopted_as(names: &Names, document: &Document) -> Status {
     match refresh_token(&State { names, document }) {
@@ -81,7 +93,30 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         questioned: state.is_of("questioned", &refresh_token)?,
         refresh_token,
         last_error: state.last_error(),
+        signed_in_until: signed_in_until(state),
     })
+}
+
+/// What the application says of the access token's end, where Evergrant has said nothing yet.
+fn signed_in_until(state: &State<'_>) -> Option<Timestamp> {
+    let is_new = ["refreshed_at", "access_expires_at"].iter().all(|part| state.get(part).is_none());
+    if !is_new {
+        return None;
+    }
+    let paths = state.names.expiry_paths();
+    paths.iter().find_map(|path| expiry(at(state.document, path)?))
+}
+
+/// A time as applications write it: a date, seconds, milliseconds or a text.
+fn expiry(value: &Bson) -> Option<Timestamp> {
+    match value {
+        Bson::DateTime(time) => Some(timestamp(*time)),
+        Bson::String(text) => text.parse().ok(),
+        value => match number(value)? {
+            ms if ms >= FIRST_MS => Some(Timestamp::from_unix_ms(ms)),
+            s => Some(Timestamp::from_unix_ms(s.saturating_mul(1000))),
+        },
+    }
 }
 
 /// The ends of the tokens. Those of a token that others have replaced meanwhile are none of this one's.

@@ -5,7 +5,7 @@
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
 //! * `prepare`, `clock` and `trial`: indexes, adoption, and whether the server's clock and its updates can be
 //!   relied on.
-//! * `due`, `claim`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `due`, `claim`, `first_tokens`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `change`, `parts`, `shape`, `together`: what a commit makes of its document, and how many are one update.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `listing`, `operate`, `operators`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
@@ -29,6 +29,7 @@ mod detached;
 pub(crate) mod due;
 mod errors;
 pub(crate) mod extended_json;
+mod first_tokens;
 pub(crate) mod ids;
 pub(crate) mod import;
 mod inspect;

@@ -5,6 +5,16 @@ use mongodb::bson::{Bson, Document};
 use super::settings::Fields;
 use crate::adoption::AdoptionRules;
 
+/// What applications usually call the time at which an access token expires.
+const EXPIRY_FIELDS: [&str; 6] = [
+    "expires_at",
+    "expiresAt",
+    "access_token_expires_at",
+    "accessTokenExpiresAt",
+    "expiry_date",
+    "expires",
+];
+
 /// The paths of a document's parts, with the names that the settings give them.
 #[derive(Debug)]
 pub(crate) struct Names {
@@ -26,6 +36,17 @@ impl Names {
         Self { rules, ..self }
     }
 
+    /// Where applications usually keep when the access token expires: beside it, under one of these
+    /// names. None that lies within another path or around it.
+    pub(crate) fn expiry_paths(&self) -> Vec<String> {
+        let Fields { access_token, refresh_token, .. } = &self.fields;
+        let beside =
+            access_token.rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
+        let paths = EXPIRY_FIELDS.iter().map(|name| format!("{beside}{name}"));
+        let taken = [access_token, refresh_token, &self.state];
+        paths.filter(|path| !taken.iter().any(|other| overlap(path, other))).collect()
+    }
+
     /// The path of a part of the state, as filters and classic updates want it.
     pub(crate) fn path(&self, part: &str) -> String {
         format!("{}.{part}", self.state)
@@ -35,6 +56,14 @@ impl Names {
     pub(crate) fn value(&self, part: &str) -> String {
         format!("${}.{part}", self.state)
     }
+}
+
+/// Whether two paths are one, or one lies within the other.
+fn overlap(one: &str, other: &str) -> bool {
+    let within = |inner: &str, outer: &str| {
+        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+    };
+    within(one, other) || within(other, one)
 }
 
 /// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
@@ -86,6 +115,17 @@ mod tests {
         for nothing in ["tokens.none", "tokens.other", "plain.deeper", "other"] {
             assert_eq!(at(&document, nothing), None, "{nothing}");
         }
+    }
+
+    #[test]
+    fn an_expiry_is_looked_for_beside_the_access_token_and_never_within_another_field() {
+        let fields = Fields { access_token: "tokens.access".to_owned(), ..Fields::default() };
+        let paths = Names::new("evergrant", fields).expiry_paths();
+        assert_eq!(paths[0], "tokens.expires_at");
+        let fields = Fields { refresh_token: "expires.refresh".to_owned(), ..Fields::default() };
+        let paths = Names::new("expiresAt", fields).expiry_paths();
+        assert!(!paths.iter().any(|path| path == "expires" || path == "expiresAt"), "{paths:?}");
+        assert!(paths.contains(&"expires_at".to_owned()));
     }
 
     #[test]

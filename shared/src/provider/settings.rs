@@ -183,6 +183,7 @@ fn schedule(
         refresh_absolute_lifetime: config.refresh_absolute_lifetime,
         refresh_after_percent,
         jitter_percent,
+        adopt: config.adopt.unwrap_or_default(),
     })
 }
 

@@ -123,6 +123,7 @@ mod tests {
     use crate::domain::grant::fingerprint;
     use crate::domain::ladder::Ladder;
     use crate::domain::schedule::{Keep, Schedule};
+    use crate::domain::sign_in::Adopt;
 
     fn sealer() -> Sealer {
         Sealer::new(Keys::new(&STANDARD.encode([1; 32]).into(), &[]).unwrap())
@@ -137,6 +138,7 @@ mod tests {
                 refresh_absolute_lifetime: None,
                 refresh_after_percent: 50,
                 jitter_percent: 10,
+                adopt: Adopt::default(),
             },
             ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
             max_attempts: 3,

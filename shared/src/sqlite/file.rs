@@ -12,8 +12,11 @@ use super::failure::{DAMAGED, Failure};
 /// Says that a file is Evergrant's: "evrg".
 const APPLICATION_ID: i64 = 0x6576_7267;
 /// The version of the schema that this release makes and reads.
-const VERSION: i64 = 1;
+const VERSION: i64 = 2;
 const SCHEMA: &str = include_str!("schema.sql");
+/// What a file of version 1 lacks.
+const SINCE_1: &str =
+    "CREATE TABLE first_tokens (token TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID";
 
 /// How long another process's write is waited for, in milliseconds.
 const PATIENCE_MS: i32 = 10_000;
@@ -101,13 +104,18 @@ fn recognise(connection: &Connection) -> Result<(), Failure> {
     }
 }
 
-/// Makes the tables, unless another process has.
+/// Makes the tables that are missing, unless another process has.
 fn make(connection: &Connection) -> Result<(), Failure> {
     let made = connection.execute_batch("BEGIN IMMEDIATE").and_then(|()| {
         let version: i64 = connection.pragma_query_value(None, "user_version", |row| row.get(0))?;
         if version == 0 {
             connection.execute_batch(SCHEMA)?;
             connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        }
+        if version == 1 {
+            connection.execute_batch(SINCE_1)?;
+        }
+        if version != VERSION {
             connection.pragma_update(None, "user_version", VERSION)?;
         }
         connection.execute_batch("COMMIT")

@@ -28,6 +28,10 @@ CREATE INDEX documents_provider ON documents (provider, key);
 CREATE INDEX documents_status ON documents (status, key);
 CREATE INDEX documents_unadopted ON documents (n) WHERE status IS NULL;
 
+-- The document, by its key, that a refresh token was exchanged for first. `token` is its provider and
+-- fingerprint.
+CREATE TABLE first_tokens (token TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID;
+
 -- Who leads in a role.
 CREATE TABLE leads (role TEXT PRIMARY KEY, owner TEXT NOT NULL, until_ms INTEGER NOT NULL) WITHOUT ROWID;
 

@@ -10,6 +10,7 @@ use evergrant_shared::domain::Policy;
 use evergrant_shared::domain::ladder::Ladder;
 use evergrant_shared::domain::limit::Limit;
 use evergrant_shared::domain::schedule::{Keep, Schedule};
+use evergrant_shared::domain::sign_in::Adopt;
 use evergrant_shared::domain::weigh::WatchSettings;
 use evergrant_shared::provider::{ClientAuth, Provider};
 use evergrant_shared::reports::Reports;
@@ -211,6 +212,7 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
                 refresh_absolute_lifetime: None,
                 refresh_after_percent: 50,
                 jitter_percent: 20,
+                adopt: Adopt::Spread,
             },
             ladder: Ladder::new(rungs).expect("a ladder"),
             max_attempts: 6,

@@ -50,6 +50,7 @@ impl World {
             Write::Refresh { .. }
             | Write::Postpone { .. }
             | Write::End { .. }
+            | Write::Schedule(_)
             | Write::NoToken
             | Write::Unadopt => self.changed(&commit.id),
         }
@@ -58,6 +59,7 @@ impl World {
             Write::Refresh { .. } => "refreshed",
             Write::Postpone { .. } => "postponed",
             Write::End { status, .. } => status.as_str(),
+            Write::Schedule(_) => "scheduled",
             Write::NoToken => Status::NoToken.as_str(),
             Write::Unadopt => "unadopted",
         };
@@ -103,7 +105,11 @@ fn has_changed(before: &Row, after: &Row) -> bool {
 pub(crate) fn is_leased(row: &Row, process: &str, now: Timestamp) -> bool {
     let lease = match row {
         Row::Present { lease, .. } => lease.as_ref(),
-        Row::Absent | Row::Malformed { .. } | Row::NoToken { .. } | Row::OfAnother { .. } => None,
+        Row::Absent
+        | Row::Malformed { .. }
+        | Row::NoToken { .. }
+        | Row::OfAnother { .. }
+        | Row::Twin { .. } => None,
     };
     lease.is_some_and(|lease| {
         let holder = lease.owner.split('/').next();

@@ -15,4 +15,5 @@ mod store_import;
 mod store_listing;
 mod store_operators;
 mod store_revival;
+mod store_twins;
 mod store_withheld;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evergrant_shared::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
+use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DocumentId, ProviderId, Row, Status, Timestamp, Write};
 use evergrant_shared::memory::{MemoryClock, MemoryStore};
 use evergrant_shared::mongo::MongoStore;
@@ -15,7 +16,7 @@ use evergrant_tests::mongodb as server;
 use serde_json::{Value, json};
 
 use super::sqlite;
-use super::store::claim;
+use super::store::{claim, grant};
 
 /// A store of each kind with these rules.
 async fn stores(rules: &AdoptionRules) -> [Arc<dyn TokenStore>; 3] {
@@ -199,5 +200,73 @@ async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adop
         assert!(matches!(claim(&*store, &ids, "next").await[0], Row::Absent));
         assert_eq!(store.adopt().await.unwrap(), 1);
         assert_eq!(adopted(&*store, 1).await, [active("azure")]);
+    }
+}
+
+/// 2100-01-01T00:00:00Z
+const END: Timestamp = Timestamp::from_unix_ms(4_102_444_800_000);
+
+#[tokio::test]
+async fn a_new_document_tells_when_its_access_token_expires_however_that_is_written() {
+    let written = [
+        json!({"expires_at": 4_102_444_800_i64}),
+        json!({"expiry_date": 4_102_444_800_000_i64}),
+        json!({"expiresAt": {"$date": "2100-01-01T00:00:00Z"}}),
+        json!({"accessTokenExpiresAt": "2100-01-01T00:00:00Z"}),
+    ];
+    let told_nothing =
+        [json!({}), json!({"expires_at": "soon"}), json!({"expires": {"at": 4_102_444_800_i64}})];
+    for store in stores(&rules(ProviderField::Usual)).await {
+        let documents = (1..).zip(written.iter().chain(&told_nothing)).map(|(id, told)| {
+            let mut document = told.clone();
+            document["_id"] = json!(id);
+            document["refresh_token"] = json!(format!("r{id}"));
+            document
+        });
+        import(&*store, documents.collect()).await;
+        store.adopt().await.unwrap();
+        let ids: Vec<_> = (1..=7).map(DocumentId::Integer).collect();
+        let rows = claim(&*store, &ids, "o").await;
+        let told: Vec<_> = rows.iter().map(|row| grant(row).signed_in_until).collect();
+        assert_eq!(told, [Some(END), Some(END), Some(END), Some(END), None, None, None]);
+    }
+}
+
+#[tokio::test]
+async fn a_new_document_that_is_not_due_yet_is_scheduled_and_no_longer_new() {
+    for store in stores(&rules(ProviderField::Usual)).await {
+        let document = json!({"_id": 1, "refresh_token": "r", "expires_at": 4_102_444_800_i64});
+        import(&*store, vec![document]).await;
+        store.adopt().await.unwrap();
+        let ids = [DocumentId::Integer(1)];
+        let claimed = grant(&claim(&*store, &ids, "o").await[0]).clone();
+        let times = Times {
+            access_expires_at: END,
+            refresh_idle_until: Some(END),
+            refresh_absolute_until: None,
+            next_refresh_at: END,
+        };
+        let commit = Commit::of_grant(&claimed, "o", Write::Schedule(times));
+        assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+        let view = store.get(&ids[0]).await.unwrap().unwrap();
+        assert_eq!((view.status, view.next_refresh_at), (Some(Status::Active), Some(END)));
+        assert_eq!((view.refreshed_at, view.leased_until), (None, None));
+        let again = claim(&*store, &ids, "next").await;
+        assert_eq!(grant(&again[0]).signed_in_until, None);
+        assert_eq!(grant(&again[0]).ends.access, Some(END));
+    }
+}
+
+#[tokio::test]
+async fn one_token_at_two_providers_is_two_grants() {
+    for store in stores(&rules(ProviderField::Usual)).await {
+        let documents = vec![
+            json!({"_id": 1, "refresh_token": "r", "provider": "google"}),
+            json!({"_id": 2, "refresh_token": "r", "provider": "azure"}),
+        ];
+        import(&*store, documents).await;
+        store.adopt().await.unwrap();
+        let ids = [DocumentId::Integer(1), DocumentId::Integer(2)];
+        claim(&*store, &ids, "o").await.iter().for_each(|row| drop(grant(row).clone()));
     }
 }

@@ -185,16 +185,17 @@ async fn a_sweep_in_small_parts_finds_everybody() {
     let store = store().await;
     let ids =
         [json!(1), json!("a"), json!({"$oid": "65f0c0ffee65f0c0ffee65f0"}), json!(2), json!("b")];
-    let all = |token: &str| ids.iter().map(|id| document(id.clone(), token)).collect();
+    let of = |id: &Value, token: &str| document(id.clone(), format!("{token} of {id}"));
+    let all = |token: &str| ids.iter().map(|id| of(id, token)).collect();
     store.import(all("token")).await.unwrap();
     store.import(vec![document(3, Value::Null)]).await.unwrap();
     store.adopt().await.unwrap();
     let claimed: Vec<DocumentId> =
         due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
     let claimed = claim_for(&*store, &claimed, "o", LEASE).await;
-    let token = SecretString::from("token");
     for (row, n) in claimed.rows.iter().zip(0..) {
-        let mut end = failed(FailureKind::AttemptsExhausted, Some(&token), claimed.now);
+        let token = &grant(row).refresh_token;
+        let mut end = failed(FailureKind::AttemptsExhausted, Some(token), claimed.now);
         if let Write::End { status, .. } = &mut end
             && n % 2 == 0
         {

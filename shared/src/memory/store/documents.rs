@@ -21,12 +21,14 @@ use crate::ports::Unadopted;
 pub(super) struct Documents {
     pub(super) names: Names,
     by_id: BTreeMap<DocumentId, Document>,
+    /// The document that a token was exchanged for first; see [`crate::domain::twins`].
+    pub(super) first_tokens: BTreeMap<String, DocumentId>,
 }
 
 impl Documents {
     pub(super) fn new(rules: AdoptionRules) -> Self {
         let names = Names::new("evergrant", Fields::default()).with_rules(rules);
-        Self { names, by_id: BTreeMap::new() }
+        Self { names, by_id: BTreeMap::new(), first_tokens: BTreeMap::new() }
     }
 
     pub(super) fn get(&self, id: &DocumentId) -> Option<&Document> {

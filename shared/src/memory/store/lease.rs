@@ -6,8 +6,8 @@ use mongodb::bson::{Document, doc};
 
 use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
 use crate::domain::{DocumentId, Row, Status, Timestamp};
-use crate::mongo::decode;
 use crate::mongo::names::at;
+use crate::mongo::{decode, ids};
 use crate::ports::Claimed;
 
 impl Documents {
@@ -32,9 +32,23 @@ impl Documents {
                 put(document, "evergrant.lease", lease);
             }
         }
-        let row = |id| self.get(id).map(|found| decode::row(&self.names, found, owner));
-        let rows = ids.iter().map(|id| row(id).unwrap_or(Row::Absent)).collect();
+        let rows = ids.iter().map(|id| self.note_first_use(id, owner)).collect();
         Claimed { now, rows }
+    }
+
+    /// The row of a claim; as a twin, if another document had its token first.
+    fn note_first_use(&mut self, id: &DocumentId, owner: &str) -> Row {
+        let Some(found) = self.get(id) else { return Row::Absent };
+        let row = decode::row(&self.names, found, owner);
+        let Some(first_use) = row.first_use() else { return row };
+        let id = ids::canonical(id);
+        let first = self.first_tokens.entry(first_use.key()).or_insert_with(|| id.clone()).clone();
+        let holder = self.get(&first).map(|first| decode::first_holder(&self.names, first));
+        if first != id && holder.is_some_and(|holder| holder.keeps(&first_use.fingerprint)) {
+            return first_use.twin_of(first);
+        }
+        self.first_tokens.insert(first_use.key(), id);
+        row
     }
 
     pub(super) fn release(&mut self, ids: &[DocumentId], owner: &str) {

@@ -9,9 +9,9 @@ use super::super::database::Database;
 use super::super::failure::Failure;
 use super::super::file::now_ms;
 use super::super::process;
-use super::Inner;
 use super::paths::{set_over, unset};
 use super::table::{self, Stored, over_ms};
+use super::{Inner, first_tokens};
 
 use crate::domain::{DocumentId, Row, Status, Timestamp};
 use crate::mongo::change::{SETTLED_BY, date};
@@ -45,7 +45,8 @@ pub(super) fn claim(
             take(names, &mut stored, owner, now.plus(lease));
             table::update_lease(connection, &stored, database.process()?)?;
         }
-        rows.push(decode::row(names, &stored.document, owner));
+        let row = decode::row(names, &stored.document, owner);
+        rows.push(first_tokens::note(connection, names, id, row)?);
     }
     Ok(Claimed { now, rows })
 }

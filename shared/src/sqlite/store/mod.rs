@@ -10,6 +10,7 @@ mod adopt;
 mod commit;
 mod coordinate;
 mod due;
+mod first_tokens;
 mod inspect;
 mod key;
 mod layout;
