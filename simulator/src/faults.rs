@@ -21,6 +21,7 @@ pub(crate) enum Fault {
     Throttle429,
     InvalidGrant,
     InvalidClient,
+    EchoToken,
 }
 
 /// What a request does to its grant before any answer is given.
@@ -45,7 +46,8 @@ impl Fault {
             | Self::HtmlError
             | Self::ResetBefore
             | Self::Throttle429
-            | Self::InvalidClient => Effect::Untouched,
+            | Self::InvalidClient
+            | Self::EchoToken => Effect::Untouched,
             Self::ResetAfter
             | Self::NoReply
             | Self::TruncatedBody
@@ -90,11 +92,14 @@ pub struct FaultRates {
     pub invalid_grant: f64,
     /// 401 `invalid_client` although the client is right; the token is untouched.
     pub invalid_client: f64,
+    /// 400 `temporarily_unavailable` whose words repeat the token and the client's secret, as they are and
+    /// encoded; the token is untouched.
+    pub echo_token: f64,
 }
 
 impl FaultRates {
     /// Each rate with the name of its setting.
-    pub fn named(&self) -> [(&'static str, f64); 14] {
+    pub fn named(&self) -> [(&'static str, f64); 15] {
         [
             ("http_500", self.http_500),
             ("http_503", self.http_503),
@@ -110,6 +115,7 @@ impl FaultRates {
             ("throttle_429", self.throttle_429),
             ("invalid_grant", self.invalid_grant),
             ("invalid_client", self.invalid_client),
+            ("echo_token", self.echo_token),
         ]
     }
 
@@ -138,7 +144,7 @@ impl FaultRates {
 }
 
 /// All faults, in the order of their definition and of [`FaultRates::named`].
-pub(crate) const ALL: [Fault; 14] = [
+pub(crate) const ALL: [Fault; 15] = [
     Fault::Http500,
     Fault::Http503,
     Fault::HtmlError,
@@ -153,6 +159,7 @@ pub(crate) const ALL: [Fault; 14] = [
     Fault::Throttle429,
     Fault::InvalidGrant,
     Fault::InvalidClient,
+    Fault::EchoToken,
 ];
 
 #[cfg(test)]

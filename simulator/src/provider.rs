@@ -211,6 +211,10 @@ impl Provider {
         let latency_ms = self.latency_ms(settings, presented.subject);
         let fault = presented.fault;
         let (kind, reply) = match (fault, presented.exchange) {
+            (Some(Fault::EchoToken), None) => {
+                let reply = oauth::echo(&request.refresh_token, &self.client.secret);
+                (AnswerKind::InvalidRequest, reply)
+            }
             (Some(fault), None) => untouched(fault, settings, now_us),
             (_, Some(Exchange::Rotated { number, .. })) => {
                 self.tokens(id, Some(number), fault, request, settings)

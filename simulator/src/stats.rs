@@ -74,7 +74,7 @@ pub struct Stats {
 pub(crate) struct Counters {
     requests: AtomicU64,
     answers: [AtomicU64; 7],
-    faults: [AtomicU64; 14],
+    faults: [AtomicU64; 15],
     exchanges: AtomicU64,
     reused: AtomicU64,
     double_exchanges: AtomicU64,

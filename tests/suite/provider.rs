@@ -41,7 +41,8 @@ impl Case {
     }
 
     async fn exchange(&self) -> Outcome {
-        classify(self.client.exchange(&self.token).await, &self.provider.dialect)
+        let exchange = self.client.exchange(&self.token).await;
+        classify(exchange, &self.provider.dialect, self.provider.secrets(&self.token))
     }
 }
 
@@ -75,6 +76,7 @@ async fn each_fault_is_told_for_what_it_is() {
         ("grant_dead", always(|faults| faults.ok_with_error = 1.0)),
         ("grant_dead", always(|faults| faults.invalid_grant = 1.0)),
         ("refused", always(|faults| faults.invalid_client = 1.0)),
+        ("transient", always(|faults| faults.echo_token = 1.0)),
         ("throttled", always(|faults| faults.throttle_429 = 1.0)),
         ("refreshed", always(|faults| faults.expires_in_string = 1.0)),
         ("refreshed", always(|faults| faults.expires_in_missing = 1.0)),
@@ -84,7 +86,11 @@ async fn each_fault_is_told_for_what_it_is() {
         let case = Case::new(settings.clone(), &[]).await;
         let outcome = case.exchange().await;
         assert_eq!(outcome.name(), expected, "{:?}", settings.faults);
-        assert!(!format!("{outcome:?}").contains("evgsim_"));
+        let told = format!("{outcome:?}").to_lowercase();
+        for secret in ["evgsim_", "evergrant-simulator-secret", &case.token.expose_secret()[10..18]]
+        {
+            assert!(!told.contains(&secret.to_lowercase()), "{told}");
+        }
     }
 }
 

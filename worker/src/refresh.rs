@@ -93,7 +93,7 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     let exchange = lane.endpoint.exchange(&grant.refresh_token).await;
     permit.answered();
     lane.metrics.answered(&lane.provider.id, started.elapsed());
-    classify(exchange, &lane.provider.dialect)
+    classify(exchange, &lane.provider.dialect, lane.provider.secrets(&grant.refresh_token))
 }
 
 /// No permit in time: the lease would not outlive the request, so the job comes again later.

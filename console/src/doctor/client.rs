@@ -19,8 +19,9 @@ pub(super) async fn try_client(provider: &Provider) -> Row {
         Ok(client) => client,
         Err(error) => return Row::new(Level::Wrong, what, error.to_string()),
     };
-    let exchange = client.exchange(&SecretString::from(MADE_UP)).await;
-    let outcome = classify(exchange, &provider.dialect);
+    let made_up = SecretString::from(MADE_UP);
+    let exchange = client.exchange(&made_up).await;
+    let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up));
     let (level, detail) = judge(&outcome, provider.client_auth);
     Row::new(level, what, detail)
 }

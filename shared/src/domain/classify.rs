@@ -14,6 +14,7 @@ use serde_json::{Map, Value};
 use super::error_body::{ErrorBody, plain_name};
 use super::error_code::{clean_code, clean_description};
 use super::outcome::{Failure, NewTokens, Outcome, Refusal};
+use super::secrets::Secrets;
 use super::vocabulary::{
     Meaning, is_among, is_consent_code, is_dead_code, is_passing_code, is_throttle_code, meaning,
 };
@@ -73,22 +74,26 @@ pub enum ThrottleScope {
     User,
 }
 
-/// Says what the end of an exchange means.
-pub fn classify(exchange: Exchange, dialect: &Dialect) -> Outcome {
+/// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
+/// token of the answer.
+pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> Outcome {
     match exchange {
-        Exchange::NotSent(what) => Outcome::Transient(Failure::described(what)),
-        Exchange::NoAnswer(what) => Outcome::Ambiguous(Failure::described(what)),
-        Exchange::Answered(answer) => classify_answer(answer, dialect),
+        Exchange::NotSent(what) => Outcome::Transient(Failure::described(secrets.redact(&what))),
+        Exchange::NoAnswer(what) => Outcome::Ambiguous(Failure::described(secrets.redact(&what))),
+        Exchange::Answered(answer) => classify_answer(answer, dialect, secrets),
     }
 }
 
-fn classify_answer(answer: Answer, dialect: &Dialect) -> Outcome {
+fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) -> Outcome {
     let body: Option<Value> = serde_json::from_slice(without_bom(&answer.body)).ok();
     let error = body.as_ref().map(ErrorBody::of).unwrap_or_default();
+    if let Some(body) = body.as_ref().filter(|_| !error.texts.is_empty()) {
+        secrets.add_tokens_of(body);
+    }
     let failure = Failure {
         http_status: Some(answer.status),
-        code: error.codes.first().map(|code| clean_code(code)),
-        description: error.texts.first().map(|text| clean_description(text)),
+        code: error.codes.first().map(|code| clean_code(code, &secrets)),
+        description: error.texts.first().map(|text| clean_description(text, &secrets)),
         retry_after_ms: answer.retry_after_ms,
     };
     match answer.status {

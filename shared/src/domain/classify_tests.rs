@@ -16,7 +16,7 @@ fn dialect() -> Dialect {
 
 fn answer(status: u16, body: impl Into<String>) -> Outcome {
     let answer = Answer { status, retry_after_ms: None, body: body.into().into_bytes() };
-    classify(Exchange::Answered(answer), &dialect())
+    classify(Exchange::Answered(answer), &dialect(), Secrets::default())
 }
 
 fn name(status: u16, body: Value) -> &'static str {
@@ -127,7 +127,7 @@ fn settings_add_what_only_one_provider_says() {
     assert_eq!(name(400, json!({"error": "calm_down"})), "throttled");
     let user = Dialect { throttle_scope: ThrottleScope::User, ..dialect() };
     let answer = Answer { status: 429, retry_after_ms: None, body: Vec::new() };
-    let outcome = classify(Exchange::Answered(answer), &user);
+    let outcome = classify(Exchange::Answered(answer), &user, Secrets::default());
     assert!(matches!(outcome, Outcome::Throttled(_, 0)));
 }
 
@@ -210,7 +210,7 @@ fn a_page_in_the_place_of_an_answer_may_have_spent_the_token() {
 
 #[test]
 fn what_was_not_sent_cannot_have_spent_the_token() {
-    let outcome = |exchange| classify(exchange, &dialect()).name();
+    let outcome = |exchange| classify(exchange, &dialect(), Secrets::default()).name();
     assert_eq!(outcome(Exchange::NotSent("connection refused".into())), "transient");
     assert_eq!(outcome(Exchange::NoAnswer("timed out".into())), "ambiguous");
 }
@@ -221,7 +221,7 @@ proptest! {
         status in 100_u16..600, body in any::<Vec<u8>>(), token in "[A-Za-z0-9]{24,40}",
         key in "(error|error_description|message|errorCode|status|developerMessage|refresh_token)"
     ) {
-        classify(Exchange::Answered(Answer { status, retry_after_ms: None, body }), &dialect());
+        classify(Exchange::Answered(Answer { status, retry_after_ms: None, body }), &dialect(), Secrets::default());
         let outcome = answer(status, json!({key: token.clone()}).to_string());
         let shown = format!("{outcome:?}");
         prop_assert!(!shown.contains(&token));

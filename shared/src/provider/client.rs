@@ -9,6 +9,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{ClientAuth, Provider};
+use crate::domain::Secrets;
 use crate::domain::classify::{Answer, Exchange};
 use crate::domain::error_code::clean_description;
 
@@ -149,7 +150,7 @@ fn words(error: &reqwest::Error) -> String {
         cause = source;
     }
     let timed_out = if error.is_timeout() { "timed out: " } else { "" };
-    clean_description(&format!("{timed_out}{cause}"))
+    clean_description(&format!("{timed_out}{cause}"), &Secrets::default())
 }
 
 /// `Retry-After` in milliseconds: seconds, or a date (RFC 9110 §10.2.3).

@@ -13,7 +13,7 @@ use crate::domain::ladder::Ladder;
 use crate::domain::limit::{Limit, contradiction};
 use crate::domain::schedule::Schedule;
 use crate::domain::weigh::WatchSettings;
-use crate::domain::{Policy, ProviderId};
+use crate::domain::{Policy, ProviderId, Secrets};
 
 /// How a client authenticates at the token endpoint (RFC 6749 §2.3.1). Exactly one way is used:
 /// some providers refuse a request with two.
@@ -56,6 +56,11 @@ pub struct Provider {
 }
 
 impl Provider {
+    /// What no word about an exchange of this token may hold.
+    pub fn secrets<'a>(&'a self, refresh_token: &'a SecretString) -> Secrets<'a> {
+        Secrets::sent(refresh_token, &self.client_id, &self.client_secret)
+    }
+
     /// The provider of a section of the settings.
     ///
     /// # Errors

@@ -9,7 +9,7 @@ use super::answer::Unsealable;
 use crate::domain::classify::{Answer, Dialect, Exchange};
 use crate::domain::decide::{Policy, refresh_with};
 use crate::domain::schedule::KnownEnds;
-use crate::domain::{DocumentId, Grant, Outcome, Timestamp, classify};
+use crate::domain::{DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
 use crate::ports::Commit;
 
 /// An answer of success whose tokens could not be found: its body, which settings of another day may read,
@@ -59,7 +59,9 @@ impl UnreadAnswer {
     pub fn read(&self, dialect: &Dialect, policy: &Policy) -> Option<Commit> {
         let body = self.body.expose_secret().to_vec();
         let answer = Answer { status: self.http_status, retry_after_ms: None, body };
-        let Outcome::Refreshed(tokens) = classify(Exchange::Answered(answer), dialect) else {
+        let Outcome::Refreshed(tokens) =
+            classify(Exchange::Answered(answer), dialect, Secrets::default())
+        else {
             return None;
         };
         let known = KnownEnds { absolute: self.refresh_absolute_until, ..KnownEnds::default() };

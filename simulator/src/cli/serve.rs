@@ -98,7 +98,7 @@ pub(crate) struct ServeArgs {
     /// The share of requests that meet a fault, as NAME=RATE; several may be given. Names:
     /// http_500, http_503, html_error, reset_before, reset_after, no_reply, truncated_body,
     /// ok_with_error, expires_in_string, expires_in_missing, no_new_refresh_token, throttle_429,
-    /// invalid_grant, invalid_client
+    /// invalid_grant, invalid_client, echo_token
     #[arg(
         long = "fault",
         env = "EVERGRANT_SIMULATOR_FAULT",

@@ -7,6 +7,8 @@ mod request;
 
 pub(crate) use client_auth::Client;
 pub(crate) use refusal::Refusal;
-pub(crate) use reply::{ExpiresIn, Reply, Success, dead, html_error, quota, server_error, success};
+pub(crate) use reply::{
+    ExpiresIn, Reply, Success, dead, echo, html_error, quota, server_error, success,
+};
 pub(crate) use reply::{refused, retry_after, throttled};
 pub(crate) use request::{TokenRequest, parse, refresh_form};

@@ -3,6 +3,8 @@
 use std::borrow::Cow;
 use std::time::{Duration, UNIX_EPOCH};
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use serde::Serialize;
 use serde_json::json;
 
@@ -129,6 +131,17 @@ pub(crate) fn quota(body: QuotaBody, retry_after: Option<String>) -> Reply {
 pub(crate) fn server_error(status: u16, retry_after: Option<String>) -> Reply {
     let code = if status == 503 { "temporarily_unavailable" } else { "server_error" };
     Reply { retry_after, ..error(status, code, "The server met a fault.") }
+}
+
+/// 400 with words that repeat what was sent, as providers do.
+pub(crate) fn echo(token: &str, client_secret: &str) -> Reply {
+    let encoded: String = url::form_urlencoded::byte_serialize(token.as_bytes()).collect();
+    let (once, twice) = (STANDARD.encode(token), STANDARD.encode(format!("token={token}")));
+    let words = format!(
+        "cannot use '{token}' ({encoded}) of {client_secret} now: {once}, {twice}, {}",
+        token.to_uppercase()
+    );
+    error(400, "temporarily_unavailable", &words)
 }
 
 /// 502 as a proxy writes it.

@@ -235,5 +235,7 @@ fn provider_faults(rng: &mut Rng) -> FaultRates {
         throttle_429: rate(rng, 0.1),
         invalid_grant: rate(rng, 0.03),
         invalid_client: rate(rng, 0.002),
+        // What is told of an answer is for other tests.
+        echo_token: 0.0,
     }
 }
