@@ -7,6 +7,9 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::{BATCHES_AT_ONCE, from_now_ms, id_batches, is_over, per_s, timed};
 
+/// Who claims, and then commits.
+pub(super) const OWNER: &str = "bench-00000000/simulator/1";
+
 /// Claims all of `documents`; claims a second.
 pub(crate) async fn measure(
     collection: &Collection<Document>,
@@ -21,7 +24,7 @@ pub(crate) async fn measure(
 
 async fn claim(collection: Collection<Document>, ids: Vec<Bson>) -> anyhow::Result<()> {
     let active = doc! { "_id": { "$in": &ids }, "evergrant.status": "active" };
-    let owner = doc! { "$literal": "bench-00000000/simulator/1" };
+    let owner = doc! { "$literal": OWNER };
     let own = doc! { "$eq": ["$evergrant.lease.owner", &owner] };
     let free = doc! { "$or": [&own, is_over("$evergrant.lease.until")] };
     let nobody =

@@ -4,10 +4,8 @@ use anyhow::{Context, ensure};
 use mongodb::Collection;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 
+use super::claim::OWNER;
 use super::{BATCHES_AT_ONCE, later, per_s, timed};
-
-/// How many documents a worker writes by one update of a command.
-const TOGETHER: usize = 32;
 
 /// Writes new tokens to all of `documents`; commits a second.
 pub(crate) async fn measure(
@@ -18,7 +16,7 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<f64> {
     let database = client.database(&collection.namespace().db);
     let of_batch = |batch: &[Document]| {
-        let updates = batch.chunks(TOGETHER).map(update).collect();
+        let updates = batch.iter().map(update).collect();
         Ok((i32::try_from(batch.len())?, updates))
     };
     let batches = documents.chunks(batch).map(of_batch).collect::<anyhow::Result<Vec<_>>>()?;
@@ -39,79 +37,44 @@ async fn commit(
         "writeConcern": { "w": "majority", "wtimeout": 10_000, "j": true },
     };
     let reply = database.run_command(command).await.context("commit")?;
-    let written = reply.get("nModified").and_then(Bson::as_i32);
-    ensure!(written == Some(wanted), "not all commits found their document as it was");
+    let found = reply.get("n").and_then(Bson::as_i32);
+    ensure!(found == Some(wanted), "not all commits found their document as it was");
     Ok(())
 }
 
-/// Refreshes, as a worker writes them.
-fn update(documents: &[Document]) -> Document {
-    let of = |field: &str| {
-        documents.iter().map(|d| d.get(field).cloned().unwrap_or(Bson::Null)).collect()
-    };
-    let ids: Vec<Bson> = of("_id");
-    let rows: Vec<_> = documents.iter().map(row).collect();
-    let place = doc! { "$indexOfArray": [{ "$literal": &ids }, "$_id"] };
-    let row = doc! { "$arrayElemAt": [{ "$literal": rows }, place] };
-    let written = doc! { "$let": { "vars": { "row": row }, "in": written() } };
-    doc! { "q": { "_id": { "$in": ids } }, "u": [{ "$replaceWith": written }], "multi": true }
-}
-
-/// What is written to a document, and what must hold for it.
-fn row(document: &Document) -> Document {
+/// A refresh, as a worker writes it.
+fn update(document: &Document) -> Document {
     let hour_ms = 3_600_000;
     let of = |field: &str| document.get(field).cloned().unwrap_or(Bson::Null);
-    doc! {
-        "id": of("_id"),
-        "sent": of("refresh_token"),
-        "generation": 0_i64,
-        "v0": of("access_token"),
-        "v1": later(hour_ms),
-        "v2": 0,
-        "v3": 1_i64,
-        "v4": later(168 * hour_ms),
-        "v5": later(336 * hour_ms),
-        "v6": DateTime::now(),
-        "v7": "bench-00000000/simulator/1",
-        "v8": "active",
-        "v9": of("refresh_token"),
-    }
-}
-
-/// A document with its row's values, if the row's condition holds.
-fn written() -> Document {
-    let is_paused = doc! { "$eq": ["$evergrant.status", "paused"] };
-    let state = doc! { "$mergeObjects": ["$evergrant", {
-        "access_expires_at": "$$row.v1",
-        "attempts": "$$row.v2",
-        "generation": "$$row.v3",
-        "next_refresh_at": "$$row.v4",
-        "refresh_idle_until": "$$row.v5",
-        "refreshed_at": "$$row.v6",
-        "settled_by": "$$row.v7",
-        "status": { "$cond": [is_paused, "paused", "$$row.v8"] },
-    }] };
+    let as_it_was = doc! {
+        "_id": of("_id"),
+        "refresh_token": of("refresh_token"),
+        "evergrant.generation": { "$in": [0_i64, null] },
+        "evergrant.lease.owner": OWNER,
+    };
+    let set = doc! {
+        "evergrant.settled_by": OWNER,
+        "access_token": of("access_token"),
+        "refresh_token": of("refresh_token"),
+        "evergrant.generation": 1_i64,
+        "evergrant.attempts": 0,
+        "evergrant.refreshed_at": DateTime::now(),
+        "evergrant.access_expires_at": later(hour_ms),
+        "evergrant.refresh_idle_until": later(336 * hour_ms),
+        "evergrant.next_refresh_at": later(168 * hour_ms),
+    };
     let unset = [
         "lease",
         "refresh_absolute_until",
+        "ends_of",
         "last_error",
         "failing_since",
         "in_doubt",
+        "questioned",
         "dead_fingerprint",
         "queued_until",
     ];
-    let stays = doc! { "$not": [{ "$in": ["$$part.k", { "$literal": unset.as_slice() }] }] };
-    let input = doc! { "$objectToArray": state };
-    let kept = doc! { "$filter": { "input": input, "as": "part", "cond": stays } };
-    let holds = [
-        doc! { "$eq": ["$_id", "$$row.id"] },
-        doc! { "$eq": ["$refresh_token", "$$row.sent"] },
-        doc! { "$eq": [{ "$ifNull": ["$evergrant.generation", 0_i64] }, "$$row.generation"] },
-    ];
-    let written = doc! { "$mergeObjects": ["$$ROOT", {
-        "access_token": "$$row.v0",
-        "evergrant": { "$arrayToObject": kept },
-        "refresh_token": "$$row.v9",
-    }] };
-    doc! { "$cond": [{ "$and": holds.as_slice() }, written, "$$ROOT"] }
+    let unset = unset.map(|part| (format!("evergrant.{part}"), Bson::from("")));
+    let change = doc! { "$set": set, "$unset": Document::from_iter(unset) };
+    doc! { "q": as_it_was, "u": change, "multi": false }
 }

@@ -46,7 +46,7 @@ impl MongoStore {
         let (ours, change) = (doc! { "$and": conditions }, doc! { "$set": state });
         let adopting = self.collection.update_many(ours.clone(), vec![change.clone()]).await;
         let adopted = match adopting.map_err(|error| driver("adopt", &error)) {
-            Ok(result) => result.modified_count,
+            Ok(result) => result.matched_count,
             Err(StoreError::Refused { reason, .. }) => {
                 tracing::warn!(
                     reason,
@@ -79,7 +79,7 @@ impl MongoStore {
                 document.map(adopt).transpose()
             });
             match self.update("adopt", statements.collect::<Result<_, _>>()?, DURABLE).await {
-                Ok(updated) => adopted += updated.modified,
+                Ok(updated) => adopted += updated,
                 // The others of the batch are adopted.
                 Err(StoreError::Refused { .. }) => {}
                 Err(error) => return Err(error),

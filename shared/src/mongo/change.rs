@@ -129,8 +129,8 @@ pub(crate) fn holds_token(names: &Names, document: &Document, fingerprint_of_it:
         && token.is_some_and(|token| fingerprint(&token.into()) == fingerprint_of_it)
 }
 
-/// The same change of a document that an operator has paused meanwhile: its tokens are written, and it
-/// stays paused.
+/// The same change without the status: a document that an operator has paused meanwhile stays paused, and
+/// its tokens are written.
 pub(crate) fn but_paused(names: &Names, mut change: Document) -> Document {
     if let Ok(set) = change.get_document_mut("$set") {
         set.remove(names.path("status"));
@@ -215,7 +215,7 @@ pub(crate) fn pushed(marks: Vec<Bson>) -> Document {
 }
 
 /// How many marks are kept, counted from the end.
-pub(super) fn kept() -> i32 {
+fn kept() -> i32 {
     -i32::try_from(REMEMBERED).unwrap_or(i32::MAX)
 }
 

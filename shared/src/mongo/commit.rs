@@ -1,79 +1,138 @@
-//! Outcomes of exchanges, written each on its condition.
+//! Outcomes of exchanges, written each on its condition (optimistic concurrency).
 //!
-//! The server tells how many documents a command modified, but not which. If all, that is the
-//! answer. If not, the documents are read: each settlement leaves the claim's owner in `settled_by`,
-//! so a commit is there if its owner is. That also tells, when a commit is tried again after its
-//! answer was lost, that it took effect before. What is not there is tried once more, each for
-//! itself, before it is taken to be superseded.
+//! A group of commits is one unordered `update` command, majority and journalled: a statement for
+//! each, with the condition in its filter and constants in `$set`, `$unset` and `$push`. Three things
+//! tell what became of them, and each is true by MongoDB's documentation:
+//!
+//! * **`n`, the documents that the statements found.** A statement with an `_id` finds one document or
+//!   none, and what it found it has written, so as many found as there are statements means that all
+//!   are written. `nModified` is not asked: it depends on how a server compares the document before
+//!   and after. In a sharded cluster a statement may find a document twice, where it is and where it
+//!   was before it moved, so `n` is not believed there.
+//! * **The documents**, where `n` is not enough or a server refused a statement: read by `majority`
+//!   from the primary, so that nothing is taken for written that a failover could roll back, nor for
+//!   overwritten by what one could. A commit whose claim is in `settled_by`, at its generation, is
+//!   written. One whose condition still holds is tried again, and made to fit what was read ([`fit`]):
+//!   another claim has taken the lease over, say. Of any other the document has moved on.
+//! * **An error**, for all else: the connection was lost before the reply, the server stepped down, or
+//!   it wrote and no majority said so in time (`writeConcernError`). Any of the commits may be written.
+//!   The caller tries them again. A commit that took effect no longer fulfils its own condition (the
+//!   token, the generation or the lease is another), so it is written once, and is found by
+//!   `settled_by` the next time. One that a failover rolled back fulfils it again, and is written again.
+//!
+//! `run_command` is not a retryable write of the driver, and need not be one for that reason. No
+//! transaction is needed: each commit is of one document. One document that a validation rule or a
+//! unique index rejects keeps nothing from the others of an unordered command.
+//!
+//! [`fit`]: super::fit
 
 use std::collections::HashMap;
 
 use futures::TryStreamExt;
-use mongodb::bson::{Bson, doc};
+use mongodb::bson::{Bson, Document, doc};
+use mongodb::options::ReadConcern;
+use secrecy::ExposeSecret;
 
-use super::change::SETTLED_BY;
-use super::errors::{driver, refused};
-use super::names::at;
-use super::together::{self, MANY};
+use super::change::{SETTLED_BY, but_paused, change, int};
+use super::errors::{driver, refused, unavailable};
+use super::fit::fit;
+use super::names::{Names, at, first};
+use super::numbers::number;
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
-use crate::domain::Write;
+use crate::domain::{DocumentId, Write};
 use crate::ports::{Commit, Committed, StoreError};
+
+/// How often documents are read again while others change them.
+const ROUNDS: u32 = 5;
+
+/// A commit, and its document if that was read.
+type Try<'a> = (&'a Commit, Option<&'a Document>);
 
 impl MongoStore {
     pub(super) async fn commit_all(
         &self,
         commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
-        let all: Vec<_> = commits.iter().collect();
-        // In a cluster, an update of many can miss a document that moves to another shard, or meet
-        // what such a move has left behind.
-        let together = if self.is_sharded("commit").await? { 1 } else { MANY };
-        match self.write_all(&all, together).await {
-            Ok(written) if written == commits.len() as u64 => {
-                return Ok(vec![Committed::Applied; commits.len()]);
-            }
-            // What refuses one document keeps it from others of its update.
-            Ok(_) | Err(StoreError::Refused { .. }) => {}
+        let tries: Vec<Try<'_>> = commits.iter().map(|commit| (commit, None)).collect();
+        match self.write(&tries).await {
+            Ok(true) => return Ok(vec![Committed::Applied; commits.len()]),
+            // What is refused may be taken once it fits its document.
+            Ok(false) | Err(StoreError::Refused { .. }) => {}
             Err(error) => return Err(error),
         }
-        let mut settled = self.settled(commits).await?;
-        let unwritten = |commit: &&Commit| settled.result(commit) == Committed::Superseded;
-        let unwritten: Vec<_> = commits.iter().filter(unwritten).collect();
-        if self.write_all(&unwritten, 1).await? > 0 {
-            settled = self.settled(commits).await?;
+        let mut results = vec![None; commits.len()];
+        for _ in 0..ROUNDS {
+            let found = self.read_back(commits).await?;
+            let mut open: Vec<Try<'_>> = Vec::new();
+            for (commit, result) in commits.iter().zip(&mut results) {
+                let document = found.get(&ids::canonical(&commit.id));
+                match document {
+                    _ if *result == Some(Committed::Applied) => {}
+                    Some(document) if may_be_written(&self.names, document, commit) => {
+                        *result = None;
+                        open.push((commit, Some(document)));
+                    }
+                    Some(document) if took_effect(&self.names, document, commit) => {
+                        *result = Some(Committed::Applied);
+                    }
+                    _ => *result = Some(Committed::Superseded),
+                }
+            }
+            if open.is_empty() || self.write(&open).await? {
+                let results =
+                    results.into_iter().map(|result| result.unwrap_or(Committed::Applied));
+                let results: Vec<_> = results.collect();
+                self.give_back_superseded(commits, &results).await?;
+                return Ok(results);
+            }
         }
-        let results: Vec<_> = commits.iter().map(|commit| settled.result(commit)).collect();
-        self.give_back_superseded(commits, &results).await?;
-        Ok(results)
+        Err(unavailable("commit", "others change the documents all the time"))
     }
 
-    /// Writes those whose condition holds, and says how many did.
-    async fn write_all(&self, commits: &[&Commit], together: usize) -> Result<u64, StoreError> {
-        let statements = together::statements(&self.names, commits, together)
-            .ok_or_else(|| refused("commit", UNWRITABLE))?;
-        let mut written = 0;
-        for batch in batches(statements) {
-            written += self.update("commit", batch, JOURNALLED).await?.modified;
+    /// Writes those whose condition holds, and says whether all are known to be written.
+    ///
+    /// # Errors
+    /// If one could not be written. Others may be; all others are if it was refused.
+    async fn write(&self, tries: &[Try<'_>]) -> Result<bool, StoreError> {
+        let statements = tries.iter().filter_map(|(commit, document)| {
+            // Nothing can be written to an id that no document can have.
+            let id = ids::to_bson(&commit.id)?;
+            let statement = statement(&self.names, commit, id, *document);
+            Some(statement.ok_or_else(|| refused("commit", UNWRITABLE)))
+        });
+        let (mut matched, mut refusal) = (0, None);
+        for batch in batches(statements.collect::<Result<_, _>>()?) {
+            match self.update("commit", batch, JOURNALLED).await {
+                Ok(of_batch) => matched += of_batch,
+                Err(error @ StoreError::Refused { .. }) => refusal = Some(error),
+                Err(error) => return Err(error),
+            }
         }
-        Ok(written)
+        match refusal {
+            Some(error) => Err(error),
+            None => Ok(matched == tries.len() as u64 && !self.is_sharded("commit").await?),
+        }
     }
 
-    async fn settled(&self, commits: &[Commit]) -> Result<Settled, StoreError> {
+    /// What tells whether commits are written, and what they have to fit.
+    async fn read_back(
+        &self,
+        commits: &[Commit],
+    ) -> Result<HashMap<DocumentId, Document>, StoreError> {
         let wanted: Vec<_> = commits.iter().filter_map(|commit| ids::to_bson(&commit.id)).collect();
-        let (owner, generation) = (self.names.path(SETTLED_BY), self.names.path("generation"));
+        let fields = &self.names.fields;
+        let projection = doc! {
+            first(&self.names.state): 1,
+            first(&fields.refresh_token): 1,
+            first(&fields.access_token): 1,
+        };
         let failed = |error| driver("commit", &error);
-        let projection = doc! { &owner: 1, &generation: 1 };
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
-        let mut found = found.await.map_err(failed)?;
-        let mut by_id = HashMap::new();
-        while let Some(document) = found.try_next().await.map_err(failed)? {
-            let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
-            let owner = at(&document, &owner).and_then(Bson::as_str).map(str::to_owned);
-            let generation = at(&document, &generation).and_then(super::numbers::number);
-            by_id.insert(id, (owner, generation.and_then(|number| u64::try_from(number).ok())));
-        }
-        Ok(Settled(by_id))
+        let found = found.read_concern(ReadConcern::majority()).await.map_err(failed)?;
+        let found: Vec<Document> = found.try_collect().await.map_err(failed)?;
+        let id = |found: &Document| ids::from_bson(found.get("_id").unwrap_or(&Bson::Null));
+        Ok(found.into_iter().map(|found| (id(&found), found)).collect())
     }
 
     /// A document that has moved on is of no more use to the claim, so its lease is given back. Nor is
@@ -99,28 +158,88 @@ impl MongoStore {
     }
 }
 
-const UNWRITABLE: &str = "of the names in store.fields and store.state_field, one holds a NUL or lies \
-                          within another; change it";
+const UNWRITABLE: &str =
+    "one of the names in store.fields and store.state_field holds a NUL; change it";
 
-/// By which claim each document was settled last, and its generation.
-struct Settled(HashMap<crate::domain::DocumentId, (Option<String>, Option<u64>)>);
-
-impl Settled {
-    fn result(&self, commit: &Commit) -> Committed {
-        let found = self.0.get(&ids::canonical(&commit.id));
-        let ours = found
-            .is_some_and(|(owner, generation)| took_effect(commit, owner.as_deref(), *generation));
-        if ours { Committed::Applied } else { Committed::Superseded }
+/// The update that makes a commit, of a document as it was read, or else as it was claimed. None if it
+/// cannot be written as BSON.
+///
+/// A refresh makes a grant active unless it is paused, which constants cannot say. While the claim holds
+/// the lease nobody but who pauses and resumes changes the status, so that is left as it is. Without the
+/// lease the status that was read is a part of the condition.
+fn statement(
+    names: &Names,
+    commit: &Commit,
+    id: Bson,
+    document: Option<&Document>,
+) -> Option<Statement> {
+    let mut filter = condition(names, commit, id);
+    let mut change = change(names, commit);
+    let is_refresh = matches!(commit.write, Write::Refresh { .. });
+    match document {
+        Some(read) => {
+            if is_refresh {
+                let status = at(read, &names.path("status")).cloned().unwrap_or(Bson::Null);
+                filter.insert(names.path("status"), doc! { "$eq": status });
+            }
+            change = fit(names, commit, change, read);
+        }
+        None if is_refresh => {
+            filter.insert(names.path("lease.owner"), &commit.owner);
+            change = but_paused(names, change);
+        }
+        None => {}
     }
+    Statement::new(filter, change)
 }
 
-/// Whether a commit has taken effect before, given by which claim its document was settled last, and
-/// its generation.
-pub(crate) fn took_effect(commit: &Commit, owner: Option<&str>, generation: Option<u64>) -> bool {
+/// [`may_be_written`] as a filter.
+fn condition(names: &Names, commit: &Commit, id: Bson) -> Document {
+    let mut filter = doc! { "_id": id };
+    if let Some(sent) = &commit.sent {
+        filter.insert(&names.fields.refresh_token, sent.expose_secret());
+    }
+    match commit.expected_generation() {
+        None => {}
+        // A null is also what is missing.
+        Some(0) => drop(filter.insert(names.path("generation"), doc! { "$in": [0_i64, null] })),
+        Some(claimed) => drop(filter.insert(names.path("generation"), int(claimed))),
+    }
+    if needs_lease(commit) {
+        filter.insert(names.path("lease.owner"), &commit.owner);
+    }
+    filter
+}
+
+/// Whether the condition of a commit holds in its document: see [`Commit`].
+pub(crate) fn may_be_written(names: &Names, document: &Document, commit: &Commit) -> bool {
+    let text = |path: &str| at(document, path).and_then(Bson::as_str);
+    let token = text(&names.fields.refresh_token);
+    let same_token = commit.sent.as_ref().is_none_or(|sent| token == Some(sent.expose_secret()));
+    let claimed = commit.expected_generation();
+    // A document that has never been refreshed need not say so.
+    let same_generation = match at(document, &names.path("generation")) {
+        None => claimed.is_none_or(|claimed| claimed == 0),
+        Some(found) => claimed.is_none_or(|claimed| number(found) == Some(int(claimed))),
+    };
+    let leased = text(&names.path("lease.owner")) == Some(commit.owner.as_str());
+    same_token && same_generation && (leased || !needs_lease(commit))
+}
+
+/// New tokens need no lease: no others live.
+fn needs_lease(commit: &Commit) -> bool {
+    !matches!(commit.write, Write::Refresh { .. }) || commit.sent.is_none()
+}
+
+/// Whether a commit has taken effect in its document before: its claim has settled the document last.
+pub(crate) fn took_effect(names: &Names, document: &Document, commit: &Commit) -> bool {
+    let settled_by = at(document, &names.path(SETTLED_BY)).and_then(Bson::as_str);
+    let generation = at(document, &names.path("generation")).and_then(number);
+    let generation = generation.and_then(|generation| u64::try_from(generation).ok());
     let written = match (&commit.write, commit.generation) {
         (_, None) => true,
         (Write::Refresh { .. }, Some(claimed)) => generation == Some(claimed + 1),
         (_, Some(claimed)) => generation.unwrap_or_default() == claimed,
     };
-    owner == Some(commit.owner.as_str()) && written
+    settled_by == Some(commit.owner.as_str()) && written
 }

@@ -31,7 +31,7 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
         }
         // It names addresses and the reasons of the operating system and of TLS.
         ErrorKind::ServerSelection { message, .. } => {
-            unavailable(operation, without_login(message))
+            unavailable(operation, without_login(&without_answer(message)))
         }
         ErrorKind::Io(error) => unavailable(operation, without_login(&error.to_string())),
         ErrorKind::ConnectionPoolCleared { .. } => {
@@ -155,6 +155,14 @@ pub(super) fn not_durable(operation: &'static str, code: i32, name: &str) -> Sto
     unavailable(operation, reason)
 }
 
+/// Words without what a server has answered: they end with its code.
+fn without_answer(words: &str) -> String {
+    const CODE: &str = "Command failed: Error code ";
+    let Some((before, answer)) = words.split_once(CODE) else { return words.to_owned() };
+    let code = answer.split(':').next().unwrap_or_default();
+    format!("{before}{CODE}{code}")
+}
+
 /// Words without anything of the form `//user:password@`.
 fn without_login(words: &str) -> String {
     let words = words.replace(NOISE, "");
@@ -183,6 +191,15 @@ mod tests {
         let expected = "cannot reach mongodb://…@db:27017/x or http://plain/";
         assert_eq!(without_login(words), expected);
         assert_eq!(without_login("nothing // here"), "nothing // here");
+    }
+
+    #[test]
+    fn an_answer_is_cut_out_of_words() {
+        let words = "no server: { Address: h:1, Error: Command failed: Error code 91 (Ending): s3cret, \
+                     server response: Some(\"s3cret\") }";
+        let expected = "no server: { Address: h:1, Error: Command failed: Error code 91 (Ending)";
+        assert_eq!(without_answer(words), expected);
+        assert_eq!(without_answer("no server"), "no server");
     }
 
     fn is_refused(operation: &'static str, code: i32) -> bool {

@@ -164,7 +164,7 @@ impl MongoStore {
         for batch in batches(statements) {
             let wanted = batch.len();
             let of_batch: Vec<_> = lines.by_ref().take(wanted).collect();
-            if self.update(OPERATION, batch, JOURNALLED).await?.matched == wanted as u64 {
+            if self.update(OPERATION, batch, JOURNALLED).await? == wanted as u64 {
                 of_batch.into_iter().for_each(|(line, _)| line.outcome = Some(Imported::Updated));
             }
         }

@@ -56,7 +56,6 @@ impl MongoStore {
 
     /// Whether a write can be lost, or lost after it was acknowledged.
     async fn find_durability(&self) -> Result<(bool, String), StoreError> {
-        self.check_commits("inspect").await?;
         let hello = self.command("inspect", doc! { "hello": 1 }).await?;
         let detail = match hello.get_str("setName") {
             Ok(name) => format!("replica set {name}: commits wait for a majority's journals"),

@@ -3,10 +3,9 @@
 //! * `settings`: what the adapter needs to know.
 //! * `names`: where in a document each thing is.
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
-//! * `prepare`, `clock` and `trial`: indexes, adoption, and whether the server's clock and its updates can be
-//!   relied on.
+//! * `prepare`, `clock`: indexes, adoption, and whether the server's clock can be relied on.
 //! * `due`, `claim`, `first_tokens`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
-//! * `change`, `parts`, `shape`, `together`: what a commit makes of its document, and how many are one update.
+//! * `change`, `fit`: what a commit makes of its document.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `listing`, `operate`, `operators`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called.
@@ -30,6 +29,7 @@ pub(crate) mod due;
 mod errors;
 pub(crate) mod extended_json;
 mod first_tokens;
+mod fit;
 pub(crate) mod ids;
 pub(crate) mod import;
 mod inspect;
@@ -38,16 +38,12 @@ pub(crate) mod names;
 pub(crate) mod numbers;
 mod operate;
 mod operators;
-mod parts;
 mod prepare;
 mod records;
 mod revive;
 mod server_clock;
 mod settings;
-mod shape;
-mod together;
 pub(crate) mod transfer;
-mod trial;
 mod update;
 
 use std::sync::Arc;

@@ -89,6 +89,20 @@ pub(crate) fn first(path: &str) -> &str {
     path.split('.').next().unwrap_or(path)
 }
 
+/// Puts a value at a path with dots in it. What stands on the way and is no sub-document is replaced.
+pub(crate) fn put(document: &mut Document, path: &str, value: impl Into<Bson>) {
+    let Some((first, rest)) = path.split_once('.') else {
+        document.insert(path, value);
+        return;
+    };
+    if !matches!(document.get(first), Some(Bson::Document(_))) {
+        document.insert(first, Document::new());
+    }
+    if let Some(Bson::Document(inner)) = document.get_mut(first) {
+        put(inner, rest, value);
+    }
+}
+
 /// Removes what is at a path with dots in it. What is not there need not be.
 pub(crate) fn remove(document: &mut Document, path: &str) {
     match path.split_once('.') {

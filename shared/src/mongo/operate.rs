@@ -40,7 +40,7 @@ impl MongoStore {
         };
         let change = withheld(&self.names, spent, last_error);
         let statements = Statement::new(unchanged, change).into_iter().collect();
-        Ok(self.update(OPERATION, statements, JOURNALLED).await?.matched > 0)
+        Ok(self.update(OPERATION, statements, JOURNALLED).await? > 0)
     }
 
     async fn read_one(

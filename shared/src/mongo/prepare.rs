@@ -14,7 +14,6 @@ use crate::ports::StoreError;
 impl MongoStore {
     pub(super) async fn prepare_collection(&self) -> Result<(), StoreError> {
         self.check_clock("prepare").await?;
-        self.check_commits("prepare").await?;
         self.check_filter().await?;
         let missing = self.missing_indexes("prepare").await?.into_iter().map(|(name, keys)| {
             let options = IndexOptions::builder().name(name.to_owned()).build();

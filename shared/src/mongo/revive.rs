@@ -123,7 +123,7 @@ impl MongoStore {
         let mut revived = 0;
         for batch in batches(statements) {
             match self.update(operation, batch, DURABLE).await {
-                Ok(updated) => revived += updated.matched,
+                Ok(updated) => revived += updated,
                 // Each statement is for itself: the others of the batch took effect.
                 Err(error @ StoreError::Refused { .. }) => {
                     tracing::warn!(%error, "a grant that lives again cannot be made active; the others are");

@@ -72,25 +72,6 @@ impl Statement {
     pub(super) fn insertion(document: &Document) -> Option<Self> {
         RawDocumentBuf::try_from(document).ok().map(Self)
     }
-
-    /// Replaces what it finds, all documents or (not `multi`) one, by the value of an expression.
-    pub(super) fn replace(filter: RawDocumentBuf, by: RawDocumentBuf, multi: bool) -> Self {
-        Self(rawdoc! { "q": filter, "u": [{ "$replaceWith": by }], "multi": multi })
-    }
-
-    #[cfg(test)]
-    pub(super) fn as_document(&self) -> &mongodb::bson::RawDocument {
-        &self.0
-    }
-}
-
-/// What a command did.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub(super) struct Updated {
-    /// Documents that statements found.
-    pub(super) matched: u64,
-    /// Documents that are not as they were.
-    pub(super) modified: u64,
 }
 
 /// Splits statements into commands that are not too large, in order.
@@ -117,43 +98,27 @@ pub(super) fn batches(statements: Vec<Statement>) -> Vec<Vec<Statement>> {
 }
 
 impl MongoStore {
-    /// Carries out a batch of statements, each for itself.
+    /// Carries out a batch of statements, each for itself, and says how many documents they found.
     ///
     /// # Errors
-    /// If not all are known to be carried out as durably as asked. Some may be.
+    /// If not all are known to be carried out as durably as asked. Some may be; all others are if one
+    /// was refused.
     pub(super) async fn update(
         &self,
         operation: &'static str,
         statements: Vec<Statement>,
         durability: Durability,
-    ) -> Result<Updated, StoreError> {
-        self.update_in(self.collection.name(), operation, statements, durability).await
-    }
-
-    /// The same in another collection.
-    pub(super) async fn update_in(
-        &self,
-        collection: &str,
-        operation: &'static str,
-        statements: Vec<Statement>,
-        durability: Durability,
-    ) -> Result<Updated, StoreError> {
-        let mut updates = RawArrayBuf::new();
-        for Statement(statement) in statements {
-            updates.push(statement);
-        }
+    ) -> Result<u64, StoreError> {
         let command = rawdoc! {
-            "update": collection,
-            "updates": updates,
+            "update": self.collection.name(),
+            "updates": RawArrayBuf::from_iter(statements.into_iter().map(|statement| statement.0)),
             "ordered": false,
             "writeConcern": durability.document(),
         };
         let reply = self.database.run_raw_command(command).await;
         read_reply(operation, &reply.map_err(|error| driver(operation, &error))?)
     }
-}
 
-impl MongoStore {
     /// Inserts documents, each for itself, and says the places of those that a unique index rejects.
     ///
     /// # Errors
@@ -182,8 +147,6 @@ impl MongoStore {
                 reply.remove("writeErrors");
             }
         }
-        // An insertion modifies nothing.
-        reply.insert("nModified", 0);
         read_reply(operation, &reply).map(|_| rejected)
     }
 }
@@ -195,27 +158,31 @@ fn place_of_duplicate(error: &Bson) -> Option<usize> {
     if matches!(code, 11_000 | 11_001) { usize::try_from(place).ok() } else { None }
 }
 
-fn read_reply(operation: &'static str, reply: &Document) -> Result<Updated, StoreError> {
+/// How many documents a command found or inserted.
+fn read_reply(operation: &'static str, reply: &Document) -> Result<u64, StoreError> {
     let error_in = |error: &Document| {
         let code = error.get("code").and_then(number).unwrap_or_default();
         let name = error.get_str("codeName").unwrap_or_default().to_owned();
         (i32::try_from(code).unwrap_or_default(), name)
     };
     // The words of a write error quote the document.
-    if let Some(Bson::Document(error)) = reply.get_array("writeErrors").ok().and_then(|e| e.first())
-    {
-        let (code, name) = error_in(error);
-        return Err(server(operation, code, &name));
-    }
+    let errors = reply.get_array("writeErrors").ok().into_iter().flatten();
+    let errors = errors.map(|error| error.as_document().map(error_in).unwrap_or_default());
+    let mut errors: Vec<_> = errors.map(|(code, name)| server(operation, code, &name)).collect();
+    // A refusal says that all others are written, which is true of no other error.
+    errors.sort_by_key(|error| matches!(error, StoreError::Refused { .. }));
     if let Ok(error) = reply.get_document("writeConcernError") {
         let (code, name) = error_in(error);
-        return Err(not_durable(operation, code, &name));
+        errors.insert(0, not_durable(operation, code, &name));
     }
-    let count = |of| reply.get(of).and_then(number).and_then(|n| u64::try_from(n).ok());
-    let (Some(matched), Some(modified)) = (count("n"), count("nModified")) else {
-        return Err(refused(operation, "the server does not tell how many documents it updated"));
-    };
-    Ok(Updated { matched, modified })
+    match errors.into_iter().next() {
+        Some(error) => Err(error),
+        None => {
+            reply.get("n").and_then(number).and_then(|n| u64::try_from(n).ok()).ok_or_else(|| {
+                refused(operation, "the server does not tell how many documents it updated")
+            })
+        }
+    }
 }
 
 #[cfg(test)]
@@ -252,9 +219,21 @@ mod tests {
     }
 
     #[test]
-    fn a_reply_tells_what_was_found_and_what_was_changed() {
-        let reply = doc! { "n": 3.0, "nModified": 2 };
-        let expected = Updated { matched: 3, modified: 2 };
-        assert_eq!(read_reply("commit", &reply).unwrap(), expected);
+    fn a_refusal_is_told_only_if_all_others_are_written_for_good() {
+        let error = |code: i32| doc! { "index": 0, "code": code };
+        let told = |reply: Document| read_reply("commit", &reply).unwrap_err();
+        let both = told(doc! { "n": 1, "writeErrors": [error(11_000), error(112)] });
+        assert!(matches!(both, StoreError::Unavailable { .. }), "{both}");
+        let wtimeout = doc! { "code": 64, "codeName": "WriteConcernFailed" };
+        let reply = doc! {
+            "n": 1, "writeErrors": [error(11_000)], "writeConcernError": wtimeout,
+        };
+        let both = told(reply);
+        assert!(matches!(both, StoreError::Unavailable { .. }), "{both}");
+    }
+
+    #[test]
+    fn a_reply_tells_how_many_documents_were_found() {
+        assert_eq!(read_reply("commit", &doc! { "n": 3.0, "nModified": 2 }).unwrap(), 3);
     }
 }

@@ -1,6 +1,7 @@
 //! What holds for the MongoDB adapter only: documents as applications really have them, and settings
 //! that rename things.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::store::taken_over;
@@ -338,6 +339,34 @@ fn of_every_type(id: i32) -> Document {
 }
 
 #[tokio::test]
+async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
+    let fields = Fields { access_token: "tokens.access.value".to_owned(), ..Fields::default() };
+    let (store, documents) = open(MongoSettings { fields, ..settings().await }).await;
+    let mut null = adopted(1, doc! {});
+    null.insert("tokens", doc! { "access": null, "kept": true });
+    let wrong = ["text".into(), Bson::Null].map(|marks| doc! { "held_before": marks });
+    let wrong = wrong.into_iter().zip(2..).map(|(marks, id)| adopted(id, marks));
+    documents.insert_many(std::iter::once(null).chain(wrong)).await.unwrap();
+    let rows = store.claim(&ids(3), "o", LEASE).await.unwrap().rows;
+    let commit = |row| Commit::of_grant(grant(row), "o", refreshed("new"));
+    let commits: Vec<_> = rows.iter().map(commit).collect();
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    let after: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
+    let expected = doc! { "access": { "value": "access" }, "kept": true };
+    assert_eq!(after[0].get_document("tokens").unwrap(), &expected);
+    for document in &after {
+        assert_eq!(document.get_str("refresh_token").unwrap(), "new");
+        let state = document.get_document("evergrant").unwrap();
+        assert_eq!(state.get_array("held_before").unwrap().len(), 2);
+    }
+}
+
+/// What a first refresh changes in a state, and what it adds.
+const CHANGED: [&str; 2] = ["generation", "next_refresh_at"];
+const NEW: [&str; 5] =
+    ["access_expires_at", "held_before", "refresh_idle_until", "refreshed_at", "settled_by"];
+
+#[tokio::test]
 async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
     let (store, documents) = open(settings().await).await;
     documents.insert_many((1..=3).map(of_every_type)).await.unwrap();
@@ -355,18 +384,16 @@ async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
             before.insert("access_token", "access");
             let written = after[place].get_document("evergrant").unwrap();
             let state = before.get_document_mut("evergrant").unwrap();
-            // What is new comes last, in alphabetical order, as in a classic update.
-            for field in [
-                "access_expires_at",
-                "generation",
-                "held_before",
-                "next_refresh_at",
-                "refresh_idle_until",
-                "refreshed_at",
-                "settled_by",
-            ] {
-                state.insert(field, written.get(field).unwrap().clone());
+            let before_len = state.len();
+            // What is new comes last. In which order is the server's: MongoDB's is alphabetical.
+            for (field, value) in written {
+                if !state.contains_key(field) || CHANGED.contains(&field.as_str()) {
+                    state.insert(field, value.clone());
+                }
             }
+            let new: BTreeSet<_> = state.keys().map(String::as_str).collect();
+            assert!(NEW.iter().all(|field| new.contains(field)), "{new:?}");
+            assert_eq!(state.len(), before_len + NEW.len());
         }
         assert_eq!(format!("{:?}", after[place]), format!("{before:?}"));
     }

@@ -12,8 +12,8 @@ use crate::mongo::Fields;
 use crate::mongo::change::date;
 use crate::mongo::decode::adopted_as;
 use crate::mongo::ids;
-pub(super) use crate::mongo::names::remove as take_away;
 use crate::mongo::names::{Names, at};
+pub(super) use crate::mongo::names::{put, remove as take_away};
 use crate::mongo::numbers::number;
 use crate::ports::Unadopted;
 
@@ -91,24 +91,6 @@ impl Documents {
 fn owner(names: &Names, document: &Document) -> Option<Owner> {
     let is_adopted = at(document, "evergrant.status").is_some();
     (!is_adopted).then(|| names.rules.owner(names, document)).flatten()
-}
-
-/// Puts a value at a path with dots in it.
-pub(super) fn put(document: &mut Document, path: &str, value: impl Into<Bson>) {
-    match path.split_once('.') {
-        None => {
-            document.insert(path, value);
-        }
-        Some((first, rest)) => {
-            let inner = document.entry(first.to_owned()).or_insert(Bson::Null);
-            if !matches!(inner, Bson::Document(_)) {
-                *inner = Bson::Document(Document::new());
-            }
-            if let Bson::Document(inner) = inner {
-                put(inner, rest, value);
-            }
-        }
-    }
 }
 
 /// Whether the text at a path is this one.

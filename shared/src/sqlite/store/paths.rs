@@ -4,7 +4,7 @@ use bson::{Bson, Document};
 
 use crate::mongo::change::push;
 use crate::mongo::names::at;
-pub(super) use crate::mongo::names::remove as unset;
+pub(super) use crate::mongo::names::{put as set_over, remove as unset};
 
 /// Something stands on the way that is no sub-document; to replace it would destroy it.
 #[derive(Debug, PartialEq, Eq)]
@@ -35,27 +35,13 @@ pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<
     Ok(())
 }
 
-/// Whether a path leads through nothing but sub-documents, as far as it exists.
+/// Whether a path leads through nothing but sub-documents, as far as it exists. A null is nothing.
 fn is_viable(document: &Document, path: &str) -> bool {
     let Some((first, rest)) = path.split_once('.') else { return true };
     match document.get(first) {
-        None => true,
+        None | Some(Bson::Null) => true,
         Some(Bson::Document(inner)) => is_viable(inner, rest),
         Some(_) => false,
-    }
-}
-
-/// Sets a value; what stands on the way and is no sub-document is replaced.
-pub(super) fn set_over(document: &mut Document, path: &str, value: impl Into<Bson>) {
-    let Some((first, rest)) = path.split_once('.') else {
-        document.insert(path, value);
-        return;
-    };
-    if !matches!(document.get(first), Some(Bson::Document(_))) {
-        document.insert(first, Document::new());
-    }
-    if let Some(Bson::Document(inner)) = document.get_mut(first) {
-        set_over(inner, rest, value);
     }
 }
 
@@ -64,6 +50,13 @@ mod tests {
     use bson::doc;
 
     use super::*;
+
+    #[test]
+    fn a_null_on_the_way_is_nothing() {
+        let mut document = doc! { "a": null };
+        apply(&mut document, doc! { "$set": { "a.b": 1 } }).unwrap();
+        assert_eq!(document, doc! { "a": { "b": 1 } });
+    }
 
     #[test]
     fn what_exists_keeps_its_place_and_what_is_new_comes_in_order() {

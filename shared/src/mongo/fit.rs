@@ -1,0 +1,110 @@
+//! A commit's change, made to fit a document that is not as a claim expects it.
+
+use mongodb::bson::{Bson, Document};
+
+use super::change::{but_paused, push};
+use super::names::{Names, at, put};
+use crate::domain::{Status, Write};
+use crate::ports::Commit;
+
+/// A change as its document takes it. A paused grant stays paused. Marks replace what is no list, which
+/// `$push` refuses. A null on the way to a field, which `$set` refuses, becomes a sub-document.
+/// Anything else that stands there is the application's, and is left to the server to refuse.
+pub(super) fn fit(names: &Names, commit: &Commit, change: Document, read: &Document) -> Document {
+    let status = at(read, &names.path("status")).and_then(Bson::as_str);
+    let is_paused = status == Some(Status::Paused.as_str());
+    let mut change = match commit.write {
+        Write::Refresh { .. } if is_paused => but_paused(names, change),
+        _ => change,
+    };
+    let mut parts = |operator| match change.remove(operator) {
+        Some(Bson::Document(parts)) => parts,
+        _ => Document::new(),
+    };
+    let (set, pushed, unset) = (parts("$set"), parts("$push"), parts("$unset"));
+    let is_list = |path: &str| matches!(value_at(read, path), None | Some(Bson::Array(_)));
+    let (pushed, marks): (Vec<_>, Vec<_>) = pushed
+        .into_iter()
+        .partition(|(path, _)| is_list(path) && null_before(read, path).is_none());
+    let marks = marks.into_iter().map(|(path, marks)| (path, push(None, &marks)));
+    let mut fitting = Document::new();
+    for (path, value) in set.into_iter().chain(marks) {
+        match null_before(read, &path) {
+            None => drop(fitting.insert(path, value)),
+            Some(null) => {
+                let inner = fitting.entry(null.to_owned()).or_insert(Document::new().into());
+                if let (Bson::Document(inner), Some(rest)) = (inner, path.get(null.len() + 1..)) {
+                    put(inner, rest, value);
+                }
+            }
+        }
+    }
+    let unset = unset.into_iter().filter(|(path, _)| null_before(read, path).is_none());
+    change.insert("$set", fitting);
+    for (operator, parts) in [("$push", pushed), ("$unset", unset.collect())] {
+        if !parts.is_empty() {
+            change.insert(operator, Document::from_iter(parts));
+        }
+    }
+    change
+}
+
+/// The beginning of a path where a null is.
+fn null_before<'a>(read: &Document, path: &'a str) -> Option<&'a str> {
+    let mut ways = path.match_indices('.').map(|(end, _)| path.split_at(end).0);
+    ways.find(|way| value_at(read, way) == Some(&Bson::Null))
+}
+
+/// What is at a path, a null included.
+fn value_at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+    match path.rsplit_once('.') {
+        None => document.get(path),
+        Some((way, last)) => value_at(document, way)?.as_document()?.get(last),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use mongodb::bson::doc;
+
+    use super::*;
+    use crate::domain::DocumentId;
+
+    fn fitted(change: Document, read: &Document) -> Document {
+        let write = Write::NoToken;
+        let (id, owner) = (DocumentId::Integer(1), "o".to_owned());
+        let commit = Commit { id, owner, generation: Some(1), sent: None, write };
+        fit(&Names::new("s", crate::mongo::Fields::default()), &commit, change, read)
+    }
+
+    #[test]
+    fn a_change_that_fits_is_left_as_it_is() {
+        let marks = doc! { "$each": [1_i64], "$slice": -8 };
+        let change =
+            doc! { "$set": { "s.a": 1 }, "$push": { "s.m": marks }, "$unset": { "s.b": "" } };
+        for read in [doc! {}, doc! { "s": { "a": null, "m": [5_i64] } }] {
+            assert_eq!(fitted(change.clone(), &read), change);
+        }
+    }
+
+    #[test]
+    fn a_null_on_the_way_becomes_a_sub_document() {
+        let marks = doc! { "$each": [1_i64], "$slice": -8 };
+        let change = doc! {
+            "$set": { "s.a": 1, "s.b.c": 2, "t.x": 3 },
+            "$unset": { "s.d": "" },
+            "$push": { "s.m": marks },
+        };
+        let expected =
+            doc! { "$set": { "s": { "a": 1, "b": { "c": 2 }, "m": [1_i64] }, "t.x": 3 } };
+        assert_eq!(fitted(change, &doc! { "s": null, "t": {} }), expected);
+    }
+
+    #[test]
+    fn marks_replace_what_is_no_list() {
+        for wrong in [Bson::Null, "text".into()] {
+            let change = doc! { "$set": {}, "$push": { "m": { "$each": [1_i64] } } };
+            assert_eq!(fitted(change, &doc! { "m": wrong }), doc! { "$set": { "m": [1_i64] } });
+        }
+    }
+}
