@@ -12,6 +12,7 @@ pub mod docker;
 pub mod embedded;
 pub mod ledger;
 pub mod mongodb;
+pub mod mongodb_faults;
 pub mod program;
 pub mod rabbitmq;
 pub mod simulation;

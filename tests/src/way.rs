@@ -74,7 +74,7 @@ impl Way {
 }
 
 /// What is before the address in a URL, the address, and what is after it.
-fn split(url: &str) -> (&str, &str, &str) {
+pub(crate) fn split(url: &str) -> (&str, &str, &str) {
     let scheme = url.find("://").expect("a URL with a scheme") + 3;
     let end = url[scheme..].find(['/', '?']).map_or(url.len(), |at| scheme + at);
     let begin = url[scheme..end].rfind('@').map_or(scheme, |at| scheme + at + 1);

@@ -5,6 +5,7 @@ mod adapters;
 mod memory;
 mod mongodb;
 mod mongodb_errors;
+mod mongodb_faults;
 pub(crate) mod queue;
 mod queue_rescue;
 pub(crate) mod sqlite;

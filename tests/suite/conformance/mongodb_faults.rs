@@ -1,0 +1,192 @@
+//! Commits and claims of the MongoDB adapter on a way where commands fail in every manner: a grant is
+//! neither lost nor exchanged twice.
+
+use std::sync::Arc;
+
+use evergrant_shared::domain::{Status, Timestamp};
+use evergrant_shared::mongo::{MongoSettings, MongoStore};
+use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
+use evergrant_tests::mongodb as server;
+use evergrant_tests::mongodb_faults::{Effect, Fault, FaultyWay};
+use futures::TryStreamExt;
+use mongodb::Collection;
+use mongodb::bson::{Document, doc};
+
+use super::mongodb::{LEASE, adopted, grant, ids, open, refreshed, settings};
+use super::store::{ended, postponed};
+
+/// What a server says in passing: no primary, stepping down, shutting down, interrupted, too slow, a conflict,
+/// a lost connection, Atlas' own, and one that nobody knows.
+const PASSING: [i32; 16] =
+    [6, 7, 24, 50, 89, 91, 112, 189, 262, 8_000, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436];
+
+/// A store on a faulty way, the way, and the same collection by another.
+async fn faulty() -> (Arc<MongoStore>, FaultyWay, Collection<Document>) {
+    let settings = settings().await;
+    let way = FaultyWay::to(&server::url().await);
+    let (_, documents) = open(settings.clone()).await;
+    // A server whose state changes says so at once; this one is asked.
+    let url = format!("{}&heartbeatFrequencyMS=500", way.url());
+    let (store, _) = open(MongoSettings { url: url.into(), ..settings }).await;
+    (Arc::new(store), way, documents)
+}
+
+/// Claimed grants with the ids from 1, and a commit of new tokens for each.
+async fn claimed(store: &MongoStore, documents: &Collection<Document>, count: i32) -> Vec<Commit> {
+    documents.insert_many((1..=count).map(|id| adopted(id, doc! {}))).await.unwrap();
+    let rows = store.claim(&ids(count.into()), "o", LEASE).await.unwrap().rows;
+    let new = |(row, id)| Commit::of_grant(grant(row), "o", refreshed(&format!("new-{id}")));
+    rows.iter().zip(1..=count).map(new).collect()
+}
+
+/// Refresh tokens and generations, in the order of the ids.
+async fn tokens(documents: &Collection<Document>) -> Vec<(String, i64)> {
+    let found = documents.find(doc! {}).sort(doc! { "_id": 1 }).await.unwrap();
+    let found: Vec<_> = found.try_collect().await.unwrap();
+    let token = |document: &Document| {
+        let state = document.get_document("evergrant").unwrap();
+        let token = document.get_str("refresh_token").unwrap().to_owned();
+        (token, state.get_i64("generation").unwrap())
+    };
+    found.iter().map(token).collect()
+}
+
+fn refreshed_once(count: i32) -> Vec<(String, i64)> {
+    (1..=count).map(|id| (format!("new-{id}"), 1)).collect()
+}
+
+async fn change(documents: &Collection<Document>, id: i32, change: Document) {
+    documents.update_one(doc! { "_id": id }, doc! { "$set": change }).await.unwrap();
+}
+
+fn is_passing(error: &StoreError) -> bool {
+    matches!(error, StoreError::Unavailable { .. }) && !error.to_string().contains("s3cret")
+}
+
+#[tokio::test]
+async fn a_server_that_counts_every_document_as_modified_is_as_good() {
+    let (store, way, documents) = faulty().await;
+    way.count_all_as_modified();
+    let mut commits = claimed(&store, &documents, 3).await;
+    change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
+    commits.push(Commit { owner: "another".to_owned(), ..commits[0].clone() });
+    let expected =
+        [Committed::Applied, Committed::Superseded, Committed::Applied, Committed::Superseded];
+    assert_eq!(store.commit(&commits).await.unwrap(), expected);
+    let another = store.claim(&ids(1), "late", LEASE).await.unwrap();
+    assert!(another.rows[0].owned());
+    let none = store.claim(&ids(1), "too late", LEASE).await.unwrap();
+    assert!(!none.rows[0].owned());
+}
+
+#[tokio::test]
+async fn a_commit_is_written_once_whatever_fails_on_its_way() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 3).await;
+    let all = |fault: fn(Effect, i32) -> Fault| {
+        PASSING
+            .into_iter()
+            .flat_map(move |code| [Effect::None, Effect::Done].map(|effect| fault(effect, code)))
+    };
+    let of_one: fn(Effect, i32) -> Fault = |effect, code| {
+        let error = doc! { "index": 1, "code": code, "errmsg": "s3cret" };
+        Fault::Answer(effect, doc! { "ok": 1.0, "n": 2, "nModified": 2, "writeErrors": [error] })
+    };
+    let resets = [Effect::None, Effect::Done].map(Fault::Reset);
+    let not_durable = [64, 79, 91, 100, 189, 11_602].map(Fault::not_durable);
+    for fault in resets.into_iter().chain(all(Fault::error)).chain(all(of_one)).chain(not_durable) {
+        way.next("update", fault);
+        let error = store.commit(&commits).await.unwrap_err();
+        assert!(is_passing(&error) && way.is_done(), "{error}");
+    }
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    assert_eq!(tokens(&documents).await, refreshed_once(3));
+}
+
+#[tokio::test]
+async fn other_settlements_are_written_once_too() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 2).await;
+    let now = Timestamp::of_this_machine();
+    let writes = [postponed(now), ended(now)];
+    let commits: Vec<_> =
+        commits.into_iter().zip(writes).map(|(commit, write)| Commit { write, ..commit }).collect();
+    for effect in [Effect::None, Effect::Done, Effect::Done] {
+        way.next("update", Fault::Reset(effect));
+        assert!(is_passing(&store.commit(&commits).await.unwrap_err()));
+        assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_reading_back_that_fails_leaves_the_commit_to_be_tried_again() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 2).await;
+    change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
+    for code in PASSING {
+        // The driver tries some a second time by itself.
+        way.next("find", Fault::error(Effect::None, code));
+        way.next("find", Fault::error(Effect::Done, code));
+        let error = store.commit(&commits).await.unwrap_err();
+        assert!(is_passing(&error), "{code}: {error}");
+        store.get(&ids(1)[0]).await.ok();
+    }
+    let results = store.commit(&commits).await.unwrap();
+    assert_eq!(results, [Committed::Applied, Committed::Superseded]);
+}
+
+#[tokio::test]
+async fn an_index_that_is_said_to_reject_what_is_written_is_not_believed() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 3).await;
+    let error = doc! { "index": 1, "code": 11_000, "errmsg": "s3cret" };
+    let answer = doc! { "ok": 1.0, "n": 2, "nModified": 2, "writeErrors": [error] };
+    way.next("update", Fault::Answer(Effect::Done, answer));
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    assert_eq!(tokens(&documents).await, refreshed_once(3));
+}
+
+#[tokio::test]
+async fn a_grant_that_is_paused_or_resumed_around_its_commit_keeps_its_new_token() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 1).await;
+    let set_status = |status: Status| {
+        let documents = documents.clone();
+        async move { change(&documents, 1, doc! { "evergrant.status": status.as_str() }).await }
+    };
+    // Its lease was taken over. Paused as its commit is first tried, and active as it is read.
+    change(&documents, 1, doc! { "evergrant.lease.owner": "another" }).await;
+    set_status(Status::Paused).await;
+    way.next("update", Fault::meanwhile(set_status(Status::Active)));
+    // Read as active, and paused as it is tried again; read as paused, and active once more.
+    way.next("find", Fault::meanwhile(set_status(Status::Paused)));
+    way.next("find", Fault::meanwhile(set_status(Status::Active)));
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    assert!(way.is_done());
+    assert_eq!(tokens(&documents).await, refreshed_once(1));
+    let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
+    assert_eq!(view.status, Some(Status::Active));
+}
+
+#[tokio::test]
+async fn a_claim_is_made_once_whatever_fails_on_its_way() {
+    let (store, way, documents) = faulty().await;
+    documents.insert_many((1..=2).map(|id| adopted(id, doc! {}))).await.unwrap();
+    let errors = PASSING
+        .into_iter()
+        .flat_map(|code| [Effect::None, Effect::Done].map(|effect| Fault::error(effect, code)));
+    let resets = [Effect::None, Effect::Done].map(Fault::Reset);
+    for fault in errors.chain(resets).chain([64, 91].map(Fault::not_durable)) {
+        way.next("update", fault);
+        // What the driver tries again by itself, it may get.
+        match store.claim(&ids(2), "o", LEASE).await {
+            Ok(claimed) => assert!(claimed.rows.iter().all(|row| row.owned())),
+            Err(error) => assert!(is_passing(&error), "{error}"),
+        }
+        assert!(way.is_done());
+        let another = store.claim(&ids(2), "o", LEASE).await.unwrap();
+        assert!(another.rows.iter().all(|row| row.owned()));
+        let another = store.claim(&ids(2), "another", LEASE).await.unwrap();
+        assert!(!another.rows.iter().any(|row| row.owned()), "claimed twice");
+    }
+}
