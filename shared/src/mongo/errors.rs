@@ -4,7 +4,7 @@
 //! command that someone is not allowed to run, tokens included. So codes and names are passed on,
 //! and words only where they cannot hold a value.
 
-use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
+use mongodb::error::{CommandError, Error, ErrorKind, InsertManyError, WriteFailure};
 
 use crate::ports::StoreError;
 
@@ -26,6 +26,7 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
             not_durable(operation, error.code, &error.code_name)
         }
+        ErrorKind::InsertMany(failed) => inserts(operation, failed),
         ErrorKind::ServerSelection { message, .. } if message.contains("Authentication") => {
             access(operation, AUTHENTICATION)
         }
@@ -48,6 +49,17 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
         ErrorKind::Internal { .. } => unavailable(operation, "an internal error of the driver"),
         _ => refused(operation, "the driver refuses it as invalid"),
     }
+}
+
+/// Inserts that are not all done, or not for good. A refusal says that all others are.
+fn inserts(operation: &'static str, failed: &InsertManyError) -> StoreError {
+    if let Some(error) = &failed.write_concern_error {
+        return not_durable(operation, error.code, &error.code_name);
+    }
+    let errors = failed.write_errors.iter().flatten();
+    let errors = errors.map(|error| server(operation, error.code, ""));
+    let worst = errors.min_by_key(|error| matches!(error, StoreError::Refused { .. }));
+    worst.unwrap_or_else(|| unavailable(operation, "not all documents were inserted"))
 }
 
 /// What the driver says of an error that has none of it.

@@ -106,8 +106,8 @@ impl MongoStore {
 /// Whether all that kept an insertion from being complete is that some was there before.
 fn is_noted_before(error: &Error) -> bool {
     let ErrorKind::InsertMany(failure) = error.kind.as_ref() else { return false };
-    let errors = failure.write_errors.iter().flatten();
+    let mut errors = failure.write_errors.iter().flatten();
     failure.write_concern_error.is_none()
         && failure.write_errors.is_some()
-        && errors.fold(true, |all, error| all && error.code == DUPLICATE_KEY)
+        && errors.all(|error| error.code == DUPLICATE_KEY)
 }
