@@ -1,7 +1,7 @@
 //! The server's clock in conditions and updates.
 //!
 //! A condition on it is part of an update (`$cond`), not of the update's filter (`$expr`): a filter
-//! with an `$expr` may keep a server from finding documents by their `_id`, and one is known that
+//! with an `$expr` keeps SecantusDB, the server of the tests, from finding documents by their `_id`: it
 //! reads the whole collection then, for every batch.
 //!
 //! A server that speaks MongoDB's protocol may evaluate these wrongly, and leases that don't hold
@@ -12,7 +12,7 @@ use std::time::Duration;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc, uuid::Uuid};
 
-use super::errors::{driver, refused};
+use super::errors::{code, driver, is_of_access, refused};
 use super::numbers::millis;
 use super::{MongoStore, primary_options};
 use crate::ports::StoreError;
@@ -29,7 +29,7 @@ fn from_now_ms(later_ms: i64) -> Document {
 
 /// An expression: the time at `value` is not in the future, or there is none.
 ///
-/// Both sides are made numbers, because a server is known that takes every date to equal `$$NOW`.
+/// Both sides are made numbers, because SecantusDB takes every date to equal `$$NOW`.
 /// `$convert` rather than `$toLong`, because one document with something else than a time there
 /// would fail the command for all of the batch. No time becomes null, which is less than any number.
 pub(super) fn is_over(value: &str) -> Document {
@@ -61,10 +61,14 @@ impl MongoStore {
         let meta = self.meta();
         let cleared = meta.delete_many(doc! { "check": &check }).await;
         let works = outcome.and_then(|works| cleared.map(|_| works));
-        match works.map_err(|error| driver(operation, &error))? {
-            true => Ok(()),
-            false => Err(refused(operation, UNRELIABLE)),
-        }
+        let why = match works.map_err(|error| (code(&error), driver(operation, &error))) {
+            Ok(true) => return Ok(()),
+            Ok(false) => "leases would not hold".to_owned(),
+            Err((Some(code), StoreError::Refused { reason, .. })) if !is_of_access(code) => reason,
+            Err((_, error)) => return Err(error),
+        };
+        let engine = self.engine(operation).await?;
+        Err(refused(operation, format!("{engine} {UNRELIABLE}: {why}")))
     }
 
     pub(super) fn meta(&self) -> Collection<Document> {
@@ -104,6 +108,6 @@ impl MongoStore {
     }
 }
 
-const UNRELIABLE: &str = "this server does not compare its clock ($$NOW) with stored times as \
-                          MongoDB does, so leases would not hold and tokens would be exchanged \
-                          twice; use MongoDB 5.0 or later";
+const UNRELIABLE: &str = "does not compare its clock ($$NOW) with stored times in an update as MongoDB does, and \
+                          without leases tokens would be exchanged twice; use MongoDB 5.0 or later, or see \
+                          docs/servers.md";

@@ -3,10 +3,9 @@
 use std::time::Duration;
 
 use mongodb::bson::{Document, deserialize_from_bson, doc, serialize_to_bson};
-use mongodb::error::{ErrorKind, WriteFailure};
 
 use super::clock::{from_now, is_over};
-use super::errors::{driver, refused};
+use super::errors::{code, driver, refused};
 use super::update::HINT;
 use super::{MongoStore, primary_options};
 use crate::domain::{ProviderId, ProviderState};
@@ -107,9 +106,5 @@ impl MongoStore {
 }
 
 pub(super) fn is_duplicate(error: &mongodb::error::Error) -> bool {
-    match error.kind.as_ref() {
-        ErrorKind::Write(WriteFailure::WriteError(error)) => error.code == DUPLICATE_KEY,
-        ErrorKind::Command(error) => error.code == DUPLICATE_KEY,
-        _ => false,
-    }
+    code(error) == Some(DUPLICATE_KEY)
 }

@@ -62,6 +62,32 @@ fn inserts(operation: &'static str, failed: &InsertManyError) -> StoreError {
     worst.unwrap_or_else(|| unavailable(operation, "not all documents were inserted"))
 }
 
+/// The server's code, if it is the server's error.
+pub(super) fn code(error: &Error) -> Option<i32> {
+    match error.kind.as_ref() {
+        ErrorKind::Command(error) => Some(error.code),
+        ErrorKind::Write(WriteFailure::WriteError(error)) => Some(error.code),
+        _ => None,
+    }
+}
+
+/// Whether a cursor is gone that nobody took from for long. A reading goes on with another one.
+pub(super) fn is_cursor_gone(error: &Error) -> bool {
+    code(error) == Some(CURSOR_NOT_FOUND)
+}
+
+const CURSOR_NOT_FOUND: i32 = 43;
+
+/// Whether the server does not know the user, or does not let him.
+pub(super) fn is_of_access(code: i32) -> bool {
+    matches!(code, UNAUTHORIZED | AUTHENTICATION_FAILED | ATLAS)
+}
+
+const UNAUTHORIZED: i32 = 13;
+const AUTHENTICATION_FAILED: i32 = 18;
+/// Atlas' own for whatever its plans do not include.
+const ATLAS: i32 = 8_000;
+
 /// What the driver says of an error that has none of it.
 const NOISE: &str = ", labels: {}, source: None, server response: None";
 
@@ -92,23 +118,53 @@ fn command(operation: &'static str, error: &CommandError) -> StoreError {
         // These describe indexes only.
         return refused(operation, format!("{}; {INDEX_IN_THE_WAY}", error.message));
     }
+    // Amazon DocumentDB's words: its code 301 stands for anything that it does not know.
+    if error.message.contains("Retryable writes are not supported") {
+        return refused(
+            operation,
+            "the server has no retryable writes: add retryWrites=false to store.url",
+        );
+    }
+    if error.code == ATLAS {
+        return access(operation, atlas(&error.message));
+    }
     server(operation, error.code, &error.code_name)
+}
+
+/// What Atlas does not allow, in words of ours: its own may quote.
+fn atlas(words: &str) -> &'static str {
+    if words.contains("quota") {
+        "the Atlas cluster is over its storage quota: free space, or choose a larger one"
+    } else if words.contains("collections") {
+        "the Atlas cluster takes no more collections, and Evergrant has six of its own: drop some, \
+         or choose a larger one"
+    } else {
+        "Atlas does not allow it (AtlasError): see the limits of the cluster's plan and the roles of \
+         the user in store.url"
+    }
 }
 
 const INDEX_IN_THE_WAY: &str = "an index in this collection stands in the way of one that Evergrant makes. \
                                 If its name begins with evergrant_, drop it: it is made anew. If it is the \
                                 application's, it serves as well once it is not sparse or hidden";
+const SHARD_KEY_NOT_FOUND: i32 = 61;
+/// An update that changes the shard key, on the condition of an `_id`.
+const SHARD_KEY_CHANGED: i32 = 31_025;
 const INDEX_OPTIONS_CONFLICT: i32 = 85;
 const INDEX_KEY_CONFLICT: i32 = 86;
 
 /// A server's error by its code.
 pub(super) fn server(operation: &'static str, code: i32, name: &str) -> StoreError {
     match code {
-        13 => access(
+        UNAUTHORIZED => access(
             operation,
             "the user in store.url is not authorized: it needs the role readWrite on store.database",
         ),
-        18 => access(operation, AUTHENTICATION),
+        AUTHENTICATION_FAILED => access(operation, AUTHENTICATION),
+        SHARD_KEY_NOT_FOUND | SHARD_KEY_CHANGED => refused(
+            operation,
+            "the collection is sharded, and the document would lack or change a field of the shard key",
+        ),
         121 => refused(
             operation,
             "the collection's validation rules reject the document; they must allow \
@@ -137,16 +193,16 @@ fn access(operation: &'static str, reason: &str) -> StoreError {
 /// be. Any other code is tried again, whatever it says: to give up an answer over something that passes
 /// loses a grant. Names and numbers are those of MongoDB's `error_codes.yml`; 301, 303 and 304 are Amazon
 /// DocumentDB's for what it does not know, and 40 324 is that of an unknown stage.
-const FINAL: [i32; 53] = [
-    2, 9, 10, 14, 15, 16, 20, 22, 28, 30, 40, 52, 53, 54, 55, 56, 57, 61, 66, 67, 72, 73, 85, 86,
-    101, 115, 116, 159, 166, 167, 171, 182, 197, 201, 224, 232, 238, 241, 301, 303, 304, 322, 323,
-    324, 352, 357, 378, 10_003, 17_280, 40_413, 40_414, 40_415, 50_768,
+const FINAL: [i32; 52] = [
+    2, 9, 10, 14, 15, 16, 20, 22, 28, 30, 40, 52, 53, 54, 55, 56, 57, 66, 67, 72, 73, 85, 86, 101,
+    115, 116, 159, 166, 167, 171, 182, 197, 201, 224, 232, 238, 241, 301, 303, 304, 322, 323, 324,
+    352, 357, 378, 10_003, 17_280, 40_413, 40_414, 40_415, 50_768,
 ];
 
 fn named(code: i32, name: &str) -> String {
     let known = match code {
         28 => "PathNotViable",
-        43 => "CursorNotFound",
+        CURSOR_NOT_FOUND => "CursorNotFound",
         50 => "MaxTimeMSExpired",
         10_107 => "NotWritablePrimary",
         _ => name,
@@ -220,7 +276,7 @@ mod tests {
 
     #[test]
     fn only_what_is_known_to_be_final_is_refused() {
-        for code in [121, 10_334, 17_419, 17_420, 17_280, 11_000, 66, 2, 14, 9, 28] {
+        for code in [121, 10_334, 17_419, 17_420, 17_280, 11_000, 66, 61, 31_025, 2, 14, 9, 28] {
             assert!(is_refused("commit", code), "{code}");
         }
         // No primary, interrupted, no room, too much load, Atlas, and one that nobody knows yet.
@@ -230,6 +286,20 @@ mod tests {
         ];
         for code in passing {
             assert!(!is_refused("commit", code), "{code}");
+        }
+    }
+
+    #[test]
+    fn what_atlas_does_not_allow_is_told_at_the_start_and_passes_later() {
+        for (words, expected) in [
+            ("you are over your space quota, using 513 MB of 512 MB", "storage quota"),
+            ("already using 500 collections of 500", "no more collections"),
+            ("user is not allowed to do action [update] on [s3cret]", "roles of"),
+        ] {
+            let told = atlas(words);
+            assert!(told.contains(expected) && !told.contains("s3cret"), "{told}");
+            assert!(matches!(access("prepare", told), StoreError::Refused { .. }));
+            assert!(matches!(access("commit", told), StoreError::Unavailable { .. }));
         }
     }
 

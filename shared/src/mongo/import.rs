@@ -160,11 +160,17 @@ impl MongoStore {
             statement.ok_or_else(|| refused(OPERATION, UNWRITABLE))
         };
         let statements = lines.iter().map(statement).collect::<Result<Vec<_>, _>>()?;
+        // In a sharded cluster a statement may find a document twice, while it moves, and stand for one
+        // that finds none: there each is told for itself.
+        let batches = match self.is_sharded(OPERATION).await? {
+            true => statements.into_iter().map(|statement| vec![statement]).collect(),
+            false => batches(statements),
+        };
         let mut lines = lines.into_iter();
-        for batch in batches(statements) {
+        for batch in batches {
             let wanted = batch.len();
             let of_batch: Vec<_> = lines.by_ref().take(wanted).collect();
-            if self.update(OPERATION, batch, JOURNALLED).await? == wanted as u64 {
+            if self.update(OPERATION, batch, JOURNALLED).await? >= wanted as u64 {
                 of_batch.into_iter().for_each(|(line, _)| line.outcome = Some(Imported::Updated));
             }
         }

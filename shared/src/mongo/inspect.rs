@@ -43,9 +43,8 @@ impl MongoStore {
     }
 
     async fn find_server(&self) -> Result<(bool, String), StoreError> {
-        let info = self.command("inspect", doc! { "buildInfo": 1 }).await?;
-        let version = info.get_str("version").unwrap_or("of an unknown version");
-        Ok((true, format!("version {version}, collection {}", self.collection.namespace())))
+        let engine = self.engine("inspect").await?;
+        Ok((true, format!("{engine}, collection {}", self.collection.namespace())))
     }
 
     async fn find_clock(&self) -> Result<(bool, String), StoreError> {

@@ -10,44 +10,55 @@ use mongodb::bson::{Bson, Document, doc};
 use super::change::date;
 use super::detached::{Gone, Sender};
 use super::due::user_ids;
-use super::errors::driver;
+use super::errors::{driver, is_cursor_gone};
 use super::names::at;
 use super::{MongoStore, decode, ids};
 use crate::domain::Status;
 use crate::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
 
 impl MongoStore {
+    /// Sends what matches. When a cursor is gone because whoever takes is slow, another one goes on
+    /// after the last grant.
     pub(super) async fn send_views(
         &self,
-        filter: GrantFilter,
+        mut filter: GrantFilter,
         sender: Sender<GrantView>,
     ) -> Result<(), Gone> {
         let mut left = filter.limit.unwrap_or(u64::MAX);
-        let stretches = match self.stretches(&filter).await {
-            Ok(stretches) => stretches,
-            Err(error) => return sender.send(Err(error)).await,
-        };
-        for stretch in stretches {
-            if left == 0 {
-                // To the server, no limit.
-                return Ok(());
-            }
-            match self.send_stretch(&filter, stretch, left, &sender).await? {
-                Ok(sent) => left -= sent,
+        'from_place: loop {
+            let stretches = match self.stretches(&filter).await {
+                Ok(stretches) => stretches,
                 Err(error) => return sender.send(Err(error)).await,
+            };
+            for stretch in stretches {
+                if left == 0 {
+                    // To the server, no limit.
+                    return Ok(());
+                }
+                let mut last = None;
+                let sent = self.send_stretch(&filter, stretch, &mut left, &mut last, &sender);
+                match (sent.await?, last) {
+                    (Ok(()), _) => {}
+                    (Err(error), Some(last)) if is_cursor_gone(&error) => {
+                        filter.after = Some(last);
+                        continue 'from_place;
+                    }
+                    (Err(error), _) => return sender.send(Err(driver("list", &error))).await,
+                }
             }
+            return Ok(());
         }
-        Ok(())
     }
 
-    /// Sends what matches, and says how much that was.
+    /// Sends at most so many as are left of what matches, and notes the place of the last one.
     async fn send_stretch(
         &self,
         filter: &GrantFilter,
         stretch: Document,
-        limit: u64,
+        left: &mut u64,
+        last: &mut Option<GrantPlace>,
         sender: &Sender<GrantView>,
-    ) -> Result<Result<u64, StoreError>, Gone> {
+    ) -> Result<Result<(), mongodb::error::Error>, Gone> {
         let order = match filter.order() {
             GrantOrder::Id => doc! { "_id": 1 },
             GrantOrder::Due => doc! { self.names.path("next_refresh_at"): 1, "_id": 1 },
@@ -55,20 +66,21 @@ impl MongoStore {
             GrantOrder::Email => doc! { &self.names.fields.email: 1, "_id": 1 },
         };
         let find = self.collection.find(stretch).sort(order).projection(self.view_projection());
-        let limit = i64::try_from(limit).unwrap_or(i64::MAX);
+        let limit = i64::try_from(*left).unwrap_or(i64::MAX);
         let mut cursor = match find.limit(limit).await {
             Ok(cursor) => cursor,
-            Err(error) => return Ok(Err(driver("list", &error))),
+            Err(error) => return Ok(Err(error)),
         };
-        let mut sent = 0;
         loop {
             match cursor.try_next().await {
                 Ok(Some(document)) => {
-                    sender.send(Ok(decode::view(&self.names, &document))).await?;
-                    sent += 1;
+                    let view = decode::view(&self.names, &document);
+                    *last = Some(GrantPlace::of(&view, filter.order()));
+                    sender.send(Ok(view)).await?;
+                    *left -= 1;
                 }
-                Ok(None) => return Ok(Ok(sent)),
-                Err(error) => return Ok(Err(driver("list", &error))),
+                Ok(None) => return Ok(Ok(())),
+                Err(error) => return Ok(Err(error)),
             }
         }
     }
@@ -118,7 +130,7 @@ impl MongoStore {
             let mut known = self.known_providers().await?;
             match known.len() {
                 0 => {}
-                // Not every server sorts by the index for `$in` as well.
+                // SecantusDB does not sort by the index for `$in`.
                 1 => drop(filter.insert(&provider, known.remove(0))),
                 _ => drop(filter.insert(&provider, doc! { "$in": known })),
             }

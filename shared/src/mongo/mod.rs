@@ -8,7 +8,7 @@
 //! * `change`, `fit`: what a commit makes of its document.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `listing`, `operate`, `operators`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
-//! * `detached`, `update`, `errors`: how the driver is called.
+//! * `detached`, `update`, `errors`: how the driver is called; `engine`: which server this is.
 //!
 //! What holds everywhere here:
 //!
@@ -26,6 +26,7 @@ mod coordinate;
 pub(crate) mod decode;
 mod detached;
 pub(crate) mod due;
+mod engine;
 mod errors;
 pub(crate) mod extended_json;
 mod first_tokens;
@@ -82,6 +83,8 @@ pub struct MongoStore {
     names: Arc<Names>,
     clock: Arc<ServerClock>,
     sharded: Arc<OnceCell<bool>>,
+    /// The addresses of the servers in the URL.
+    hosts: Arc<[String]>,
     /// After a search for documents to adopt.
     rest: Arc<Rest>,
 }
@@ -108,6 +111,8 @@ impl MongoStore {
         options.server_selection_timeout = Some(settings.selection_timeout);
         options.connect_timeout.get_or_insert(settings.selection_timeout.max(MIN_CONNECT_TIMEOUT));
         options.app_name.get_or_insert_with(|| "evergrant".to_owned());
+        let hosts =
+            options.hosts.iter().map(|address| address.to_string().to_lowercase()).collect();
         let client = Client::with_options(options).map_err(|error| driver("connect", &error))?;
         let database = client.database(&settings.database);
         let collection = database.collection_with_options(&settings.collection, primary_options());
@@ -115,7 +120,7 @@ impl MongoStore {
         let names = Arc::new(names.with_rules(settings.adoption));
         let clock = Arc::new(ServerClock::new());
         let (sharded, rest) = (Arc::default(), Arc::default());
-        Ok(Self { database, collection, names, clock, sharded, rest })
+        Ok(Self { database, collection, names, clock, sharded, hosts, rest })
     }
 
     async fn command(

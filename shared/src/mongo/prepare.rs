@@ -3,11 +3,10 @@
 use futures::TryStreamExt;
 use mongodb::IndexModel;
 use mongodb::bson::{Document, doc};
-use mongodb::error::ErrorKind;
 use mongodb::options::IndexOptions;
 
 use super::MongoStore;
-use super::errors::driver;
+use super::errors::{code, driver};
 use super::numbers::number;
 use crate::ports::StoreError;
 
@@ -72,7 +71,7 @@ impl MongoStore {
 
 /// NamespaceNotFound.
 fn is_without_collection(error: &mongodb::error::Error) -> bool {
-    matches!(error.kind.as_ref(), ErrorKind::Command(error) if error.code == 26)
+    code(error) == Some(26)
 }
 
 /// Whether an index has these keys, and holds all documents in the plain order of their values.

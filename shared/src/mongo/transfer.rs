@@ -1,5 +1,6 @@
 //! Documents in and out, as extended JSON.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
@@ -7,7 +8,7 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::change::HELD_BEFORE;
 use super::detached::{Gone, Sender};
-use super::errors::driver;
+use super::errors::{driver, is_cursor_gone};
 use super::import::held_tokens;
 use super::{MongoStore, extended_json, ids};
 use crate::ports::{HeldTokens, ImportDocument};
@@ -28,7 +29,8 @@ impl MongoStore {
         self.send_each("held_tokens", projection, held, sender).await
     }
 
-    /// Sends what is made of each document, in the order of their `_id`.
+    /// Sends what is made of each document, in the order of their `_id`. When a cursor is gone because
+    /// whoever takes is slow, another one goes on after the last document.
     async fn send_each<T>(
         &self,
         operation: &'static str,
@@ -36,18 +38,30 @@ impl MongoStore {
         made: impl Fn(Document) -> T,
         sender: Sender<T>,
     ) -> Result<(), Gone> {
-        let found = self.collection.find(doc! {}).projection(projection).sort(doc! { "_id": 1 });
-        let mut cursor = match found.await {
-            Ok(cursor) => cursor,
-            Err(error) => return sender.send(Err(driver(operation, &error))).await,
-        };
-        loop {
-            match cursor.try_next().await {
-                Ok(Some(document)) => sender.send(Ok(made(document))).await?,
-                Ok(None) => return Ok(()),
+        let mut stretches = VecDeque::from([doc! {}]);
+        while let Some(stretch) = stretches.pop_front() {
+            let mut last = None;
+            let found = self.collection.find(stretch).projection(projection.clone());
+            let mut cursor = match found.sort(doc! { "_id": 1 }).await {
+                Ok(cursor) => cursor,
                 Err(error) => return sender.send(Err(driver(operation, &error))).await,
+            };
+            loop {
+                match (cursor.try_next().await, &last) {
+                    (Ok(None), _) => break,
+                    (Ok(Some(document)), _) => {
+                        last = document.get("_id").map(ids::from_bson);
+                        sender.send(Ok(made(document))).await?;
+                    }
+                    (Err(error), Some(last)) if is_cursor_gone(&error) => {
+                        stretches = ids::after(last).into();
+                        break;
+                    }
+                    (Err(error), _) => return sender.send(Err(driver(operation, &error))).await,
+                }
             }
         }
+        Ok(())
     }
 }
 

@@ -1,11 +1,12 @@
 //! Commits and claims of the MongoDB adapter on a way where commands fail in every manner: a grant is
 //! neither lost nor exchanged twice.
 
+use std::collections::HashSet;
 use std::sync::Arc;
 
 use evergrant_shared::domain::{Status, Timestamp};
 use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
+use evergrant_shared::ports::{Commit, Committed, GrantFilter, StoreError, TokenStore};
 use evergrant_tests::mongodb as server;
 use evergrant_tests::mongodb_faults::{Effect, Fault, FaultyWay};
 use futures::TryStreamExt;
@@ -189,4 +190,49 @@ async fn a_claim_is_made_once_whatever_fails_on_its_way() {
         let another = store.claim(&ids(2), "another", LEASE).await.unwrap();
         assert!(!another.rows.iter().any(|row| row.owned()), "claimed twice");
     }
+}
+
+#[tokio::test]
+async fn a_reading_whose_cursor_is_gone_goes_on_after_the_last_document() {
+    const COUNT: i32 = 400;
+    let (store, way, documents) = faulty().await;
+    // Ids of several types: the server compares those of one.
+    let mixed = (0..COUNT).map(|id| match id % 2 {
+        0 => adopted(id, doc! {}),
+        _ => doc! { "_id": format!("{id:04}"), "refresh_token": "r", "evergrant": {} },
+    });
+    documents.insert_many(mixed).await.unwrap();
+    let gone = || way.next("getMore", Fault::error(Effect::None, 43));
+    gone();
+    let exported: Vec<_> = store.export().try_collect().await.unwrap();
+    assert!(way.is_done());
+    let ids: HashSet<_> = exported.iter().map(|document| document["_id"].to_string()).collect();
+    assert_eq!((exported.len(), ids.len()), (COUNT as usize, COUNT as usize));
+    for _ in 0..2 {
+        gone();
+    }
+    let limit = Some(350);
+    let filter = GrantFilter { limit, ..GrantFilter::default() };
+    let listed: Vec<_> = store.list(filter).try_collect().await.unwrap();
+    assert!(way.is_done());
+    let ids: HashSet<_> = listed.iter().map(|grant| grant.id.clone()).collect();
+    assert_eq!((listed.len(), ids.len()), (350, 350));
+}
+
+#[tokio::test]
+async fn a_server_that_does_not_know_its_clock_is_refused_by_its_name() {
+    let (store, way, _) = faulty().await;
+    way.next("update", Fault::error(Effect::None, 9));
+    let error = store.prepare().await.unwrap_err();
+    let text = error.to_string();
+    assert!(matches!(error, StoreError::Refused { .. }), "{text}");
+    for part in ["MongoDB", "$$NOW", "error 9", "docs/servers.md"] {
+        assert!(text.contains(part), "{text}");
+    }
+    let findings = store.inspect().await.unwrap();
+    let server = &findings[0];
+    assert!(
+        server.ok && server.what == "MongoDB" && server.detail.contains("MongoDB"),
+        "{server:?}"
+    );
 }
