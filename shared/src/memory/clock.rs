@@ -8,17 +8,23 @@ use crate::domain::Timestamp;
 #[derive(Debug, Clone, Copy)]
 pub struct MemoryClock {
     base: Timestamp,
-    started: Instant,
+    /// None if it stands still.
+    started: Option<Instant>,
 }
 
 impl MemoryClock {
     /// A clock that shows `base` now.
     pub fn starting_at(base: Timestamp) -> Self {
-        Self { base, started: Instant::now() }
+        Self { base, started: Some(Instant::now()) }
+    }
+
+    /// A clock that shows `time` for ever.
+    pub const fn stopped_at(time: Timestamp) -> Self {
+        Self { base: time, started: None }
     }
 
     /// What it shows.
     pub fn now(&self) -> Timestamp {
-        self.base.plus(self.started.elapsed())
+        self.base.plus(self.started.map(|started| started.elapsed()).unwrap_or_default())
     }
 }

@@ -74,6 +74,21 @@ async fn a_lease_ends_by_the_runtimes_time() {
     assert!(claim(&store, &ids, "three").await[0].owned());
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_claim_that_takes_effect_late_neither_shortens_its_lease_nor_takes_anothers() {
+    let store = store();
+    store.import(vec![document(1, "t")]).await.unwrap();
+    store.adopt().await.unwrap();
+    let ids = [DocumentId::Integer(1)];
+    let late = store.as_of(store.now().await.unwrap());
+    tokio::time::advance(LEASE / 2).await;
+    assert!(claim(&store, &ids, "one").await[0].owned());
+    assert!(claim(&late, &ids, "one").await[0].owned());
+    assert!(!claim(&late, &ids, "two").await[0].owned());
+    tokio::time::advance(LEASE - Duration::from_millis(1)).await;
+    assert!(!claim(&store, &ids, "two").await[0].owned());
+}
+
 #[tokio::test]
 async fn a_document_is_edited_and_looked_at_without_a_claim() {
     let store = store();

@@ -28,6 +28,13 @@ impl Documents {
             {
                 let taken_over = decode::taken_over(at(document, "evergrant.lease"), owner);
                 let until = from_now(now, lease);
+                // Nor does it shorten what a later try took.
+                let is_shorter = is_text(document, "evergrant.lease.owner", owner)
+                    && !is_over(document, "evergrant.lease.until", now.plus(lease));
+                let until = at(document, "evergrant.lease.until")
+                    .filter(|_| is_shorter)
+                    .cloned()
+                    .unwrap_or(until);
                 let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
                 put(document, "evergrant.lease", lease);
             }

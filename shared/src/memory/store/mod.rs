@@ -18,7 +18,7 @@ mod operate;
 mod operators;
 mod revive;
 
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -43,7 +43,7 @@ use crate::ports::{
 /// Token documents in memory. It ends with its last handle, and so do the documents.
 pub struct MemoryStore {
     clock: MemoryClock,
-    state: Mutex<State>,
+    state: Arc<Mutex<State>>,
 }
 
 struct State {
@@ -62,7 +62,14 @@ impl MemoryStore {
     pub fn with_rules(clock: MemoryClock, rules: AdoptionRules) -> Self {
         let (documents, agreed) = (Documents::new(rules), Agreed::default());
         let state = State { documents, agreed, records: Records::default() };
-        Self { clock, state: Mutex::new(state) }
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The same documents, as a command finds them that the server received at `time` and carries out
+    /// later: its clock shows that time.
+    #[must_use]
+    pub fn as_of(&self, time: Timestamp) -> Self {
+        Self { clock: MemoryClock::stopped_at(time), state: Arc::clone(&self.state) }
     }
 
     /// A document as a claim would find it. Looking changes nothing.
