@@ -17,6 +17,11 @@ pub(crate) const SETTLED_BY: &str = "settled_by";
 pub(crate) const FORGOTTEN: [&str; 5] =
     ["last_error", "failing_since", "in_doubt", "questioned", "dead_fingerprint"];
 
+/// What a death that is not believed any more leaves nothing of. Whether an answer to the token was lost is
+/// as it was.
+pub(crate) const OF_A_DEATH: [&str; 5] =
+    ["last_error", "failing_since", "questioned", "dead_fingerprint", "queued_until"];
+
 /// The fingerprint of the token whose ends a document tells, where one of them is absolute.
 pub(crate) const ENDS_OF: &str = "ends_of";
 

@@ -3,7 +3,7 @@
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::change::{FORGOTTEN, OF_THE_OLD_GRANT, date};
+use super::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
 use super::errors::driver;
 use super::names::at;
 use super::update::{DURABLE, Statement, batches};
@@ -87,9 +87,7 @@ impl MongoStore {
         while let Some(document) = found.try_next().await.map_err(failed)? {
             let ended = decode::ended(&self.names, &document);
             if ended.as_ref().is_some_and(EndedDocument::holds_what_ended) {
-                let mut forgotten = FORGOTTEN.to_vec();
-                forgotten.push("queued_until");
-                batch.extend(self.revival(&document, &forgotten));
+                batch.extend(self.revival(&document, &OF_A_DEATH));
             }
             if batch.len() == BATCH {
                 revived += self.revive_all("revive_dead", std::mem::take(&mut batch)).await?;

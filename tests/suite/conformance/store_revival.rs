@@ -246,6 +246,9 @@ async fn the_end_of_the_old_grant_is_not_the_new_ones() {
 
 async fn deaths_that_are_not_believed_are_revived() {
     let (store, ids) = with(3).await;
+    // In doubt, from a failure before the end.
+    let claimed = claim_for(&*store, &ids[..1], "before", LEASE).await;
+    commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
     let since = give_up(&store, &ids[0]).await;
     give_up(&store, &ids[1]).await;
     assert_eq!(store.revive_dead(&"p".parse().unwrap(), since).await.unwrap(), 2);
@@ -253,6 +256,9 @@ async fn deaths_that_are_not_believed_are_revived() {
         let revived = view(&store, id).await;
         assert_eq!((revived.status, revived.last_error), (Some(Status::Active), None));
     }
+    let rows = claim(&*store, &ids, "next").await;
+    assert!(grant(&rows[0]).in_doubt, "whether its answer was lost is as it was");
+    assert!(!grant(&rows[1]).in_doubt);
     assert_eq!(due(&*store, Which::Due).await.len(), 3);
 }
 

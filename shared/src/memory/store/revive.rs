@@ -7,7 +7,7 @@ use mongodb::bson::Document;
 use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date, holds_token, withheld};
+use crate::mongo::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
@@ -29,7 +29,11 @@ impl Documents {
         let next = place.next(looked_at.len(), most, looked_at.last().map(|(id, _)| id.clone()));
         let live =
             looked_at.into_iter().filter_map(|(id, ended)| ended?.lives_again().then_some(id));
-        let revived = self.make_all_active(live.collect(), now, &OF_THE_OLD_GRANT);
+        let revived = self.make_all_active(
+            live.collect(),
+            now,
+            &[&FORGOTTEN[..], &OF_THE_OLD_GRANT].concat(),
+        );
         Revived { revived, next }
     }
 
@@ -49,7 +53,7 @@ impl Documents {
         };
         let dead = self.after(None).filter(|(_, document)| is_dead(document));
         let dead = dead.map(|(id, _)| id.clone()).collect();
-        self.make_all_active(dead, now, &["queued_until"])
+        self.make_all_active(dead, now, &OF_A_DEATH)
     }
 
     fn make_all_active(&mut self, ids: Vec<DocumentId>, now: Timestamp, forgotten: &[&str]) -> u64 {
@@ -88,7 +92,7 @@ impl Documents {
         let has = |status: &Status| is_text(document, "evergrant.status", status.as_str());
         if SweepPlace::ENDED.iter().any(has) {
             // Its token may be another: the end of the old grant is not the new one's.
-            make_active(document, now, &["refresh_absolute_until"]);
+            make_active(document, now, &[&FORGOTTEN[..], &["refresh_absolute_until"]].concat());
             put(document, "evergrant.queued_until", from_now(now, queued));
         }
         let view = decode::view(&self.names, self.get(id)?);
@@ -102,12 +106,12 @@ impl Documents {
     }
 }
 
-/// Active and due, with its failures and `forgotten` forgotten.
+/// Active and due, with `forgotten` forgotten.
 fn make_active(document: &mut Document, now: Timestamp, forgotten: &[&str]) {
     put(document, "evergrant.status", Status::Active.as_str());
     put(document, "evergrant.attempts", 0);
     put(document, "evergrant.next_refresh_at", date(now));
-    for part in FORGOTTEN.iter().chain(forgotten) {
+    for part in forgotten {
         take_away(document, &format!("evergrant.{part}"));
     }
 }

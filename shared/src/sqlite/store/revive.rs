@@ -12,7 +12,7 @@ use super::paths::{self, set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
 use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_THE_OLD_GRANT, date, holds_token, withheld};
+use crate::mongo::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld};
 use crate::mongo::decode;
 use crate::mongo::names::Names;
 use crate::ports::{DueGrant, Revived, SweepPlace};
@@ -45,10 +45,10 @@ impl Wanted {
         }
     }
 
-    const fn forgotten(&self) -> &'static [&'static str] {
+    fn forgotten(&self) -> Vec<&'static str> {
         match self {
-            Self::LivesAgain => &OF_THE_OLD_GRANT,
-            Self::NotBelieved(..) => &["queued_until"],
+            Self::LivesAgain => FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT).collect(),
+            Self::NotBelieved(..) => OF_A_DEATH.to_vec(),
         }
     }
 }
@@ -152,7 +152,7 @@ fn revive_all(
         let Some(mut stored) = table::find_row(connection, &inner.names, *n)? else { continue };
         // It may have changed since it was read.
         if wanted.has(&inner.names, &stored.document) {
-            make_active(&inner.names, &mut stored, now, wanted.forgotten());
+            make_active(&inner.names, &mut stored, now, &wanted.forgotten());
             // One that is too large keeps no other from it.
             revived += u64::from(table::update(connection, &inner.names, &stored).is_ok());
         }
@@ -160,14 +160,14 @@ fn revive_all(
     Ok(revived)
 }
 
-/// Active and due, with its failures and `forgotten` forgotten.
+/// Active and due, with `forgotten` forgotten.
 fn make_active(names: &Names, stored: &mut Stored, now: Timestamp, forgotten: &[&str]) {
     let mut set =
         |part: &str, value: Bson| set_over(&mut stored.document, &names.path(part), value);
     set("status", Status::Active.as_str().into());
     set("attempts", 0_i32.into());
     set("next_refresh_at", date(now).into());
-    for part in FORGOTTEN.iter().chain(forgotten) {
+    for part in forgotten {
         unset(&mut stored.document, &names.path(part));
     }
 }
@@ -204,7 +204,8 @@ pub(super) fn reactivate(
     if status.is_some_and(|status| SweepPlace::ENDED.contains(&status)) {
         let now = now(connection)?;
         // Its token may be another: the end of the old grant is not the new one's.
-        make_active(names, &mut stored, now, &["refresh_absolute_until"]);
+        let forgotten = [&FORGOTTEN[..], &["refresh_absolute_until"]].concat();
+        make_active(names, &mut stored, now, &forgotten);
         let until = date(now.plus(queued));
         set_over(&mut stored.document, &names.path("queued_until"), until);
         table::update(connection, names, &stored)?;
