@@ -17,8 +17,8 @@ const MAX_DEAD_ANSWERS: u32 = 8;
 pub(crate) struct Bounds {
     /// The latest generation of each document.
     generations: BTreeMap<DocumentId, u64>,
-    /// When each document was refreshed last.
-    refreshed_at: BTreeMap<DocumentId, Timestamp>,
+    /// When each document was refreshed last, and when its grant was to end then.
+    refreshed_at: BTreeMap<DocumentId, (Timestamp, Option<Timestamp>)>,
     /// The documents that have begun anew, with no word of what was in doubt.
     forgotten: BTreeSet<DocumentId>,
     /// How often each document may be refreshed before its time, because someone has asked for that.
@@ -91,12 +91,17 @@ impl World {
 
     /// New tokens were written: not before the grant was due.
     pub(crate) fn refreshed(&self, commit: &Commit) {
-        let Write::Refresh { refreshed_at, .. } = commit.write else { return };
+        let Write::Refresh { refreshed_at, times, .. } = commit.write else { return };
         let (before, was_asked_for) = self.with(|state| {
             let bounds = &mut state.bounds;
-            let before = bounds.refreshed_at.insert(commit.id.clone(), refreshed_at);
+            let now = (refreshed_at, times.refresh_absolute_until);
+            let before = bounds.refreshed_at.insert(commit.id.clone(), now);
             *bounds.refreshes.entry(commit.id.clone()).or_default() += 1;
-            let is_early = before.is_some_and(|at| refreshed_at.since(at) < self.plan.floor());
+            let is_early = before.is_some_and(|(at, end)| {
+                // The last refresh before an end is followed by one at the end.
+                let is_last = end.is_some_and(|end| refreshed_at >= end.minus(EARLY));
+                refreshed_at.since(at) < self.plan.floor() && !is_last
+            });
             let asked = bounds.asked_for.entry(commit.id.clone()).or_default();
             let was_asked_for = !is_early || *asked > 0;
             if is_early {
@@ -105,7 +110,7 @@ impl World {
             (before, was_asked_for)
         });
         if !was_asked_for {
-            let (id, since) = (&commit.id, before.map(|at| refreshed_at.since(at)));
+            let (id, since) = (&commit.id, before.map(|(at, _)| refreshed_at.since(at)));
             self.violate(format!("{id} is refreshed again after {since:?}"));
         }
     }

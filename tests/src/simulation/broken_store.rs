@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row, Status, Write};
+use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Write};
 use evergrant_shared::ports::{Commit, DueGrant, StoreError, TokenStore};
 use futures::TryStreamExt;
 use serde_json::json;
@@ -66,6 +66,10 @@ pub(crate) fn broken_commit(
             commit.generation = Some(grant.generation);
         }
         (Some(Sabotage::NoReread), _) if is_end => commit.sent = token,
+        (
+            Some(Sabotage::ThrottleBurns),
+            Write::Postpone { attempts, last_error: Some(error), .. },
+        ) if error.reason == FailureKind::Throttled => *attempts += 1,
         (Some(Sabotage::DueAgainAtOnce), Write::Refresh { refreshed_at, times, .. }) => {
             times.next_refresh_at = *refreshed_at;
         }

@@ -6,12 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
+use evergrant_shared::domain::cell::SURE;
+use evergrant_shared::domain::settlement::TripReason;
 use evergrant_shared::domain::weigh::{Belief, Evidence};
 use evergrant_shared::domain::{ProviderId, Signal};
 use tokio::time::Instant;
 
 use super::Sabotage;
 use super::process::Process;
+use super::way::NEAR;
 use super::world::World;
 
 /// The budget as a process reaches it.
@@ -24,13 +27,23 @@ pub(crate) struct WatchedBudget {
 impl Budget for WatchedBudget {
     async fn acquire(&self) -> Permit {
         self.process.live().await;
+        let is_ignored = self.process.world.is_broken_by(Sabotage::CircuitIgnored);
+        if is_ignored && self.evidence().is_tripped && self.shut_for().is_some() {
+            return Permit::unwatched();
+        }
         let permit = self.budget.acquire().await;
         self.process.live().await;
         permit
     }
 
     fn note(&self, signal: &Signal) {
-        if !self.process.is_dead() {
+        let is_broken_by = |sabotage| self.process.world.is_broken_by(sabotage);
+        let is_ignored = match signal {
+            Signal::Pause(_) => is_broken_by(Sabotage::ThrottleIgnored),
+            Signal::Trip(TripReason::Unreadable) => is_broken_by(Sabotage::UnreadableGoesOn),
+            _ => false,
+        };
+        if !self.process.is_dead() && !is_ignored {
             self.budget.note(signal);
         }
     }
@@ -57,15 +70,18 @@ impl Budget for WatchedBudget {
 pub(crate) struct Spent(VecDeque<Instant>);
 
 impl World {
-    /// A request is sent: the provider's limit must allow it.
+    /// A request is sent: the provider's limit must allow it. Two workers to whom the store is farther away
+    /// in one direction each take its clock for as wrong as is allowed.
     pub(crate) fn spend(&self, provider: &ProviderId) {
         let is_limited = *provider == self.providers[0].id;
         let Some(limit) = self.plan.limit.filter(|_| is_limited) else { return };
         let now = Instant::now();
+        let is_near = self.plan.store_way_ms == NEAR;
+        let window = limit.per().saturating_sub(if is_near { Duration::ZERO } else { SURE * 2 });
         let in_window = self.with(|state| {
             let spent = &mut state.spent.0;
             spent.push_back(now);
-            while spent.front().is_some_and(|at| *at + limit.per() <= now) {
+            while spent.front().is_some_and(|at| *at + window <= now) {
                 spent.pop_front();
             }
             spent.len()

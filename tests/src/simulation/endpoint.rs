@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::Exchange;
 use evergrant_shared::domain::classify::Answer;
+use evergrant_shared::domain::{Exchange, ProviderId};
 use evergrant_shared::provider::{Provider, TokenEndpoint};
 use evergrant_simulator::Reply;
 use secrecy::{ExposeSecret, SecretString};
@@ -36,7 +36,7 @@ impl TokenEndpoint for SimulatedEndpoint {
 impl SimulatedEndpoint {
     async fn send(&self, refresh_token: &SecretString) -> Exchange {
         let (process, world) = (&self.process, &self.process.world);
-        process.live().await;
+        process.survive().await;
         let rates = &world.plan.rates;
         if world.chance(rates.crash) {
             process.crash();
@@ -49,18 +49,25 @@ impl SimulatedEndpoint {
             return Exchange::NotSent("connection refused".to_owned());
         }
         world.spend(&self.provider.id);
-        let number = world.request_sent(process, &self.provider.id, refresh_token.expose_secret());
-        let answer = world.stormy_answer(&self.provider.id);
-        if let Some(answer) =
-            answer.or_else(|| world.poisoned_answer(refresh_token.expose_secret()))
-        {
+        let (provider, token) = (&self.provider.id, refresh_token.expose_secret());
+        world.check_heeds(process, provider);
+        let number = world.request_sent(process, provider, token);
+        if let Some(answer) = world.answer_unasked(provider, token) {
             tokio::time::sleep(Duration::from_millis(world.plan.latency_ms)).await;
             process.live().await;
             world.reply_arrived(number);
+            match answer.status {
+                429 => world.told_to_wait(process, provider, token),
+                401 => world.told_wrong(process, provider, token),
+                _ => {}
+            }
             return Exchange::Answered(answer);
         }
-        let exchanged = world.oauth.exchange(refresh_token.expose_secret());
-        world.request_handled(number, successor(&exchanged.reply));
+        let is_unreadable = world.is_unreadable(provider);
+        let exchanged = world.oauth.exchange(token);
+        let successor = successor(&exchanged.reply);
+        let is_unreadable = is_unreadable && successor.is_some();
+        world.request_handled(number, successor.filter(|_| !is_unreadable));
         let timeout = self.provider.request_timeout;
         tokio::time::sleep(exchanged.latency.min(timeout)).await;
         process.live().await;
@@ -73,13 +80,21 @@ impl SimulatedEndpoint {
                 world.note(|| format!("{}: the provider answers {status}", process.name));
                 if matches!(status, 502 | 504) {
                     // From a gateway, which tells nothing of what the provider behind it did.
-                    world.doubt(refresh_token.expose_secret());
+                    world.doubt(token);
                 }
                 world.reply_arrived(number);
+                if is_unreadable {
+                    world.told_unreadably(process, provider, token);
+                    let body = [b"{\"data\":", &body[..], b"}"].concat();
+                    return Exchange::Answered(Answer { status, retry_after_ms: None, body });
+                }
+                if status == 200 {
+                    world.told_well(process, provider);
+                }
                 if matches!(status, 200..=499) && says_dead(&body) {
-                    world.told_dead(refresh_token.expose_secret());
+                    world.told_dead(token);
                     if world.chance(rates.sign_in_at_death) {
-                        world.sign_in_of(refresh_token.expose_secret());
+                        world.sign_in_of(token);
                     }
                 }
                 let retry_after_s = retry_after.and_then(|value| value.parse::<u64>().ok());
@@ -99,6 +114,26 @@ impl SimulatedEndpoint {
 }
 
 impl World {
+    /// The answer of a provider that does not look at the token.
+    fn answer_unasked(&self, provider: &ProviderId, token: &str) -> Option<Answer> {
+        let answer = self.stormy_answer(provider).or_else(|| self.poisoned_answer(token));
+        answer.or_else(|| self.dead_for_once(token))
+    }
+
+    /// The provider calls a grant dead that lives. It does so once, and not to those who believe it.
+    fn dead_for_once(&self, token: &str) -> Option<Answer> {
+        let is_looked_at_again = !self.plan.death_recheck.is_zero();
+        // The second look would meet a provider that calls everybody dead.
+        let is_alone = self.plan.pauses.storm.is_none();
+        let is_wrong = is_looked_at_again && is_alone && self.chance(self.plan.rates.dead_for_once);
+        if !is_wrong || !self.with(|state| state.tokens.slandered.insert(token.to_owned())) {
+            return None;
+        }
+        self.reached(Fault::DeadForOnce);
+        let body = br#"{"error":"invalid_grant"}"#.to_vec();
+        Some(Answer { status: 400, retry_after_ms: None, body })
+    }
+
     /// The user of a token has seen an error too, and signs in again.
     fn sign_in_of(&self, token: &str) {
         let found = self.with(|state| {

@@ -17,6 +17,10 @@ kinds! {
         /// A token is sent again whose answer was with a worker that is gone, in a journal that no living
         /// worker has had the time to read.
         JournalUnread = "journal_unread",
+        /// A token is sent again whose answer is with a process that stands still.
+        HolderFrozen = "holder_frozen",
+        /// A document is lost whose new token came in an answer that nobody can read.
+        Unread = "unread",
         /// A document is lost whose last reply was lost, once the provider's grace was over.
         GraceOver = "grace_over",
         /// A document is lost because an excused reuse has killed the sign-in that its token is of.

@@ -13,6 +13,10 @@ kinds! {
         Crash = "crash",
         /// A process is asked to end.
         Restart = "restart",
+        /// A process stands still for longer than its leases last, and its timers go on.
+        Frozen = "frozen",
+        /// A machine is suspended after a claim, and the clock of its timers stands still.
+        Suspended = "suspended",
         /// A call of the store fails and has no effect.
         StoreFails = "store_fails",
         /// A call of the store takes effect and says that it failed.
@@ -21,6 +25,10 @@ kinds! {
         StoreLate = "store_late",
         /// A call of the store takes seconds, before or after its effect.
         StoreSlow = "store_slow",
+        /// A call of the store takes effect later, by the server's clock of when it was received.
+        StoreOldNow = "store_old_now",
+        /// The store is farther away in one direction than in the other.
+        StoreLopsided = "store_lopsided",
         /// A process crashes at a call of the store, which takes effect or not, now or later.
         StoreCrash = "store_crash",
         /// A reading ends before its end.
@@ -57,10 +65,26 @@ kinds! {
         ThrottledAll = "throttled_all",
         /// The provider calls every grant dead for a while, and none is.
         DeadAll = "dead_all",
+        /// The provider refuses the client from the start, and takes it later.
+        WrongClient = "wrong_client",
+        /// The provider's successes come in a form that nobody can read, for a while.
+        Unreadable = "unreadable",
+        /// The provider calls a grant dead that lives, once.
+        DeadForOnce = "dead_for_once",
+        /// A grant has an absolute end that the provider does not keep to.
+        EndUntrue = "end_untrue",
+        /// A grant has an absolute end.
+        EndTrue = "end_true",
         /// The store refuses to claim a document, for good.
         ClaimRefused = "claim_refused",
         /// The store refuses to write an outcome into a document, for good.
         CommitRefused = "commit_refused",
+        /// The store refuses to mark a document as queued, for good.
+        MarkRefused = "mark_refused",
+        /// The store refuses to adopt a document, for good.
+        AdoptRefused = "adopt_refused",
+        /// The store refuses to take a document up again whose user has signed in, for good.
+        ReviveRefused = "revive_refused",
         /// The provider answers one user with a client error, for good.
         RejectedOne = "rejected_one",
         /// The provider throttles one user, for good.
@@ -83,6 +107,12 @@ kinds! {
         Paused = "paused",
         /// An operator takes the state of a grant away, and it is adopted anew.
         Forgotten = "forgotten",
+        /// An operator imports an old copy of a document.
+        Imported = "imported",
+        /// An operator discards a dead letter.
+        Discarded = "discarded",
+        /// A worker without its key is given an answer.
+        ForeignAnswer = "foreign_answer",
         /// Workers have two settings of the client at once.
         TwoClients = "two_clients",
         /// A journal does not take an answer.

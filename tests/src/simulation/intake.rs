@@ -70,6 +70,11 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
         rescued: SealedAnswer::decode(&delivery.body).ok(),
         acker: Some(delivery.acker),
     };
+    if let Some(answer) = &acker.rescued
+        && super::supervisor::sealer(process).open(answer).is_err()
+    {
+        world.reached(Fault::ForeignAnswer);
+    }
     world.note(|| match &acker.delivered {
         Some(delivered) => format!(
             "{}: gets a job of {}{}",
@@ -79,7 +84,11 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
         ),
         None => format!("{}: gets an answer to rescue", process.name),
     });
-    if acker.rescued.is_none() && world.is_broken_by(Sabotage::AckBeforeCommit) {
+    let sabotage = match &acker.rescued {
+        Some(_) => Sabotage::RescueAckedBeforeWritten,
+        None => Sabotage::AckBeforeCommit,
+    };
+    if world.is_broken_by(sabotage) {
         // It answers at once, and cannot fail as long as the consumer is there.
         let _ = acker.acknowledge().await;
     }

@@ -156,6 +156,9 @@ impl Journal for HostJournal {
             self.failed.store(true, Ordering::Relaxed);
             return Err(std::io::Error::other("a folder cannot be read"));
         }
+        if world.is_broken_by(Sabotage::InheritanceDropped) {
+            self.drop_inheritance();
+        }
         let mut left = Vec::new();
         for ((host, number), line) in world.disks.lock().iter_mut() {
             let orphaned = world.with(|state| !state.alive.contains_key(&line.owner));
@@ -196,6 +199,26 @@ impl Journal for HostJournal {
         }
         let open = world.disks.lock().values().any(|line| line.origin == process);
         if open { Estate::Open } else { Estate::Settled }
+    }
+}
+
+impl HostJournal {
+    /// Takes away what dead processes have left.
+    fn drop_inheritance(&self) {
+        let (process, world) = (&self.process, &self.process.world);
+        let is_left = |host: usize, line: &Line| {
+            host == process.host && world.with(|state| !state.alive.contains_key(&line.owner))
+        };
+        let mut tokens = Vec::new();
+        world.disks.lock().retain(|(host, _), line| {
+            let is_left = is_left(*host, line);
+            tokens.extend(line.token.clone().filter(|_| is_left));
+            !is_left
+        });
+        for token in tokens {
+            world.with(|state| state.tokens.journalled.remove(&token));
+        }
+        world.check_answers();
     }
 }
 

@@ -37,8 +37,9 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
     for case in cases(world).await {
         let lives = matches!(case.verdict, Verdict::Live | Verdict::LiveInGrace);
         let is_well = !world.is_poisoned(&case.view.id);
-        if lives && is_well && case.view.status == Some(Status::NeedsReauth) {
-            return Err(format!("{} lives and needs a new sign-in", case.view.id));
+        let status = case.view.status.filter(|status| *status != Status::Active);
+        if let Some(status) = status.filter(|_| lives && is_well) {
+            return Err(format!("{} lives and is {}", case.view.id, status.as_str()));
         }
     }
     Ok(())
@@ -114,6 +115,7 @@ pub(crate) async fn judge(world: &World) {
             }
             let job_lost = world.with(|state| state.jobs_lost.contains(&id));
             let is_buried = is_buried(&case.view, &letters);
+            let is_buried = is_buried || world.is_discarded(&case.view);
             if job_lost && !is_buried {
                 world.excused(Excuse::JobLost);
             } else if !is_buried {
@@ -149,12 +151,13 @@ impl World {
         if status != Some(Status::Active) {
             self.with(|state| state.figures.given_up += 1);
         }
-        let (lost_reply, forsaken, doubted, spoilt) = self.with(|state| {
+        let (lost_reply, forsaken, doubted, spoilt, unread) = self.with(|state| {
             let tokens = &state.tokens;
             let lost_reply = tokens.replies_lost.contains(&case.token);
             let forsaken = tokens.forsaken.contains(&case.token);
             let doubted = tokens.doubted.contains(&case.token);
-            (lost_reply, forsaken, doubted, tokens.is_made_up(&case.token))
+            let unread = tokens.unread.contains(&case.token);
+            (lost_reply, forsaken, doubted, tokens.is_made_up(&case.token), unread)
         });
         let lost_response = reason == Some(FailureKind::LostResponse);
         if lost_response && status == Some(Status::NeedsReauth) && !doubted && !spoilt {
@@ -168,6 +171,10 @@ impl World {
             // Its own reply was not lost, so nobody can tell it from a death.
             Verdict::Lost(_) if forsaken && !lost_reply => {
                 self.excused(Excuse::Forsaken);
+                Ok(())
+            }
+            Verdict::Lost(_) if unread => {
+                self.excused(Excuse::Unread);
                 Ok(())
             }
             Verdict::Lost(cause) if !lost_reply => Err(format!("lost: {cause:?}")),

@@ -9,24 +9,27 @@
 //! * `process`: a process that can crash. All that it asks of the world goes through it, so after a
 //!   crash no call of its returns any more: not the one that had taken effect, nor the one that
 //!   had not. That is a crash between any two awaits, as far as the world can tell.
-//! * `store`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's ports, where calls fail,
+//! * `store`, `way`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's ports, where calls fail,
 //!   take long, or take effect and say that they failed.
 //! * `supervisor`: starts processes, and starts them again. `storm`: a provider that answers everybody
 //!   alike. `people`: users who sign in again, a
 //!   provider that revokes, someone who edits documents, servers that are away.
-//! * `operators`: who pause grants, forget them and send them back to work while workers run.
+//! * `operators`: who pause grants, forget them and send them back to work while workers run. `copies`:
+//!   who imports old copies of documents, and discards dead letters.
 //! * `poison`: a few with which something is wrong for good, which nobody else may notice.
-//! * `tokens`, `settled`, `written`, `bounds`, `judge`: the invariants.
+//! * `tokens`, `reuse`, `settled`, `written`, `bounds`, `heed`, `judge`: the invariants.
 //! * `sabotage`, `broken_store`: what a broken build would do, to see that the invariants notice.
 
 mod bounds;
 mod broken_store;
 mod budget;
+mod copies;
 mod counts;
 mod endpoint;
 mod excuse;
 mod fault;
 mod figures;
+mod heed;
 mod intake;
 mod journal;
 mod judge;
@@ -37,6 +40,7 @@ mod plan;
 mod poison;
 mod process;
 mod queue;
+mod reuse;
 mod sabotage;
 mod settled;
 mod store;
@@ -44,6 +48,7 @@ mod storm;
 mod supervisor;
 mod sweep;
 mod tokens;
+mod way;
 mod world;
 mod written;
 
@@ -122,18 +127,22 @@ async fn history(world: &Arc<World>) {
     world.populate().await;
     supervisor::start_all(world);
     people::start_all(world);
-    tokio::time::sleep(world.plan.chaos).await;
+    storm::begin_wrong(world);
+    tokio::time::sleep(world.plan.chaos / 3).await;
+    world.sign_in_first();
+    tokio::time::sleep(world.plan.chaos - world.plan.chaos / 3).await;
     world.check_others();
     world.become_calm();
     let deadline = tokio::time::Instant::now() + CALM_LIMIT;
     // Until the slowest call of before is done.
     tokio::time::sleep(SLOWEST_CALL).await;
-    people::confirm_deaths(world).await;
+    people::look_after(world).await;
     while let Err(what) = judge::is_settled(world).await {
         if tokio::time::Instant::now() > deadline {
             return world.violate(format!("forgotten: {what}"));
         }
         tokio::time::sleep(BETWEEN_LOOKS).await;
+        people::look_after(world).await;
     }
     judge::judge(world).await;
 }

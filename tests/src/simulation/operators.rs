@@ -8,14 +8,18 @@ use evergrant_shared::operators::{Changed, GrantChange, OperatorStore};
 use evergrant_shared::ports::{JobQueue, TokenStore};
 
 use super::Fault;
+use super::copies::{discard, import_copy, keep_copy};
 use super::world::World;
 
 /// An operator does something to a grant.
 pub(crate) fn act(world: &Arc<World>, id: DocumentId) {
     let world = Arc::clone(world);
-    match world.below(4) {
+    match world.below(8) {
         0 => drop(tokio::spawn(async move { pause(&world, &id).await })),
         1 => drop(tokio::spawn(async move { forget(&world, &id).await })),
+        2 => drop(tokio::spawn(async move { discard(&world).await })),
+        3 => drop(tokio::spawn(async move { keep_copy(&world, &id).await })),
+        4 | 5 => drop(tokio::spawn(async move { import_copy(&world).await })),
         _ => drop(tokio::spawn(async move { redrive(&world, &id).await })),
     }
 }
@@ -46,16 +50,25 @@ async fn forget(world: &World, id: &DocumentId) {
     }
 }
 
+/// Has a grant refreshed again that was left alone.
+pub(crate) async fn resume(world: &World, id: &DocumentId) {
+    change(world, id, GrantChange::Resume).await;
+}
+
 async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
-    let changed = world.store.change_grant(id, change).await;
-    world.changed(id);
-    matches!(changed, Ok(Changed::Applied))
+    let is_changed = matches!(world.store.change_grant(id, change).await, Ok(Changed::Applied));
+    if is_changed {
+        world.changed(id);
+    }
+    is_changed
 }
 
 /// Sends a grant that was given up back to work.
-async fn redrive(world: &World, id: &DocumentId) {
+pub(crate) async fn redrive(world: &World, id: &DocumentId) {
     let Row::Present { grant, .. } = world.store.look(id) else { return };
-    if grant.status != Status::Failed {
+    // One whose new tokens wait in a letter is not sent back.
+    let waits = grant.last_error.is_some_and(|error| error.reason.waits_for_answer());
+    if grant.status != Status::Failed || waits {
         return;
     }
     world.note(|| format!("{id} is sent back by an operator"));

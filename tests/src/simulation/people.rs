@@ -17,13 +17,14 @@ type Act = fn(&Arc<World>);
 /// Starts all of them. They end when it becomes calm.
 pub(crate) fn start_all(world: &Arc<World>) {
     let pauses = &world.plan.pauses;
-    let people: [(Option<Duration>, Act); 9] = [
+    let people: [(Option<Duration>, Act); 10] = [
         (pauses.kill, kill),
         (pauses.restart, restart),
+        (pauses.freeze, freeze),
         (pauses.sign_in, sign_in),
         (pauses.revocation, revoke),
         (pauses.edit, edit),
-        (pauses.storm, |world| super::storm::begin(world)),
+        (pauses.storm, super::storm::begin),
         (pauses.store_outage, store_outage),
         (pauses.broker_outage, broker_outage),
         (pauses.partition, partition),
@@ -72,6 +73,14 @@ fn kill(world: &Arc<World>) {
     if let Some(process) = some_process(world) {
         process.crash();
     }
+}
+
+fn freeze(world: &Arc<World>) {
+    let Some(process) = some_process(world) else { return };
+    let duration = world.some_ms(7_000, 20_000);
+    world.reached(Fault::Frozen);
+    world.note(|| format!("{} stands still for {duration:?}", process.name));
+    process.freeze(duration);
 }
 
 fn restart(world: &Arc<World>) {
@@ -195,16 +204,29 @@ fn partition(world: &Arc<World>) {
     process.cut_off(from_store, from_broker, duration);
 }
 
-/// Once it is calm, an operator who has looked confirms the deaths that are not believed, and has a
-/// provider tried whose answers could not be read.
-pub(crate) async fn confirm_deaths(world: &World) {
+/// An operator gives a circuit so long to close by itself.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Once it is calm, an operator looks again and again: confirms the deaths that are not believed, has a
+/// provider tried whose answers could not be read, and sends back what has failed.
+pub(crate) async fn look_after(world: &World) {
+    let is_stuck = world.is_calm_for(PATIENCE);
     let confirm = |state: &mut ProviderState, now: Timestamp| match state.gate.tripped() {
         Some(TripReason::Suspicious) => state.confirm_deaths(now),
+        // Where all grants are dead, no probe succeeds.
+        Some(_) if is_stuck => state.resume(),
         Some(TripReason::Unreadable) => state.probe_now(now),
         _ => {}
     };
     for provider in world.provider_ids() {
-        // Nobody stands in its way for long.
-        let _ = change_provider(&*world.store, &provider, confirm).await;
+        if world.known_of(&provider).gate.tripped().is_some() {
+            // Nobody stands in its way for long.
+            let _ = change_provider(&*world.store, &provider, confirm).await;
+            world.let_go_on(&provider);
+        }
+    }
+    for id in world.with(|state| state.users.keys().cloned().collect::<Vec<_>>()) {
+        super::operators::redrive(world, &id).await;
+        super::operators::resume(world, &id).await;
     }
 }

@@ -27,6 +27,14 @@ pub(crate) struct Plan {
     /// The limit of the provider.
     pub(crate) limit: Option<Limit>,
     pub(crate) nets: Nets,
+    /// Whether every other worker seals answers with another key, which the others do not have.
+    pub(crate) two_keys: bool,
+    /// When grants end whatever is done, if they do.
+    pub(crate) end: Option<AbsoluteEnd>,
+    /// How long the provider refuses the client at the start.
+    pub(crate) wrong_client: Option<Duration>,
+    /// How many milliseconds a call of the store takes at most, on its way there and back.
+    pub(crate) store_way_ms: [u64; 2],
     /// What is wrong with how many documents, while all else is well.
     pub(crate) poison: Option<(Poison, u32)>,
     /// Whether every other worker has other settings of the client.
@@ -38,6 +46,15 @@ pub(crate) struct Plan {
     pub(crate) provider: FaultRates,
     pub(crate) latency_ms: u64,
     pub(crate) pauses: Pauses,
+}
+
+/// A grant's end, which no refresh moves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AbsoluteEnd {
+    /// How long after a sign-in the settings expect it, in seconds.
+    pub(crate) lifetime_s: u64,
+    /// Whether the provider keeps to it.
+    pub(crate) is_true: bool,
 }
 
 /// What is under an answer that is not written yet.
@@ -80,6 +97,8 @@ pub(crate) struct Rates {
     pub(crate) store_late: f64,
     /// A call takes seconds.
     pub(crate) store_slow: f64,
+    /// A machine is suspended after a claim.
+    pub(crate) suspended: f64,
     /// A reading ends before its end.
     pub(crate) store_cut: f64,
     pub(crate) queue_fails: f64,
@@ -97,6 +116,8 @@ pub(crate) struct Rates {
     pub(crate) ack_lost: f64,
     /// The provider cannot be reached.
     pub(crate) not_sent: f64,
+    /// The provider calls a grant dead that lives.
+    pub(crate) dead_for_once: f64,
     /// A user signs in again at the very moment at which the old token is called dead.
     pub(crate) sign_in_at_death: f64,
     /// A journal does not take an answer, or cannot be read.
@@ -110,6 +131,8 @@ pub(crate) struct Pauses {
     pub(crate) kill: Option<Duration>,
     /// Some process is asked to end.
     pub(crate) restart: Option<Duration>,
+    /// Some process stands still.
+    pub(crate) freeze: Option<Duration>,
     pub(crate) sign_in: Option<Duration>,
     pub(crate) revocation: Option<Duration>,
     pub(crate) edit: Option<Duration>,
@@ -140,6 +163,8 @@ impl Plan {
             provider: FaultRates::default(),
             pauses: Pauses::default(),
             limit: None,
+            end: None,
+            wrong_client: None,
             ..plan
         }
     }
@@ -158,6 +183,11 @@ impl Plan {
             death_recheck: [Duration::ZERO, Duration::from_secs(2), LONG_RECHECK][rng.usize(..3)],
             limit: limit.parse().ok(),
             nets: [Nets::None, Nets::RescueQueue, Nets::Both, Nets::Both][rng.usize(..4)],
+            two_keys: rng.usize(..4) == 0,
+            end: AbsoluteEnd::draw(rng),
+            wrong_client: (rng.usize(..16) == 0)
+                .then(|| Duration::from_millis(rng.u64(16_000..=24_000))),
+            store_way_ms: store_way_ms(rng),
             two_clients: rng.usize(..4) == 0,
             one_machine: rng.bool(),
             poison: None,
@@ -169,6 +199,19 @@ impl Plan {
     }
 }
 
+impl AbsoluteEnd {
+    fn draw(rng: &mut Rng) -> Option<Self> {
+        let end = Self { lifetime_s: rng.u64(60..=150), is_true: rng.bool() };
+        (rng.usize(..4) == 0).then_some(end)
+    }
+}
+
+/// Mostly it is near.
+fn store_way_ms(rng: &mut Rng) -> [u64; 2] {
+    let far = rng.u64(10..=60);
+    [[3, 0], [3, 0], [far, 0], [0, far]][rng.usize(..4)]
+}
+
 impl Rates {
     fn draw(rng: &mut Rng) -> Self {
         Self {
@@ -177,6 +220,7 @@ impl Rates {
             store_unanswered: rate(rng, 0.1),
             store_late: rate(rng, 0.05),
             store_slow: rate(rng, 0.05),
+            suspended: rate(rng, 0.1),
             store_cut: rate(rng, 0.1),
             queue_fails: rate(rng, 0.1),
             unconfirmed: rate(rng, 0.1),
@@ -188,6 +232,7 @@ impl Rates {
             consumer_lost: rate(rng, 0.05),
             ack_lost: rate(rng, 0.05),
             not_sent: rate(rng, 0.1),
+            dead_for_once: rate(rng, 0.1),
             sign_in_at_death: rate(rng, 0.3),
             journal_fails: rate(rng, 0.1),
         }
@@ -199,6 +244,7 @@ impl Pauses {
         Self {
             kill: pause(rng, 8..=40),
             restart: pause(rng, 10..=60),
+            freeze: pause(rng, 10..=40),
             sign_in: pause(rng, 2..=20),
             revocation: pause(rng, 5..=40),
             edit: pause(rng, 5..=30),

@@ -3,12 +3,15 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::DocumentId;
 use evergrant_shared::domain::classify::Answer;
-use evergrant_shared::ports::StoreError;
+use evergrant_shared::domain::{DocumentId, Status};
+use evergrant_shared::ports::{StoreError, TokenStore};
 use fastrand::Rng;
+use futures::{FutureExt, TryStreamExt};
+use serde_json::json;
 
 use super::Fault;
+use super::people::sign_in_again;
 use super::world::World;
 
 /// What is wrong with them.
@@ -16,6 +19,12 @@ use super::world::World;
 pub(crate) enum Poison {
     /// The store refuses to claim them.
     Claim,
+    /// The store refuses to mark them as queued.
+    Mark,
+    /// The store refuses to adopt them.
+    Adopt,
+    /// The store refuses to take them up again: they have no token until their users sign in.
+    Revive,
     /// The store refuses to write an outcome into them.
     Commit,
     /// The provider says 403 `unauthorized_client`.
@@ -26,7 +35,15 @@ pub(crate) enum Poison {
 
 impl Poison {
     /// Those with which others go on.
-    const ALL: [Self; 4] = [Self::Claim, Self::Commit, Self::ClientError, Self::Throttled];
+    const ALL: [Self; 7] = [
+        Self::Claim,
+        Self::Mark,
+        Self::Adopt,
+        Self::Revive,
+        Self::Commit,
+        Self::ClientError,
+        Self::Throttled,
+    ];
 
     pub(crate) fn draw(rng: &mut Rng) -> Self {
         Self::ALL[rng.usize(..Self::ALL.len())]
@@ -35,6 +52,9 @@ impl Poison {
     const fn fault(self) -> Fault {
         match self {
             Self::Claim => Fault::ClaimRefused,
+            Self::Mark => Fault::MarkRefused,
+            Self::Adopt => Fault::AdoptRefused,
+            Self::Revive => Fault::ReviveRefused,
             Self::Commit => Fault::CommitRefused,
             Self::ClientError => Fault::RejectedOne,
             Self::Throttled => Fault::ThrottledOne,
@@ -48,6 +68,56 @@ impl World {
         self.plan.poison.is_some_and(|(_, count)| {
             matches!(id, DocumentId::Integer(number) if (1..=i64::from(count)).contains(number))
         })
+    }
+
+    /// Whether something of this kind is wrong with a document.
+    fn is_poisoned_by(&self, poison: Poison, id: &DocumentId) -> bool {
+        self.plan.poison.is_some_and(|(kind, _)| kind == poison) && self.is_poisoned(id)
+    }
+
+    /// Whether a document has no token until its user signs in: those that the store refuses to take up
+    /// then, and one that it does not.
+    pub(crate) fn is_without_token(&self, id: &DocumentId) -> bool {
+        let last = DocumentId::Integer(i64::from(self.plan.grants));
+        let is_revive = self.plan.poison.is_some_and(|(kind, _)| kind == Poison::Revive);
+        is_revive && (*id == last || self.is_poisoned(id))
+    }
+
+    /// Users sign in whose documents had no token.
+    pub(crate) fn sign_in_first(&self) {
+        for (id, user) in self.with(|state| state.users.clone()) {
+            if self.is_without_token(&id) {
+                sign_in_again(self, &id, &user);
+            }
+        }
+    }
+
+    /// What the store refuses to change of `status` by this operation.
+    pub(crate) async fn refused_documents(
+        &self,
+        poison: Poison,
+        status: Option<Status>,
+    ) -> Vec<DocumentId> {
+        if self.is_calm() || self.plan.poison.is_none_or(|(kind, _)| kind != poison) {
+            return Vec::new();
+        }
+        let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
+        let all = all.unwrap_or_default().into_iter().filter(|view| view.status == status);
+        all.map(|view| view.id).filter(|id| self.is_poisoned_by(poison, id)).collect()
+    }
+
+    /// Undoes what the store has refused: these are of `status` as before.
+    pub(crate) fn refuse(&self, poison: Poison, ids: &[DocumentId], status: Option<Status>) {
+        for id in ids {
+            let found = self.store.get(id).now_or_never().and_then(Result::ok).flatten();
+            if found.is_none_or(|view| view.status == status) {
+                continue;
+            }
+            self.reached(poison.fault());
+            let status = status.map(|status| json!(status.as_str()));
+            // It is JSON, and the document is there.
+            let _ = self.store.edit(id, "evergrant.status", status);
+        }
     }
 
     /// Where among `ids` the store refuses one, as long as it is not calm.
@@ -66,7 +136,7 @@ impl World {
         let (status, error, retry_after_ms) = match poison {
             Poison::ClientError => (403, "unauthorized_client", None),
             Poison::Throttled => (429, "slow_down", Some(20_000)),
-            Poison::Claim | Poison::Commit => return None,
+            _ => return None,
         };
         let id = self.with(|state| state.tokens.document_of(token))?;
         if !self.is_poisoned(&id) {
@@ -86,6 +156,7 @@ impl World {
         let (least, ids) = ((rate / 2.0).floor() as u64, self.with(|s| s.users.clone()));
         for id in ids.keys().filter(|id| !self.is_poisoned(id)) {
             let refreshes = self.with(|state| state.bounds.refreshes_of(id));
+            let least = if self.is_without_token(id) { 1 } else { least };
             if refreshes < least.max(1) {
                 let poison = self.plan.poison;
                 return self.violate(format!(

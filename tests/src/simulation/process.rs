@@ -1,7 +1,7 @@
 //! A process that can crash.
 
 use std::future::Future;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -29,6 +29,10 @@ pub(crate) struct Process {
     /// How long the broker takes to notice that it is dead.
     pub(crate) noticed_after: Duration,
     cut_off: Mutex<CutOff>,
+    /// Until when it stands still, if it ever did.
+    frozen_until: Mutex<Option<Instant>>,
+    /// For how many milliseconds its machine was suspended, which the clock of its timers does not tell.
+    suspended_ms: AtomicU64,
     /// Ends its consumers.
     consumers: Mutex<CancellationToken>,
 }
@@ -74,6 +78,8 @@ impl Process {
             dead: AtomicBool::new(false),
             noticed_after: if slow { world.some_ms(0, 4_000) } else { Duration::ZERO },
             cut_off: Mutex::default(),
+            frozen_until: Mutex::default(),
+            suspended_ms: AtomicU64::new(0),
             consumers: Mutex::new(CancellationToken::new()),
             world: Arc::clone(world),
             name,
@@ -92,10 +98,45 @@ impl Process {
     }
 
     /// Waits for ever if the process is dead.
-    pub(crate) async fn live(&self) {
+    pub(crate) async fn survive(&self) {
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Waits as long as the process stands still, and for ever if it is dead.
+    pub(crate) async fn live(&self) {
+        self.survive().await;
+        while let Some(until) = self.frozen_until().filter(|until| *until > Instant::now()) {
+            tokio::time::sleep_until(until).await;
+            self.survive().await;
+        }
+    }
+
+    /// Stands still from now on. Its timers go on.
+    pub(crate) fn freeze(&self, duration: Duration) {
+        let mut until = self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner);
+        *until = Some(Instant::now() + duration);
+    }
+
+    fn frozen_until(&self) -> Option<Instant> {
+        *self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether it stands still, or did until just now.
+    pub(crate) fn is_frozen_lately(&self) -> bool {
+        !is_past(self.frozen_until(), LONGEST_WAIT)
+    }
+
+    /// Its machine is suspended now, for so long.
+    pub(crate) fn suspend(&self, duration: Duration) {
+        let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        self.suspended_ms.fetch_add(duration_ms, Ordering::Relaxed);
+    }
+
+    /// For how long its machine was suspended.
+    pub(crate) fn suspended(&self) -> Duration {
+        Duration::from_millis(self.suspended_ms.load(Ordering::Relaxed))
     }
 
     /// Crashes now.
@@ -163,10 +204,12 @@ impl Process {
 
     /// Whether it has reached one of the servers for as long as it waits at most between two tries.
     pub(crate) fn could_deliver(&self) -> bool {
-        self.has_reached_store_for(LONGEST_WAIT) || self.has_reached_broker_for(LONGEST_WAIT)
+        let reaches_one =
+            self.has_reached_store_for(LONGEST_WAIT) || self.has_reached_broker_for(LONGEST_WAIT);
+        reaches_one && !self.is_frozen_lately()
     }
 
-    fn has_reached_store_for(&self, span: Duration) -> bool {
+    pub(crate) fn has_reached_store_for(&self, span: Duration) -> bool {
         let own = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner).from_store;
         let all = self.world.with(|state| state.store_away_until);
         self.world.is_calm_for(span) || is_past(own, span) && is_past(all, span)
@@ -178,11 +221,13 @@ impl Process {
         self.world.is_calm_for(span) || is_past(own, span) && is_past(all, span)
     }
 
-    /// Makes a call as its fate has it. `failed` is the error that the caller gets if it does not
+    /// Makes a call as its fate has it, which takes so many milliseconds at most before its effect and
+    /// after it. `failed` is the error that the caller gets if it does not
     /// work.
     pub(crate) async fn call<T, E>(
         &self,
         fate: Fate,
+        way_ms: [u64; 2],
         what: &'static str,
         failed: impl FnOnce(&'static str) -> E,
         effect: impl Future<Output = Result<T, E>> + Send + 'static,
@@ -192,7 +237,7 @@ impl Process {
         E: Send + 'static,
     {
         self.live().await;
-        tokio::time::sleep(self.world.some_ms(0, 3)).await;
+        tokio::time::sleep(self.world.some_ms(0, way_ms[0])).await;
         self.live().await;
         if fate != Fate::Works {
             self.world.note(|| format!("{}: {what}: {fate:?}", self.name));
@@ -220,6 +265,8 @@ impl Process {
         }
         let result = effect.await;
         self.world.check_answers();
+        tokio::time::sleep(self.world.some_ms(0, way_ms[1])).await;
+        self.survive().await;
         match fate {
             Fate::CrashAfter => self.crash_amid().await,
             Fate::SlowAfter => self.take_seconds().await,

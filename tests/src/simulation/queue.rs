@@ -39,7 +39,7 @@ impl FaultyQueue {
         let failed =
             |reason: &str| QueueError::Unavailable { operation, reason: reason.to_owned() };
         let effect = effect(process.connection.clone(), Arc::clone(world));
-        process.call(fate, operation, failed, effect).await
+        process.call(fate, [3, 0], operation, failed, effect).await
     }
 
     /// Makes a call that a broken build does not wait for.

@@ -31,6 +31,10 @@ kinds! {
         JournalAfterCommit = "journal_after_commit",
         /// An answer is never written to the journal.
         NoJournalLine = "no_journal_line",
+        /// An answer of the rescue queue is acknowledged when it arrives, before it is written.
+        RescueAckedBeforeWritten = "rescue_acked_before_written",
+        /// What a dead worker's journal holds is read and forgotten.
+        InheritanceDropped = "inheritance_dropped",
         /// Nobody reads the rescue queue.
         RescueQueueUnread = "rescue_queue_unread",
         /// Documents are marked as queued before their jobs are confirmed.
@@ -51,6 +55,20 @@ kinds! {
         AdoptionToWrongProvider = "adoption_to_wrong_provider",
         /// A provider's state is written without a look at whether another has written it.
         BudgetWithoutCompareAndSwap = "budget_without_compare_and_swap",
+        /// A worker does not slow down when the provider asks for it.
+        ThrottleIgnored = "throttle_ignored",
+        /// A worker sends requests though the circuit is open.
+        CircuitIgnored = "circuit_ignored",
+        /// A success that cannot be read does not stop the provider.
+        UnreadableGoesOn = "unreadable_goes_on",
+        /// A throttle burns an attempt of its grant.
+        ThrottleBurns = "throttle_burns",
+        /// A worker believes a clock that stood still while its machine was suspended.
+        FrozenClockBelieved = "frozen_clock_believed",
+        /// An import lays an old copy over whatever is there.
+        ImportUnconditional = "import_unconditional",
+        /// A death is believed without a second look.
+        SecondLookSkipped = "second_look_skipped",
         /// Every death is believed, however many grants die at once.
         NoDeathWatch = "no_death_watch",
         /// The provider's client sends a request again when no answer comes.

@@ -68,11 +68,11 @@ impl World {
     }
 
     /// A claim has looked at a document.
-    pub(crate) fn looked_at(&self, id: &DocumentId, row: &Row) {
-        let now = self.now();
+    pub(crate) fn looked_at(&self, id: &DocumentId, row: &Row, at: Timestamp) {
         if let Row::Present { grant, .. } = row
-            && grant.next_refresh_at > now
+            && grant.next_refresh_at > at
         {
+            let now = self.now();
             self.with(|state| state.settled.not_due_at.insert(id.clone(), now));
         }
     }

@@ -4,7 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
+use evergrant_shared::domain::{
+    DocumentId, LastError, ProviderId, ProviderState, Status, Timestamp,
+};
 use evergrant_shared::memory::MemoryStore;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
@@ -16,7 +18,8 @@ use futures::{StreamExt, TryStreamExt};
 
 use super::broken_store::{broken_commit, broken_due, broken_lease, broken_refusal, broken_rows};
 use super::poison::{Poison, refused};
-use super::process::{Fate, Process};
+use super::process::Process;
+use super::way::{NEAR, fault_of};
 use super::{Fault, Sabotage};
 
 /// The store as a process reaches it.
@@ -41,27 +44,12 @@ impl FaultyStore {
         }
         let failed =
             |reason: &str| StoreError::Unavailable { operation, reason: reason.to_owned() };
-        process.call(fate, operation, failed, effect(Arc::clone(&world.store))).await
-    }
-
-    fn fate(&self) -> Fate {
-        let world = &self.0.world;
-        let rates = &world.plan.rates;
-        if !self.0.reaches_store() {
-            return Fate::Fails;
+        let store = self.store_at(fate);
+        let way_ms = world.plan.store_way_ms;
+        if way_ms != NEAR {
+            world.reached(Fault::StoreLopsided);
         }
-        if world.chance(rates.crash) {
-            return [Fate::CrashBefore, Fate::CrashAfter, Fate::CrashAmid][world.below(3)];
-        }
-        let fates = [
-            (rates.store_fails, Fate::Fails),
-            (rates.store_unanswered, Fate::Unanswered),
-            (rates.store_late, Fate::Late),
-            (rates.store_slow, Fate::SlowBefore),
-            (rates.store_slow, Fate::SlowAfter),
-        ];
-        let drawn = fates.into_iter().find(|(rate, _)| world.chance(*rate));
-        drawn.map_or(Fate::Works, |(_, fate)| fate)
+        process.call(fate, way_ms, operation, failed, effect(store)).await
     }
 
     fn read_only<T: Send + 'static>(
@@ -108,9 +96,11 @@ impl TokenStore for FaultyStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         let world = Arc::clone(&self.0.world);
         let adopt = |store: Arc<MemoryStore>| async move {
+            let refused = world.refused_documents(Poison::Adopt, None).await;
             let is_blind = world.is_broken_by(Sabotage::AdoptionToWrongProvider);
             let new = if is_blind { world.not_adopted().await } else { Vec::new() };
             let adopted = store.adopt().await;
+            world.refuse(Poison::Adopt, &refused, None);
             world.give_to_default(&new);
             if world.is_broken_by(Sabotage::AdoptionStartsOver) {
                 world.start_over().await;
@@ -136,9 +126,18 @@ impl TokenStore for FaultyStore {
 
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
         self.0.world.is_to_be_marked(&self.0.name, ids);
-        let ids = ids.to_vec();
-        self.call("mark_queued", |store| async move { store.mark_queued(&ids, duration).await })
-            .await
+        let (ids, world) = (ids.to_vec(), Arc::clone(&self.0.world));
+        let mark = |store: Arc<MemoryStore>| async move {
+            match world.refused_at(Poison::Mark, &ids) {
+                // Those before it are marked.
+                Some(at) => {
+                    store.mark_queued(&ids[..at], duration).await?;
+                    Err(refused("mark_queued"))
+                }
+                None => store.mark_queued(&ids, duration).await,
+            }
+        };
+        self.call("mark_queued", mark).await
     }
 
     async fn claim(
@@ -148,7 +147,9 @@ impl TokenStore for FaultyStore {
         lease: Duration,
     ) -> Result<Claimed, StoreError> {
         let (ids, owner, world) = (ids.to_vec(), owner.to_owned(), Arc::clone(&self.0.world));
+        let this = Self(Arc::clone(&self.0));
         let claim = |store: Arc<MemoryStore>| async move {
+            let store = this.before_suspension(store);
             let sabotage = world.options.sabotage;
             if let Some(at) = world.refused_at(Poison::Claim, &ids) {
                 // Those before it are claimed.
@@ -157,7 +158,7 @@ impl TokenStore for FaultyStore {
             }
             let mut claimed = store.claim(&ids, &owner, broken_lease(sabotage, lease)).await?;
             claimed.rows = broken_rows(sabotage, claimed.rows);
-            world.claimed(&owner, &ids, &claimed.rows);
+            world.claimed(&owner, &ids, &claimed);
             Ok(claimed)
         };
         self.call("claim", claim).await
@@ -217,7 +218,10 @@ impl TokenStore for FaultyStore {
     ) -> Result<Revived, StoreError> {
         let world = Arc::clone(&self.0.world);
         let revive = |store: Arc<MemoryStore>| async move {
+            let without = Some(Status::NoToken);
+            let refused = world.refused_documents(Poison::Revive, without).await;
             let revived = store.revive_signed_in(after, most).await;
+            world.refuse(Poison::Revive, &refused, without);
             if world.is_broken_by(Sabotage::ReviveWithoutComparing) {
                 world.revive_all().await;
             }
@@ -252,12 +256,17 @@ impl TokenStore for FaultyStore {
         version: u64,
         state: &ProviderState,
     ) -> Result<bool, StoreError> {
-        let (provider, state) = (provider.clone(), state.clone());
+        let (provider, state, world) = (provider.clone(), state.clone(), Arc::clone(&self.0.world));
         let blind = self.0.world.is_broken_by(Sabotage::BudgetWithoutCompareAndSwap);
         let set = |store: Arc<MemoryStore>| async move {
             let version =
                 if blind { store.provider_state(&provider).await?.version } else { version };
-            store.set_provider_state(&provider, version, &state).await
+            let before = store.provider_state(&provider).await?.value;
+            let is_set = store.set_provider_state(&provider, version, &state).await?;
+            if is_set {
+                world.provider_written(&provider, &before, &state);
+            }
+            Ok(is_set)
         };
         self.call("set_provider_state", set).await
     }
@@ -282,8 +291,15 @@ impl TokenStore for FaultyStore {
         last_error: &LastError,
     ) -> Result<bool, StoreError> {
         let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
-        self.call("withhold", |store| async move { store.withhold(&id, &spent, &last_error).await })
-            .await
+        let world = Arc::clone(&self.0.world);
+        let withhold = |store: Arc<MemoryStore>| async move {
+            let waits = store.withhold(&id, &spent, &last_error).await?;
+            if waits {
+                world.withheld(&id);
+            }
+            Ok(waits)
+        };
+        self.call("withhold", withhold).await
     }
 
     async fn reactivate(
@@ -321,16 +337,5 @@ impl TokenStore for FaultyStore {
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
         self.call("inspect", |store| async move { store.inspect().await }).await
-    }
-}
-
-fn fault_of(fate: Fate) -> Option<Fault> {
-    match fate {
-        Fate::Works => None,
-        Fate::Fails => Some(Fault::StoreFails),
-        Fate::Unanswered => Some(Fault::StoreUnanswered),
-        Fate::Late => Some(Fault::StoreLate),
-        Fate::SlowBefore | Fate::SlowAfter => Some(Fault::StoreSlow),
-        Fate::CrashBefore | Fate::CrashAfter | Fate::CrashAmid => Some(Fault::StoreCrash),
     }
 }

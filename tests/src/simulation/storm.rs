@@ -1,12 +1,17 @@
 //! Times in which a provider answers everybody alike, whatever they ask.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::ProviderId;
+use evergrant_shared::budget::change_provider;
 use evergrant_shared::domain::classify::Answer;
+use evergrant_shared::domain::settlement::TripReason;
+use evergrant_shared::domain::{ProviderId, Row, Status};
+use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::Fault;
+use super::people::sign_in_again;
 use super::plan::LONG_RECHECK;
 use super::world::World;
 
@@ -17,6 +22,10 @@ pub(crate) enum Kind {
     Throttled,
     /// 400 `invalid_grant`, though no grant is dead.
     AllDead,
+    /// 401 `invalid_client`, from the start.
+    WrongClient,
+    /// Its successes come in a form that nobody can read.
+    Unreadable,
 }
 
 /// A storm that is under way.
@@ -29,16 +38,31 @@ pub(crate) struct Storm {
     length: Duration,
 }
 
+/// The client is wrong from the start, if the plan says so.
+pub(crate) fn begin_wrong(world: &Arc<World>) {
+    if let Some(length) = world.plan.wrong_client {
+        begin_one(world, Kind::WrongClient, length);
+    }
+}
+
 /// A storm begins, unless one is under way.
-pub(crate) fn begin(world: &World) {
+pub(crate) fn begin(world: &Arc<World>) {
     // Whoever takes a death for one at the first or second look is taken in by such a storm.
     let is_patient = world.plan.death_recheck == LONG_RECHECK;
-    let kind = if is_patient && world.below(2) == 0 { Kind::AllDead } else { Kind::Throttled };
+    let kind = match world.below(4) {
+        0 | 1 if is_patient => Kind::AllDead,
+        2 => Kind::Unreadable,
+        _ => Kind::Throttled,
+    };
     let length = world.some_ms(16_000, 24_000);
+    begin_one(world, kind, length);
+}
+
+fn begin_one(world: &Arc<World>, kind: Kind, length: Duration) {
     let provider = world.below(world.providers.len());
     let storm = Storm { kind, provider, began: Instant::now(), length };
     let is_new = world.with(|state| {
-        let is_over = state.storm.is_none_or(|storm| storm.is_over());
+        let is_over = state.storm.is_none_or(|storm| storm.left().is_zero());
         if is_over {
             state.storm = Some(storm);
         }
@@ -49,35 +73,95 @@ pub(crate) fn begin(world: &World) {
         world.reached(match kind {
             Kind::Throttled => Fault::ThrottledAll,
             Kind::AllDead => Fault::DeadAll,
+            Kind::WrongClient => Fault::WrongClient,
+            Kind::Unreadable => Fault::Unreadable,
         });
-    }
-}
-
-impl Storm {
-    fn is_over(&self) -> bool {
-        self.began.elapsed() >= self.length
-    }
-
-    fn answer(&self) -> Answer {
-        let (status, error) = match self.kind {
-            Kind::Throttled => (429, "slow_down"),
-            Kind::AllDead => (400, "invalid_grant"),
-        };
-        let left = self.length.saturating_sub(self.began.elapsed());
-        let left_ms = u64::try_from(left.as_millis()).unwrap_or(u64::MAX);
-        Answer {
-            status,
-            retry_after_ms: (self.kind == Kind::Throttled).then_some(left_ms),
-            body: format!(r#"{{"error":"{error}"}}"#).into_bytes(),
+        if kind == Kind::Unreadable {
+            let provider = world.providers[provider].id.clone();
+            tokio::spawn(let_go_on(Arc::clone(world), provider, length));
         }
     }
 }
 
+/// An operator lets a provider go on whose answers can be read again. Users sign in whose tokens were in
+/// those that could not.
+async fn let_go_on(world: Arc<World>, provider: ProviderId, after: Duration) {
+    tokio::time::sleep(after).await;
+    loop {
+        tokio::time::sleep(BETWEEN_LOOKS).await;
+        if world.known_of(&provider).gate.is_stopped() {
+            world.note(|| format!("an operator lets {provider} go on"));
+            let again = |state: &mut _, now| probe(state, now);
+            if change_provider(&*world.store, &provider, again).await.is_ok() {
+                world.let_go_on(&provider);
+            }
+        }
+        world.sign_in_unread();
+    }
+}
+
+fn probe(
+    state: &mut evergrant_shared::domain::ProviderState,
+    now: evergrant_shared::domain::Timestamp,
+) {
+    if state.gate.tripped() == Some(TripReason::Unreadable) {
+        state.probe_now(now);
+    }
+}
+
+/// Between two looks of an operator.
+const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+
+impl Storm {
+    /// How long it goes on.
+    pub(crate) fn left(&self) -> Duration {
+        self.length.saturating_sub(self.began.elapsed())
+    }
+
+    /// What it answers that leaves the token alone. None where the provider does what it should.
+    fn answer(&self) -> Option<Answer> {
+        let (status, error) = match self.kind {
+            Kind::Throttled => (429, "slow_down"),
+            Kind::AllDead => (400, "invalid_grant"),
+            Kind::WrongClient => (401, "invalid_client"),
+            Kind::Unreadable => return None,
+        };
+        let left_ms = u64::try_from(self.left().as_millis()).unwrap_or(u64::MAX);
+        Some(Answer {
+            status,
+            retry_after_ms: (self.kind == Kind::Throttled).then_some(left_ms),
+            body: format!(r#"{{"error":"{error}"}}"#).into_bytes(),
+        })
+    }
+}
+
 impl World {
-    /// The answer to a request in a storm, which leaves the token alone.
-    pub(crate) fn stormy_answer(&self, provider: &ProviderId) -> Option<Answer> {
+    pub(crate) fn storm_of(&self, provider: &ProviderId) -> Option<Storm> {
         let storm = self.with(|state| state.storm)?;
         let is_its = self.providers[storm.provider].id == *provider;
-        (is_its && !storm.is_over()).then(|| storm.answer())
+        (is_its && !storm.left().is_zero()).then_some(storm)
+    }
+
+    /// The answer to a request in a storm, which leaves the token alone.
+    pub(crate) fn stormy_answer(&self, provider: &ProviderId) -> Option<Answer> {
+        self.storm_of(provider)?.answer()
+    }
+
+    /// Whether a provider's successes cannot be read now.
+    pub(crate) fn is_unreadable(&self, provider: &ProviderId) -> bool {
+        self.storm_of(provider).is_some_and(|storm| storm.kind == Kind::Unreadable)
+    }
+
+    /// Users sign in whose new tokens came in an answer that nobody could read: sooner or later all.
+    fn sign_in_unread(&self) {
+        for (id, user) in self.with(|state| state.users.clone()) {
+            let Row::Present { grant, .. } = self.store.look(&id) else { continue };
+            let has_ended = matches!(grant.status, Status::Failed | Status::NeedsReauth);
+            let token = grant.refresh_token.expose_secret();
+            let is_lost = self.with(|state| state.tokens.unread.contains(token));
+            if has_ended && is_lost && (self.is_calm() || self.below(4) == 0) {
+                sign_in_again(self, &id, &user);
+            }
+        }
     }
 }

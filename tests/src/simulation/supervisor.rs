@@ -16,9 +16,10 @@ use evergrant_shared::provider::{ClientAuth, Provider};
 use evergrant_shared::reports::Reports;
 use evergrant_shared::rescue::{Journal, Keys, Sealer};
 use evergrant_shared::telemetry::{Health, Metrics};
-use evergrant_worker::Ended;
+use evergrant_worker::{Ended, SteadyClock, SteadyTime};
+use secrecy::SecretString;
+use tokio::time::Instant;
 
-use super::Fault;
 use super::budget::WatchedBudget;
 use super::endpoint::SimulatedEndpoint;
 use super::journal::HostJournal;
@@ -27,6 +28,7 @@ use super::process::Process;
 use super::queue::FaultyQueue;
 use super::store::FaultyStore;
 use super::world::World;
+use super::{Fault, Sabotage};
 
 const PERMIT_WAIT: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -146,7 +148,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
         providers: world.providers.iter().map(lane).collect(),
         rescue: rescue(process),
         settings: evergrant_worker::WorkerSettings {
-            clock: evergrant_worker::SteadyClock::default(),
+            clock: clock(process),
             name: process.name.clone(),
             exchanges_in_flight: 4,
             batch: 4,
@@ -163,20 +165,37 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
 
 /// What stands for a worker's settings of the client.
 fn client(process: &Process) -> String {
-    let number = process.name.trim_start_matches("worker-").split('.').next();
-    let is_odd = number.is_some_and(|number| number.ends_with(['1', '3', '5', '7', '9']));
-    if process.world.plan.two_clients && is_odd {
+    if process.world.plan.two_clients && is_odd(process) {
         process.world.reached(Fault::TwoClients);
         return "another client".to_owned();
     }
     "client".to_owned()
 }
 
+/// Whether its number is odd.
+fn is_odd(process: &Process) -> bool {
+    let number = process.name.trim_start_matches("worker-").split('.').next();
+    number.is_some_and(|number| number.ends_with(['1', '3', '5', '7', '9']))
+}
+
+/// A clock that goes on while the machine is suspended.
+fn clock(process: &Arc<Process>) -> SteadyClock {
+    let (process, started) = (Arc::downgrade(process), Instant::now());
+    SteadyClock::new(move || {
+        let process = process.upgrade();
+        let believed =
+            |process: &Arc<Process>| !process.world.is_broken_by(Sabotage::FrozenClockBelieved);
+        let suspended = process.filter(believed).map(|process| process.suspended());
+        let since_boot = started.elapsed() + suspended.unwrap_or_default();
+        SteadyTime { since_boot, wall: Duration::ZERO }
+    })
+}
+
 fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
     let nets = process.world.plan.nets;
     let journal = || Arc::new(HostJournal::open(process)) as Arc<dyn Journal>;
     (nets != Nets::None).then(|| evergrant_worker::RescueDeps {
-        sealer: process.world.sealer.clone(),
+        sealer: sealer(process),
         journal: (nets == Nets::Both).then(journal),
         after: RESCUE_AFTER,
     })
@@ -186,13 +205,15 @@ fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
 const NAMES: [&str; 2] = ["p", "q"];
 
 /// The providers as Evergrant knows them, with everything fast enough for a short history.
-pub(crate) fn providers(plan: &Plan) -> Vec<Arc<Provider>> {
+pub(crate) fn providers(plan: &Plan, sabotage: Option<Sabotage>) -> Vec<Arc<Provider>> {
     let limits = [plan.limit, None];
     let each = NAMES.into_iter().zip(limits).take(plan.providers);
-    each.map(|(name, limit)| Arc::new(provider(name, limit, plan))).collect()
+    each.map(|(name, limit)| Arc::new(provider(name, limit, plan, sabotage))).collect()
 }
 
-fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
+fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabotage>) -> Provider {
+    let is_skipped = sabotage == Some(Sabotage::SecondLookSkipped);
+    let death_recheck = if is_skipped { Duration::ZERO } else { plan.death_recheck };
     let rungs = [200, 1_000, 3_000, 8_000].map(Duration::from_millis).to_vec();
     Provider {
         id: name.parse().expect("a name"),
@@ -206,10 +227,10 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
         dialect: evergrant_shared::domain::classify::Dialect::default(),
         policy: Policy {
             schedule: Schedule {
-                keep: Keep::KeepFresh,
+                keep: if plan.end.is_some() { Keep::KeepAlive } else { Keep::KeepFresh },
                 access_lifetime: Duration::from_secs(plan.access_token_s),
-                refresh_idle_lifetime: None,
-                refresh_absolute_lifetime: None,
+                refresh_idle_lifetime: Some(Duration::from_secs(plan.access_token_s)),
+                refresh_absolute_lifetime: plan.end.map(|end| Duration::from_secs(end.lifetime_s)),
                 refresh_after_percent: 50,
                 jitter_percent: 20,
                 adopt: Adopt::Spread,
@@ -219,7 +240,7 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
             max_pause: Duration::from_secs(20),
         },
         watch: WatchSettings {
-            death_recheck: plan.death_recheck,
+            death_recheck,
             mass_death_min: 4,
             window: Duration::from_secs(120),
             ..WatchSettings::default()
@@ -227,8 +248,20 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan) -> Provider {
     }
 }
 
-/// The key of all workers.
-pub(crate) fn sealer() -> Sealer {
-    let key = STANDARD.encode([7; 32]).into();
-    Sealer::new(Keys::new(&key, &[]).expect("a key"))
+/// The key of a worker.
+pub(crate) fn sealer(process: &Process) -> Sealer {
+    let key = if process.world.plan.two_keys && is_odd(process) { OTHER_KEY } else { KEY };
+    Sealer::new(Keys::new(&text(key), &[]).expect("a key"))
+}
+
+/// The keys of all workers.
+pub(crate) fn sealer_of_all() -> Sealer {
+    Sealer::new(Keys::new(&text(KEY), &[text(OTHER_KEY)]).expect("keys"))
+}
+
+const KEY: [u8; 32] = [7; 32];
+const OTHER_KEY: [u8; 32] = [9; 32];
+
+fn text(key: [u8; 32]) -> SecretString {
+    STANDARD.encode(key).into()
 }

@@ -9,13 +9,11 @@
 //! * No token is presented after it was rotated away, unless the reply to its rotation was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::{DocumentId, ProviderId, Row};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
-use tokio::time::Instant;
 
 use super::Excuse;
 use super::counts::Counts;
@@ -24,18 +22,15 @@ use super::process::Process;
 use super::world::{State, World};
 use super::written::is_leased;
 
-/// Workers look for what a dead one has left twice a second, and then write it.
-const INHERITED_AFTER: Duration = Duration::from_secs(2);
-
 /// What is known of each token.
 #[derive(Default)]
 pub(crate) struct Tokens {
     /// What is known of each that was ever in a document or in a reply.
-    known: BTreeMap<String, Known>,
+    pub(super) known: BTreeMap<String, Known>,
     /// Requests under way.
-    in_flight: BTreeMap<u64, Request>,
+    pub(super) in_flight: BTreeMap<u64, Request>,
     /// Answers that are not in their documents yet.
-    answers: Vec<Answer>,
+    pub(super) answers: Vec<Answer>,
     /// How many messages in the rescue queue hold each new token.
     pub(crate) rescued: Counts,
     /// How many entries of journals do.
@@ -48,35 +43,41 @@ pub(crate) struct Tokens {
     pub(crate) replies_lost: BTreeSet<String>,
     /// Tokens of sign-ins that were killed by an excused reuse of another token of theirs.
     pub(crate) forsaken: BTreeSet<String>,
+    /// Tokens whose successors came in an answer that nobody can read.
+    pub(crate) unread: BTreeSet<String>,
+    /// Tokens whose documents were put out of reach, since their successors wait somewhere.
+    pub(crate) withheld: BTreeSet<String>,
+    /// Tokens that the provider has called dead though they live.
+    pub(crate) slandered: BTreeSet<String>,
     /// Tokens that may have been sent without anybody learning of the answer.
     pub(crate) doubted: BTreeSet<String>,
     last: u64,
 }
 
 #[derive(Clone)]
-struct Known {
-    id: DocumentId,
+pub(super) struct Known {
+    pub(super) id: DocumentId,
     /// What it is called in the trace.
-    name: String,
+    pub(super) name: String,
     /// Which sign-in it stems from.
-    family: u64,
+    pub(super) family: u64,
     /// Nobody has issued it.
-    is_made_up: bool,
+    pub(super) is_made_up: bool,
 }
 
-struct Request {
-    process: String,
-    sent: String,
+pub(super) struct Request {
+    pub(super) process: String,
+    pub(super) sent: String,
     /// Whether the provider rotated it away.
-    rotated: bool,
+    pub(super) rotated: bool,
     /// The new token, if the reply holds one.
-    successor: Option<String>,
+    pub(super) successor: Option<String>,
 }
 
-struct Answer {
-    process: String,
-    sent: String,
-    successor: String,
+pub(super) struct Answer {
+    pub(super) process: String,
+    pub(super) sent: String,
+    pub(super) successor: String,
 }
 
 impl Tokens {
@@ -101,6 +102,12 @@ impl Tokens {
         let name = format!("{id}/{family}-{}", self.known.len());
         let known = Known { id, name, family, is_made_up: false };
         self.known.entry(token.to_owned()).or_insert(known);
+    }
+
+    /// Whether two tokens stem from the same sign-in.
+    pub(crate) fn are_of_one_sign_in(&self, one: &str, other: &str) -> bool {
+        let family = |token| self.known.get(token).map(|known| known.family);
+        family(one).is_some() && family(one) == family(other)
     }
 
     /// Whether nobody has issued this token.
@@ -133,7 +140,7 @@ impl Tokens {
     }
 
     /// Whether the reply to its rotation is lost, or its sign-in is.
-    fn is_lost(&self, token: &str) -> bool {
+    pub(super) fn is_lost(&self, token: &str) -> bool {
         self.replies_lost.contains(token) || self.forsaken.contains(token)
     }
 
@@ -163,8 +170,11 @@ impl World {
             (id, tokens.called(token), rival.map(|rival| rival.process.clone()))
         });
         self.note(|| format!("{}: sends {name}", process.name));
-        if let Some(rival) = rival {
+        if let Some(rival) = rival.filter(|rival| !self.is_frozen_lately(rival)) {
             self.violate(format!("{name} is sent by {} and by {rival} at once", process.name));
+        }
+        if self.with(|state| state.tokens.withheld.contains(token)) {
+            self.violate(format!("{} sends {name}, whose successor waits", process.name));
         }
         let owner = id.as_ref().and_then(|id| self.with(|s| s.provider_of.get(id).cloned()));
         if owner.as_ref().is_some_and(|owner| owner != provider) {
@@ -196,68 +206,6 @@ impl World {
             tokens.in_flight.insert(tokens.last, request);
             tokens.last
         })
-    }
-
-    /// Whether a dead or cut off worker's answer to a token has come to the document after all, and
-    /// that since it was claimed: nobody can know that at the moment of sending.
-    fn is_answered_late(&self, row: &Row, token: &str) -> bool {
-        let Row::Present { grant, .. } = row else { return false };
-        let has_moved_on = grant.refresh_token.expose_secret() != token;
-        has_moved_on && self.with(|state| state.tokens.doubted.contains(token))
-    }
-
-    /// A token is sent that was rotated away, which may kill its grant.
-    fn reused(&self, process: &str, token: &str, name: &str, excuse: Option<Excuse>) {
-        let is_lost = || self.with(|state| state.tokens.is_lost(token));
-        let excuse = excuse
-            .or_else(|| is_lost().then_some(Excuse::ReplyLost))
-            .or_else(|| self.out_of_reach(token));
-        match excuse {
-            Some(excuse) => self.excused(excuse),
-            None => self
-                .violate(format!("{process} sends {name}, which it or another exchanged before")),
-        }
-        self.with(|state| {
-            // Its successor may still be written, and is dead by then.
-            state.forsake(token);
-        });
-    }
-
-    /// Whether the answer to a token is with a process that is gone, or that reaches neither the
-    /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
-    /// read yet: then nobody could know better.
-    fn out_of_reach(&self, token: &str) -> Option<Excuse> {
-        let found = self.with(|state| {
-            let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
-            let is_rescued = state.tokens.rescued.contains(&answer.successor);
-            let workers: Vec<Arc<Process>> = state.alive.values().cloned().collect();
-            let holder = state.alive.get(&answer.process).cloned();
-            Some((answer.successor.clone(), is_rescued, holder, workers))
-        });
-        let (successor, is_rescued, holder, mut workers) = found?;
-        workers.retain(|process| process.is_worker() && process.reaches_store());
-        let hosts = workers.iter().map(|worker| worker.host).collect();
-        let (is_in_reach, excuse) = match holder {
-            // Nobody reads the journal of a process that lives. Without nets it waits for the store,
-            // however slow that is.
-            Some(process) => {
-                let delivers = self.plan.nets != Nets::None && process.could_deliver();
-                (delivers, Excuse::HolderCutOff)
-            }
-            None => {
-                let holders = self.disks.holders_of(&successor, &hosts);
-                (holders.iter().any(|holder| self.is_in_reach(holder)), Excuse::JournalUnread)
-            }
-        };
-        (!is_rescued && !is_in_reach).then_some(excuse)
-    }
-
-    /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a
-    /// process has found, as long as that lives.
-    fn is_in_reach(&self, holder: &(String, Instant)) -> bool {
-        let heir = self.with(|state| state.alive.get(&holder.0).cloned());
-        let is_just_found = self.with(|state| state.is_just_found(holder));
-        !is_just_found && heir.is_none_or(|heir| heir.could_deliver())
     }
 
     /// The provider has done its part of a request. Its reply may hold a new token.
@@ -364,24 +312,6 @@ impl World {
 }
 
 impl State {
-    /// Whether the process with a journal is gone, or another has found it, for less time than its
-    /// machine needs to write what is in it.
-    fn is_just_found(&self, (holder, since): &(String, Instant)) -> bool {
-        let since = self.died_at.get(holder).unwrap_or(since);
-        since.elapsed() < INHERITED_AFTER
-    }
-
-    /// This token's grant is lost, and all tokens of it so far.
-    fn forsake(&mut self, token: &str) {
-        let tokens = &mut self.tokens;
-        let Some(family) = tokens.known.get(token).map(|known| known.family) else { return };
-        let of_family = tokens.known.iter().filter(|(_, known)| known.family == family);
-        let others = of_family.map(|(other, _)| other).filter(|other| *other != token);
-        tokens.forsaken.extend(others.cloned());
-        tokens.replies_lost.insert(token.to_owned());
-        tokens.doubted.insert(token.to_owned());
-    }
-
     /// Returns what the token is called whose reply is lost.
     fn lose_reply(&mut self, number: u64) -> Option<String> {
         let request = self.tokens.in_flight.remove(&number)?;

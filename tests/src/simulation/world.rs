@@ -19,6 +19,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::bounds::Bounds;
 use super::budget::Spent;
+use super::copies::Copies;
+use super::heed::Told;
 use super::journal::Disks;
 use super::plan::Plan;
 use super::process::Process;
@@ -42,7 +44,7 @@ pub(crate) struct World {
     /// The providers as Evergrant knows them. The first is the default.
     pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) runtime: tokio::runtime::Handle,
-    /// Seals and opens answers, as every worker does.
+    /// Opens the answers of all workers.
     pub(crate) sealer: Sealer,
     /// The journals of each machine.
     pub(crate) disks: Disks,
@@ -63,6 +65,8 @@ pub(crate) struct State {
     pub(crate) tokens: Tokens,
     pub(crate) settled: Settled,
     pub(crate) bounds: Bounds,
+    pub(crate) told: Told,
+    pub(crate) copies: Copies,
     /// The processes that live.
     pub(crate) alive: BTreeMap<String, Arc<Process>>,
     /// When each of the others died.
@@ -92,7 +96,7 @@ impl World {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
         let clock = MemoryClock::starting_at(Timestamp::from_unix_ms(START_MS as i64));
-        let providers = supervisor::providers(&plan);
+        let providers = supervisor::providers(&plan, options.sabotage);
         let default = &providers[0];
         let oauth = Handle::without_server(oauth_config(seed, &plan), {
             Arc::new(RuntimeClock::at_ms(START_MS))
@@ -115,6 +119,8 @@ impl World {
             tokens: Tokens::default(),
             settled: Settled::default(),
             bounds: Bounds::default(),
+            told: Told::default(),
+            copies: Copies::default(),
             alive: BTreeMap::new(),
             died_at: BTreeMap::new(),
             jobs_lost: BTreeSet::new(),
@@ -135,7 +141,7 @@ impl World {
             oauth: oauth.expect("settings of a provider"),
             providers,
             runtime: tokio::runtime::Handle::current(),
-            sealer: supervisor::sealer(),
+            sealer: supervisor::sealer_of_all(),
             disks: Disks::default(),
             over: CancellationToken::new(),
             clock,
@@ -167,8 +173,12 @@ impl World {
                 json.insert("evergrant".to_owned(), own);
                 self.reached(Fault::SecondProvider);
             }
+            if self.is_without_token(&id) {
+                json.remove("refresh_token");
+            }
             self.with(|state| {
-                if let Some(token) = json["refresh_token"].as_str() {
+                state.copies.keep(&id, &json);
+                if let Some(token) = json.get("refresh_token").and_then(Value::as_str) {
                     state.tokens.signed_in(token, &id);
                 }
                 state.notes.insert(id.clone(), note);
@@ -177,6 +187,9 @@ impl World {
                 state.figures.grants += 1;
             });
             documents.push(ImportDocument(json));
+        }
+        if let Some(end) = self.plan.end {
+            self.reached(if end.is_true { Fault::EndTrue } else { Fault::EndUntrue });
         }
         // It cannot fail: each is a document.
         let _ = self.store.import(documents).await;
@@ -294,6 +307,7 @@ fn oauth_config(seed: u64, plan: &Plan) -> Config {
         access_token_s: plan.access_token_s,
         latency_ms: plan.latency_ms,
         latency_spread_ms: plan.latency_ms / 2,
+        refresh_absolute_s: plan.end.filter(|end| end.is_true).map(|end| end.lifetime_s),
         faults: plan.provider,
         ..Settings::default()
     };

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row, Status, Timestamp, Write};
-use evergrant_shared::ports::Commit;
+use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
+use evergrant_shared::ports::{Claimed, Commit};
 use secrecy::ExposeSecret;
 
 use super::Fault;
@@ -14,9 +14,9 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 
 impl World {
     /// A claim was made.
-    pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], after: &[Row]) {
-        for (id, after) in ids.iter().zip(after) {
-            self.looked_at(id, after);
+    pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], claimed: &Claimed) {
+        for (id, after) in ids.iter().zip(&claimed.rows) {
+            self.looked_at(id, after, claimed.now);
             self.seen(id, after);
             self.note(|| {
                 let state = if after.owned() { "owned" } else { "not owned" };
@@ -32,6 +32,15 @@ impl World {
                 self.with(|state| state.tokens.doubted.insert(token));
             }
         }
+    }
+
+    /// A document is out of reach: its new tokens exist and wait somewhere.
+    pub(crate) fn withheld(&self, id: &DocumentId) {
+        let Row::Present { grant, .. } = self.store.look(id) else { return };
+        self.note(|| format!("{id} is out of reach"));
+        self.changed(id);
+        let token = grant.refresh_token.expose_secret().to_owned();
+        self.with(|state| state.tokens.withheld.insert(token));
     }
 
     /// A commit was made, and may have had an effect.
@@ -68,6 +77,13 @@ impl World {
             self.with(|state| state.figures.refreshes += 1);
         }
         let Row::Present { grant, lease, .. } = before else { return };
+        if let (Write::Postpone { last_error: Some(error), .. }, Row::Present { grant: is, .. }) =
+            (&commit.write, &after)
+            && error.reason == FailureKind::Throttled
+            && is.attempts > grant.attempts
+        {
+            self.violate(format!("{}: a throttle burns an attempt", commit.id));
+        }
         let sent = commit.sent.as_ref().map(ExposeSecret::expose_secret);
         if sent.is_some_and(|sent| sent != grant.refresh_token.expose_secret()) {
             self.violate(format!(
