@@ -63,6 +63,20 @@ impl StoreConfig {
                 return Err(ConfigError::invalid(setting, reason));
             }
         }
+        for (setting, path) in [
+            ("store.fields.user_id", &self.fields.user_id),
+            ("store.fields.access_token", &self.fields.access_token),
+            ("store.fields.refresh_token", &self.fields.refresh_token),
+            ("store.fields.email", &self.fields.email),
+            ("store.state_field", &self.state_field),
+        ] {
+            let is_name = |step: &str| !step.is_empty() && !step.starts_with('$');
+            if path.contains('\0') || !path.split('.').all(is_name) {
+                let reason =
+                    "it must be names with dots between them: none empty, none beginning with $";
+                return Err(ConfigError::invalid(setting, reason));
+            }
+        }
         self.check_written()
     }
 

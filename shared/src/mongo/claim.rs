@@ -1,4 +1,11 @@
 //! Leases: taking, giving back, and the mark that a job is under way.
+//!
+//! A claim is one update of its documents by `_id`, with a pipeline, since only that knows the server's
+//! clock; then one read of the same documents, which tells by `lease.owner` what the claim holds. No
+//! count is asked: a document whose lease is another's is written as it was. Both go to the primary, and the
+//! update is acknowledged by a majority before the read, so what the read finds of the time before is
+//! durable. There is no form that does both in one round trip for several documents: `findAndModify` is
+//! for one, and the `bulkWrite` of MongoDB 8.0 returns none.
 
 use std::collections::HashMap;
 use std::time::Duration;
