@@ -62,8 +62,20 @@ pub struct FaultyWay {
 struct Plan {
     /// By the names of commands, the first of a name first.
     faults: Vec<(&'static str, Fault)>,
+    /// Fields of every answer to a command.
+    always: Vec<(&'static str, Document)>,
     /// `nModified` is `n` in all answers.
     all_modified: bool,
+}
+
+impl Plan {
+    fn fault_of(&mut self, command: &str) -> Option<Fault> {
+        if let Some(at) = self.faults.iter().position(|(name, _)| *name == command) {
+            return Some(self.faults.remove(at).1);
+        }
+        let always = self.always.iter().find(|(name, _)| *name == command);
+        always.map(|(_, fields)| Fault::Also(fields.clone()))
+    }
 }
 
 impl FaultyWay {
@@ -89,6 +101,11 @@ impl FaultyWay {
     /// The next command of this name, after those of earlier calls, meets a fault.
     pub fn next(&self, command: &'static str, fault: Fault) {
         locked(&self.plan).faults.push((command, fault));
+    }
+
+    /// From now on every answer to the command has these fields.
+    pub fn always(&self, command: &'static str, fields: Document) {
+        locked(&self.plan).always.push((command, fields));
     }
 
     /// From now on a document that an update leaves as it is counts as modified.
@@ -138,11 +155,7 @@ impl Connection {
     async fn requests(&self, mut from: OwnedReadHalf, mut to: OwnedWriteHalf) -> io::Result<()> {
         loop {
             let message = Message::read(&mut from).await?;
-            let fault = message.command().and_then(|command| {
-                let plan = &mut locked(&self.plan).faults;
-                let at = plan.iter().position(|(name, _)| *name == command)?;
-                Some(plan.remove(at).1)
-            });
+            let fault = message.command().and_then(|command| locked(&self.plan).fault_of(command));
             match fault {
                 Some(Fault::Reset(Effect::None)) => {
                     return Err(io::ErrorKind::ConnectionReset.into());
@@ -244,6 +257,11 @@ impl Message {
     fn change(&mut self, change: impl FnOnce(&mut Document)) {
         let Some(Ok(mut answer)) = self.body().map(Document::try_from) else { return };
         change(&mut answer);
-        *self = Self::answer(self.answers(), &answer);
+        let changed = Self::answer(self.answers(), &answer);
+        let before = std::mem::replace(self, changed);
+        // A stream of answers goes by their numbers and flags.
+        for kept in [4..8, HEADER_BYTES..HEADER_BYTES + 4] {
+            self.0[kept.clone()].copy_from_slice(&before.0[kept]);
+        }
     }
 }

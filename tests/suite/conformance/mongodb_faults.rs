@@ -6,12 +6,15 @@ use std::sync::Arc;
 
 use evergrant_shared::domain::{Status, Timestamp};
 use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{Commit, Committed, GrantFilter, StoreError, TokenStore};
+use evergrant_shared::ports::{
+    Commit, Committed, GrantFilter, ImportDocument, ImportMode, StoreError, TokenStore,
+};
 use evergrant_tests::mongodb as server;
 use evergrant_tests::mongodb_faults::{Effect, Fault, FaultyWay};
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
+use serde_json::json;
 
 use super::mongodb::{LEASE, adopted, grant, ids, open, refreshed, settings};
 use super::store::{ended, postponed};
@@ -235,4 +238,33 @@ async fn a_server_that_does_not_know_its_clock_is_refused_by_its_name() {
         server.ok && server.what == "MongoDB" && server.detail.contains("MongoDB"),
         "{server:?}"
     );
+}
+
+#[tokio::test]
+async fn in_a_sharded_cluster_a_count_of_documents_is_not_believed() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 2).await;
+    change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
+    way.always("hello", doc! { "msg": "isdbgrid" });
+    // One of them is found twice, where it is and where it was.
+    way.next("update", Fault::Also(doc! { "n": 2 }));
+    let expected = [Committed::Applied, Committed::Superseded];
+    assert_eq!(store.commit(&commits).await.unwrap(), expected);
+    assert!(way.is_done());
+    let lines = [1, 2].map(|id| json!({ "_id": id, "refresh_token": format!("imported-{id}") }));
+    let lines = lines.map(|line| ImportDocument(line.as_object().unwrap().clone()));
+    // Somebody else is faster at one, and the other is found twice.
+    let meanwhile = documents.clone();
+    way.next(
+        "find",
+        Fault::meanwhile(async move {
+            change(&meanwhile, 1, doc! { "refresh_token": "faster" }).await;
+        }),
+    );
+    for n in [0, 2] {
+        way.next("update", Fault::Also(doc! { "n": n }));
+    }
+    store.import_as(lines.into(), ImportMode::Overwrite).await.unwrap();
+    let after: Vec<_> = tokens(&documents).await.into_iter().map(|(token, _)| token).collect();
+    assert_eq!(after, ["imported-1", "imported-2"]);
 }
