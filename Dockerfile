@@ -31,7 +31,10 @@ CMD ["evergrant", "--help"]
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
-RUN cargo build --profile dist --locked --workspace --bins
+# One by one: in one build for all, the features that the tests' crates want would be the programs' too.
+RUN for program in evergrant evergrant-producer evergrant-worker evergrant-simulator; do \
+        cargo build --profile dist --locked --package "$program" --bin "$program" || exit 1; \
+    done
 
 FROM runtime
 COPY --from=build \

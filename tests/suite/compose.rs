@@ -4,6 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
+use evergrant_shared::config::Config;
 use evergrant_shared::rescue::Keys;
 use evergrant_tests::deployment::eventually;
 use mongodb::bson::{Document, doc};
@@ -32,6 +33,8 @@ impl Stack {
             ("MONGODB_IMAGE", image("EVERGRANT_TEST_MONGODB_IMAGE")),
             ("RABBITMQ_PASSWORD", password()),
             ("MONGODB_PASSWORD", password()),
+            ("PROVIDER_TOKEN_URL", "http://simulator:8080/token".into()),
+            ("PROVIDER_LIMITS", "[]".into()),
             ("PROVIDER_CLIENT_SECRET", password()),
             ("RESCUE_KEY", Keys::generate().expose_secret().to_owned()),
             ("RABBITMQ_PORT", "0".into()),
@@ -95,7 +98,9 @@ impl Drop for Stack {
 
 async fn succeed(mut command: Command) -> Output {
     let output = tokio::task::spawn_blocking(move || command.output()).await.unwrap().unwrap();
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let said =
+        || String::from_utf8_lossy(&[&*output.stdout, &*output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{}", said());
     output
 }
 
@@ -156,4 +161,38 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     assert!(!doctor.contains("evgsim_"), "{doctor}");
     stack.compose(&["down", "--volumes", "--timeout", "45"]).await;
     assert_eq!(stack.compose(&["ps", "-q"]).await.trim(), "");
+}
+
+/// The settings that a service of the stack has.
+async fn settings_of(stack: &Stack, service: &str) -> Config {
+    let said = stack.compose(&["config"]).await;
+    let of_service = said.lines().skip_while(|line| *line != format!("  {service}:")).skip(1);
+    let lines = of_service.take_while(|line| line.starts_with("   "));
+    let variables = lines.filter_map(|line| {
+        let (name, value) = line.trim().split_once(':')?;
+        let value = value.trim().trim_matches(['"', '\'']);
+        name.starts_with("EVERGRANT_").then(|| (name.into(), value.into()))
+    });
+    Config::from_parts(None, variables, &[]).unwrap()
+}
+
+#[tokio::test]
+async fn with_autodesks_lines_url_and_limits_are_autodesks() {
+    let mut stack = Stack::new();
+    let is_of_simulator = |name: &str| ["PROVIDER_TOKEN_URL", "PROVIDER_LIMITS"].contains(&name);
+    stack.variables.retain(|(name, _)| !is_of_simulator(name));
+    stack.variables.extend([
+        ("PROVIDER_NAME", "autodesk".to_owned()),
+        ("PROVIDER_PRESET", "autodesk".to_owned()),
+        ("PROVIDER_CLIENT_ID", "an-id".to_owned()),
+        ("PROVIDER_TOKEN_URL", String::new()),
+        ("PROVIDER_LIMITS", String::new()),
+    ]);
+    for service in ["producer", "worker", "console"] {
+        let config = settings_of(&stack, service).await;
+        let provider = config.providers().unwrap().remove(0);
+        assert_eq!(provider.id.as_str(), "autodesk");
+        assert_eq!(provider.token_url.host_str(), Some("developer.api.autodesk.com"), "{service}");
+        assert!(!provider.limits.is_empty(), "{service}");
+    }
 }

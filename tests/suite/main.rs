@@ -9,6 +9,7 @@ mod chaos;
 mod compose;
 mod conformance;
 mod end_to_end;
+mod image;
 mod provider;
 mod simulation;
 mod terminal;

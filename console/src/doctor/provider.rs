@@ -49,7 +49,10 @@ async fn look(
         rows.push(exchanges(found));
         rows.push(grants(&provider.id, &counts));
         let state = store.provider_state(&provider.id).await?;
-        rows.extend(budget(&provider.id, state.value.slow_store, overview.now));
+        // Without limits nothing is slowed down.
+        if !state.value.limits(&provider.limits).is_empty() {
+            rows.extend(budget(&provider.id, state.value.slow_store, overview.now));
+        }
     }
     Ok(rows)
 }

@@ -38,7 +38,8 @@ const TEXT: [&str; 21] = [
 pub(super) struct Variables(Dict);
 
 impl Variables {
-    /// Picks the settings out of an environment. A variable without `__` is not one of them.
+    /// Picks the settings out of an environment. A variable without `__` is not one of them, and an empty one
+    /// is not given: compose files name variables that a user leaves empty.
     pub(super) fn of(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
@@ -51,6 +52,9 @@ impl Variables {
             let value = value.into_string().map_err(|_| {
                 ConfigError::invalid(name, "the variable's value is not valid UTF-8")
             })?;
+            if value.is_empty() {
+                continue;
+            }
             let path = path.to_lowercase();
             insert(&mut settings, &path.split("__").collect::<Vec<_>>(), value);
         }
