@@ -48,7 +48,9 @@ pub(crate) fn begin_wrong(world: &Arc<World>) {
 /// A storm begins, unless one is under way.
 pub(crate) fn begin(world: &Arc<World>) {
     // Whoever takes a death for one at the first or second look is taken in by such a storm.
-    let is_patient = world.plan.death_recheck == LONG_RECHECK;
+    // So is whoever looks twice, by two of them.
+    let is_first = world.with(|state| state.reached.of(Fault::DeadAll.as_str())) == 0;
+    let is_patient = world.plan.death_recheck == LONG_RECHECK && is_first;
     let kind = match world.below(4) {
         0 | 1 if is_patient => Kind::AllDead,
         2 => Kind::Unreadable,
