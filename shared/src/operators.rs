@@ -101,6 +101,9 @@ pub enum Changed {
     /// Not now: a lease is held, or was not given back by a worker that died, and the answer of the
     /// provider would be lost without the state.
     UnderWay,
+    /// Its new tokens wait in a dead letter or a journal. Without the state the old token would be sent, and
+    /// they would be lost.
+    WaitsForAnswer,
     /// There is no such document.
     Absent,
 }

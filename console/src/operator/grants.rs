@@ -51,7 +51,7 @@ impl Operator {
         self.audited(about(Action::TokenRefresh, id), work, |refreshed| match refreshed {
             Refreshed::Queued(_) => (Outcome::Done, String::new()),
             Refreshed::NotActive(status) => (Outcome::Nothing, in_status(*status)),
-            Refreshed::WaitsForAnswer => (Outcome::Nothing, "its new tokens wait".to_owned()),
+            Refreshed::WaitsForAnswer => (Outcome::Nothing, WAITS.to_owned()),
             Refreshed::Absent => (Outcome::Nothing, ABSENT.to_owned()),
         })
         .await
@@ -68,17 +68,26 @@ impl Operator {
             GrantChange::Resume => Action::TokenResume,
             GrantChange::Forget => Action::TokenForget,
         };
-        let work = async { Ok(self.store.change_grant(id, change).await?) };
+        let work = async {
+            if change == GrantChange::Forget
+                && self.store.get(id).await?.is_some_and(|grant| grant.waits_for_answer())
+            {
+                return Ok(Changed::WaitsForAnswer);
+            }
+            Ok(self.store.change_grant(id, change).await?)
+        };
         self.audited(about(action, id), work, |changed| match changed {
             Changed::Applied => (Outcome::Done, String::new()),
             Changed::NotIn(status) => (Outcome::Nothing, in_status(*status)),
             Changed::UnderWay => (Outcome::Nothing, "a refresh was under way".to_owned()),
+            Changed::WaitsForAnswer => (Outcome::Nothing, WAITS.to_owned()),
             Changed::Absent => (Outcome::Nothing, ABSENT.to_owned()),
         })
         .await
     }
 }
 
+const WAITS: &str = "its new tokens wait";
 const ABSENT: &str = "there is no such document";
 
 fn in_status(status: Option<Status>) -> String {

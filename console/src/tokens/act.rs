@@ -67,6 +67,7 @@ impl Tokens<'_> {
                     "a refresh of it is under way, or a worker died over it, and its new tokens \
                      would be lost: try again in a minute. If it is paused, resume it first",
                 ),
+                Changed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
                 Changed::Absent => self.say_absent(id),
             }
         }

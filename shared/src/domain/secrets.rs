@@ -87,7 +87,7 @@ impl<'a> Secrets<'a> {
         forms
     }
 
-    /// A text without the secrets, and without any part of them of [`PART`] bytes.
+    /// A text without the secrets, and without any part of them of eight bytes.
     pub fn redact(&self, text: &str) -> String {
         let lower = text.to_ascii_lowercase().into_bytes();
         let parts = Parts::of(&lower);

@@ -59,6 +59,8 @@ pub(in crate::web) async fn token(
 
 const PAUSED: &str = "Paused: it is not refreshed until somebody resumes it.";
 const RESUMED: &str = "Resumed.";
+const WAITS_FOR_ANSWER: &str = "The new tokens are not in the document yet, and to send the old one would lose \
+    them. Redrive its dead letter (uncommitted_answer) instead. Nothing was done.";
 const FORGOTTEN: &str = "Forgotten. The document stays as it is.";
 
 fn told_of(changed: Changed, done: &str) -> Result<String, Problem> {
@@ -75,6 +77,7 @@ fn told_of(changed: Changed, done: &str) -> Result<String, Problem> {
             "A worker has the grant in its hands, and its new tokens would be lost. Nothing was \
              done; try again in a minute.",
         )),
+        Changed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
         Changed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
     }
 }
@@ -97,10 +100,7 @@ fn told_of_refresh(web: &Web, refreshed: Refreshed) -> Result<String, Problem> {
         Refreshed::NotActive(_) => {
             Err(Problem::bad("The producer has not taken the document up yet. Nothing was done."))
         }
-        Refreshed::WaitsForAnswer => Err(Problem::bad(
-            "The new tokens are not in the document yet, and to send the old one would lose them. \
-             Redrive its dead letter (uncommitted_answer) instead. Nothing was done.",
-        )),
+        Refreshed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
         Refreshed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
     }
 }

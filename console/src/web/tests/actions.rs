@@ -7,6 +7,7 @@ use axum::http::StatusCode;
 use evergrant_shared::domain::audit::{Action, Outcome};
 use evergrant_shared::domain::{DeadReason, DocumentId, Status};
 use evergrant_shared::ports::{JobQueue, TokenStore};
+use serde_json::json;
 
 use super::browser::Browser;
 use super::{Console, letter, provider};
@@ -150,6 +151,26 @@ async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
     let again = browser.post("/tokens/act", &[("do", "resume"), ("id", "alice")]).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST);
     assert_eq!(console.audit().await[0].progress.outcome, Outcome::Nothing);
+}
+
+#[tokio::test]
+async fn a_grant_whose_new_tokens_wait_in_a_letter_is_neither_refreshed_nor_forgotten() {
+    let console = Console::local();
+    let at = json!({ "$date": "2026-01-01T00:00:00Z" });
+    let state = json!({ "provider": "p", "status": "failed", "generation": 1,
+                        "last_error": { "reason": "uncommitted_answer", "at": at } });
+    let document = json!({ "_id": "alice", "refresh_token": "spent", "evergrant": state });
+    console.import(vec![document]).await;
+    console.look().await;
+    let mut browser = Browser::new(&console);
+    browser.get("/tokens/show?id=alice").await;
+    for what in ["refresh", "forget"] {
+        let fields = [("do", what), ("id", "alice"), ("why", "a test")];
+        let answer = browser.post("/tokens/act", &fields).await;
+        assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{what}");
+        assert!(answer.body.contains("uncommitted_answer"), "{what}: {}", answer.body);
+        assert_eq!(status_of(&console, "alice").await, Some(Status::Failed), "{what}");
+    }
 }
 
 #[tokio::test]
