@@ -98,8 +98,9 @@ fn advice(standing: &Standing, now: Timestamp) -> Option<String> {
                      confirm the deaths."
                 }
                 TripReason::Unreadable => {
-                    "The provider's success holds no token where it is looked for. The answer is kept \
-                     among the dead letters. Change the settings so that it can be read, then probe."
+                    "The provider's success holds no token where it is looked for. Unless it was a page \
+                     or nothing, it is kept among the dead letters. Change the settings so that it can be \
+                     read, then probe."
                 }
             };
             let next = until.map_or_else(
