@@ -40,7 +40,7 @@ use super::names::{Names, at, first};
 use super::numbers::number;
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
-use crate::domain::{DocumentId, Write};
+use crate::domain::{DocumentId, Status, Write};
 use crate::ports::{Commit, Committed, StoreError};
 
 /// How often documents are read again while others change them.
@@ -164,9 +164,9 @@ const UNWRITABLE: &str =
 /// The update that makes a commit, of a document as it was read, or else as it was claimed. None if it
 /// cannot be written as BSON.
 ///
-/// A refresh makes a grant active unless it is paused, which constants cannot say. While the claim holds
-/// the lease nobody but who pauses and resumes changes the status, so that is left as it is. Without the
-/// lease the status that was read is a part of the condition.
+/// A refresh makes a grant active unless it is paused, which constants cannot say. Who holds the lease is a
+/// part of the condition: while that is so, nobody but who pauses and resumes changes the status of an
+/// active grant, so that is left as it is. Of one that has ended, the status that was read is a part as well.
 fn statement(
     names: &Names,
     commit: &Commit,
@@ -177,12 +177,19 @@ fn statement(
     let mut change = change(names, commit);
     let is_refresh = matches!(commit.write, Write::Refresh { .. });
     match document {
-        Some(read) => {
+        Some(document) => {
             if is_refresh {
-                let status = at(read, &names.path("status")).cloned().unwrap_or(Bson::Null);
-                filter.insert(names.path("status"), doc! { "$eq": status });
+                let read =
+                    |part: &str| at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
+                let (status, owner) = (read("status"), read("lease.owner"));
+                filter.insert(names.path("lease.owner"), doc! { "$eq": owner });
+                if is_kept(&status) {
+                    change = but_paused(names, change);
+                } else {
+                    filter.insert(names.path("status"), doc! { "$eq": status });
+                }
             }
-            change = fit(names, commit, change, read);
+            change = fit(change, document);
         }
         None if is_refresh => {
             filter.insert(names.path("lease.owner"), &commit.owner);
@@ -191,6 +198,11 @@ fn statement(
         None => {}
     }
     Statement::new(filter, change)
+}
+
+/// Whether a refresh leaves this status as it is.
+fn is_kept(status: &Bson) -> bool {
+    [Status::Active, Status::Paused].iter().any(|kept| status.as_str() == Some(kept.as_str()))
 }
 
 /// [`may_be_written`] as a filter.

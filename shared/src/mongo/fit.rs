@@ -2,21 +2,12 @@
 
 use mongodb::bson::{Bson, Document};
 
-use super::change::{but_paused, push};
-use super::names::{Names, at, put};
-use crate::domain::{Status, Write};
-use crate::ports::Commit;
+use super::change::push;
+use super::names::put;
 
-/// A change as its document takes it. A paused grant stays paused. Marks replace what is no list, which
-/// `$push` refuses. A null on the way to a field, which `$set` refuses, becomes a sub-document.
+/// A change as its document takes it. Marks replace what is no list, which `$push` refuses. A null on the way to a field, which `$set` refuses, becomes a sub-document.
 /// Anything else that stands there is the application's, and is left to the server to refuse.
-pub(super) fn fit(names: &Names, commit: &Commit, change: Document, read: &Document) -> Document {
-    let status = at(read, &names.path("status")).and_then(Bson::as_str);
-    let is_paused = status == Some(Status::Paused.as_str());
-    let mut change = match commit.write {
-        Write::Refresh { .. } if is_paused => but_paused(names, change),
-        _ => change,
-    };
+pub(super) fn fit(mut change: Document, read: &Document) -> Document {
     let mut parts = |operator| match change.remove(operator) {
         Some(Bson::Document(parts)) => parts,
         _ => Document::new(),
@@ -68,14 +59,6 @@ mod tests {
     use mongodb::bson::doc;
 
     use super::*;
-    use crate::domain::DocumentId;
-
-    fn fitted(change: Document, read: &Document) -> Document {
-        let write = Write::NoToken;
-        let (id, owner) = (DocumentId::Integer(1), "o".to_owned());
-        let commit = Commit { id, owner, generation: Some(1), sent: None, write };
-        fit(&Names::new("s", crate::mongo::Fields::default()), &commit, change, read)
-    }
 
     #[test]
     fn a_change_that_fits_is_left_as_it_is() {
@@ -83,7 +66,7 @@ mod tests {
         let change =
             doc! { "$set": { "s.a": 1 }, "$push": { "s.m": marks }, "$unset": { "s.b": "" } };
         for read in [doc! {}, doc! { "s": { "a": null, "m": [5_i64] } }] {
-            assert_eq!(fitted(change.clone(), &read), change);
+            assert_eq!(fit(change.clone(), &read), change);
         }
     }
 
@@ -97,14 +80,14 @@ mod tests {
         };
         let expected =
             doc! { "$set": { "s": { "a": 1, "b": { "c": 2 }, "m": [1_i64] }, "t.x": 3 } };
-        assert_eq!(fitted(change, &doc! { "s": null, "t": {} }), expected);
+        assert_eq!(fit(change, &doc! { "s": null, "t": {} }), expected);
     }
 
     #[test]
     fn marks_replace_what_is_no_list() {
         for wrong in [Bson::Null, "text".into()] {
             let change = doc! { "$set": {}, "$push": { "m": { "$each": [1_i64] } } };
-            assert_eq!(fitted(change, &doc! { "m": wrong }), doc! { "$set": { "m": [1_i64] } });
+            assert_eq!(fit(change, &doc! { "m": wrong }), doc! { "$set": { "m": [1_i64] } });
         }
     }
 }

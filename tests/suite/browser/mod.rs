@@ -88,6 +88,8 @@ async fn deployment_on(amqp_url: &str, mongodb_url: &str) -> Deployment {
     let provider = evergrant_simulator::Config { settings: behaviour, ..Default::default() };
     let mut evergrant = Deployment::new(amqp_url, mongodb_url, provider).await;
     evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "2");
+    // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
+    evergrant.set("PRODUCER__SWEEP_INTERVAL", "1h");
     evergrant.set("QUEUE__RETRY_LADDER", r#"["3s", "10s"]"#);
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["200/s"]"#);
     // So many deaths at once are what these tests are about.

@@ -36,6 +36,8 @@ impl Night {
         let mut evergrant = Deployment::new(&amqp_url, &mongodb_url, config).await;
         evergrant.set("QUEUE__RETRY_LADDER", r#"["1s"]"#);
         evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "3");
+        // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
+        evergrant.set("PRODUCER__SWEEP_INTERVAL", "1h");
         // Most users of these small groups die at once, and indeed.
         evergrant.set("PROVIDERS__SIMULATOR__MASS_DEATH_MIN", "100");
         let documents = (0..USERS)
