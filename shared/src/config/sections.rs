@@ -18,6 +18,7 @@ use crate::domain::ladder::Ladder;
 use crate::domain::limit::Limit;
 use crate::domain::schedule::Keep;
 use crate::domain::sign_in::Adopt;
+use crate::mongo::names::is_within;
 use crate::mongo::{Fields, MongoSettings};
 use crate::provider::{ClientAuth, PresetName};
 use crate::rabbitmq::RabbitSettings;
@@ -87,9 +88,7 @@ impl StoreConfig {
         let state = ("store.state_field", &self.state_field);
         for (setting, name) in [access_token, refresh_token, state] {
             for (token_setting, token) in [access_token, refresh_token] {
-                let rest = name.strip_prefix(token.as_str());
-                let is_within = rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'));
-                if setting != token_setting && is_within {
+                if setting != token_setting && is_within(name, token) {
                     let reason =
                         format!("it must be a place of its own, not within {token_setting}");
                     return Err(ConfigError::invalid(setting, reason));

@@ -87,7 +87,8 @@ pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> 
 fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) -> Outcome {
     let body: Option<Value> = serde_json::from_slice(without_bom(&answer.body)).ok();
     let error = body.as_ref().map(ErrorBody::of).unwrap_or_default();
-    if let Some(body) = body.as_ref().filter(|_| !error.texts.is_empty()) {
+    let tells = !error.codes.is_empty() || !error.texts.is_empty();
+    if let Some(body) = body.as_ref().filter(|_| tells) {
         secrets.add_tokens_of(body);
     }
     let failure = Failure {

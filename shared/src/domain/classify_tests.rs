@@ -215,6 +215,12 @@ fn what_was_not_sent_cannot_have_spent_the_token() {
     assert_eq!(outcome(Exchange::NoAnswer("timed out".into())), "ambiguous");
 }
 
+#[test]
+fn a_token_of_the_answer_is_not_told_as_a_code_either() {
+    let outcome = answer(400, json!({"error": "new_one", "refresh_token": "new_one"}).to_string());
+    assert_eq!(outcome.failure().unwrap().code.as_deref(), Some("unrecognised"));
+}
+
 proptest! {
     #[test]
     fn every_answer_has_a_meaning_and_keeps_its_secrets(

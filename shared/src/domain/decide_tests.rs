@@ -2,22 +2,12 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::Refusal;
-use crate::domain::schedule::Keep;
-use crate::domain::sign_in::Adopt;
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
 fn policy() -> Policy {
     Policy {
-        schedule: Schedule {
-            keep: Keep::KeepAlive,
-            access_lifetime: Duration::from_secs(3600),
-            refresh_idle_lifetime: Some(Duration::from_secs(14 * 86_400)),
-            refresh_absolute_lifetime: None,
-            refresh_after_percent: 50,
-            jitter_percent: 10,
-            adopt: Adopt::default(),
-        },
+        schedule: Schedule::example(),
         ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
         max_attempts: 3,
         max_pause: Duration::from_secs(3600),

@@ -292,21 +292,8 @@ fn wait(schedule: &Schedule, index: u32) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::domain::sign_in::Adopt;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
-
-    fn schedule() -> Schedule {
-        Schedule {
-            keep: Keep::KeepAlive,
-            access_lifetime: Duration::from_secs(3_600),
-            refresh_idle_lifetime: Some(14 * DAY),
-            refresh_absolute_lifetime: None,
-            refresh_after_percent: 50,
-            jitter_percent: 10,
-            adopt: Adopt::default(),
-        }
-    }
 
     fn due_now(count: usize, dies_after: Duration) -> Vec<Prospect> {
         let dies_at = Some(NOW.plus(dies_after));
@@ -322,8 +309,13 @@ mod tests {
     #[test]
     fn what_the_rate_reaches_in_time_is_saved_and_the_rest_is_told() {
         // In a day 86,400 are served at one a second, and 100,000 die at its end.
-        let forecast =
-            forecast(sample(due_now(100_000, DAY)), Some(1.0), None, &schedule(), &[7, 30]);
+        let forecast = forecast(
+            sample(due_now(100_000, DAY)),
+            Some(1.0),
+            None,
+            &Schedule::example(),
+            &[7, 30],
+        );
         let week = &forecast.horizons[0];
         assert!((13_500..=13_700).contains(&week.expiring_unrefreshed), "{week:?}");
         assert_eq!(week.slack_s, Some(0));
@@ -335,7 +327,7 @@ mod tests {
     #[test]
     fn with_enough_pace_nothing_expires_and_the_slack_is_what_the_last_one_has() {
         let forecast =
-            forecast(sample(due_now(3_600, DAY)), Some(1.0), None, &schedule(), &[7, 30]);
+            forecast(sample(due_now(3_600, DAY)), Some(1.0), None, &Schedule::example(), &[7, 30]);
         let [week, month] = &forecast.horizons[..] else { panic!("two horizons") };
         assert_eq!((week.expiring_unrefreshed, month.expiring_unrefreshed), (0, 0));
         assert_eq!(week.slack_s, Some(86_400 - 3_599));
@@ -351,7 +343,7 @@ mod tests {
             grants.extend(due_now(50, 20 * DAY));
             sample(grants)
         };
-        let told = |shut| forecast(grants(), Some(1.0), shut, &schedule(), &[7, 30]);
+        let told = |shut| forecast(grants(), Some(1.0), shut, &Schedule::example(), &[7, 30]);
         let expiring = |forecast: &Forecast| {
             forecast.horizons.iter().map(|h| h.expiring_unrefreshed).collect::<Vec<_>>()
         };
@@ -369,21 +361,22 @@ mod tests {
     fn what_is_dead_already_is_no_fault_of_the_pace() {
         let mut grants = due_now(10, DAY);
         grants[0].dies_at = Some(NOW.minus(DAY));
-        let forecast = forecast(sample(grants), Some(1.0), None, &schedule(), &[7]);
+        let forecast = forecast(sample(grants), Some(1.0), None, &Schedule::example(), &[7]);
         assert_eq!((forecast.grants, forecast.dead_already, forecast.due_now), (10, 1, 9));
         assert_eq!(forecast.horizons[0].expiring_unrefreshed, 0);
     }
 
     #[test]
     fn without_a_limit_nothing_waits() {
-        let forecast = forecast(sample(due_now(1_000, DAY)), None, None, &schedule(), &[7]);
+        let forecast =
+            forecast(sample(due_now(1_000, DAY)), None, None, &Schedule::example(), &[7]);
         assert_eq!(forecast.horizons[0].slack_s, Some(86_400));
         assert_eq!(forecast.due_now_done_at, None);
     }
 
     #[test]
     fn a_sample_of_a_large_collection_tells_the_same() {
-        let fresh = Schedule { keep: Keep::KeepFresh, ..schedule() };
+        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
         let count = 20_000;
         // Twenty thousand each half hour want eleven a second, and get five.
         let grants = due_now(count, 14 * DAY);
@@ -396,7 +389,7 @@ mod tests {
         // A third of them cannot be reached in a day.
         let grants = due_now(260_000, DAY);
         let rate = 173_333.0 / 86_400.0;
-        let many = forecast(sample(grants), Some(rate), None, &schedule(), &[2]);
+        let many = forecast(sample(grants), Some(rate), None, &Schedule::example(), &[2]);
         assert_eq!((many.grants, many.due_now), (260_000, 260_000));
         let expiring = many.horizons[0].expiring_unrefreshed;
         assert!(expiring.abs_diff(86_667) < 900, "{expiring}");

@@ -146,6 +146,23 @@ fn is_unmoved(known: Option<Timestamp>, now: Timestamp, lifetime: Option<Duratio
 }
 
 #[cfg(test)]
+impl Schedule {
+    /// Autodesk's, for tests to change what they are about.
+    pub(crate) fn example() -> Self {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        Self {
+            keep: Keep::KeepAlive,
+            access_lifetime: HOUR,
+            refresh_idle_lifetime: Some(14 * 24 * HOUR),
+            refresh_absolute_lifetime: None,
+            refresh_after_percent: 50,
+            jitter_percent: 10,
+            adopt: Adopt::default(),
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests {
     use proptest::prelude::*;
 
@@ -154,22 +171,15 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
-    fn autodesk() -> Schedule {
-        Schedule {
-            keep: Keep::KeepAlive,
-            access_lifetime: Duration::from_secs(3600),
-            refresh_idle_lifetime: Some(14 * DAY),
-            refresh_absolute_lifetime: None,
-            refresh_after_percent: 50,
-            jitter_percent: 10,
-            adopt: Adopt::default(),
-        }
-    }
-
     #[test]
     fn keep_alive_refreshes_well_before_the_refresh_token_dies() {
-        let times =
-            autodesk().after_refresh(&DocumentId::Integer(1), NOW, Some(3600), None, NOTHING);
+        let times = Schedule::example().after_refresh(
+            &DocumentId::Integer(1),
+            NOW,
+            Some(3600),
+            None,
+            NOTHING,
+        );
         assert_eq!(times.access_expires_at, NOW.plus(Duration::from_secs(3600)));
         assert_eq!(times.refresh_idle_until, Some(NOW.plus(14 * DAY)));
         let wait = times.next_refresh_at.since(NOW);
@@ -178,7 +188,8 @@ mod tests {
 
     #[test]
     fn keep_fresh_refreshes_before_the_access_token_expires() {
-        let schedule = Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..autodesk() };
+        let schedule =
+            Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..Schedule::example() };
         let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, Some(1800), None, NOTHING);
         let wait = times.next_refresh_at.since(NOW);
         assert!(wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170), "{wait:?}");
@@ -194,19 +205,20 @@ mod tests {
     #[test]
     fn an_absolute_end_is_inherited_and_not_extended() {
         let end = NOW.plus(DAY);
-        let times = times_known(&autodesk(), KnownEnds { absolute: Some(end), ..NOTHING });
+        let times = times_known(&Schedule::example(), KnownEnds { absolute: Some(end), ..NOTHING });
         assert_eq!(times.refresh_absolute_until, Some(end));
         assert_eq!(times.next_refresh_at, end, "what is left of it sets no pace");
     }
 
     #[test]
     fn an_absolute_end_that_has_passed_while_the_token_works_is_counted_anew() {
-        let schedule = Schedule { refresh_absolute_lifetime: Some(90 * DAY), ..autodesk() };
+        let schedule =
+            Schedule { refresh_absolute_lifetime: Some(90 * DAY), ..Schedule::example() };
         let passed = KnownEnds { absolute: Some(NOW.minus(DAY)), ..NOTHING };
         let times = times_known(&schedule, passed);
         assert_eq!(times.refresh_absolute_until, Some(NOW.plus(90 * DAY)));
         assert!(times.next_refresh_at >= NOW.plus(5 * DAY));
-        assert_eq!(times_known(&autodesk(), passed).refresh_absolute_until, None);
+        assert_eq!(times_known(&Schedule::example(), passed).refresh_absolute_until, None);
     }
 
     /// How often a grant is refreshed within a time, given when each next one is due.
@@ -223,7 +235,8 @@ mod tests {
     fn a_grant_is_refreshed_a_few_times_before_its_end_and_never_at_every_pass() {
         let minute = Duration::from_secs(60);
         for id in 0..100 {
-            let schedule = Schedule { refresh_absolute_lifetime: Some(minute), ..autodesk() };
+            let schedule =
+                Schedule { refresh_absolute_lifetime: Some(minute), ..Schedule::example() };
             let mut known = NOTHING;
             let count = count_within(150 * minute / 60, |now| {
                 let times =
@@ -239,7 +252,7 @@ mod tests {
     fn an_end_that_no_refresh_moves_is_not_chased() {
         let session = NOW.plus(Duration::from_secs(900));
         for keep in [Keep::KeepAlive, Keep::KeepFresh] {
-            let schedule = Schedule { keep, ..autodesk() };
+            let schedule = Schedule { keep, ..Schedule::example() };
             let mut known = NOTHING;
             let count = count_within(Duration::from_secs(900), |now| {
                 let left = Some(session.since(now).as_secs());
@@ -255,7 +268,7 @@ mod tests {
 
     #[test]
     fn short_lifetimes_are_kept_and_the_shortest_are_not_chased() {
-        let schedule = Schedule { keep: Keep::KeepFresh, ..autodesk() };
+        let schedule = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
         let wait = |expires_in_s| {
             let id = DocumentId::Integer(1);
             let times = schedule.after_refresh(&id, NOW, Some(expires_in_s), None, NOTHING);
@@ -273,7 +286,9 @@ mod tests {
     #[test]
     fn an_import_does_not_come_due_all_at_once() {
         let due: std::collections::HashSet<_> = (0..1_000)
-            .map(|n| autodesk().after_refresh(&DocumentId::Integer(n), NOW, None, None, NOTHING))
+            .map(|n| {
+                Schedule::example().after_refresh(&DocumentId::Integer(n), NOW, None, None, NOTHING)
+            })
             .map(|times| times.next_refresh_at)
             .collect();
         assert!(due.len() > 990);
@@ -286,7 +301,7 @@ mod tests {
             after in 1_u8..=95, jitter in 0_u8..=95, fresh in any::<bool>()
         ) {
             let keep = if fresh { Keep::KeepFresh } else { Keep::KeepAlive };
-            let schedule = Schedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..autodesk() };
+            let schedule = Schedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..Schedule::example() };
             let id = DocumentId::Integer(id);
             let times = schedule.after_refresh(&id, NOW, Some(access_s), Some(idle_s), NOTHING);
             let end = if fresh { times.access_expires_at } else { times.refresh_idle_until.unwrap() };

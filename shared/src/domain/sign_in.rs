@@ -52,18 +52,6 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn schedule() -> Schedule {
-        Schedule {
-            keep: Keep::KeepAlive,
-            access_lifetime: 60 * MINUTE,
-            refresh_idle_lifetime: Some(14 * DAY),
-            refresh_absolute_lifetime: None,
-            refresh_after_percent: 50,
-            jitter_percent: 10,
-            adopt: Adopt::Spread,
-        }
-    }
-
     fn first_due(schedule: &Schedule, access_end: Timestamp) -> Option<Duration> {
         let times = schedule.after_sign_in(&DocumentId::Integer(1), access_end, NOW)?;
         Some(times.next_refresh_at.since(NOW))
@@ -71,9 +59,9 @@ mod tests {
 
     #[test]
     fn who_has_just_signed_in_is_due_by_the_lifetime_that_is_left() {
-        let wait = first_due(&schedule(), NOW.plus(50 * MINUTE)).unwrap();
+        let wait = first_due(&Schedule::example(), NOW.plus(50 * MINUTE)).unwrap();
         assert!(wait > 5 * DAY && wait < 7 * DAY, "{wait:?}");
-        let fresh = Schedule { keep: Keep::KeepFresh, ..schedule() };
+        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
         let wait = first_due(&fresh, NOW.plus(50 * MINUTE)).unwrap();
         assert!(wait >= 14 * MINUTE && wait <= 20 * MINUTE, "{wait:?}");
     }
@@ -83,25 +71,25 @@ mod tests {
         let expired = NOW.minus(Duration::from_millis(1));
         let of_the_refresh_token = NOW.plus(14 * DAY);
         for end in [expired, NOW, of_the_refresh_token] {
-            assert_eq!(first_due(&schedule(), end), None);
+            assert_eq!(first_due(&Schedule::example(), end), None);
         }
     }
 
     #[test]
     fn an_applications_clock_may_be_a_little_ahead() {
-        assert!(first_due(&schedule(), NOW.plus(60 * MINUTE + AHEAD)).is_some());
-        assert_eq!(first_due(&schedule(), NOW.plus(62 * MINUTE)), None);
+        assert!(first_due(&Schedule::example(), NOW.plus(60 * MINUTE + AHEAD)).is_some());
+        assert_eq!(first_due(&Schedule::example(), NOW.plus(62 * MINUTE)), None);
     }
 
     #[test]
     fn who_is_due_by_that_age_is_due() {
-        let fresh = Schedule { keep: Keep::KeepFresh, ..schedule() };
+        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
         assert_eq!(first_due(&fresh, NOW.plus(20 * MINUTE)), None);
     }
 
     #[test]
     fn who_wants_it_has_all_refreshed_at_once() {
-        let at_once = Schedule { adopt: Adopt::AtOnce, ..schedule() };
+        let at_once = Schedule { adopt: Adopt::AtOnce, ..Schedule::example() };
         assert_eq!(first_due(&at_once, NOW.plus(50 * MINUTE)), None);
     }
 }

@@ -92,7 +92,7 @@ impl MongoStore {
         if let ProviderField::Named(field) = &self.names.rules.provider_field {
             projection.insert(field, 1);
         }
-        projection.extend(self.names.expiry_paths().into_iter().map(|path| (path, Bson::from(1))));
+        projection.extend(self.names.expiry_paths.iter().map(|path| (path.clone(), Bson::from(1))));
         let failed = |error| driver("claim", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
         let mut found = found.await.map_err(failed)?;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, deserialize_from_bson, doc, serialize_to_bson};
 
 use super::clock::{from_now, is_over};
-use super::errors::{code, driver, refused};
+use super::errors::{DUPLICATE_KEY, code, driver, refused};
 use super::update::HINT;
 use super::{MongoStore, primary_options};
 use crate::domain::{ProviderId, ProviderState};
@@ -13,8 +13,6 @@ use crate::ports::{StoreError, Versioned};
 
 /// Where what is known of each provider is kept, a document each.
 const PROVIDERS: &str = "evergrant_providers";
-/// A document with this `_id` exists already.
-const DUPLICATE_KEY: i32 = 11_000;
 
 impl MongoStore {
     pub(super) async fn take_lead(

@@ -103,8 +103,8 @@ fn signed_in_until(state: &State<'_>) -> Option<Timestamp> {
     if !is_new {
         return None;
     }
-    let paths = state.names.expiry_paths();
-    paths.iter().find_map(|path| expiry(at(state.document, path)?))
+    let mut paths = state.names.expiry_paths.iter();
+    paths.find_map(|path| expiry(at(state.document, path)?))
 }
 
 /// A time as applications write it: a date, seconds, milliseconds or a text.

@@ -4,7 +4,7 @@
 //! command that someone is not allowed to run, tokens included. So codes and names are passed on,
 //! and words only where they cannot hold a value.
 
-use mongodb::error::{CommandError, Error, ErrorKind, InsertManyError, WriteFailure};
+use mongodb::error::{CommandError, Error, ErrorKind, WriteFailure};
 
 use crate::ports::StoreError;
 
@@ -26,7 +26,6 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
         ErrorKind::Write(WriteFailure::WriteConcernError(error)) => {
             not_durable(operation, error.code, &error.code_name)
         }
-        ErrorKind::InsertMany(failed) => inserts(operation, failed),
         ErrorKind::ServerSelection { message, .. } if message.contains("Authentication") => {
             access(operation, AUTHENTICATION)
         }
@@ -51,17 +50,6 @@ pub(super) fn driver(operation: &'static str, error: &Error) -> StoreError {
     }
 }
 
-/// Inserts that are not all done, or not for good. A refusal says that all others are.
-fn inserts(operation: &'static str, failed: &InsertManyError) -> StoreError {
-    if let Some(error) = &failed.write_concern_error {
-        return not_durable(operation, error.code, &error.code_name);
-    }
-    let errors = failed.write_errors.iter().flatten();
-    let errors = errors.map(|error| server(operation, error.code, ""));
-    let worst = errors.min_by_key(|error| matches!(error, StoreError::Refused { .. }));
-    worst.unwrap_or_else(|| unavailable(operation, "not all documents were inserted"))
-}
-
 /// The server's code, if it is the server's error.
 pub(super) fn code(error: &Error) -> Option<i32> {
     match error.kind.as_ref() {
@@ -77,6 +65,14 @@ pub(super) fn is_cursor_gone(error: &Error) -> bool {
 }
 
 const CURSOR_NOT_FOUND: i32 = 43;
+
+/// A document with the same `_id`, or the same value in a unique index, exists already.
+pub(super) const DUPLICATE_KEY: i32 = 11_000;
+
+/// Whether a unique index rejects a document.
+pub(super) fn is_duplicate_key(code: i32) -> bool {
+    matches!(code, DUPLICATE_KEY | 11_001)
+}
 
 /// Whether the server does not know the user, or does not let him.
 pub(super) fn is_of_access(code: i32) -> bool {
@@ -170,7 +166,9 @@ pub(super) fn server(operation: &'static str, code: i32, name: &str) -> StoreErr
             "the collection's validation rules reject the document; they must allow \
              the sub-document store.state_field",
         ),
-        11_000 | 11_001 => refused(operation, "a unique index rejects the document: DuplicateKey"),
+        code if is_duplicate_key(code) => {
+            refused(operation, "a unique index rejects the document: DuplicateKey")
+        }
         10_334 | 17_419 | 17_420 => refused(operation, "the document would be too large"),
         59 | 168 | 31_325 | 40_324 => {
             refused(operation, "the server is too old: MongoDB 5.0 or later is needed")

@@ -5,9 +5,9 @@ use std::collections::HashMap;
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::error::{Error, ErrorKind};
 
 use super::errors::driver;
+use super::update::{DURABLE, Statement};
 use super::{MongoStore, decode, ids, primary_options};
 use crate::domain::twins::FirstUse;
 use crate::domain::{DocumentId, Row};
@@ -15,8 +15,6 @@ use crate::ports::StoreError;
 
 /// The collection: a document for each token, under its provider and fingerprint.
 const FIRST_TOKENS: &str = "evergrant_first_tokens";
-/// A document with this `_id` exists already.
-const DUPLICATE_KEY: i32 = 11_000;
 
 /// A document that is about to be exchanged for the first time.
 struct New {
@@ -34,16 +32,25 @@ impl MongoStore {
         rows: &mut HashMap<DocumentId, Row>,
     ) -> Result<(), StoreError> {
         let collection = self.collection.name();
-        let new = rows.iter().filter_map(|(id, row)| {
-            let first_use = row.first_use()?;
-            let key = format!("{collection}/{}", first_use.key());
-            Some(New { id: id.clone(), first_use, key })
-        });
-        let new: Vec<_> = new.collect();
+        let (new, notes): (Vec<_>, Vec<_>) = rows
+            .iter()
+            .filter_map(|(id, row)| {
+                let first_use = row.first_use()?;
+                let key = format!("{collection}/{}", first_use.key());
+                let note = doc! { "_id": &key, "document": ids::to_bson(id)? };
+                let note = Statement::insertion(&note)?;
+                Some((New { id: id.clone(), first_use, key }, note))
+            })
+            .unzip();
         if new.is_empty() {
             return Ok(());
         }
-        let noted = self.note(&new).await?;
+        let noted_before = self.insert("claim", FIRST_TOKENS, notes, DURABLE).await?;
+        let keys: Vec<_> = noted_before.iter().filter_map(|at| Some(&new.get(*at)?.key)).collect();
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let noted = self.find_notes(keys).await?;
         for New { id, first_use, key } in new {
             let Some(first) = noted.get(&key).filter(|first| **first != id) else { continue };
             if self.keeps(first, &first_use).await? || !self.hand_over(&key, first, &id).await? {
@@ -53,17 +60,12 @@ impl MongoStore {
         Ok(())
     }
 
-    /// Notes what is not noted yet. Returns what was noted before, which may be for the same documents.
-    async fn note(&self, new: &[New]) -> Result<HashMap<String, DocumentId>, StoreError> {
+    /// The documents that tokens are noted for, by what the tokens are noted under.
+    async fn find_notes(
+        &self,
+        keys: Vec<&String>,
+    ) -> Result<HashMap<String, DocumentId>, StoreError> {
         let failed = |error| driver("claim", &error);
-        let note = |new: &New| Some(doc! { "_id": &new.key, "document": ids::to_bson(&new.id)? });
-        let notes: Vec<_> = new.iter().filter_map(note).collect();
-        match self.first_tokens().insert_many(notes).ordered(false).await {
-            Ok(_) => return Ok(HashMap::new()),
-            Err(error) if is_noted_before(&error) => {}
-            Err(error) => return Err(failed(error)),
-        }
-        let keys: Vec<_> = new.iter().map(|new| &new.key).collect();
         let found = self.first_tokens().find(doc! { "_id": { "$in": keys } }).await;
         let found: Vec<_> = found.map_err(failed)?.try_collect().await.map_err(failed)?;
         let noted = found.iter().filter_map(|note| {
@@ -101,13 +103,4 @@ impl MongoStore {
     fn first_tokens(&self) -> Collection<Document> {
         self.database.collection_with_options(FIRST_TOKENS, primary_options())
     }
-}
-
-/// Whether all that kept an insertion from being complete is that some was there before.
-fn is_noted_before(error: &Error) -> bool {
-    let ErrorKind::InsertMany(failure) = error.kind.as_ref() else { return false };
-    let mut errors = failure.write_errors.iter().flatten();
-    failure.write_concern_error.is_none()
-        && failure.write_errors.is_some()
-        && errors.all(|error| error.code == DUPLICATE_KEY)
 }

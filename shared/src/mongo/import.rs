@@ -11,7 +11,7 @@ use mongodb::bson::{Bson, Document, doc};
 use secrecy::SecretString;
 
 use super::change::{HELD_BEFORE, push, pushed};
-use super::errors::{driver, refused, server, unavailable};
+use super::errors::{DUPLICATE_KEY, driver, refused, server, unavailable};
 use super::names::{Names, at, first, remove};
 use super::numbers::number;
 use super::transfer::id_and_fields;
@@ -131,13 +131,13 @@ impl MongoStore {
         let mut lines = lines.into_iter();
         for batch in batches(statements) {
             let of_batch: Vec<_> = lines.by_ref().take(batch.len()).collect();
-            let there = self.insert(OPERATION, batch, JOURNALLED).await?;
+            let there = self.insert(OPERATION, self.collection.name(), batch, JOURNALLED).await?;
             for id in of_batch.iter().enumerate().filter(|(at, _)| there.contains(at)) {
                 // Its `_id` is not there: what rejects it is another unique index.
                 let is_there = self.collection.find_one(doc! { "_id": &id.1.id });
                 let is_there = is_there.projection(doc! { "_id": 1 }).await;
                 if is_there.map_err(|error| driver(OPERATION, &error))?.is_none() {
-                    return Err(server(OPERATION, 11_000, ""));
+                    return Err(server(OPERATION, DUPLICATE_KEY, ""));
                 }
             }
             for (at, line) in of_batch.into_iter().enumerate() {

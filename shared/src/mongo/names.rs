@@ -3,7 +3,7 @@
 use mongodb::bson::{Bson, Document};
 
 use super::settings::Fields;
-use crate::adoption::AdoptionRules;
+use crate::adoption::{AdoptionRules, ProviderField};
 
 /// What applications usually call the time at which an access token expires.
 const EXPIRY_FIELDS: [&str; 6] = [
@@ -24,27 +24,21 @@ pub(crate) struct Names {
     pub(crate) fields: Fields,
     /// Whose documents are taken up.
     pub(crate) rules: AdoptionRules,
+    /// Where applications usually keep when the access token expires: beside it, under one of a few names.
+    pub(crate) expiry_paths: Vec<String>,
 }
 
 impl Names {
     pub(crate) fn new(state: &str, fields: Fields) -> Self {
-        Self { state: state.to_owned(), fields, rules: AdoptionRules::default() }
+        let rules = AdoptionRules::default();
+        let expiry_paths = expiry_paths(state, &fields, &rules);
+        Self { state: state.to_owned(), fields, rules, expiry_paths }
     }
 
     /// The same with rules of adoption.
     pub(crate) fn with_rules(self, rules: AdoptionRules) -> Self {
-        Self { rules, ..self }
-    }
-
-    /// Where applications usually keep when the access token expires: beside it, under one of these
-    /// names. None that lies within another path or around it.
-    pub(crate) fn expiry_paths(&self) -> Vec<String> {
-        let Fields { access_token, refresh_token, .. } = &self.fields;
-        let beside =
-            access_token.rsplit_once('.').map_or(String::new(), |(parent, _)| format!("{parent}."));
-        let paths = EXPIRY_FIELDS.iter().map(|name| format!("{beside}{name}"));
-        let taken = [access_token, refresh_token, &self.state];
-        paths.filter(|path| !taken.iter().any(|other| overlap(path, other))).collect()
+        let expiry_paths = expiry_paths(&self.state, &self.fields, &rules);
+        Self { rules, expiry_paths, ..self }
     }
 
     /// The path of a part of the state, as filters and classic updates want it.
@@ -58,12 +52,27 @@ impl Names {
     }
 }
 
-/// Whether two paths are one, or one lies within the other.
-fn overlap(one: &str, other: &str) -> bool {
-    let within = |inner: &str, outer: &str| {
-        inner.strip_prefix(outer).is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+/// None that lies within another path or around it: a server reads no two such paths at once.
+fn expiry_paths(state: &str, fields: &Fields, rules: &AdoptionRules) -> Vec<String> {
+    let Fields { access_token, refresh_token, .. } = fields;
+    let beside = access_token.rsplit_once('.').map_or("", |(parent, _)| parent);
+    let paths = EXPIRY_FIELDS.iter().map(|name| match beside {
+        "" => (*name).to_owned(),
+        beside => format!("{beside}.{name}"),
+    });
+    let named = match &rules.provider_field {
+        ProviderField::Named(field) => Some(field.as_str()),
+        ProviderField::Usual | ProviderField::None => None,
     };
-    within(one, other) || within(other, one)
+    let taken: Vec<_> = [access_token, refresh_token, state].into_iter().chain(named).collect();
+    let overlap = |one: &str, other: &str| is_within(one, other) || is_within(other, one);
+    paths.filter(|path| !taken.iter().any(|other| overlap(path, other))).collect()
+}
+
+/// Whether a path is another one, or leads into what is there.
+pub(crate) fn is_within(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
 /// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
@@ -134,10 +143,10 @@ mod tests {
     #[test]
     fn an_expiry_is_looked_for_beside_the_access_token_and_never_within_another_field() {
         let fields = Fields { access_token: "tokens.access".to_owned(), ..Fields::default() };
-        let paths = Names::new("evergrant", fields).expiry_paths();
+        let paths = Names::new("evergrant", fields).expiry_paths;
         assert_eq!(paths[0], "tokens.expires_at");
         let fields = Fields { refresh_token: "expires.refresh".to_owned(), ..Fields::default() };
-        let paths = Names::new("expiresAt", fields).expiry_paths();
+        let paths = Names::new("expiresAt", fields).expiry_paths;
         assert!(!paths.iter().any(|path| path == "expires" || path == "expiresAt"), "{paths:?}");
         assert!(paths.contains(&"expires_at".to_owned()));
     }

@@ -11,7 +11,7 @@ use mongodb::bson::{Bson, Document, RawArrayBuf, RawDocumentBuf, doc, rawdoc};
 use mongodb::options::{Acknowledgment, WriteConcern};
 
 use super::MongoStore;
-use super::errors::{driver, not_durable, refused, server};
+use super::errors::{driver, is_duplicate_key, not_durable, refused, server};
 use super::numbers::{millis, number};
 use crate::ports::StoreError;
 
@@ -119,18 +119,20 @@ impl MongoStore {
         read_reply(operation, &reply.map_err(|error| driver(operation, &error))?)
     }
 
-    /// Inserts documents, each for itself, and says the places of those that a unique index rejects.
+    /// Inserts documents into a collection, each for itself, and says the places of those that a unique index
+    /// rejects.
     ///
     /// # Errors
     /// If not all others are known to be inserted as durably as asked. Some may be.
     pub(super) async fn insert(
         &self,
         operation: &'static str,
+        collection: &str,
         documents: Vec<Statement>,
         durability: Durability,
     ) -> Result<HashSet<usize>, StoreError> {
         let command = rawdoc! {
-            "insert": self.collection.name(),
+            "insert": collection,
             "documents": RawArrayBuf::from_iter(documents.into_iter().map(|document| document.0)),
             "ordered": false,
             "writeConcern": durability.document(),
@@ -155,7 +157,8 @@ fn place_of_duplicate(error: &Bson) -> Option<usize> {
     let error = error.as_document()?;
     let code = error.get("code").and_then(number)?;
     let place = error.get("index").and_then(number)?;
-    if matches!(code, 11_000 | 11_001) { usize::try_from(place).ok() } else { None }
+    let is_duplicate = i32::try_from(code).is_ok_and(is_duplicate_key);
+    usize::try_from(place).ok().filter(|_| is_duplicate)
 }
 
 /// How many documents a command found or inserted.

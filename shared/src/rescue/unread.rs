@@ -124,8 +124,7 @@ mod tests {
     use super::*;
     use crate::domain::grant::fingerprint;
     use crate::domain::ladder::Ladder;
-    use crate::domain::schedule::{Keep, Schedule};
-    use crate::domain::sign_in::Adopt;
+    use crate::domain::schedule::Schedule;
 
     fn sealer() -> Sealer {
         Sealer::new(Keys::new(&STANDARD.encode([1; 32]).into(), &[]).unwrap())
@@ -133,15 +132,7 @@ mod tests {
 
     fn policy() -> Policy {
         Policy {
-            schedule: Schedule {
-                keep: Keep::KeepAlive,
-                access_lifetime: Duration::from_secs(3600),
-                refresh_idle_lifetime: None,
-                refresh_absolute_lifetime: None,
-                refresh_after_percent: 50,
-                jitter_percent: 10,
-                adopt: Adopt::default(),
-            },
+            schedule: Schedule { refresh_idle_lifetime: None, ..Schedule::example() },
             ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
             max_attempts: 3,
             max_pause: Duration::from_secs(3600),
