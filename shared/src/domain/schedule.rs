@@ -5,7 +5,6 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::shard::stable_hash;
-use super::sign_in::Adopt;
 use super::{DocumentId, Timestamp};
 
 /// What is kept alive.
@@ -16,6 +15,17 @@ pub enum Keep {
     KeepAlive,
     /// Refresh before the access token expires: the application always finds a valid one.
     KeepFresh,
+}
+
+/// When a document that is new to Evergrant is refreshed first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adopt {
+    /// By the age of its tokens, where the document tells it; at once where not.
+    #[default]
+    Spread,
+    /// At once.
+    AtOnce,
 }
 
 /// A provider's lifetimes and how they are used.

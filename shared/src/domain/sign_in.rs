@@ -6,21 +6,8 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::schedule::{KnownEnds, Schedule, Times};
+use super::schedule::{Adopt, KnownEnds, Schedule, Times};
 use super::{DocumentId, Timestamp};
-
-/// When a document that is new to Evergrant is refreshed first.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Adopt {
-    /// By the age of its tokens, where the document tells it; at once where not.
-    #[default]
-    Spread,
-    /// At once.
-    AtOnce,
-}
 
 /// An application's clock may be ahead by this.
 const AHEAD: Duration = Duration::from_secs(60);

@@ -68,6 +68,20 @@ pub(crate) enum Fate {
 }
 
 impl Process {
+    /// What becomes of a call to a server that is reached or not: a crash, or the first of `fates` that its
+    /// rate wants.
+    pub(super) fn draw_fate(&self, is_reached: bool, fates: &[(f64, Fate)]) -> Fate {
+        let world = &self.world;
+        if !is_reached {
+            return Fate::Fails;
+        }
+        if world.chance(world.plan.rates.crash) {
+            return [Fate::CrashBefore, Fate::CrashAfter, Fate::CrashAmid][world.below(3)];
+        }
+        let drawn = fates.iter().find(|(rate, _)| world.chance(*rate));
+        drawn.map_or(Fate::Works, |(_, fate)| *fate)
+    }
+
     pub(crate) fn start(world: &Arc<World>, name: String, host: usize) -> Arc<Self> {
         let slow = world.chance(0.3);
         let process = Arc::new(Self {

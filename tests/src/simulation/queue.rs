@@ -65,22 +65,14 @@ impl FaultyQueue {
     }
 
     fn fate(&self) -> Fate {
-        let world = &self.0.world;
-        let rates = &world.plan.rates;
-        if !self.0.reaches_broker() {
-            return Fate::Fails;
-        }
-        if world.chance(rates.crash) {
-            return [Fate::CrashBefore, Fate::CrashAfter, Fate::CrashAmid][world.below(3)];
-        }
+        let rates = &self.0.world.plan.rates;
         let fates = [
             (rates.queue_fails, Fate::Fails),
             (rates.unconfirmed, Fate::Unanswered),
             (rates.queue_slow, Fate::SlowBefore),
             (rates.queue_slow, Fate::SlowAfter),
         ];
-        let drawn = fates.into_iter().find(|(rate, _)| world.chance(*rate));
-        drawn.map_or(Fate::Works, |(_, fate)| fate)
+        self.0.draw_fate(self.0.reaches_broker(), &fates)
     }
 }
 

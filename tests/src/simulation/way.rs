@@ -39,14 +39,7 @@ impl FaultyStore {
     }
 
     pub(super) fn fate(&self) -> Fate {
-        let world = &self.0.world;
-        let rates = &world.plan.rates;
-        if !self.0.reaches_store() {
-            return Fate::Fails;
-        }
-        if world.chance(rates.crash) {
-            return [Fate::CrashBefore, Fate::CrashAfter, Fate::CrashAmid][world.below(3)];
-        }
+        let rates = &self.0.world.plan.rates;
         let fates = [
             (rates.store_fails, Fate::Fails),
             (rates.store_unanswered, Fate::Unanswered),
@@ -54,8 +47,7 @@ impl FaultyStore {
             (rates.store_slow, Fate::SlowBefore),
             (rates.store_slow, Fate::SlowAfter),
         ];
-        let drawn = fates.into_iter().find(|(rate, _)| world.chance(*rate));
-        drawn.map_or(Fate::Works, |(_, fate)| fate)
+        self.0.draw_fate(self.0.reaches_store(), &fates)
     }
 }
 
