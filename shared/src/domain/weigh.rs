@@ -80,6 +80,8 @@ pub struct AnswerWatch {
     throttled: Streak,
     /// When a second look at a death found that the grant lives.
     disproved_at: Option<Timestamp>,
+    /// Deaths in a row that were told to probes of an open circuit.
+    dead_probes: u32,
     take_back: Option<Timestamp>,
 }
 
@@ -90,6 +92,8 @@ const REFUSALS: usize = 5;
 /// The same where another has succeeded lately, or the refusal speaks of consent. Of grants of which every
 /// second is refused, so many in a row come once in a million.
 const DOUBTFUL_REFUSALS: usize = 20;
+/// So many deaths in a row told to probes: the client is let in, and it is the grants that are dead.
+const DEAD_PROBES: u32 = 5;
 
 impl AnswerWatch {
     /// A watch that has seen nothing.
@@ -101,6 +105,7 @@ impl AnswerWatch {
             refused: Streak::default(),
             throttled: Streak::default(),
             disproved_at: None,
+            dead_probes: 0,
             take_back: None,
         }
     }
@@ -159,6 +164,7 @@ impl AnswerWatch {
         self.succeeded_at = Some(now);
         self.refused = Streak::default();
         self.throttled = Streak::default();
+        self.dead_probes = 0;
     }
 
     fn death(
@@ -184,14 +190,18 @@ impl AnswerWatch {
 
     /// Whether a death is believed now, or asked for again.
     fn second_look(
-        &self,
+        &mut self,
         failure: Failure,
         grant: &Grant,
         now: Timestamp,
         evidence: Evidence,
     ) -> Outcome {
         let WatchSettings { death_recheck, window, .. } = self.settings;
-        if death_recheck.is_zero() {
+        // What opened the circuit was something else, and whether all are dead an operator must say.
+        self.dead_probes = if evidence.is_tripped { self.dead_probes + 1 } else { 0 };
+        if self.dead_probes >= DEAD_PROBES {
+            Outcome::Suspicious(failure)
+        } else if death_recheck.is_zero() {
             Outcome::GrantDead(failure)
         } else if self.disproved_at.is_some_and(|at| now.minus(window) < at) {
             Outcome::Unconfirmed(failure, window)

@@ -129,6 +129,15 @@ fn deaths_are_doubted_after_a_change_of_the_client_and_while_the_circuit_is_open
 }
 
 #[test]
+fn a_circuit_whose_probes_are_all_told_of_deaths_says_so() {
+    let mut tripped = Scene::with(Evidence { is_tripped: true, ..CALM });
+    (1..5).for_each(|who| assert_eq!(tripped.second_death(who), "unconfirmed"));
+    assert_eq!(tripped.second_death(1), "suspicious");
+    tripped.success(6);
+    assert_eq!(tripped.second_death(1), "unconfirmed");
+}
+
+#[test]
 fn one_grant_that_is_refused_again_and_again_is_its_own_failure() {
     let mut scene = Scene::new();
     scene.success(0);
