@@ -9,6 +9,7 @@ use evergrant_shared::domain::decide::{
     RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_signed_in,
     decide_taken_over, decide_twin, decide_withheld,
 };
+use evergrant_shared::domain::import::Remembers;
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
 };
@@ -382,6 +383,7 @@ async fn end_unreadable(lane: &Lane, mut work: Work, settlement: Settlement, cla
         owner: claim.owner.clone(),
         generation: None,
         sent: None,
+        remembers: Remembers::Others,
         write: settlement.write.clone(),
     };
     let place = work.place.take();

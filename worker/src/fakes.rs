@@ -9,6 +9,7 @@ use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
+use evergrant_shared::domain::import::Remembers;
 use evergrant_shared::domain::weigh::{Belief, Evidence};
 use evergrant_shared::domain::{
     DeadLetter, DocumentId, Grant, Job, LastError, Lease, Predecessor, ProviderId, ProviderState,
@@ -86,6 +87,7 @@ fn grant(id: &DocumentId) -> Grant {
         failing_since: None,
         in_doubt: false,
         questioned: false,
+        remembers: Remembers::Others,
         signed_in_until: None,
         last_error: None,
     }

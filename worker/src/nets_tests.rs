@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::domain::decide::RESCUE_FIRST;
 use evergrant_shared::domain::grant::fingerprint;
+use evergrant_shared::domain::import::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DeadReason, DocumentId, Lease, SealedAnswer, Timestamp, Write};
 use evergrant_shared::ports::Commit;
@@ -122,6 +123,7 @@ fn rescued() -> (Fakes, SealedAnswer) {
         owner: "dead/p/1".to_owned(),
         generation: Some(0),
         sent: Some("token".into()),
+        remembers: Remembers::Others,
         write,
     };
     let answer = sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap();

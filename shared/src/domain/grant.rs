@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::import::Remembers;
 use super::schedule::KnownEnds;
 use super::{DocumentId, Failure, ProviderId, Timestamp};
 
@@ -38,6 +39,8 @@ pub struct Grant {
     pub questioned: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
+    /// Whether its document remembers this very refresh token.
+    pub remembers: Remembers,
     /// When its access token expires, as the application tells of a document that is new to Evergrant.
     pub signed_in_until: Option<Timestamp>,
 }
@@ -264,6 +267,7 @@ impl Grant {
             failing_since: None,
             in_doubt: false,
             questioned: false,
+            remembers: Remembers::Others,
             signed_in_until: None,
             last_error: None,
         }

@@ -1,11 +1,12 @@
 //! What an import may lay over a document: never an older token over a newer one.
 //!
 //! A token that Evergrant has exchanged is spent, and to present it again may revoke the whole grant.
-//! So the state of a document remembers the last tokens that the document held before, each as a mark
-//! of 52 bits. A token that is remembered is an older one. One that is not is new, as long as nothing
-//! has been forgotten yet.
+//! So the state of a document remembers the last tokens that Evergrant has sent or received for it, each
+//! as a mark of 52 bits. A token that is remembered, and that the document does not hold, is an older one.
+//! One that is not is new, as long as nothing has been forgotten yet.
 
 use secrecy::SecretString;
+use serde::{Deserialize, Serialize};
 
 use super::grant::fingerprint;
 
@@ -27,6 +28,39 @@ pub fn mark_of_fingerprint(fingerprint: &str) -> i64 {
     i64::from_str_radix(digits, 16).unwrap_or_default().max(1)
 }
 
+/// What a document remembers, beside the token that it holds.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Remembers {
+    /// No token yet.
+    Nothing,
+    /// Other tokens, or nobody knows.
+    #[default]
+    Others,
+    /// The token that it holds as well.
+    This,
+}
+
+impl Remembers {
+    /// What a document with these marks remembers.
+    pub fn of(marks: &[i64], held: &SecretString) -> Self {
+        match marks {
+            [] => Self::Nothing,
+            marks if marks.contains(&mark(Some(held))) => Self::This,
+            _ => Self::Others,
+        }
+    }
+
+    /// The marks that a document of a generation gets beside those that it has, once the token that it
+    /// held was `used` and, maybe, has brought another one.
+    pub fn added(self, generation: Option<u64>, used: i64, brought: Option<i64>) -> Vec<i64> {
+        let begins = self == Self::Nothing && generation == Some(0);
+        let beginning = begins.then_some(BEGINNING);
+        let used = Some(used).filter(|_| self != Self::This);
+        beginning.into_iter().chain(used).chain(brought).collect()
+    }
+}
+
 /// The document that is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Held {
@@ -34,8 +68,8 @@ pub struct Held {
     pub generation: u64,
     /// It needs sign-in, failed, or has no token: whatever is new can only help.
     pub has_ended: bool,
-    /// Marks of tokens that it held before, and of the one that died; [`BEGINNING`] as well unless
-    /// some may be missing.
+    /// Marks of the tokens that Evergrant has used or received; [`BEGINNING`] as well unless some may be
+    /// missing.
     pub marks: Vec<i64>,
 }
 
@@ -107,6 +141,22 @@ mod tests {
             let never_refreshed = Held { generation: 0, ..refreshed() };
             assert_eq!(age(&never_refreshed, other(spent)), Age::Older);
         }
+    }
+
+    #[test]
+    fn each_token_is_remembered_once_and_the_beginning_comes_first() {
+        let added = |remembers: Remembers, generation| {
+            remembers.added(Some(generation), token("one"), Some(token("two")))
+        };
+        assert_eq!(added(Remembers::Nothing, 0), [BEGINNING, token("one"), token("two")]);
+        assert_eq!(added(Remembers::Nothing, 1), [token("one"), token("two")]);
+        assert_eq!(added(Remembers::Others, 0), [token("one"), token("two")]);
+        assert_eq!(added(Remembers::This, 1), [token("two")]);
+        assert!(Remembers::This.added(Some(1), token("one"), None).is_empty());
+        let marks = [BEGINNING, token("one")];
+        assert_eq!(Remembers::of(&marks, &"one".into()), Remembers::This);
+        assert_eq!(Remembers::of(&marks, &"two".into()), Remembers::Others);
+        assert_eq!(Remembers::of(&[], &"one".into()), Remembers::Nothing);
     }
 
     #[test]

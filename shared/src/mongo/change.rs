@@ -5,7 +5,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use super::names::{Names, at};
 use crate::domain::grant::fingerprint;
-use crate::domain::import::{BEGINNING, REMEMBERED, mark};
+use crate::domain::import::{REMEMBERED, mark, mark_of_fingerprint};
 use crate::domain::schedule::Times;
 use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
@@ -51,7 +51,7 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
                 change.unset(part);
             }
             change.unset("queued_until");
-            change.remember(commit);
+            change.remember(commit, refresh_token.as_ref());
         }
         Write::Schedule(times) => {
             change.times(times, commit.sent.as_ref());
@@ -89,7 +89,11 @@ pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
             change.time("failing_since", Some(*failing_since));
             change.set("last_error", error_document(last_error));
             match dead_fingerprint {
-                Some(fingerprint) => change.set("dead_fingerprint", fingerprint.as_str()),
+                Some(fingerprint) => {
+                    change.set("dead_fingerprint", fingerprint.as_str());
+                    let dead = mark_of_fingerprint(fingerprint);
+                    change.marks = commit.remembers.added(commit.generation, dead, None);
+                }
                 None => change.unset("dead_fingerprint"),
             }
             change.unset("queued_until");
@@ -122,6 +126,7 @@ pub(crate) fn withheld(names: &Names, spent: &str, last_error: &LastError) -> Do
     change.set("status", Status::Failed.as_str());
     change.set("last_error", error_document(last_error));
     change.set("dead_fingerprint", spent);
+    change.marks = vec![mark_of_fingerprint(spent)];
     change.unset("lease");
     change.unset("queued_until");
     change.into_document()
@@ -149,7 +154,7 @@ struct Change<'a> {
     set: Document,
     unset: Document,
     /// Marks that are added to those of the tokens that were held before.
-    marks: Vec<Bson>,
+    marks: Vec<i64>,
 }
 
 impl<'a> Change<'a> {
@@ -194,28 +199,23 @@ impl<'a> Change<'a> {
         self.time("next_refresh_at", Some(times.next_refresh_at));
     }
 
-    /// The token that was sent is spent if another came for it. The first refresh says that nothing
-    /// came before.
-    fn remember(&mut self, commit: &Commit) {
-        if commit.generation == Some(0) {
-            self.marks.push(BEGINNING.into());
-        }
-        if commit.rotates() {
-            self.marks.push(mark(commit.sent.as_ref()).into());
-        }
+    /// The token that was sent was used, and the one that came for it is known.
+    fn remember(&mut self, commit: &Commit, new: Option<&SecretString>) {
+        let brought = new.filter(|_| commit.rotates()).map(|new| mark(Some(new)));
+        self.marks = commit.remembers.added(commit.generation, mark(commit.sent.as_ref()), brought);
     }
 
     fn into_document(self) -> Document {
         let mut change = doc! { "$set": self.set, "$unset": self.unset };
         if !self.marks.is_empty() {
-            change.insert("$push", doc! { self.names.path(HELD_BEFORE): pushed(self.marks) });
+            change.insert("$push", doc! { self.names.path(HELD_BEFORE): pushed(&self.marks) });
         }
         change
     }
 }
 
 /// What `$push` is given to add `marks` to those of a document, of which the last are kept.
-pub(crate) fn pushed(marks: Vec<Bson>) -> Document {
+pub(crate) fn pushed(marks: &[i64]) -> Document {
     doc! { "$each": marks, "$slice": kept() }
 }
 

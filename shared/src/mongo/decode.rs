@@ -6,9 +6,11 @@ use secrecy::SecretString;
 
 use super::change::ENDS_OF;
 use super::ids;
+use super::import::marks;
 use super::names::{Names, array_on_the_way, at};
 use super::numbers::number;
 use crate::domain::grant::fingerprint;
+use crate::domain::import::Remembers;
 use crate::domain::schedule::KnownEnds;
 use crate::domain::twins::FirstHolder;
 use crate::domain::{
@@ -91,6 +93,7 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         failing_since: state.time("failing_since")?,
         in_doubt: state.is_of("in_doubt", &refresh_token)?,
         questioned: state.is_of("questioned", &refresh_token)?,
+        remembers: Remembers::of(&marks(state.names, state.document), &refresh_token),
         refresh_token,
         last_error: state.last_error(),
         signed_in_until: signed_in_until(state),

@@ -17,7 +17,7 @@ use super::numbers::number;
 use super::transfer::id_and_fields;
 use super::update::{JOURNALLED, Statement, batches};
 use super::{MongoStore, ids};
-use crate::domain::import::{Age, BEGINNING, Brought, Held, age, mark, mark_of_fingerprint};
+use crate::domain::import::{Age, BEGINNING, Brought, Held, Remembers, age, mark};
 use crate::domain::{DocumentId, Status};
 use crate::ports::{HeldTokens, ImportDocument, ImportMode, Imported, StoreError};
 
@@ -248,35 +248,40 @@ pub(crate) fn marks_after(names: &Names, document: &Document, fields: &Document)
     }
     brought(names, document, fields).other_token?;
     let replaced = token(document, &names.fields.refresh_token);
-    let mut marks = vec![Bson::from(mark(replaced.as_ref()))];
-    let before = at(document, &names.path(HELD_BEFORE));
-    if before.is_none() && generation(names, document) == Some(0) {
-        marks.insert(0, BEGINNING.into());
-    }
-    Some(push(before, &pushed(marks).into()))
+    let held = marks(names, document);
+    let remembers = match &replaced {
+        Some(token) => Remembers::of(&held, token),
+        None if held.is_empty() => Remembers::Nothing,
+        None => Remembers::Others,
+    };
+    let added = remembers.added(generation(names, document), mark(replaced.as_ref()), None);
+    Some(push(at(document, &names.path(HELD_BEFORE)), &pushed(&added).into()))
 }
 
 /// Which refresh tokens a document holds and held.
 pub(crate) fn held_tokens(names: &Names, document: &Document) -> HeldTokens {
-    let before = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
-    let before = before.into_iter().flatten().filter_map(number);
+    let held = token(document, &names.fields.refresh_token).map(|token| mark(Some(&token)));
+    let is_before = |mark: &i64| *mark != BEGINNING && Some(*mark) != held;
     HeldTokens {
         id: ids::from_bson(document.get("_id").unwrap_or(&Bson::Null)),
-        held: token(document, &names.fields.refresh_token).map(|token| mark(Some(&token))),
-        before: before.filter(|mark| *mark != BEGINNING).collect(),
+        held,
+        before: marks(names, document).into_iter().filter(is_before).collect(),
     }
+}
+
+/// The marks that a document has.
+pub(crate) fn marks(names: &Names, document: &Document) -> Vec<i64> {
+    let marks = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
+    marks.into_iter().flatten().filter_map(number).collect()
 }
 
 /// An adopted document as it is judged.
 fn held(names: &Names, document: &Document) -> Option<Held> {
     let status = at(document, &names.path("status"))?.as_str();
-    let marks = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
-    let marks = marks.into_iter().flatten().filter_map(number);
-    let died = at(document, &names.path("dead_fingerprint")).and_then(Bson::as_str);
     Some(Held {
         generation: generation(names, document).unwrap_or_default(),
         has_ended: ![Status::Active, Status::Paused].iter().any(|of| Some(of.as_str()) == status),
-        marks: marks.chain(died.map(mark_of_fingerprint)).collect(),
+        marks: marks(names, document),
     })
 }
 

@@ -7,6 +7,7 @@ use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError, Unadopted};
+use crate::domain::import::Remembers;
 use crate::domain::{
     DocumentId, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp, Write,
 };
@@ -282,6 +283,8 @@ pub struct Commit {
     pub generation: Option<u64>,
     /// The refresh token that was sent, or would have been. None where there was none.
     pub sent: Option<SecretString>,
+    /// Whether the document remembers that token.
+    pub remembers: Remembers,
     /// What to write.
     pub write: Write,
 }
@@ -294,6 +297,7 @@ impl Commit {
             owner: owner.to_owned(),
             generation: Some(grant.generation),
             sent: Some(grant.refresh_token.clone()),
+            remembers: grant.remembers,
             write,
         }
     }

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::Keys;
 use super::unread::{PlainUnread, UnreadAnswer};
 use crate::domain::grant::fingerprint;
+use crate::domain::import::Remembers;
 use crate::domain::schedule::Times;
 use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
 use crate::domain::{DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
@@ -57,6 +58,8 @@ struct PlainTokens {
     owner: String,
     generation: Option<u64>,
     sent: Option<String>,
+    #[serde(default)]
+    remembers: Remembers,
     access_token: String,
     refresh_token: Option<String>,
     refreshed_at: Timestamp,
@@ -85,6 +88,7 @@ impl Sealer {
             owner: commit.owner.clone(),
             generation: commit.generation,
             sent: commit.sent.as_ref().map(exposed),
+            remembers: commit.remembers,
             access_token: exposed(access_token),
             refresh_token: refresh_token.as_ref().map(exposed),
             refreshed_at: *refreshed_at,
@@ -150,6 +154,7 @@ impl PlainTokens {
             owner: self.owner,
             generation: self.generation,
             sent: self.sent.map(SecretString::from),
+            remembers: self.remembers,
             write: Write::Refresh {
                 access_token: self.access_token.into(),
                 refresh_token: self.refresh_token.map(SecretString::from),
@@ -196,6 +201,7 @@ mod tests {
             owner: "w/p/1".into(),
             generation: Some(3),
             sent: Some("sent-token".into()),
+            remembers: Remembers::This,
             write: Write::Refresh {
                 access_token: "new-access".into(),
                 refresh_token: Some("new-refresh".into()),

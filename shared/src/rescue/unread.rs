@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Unsealable;
 use crate::domain::classify::{Answer, Dialect, Exchange};
 use crate::domain::decide::{Policy, refresh_with};
+use crate::domain::import::Remembers;
 use crate::domain::schedule::KnownEnds;
 use crate::domain::{DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
 use crate::ports::Commit;
@@ -70,6 +71,7 @@ impl UnreadAnswer {
             owner: self.owner.clone(),
             generation: Some(self.generation),
             sent: Some(self.sent.clone()),
+            remembers: Remembers::Others,
             write: refresh_with(policy, &self.id, &tokens, known, self.answered_at),
         })
     }

@@ -54,7 +54,7 @@ pub(crate) async fn import_copy(world: &World) {
         return;
     }
     let token = document.get("refresh_token").and_then(Value::as_str).unwrap_or_default();
-    if !world.is_of_present_sign_in(&id, token) {
+    if !world.is_told_of(&id, token) {
         return;
     }
     let is_broken = world.is_broken_by(Sabotage::ImportUnconditional);
@@ -107,11 +107,13 @@ impl World {
         Some(grant.refresh_token.expose_secret().to_owned())
     }
 
-    /// Whether a token stems from the same sign-in as the one that the document holds. Which tokens it held
-    /// before another sign-in is not always remembered.
-    fn is_of_present_sign_in(&self, id: &DocumentId, token: &str) -> bool {
+    /// Whether a document was told of a token, or holds one of the same sign-in. Of others nobody knows that
+    /// they were there before.
+    fn is_told_of(&self, id: &DocumentId, token: &str) -> bool {
         let held = self.token_in(id).unwrap_or_default();
-        self.with(|state| state.tokens.are_of_one_sign_in(token, &held))
+        self.with(|state| {
+            state.tokens.told.contains(token) || state.tokens.are_of_one_sign_in(token, &held)
+        })
     }
 
     /// Whether the letter that tells of a document's end was discarded.

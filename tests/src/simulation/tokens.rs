@@ -49,6 +49,8 @@ pub(crate) struct Tokens {
     pub(crate) withheld: BTreeSet<String>,
     /// Tokens that the provider has called dead though they live.
     pub(crate) slandered: BTreeSet<String>,
+    /// Tokens of which a commit told their documents.
+    pub(crate) told: BTreeSet<String>,
     /// Tokens that may have been sent without anybody learning of the answer.
     pub(crate) doubted: BTreeSet<String>,
     last: u64,

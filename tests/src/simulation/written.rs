@@ -76,6 +76,7 @@ impl World {
         if matches!(commit.write, Write::Refresh { .. }) {
             self.with(|state| state.figures.refreshes += 1);
         }
+        self.with(|state| state.tokens.told.extend(tokens_of(commit)));
         let Row::Present { grant, lease, .. } = before else { return };
         if let (Write::Postpone { last_error: Some(error), .. }, Row::Present { grant: is, .. }) =
             (&commit.write, &after)
@@ -99,6 +100,16 @@ impl World {
             self.violate(format!("{}: {} was written without its lease", what, commit.id));
         }
     }
+}
+
+/// The tokens of which a commit tells its document.
+fn tokens_of(commit: &Commit) -> impl Iterator<Item = String> {
+    let (sent, new) = match &commit.write {
+        Write::Refresh { refresh_token, .. } => (commit.sent.as_ref(), refresh_token.as_ref()),
+        Write::End { dead_fingerprint: Some(_), .. } => (commit.sent.as_ref(), None),
+        _ => (None, None),
+    };
+    sent.into_iter().chain(new).map(|token| token.expose_secret().to_owned())
 }
 
 /// Whether a commit has had an effect. Giving back a lease is none.

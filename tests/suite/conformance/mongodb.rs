@@ -357,7 +357,7 @@ async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
     for document in &after {
         assert_eq!(document.get_str("refresh_token").unwrap(), "new");
         let state = document.get_document("evergrant").unwrap();
-        assert_eq!(state.get_array("held_before").unwrap().len(), 2);
+        assert_eq!(state.get_array("held_before").unwrap().len(), 3);
     }
 }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
+use evergrant_shared::domain::import::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
     DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,
@@ -478,6 +479,7 @@ async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
         owner: owner.to_owned(),
         generation: None,
         sent: None,
+        remembers: Remembers::Others,
         write: write.clone(),
     };
     assert_eq!(store.commit(&[of("another")]).await.unwrap(), [Committed::Superseded]);

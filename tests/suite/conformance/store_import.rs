@@ -1,7 +1,8 @@
 //! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
 
-use evergrant_shared::domain::DocumentId;
+use evergrant_shared::domain::grant::fingerprint;
 use evergrant_shared::domain::import::REMEMBERED;
+use evergrant_shared::domain::{DocumentId, Write};
 use evergrant_shared::ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
 use serde_json::{Value, json};
 
@@ -11,6 +12,8 @@ use super::store::{LEASE, claim_for, commit, document, ended, exported, refreshe
 on_each_store!(
     the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since,
     a_token_that_was_exchanged_is_never_brought_back,
+    a_token_that_the_application_has_replaced_is_never_brought_back,
+    a_token_that_died_is_not_brought_back_once_its_user_has_signed_in,
     who_signs_in_again_after_refreshes_brings_a_new_token,
     who_signs_in_again_twice_does_not_fall_back_to_the_first_token,
     who_ended_takes_a_new_token_but_not_the_dead_one,
@@ -60,6 +63,48 @@ async fn a_token_that_was_exchanged_is_never_brought_back() {
         assert_eq!(import(&*store, spent).await, Imported::Kept, "{spent}");
     }
     assert_eq!(import(&*store, "fourth").await, Imported::Updated);
+}
+
+/// The application writes a token into the document, past Evergrant.
+async fn write_past(store: &dyn TokenStore, token: &str) {
+    let mut document = exported(store).await.remove(0).as_object().unwrap().clone();
+    document.insert("refresh_token".to_owned(), token.into());
+    store.import_as(vec![ImportDocument(document)], ImportMode::Copy).await.unwrap();
+}
+
+async fn a_token_that_the_application_has_replaced_is_never_brought_back() {
+    let (store, ids) = with(1).await;
+    refresh(&*store, &ids[0], Some("second")).await;
+    write_past(&*store, "signed-in").await;
+    assert_eq!(import(&*store, "second").await, Imported::Kept, "it had come for token-1");
+    for _ in 0..2 * REMEMBERED {
+        refresh(&*store, &ids[0], None).await;
+    }
+    write_past(&*store, "signed-in-again").await;
+    for older in ["token-1", "second", "signed-in"] {
+        assert_eq!(import(&*store, older).await, Imported::Kept, "{older}");
+    }
+    assert_eq!(import(&*store, "new").await, Imported::Updated);
+}
+
+async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
+    let (store, ids) = with(1).await;
+    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
+    let write = match ended(claimed.now) {
+        Write::End { status, attempts, failing_since, last_error, .. } => Write::End {
+            status,
+            attempts,
+            failing_since,
+            last_error,
+            dead_fingerprint: Some(fingerprint(&"token-1".into())),
+        },
+        other => other,
+    };
+    commit(&*store, &claimed.rows[0], "o", write).await;
+    write_past(&*store, "signed-in").await;
+    assert_eq!(store.revive_signed_in(None, 100).await.unwrap().revived, 1);
+    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+    assert_eq!(import(&*store, "new").await, Imported::Updated);
 }
 
 async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
