@@ -1,7 +1,7 @@
 //! Group commit: outcomes that arrive while a group waits for its turn or is being written form the next
 //! one, so groups grow with the load. Two of a lane are written at once only if the second is full.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
@@ -9,6 +9,7 @@ use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
+use tokio::time::Instant;
 
 use crate::turns::{Turn, Turns};
 
@@ -16,7 +17,11 @@ use crate::turns::{Turn, Turns};
 #[derive(Clone)]
 pub(crate) struct Committer {
     groups: mpsc::Sender<Request>,
+    written_at: WrittenAt,
 }
+
+/// When the store wrote something last.
+type WrittenAt = Arc<Mutex<Option<Instant>>>;
 
 struct Request {
     commit: Commit,
@@ -49,9 +54,17 @@ impl Committer {
         written: &Counter,
     ) -> Self {
         let (groups, requests) = mpsc::channel(batch);
-        let writer = Writer { store, turns, written: written.clone() };
+        let written_at = WrittenAt::default();
+        let writer =
+            Writer { store, turns, written: written.clone(), written_at: written_at.clone() };
         tokio::spawn(write_groups(writer, requests, batch));
-        Self { groups }
+        Self { groups, written_at }
+    }
+
+    /// Whether the store has written anything since.
+    pub(crate) fn has_written_since(&self, since: Instant) -> bool {
+        let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
+        written_at.is_some_and(|at| at > since)
     }
 
     /// Writes an outcome and says what became of it. It does not give up while the process lives:
@@ -103,6 +116,7 @@ struct Writer {
     store: Arc<dyn TokenStore>,
     turns: Turns,
     written: Counter,
+    written_at: WrittenAt,
 }
 
 impl Writer {
@@ -165,7 +179,13 @@ impl Writer {
                     report(&error, commits, std::mem::replace(&mut told, true));
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
-                written => return written,
+                written => {
+                    if written.is_ok() {
+                        let now = Some(Instant::now());
+                        *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                    }
+                    return written;
+                }
             }
             turn = self.turns.next().await;
         }

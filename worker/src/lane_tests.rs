@@ -139,3 +139,22 @@ async fn a_document_that_the_store_refuses_holds_up_no_other() {
     }
     assert_eq!(fakes.store.committed.lock().unwrap().len(), 8);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_document_that_the_store_refuses_for_long_gives_its_delivery_up_and_is_written_in_the_end()
+ {
+    let refuses = Some(DocumentId::Integer(1)).into();
+    let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(3_600)).await;
+    assert_eq!(fakes.acknowledged(), 0, "the store may refuse everything");
+    claim(&fakes.lane, vec![fakes.work(2)]).await;
+    while fakes.acknowledged() < 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    *fakes.store.refuses.lock().unwrap() = None;
+    while fakes.store.committed.lock().unwrap().len() < 2 {
+        tokio::time::sleep(Duration::from_secs(1)).await;
+    }
+    assert_eq!(fakes.acknowledged(), 2);
+}

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 
 use crate::lane::Lane;
 use crate::lease;
-use crate::settle::{Settled, route, settle_unsent, write};
+use crate::settle::{Settled, hold, route, settle_unsent, write};
 use crate::take_back::take_back;
 use crate::unread::keep_unread;
 use crate::work::{Claim, Work};
@@ -66,7 +66,8 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     // Its slot is kept until the outcome is written: answers must not pile up before a slow store.
     let place = Some(slot);
     let writing = write(lane, Settled { settlement, commit, place, answered_at });
-    let Some(written) = lease::keep(lane, &grant.id, claim, writing).await else { return };
+    let writing = lease::keep(lane, &grant.id, claim, writing);
+    let Some(written) = hold(lane, &mut work, writing).await else { return };
     lane.pace.done(sent_at);
     route(lane, work, written).await;
 }

@@ -3,6 +3,7 @@
 use std::pin::pin;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::route_superseded;
 use evergrant_shared::domain::{
@@ -32,9 +33,38 @@ pub(crate) struct Written {
 }
 
 /// Writes the document, routes the job, acknowledges the delivery.
-pub(crate) async fn settle(lane: &Lane, work: Work, settled: Settled) {
-    if let Some(written) = write(lane, settled).await {
+pub(crate) async fn settle(lane: &Lane, mut work: Work, settled: Settled) {
+    if let Some(written) = hold(lane, &mut work, write(lane, settled)).await {
         route(lane, work, written).await;
+    }
+}
+
+/// Waits for `writing` with the delivery at hand. A document that the store refuses for long, while it
+/// writes others, gives its delivery up: many such would leave no room for others. Its answer is still
+/// written, and its lease is kept meanwhile.
+pub(crate) async fn hold<T>(lane: &Lane, work: &mut Work, writing: impl Future<Output = T>) -> T {
+    let began_at = Instant::now();
+    let mut writing = pin!(writing);
+    loop {
+        tokio::select! {
+            biased;
+            written = &mut writing => return written,
+            () = tokio::time::sleep(HOLD_MAX) => {}
+        }
+        if lane.committer.has_written_since(began_at) {
+            acknowledge(std::mem::replace(&mut work.acker, Box::new(Acknowledged))).await;
+            return writing.await;
+        }
+    }
+}
+
+/// Of a delivery that is acknowledged already.
+struct Acknowledged;
+
+#[async_trait]
+impl Acker for Acknowledged {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        Ok(())
     }
 }
 
@@ -139,7 +169,8 @@ pub(crate) async fn rebury(lane: &Lane, work: Work, ended: &EndedGrant) {
 
 /// How often a rung is tried before the job goes to the next one.
 const RUNG_TRIES: usize = 2;
-/// How long a delivery is kept for what has to be published: it occupies a place of its consumer.
+/// How long a delivery is kept for what has to be written or published: it occupies a place of its
+/// consumer.
 const HOLD_MAX: Duration = Duration::from_secs(5 * 60);
 /// When a job comes again whose dead letter could not be published.
 const LETTER_COMES_AGAIN: Duration = Duration::from_secs(3_600);
