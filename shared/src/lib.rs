@@ -20,6 +20,7 @@ pub mod backoff;
 pub mod budget;
 pub mod config;
 pub mod connect;
+pub mod document;
 pub mod domain;
 pub mod memory;
 pub mod mongo;

@@ -7,9 +7,9 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
+use evergrant_shared::document::canonical_id;
 use evergrant_shared::domain::DocumentId;
 use evergrant_shared::domain::import::mark;
-use evergrant_shared::mongo::canonical_id;
 use evergrant_shared::ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;

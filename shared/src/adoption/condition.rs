@@ -7,7 +7,7 @@ use std::cmp::Ordering;
 
 use bson::{Bson, Document};
 
-use crate::mongo::numbers::number;
+use crate::document::numbers::number;
 
 /// The operators of a field, as an error names them.
 const OPERATORS: &str =

@@ -11,8 +11,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document};
 
+use crate::document::names::{Names, array_on_the_way, at};
 use crate::domain::ProviderId;
-use crate::mongo::names::{Names, array_on_the_way, at};
 use crate::ports::{Finding, LEFT_ALONE};
 
 pub use filter::AdoptionFilter;

@@ -1,7 +1,7 @@
 use bson::doc;
 
 use super::*;
-use crate::mongo::Fields;
+use crate::document::Fields;
 
 fn id(name: &str) -> ProviderId {
     name.parse().unwrap()

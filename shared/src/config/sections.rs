@@ -12,13 +12,14 @@ use serde::{Deserialize, Deserializer};
 use super::{ConfigError, duration};
 
 use crate::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
+use crate::document::Fields;
+use crate::document::names::is_within;
 use crate::domain::ProviderId;
 use crate::domain::classify::ThrottleScope;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::Limit;
 use crate::domain::schedule::{Adopt, Keep};
-use crate::mongo::names::is_within;
-use crate::mongo::{Fields, MongoSettings};
+use crate::mongo::MongoSettings;
 use crate::provider::{ClientAuth, PresetName};
 use crate::rabbitmq::RabbitSettings;
 use crate::sqlite::{SqliteQueueSettings, SqliteStoreSettings, is_sqlite_url, path_of_url};

@@ -9,9 +9,9 @@ use mongodb::bson::{Bson, Document, doc};
 use super::MongoStore;
 use super::claim::NOTHING;
 use super::errors::{driver, refused};
-use super::numbers::number;
 use super::update::{DURABLE, Statement};
 use crate::adoption::{AdoptionRules, LeftAlone, ProviderField};
+use crate::document::numbers::number;
 use crate::domain::Status;
 use crate::ports::{StoreError, Unadopted};
 

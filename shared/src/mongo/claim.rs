@@ -13,12 +13,13 @@ use std::time::Duration;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::change::SETTLED_BY;
+use super::MongoStore;
 use super::clock::{from_now, is_after, is_over};
 use super::errors::driver;
 use super::update::HINT;
-use super::{MongoStore, decode, ids};
 use crate::adoption::ProviderField;
+use crate::document::change::SETTLED_BY;
+use crate::document::{decode, ids};
 use crate::domain::{DocumentId, Row, Timestamp};
 use crate::ports::{Claimed, StoreError};
 

@@ -13,8 +13,8 @@ use mongodb::Collection;
 use mongodb::bson::{Document, doc, uuid::Uuid};
 
 use super::errors::{code, driver, is_of_access, refused};
-use super::numbers::millis;
 use super::{MongoStore, primary_options};
+use crate::document::numbers::millis;
 use crate::ports::StoreError;
 
 /// An expression: the server's time, `later`.

@@ -33,13 +33,14 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReadConcern;
 use secrecy::ExposeSecret;
 
-use super::change::{SETTLED_BY, but_paused, change, int};
+use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
 use super::fit::fit;
-use super::names::{Names, at, first};
-use super::numbers::number;
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use super::{MongoStore, ids};
+use crate::document::change::{but_paused, change, int};
+use crate::document::condition::{may_be_written, needs_lease, took_effect};
+use crate::document::ids;
+use crate::document::names::{Names, at, first};
 use crate::domain::{DocumentId, Status, Write};
 use crate::ports::{Commit, Committed, StoreError};
 
@@ -221,37 +222,4 @@ fn condition(names: &Names, commit: &Commit, id: Bson) -> Document {
         filter.insert(names.path("lease.owner"), &commit.owner);
     }
     filter
-}
-
-/// Whether the condition of a commit holds in its document: see [`Commit`].
-pub(crate) fn may_be_written(names: &Names, document: &Document, commit: &Commit) -> bool {
-    let text = |path: &str| at(document, path).and_then(Bson::as_str);
-    let token = text(&names.fields.refresh_token);
-    let same_token = commit.sent.as_ref().is_none_or(|sent| token == Some(sent.expose_secret()));
-    let claimed = commit.expected_generation();
-    // A document that has never been refreshed need not say so.
-    let same_generation = match at(document, &names.path("generation")) {
-        None => claimed.is_none_or(|claimed| claimed == 0),
-        Some(found) => claimed.is_none_or(|claimed| number(found) == Some(int(claimed))),
-    };
-    let leased = text(&names.path("lease.owner")) == Some(commit.owner.as_str());
-    same_token && same_generation && (leased || !needs_lease(commit))
-}
-
-/// New tokens need no lease: no others live.
-fn needs_lease(commit: &Commit) -> bool {
-    !matches!(commit.write, Write::Refresh { .. }) || commit.sent.is_none()
-}
-
-/// Whether a commit has taken effect in its document before: its claim has settled the document last.
-pub(crate) fn took_effect(names: &Names, document: &Document, commit: &Commit) -> bool {
-    let settled_by = at(document, &names.path(SETTLED_BY)).and_then(Bson::as_str);
-    let generation = at(document, &names.path("generation")).and_then(number);
-    let generation = generation.and_then(|generation| u64::try_from(generation).ok());
-    let written = match (&commit.write, commit.generation) {
-        (_, None) => true,
-        (Write::Refresh { .. }, Some(claimed)) => generation == Some(claimed + 1),
-        (_, Some(claimed)) => generation.unwrap_or_default() == claimed,
-    };
-    settled_by == Some(commit.owner.as_str()) && written
 }

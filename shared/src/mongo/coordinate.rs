@@ -59,7 +59,7 @@ impl MongoStore {
         let Some(document) = found else {
             return Ok(Versioned { value: ProviderState::default(), version: 0, now, now_error });
         };
-        let version = document.get("version").and_then(super::numbers::number);
+        let version = document.get("version").and_then(crate::document::numbers::number);
         let version = version.and_then(|version| u64::try_from(version).ok()).unwrap_or_default();
         let state = document.get("state").cloned().unwrap_or_default();
         let value = deserialize_from_bson(state).map_err(|_| {

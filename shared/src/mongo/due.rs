@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use mongodb::bson::{Bson, Document, doc};
 
-use super::change::date;
+use super::MongoStore;
 use super::detached::{Gone, Sender};
 use super::errors::driver;
-use super::{MongoStore, decode, ids};
+use crate::document::change::date;
+use crate::document::{decode, ids};
 use crate::domain::Timestamp;
 use crate::ports::{DueGrant, DueQuery, StoreError, Which};
 
@@ -93,7 +94,7 @@ impl MongoStore {
             }
             Which::All => {}
             Which::User(user) => {
-                filter.insert(&self.names.fields.user_id, doc! { "$in": user_ids(user) });
+                filter.insert(&self.names.fields.user_id, doc! { "$in": ids::user_ids(user) });
             }
         }
         if let Some(from) = query.from {
@@ -108,14 +109,4 @@ impl MongoStore {
 enum Stop {
     Gone,
     Failed(StoreError),
-}
-
-/// What an application may have as the id of the user that someone typed.
-pub(crate) fn user_ids(user: &str) -> Vec<Bson> {
-    let mut ids = vec![Bson::from(user)];
-    let read = user.parse().ok().and_then(|id| ids::to_bson(&id));
-    ids.extend(
-        read.filter(|id| matches!(id, Bson::Int64(_) | Bson::ObjectId(_) | Bson::Binary(_))),
-    );
-    ids
 }

@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 
 use super::MongoStore;
-use super::names::at;
+use crate::document::names::at;
 use crate::ports::StoreError;
 
 impl MongoStore {

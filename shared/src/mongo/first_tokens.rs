@@ -8,7 +8,8 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::errors::driver;
 use super::update::{DURABLE, Statement};
-use super::{MongoStore, decode, ids, primary_options};
+use super::{MongoStore, primary_options};
+use crate::document::{decode, ids};
 use crate::domain::twins::FirstUse;
 use crate::domain::{DocumentId, Row};
 use crate::ports::StoreError;

@@ -7,8 +7,8 @@ use mongodb::IndexModel;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::errors::driver;
-use super::numbers::number;
 use super::{MongoStore, is_router};
+use crate::document::numbers::number;
 use crate::domain::{ProviderId, Status};
 use crate::ports::{DOCUMENTS_OF, Finding, LEFT_ALONE, StoreError, Unadopted};
 

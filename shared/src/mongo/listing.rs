@@ -7,12 +7,13 @@
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::change::date;
+use super::MongoStore;
 use super::detached::{Gone, Sender};
-use super::due::user_ids;
 use super::errors::{driver, is_cursor_gone};
-use super::names::at;
-use super::{MongoStore, decode, ids};
+use crate::document::change::date;
+use crate::document::ids::user_ids;
+use crate::document::names::at;
+use crate::document::{decode, ids};
 use crate::domain::Status;
 use crate::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
 

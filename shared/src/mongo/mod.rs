@@ -18,25 +18,19 @@
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
 
 mod adopt;
-pub(crate) mod change;
 mod claim;
 mod clock;
-pub(crate) mod commit;
+mod commit;
 mod coordinate;
-pub(crate) mod decode;
 mod detached;
-pub(crate) mod due;
+mod due;
 mod engine;
 mod errors;
-pub(crate) mod extended_json;
 mod first_tokens;
 mod fit;
-pub(crate) mod ids;
-pub(crate) mod import;
+mod import;
 mod inspect;
 mod listing;
-pub(crate) mod names;
-pub(crate) mod numbers;
 mod operate;
 mod operators;
 mod prepare;
@@ -44,7 +38,7 @@ mod records;
 mod revive;
 mod server_clock;
 mod settings;
-pub(crate) mod transfer;
+mod transfer;
 mod update;
 
 use std::sync::Arc;
@@ -61,6 +55,7 @@ use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
 use crate::adoption::Rest;
+use crate::document::names::Names;
 use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
@@ -70,10 +65,8 @@ use crate::ports::{
 
 use detached::{LONG, SHORT, detached, streamed};
 use errors::{driver, refused};
-pub use ids::canonical as canonical_id;
-use names::Names;
 use server_clock::ServerClock;
-pub use settings::{Fields, MongoSettings};
+pub use settings::MongoSettings;
 
 /// Token documents in MongoDB. A clone is another handle of the same connections.
 #[derive(Clone)]

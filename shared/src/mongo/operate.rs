@@ -4,12 +4,13 @@ use std::time::Duration;
 
 use mongodb::bson::{Document, doc};
 
-use super::change::{FORGOTTEN, holds_token, withheld};
+use super::MongoStore;
 use super::clock::from_now;
 use super::errors::driver;
-use super::names::at;
 use super::update::{JOURNALLED, Statement};
-use super::{MongoStore, decode, ids};
+use crate::document::change::{FORGOTTEN, holds_token, withheld};
+use crate::document::names::at;
+use crate::document::{decode, ids};
 use crate::domain::{DocumentId, LastError, Status};
 use crate::ports::{DueGrant, GrantView, StoreError, SweepPlace};
 

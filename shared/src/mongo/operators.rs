@@ -6,10 +6,11 @@ use async_trait::async_trait;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
+use super::MongoStore;
 use super::detached::{LONG, SHORT, detached};
 use super::errors::driver;
-use super::numbers::number;
-use super::{MongoStore, decode, ids};
+use crate::document::numbers::number;
+use crate::document::{decode, ids};
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};

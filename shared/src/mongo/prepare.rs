@@ -7,7 +7,7 @@ use mongodb::options::IndexOptions;
 
 use super::MongoStore;
 use super::errors::{code, driver};
-use super::numbers::number;
+use crate::document::numbers::number;
 use crate::ports::StoreError;
 
 impl MongoStore {

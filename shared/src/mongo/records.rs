@@ -7,13 +7,13 @@ use mongodb::{Collection, error::Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::change::date;
 use super::coordinate::is_duplicate;
-use super::decode::timestamp;
 use super::errors::{driver, refused};
-use super::numbers::number;
 use super::update::{HINT, JOURNALLED};
 use super::{MongoStore, primary_options};
+use crate::document::change::date;
+use crate::document::decode::timestamp;
+use crate::document::numbers::number;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};

@@ -3,11 +3,12 @@
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
-use super::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
+use super::MongoStore;
 use super::errors::driver;
-use super::names::at;
 use super::update::{DURABLE, Statement, batches};
-use super::{MongoStore, decode, ids};
+use crate::document::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
+use crate::document::names::at;
+use crate::document::{decode, ids};
 use crate::domain::{EndedDocument, ProviderId, Status, Timestamp};
 use crate::ports::{Revived, StoreError, SweepPlace};
 

@@ -4,14 +4,15 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use futures::TryStreamExt;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 
-use super::change::HELD_BEFORE;
+use super::MongoStore;
 use super::detached::{Gone, Sender};
 use super::errors::{driver, is_cursor_gone};
-use super::import::held_tokens;
-use super::{MongoStore, extended_json, ids};
-use crate::ports::{HeldTokens, ImportDocument};
+use crate::document::change::HELD_BEFORE;
+use crate::document::import::held_tokens;
+use crate::document::{extended_json, ids};
+use crate::ports::HeldTokens;
 
 impl MongoStore {
     pub(super) async fn send_documents(
@@ -63,20 +64,4 @@ impl MongoStore {
         }
         Ok(())
     }
-}
-
-/// The `_id` of a document to import, and its other fields.
-pub(crate) fn id_and_fields(document: ImportDocument) -> Result<(Bson, Document), &'static str> {
-    // The reasons of the conversion quote the document.
-    let document = match Bson::try_from(serde_json::Value::Object(document.0)) {
-        Ok(Bson::Document(document)) => document,
-        Ok(_) => return Err("it is a value in extended JSON, not a document"),
-        Err(_) => return Err("it is not valid as MongoDB's extended JSON"),
-    };
-    let mut fields: Document = document;
-    let id = fields.remove("_id").ok_or("it has no _id")?;
-    if !ids::can_be_id(&id) {
-        return Err("its _id is of a type that no _id can have");
-    }
-    Ok((id, fields))
 }

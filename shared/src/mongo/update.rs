@@ -12,7 +12,7 @@ use mongodb::options::{Acknowledgment, WriteConcern};
 
 use super::MongoStore;
 use super::errors::{driver, is_duplicate_key, not_durable, refused, server};
-use super::numbers::{millis, number};
+use crate::document::numbers::{millis, number};
 use crate::ports::StoreError;
 
 /// What one command may hold; the server's limit is 16 MiB.

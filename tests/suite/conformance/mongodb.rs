@@ -6,9 +6,10 @@ use std::time::Duration;
 
 use super::store::taken_over;
 use evergrant_shared::adoption::AdoptionFilter;
+use evergrant_shared::document::Fields;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DocumentId, Grant, Row, Status, Timestamp, Write};
-use evergrant_shared::mongo::{Fields, MongoSettings, MongoStore};
+use evergrant_shared::mongo::{MongoSettings, MongoStore};
 use evergrant_shared::ports::{
     Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which,
 };

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
+use evergrant_shared::document::Fields;
 use evergrant_shared::domain::{DocumentId, Row};
-use evergrant_shared::mongo::Fields;
 use evergrant_shared::ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
 use evergrant_shared::sqlite::{
     SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings,

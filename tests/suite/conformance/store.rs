@@ -5,12 +5,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
+use evergrant_shared::document::Fields;
 use evergrant_shared::domain::import::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
     DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,
 };
-use evergrant_shared::mongo::{Fields, MongoSettings};
+use evergrant_shared::mongo::MongoSettings;
 use evergrant_shared::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, ImportMode,
     Imported, TokenStore, Which,

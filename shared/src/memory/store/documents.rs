@@ -7,14 +7,14 @@ use std::time::Duration;
 use mongodb::bson::{Bson, Document};
 
 use crate::adoption::{AdoptionRules, Owner};
+use crate::document::Fields;
+use crate::document::change::date;
+use crate::document::decode::adopted_as;
+use crate::document::ids;
+use crate::document::names::{Names, at};
+pub(super) use crate::document::names::{put, remove as take_away};
+use crate::document::numbers::number;
 use crate::domain::{DocumentId, Timestamp};
-use crate::mongo::Fields;
-use crate::mongo::change::date;
-use crate::mongo::decode::adopted_as;
-use crate::mongo::ids;
-use crate::mongo::names::{Names, at};
-pub(super) use crate::mongo::names::{put, remove as take_away};
-use crate::mongo::numbers::number;
 use crate::ports::Unadopted;
 
 /// Documents in the order of their `_id`.

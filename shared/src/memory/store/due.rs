@@ -3,10 +3,10 @@
 use mongodb::bson::{Bson, Document};
 
 use super::documents::{Documents, is_text};
+use crate::document::ids::user_ids;
+use crate::document::names::at;
+use crate::document::{decode, ids};
 use crate::domain::{Status, Timestamp};
-use crate::mongo::due::user_ids;
-use crate::mongo::names::at;
-use crate::mongo::{decode, ids};
 use crate::ports::{DueGrant, DueQuery, Which};
 
 impl Documents {

@@ -5,9 +5,9 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 
 use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
+use crate::document::names::at;
+use crate::document::{decode, ids};
 use crate::domain::{DocumentId, Row, Status, Timestamp};
-use crate::mongo::names::at;
-use crate::mongo::{decode, ids};
 use crate::ports::Claimed;
 
 impl Documents {

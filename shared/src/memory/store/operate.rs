@@ -4,11 +4,11 @@ use mongodb::bson::{Bson, Document};
 
 use super::documents::{Documents, put, take_away};
 use super::refused;
+use crate::document::change::HELD_BEFORE;
+use crate::document::import::id_and_fields;
+use crate::document::import::{held_tokens, kept, marks_after, prepared};
+use crate::document::{decode, extended_json, ids};
 use crate::domain::{DocumentId, Row};
-use crate::mongo::change::HELD_BEFORE;
-use crate::mongo::import::{held_tokens, kept, marks_after, prepared};
-use crate::mongo::transfer::id_and_fields;
-use crate::mongo::{decode, extended_json, ids};
 use crate::ports::{
     Finding, GrantFilter, GrantOrder, GrantPlace, GrantView, HeldTokens, ImportDocument,
     ImportMode, Imported, StoreError,

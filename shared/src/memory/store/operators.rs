@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use mongodb::bson::Document;
 
 use super::documents::{Documents, is_over, is_text, put, take_away};
+use crate::document::decode;
+use crate::document::names::at;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::decode;
-use crate::mongo::names::at;
 use crate::operators::{Changed, GrantChange, GrantCount};
 
 /// What is kept for operators.

@@ -6,9 +6,11 @@ use mongodb::bson::Document;
 
 use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
+use crate::document::change::{
+    FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld,
+};
+use crate::document::decode;
 use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld};
-use crate::mongo::decode;
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
 impl Documents {

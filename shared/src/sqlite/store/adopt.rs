@@ -11,8 +11,8 @@ use super::lease::now;
 use super::paths::set_over;
 use super::{Inner, table};
 use crate::adoption::{LeftAlone, Owner};
-use crate::mongo::change::date;
-use crate::mongo::decode::adopted_as;
+use crate::document::change::date;
+use crate::document::decode::adopted_as;
 use crate::ports::Unadopted;
 
 /// Documents that are looked at at once, so that others get their turn.

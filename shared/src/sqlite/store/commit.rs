@@ -7,10 +7,10 @@ use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table;
+use crate::document::change::{but_paused, change};
+use crate::document::condition::{may_be_written, took_effect};
+use crate::document::names::{Names, at};
 use crate::domain::{Status, Write};
-use crate::mongo::change::{but_paused, change};
-use crate::mongo::commit::{may_be_written, took_effect};
-use crate::mongo::names::{Names, at};
 use crate::ports::{Commit, Committed};
 
 /// Writes what holds, and tells of the rest that its document has moved on.

@@ -7,9 +7,9 @@ use rusqlite::{Connection, Row, params};
 use super::super::failure::Failure;
 use super::lease::now;
 use super::{Inner, table};
+use crate::document::names::Names;
+use crate::document::{decode, ids};
 use crate::domain::Timestamp;
-use crate::mongo::names::Names;
-use crate::mongo::{decode, ids};
 use crate::ports::{DueGrant, DueQuery, Which};
 
 /// Grants in one chunk.

@@ -4,9 +4,9 @@ use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::table;
+use crate::document::names::Names;
+use crate::document::{decode, ids};
 use crate::domain::{DocumentId, Row};
-use crate::mongo::names::Names;
-use crate::mongo::{decode, ids};
 
 /// The row of a claim; as a twin, if another document had its token first.
 pub(super) fn note(

@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::failure::Failure;
 use super::table;
-use crate::mongo::names::Names;
+use crate::document::names::Names;
 
 /// Makes the columns agree with `names`.
 pub(super) fn agree(connection: &Connection, names: &Names) -> Result<(), Failure> {

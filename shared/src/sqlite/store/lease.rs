@@ -13,10 +13,10 @@ use super::paths::{set_over, unset};
 use super::table::{self, Stored, over_ms};
 use super::{Inner, first_tokens};
 
+use crate::document::change::{SETTLED_BY, date};
+use crate::document::decode;
+use crate::document::names::{Names, at};
 use crate::domain::{DocumentId, Row, Status, Timestamp};
-use crate::mongo::change::{SETTLED_BY, date};
-use crate::mongo::decode;
-use crate::mongo::names::{Names, at};
 use crate::ports::Claimed;
 
 pub(super) fn now(connection: &Connection) -> Result<Timestamp, Failure> {

@@ -37,10 +37,10 @@ use super::database::Database;
 use super::failure::Failure;
 use super::file;
 use crate::adoption::{AdoptionRules, Rest};
+use crate::document::import::held_tokens;
+use crate::document::names::Names;
+use crate::document::{Fields, extended_json};
 use crate::domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
-use crate::mongo::import::held_tokens;
-use crate::mongo::names::Names;
-use crate::mongo::{Fields, extended_json};
 use crate::ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
     ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,

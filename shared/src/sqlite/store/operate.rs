@@ -5,9 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 use super::super::failure::Failure;
 use super::table;
+use crate::document::decode;
+use crate::document::names::Names;
 use crate::domain::{DocumentId, Status, Timestamp};
-use crate::mongo::decode;
-use crate::mongo::names::Names;
 use crate::ports::{GrantFilter, GrantOrder, GrantView};
 
 /// Documents that are looked at in one chunk.

@@ -7,12 +7,12 @@ use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::{set_over, unset};
 use super::{SqliteStore, records, table};
+use crate::document::decode;
+use crate::document::names::{Names, at};
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::Heartbeat;
 use crate::domain::statistics::{Counts, MinuteCounts};
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
-use crate::mongo::decode;
-use crate::mongo::names::{Names, at};
 use crate::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use crate::ports::StoreError;
 

@@ -11,10 +11,12 @@ use super::lease::now;
 use super::paths::{self, set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
+use crate::document::change::{
+    FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld,
+};
+use crate::document::decode;
+use crate::document::names::Names;
 use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
-use crate::mongo::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld};
-use crate::mongo::decode;
-use crate::mongo::names::Names;
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
 /// Grants that are looked at, and those among them made active, at once.

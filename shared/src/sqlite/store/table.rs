@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::failure::Failure;
 use super::key;
+use crate::document::names::{Names, at};
+use crate::document::numbers::number;
+use crate::document::{decode, ids};
 use crate::domain::DocumentId;
-use crate::mongo::names::{Names, at};
-use crate::mongo::numbers::number;
-use crate::mongo::{decode, ids};
 
 /// As large as MongoDB takes a document: what is kept here can move there.
 const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;

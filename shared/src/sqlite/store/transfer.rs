@@ -6,10 +6,10 @@ use rusqlite::{Connection, Row};
 use super::super::failure::Failure;
 use super::paths::set_over;
 use super::{key, table};
-use crate::mongo::change::HELD_BEFORE;
-use crate::mongo::import::{kept, marks_after, prepared};
-use crate::mongo::names::Names;
-use crate::mongo::{ids, transfer::id_and_fields};
+use crate::document::change::HELD_BEFORE;
+use crate::document::import::{kept, marks_after, prepared};
+use crate::document::names::Names;
+use crate::document::{ids, import::id_and_fields};
 use crate::ports::{ImportDocument, ImportMode, Imported};
 
 /// A document to import, read.

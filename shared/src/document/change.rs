@@ -238,7 +238,7 @@ pub(crate) fn date(time: Timestamp) -> mongodb::bson::DateTime {
     mongodb::bson::DateTime::from_millis(time.unix_ms())
 }
 
-pub(super) fn int(number: u64) -> i64 {
+pub(crate) fn int(number: u64) -> i64 {
     i64::try_from(number).unwrap_or(i64::MAX)
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::Bson;
 
 /// A duration as BSON has it.
-pub(super) fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }
 

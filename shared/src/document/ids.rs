@@ -69,7 +69,7 @@ pub(crate) fn can_be_id(id: &Bson) -> bool {
 
 /// The types that come after this id's in the server's order, by their numbers in `$type`. Numbers are
 /// one type, and so are the texts.
-pub(super) fn later_types(id: &Bson) -> Vec<Bson> {
+pub(crate) fn later_types(id: &Bson) -> Vec<Bson> {
     /// The least key, null, numbers, texts, document, binary data, `ObjectId`, boolean, date, timestamp.
     const IN_ORDER: [&[i32]; 10] =
         [&[-1], &[10], &[1, 16, 18, 19], &[2, 14], &[3], &[5], &[7], &[8], &[9], &[17]];
@@ -91,7 +91,7 @@ pub(super) fn later_types(id: &Bson) -> Vec<Bson> {
 
 /// What comes after an id in the server's order, in parts that it can compare: what is greater, and
 /// what is of a later type. Nothing for an id that no document can have.
-pub(super) fn after(id: &DocumentId) -> Vec<Document> {
+pub(crate) fn after(id: &DocumentId) -> Vec<Document> {
     let Some(id) = to_bson(id) else { return Vec::new() };
     let later = later_types(&id);
     let of_later_types = (!later.is_empty()).then(|| doc! { "_id": { "$type": later } });
@@ -99,13 +99,23 @@ pub(super) fn after(id: &DocumentId) -> Vec<Document> {
 }
 
 /// The ids to ask the server for.
-pub(super) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
+pub(crate) fn all_to_bson(ids: &[DocumentId]) -> Vec<Bson> {
     ids.iter().filter_map(to_bson).collect()
 }
 
 /// An id in the form that `from_bson` gives it: a message may write it in another.
 pub fn canonical(id: &DocumentId) -> DocumentId {
     to_bson(id).map_or_else(|| id.clone(), |id| from_bson(&id))
+}
+
+/// What an application may have as the id of the user that someone typed.
+pub(crate) fn user_ids(user: &str) -> Vec<Bson> {
+    let mut ids = vec![Bson::from(user)];
+    let read = user.parse().ok().and_then(|id| to_bson(&id));
+    ids.extend(
+        read.filter(|id| matches!(id, Bson::Int64(_) | Bson::ObjectId(_) | Bson::Binary(_))),
+    );
+    ids
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use mongodb::bson::{Bson, Document};
 
-use super::settings::Fields;
+use super::Fields;
 use crate::adoption::{AdoptionRules, ProviderField};
 
 /// What applications usually call the time at which an access token expires.

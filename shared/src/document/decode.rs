@@ -293,7 +293,7 @@ pub(crate) fn taken_over(lease: Option<&Bson>, owner: &str) -> Bson {
 }
 
 /// A date of BSON.
-pub(super) fn timestamp(time: DateTime) -> Timestamp {
+pub(crate) fn timestamp(time: DateTime) -> Timestamp {
     Timestamp::from_unix_ms(time.timestamp_millis())
 }
 

@@ -1,0 +1,25 @@
+//! What an application calls the fields of its token documents.
+
+/// The application's own names of its fields. A dot leads into a sub-document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fields {
+    /// The user's id.
+    pub user_id: String,
+    /// The access token.
+    pub access_token: String,
+    /// The refresh token.
+    pub refresh_token: String,
+    /// The user's email address.
+    pub email: String,
+}
+
+impl Default for Fields {
+    fn default() -> Self {
+        Self {
+            user_id: "userId".to_owned(),
+            access_token: "access_token".to_owned(),
+            refresh_token: "refresh_token".to_owned(),
+            email: "email".to_owned(),
+        }
+    }
+}
