@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_that_another_document_has_exchanged_is_found() {
-        let spent = evergrant_shared::domain::import::mark(Some(&"spent".into()));
+        let spent = evergrant_shared::domain::marks::mark(Some(&"spent".into()));
         let copy = |id: &str| json!({ "_id": id, "refresh_token": "spent" });
         let refreshed = |id: &str| {
             let state = json!({ "status": "active", "held_before": [0, spent] });

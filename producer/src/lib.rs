@@ -13,6 +13,7 @@ mod outlook;
 mod pass;
 mod progress;
 mod publishing;
+mod standing;
 mod summary;
 mod sweep;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use evergrant_shared::ports::{StoreError, TokenStore};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Deps;
-use crate::daemon::Standing;
+use crate::standing::Standing;
 
 /// Documents that are looked at in one part.
 const PART: u32 = 2_000;

@@ -9,7 +9,7 @@ use evergrant_shared::domain::decide::{
     RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_signed_in,
     decide_taken_over, decide_twin, decide_withheld,
 };
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::{
     DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
 };

@@ -212,7 +212,7 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
 #[cfg(test)]
 mod tests {
     use evergrant_shared::domain::decide::decide_malformed;
-    use evergrant_shared::domain::import::Remembers;
+    use evergrant_shared::domain::marks::Remembers;
     use evergrant_shared::domain::{DocumentId, Timestamp};
     use futures::future::join_all;
 

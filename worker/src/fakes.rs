@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use evergrant_shared::budget::{Budget, Permit};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::classify::{Answer, Exchange};
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::weigh::{Belief, Evidence};
 use evergrant_shared::domain::{
     DeadLetter, DocumentId, Grant, Job, LastError, Lease, Predecessor, ProviderId, ProviderState,

@@ -19,7 +19,7 @@ use crate::committer::Committer;
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::pace::Pace;
-use crate::refused::RefusedDocuments;
+use crate::refused_documents::RefusedDocuments;
 use crate::turns::Turns;
 use crate::{ProviderDeps, WorkerSettings};
 

@@ -30,6 +30,7 @@ mod pace;
 mod recovery;
 mod refresh;
 mod refused;
+mod refused_documents;
 #[cfg(test)]
 mod refused_tests;
 mod rescuer;

@@ -5,8 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evergrant_shared::domain::decide::RESCUE_FIRST;
-use evergrant_shared::domain::grant::fingerprint;
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::fingerprint::fingerprint;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DeadReason, DocumentId, Lease, SealedAnswer, Timestamp, Write};
 use evergrant_shared::ports::Commit;

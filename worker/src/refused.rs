@@ -3,10 +3,10 @@
 //! One claim is for a whole batch, so one document can make the store refuse all of it. The batch is halved
 //! until that document is alone. It gets one dead letter and is parked; the others go on.
 
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::refusals::{RefusalCause, Refusals};
+use evergrant_shared::domain::refusals::RefusalCause;
 use evergrant_shared::domain::{DeadLetter, DocumentId, Row, Timestamp};
 use evergrant_shared::ports::StoreError;
 use tokio::time::Instant;
@@ -15,36 +15,12 @@ use crate::lane::Lane;
 use crate::settle::{acknowledge, bury, retry};
 use crate::work::Work;
 
-/// For so long a further job of a refused document is dropped unseen. The producer waits longer than this
-/// before it makes one.
-const PARKED_FOR: Duration = Duration::from_secs(20);
 /// For so long no other worker writes a letter of the same document.
 const LETTER_HOLDS: Duration = Duration::from_secs(7 * 86_400);
 /// So many documents in a row, and none written between: the store may refuse everything.
 const SUSPICIOUS: u32 = 8;
 /// How long a refused batch waits before it is split while the store may refuse everything.
 const SUSPICION_WAIT: Duration = Duration::from_secs(2);
-
-/// The documents of a lane that the store refuses.
-pub(crate) struct RefusedDocuments {
-    refusals: Mutex<Refusals>,
-    began_at: Instant,
-}
-
-impl RefusedDocuments {
-    pub(crate) fn new() -> Self {
-        let refusals = Mutex::new(Refusals::new(PARKED_FOR, PARKED_FOR));
-        Self { refusals, began_at: Instant::now() }
-    }
-
-    fn lock(&self) -> MutexGuard<'_, Refusals> {
-        self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn at(&self, moment: Instant) -> Duration {
-        moment.saturating_duration_since(self.began_at)
-    }
-}
 
 /// Takes out of a batch what the store refused the last time, so that the others need not be split from it.
 /// What is parked is done with; a job that an operator sent is tried at once.

@@ -3,7 +3,7 @@
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::without_body;
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::{DeadLetter, DeadReason, LastError, Settlement, Write};
 use evergrant_shared::ports::Commit;
 use evergrant_shared::rescue::UnreadAnswer;

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 
 use evergrant_shared::document::canonical_id;
 use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::import::mark;
+use evergrant_shared::domain::marks::mark;
 use evergrant_shared::ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;

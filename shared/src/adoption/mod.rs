@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use bson::{Bson, Document};
 
-use crate::document::names::{Names, array_on_the_way, at};
+use crate::document::paths::at;
 use crate::domain::ProviderId;
 use crate::ports::{Finding, LEFT_ALONE};
 
@@ -146,29 +146,6 @@ impl AdoptionRules {
         Self { sections, default_provider: provider, ..Self::default() }
     }
 
-    /// Whose an unadopted document is. None if it does not fulfil the filter, so is no business of ours.
-    pub(crate) fn owner(&self, names: &Names, document: &Document) -> Option<Owner> {
-        if self.filter.as_ref().is_some_and(|filter| !filter.holds(document)) {
-            return None;
-        }
-        let fields = [&names.fields.refresh_token, &names.fields.access_token];
-        if let Some(array) = fields.iter().find_map(|path| array_on_the_way(document, path)) {
-            return Some(Owner::Nobody(LeftAlone::Array(array.to_owned())));
-        }
-        Some(self.by_name(names, document))
-    }
-
-    fn by_name(&self, names: &Names, document: &Document) -> Owner {
-        let in_state = at(document, &names.path("provider"));
-        let in_field = self.provider_field.paths().into_iter().find_map(|path| at(document, path));
-        // A setting outweighs what the state says, which outweighs a guess.
-        let told = match self.provider_field {
-            ProviderField::Named(_) => in_field.or(in_state),
-            ProviderField::Usual | ProviderField::None => in_state.or(in_field),
-        };
-        self.told(told)
-    }
-
     /// Why a document that says this of whose it is is left alone. None if it is not.
     pub(crate) fn why_not(&self, told: Option<&Bson>) -> Option<LeftAlone> {
         match self.told(told.filter(|told| !matches!(told, Bson::Null | Bson::Undefined))) {
@@ -177,7 +154,7 @@ impl AdoptionRules {
         }
     }
 
-    fn told(&self, told: Option<&Bson>) -> Owner {
+    pub(crate) fn told(&self, told: Option<&Bson>) -> Owner {
         match (told, &self.default_provider) {
             (Some(told), _) => match told.as_str().and_then(|name| self.section_of(name)) {
                 Some(section) => Owner::Section(section.clone()),

@@ -2,6 +2,7 @@ use bson::doc;
 
 use super::*;
 use crate::document::Fields;
+use crate::document::names::Names;
 
 fn id(name: &str) -> ProviderId {
     name.parse().unwrap()
@@ -21,10 +22,13 @@ fn named() -> AdoptionRules {
     rules(ProviderField::Named("idp".to_owned()))
 }
 
+fn names(rules: AdoptionRules) -> Names {
+    Names::new("evergrant", Fields::default()).with_rules(rules)
+}
+
 /// The section, or why the document is left alone.
 fn owner(rules: &AdoptionRules, document: Document) -> Result<String, LeftAlone> {
-    let names = Names::new("evergrant", Fields::default());
-    match rules.owner(&names, &document).unwrap() {
+    match names(rules.clone()).owner(&document).unwrap() {
         Owner::Section(section) => Ok(section.to_string()),
         Owner::Nobody(why) => Err(why),
     }
@@ -79,22 +83,20 @@ fn without_a_default_what_names_nobody_is_left_alone() {
 
 #[test]
 fn an_array_where_a_token_belongs_is_left_alone() {
-    let names = Names::new(
-        "evergrant",
-        Fields { refresh_token: "tokens.refresh".to_owned(), ..Fields::default() },
-    );
+    let fields = Fields { refresh_token: "tokens.refresh".to_owned(), ..Fields::default() };
+    let names = Names::new("evergrant", fields).with_rules(named());
     let document = doc! { "tokens": [{ "refresh": "r" }] };
     let expected = Owner::Nobody(LeftAlone::Array("tokens".to_owned()));
-    assert_eq!(named().owner(&names, &document), Some(expected));
+    assert_eq!(names.owner(&document), Some(expected));
 }
 
 #[test]
 fn what_does_not_fulfil_the_filter_is_no_business_of_ours() {
     let filter = AdoptionFilter::read(r#"{"kind": "oauth"}"#, "evergrant").unwrap();
     let rules = AdoptionRules { filter: Some(filter), ..named() };
-    let names = Names::new("evergrant", Fields::default());
-    assert_eq!(rules.owner(&names, &doc! { "kind": "password" }), None);
-    assert!(rules.owner(&names, &doc! { "kind": "oauth" }).is_some());
+    let names = names(rules);
+    assert_eq!(names.owner(&doc! { "kind": "password" }), None);
+    assert!(names.owner(&doc! { "kind": "oauth" }).is_some());
 }
 
 #[test]

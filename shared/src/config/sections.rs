@@ -13,7 +13,7 @@ use super::{ConfigError, duration};
 
 use crate::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
 use crate::document::Fields;
-use crate::document::names::is_within;
+use crate::document::paths::is_within;
 use crate::domain::ProviderId;
 use crate::domain::classify::ThrottleScope;
 use crate::domain::ladder::Ladder;

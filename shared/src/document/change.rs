@@ -3,9 +3,10 @@
 use mongodb::bson::{Bson, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::names::{Names, at};
-use crate::domain::grant::fingerprint;
-use crate::domain::import::{REMEMBERED, mark, mark_of_fingerprint};
+use super::names::Names;
+use super::paths::at;
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::marks::{REMEMBERED, mark, mark_of_fingerprint};
 use crate::domain::schedule::Times;
 use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
@@ -29,7 +30,7 @@ pub(crate) const ENDS_OF: &str = "ends_of";
 /// gone.
 pub(crate) const OF_THE_OLD_GRANT: [&str; 3] = ["queued_until", "refresh_absolute_until", ENDS_OF];
 
-/// Marks of the tokens that a document held before: see [`crate::domain::import`].
+/// Marks of the tokens that a document held before: see [`crate::domain::marks`].
 pub(crate) const HELD_BEFORE: &str = "held_before";
 
 /// What a commit makes of its document, as the operators `$set`, `$unset` and `$push` of paths.

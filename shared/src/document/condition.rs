@@ -4,8 +4,9 @@ use mongodb::bson::{Bson, Document};
 use secrecy::ExposeSecret;
 
 use super::change::{SETTLED_BY, int};
-use super::names::{Names, at};
+use super::names::Names;
 use super::numbers::number;
+use super::paths::at;
 use crate::domain::Write;
 use crate::ports::Commit;
 

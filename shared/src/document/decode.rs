@@ -7,10 +7,11 @@ use secrecy::SecretString;
 use super::change::ENDS_OF;
 use super::ids;
 use super::import::marks;
-use super::names::{Names, array_on_the_way, at};
+use super::names::Names;
 use super::numbers::number;
-use crate::domain::grant::fingerprint;
-use crate::domain::import::Remembers;
+use super::paths::{array_on_the_way, at};
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::marks::Remembers;
 use crate::domain::schedule::KnownEnds;
 use crate::domain::twins::FirstHolder;
 use crate::domain::{

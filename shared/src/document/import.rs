@@ -5,10 +5,12 @@ use secrecy::SecretString;
 
 use super::change::{HELD_BEFORE, push, pushed};
 use super::ids;
-use super::names::{Names, at, first, remove};
+use super::names::Names;
 use super::numbers::number;
+use super::paths::{at, first, remove};
 use crate::domain::Status;
-use crate::domain::import::{Age, BEGINNING, Brought, Held, Remembers, age, mark};
+use crate::domain::import::{Age, Brought, Held, age};
+use crate::domain::marks::{BEGINNING, Remembers, mark};
 use crate::ports::{HeldTokens, ImportDocument, ImportMode, Imported};
 
 /// The `_id` of a document to import, and its other fields.

@@ -10,6 +10,8 @@ pub(crate) mod ids;
 pub(crate) mod import;
 pub(crate) mod names;
 pub(crate) mod numbers;
+pub(crate) mod owner;
+pub(crate) mod paths;
 
 pub use fields::Fields;
 pub use ids::canonical as canonical_id;

@@ -19,7 +19,7 @@ pub enum Row {
     Malformed {
         /// What is wrong, without a value of the document.
         what: String,
-        /// The [`fingerprint`](super::grant::fingerprint) of its refresh token, if that can be read.
+        /// The [`fingerprint`](super::fingerprint::fingerprint) of its refresh token, if that can be read.
         fingerprint: Option<String>,
         /// The claim holds its lease. If it does not, the document is settled already or someone
         /// else is at it.
@@ -39,7 +39,7 @@ pub enum Row {
     Twin {
         /// The other document.
         of: DocumentId,
-        /// The [`fingerprint`](super::grant::fingerprint) of the token.
+        /// The [`fingerprint`](super::fingerprint::fingerprint) of the token.
         fingerprint: String,
         /// The claim holds its lease.
         owned: bool,

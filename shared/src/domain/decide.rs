@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::grant::fingerprint;
+use super::fingerprint::fingerprint;
 use super::ladder::Ladder;
 use super::outcome::{Failure, NewTokens};
 use super::schedule::{KnownEnds, Schedule};

@@ -2,11 +2,10 @@
 
 use std::fmt;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
-use sha2::{Digest, Sha256};
 
-use super::import::Remembers;
+use super::marks::Remembers;
 use super::schedule::KnownEnds;
 use super::{DocumentId, Failure, ProviderId, Timestamp};
 
@@ -240,17 +239,6 @@ impl FailureKind {
     }
 }
 
-/// What is remembered of a dead refresh token, to see later that the user has signed in again: the
-/// first 128 bits of its SHA-256 in hexadecimal. It cannot be turned back into the token.
-pub fn fingerprint(refresh_token: &SecretString) -> String {
-    use fmt::Write;
-    let digest = Sha256::digest(refresh_token.expose_secret());
-    digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
-}
-
 #[cfg(test)]
 impl Grant {
     /// A grant that is due at `next_refresh_at`, for tests to change what they are about.
@@ -276,20 +264,14 @@ impl Grant {
 
 #[cfg(test)]
 mod tests {
+    use secrecy::ExposeSecret;
+
     use super::*;
 
     #[test]
     fn a_grant_never_prints_its_token() {
         let grant = Grant::example(Timestamp::default());
         assert!(!format!("{grant:?}").contains(grant.refresh_token.expose_secret()));
-    }
-
-    #[test]
-    fn a_fingerprint_tells_tokens_apart_and_hides_them() {
-        let one = fingerprint(&"token-one".into());
-        assert_eq!(one.len(), 32);
-        assert_eq!(one, fingerprint(&"token-one".into()));
-        assert_ne!(one, fingerprint(&"token-two".into()));
     }
 
     #[test]

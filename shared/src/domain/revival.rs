@@ -9,7 +9,7 @@ pub struct EndedDocument {
     pub status: Status,
     /// Why, if the document tells.
     pub reason: Option<FailureKind>,
-    /// The [`fingerprint`](super::grant::fingerprint) of the token that ended. None where there was
+    /// The [`fingerprint`](super::fingerprint::fingerprint) of the token that ended. None where there was
     /// no token, or none that could be read.
     pub ended_with: Option<String>,
     /// The fingerprint of the token that the document holds now, if it holds one.

@@ -25,7 +25,7 @@ pub struct SealedAnswer {
     pub key: String,
     /// When it was sealed, by the sealing machine's clock; for people only.
     pub sealed_at: Timestamp,
-    /// The [`super::grant::fingerprint`] of the token that was sent, if the answer may have replaced it: as
+    /// The [`super::fingerprint::fingerprint`] of the token that was sent, if the answer may have replaced it: as
     /// long as the answer is not in its document, that token must not be sent again. Who cannot open the
     /// seal tells by it whether the document still waits for the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]

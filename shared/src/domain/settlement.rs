@@ -61,7 +61,7 @@ pub enum Write {
         failing_since: Timestamp,
         /// Why.
         last_error: LastError,
-        /// The [`super::grant::fingerprint`] of the token that died; None where there is no token.
+        /// The [`super::fingerprint::fingerprint`] of the token that died; None where there is no token.
         dead_fingerprint: Option<String>,
     },
     /// New to Evergrant and not due yet: the times of its tokens are written, and nothing was sent.

@@ -4,7 +4,7 @@
 //! a stolen token and revokes both. So the first exchange of a new document is noted under its token's
 //! fingerprint, and whoever finds it noted for another document sends nothing.
 
-use super::grant::fingerprint;
+use super::fingerprint::fingerprint;
 use super::{DocumentId, ProviderId, Row, Status};
 
 /// The document that a refresh token was noted for first, as it is now.

@@ -40,7 +40,8 @@ use super::update::{DURABLE, JOURNALLED, Statement, batches};
 use crate::document::change::{but_paused, change, int};
 use crate::document::condition::{may_be_written, needs_lease, took_effect};
 use crate::document::ids;
-use crate::document::names::{Names, at, first};
+use crate::document::names::Names;
+use crate::document::paths::{at, first};
 use crate::domain::{DocumentId, Status, Write};
 use crate::ports::{Commit, Committed, StoreError};
 

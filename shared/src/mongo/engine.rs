@@ -5,7 +5,7 @@ use mongodb::bson::{Bson, Document, doc};
 use mongodb::error::ErrorKind;
 
 use super::MongoStore;
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::ports::StoreError;
 
 impl MongoStore {

@@ -3,7 +3,7 @@
 use mongodb::bson::{Bson, Document};
 
 use crate::document::change::push;
-use crate::document::names::put;
+use crate::document::paths::put;
 
 /// A change as its document takes it. Marks replace what is no list, which `$push` refuses. A null on the way to a field, which `$set` refuses, becomes a sub-document.
 /// Anything else that stands there is the application's, and is left to the server to refuse.

@@ -15,7 +15,8 @@ use super::update::{JOURNALLED, Statement, batches};
 use crate::document::change::HELD_BEFORE;
 use crate::document::ids;
 use crate::document::import::{id_and_fields, kept, marks_after, prepared};
-use crate::document::names::{Names, at, first};
+use crate::document::names::Names;
+use crate::document::paths::{at, first};
 use crate::domain::DocumentId;
 use crate::ports::{ImportDocument, ImportMode, Imported, StoreError};
 

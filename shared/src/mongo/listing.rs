@@ -12,7 +12,7 @@ use super::detached::{Gone, Sender};
 use super::errors::{driver, is_cursor_gone};
 use crate::document::change::date;
 use crate::document::ids::user_ids;
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::Status;
 use crate::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};

@@ -9,7 +9,7 @@ use super::clock::from_now;
 use super::errors::driver;
 use super::update::{JOURNALLED, Statement};
 use crate::document::change::{FORGOTTEN, holds_token, withheld};
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{DocumentId, LastError, Status};
 use crate::ports::{DueGrant, GrantView, StoreError, SweepPlace};

@@ -7,7 +7,7 @@ use super::MongoStore;
 use super::errors::driver;
 use super::update::{DURABLE, Statement, batches};
 use crate::document::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{EndedDocument, ProviderId, Status, Timestamp};
 use crate::ports::{Revived, StoreError, SweepPlace};

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError, Unadopted};
-use crate::domain::import::Remembers;
+use crate::domain::marks::Remembers;
 use crate::domain::{
     DocumentId, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp, Write,
 };
@@ -163,7 +163,7 @@ pub trait TokenStore: Send + Sync + 'static {
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>>;
 
     /// Which refresh tokens each document holds and held, in the order of their `_id`, as marks
-    /// ([`crate::domain::import::mark`]): to find two documents of one grant.
+    /// ([`crate::domain::marks::mark`]): to find two documents of one grant.
     fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>>;
 
     /// What there is and what is missing, for `evergrant doctor`.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
 use super::unread::{PlainUnread, UnreadAnswer};
-use crate::domain::grant::fingerprint;
-use crate::domain::import::Remembers;
+use crate::domain::fingerprint::fingerprint;
+use crate::domain::marks::Remembers;
 use crate::domain::schedule::Times;
 use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
 use crate::domain::{DocumentId, ProviderId, SealedAnswer, Timestamp, Write};

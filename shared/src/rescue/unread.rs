@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::answer::Unsealable;
 use crate::domain::classify::{Answer, Dialect, Exchange};
 use crate::domain::decide::{Policy, refresh_with};
-use crate::domain::import::Remembers;
+use crate::domain::marks::Remembers;
 use crate::domain::schedule::KnownEnds;
 use crate::domain::{DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
 use crate::ports::Commit;
@@ -124,7 +124,7 @@ mod tests {
 
     use super::super::{Keys, Opened, Sealer};
     use super::*;
-    use crate::domain::grant::fingerprint;
+    use crate::domain::fingerprint::fingerprint;
     use crate::domain::ladder::Ladder;
     use crate::domain::schedule::Schedule;
 

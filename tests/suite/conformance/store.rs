@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::document::Fields;
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
     DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,

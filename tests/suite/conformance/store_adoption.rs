@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evergrant_shared::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{DocumentId, ProviderId, Row, Status, Timestamp, Write};
 use evergrant_shared::memory::{MemoryClock, MemoryStore};

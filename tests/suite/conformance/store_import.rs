@@ -1,7 +1,7 @@
 //! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
 
-use evergrant_shared::domain::grant::fingerprint;
-use evergrant_shared::domain::import::REMEMBERED;
+use evergrant_shared::domain::fingerprint::fingerprint;
+use evergrant_shared::domain::marks::REMEMBERED;
 use evergrant_shared::domain::{DocumentId, Write};
 use evergrant_shared::ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
 use serde_json::{Value, json};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::grant::fingerprint;
-use evergrant_shared::domain::import::Remembers;
+use evergrant_shared::domain::fingerprint::fingerprint;
+use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
 use evergrant_shared::ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
 use secrecy::SecretString;

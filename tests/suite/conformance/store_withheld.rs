@@ -1,6 +1,6 @@
 //! What holds for every [`TokenStore`]: documents that are out of reach, since their new tokens wait elsewhere.
 
-use evergrant_shared::domain::grant::fingerprint;
+use evergrant_shared::domain::fingerprint::fingerprint;
 use evergrant_shared::domain::{DocumentId, FailureKind, Status, Timestamp, Write};
 use evergrant_shared::ports::{Committed, TokenStore, Which};
 use secrecy::SecretString;

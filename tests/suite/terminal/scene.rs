@@ -170,7 +170,9 @@ fn ended(grant: &Grant, letter: &DeadLetter) -> Write {
             description: letter.description.clone(),
             at: letter.last_failed_at,
         },
-        dead_fingerprint: Some(evergrant_shared::domain::grant::fingerprint(&grant.refresh_token)),
+        dead_fingerprint: Some(evergrant_shared::domain::fingerprint::fingerprint(
+            &grant.refresh_token,
+        )),
     }
 }
 

@@ -5,7 +5,7 @@ use mongodb::bson::Document;
 use super::documents::{Documents, is_text, put, take_away};
 use crate::document::change::{but_paused, change, push};
 use crate::document::condition::{may_be_written, took_effect};
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::domain::{Status, Write};
 use crate::ports::{Commit, Committed};
 

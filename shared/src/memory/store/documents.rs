@@ -11,9 +11,10 @@ use crate::document::Fields;
 use crate::document::change::date;
 use crate::document::decode::adopted_as;
 use crate::document::ids;
-use crate::document::names::{Names, at};
-pub(super) use crate::document::names::{put, remove as take_away};
+use crate::document::names::Names;
 use crate::document::numbers::number;
+use crate::document::paths::at;
+pub(super) use crate::document::paths::{put, remove as take_away};
 use crate::domain::{DocumentId, Timestamp};
 use crate::ports::Unadopted;
 
@@ -90,7 +91,7 @@ impl Documents {
 /// Whose an unadopted document is. None for one that is adopted, or no business of ours.
 fn owner(names: &Names, document: &Document) -> Option<Owner> {
     let is_adopted = at(document, "evergrant.status").is_some();
-    (!is_adopted).then(|| names.rules.owner(names, document)).flatten()
+    (!is_adopted).then(|| names.owner(document)).flatten()
 }
 
 /// Whether the text at a path is this one.

@@ -4,7 +4,7 @@ use mongodb::bson::{Bson, Document};
 
 use super::documents::{Documents, is_text};
 use crate::document::ids::user_ids;
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{Status, Timestamp};
 use crate::ports::{DueGrant, DueQuery, Which};

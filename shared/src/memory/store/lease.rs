@@ -5,7 +5,7 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 
 use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{DocumentId, Row, Status, Timestamp};
 use crate::ports::Claimed;

@@ -6,7 +6,7 @@ use mongodb::bson::Document;
 
 use super::documents::{Documents, is_over, is_text, put, take_away};
 use crate::document::decode;
-use crate::document::names::at;
+use crate::document::paths::at;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};

@@ -78,7 +78,7 @@ fn look_after(connection: &Connection, inner: &Inner, after: i64) -> Result<Batc
             left.push(Unadopted { why: LeftAlone::Unreadable, documents: 1 });
             continue;
         };
-        match inner.names.rules.owner(&inner.names, &document) {
+        match inner.names.owner(&document) {
             Some(Owner::Section(_)) => batch.ours.push(n),
             Some(Owner::Nobody(why)) => left.push(Unadopted { why, documents: 1 }),
             None => {}
@@ -95,7 +95,7 @@ fn adopt_rows(connection: &Connection, inner: &Inner, rows: &[i64]) -> Result<u6
     for n in rows {
         let Some(mut stored) = table::find_row(connection, names, *n)? else { continue };
         // It may have changed since it was read.
-        let owner = names.rules.owner(names, &stored.document);
+        let owner = names.owner(&stored.document);
         let (None, Some(Owner::Section(provider))) = (stored.status(), owner) else { continue };
         let status = adopted_as(names, &stored.document);
         let mut set = |part: &str, value: Bson| {

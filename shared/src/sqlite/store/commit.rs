@@ -9,7 +9,8 @@ use super::paths::{self, unset};
 use super::table;
 use crate::document::change::{but_paused, change};
 use crate::document::condition::{may_be_written, took_effect};
-use crate::document::names::{Names, at};
+use crate::document::names::Names;
+use crate::document::paths::at;
 use crate::domain::{Status, Write};
 use crate::ports::{Commit, Committed};
 

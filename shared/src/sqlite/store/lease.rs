@@ -15,7 +15,8 @@ use super::{Inner, first_tokens};
 
 use crate::document::change::{SETTLED_BY, date};
 use crate::document::decode;
-use crate::document::names::{Names, at};
+use crate::document::names::Names;
+use crate::document::paths::at;
 use crate::domain::{DocumentId, Row, Status, Timestamp};
 use crate::ports::Claimed;
 

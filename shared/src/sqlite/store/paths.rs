@@ -3,8 +3,8 @@
 use bson::{Bson, Document};
 
 use crate::document::change::push;
-use crate::document::names::at;
-pub(super) use crate::document::names::{put as set_over, remove as unset};
+use crate::document::paths::at;
+pub(super) use crate::document::paths::{put as set_over, remove as unset};
 
 /// Something stands on the way that is no sub-document; to replace it would destroy it.
 #[derive(Debug, PartialEq, Eq)]

@@ -5,8 +5,9 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::failure::Failure;
 use super::key;
-use crate::document::names::{Names, at};
+use crate::document::names::Names;
 use crate::document::numbers::number;
+use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::DocumentId;
 
