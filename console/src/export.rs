@@ -4,6 +4,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_shared::private_file::PrivateFile;
 use futures::TryStreamExt;
 
 use crate::exit::Exit;
@@ -38,12 +39,10 @@ pub(crate) async fn export(
         if path.exists() && !force {
             return Err(ExportError::Exists(path.to_owned()));
         }
-        let partial = path.with_extension("partial");
-        let file = private_file(&partial).map_err(fail)?;
-        let mut writer = BufWriter::new(file);
+        let mut writer = BufWriter::new(PrivateFile::create(path).map_err(fail)?);
         let count = write_all(store, &mut writer, fail).await?;
-        writer.into_inner().map_err(|error| fail(error.into_error()))?.sync_all().map_err(fail)?;
-        std::fs::rename(&partial, path).map_err(fail)?;
+        let file = writer.into_inner().map_err(|error| fail(error.into_error()))?;
+        file.replace().map_err(fail)?;
         count
     };
     output.message(&format!("exported {count} documents"));
@@ -64,10 +63,4 @@ async fn write_all(
     }
     writer.flush().map_err(&fail)?;
     Ok(count)
-}
-
-/// A file that only its owner reads, from its first byte on.
-fn private_file(path: &Path) -> std::io::Result<std::fs::File> {
-    use std::os::unix::fs::OpenOptionsExt;
-    std::fs::OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod backup;
 mod bulk;
 mod copies;
 mod demo;
@@ -44,6 +45,7 @@ use exit::Exit;
 use output::Output;
 
 fn main() -> ExitCode {
+    process::keep_memory_private();
     let args = Args::parse();
     if args.no_color {
         console::set_colors_enabled(false);
@@ -91,6 +93,9 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             web::console(&load(&args, overrides)?, console, output).await
         }
         Command::Init(ref wanted) => init::init(wanted, output).await,
+        Command::Backup { ref file, force } => {
+            backup::backup(&load(&args, quiet(&args))?, file, force, output).await
+        }
         Command::Migrate(ref stores) => {
             let config = load(&args, quiet(&args))?;
             let from = config.with_store_url(stores.from.as_ref(), stores.from_file.as_deref());
@@ -153,6 +158,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         | Command::Run(_)
         | Command::Console(_)
         | Command::Init(_)
+        | Command::Backup { .. }
         | Command::Migrate(_) => Ok(Exit::Usage),
     }
 }

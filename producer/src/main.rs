@@ -59,6 +59,7 @@ impl Args {
 
 #[tokio::main]
 async fn main() -> anyhow::Result<ExitCode> {
+    process::keep_memory_private();
     let args = Args::parse();
     let selection = args.selection();
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];

@@ -22,6 +22,25 @@ pub fn machine() -> String {
     if name.is_empty() { "unnamed".to_owned() } else { name }
 }
 
+/// The number of the user that this process runs as.
+pub fn user_id() -> u32 {
+    rustix::process::getuid().as_raw()
+}
+
+/// Keeps this process's memory, which holds tokens, from files and from other processes of its user: no core
+/// dump of it is written, and no debugger may look. Call it first of all.
+pub fn keep_memory_private() {
+    use rustix::process::{Resource, Rlimit, setrlimit};
+    // To lower a limit is always allowed.
+    let _ = setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
+    // A limit does not hold for dumps that the system hands to a program.
+    #[cfg(target_os = "linux")]
+    {
+        use rustix::process::{DumpableBehavior, set_dumpable_behavior};
+        let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
+    }
+}
+
 /// What may be a part of a name everywhere.
 fn plain_name(name: &str) -> String {
     let plain = |c: &char| c.is_ascii_alphanumeric() || ".-_".contains(*c);
@@ -93,4 +112,18 @@ pub fn shutdown() -> std::io::Result<Shutdown> {
         std::process::exit(128 + second.as_raw_value());
     });
     Ok(shutdown)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    #[cfg(target_os = "linux")]
+    fn no_core_dump_is_written_of_a_process_that_holds_tokens() {
+        use rustix::process::{DumpableBehavior, Resource, dumpable_behavior, getrlimit};
+        keep_memory_private();
+        assert_eq!(getrlimit(Resource::Core).maximum, Some(0));
+        assert_eq!(dumpable_behavior().unwrap(), DumpableBehavior::NotDumpable);
+    }
 }

@@ -33,6 +33,7 @@ struct Args {
 /// step of it cost a third more. More cores are for more workers.
 #[tokio::main(worker_threads = 1)]
 async fn main() -> anyhow::Result<ExitCode> {
+    process::keep_memory_private();
     let args = Args::parse();
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
     let config = Config::load(args.config.as_deref(), &overrides)?;

@@ -82,6 +82,14 @@ pub(crate) enum Command {
         #[arg(long)]
         force: bool,
     },
+    /// Copy the SQLite file while it is in use, TOKENS INCLUDED.
+    Backup {
+        /// The copy, made readable by its owner only.
+        file: PathBuf,
+        /// Replace the file if it exists.
+        #[arg(long)]
+        force: bool,
+    },
     /// Move all documents from one store to another, and compare the two. To start again goes on
     /// where it was.
     Migrate(MigrateArgs),

@@ -7,9 +7,9 @@ use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
 use evergrant_shared::config::Config;
-use evergrant_shared::connect;
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::rescue::Keys;
+use evergrant_shared::{connect, private_file};
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::args::{InitArgs, Preset};
@@ -151,31 +151,16 @@ fn client_secret(args: &InitArgs) -> Result<Option<SecretString>, InitError> {
 }
 
 fn make_folder(folder: &Path) -> Result<(), InitError> {
-    std::fs::create_dir_all(folder).map_err(|error| failed(folder, &error))
+    private_file::create_folder(folder).map_err(|error| failed(folder, &error))
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, InitError> {
     folder.canonicalize().map_err(|error| failed(folder, &error))
 }
 
-/// A file that only its owner reads, from its first byte on. It appears when it is whole.
+/// A line in a file that only its owner reads.
 fn write_private(path: &Path, text: &str) -> Result<(), InitError> {
-    use std::os::unix::fs::OpenOptionsExt;
-    let partial = path.with_extension("partial");
-    let mut options = std::fs::OpenOptions::new();
-    let written = options
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&partial)
-        .and_then(|mut file| {
-            file.write_all(text.as_bytes())?;
-            file.write_all(b"\n")?;
-            file.sync_all()
-        })
-        .and_then(|()| std::fs::rename(&partial, path));
-    written.map_err(|error| failed(path, &error))
+    private_file::write(path, format!("{text}\n").as_bytes()).map_err(|error| failed(path, &error))
 }
 
 fn failed(path: &Path, error: &std::io::Error) -> InitError {

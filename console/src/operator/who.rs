@@ -1,19 +1,13 @@
 //! Who somebody at a terminal is.
 
-use std::os::unix::fs::MetadataExt;
-
 use evergrant_shared::process;
 
 /// The user of the operating system as `name@host`. It is looked up by the process's user id: an
 /// environment variable could say anything. Who came by sudo is named too.
 pub(crate) fn os_user() -> String {
-    let uid = std::fs::metadata("/proc/self").map(|process| process.uid());
+    let uid = process::user_id();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
-    let name = match uid {
-        Ok(uid) => name_of(&passwd, uid).unwrap_or_else(|| format!("uid {uid}")),
-        // Not Linux: the name of the session.
-        Err(_) => std::env::var("USER").unwrap_or_else(|_| "unknown".to_owned()),
-    };
+    let name = name_of(&passwd, uid).unwrap_or_else(|| format!("uid {uid}"));
     let host = process::machine();
     match std::env::var("SUDO_USER") {
         Ok(user) if name == "root" && user != "root" => format!("{name} (sudo by {user})@{host}"),

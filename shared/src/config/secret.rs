@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 
 use super::ConfigError;
 
@@ -25,7 +26,8 @@ pub(crate) fn of_file(path: &Path, setting: &str) -> Result<SecretString, Config
         path: path.to_owned(),
         reason: reason.to_owned(),
     };
-    let text = std::fs::read_to_string(path).map_err(|error| fail(&error.kind().to_string()))?;
+    let read = std::fs::read_to_string(path).map(Zeroizing::new);
+    let text = read.map_err(|error| fail(&error.kind().to_string()))?;
     match text.trim_end_matches(['\r', '\n']) {
         "" => Err(fail("it is empty")),
         secret => Ok(SecretString::from(secret)),

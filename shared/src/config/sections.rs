@@ -161,7 +161,10 @@ impl StoreConfig {
     }
 
     /// The file that holds the documents, if no server does.
-    pub(super) fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
+    ///
+    /// # Errors
+    /// If the URL names no file.
+    pub fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
         let url = self.url.expose_secret();
         is_sqlite_url(url).then(|| file_of("store.url", url)).transpose()
     }

@@ -7,6 +7,7 @@
 //! An answer is about the grant that asked. Whether it is about all of them is for [`super::weigh`] to
 //! say, which has seen the others' answers.
 
+use secrecy::zeroize::Zeroize;
 use secrecy::{SecretSlice, SecretString};
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -39,6 +40,13 @@ pub struct Answer {
     pub retry_after_ms: Option<u64>,
     /// The body. It may hold tokens.
     pub body: Vec<u8>,
+}
+
+impl Drop for Answer {
+    /// Leaves no tokens in memory that is given back.
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
 }
 
 impl std::fmt::Debug for Answer {
@@ -141,7 +149,7 @@ fn described(failure: Failure, what: &str) -> Failure {
 /// Tokens that are there are taken, whatever else is said. An answer that may hold tokens where they are
 /// not looked for has rotated the old one: it must be kept and nobody else asked.
 fn success(
-    answer: Answer,
+    mut answer: Answer,
     body: Option<Value>,
     error: &ErrorBody,
     failure: Failure,
@@ -164,7 +172,7 @@ fn success(
         // Of something in between. What stands behind it may have been reached.
         return Outcome::Ambiguous(failure);
     }
-    Outcome::Unreadable(failure, SecretSlice::from(answer.body))
+    Outcome::Unreadable(failure, SecretSlice::from(std::mem::take(&mut answer.body)))
 }
 
 /// A page for people, or nothing: no tokens are in there.

@@ -119,18 +119,19 @@ fn authorization(provider: &Provider) -> Option<HeaderValue> {
 async fn read_answer(mut response: reqwest::Response) -> Exchange {
     let status = response.status().as_u16();
     let retry_after_ms = retry_after_ms(response.headers(), SystemTime::now());
-    let mut body = Vec::new();
+    let expected = usize::try_from(response.content_length().unwrap_or_default());
+    // Room for all of it: what a buffer leaves behind when it grows is not wiped.
+    let body = Vec::with_capacity(expected.unwrap_or_default().min(MAX_ANSWER_BYTES));
+    let mut answer = Answer { status, retry_after_ms, body };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
-                body.extend_from_slice(&chunk);
+            Ok(Some(chunk)) if answer.body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                answer.body.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => {
                 return Exchange::NoAnswer(format!("the answer is over {MAX_ANSWER_BYTES} bytes"));
             }
-            Ok(None) => {
-                return Exchange::Answered(Answer { status, retry_after_ms, body });
-            }
+            Ok(None) => return Exchange::Answered(answer),
             Err(error) => return failed(error),
         }
     }

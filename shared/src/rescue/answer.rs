@@ -1,9 +1,11 @@
 //! Sealing a commit, and opening it again.
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
 use super::keys::Keys;
+use super::plain_secret::PlainSecret;
 use super::unread::{PlainUnread, UnreadAnswer};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::marks::Remembers;
@@ -57,11 +59,11 @@ enum Plain {
 struct PlainTokens {
     owner: String,
     generation: Option<u64>,
-    sent: Option<String>,
+    sent: Option<PlainSecret>,
     #[serde(default)]
     remembers: Remembers,
-    access_token: String,
-    refresh_token: Option<String>,
+    access_token: PlainSecret,
+    refresh_token: Option<PlainSecret>,
     refreshed_at: Timestamp,
     times: Times,
 }
@@ -83,14 +85,13 @@ impl Sealer {
         else {
             return None;
         };
-        let exposed = |secret: &SecretString| secret.expose_secret().to_owned();
         let plain = Plain::Tokens(PlainTokens {
             owner: commit.owner.clone(),
             generation: commit.generation,
-            sent: commit.sent.as_ref().map(exposed),
+            sent: commit.sent.as_ref().map(PlainSecret::from),
             remembers: commit.remembers,
-            access_token: exposed(access_token),
-            refresh_token: refresh_token.as_ref().map(exposed),
+            access_token: access_token.into(),
+            refresh_token: refresh_token.as_ref().map(PlainSecret::from),
             refreshed_at: *refreshed_at,
             times: *times,
         });
@@ -126,7 +127,7 @@ impl Sealer {
             passes: 0,
             sealed: String::new(),
         };
-        let plain = serde_json::to_vec(plain).ok()?;
+        let plain = Zeroizing::new(serde_json::to_vec(plain).ok()?);
         (answer.key, answer.sealed) = self.keys.seal(&context(&answer), &plain)?;
         Some(answer)
     }
@@ -182,6 +183,7 @@ fn context(answer: &SealedAnswer) -> Vec<u8> {
 mod tests {
     use base64::Engine;
     use base64::engine::general_purpose::STANDARD;
+    use secrecy::ExposeSecret;
 
     use super::*;
 

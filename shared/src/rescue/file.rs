@@ -23,7 +23,7 @@ use super::journal::{Entry, Estate, Journal, Left};
 use super::own_file::{OwnFile, SUFFIX, remove};
 use crate::domain::SealedAnswer;
 use crate::domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
-use crate::process_file;
+use crate::{private_file, process_file};
 
 /// A file of this suffix says that a process has died whose journal was inherited.
 const DIED: &str = "died";
@@ -65,7 +65,7 @@ impl FileJournal {
     /// # Errors
     /// If the folder cannot be made or written.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
-        std::fs::create_dir_all(folder)?;
+        private_file::create_folder(folder)?;
         let boot = boot();
         let path = journal_of(folder, name, &boot);
         let state = State {

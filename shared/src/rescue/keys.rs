@@ -6,6 +6,7 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use chacha20poly1305::aead::{Aead, Generate, KeyInit, Payload};
 use chacha20poly1305::{XChaCha20Poly1305, XNonce};
+use secrecy::zeroize::Zeroizing;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 
@@ -64,7 +65,7 @@ impl Keys {
         name: &str,
         context: &[u8],
         sealed: &str,
-    ) -> Option<Result<Vec<u8>, Damaged>> {
+    ) -> Option<Result<Zeroizing<Vec<u8>>, Damaged>> {
         let key = self.keys.iter().find(|key| key.name == name)?;
         Some(key.open(context, sealed))
     }
@@ -75,12 +76,13 @@ pub(super) struct Damaged;
 
 impl Key {
     fn read(text: &SecretString) -> Result<Self, InvalidKey> {
-        let bytes = STANDARD.decode(text.expose_secret().trim()).map_err(|_| InvalidKey)?;
+        let decoded = STANDARD.decode(text.expose_secret().trim()).map_err(|_| InvalidKey)?;
+        let bytes = Zeroizing::new(decoded);
         let cipher = XChaCha20Poly1305::new_from_slice(&bytes).map_err(|_| InvalidKey)?;
         debug_assert_eq!(bytes.len(), KEY_BYTES);
         let mut hash = Sha256::new();
         hash.update(b"evergrant rescue key\0");
-        hash.update(&bytes);
+        hash.update(bytes.as_slice());
         let name = hash.finalize().iter().take(8).fold(String::new(), |mut hex, byte| {
             use fmt::Write;
             let _ = write!(hex, "{byte:02x}");
@@ -89,12 +91,12 @@ impl Key {
         Ok(Self { name, cipher })
     }
 
-    fn open(&self, context: &[u8], sealed: &str) -> Result<Vec<u8>, Damaged> {
+    fn open(&self, context: &[u8], sealed: &str) -> Result<Zeroizing<Vec<u8>>, Damaged> {
         let sealed = STANDARD.decode(sealed).map_err(|_| Damaged)?;
         let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(Damaged)?;
         let nonce = XNonce::try_from(nonce).map_err(|_| Damaged)?;
         let payload = Payload { msg: sealed, aad: context };
-        self.cipher.decrypt(&nonce, payload).map_err(|_| Damaged)
+        self.cipher.decrypt(&nonce, payload).map(Zeroizing::new).map_err(|_| Damaged)
     }
 }
 

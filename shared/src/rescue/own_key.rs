@@ -1,13 +1,12 @@
 //! A key that nobody had to make.
 
-use std::fs::OpenOptions;
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
 use super::Keys;
+use crate::private_file::{self, PrivateFile};
 
 /// The key in `folder`, for its user alone. It is made if there is none, with the folder; processes that
 /// make one at the same time get the same.
@@ -19,14 +18,9 @@ pub fn own_key(folder: &Path) -> io::Result<SecretString> {
     if let Some(key) = read(&path)? {
         return Ok(key);
     }
-    std::fs::create_dir_all(folder)?;
-    let new = folder.join(format!("key.{}.new", uuid::Uuid::new_v4().simple()));
-    let written = write(&new, &Keys::generate());
-    // Whole from the moment that it has its name, and never replaced: it has sealed something by then.
-    let linked = written.and_then(|()| std::fs::hard_link(&new, &path));
-    // Not there if it could not be written, and of no use if it was.
-    let _ = std::fs::remove_file(&new);
-    match linked {
+    private_file::create_folder(folder)?;
+    // Never replaced: it has sealed something by then.
+    match write(&path, &Keys::generate()) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => read(&path)?.ok_or_else(|| io::Error::from(ErrorKind::NotFound)),
     }
@@ -41,9 +35,9 @@ fn read(path: &Path) -> io::Result<Option<SecretString>> {
 }
 
 fn write(path: &Path, key: &SecretString) -> io::Result<()> {
-    let mut file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path)?;
+    let mut file = PrivateFile::create(path)?;
     file.write_all(key.expose_secret().as_bytes())?;
-    file.sync_all()
+    file.keep_first()
 }
 
 #[cfg(test)]
@@ -64,6 +58,7 @@ mod tests {
         assert!(Keys::new(&SecretString::from(made[0].as_str()), &[]).is_ok());
         let names: Vec<_> = folder.read_dir().unwrap().map(|found| found.unwrap()).collect();
         assert_eq!(names.len(), 1, "{names:?}");
-        assert_eq!(names[0].metadata().unwrap().permissions().mode() & 0o777, 0o600);
+        let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&names[0].path()), mode(&folder)), (0o600, 0o700));
     }
 }

@@ -6,6 +6,7 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::answer::Unsealable;
+use super::plain_secret::PlainSecret;
 use crate::domain::classify::{Answer, Dialect, Exchange};
 use crate::domain::decide::{Policy, refresh_with};
 use crate::domain::marks::Remembers;
@@ -82,12 +83,12 @@ impl UnreadAnswer {
 pub(super) struct PlainUnread {
     owner: String,
     generation: u64,
-    sent: String,
+    sent: PlainSecret,
     refresh_absolute_until: Option<Timestamp>,
     answered_at: Timestamp,
     http_status: u16,
     /// In base64: it need not be text.
-    body: String,
+    body: PlainSecret,
 }
 
 impl PlainUnread {
@@ -95,16 +96,16 @@ impl PlainUnread {
         Self {
             owner: unread.owner.clone(),
             generation: unread.generation,
-            sent: unread.sent.expose_secret().to_owned(),
+            sent: (&unread.sent).into(),
             refresh_absolute_until: unread.refresh_absolute_until,
             answered_at: unread.answered_at,
             http_status: unread.http_status,
-            body: STANDARD.encode(unread.body.expose_secret()),
+            body: PlainSecret::new(STANDARD.encode(unread.body.expose_secret())),
         }
     }
 
     pub(super) fn into_answer(self, id: DocumentId) -> Result<UnreadAnswer, Unsealable> {
-        let body = STANDARD.decode(self.body).map_err(|_| Unsealable::Damaged)?;
+        let body = STANDARD.decode(self.body.as_str()).map_err(|_| Unsealable::Damaged)?;
         Ok(UnreadAnswer {
             id,
             owner: self.owner,

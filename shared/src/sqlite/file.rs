@@ -46,6 +46,8 @@ pub(super) fn open_writer(path: &Path) -> Result<Connection, Failure> {
         return Err(Failure::refused("its disk cannot hold a write-ahead log: choose a local one"));
     }
     connection.pragma_update(None, "synchronous", "full")?;
+    // Tokens that were replaced or removed are overwritten with zeros, where that costs no write of its own.
+    connection.pragma_update(None, "secure_delete", "fast")?;
     // Of what undoes a request, should it fail, SQLite would put all but a little into a file.
     connection.pragma_update(None, "temp_store", "memory")?;
     connection.pragma_update(None, "wal_autocheckpoint", WAL_PAGES)?;
@@ -86,7 +88,7 @@ fn wait_for_others(waited_ms: i32) -> bool {
 }
 
 /// Refuses what another program or a later release has made.
-fn recognise(connection: &Connection) -> Result<(), Failure> {
+pub(super) fn recognise(connection: &Connection) -> Result<(), Failure> {
     let pragma = |name: &str| -> Result<i64, Failure> {
         Ok(connection.pragma_query_value(None, name, |row| row.get(0))?)
     };

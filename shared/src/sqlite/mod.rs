@@ -5,6 +5,7 @@
 //!   file of a process.
 //! * `process`: who works on a file, and whether it still lives.
 //! * `store`: [`SqliteStore`]; `queue`: [`SqliteQueue`].
+//! * `backup`: a copy of a file that is in use.
 //! * `failure`: what operators read.
 //!
 //! What holds everywhere here:
@@ -17,6 +18,7 @@
 //! * No transaction is held open between two calls, so the write-ahead log stays short.
 
 mod address;
+mod backup;
 mod database;
 mod failure;
 mod file;
@@ -26,5 +28,6 @@ mod store;
 mod writer;
 
 pub use address::{is_sqlite_url, path_of_url};
+pub use backup::{BackupError, backup};
 pub use queue::{SqliteQueue, SqliteQueueSettings};
 pub use store::{SqliteStore, SqliteStoreSettings};

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod embedded;
+mod files;
 mod kills;
 mod one_machine;
 mod operator;

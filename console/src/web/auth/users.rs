@@ -3,14 +3,14 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::io::Write;
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt};
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
+use evergrant_shared::private_file;
 use secrecy::{ExposeSecret, SecretString};
 
 /// The shortest password, in characters.
@@ -209,19 +209,7 @@ impl UsersFile {
             .iter()
             .map(|(name, user)| format!("{name}:{}:{}\n", user.role, user.hash))
             .collect();
-        let mut name = self.path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}", std::process::id()));
-        let beside = self.path.with_file_name(name);
-        let mut options = std::fs::OpenOptions::new();
-        let mut file = options
-            .write(true)
-            .create(true)
-            .truncate(true)
-            .mode(0o600)
-            .open(&beside)
-            .map_err(failed)?;
-        file.write_all(text.as_bytes()).and_then(|()| file.sync_all()).map_err(failed)?;
-        std::fs::rename(&beside, &self.path).map_err(failed)
+        private_file::write(&self.path, text.as_bytes()).map_err(failed)
     }
 
     fn unreadable(&self, error: &std::io::Error) -> UsersError {

@@ -1,0 +1,116 @@
+//! Files that hold tokens: who can read them, and what stays in them.
+
+use std::os::unix::fs::{PermissionsExt, symlink};
+use std::path::Path;
+use std::process::Output;
+
+use evergrant_simulator::{Config, SeedPlan};
+use evergrant_tests::deployment::eventually;
+use evergrant_tests::embedded::Embedded;
+use evergrant_tests::program;
+use serde_json::json;
+
+fn said(output: &Output) -> String {
+    let (out, err) =
+        (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+    format!("{}: {out}{err}", output.status)
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().expect("a file").permissions().mode() & 0o777
+}
+
+fn holds(path: &Path, token: &str) -> bool {
+    let content = std::fs::read(path).expect("read");
+    content.windows(token.len()).any(|part| part == token.as_bytes())
+}
+
+/// Documents whose refresh tokens begin with `prefix`.
+async fn import(evergrant: &Embedded, prefix: &str, count: u32) {
+    let lines = (0..count).map(|id| {
+        let token = format!("{prefix}-{id:04}-{}", "x".repeat(40));
+        json!({ "_id": id, "userId": id, "refresh_token": token }).to_string()
+    });
+    let path = evergrant.folder.path().join("lines.jsonl");
+    std::fs::write(&path, lines.collect::<Vec<_>>().join("\n")).expect("write");
+    let import = evergrant.evergrant(&["import", path.to_str().expect("UTF-8")]).await;
+    assert!(import.status.success(), "{}", said(&import));
+    std::fs::remove_file(path).expect("remove");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_export_is_its_owners_whatever_somebody_has_prepared() {
+    let evergrant = Embedded::new(Config::default()).await;
+    import(&evergrant, "token", 3).await;
+    let folder = evergrant.folder.path();
+    let (open, victim) = (folder.join("tokens.partial"), folder.join("victim"));
+    std::fs::write(&open, "").expect("write");
+    std::fs::set_permissions(&open, PermissionsExt::from_mode(0o666)).expect("permissions");
+    std::fs::write(&victim, "untouched").expect("write");
+    symlink(&victim, folder.join("linked.partial")).expect("link");
+    symlink(&victim, folder.join("link.jsonl")).expect("link");
+    for name in ["tokens.jsonl", "linked.jsonl", "link.jsonl"] {
+        let path = folder.join(name);
+        let export = ["export", path.to_str().expect("UTF-8"), "--force"];
+        let export = evergrant.evergrant(&export).await;
+        assert!(export.status.success(), "{}", said(&export));
+        assert_eq!(mode(&path), 0o600, "{name}");
+        assert!(!path.is_symlink() && holds(&path, "token-0002"), "{name}");
+    }
+    assert_eq!(std::fs::read(&victim).expect("read"), b"untouched");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_backup_is_whole_while_the_file_is_in_use_and_its_owners_alone() {
+    let evergrant = Embedded::new(Config::default()).await;
+    evergrant.import(SeedPlan { count: 300, ..SeedPlan::default() }).await;
+    let mut run = evergrant.start(&["run"]);
+    eventually("the first are refreshed", || async { evergrant.refreshed().await > 0 }).await;
+    let copy = evergrant.folder.path().join("copy.db");
+    let args = ["backup", copy.to_str().expect("UTF-8")];
+    let backup = evergrant.evergrant(&args).await;
+    assert!(backup.status.success(), "{}", said(&backup));
+    assert_eq!(mode(&copy), 0o600);
+    assert!(run.terminate().await.success(), "{}", run.logged());
+
+    let mut variables = evergrant.variables.clone();
+    variables.push(("EVERGRANT_STORE__URL".to_owned(), format!("sqlite:{}", copy.display())));
+    let export = program::run("evergrant", &["export"], &variables).await;
+    assert_eq!(String::from_utf8_lossy(&export.stdout).lines().count(), 300, "{}", said(&export));
+    let again = evergrant.evergrant(&args).await;
+    assert!(said(&again).contains("--force"), "{}", said(&again));
+    let itself = evergrant.folder.path().join("evergrant.db");
+    let itself = ["backup", itself.to_str().expect("UTF-8"), "--force"];
+    let itself = evergrant.evergrant(&itself).await;
+    assert!(said(&itself).contains("the file itself"), "{}", said(&itself));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_token_that_was_replaced_is_not_in_the_file_any_more() {
+    let evergrant = Embedded::new(Config::default()).await;
+    import(&evergrant, "former", 40).await;
+    let file = evergrant.folder.path().join("evergrant.db");
+    let path = file.to_str().expect("UTF-8").to_owned();
+    import(&evergrant, "present", 40).await;
+    // The last one to close it carries the write-ahead log over.
+    let Embedded { store, folder, .. } = evergrant;
+    drop(store);
+    assert!(!Path::new(&format!("{path}-wal")).exists(), "the file is still open");
+    assert!(holds(&file, "present-0007") && !holds(&file, "former-"));
+    drop(folder);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+#[cfg(target_os = "linux")]
+async fn a_program_that_holds_tokens_leaves_no_core_dump() {
+    let evergrant = Embedded::new(Config::default()).await;
+    let mut run = evergrant.start(&["run"]);
+    let limits = format!("/proc/{}/limits", run.id());
+    let has_none = || {
+        let limits = std::fs::read_to_string(&limits).unwrap_or_default();
+        let line = limits.lines().find(|line| line.starts_with("Max core file size"));
+        line.is_some_and(|line| line.split_whitespace().skip(4).take(2).eq(["0", "0"]))
+    };
+    eventually("the limit is set", || async { has_none() }).await;
+    run.terminate().await;
+}
