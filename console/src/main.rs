@@ -32,7 +32,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Parser;
 use evergrant_shared::config::{Config, Override};
 use evergrant_shared::operators::{GrantChange, OperatorStore};
 use evergrant_shared::ports::JobQueue;
@@ -46,7 +45,7 @@ use output::Output;
 
 fn main() -> ExitCode {
     process::keep_memory_private();
-    let args = Args::parse();
+    let args = Args::of_this_process();
     if args.no_color {
         console::set_colors_enabled(false);
         console::set_colors_enabled_stderr(false);
@@ -82,6 +81,7 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             // The level of the settings, which is info unless somebody has said otherwise.
             let listen = ("telemetry.listen", run.listen.clone());
             let config = load(&args, [listen, ("telemetry.log_level", args.log_level.clone())])?;
+            config.warn_of_weaknesses()?;
             run::run(&config, run).await
         }
         Command::Console(ref console) => {
@@ -90,7 +90,11 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
                 ("console.users_file", console.users_file.clone()),
                 ("telemetry.log_level", args.log_level.clone()),
             ];
-            web::console(&load(&args, overrides)?, console, output).await
+            let config = load(&args, overrides)?;
+            if console.command.is_none() {
+                config.warn_of_weaknesses()?;
+            }
+            web::console(&config, console, output).await
         }
         Command::Init(ref wanted) => init::init(wanted, output).await,
         Command::Backup { ref file, force } => {

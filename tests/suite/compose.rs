@@ -34,6 +34,7 @@ impl Stack {
             ("RABBITMQ_PASSWORD", password()),
             ("MONGODB_PASSWORD", password()),
             ("PROVIDER_TOKEN_URL", "http://simulator:8080/token".into()),
+            ("PROVIDER_ALLOW_HTTP", "true".into()),
             ("PROVIDER_LIMITS", "[]".into()),
             ("PROVIDER_CLIENT_SECRET", password()),
             ("RESCUE_KEY", Keys::generate().expose_secret().to_owned()),
@@ -180,13 +181,15 @@ async fn settings_of(stack: &Stack, service: &str) -> Config {
 #[tokio::test]
 async fn with_autodesks_lines_url_and_limits_are_autodesks() {
     let mut stack = Stack::new();
-    let is_of_simulator = |name: &str| ["PROVIDER_TOKEN_URL", "PROVIDER_LIMITS"].contains(&name);
+    let of_simulator = ["PROVIDER_TOKEN_URL", "PROVIDER_ALLOW_HTTP", "PROVIDER_LIMITS"];
+    let is_of_simulator = |name: &str| of_simulator.contains(&name);
     stack.variables.retain(|(name, _)| !is_of_simulator(name));
     stack.variables.extend([
         ("PROVIDER_NAME", "autodesk".to_owned()),
         ("PROVIDER_PRESET", "autodesk".to_owned()),
         ("PROVIDER_CLIENT_ID", "an-id".to_owned()),
         ("PROVIDER_TOKEN_URL", String::new()),
+        ("PROVIDER_ALLOW_HTTP", String::new()),
         ("PROVIDER_LIMITS", String::new()),
     ]);
     for service in ["producer", "worker", "console"] {

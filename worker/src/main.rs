@@ -38,6 +38,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
+    config.warn_of_weaknesses()?;
     let providers = config.some_providers()?;
 
     let name = process::unique_name();

@@ -11,7 +11,7 @@ mod when;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Parser, Subcommand};
+use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
 pub(crate) use self::audit::AuditArgs;
@@ -49,6 +49,14 @@ pub(crate) struct Args {
 }
 
 impl Args {
+    /// The arguments of this process. Wrong ones end it, and so does a password among them.
+    pub(crate) fn of_this_process() -> Self {
+        let matches = Self::command().get_matches();
+        let read =
+            setup::refuse_passwords(&matches).and_then(|()| Self::from_arg_matches(&matches));
+        read.unwrap_or_else(|error| error.exit())
+    }
+
     /// How data is printed.
     pub(crate) const fn format(&self) -> Format {
         if self.json { Format::Json } else { self.output }

@@ -2,8 +2,11 @@
 
 use std::path::PathBuf;
 
-use clap::{Args as ClapArgs, ValueEnum};
-use secrecy::SecretString;
+use clap::error::ErrorKind;
+use clap::parser::ValueSource;
+use clap::{ArgMatches, Args as ClapArgs, CommandFactory, ValueEnum};
+use evergrant_shared::config::has_password;
+use secrecy::{ExposeSecret, SecretString};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RunArgs {
@@ -96,7 +99,7 @@ pub(crate) enum Faults {
 }
 
 /// A URL on the command line can be read by everybody on this machine, so one with a password comes
-/// from a file or the environment.
+/// from a file or the environment ([`refuse_passwords`]).
 #[derive(Debug, ClapArgs)]
 pub(crate) struct MigrateArgs {
     /// The store to leave: sqlite:PATH or mongodb://… .
@@ -113,4 +116,41 @@ pub(crate) struct MigrateArgs {
     /// A file that holds that URL.
     #[arg(long, conflicts_with = "to")]
     pub(crate) to_file: Option<PathBuf>,
+}
+
+/// Refuses URLs with a password on the command line. The error quotes none.
+pub(super) fn refuse_passwords(matches: &ArgMatches) -> Result<(), clap::Error> {
+    let Some(migrate) = matches.subcommand_matches("migrate") else { return Ok(()) };
+    for name in ["from", "to"] {
+        let is_typed = migrate.value_source(name) == Some(ValueSource::CommandLine);
+        let url = migrate.get_one::<SecretString>(name).filter(|_| is_typed);
+        if url.is_some_and(|url| has_password(url.expose_secret())) {
+            let reason = format!(
+                "--{name} holds a password, and every user of this machine can read the arguments of \
+                 a process: put the URL into a file and name it by --{name}-file, or into the variable \
+                 EVERGRANT_MIGRATE_{}, and change the password",
+                name.to_uppercase()
+            );
+            return Err(super::Args::command().error(ErrorKind::ValueValidation, reason));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn migrate(from: &str) -> Result<(), clap::Error> {
+        let args = ["evergrant", "migrate", "--from", from, "--to", "sqlite:e.db"];
+        refuse_passwords(&super::super::Args::command().get_matches_from(args))
+    }
+
+    #[test]
+    fn a_password_on_the_command_line_is_refused_and_not_quoted() {
+        let refused = migrate("mongodb://me:S3cretPw@db.example.com").unwrap_err().to_string();
+        assert!(refused.contains("--from-file") && refused.contains("EVERGRANT_MIGRATE_FROM"));
+        assert!(!refused.contains("S3cretPw"));
+        assert!(migrate("mongodb://db.example.com").is_ok());
+    }
 }

@@ -9,7 +9,7 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
+use evergrant_shared::config::{Config, Weakness};
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue};
@@ -49,6 +49,7 @@ impl Doctor<'_> {
         let sections = self.providers.len();
         let mut rows =
             vec![Row::new(Level::Ok, "configuration", format!("valid; {sections} providers"))];
+        rows.extend(self.weaknesses());
         let (stored, queued) = tokio::join!(self.store.inspect(), self.queue.inspect());
         let stored = stored.unwrap_or_else(|error| vec![failed("token store", &error)]);
         for finding in stored {
@@ -66,6 +67,18 @@ impl Doctor<'_> {
         rows.extend(letters::rows(&self.store, &self.queue, &self.providers).await);
         rows.extend(running::rows(&*self.store).await);
         rows
+    }
+
+    /// Settings that work and are not safe.
+    fn weaknesses(&self) -> Vec<Row> {
+        let row = |Weakness { setting, detail, is_allowed }| {
+            let level = if is_allowed { Level::Note } else { Level::Warning };
+            Row::new(level, setting, detail)
+        };
+        match self.config.weaknesses() {
+            Ok(found) => found.into_iter().map(row).collect(),
+            Err(error) => vec![Row::new(Level::Wrong, "configuration", error.to_string())],
+        }
     }
 
     /// Documents of a provider that is not in the settings are none of ours, unless jobs of theirs wait.

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::rescue::Keys;
+use evergrant_shared::sqlite::path_of_url;
 use evergrant_shared::{connect, private_file};
 use secrecy::{ExposeSecret, SecretString};
 
@@ -49,6 +50,7 @@ pub(crate) async fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exi
     if file.exists() && !args.force {
         return Err(InitError::Exists(file).into());
     }
+    check_url(args.url.as_deref())?;
     let answers = answers(args)?;
     let secret = client_secret(args)?;
     make_folder(&args.folder)?;
@@ -74,6 +76,18 @@ pub(crate) async fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exi
          evergrant --config {path} import tokens.jsonl\n    evergrant --config {path} run"
     ));
     Ok(Exit::Done)
+}
+
+/// One URL is both the store's and the queue's, so it is a file's. The error does not quote it: it may hold a
+/// password.
+fn check_url(url: Option<&str>) -> Result<(), InitError> {
+    let wrong = |reason| InitError::Invalid {
+        flag: "url",
+        reason: format!(
+            "{reason}; servers are named in the settings, by url_file where their URLs hold a password"
+        ),
+    };
+    url.map_or(Ok(()), |url| path_of_url(url).map(drop).map_err(wrong))
 }
 
 fn answers(args: &InitArgs) -> Result<Answers, InitError> {
@@ -165,4 +179,16 @@ fn write_private(path: &Path, text: &str) -> Result<(), InitError> {
 
 fn failed(path: &Path, error: &std::io::Error) -> InitError {
     InitError::Write { path: path.to_owned(), reason: error.kind() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_url_of_a_server_is_refused_and_not_quoted() {
+        let refused = check_url(Some("mongodb://me:S3cretPw@db")).unwrap_err().to_string();
+        assert!(refused.contains("--url") && !refused.contains("S3cretPw"), "{refused}");
+        assert!(check_url(None).is_ok() && check_url(Some("sqlite:e.db")).is_ok());
+    }
 }

@@ -10,9 +10,11 @@ mod error;
 mod rescue;
 mod secret;
 mod sections;
+mod server_url;
+mod weakness;
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
@@ -30,6 +32,9 @@ pub use sections::{
     Listen, LogFormat, ProducerConfig, ProviderConfig, QueueConfig, StoreConfig, TelemetryConfig,
     WorkerConfig,
 };
+pub use server_url::has_password;
+pub use weakness::Weakness;
+pub(crate) use weakness::is_token_url_safe;
 
 /// The commented default settings.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -55,6 +60,9 @@ pub struct Config {
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderId, ProviderConfig>,
+    /// The file that was read.
+    #[serde(skip)]
+    file: Option<PathBuf>,
 }
 
 /// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
@@ -93,6 +101,7 @@ impl Config {
             }
         }
         let mut config: Self = settings.extract().map_err(error::of_figment)?;
+        config.file = file.map(Path::to_owned);
         config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
         config.queue.url = secret::read(&config.queue.url, &config.queue.url_file, "queue.url")?;
         config.check()?;

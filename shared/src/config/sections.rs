@@ -399,6 +399,7 @@ pub struct ProviderConfig {
     #[serde(default)]
     pub preset: PresetName,
     pub token_url: Option<String>,
+    pub allow_http: Option<bool>,
     pub client_id: Option<String>,
     pub client_secret: Option<SecretString>,
     pub client_secret_file: Option<PathBuf>,

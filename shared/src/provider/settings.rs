@@ -7,7 +7,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::preset::Preset;
-use crate::config::{ConfigError, ProviderConfig};
+use crate::config::{ConfigError, ProviderConfig, is_token_url_safe};
 use crate::domain::classify::Dialect;
 use crate::domain::ladder::Ladder;
 use crate::domain::limit::{Limit, contradiction};
@@ -112,11 +112,20 @@ fn token_url(config: &ProviderConfig, preset: &Preset, setting: &str) -> Result<
     let text = config.token_url.as_deref().or(preset.token_url).ok_or_else(|| {
         ConfigError::missing(setting, "the URL of the provider's token endpoint, https://…")
     })?;
-    let reason = "it must be a URL that begins with https:// (or http:// for a test)";
-    let url = Url::parse(text).map_err(|_| ConfigError::invalid(setting, reason))?;
+    let wrong = |reason| Err(ConfigError::invalid(setting, reason));
+    let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
+        return wrong("it must be a URL that begins with https://");
+    };
+    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
+        return wrong("it must hold neither a user nor a password nor a #");
+    }
     match url.scheme() {
-        "https" | "http" if url.has_host() && url.password().is_none() => Ok(url),
-        _ => Err(ConfigError::invalid(setting, reason)),
+        "https" => Ok(url),
+        "http" if is_token_url_safe(&url) || config.allow_http == Some(true) => Ok(url),
+        _ => wrong(
+            "it must begin with https://, since refresh tokens and the client's secret are sent there. \
+             http:// is for this machine, or for a simulator with allow_http = true in its section",
+        ),
     }
 }
 
