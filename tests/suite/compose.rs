@@ -7,6 +7,7 @@ use std::process::{Command, Output, Stdio};
 use evergrant_shared::config::Config;
 use evergrant_shared::rescue::Keys;
 use evergrant_tests::deployment::eventually;
+use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::Value;
@@ -23,16 +24,18 @@ fn image(variable: &str) -> String {
 }
 
 impl Stack {
-    fn new() -> Self {
+    /// A stack of this name: when one is dropped, all of that name come down.
+    fn new(name: &str) -> Self {
         let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("evergrant-test".into());
         let password = || uuid::Uuid::new_v4().simple().to_string();
         let variables = vec![
-            ("COMPOSE_PROJECT_NAME", format!("{session}-compose")),
+            ("COMPOSE_PROJECT_NAME", format!("{session}-{name}")),
             ("EVERGRANT_IMAGE", image("EVERGRANT_TEST_IMAGE")),
             ("RABBITMQ_IMAGE", image("EVERGRANT_TEST_RABBITMQ_4_IMAGE")),
             ("MONGODB_IMAGE", image("EVERGRANT_TEST_MONGODB_IMAGE")),
             ("RABBITMQ_PASSWORD", password()),
             ("MONGODB_PASSWORD", password()),
+            ("MONGODB_ROOT_PASSWORD", password()),
             ("PROVIDER_TOKEN_URL", "http://simulator:8080/token".into()),
             ("PROVIDER_ALLOW_HTTP", "true".into()),
             ("PROVIDER_LIMITS", "[]".into()),
@@ -107,7 +110,7 @@ async fn succeed(mut command: Command) -> Output {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down() {
-    let stack = Stack::new();
+    let stack = Stack::new("compose");
     stack.compose(&["up", "-d", "--no-build", "--scale", "worker=4"]).await;
     let simulator = format!("http://{}", stack.port("simulator", "8080").await);
     let mongodb = format!(
@@ -146,6 +149,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
         String::from_utf8_lossy(&listed.stdout).matches("(healthy)").count() >= 9
     })
     .await;
+    assert_is_no_administrator(&stack, &tokens).await;
     let console = format!("http://{}/", stack.port("console", "8480").await);
     let page = http.get(&console).send().await.unwrap();
     assert!(page.url().path() == "/login", "without a login there is no console: {}", page.url());
@@ -165,22 +169,56 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     assert_eq!(stack.compose(&["ps", "-q"]).await.trim(), "");
 }
 
-/// The settings that a service of the stack has.
-async fn settings_of(stack: &Stack, service: &str) -> Config {
+/// The user of the programs, at both servers.
+async fn assert_is_no_administrator(stack: &Stack, tokens: &Collection<Document>) {
+    let management = stack.port("rabbitmq", "15672").await;
+    let whoami = evergrant_tests::http_client().get(format!("http://{management}/api/whoami"));
+    let password = Some(stack.variable("RABBITMQ_PASSWORD"));
+    let answer = whoami.basic_auth("evergrant", password).send().await.unwrap();
+    assert_eq!(answer.status().as_u16(), 401, "it may administer RabbitMQ");
+    let admin = tokens.client().database("admin");
+    let user = doc! { "createUser": "eve", "pwd": "eve", "roles": ["root"] };
+    assert!(admin.run_command(user).await.is_err(), "it may administer MongoDB");
+}
+
+/// Evergrant's variables of a service of the stack.
+async fn variables_of(stack: &Stack, service: &str) -> Vec<(String, String)> {
     let said = stack.compose(&["config"]).await;
     let of_service = said.lines().skip_while(|line| *line != format!("  {service}:")).skip(1);
     let lines = of_service.take_while(|line| line.starts_with("   "));
     let variables = lines.filter_map(|line| {
         let (name, value) = line.trim().split_once(':')?;
         let value = value.trim().trim_matches(['"', '\'']);
-        name.starts_with("EVERGRANT_").then(|| (name.into(), value.into()))
+        name.starts_with("EVERGRANT_").then(|| (name.to_owned(), value.to_owned()))
     });
+    variables.collect()
+}
+
+async fn settings_of(stack: &Stack, service: &str) -> Config {
+    let variables = variables_of(stack, service).await.into_iter();
+    let variables = variables.map(|(name, value)| (name.into(), value.into()));
     Config::from_parts(None, variables, &[]).unwrap()
 }
 
 #[tokio::test]
+async fn each_container_has_the_secrets_that_it_needs_and_no_other() {
+    let stack = Stack::new("compose-secrets");
+    let secrets = ["PROVIDER_CLIENT_SECRET", "RESCUE_KEY", "MONGODB_ROOT_PASSWORD"];
+    for (service, its_own) in [
+        ("producer", &[][..]),
+        ("console", &[]),
+        ("worker", &["PROVIDER_CLIENT_SECRET", "RESCUE_KEY"]),
+    ] {
+        let variables = variables_of(&stack, service).await;
+        assert!(variables.iter().any(|(name, _)| name == "EVERGRANT_STORE__URL"), "{service}");
+        let has = |secret: &&str| variables.iter().any(|(_, it)| it == stack.variable(secret));
+        assert_eq!(secrets.into_iter().filter(has).collect::<Vec<_>>(), its_own, "{service}");
+    }
+}
+
+#[tokio::test]
 async fn with_autodesks_lines_url_and_limits_are_autodesks() {
-    let mut stack = Stack::new();
+    let mut stack = Stack::new("compose-preset");
     let of_simulator = ["PROVIDER_TOKEN_URL", "PROVIDER_ALLOW_HTTP", "PROVIDER_LIMITS"];
     let is_of_simulator = |name: &str| of_simulator.contains(&name);
     stack.variables.retain(|(name, _)| !is_of_simulator(name));

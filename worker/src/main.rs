@@ -39,7 +39,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
     config.warn_of_weaknesses()?;
-    let providers = config.some_providers()?;
+    let providers = config.exchanging_providers()?;
 
     let name = process::unique_name();
     let shutdown = process::shutdown()?;

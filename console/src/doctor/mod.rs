@@ -69,14 +69,19 @@ impl Doctor<'_> {
         rows
     }
 
-    /// Settings that work and are not safe.
+    /// Settings that work and are not safe, and what workers would lack.
     fn weaknesses(&self) -> Vec<Row> {
         let row = |Weakness { setting, detail, is_allowed }| {
             let level = if is_allowed { Level::Note } else { Level::Warning };
             Row::new(level, setting, detail)
         };
+        let secrets = self.providers.iter().filter_map(|provider| {
+            let missing = provider.require_secret().err()?;
+            let what = format!("client secret of {}", provider.id);
+            Some(Row::new(Level::Warning, what, format!("workers need it: {missing}")))
+        });
         match self.config.weaknesses() {
-            Ok(found) => found.into_iter().map(row).collect(),
+            Ok(found) => secrets.chain(found.into_iter().map(row)).collect(),
             Err(error) => vec![Row::new(Level::Wrong, "configuration", error.to_string())],
         }
     }

@@ -67,7 +67,7 @@ pub(crate) async fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exi
 
     // As every other command reads them.
     let config = Config::load(Some(&file), &[])?;
-    config.providers()?;
+    config.exchanging_providers()?;
     connect::store(&config).await?.prepare().await?;
     connect::queue(&config, "evergrant init".to_owned())?.prepare().await?;
     let path = file.display();

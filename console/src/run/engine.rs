@@ -50,7 +50,7 @@ impl Engine {
         metrics: Metrics,
         health: Health,
     ) -> anyhow::Result<Self> {
-        let providers = config.some_providers()?;
+        let providers = config.exchanging_providers()?;
         let name = process::unique_name();
         let producer = evergrant_producer::Deps {
             store: servers.store.clone(),

@@ -108,7 +108,8 @@ impl Config {
         Ok(config)
     }
 
-    /// The providers, each made of its preset and what the settings override.
+    /// The providers, each made of its preset and what the settings override. Who exchanges nothing needs no
+    /// client secret, so one may be missing.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting that is missing or wrong.
@@ -127,6 +128,16 @@ impl Config {
     pub fn some_providers(&self) -> Result<Vec<Provider>, ConfigError> {
         self.require_provider()?;
         self.providers()
+    }
+
+    /// As [`Self::some_providers`], for those who exchange tokens: with the client's secrets.
+    ///
+    /// # Errors
+    /// As there, and if a secret is missing.
+    pub fn exchanging_providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        let providers = self.some_providers()?;
+        providers.iter().try_for_each(Provider::require_secret)?;
+        Ok(providers)
     }
 
     /// That there is something to serve.

@@ -36,7 +36,7 @@ fn a_provider_is_its_preset_and_what_is_overridden() {
     let provider = &config.providers().unwrap()[0];
     assert_eq!(provider.token_url.host_str(), Some("developer.api.autodesk.com"));
     assert_eq!(provider.client_id, "12345");
-    assert_eq!(provider.client_secret.expose_secret(), "00678");
+    assert_eq!(provider.client_secret.as_ref().unwrap().expose_secret(), "00678");
     assert_eq!(config.default_provider().unwrap().as_str(), "autodesk");
 
     let more = [("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["5/s", "100/min"]"#)];
@@ -74,7 +74,7 @@ fn a_secret_may_come_from_a_file() {
         ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET_FILE", path),
     ];
     let provider = &load(&variables).unwrap().providers().unwrap()[0];
-    assert_eq!(provider.client_secret.expose_secret(), "from-file");
+    assert_eq!(provider.client_secret.as_ref().unwrap().expose_secret(), "from-file");
 
     let missing = [("EVERGRANT_STORE__URL_FILE", "/nowhere/url")];
     assert!(wrong(&missing).contains("store.url_file"));
@@ -194,4 +194,14 @@ fn beside_a_file_of_documents_is_a_rescue_key_where_none_is_set() {
 
     let server = rescue(&[("EVERGRANT_STORE__URL", "mongodb://localhost")]);
     assert!(server.sealer().unwrap().is_none());
+}
+
+#[test]
+fn only_who_exchanges_tokens_needs_the_clients_secret() {
+    let config = load(&AUTODESK[..2]).unwrap();
+    assert_eq!(config.some_providers().unwrap().len(), 1);
+    let refused = config.exchanging_providers().unwrap_err().to_string();
+    assert!(refused.contains("providers.autodesk.client_secret is missing"), "{refused}");
+    let public = ("EVERGRANT_PROVIDERS__AUTODESK__CLIENT_AUTH", "none");
+    assert!(load(&[AUTODESK[0], AUTODESK[1], public]).unwrap().exchanging_providers().is_ok());
 }

@@ -99,8 +99,8 @@ mod tests {
 
     #[test]
     fn what_was_sent_is_no_code() {
-        let (token, no_secret) = ("short_one".into(), "".into());
-        let secrets = Secrets::sent(&token, "client", &no_secret);
+        let token = "short_one".into();
+        let secrets = Secrets::sent(&token, "client", None);
         assert_eq!(clean_code("short_one", &secrets), "unrecognised");
         assert_eq!(clean_description("no short_one here", &secrets), "no [redacted] here");
     }

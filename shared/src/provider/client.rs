@@ -44,9 +44,10 @@ impl ProviderClient {
     /// A client for `provider`, which keeps its connections for the next request.
     ///
     /// # Errors
-    /// If this machine's certificates cannot be read.
+    /// If the client's secret is missing, or this machine's certificates cannot be read.
     pub fn new(provider: std::sync::Arc<Provider>) -> Result<Self, ClientError> {
         let fail = |reason: String| ClientError { provider: provider.id.to_string(), reason };
+        provider.require_secret().map_err(|error| fail(error.to_string()))?;
         install_tls();
         let http = reqwest::Client::builder()
             .connect_timeout(provider.request_timeout.min(Duration::from_secs(5)))
@@ -69,8 +70,10 @@ impl ProviderClient {
         if self.provider.client_auth != ClientAuth::Basic {
             form.push(("client_id", &self.provider.client_id));
         }
-        if self.provider.client_auth == ClientAuth::Body {
-            form.push(("client_secret", self.provider.client_secret.expose_secret()));
+        if let (ClientAuth::Body, Some(secret)) =
+            (self.provider.client_auth, &self.provider.client_secret)
+        {
+            form.push(("client_secret", secret.expose_secret()));
         }
         form
     }
@@ -108,7 +111,7 @@ fn authorization(provider: &Provider) -> Option<HeaderValue> {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
     let id = encode(&provider.client_id);
-    let secret = encode(provider.client_secret.expose_secret());
+    let secret = encode(provider.client_secret.as_ref()?.expose_secret());
     let mut value =
         HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
             .ok()?;

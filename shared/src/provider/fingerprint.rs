@@ -17,7 +17,7 @@ impl Provider {
     /// about grants may be said about the client. It tells nothing of them.
     pub fn fingerprint(&self) -> String {
         let scope = self.scope.as_deref().unwrap_or_default();
-        let secret = self.client_secret.expose_secret();
+        let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose_secret());
         let mut hash = Sha256::new_with_prefix(DOMAIN);
         for part in [self.token_url.as_str(), &self.client_id, secret, scope] {
             hash.update((part.len() as u64).to_be_bytes());

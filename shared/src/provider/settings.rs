@@ -37,8 +37,9 @@ pub struct Provider {
     pub token_url: Url,
     /// Our client's id.
     pub client_id: String,
-    /// Our client's secret; empty for a public client.
-    pub client_secret: SecretString,
+    /// Our client's secret. None for a public client, and where a process that exchanges nothing was not given
+    /// it.
+    pub client_secret: Option<SecretString>,
     /// How our client authenticates.
     pub client_auth: ClientAuth,
     /// The scope to ask for; None keeps the grant's.
@@ -58,7 +59,22 @@ pub struct Provider {
 impl Provider {
     /// What no word about an exchange of this token may hold.
     pub fn secrets<'a>(&'a self, refresh_token: &'a SecretString) -> Secrets<'a> {
-        Secrets::sent(refresh_token, &self.client_id, &self.client_secret)
+        Secrets::sent(refresh_token, &self.client_id, self.client_secret.as_ref())
+    }
+
+    /// That tokens can be exchanged there: that there is a secret, if our client needs one.
+    ///
+    /// # Errors
+    /// If there is none.
+    pub fn require_secret(&self) -> Result<(), ConfigError> {
+        if self.client_secret.is_some() || self.client_auth == ClientAuth::None {
+            return Ok(());
+        }
+        Err(ConfigError::missing(
+            format!("providers.{}.client_secret", self.id),
+            "name its file in client_secret_file, give it in the environment, or set \
+             client_auth = \"none\" for a public client",
+        ))
     }
 
     /// The provider of a section of the settings.
@@ -90,7 +106,7 @@ impl Provider {
                     "the provider gave it to your application",
                 )
             })?,
-            client_secret: client_secret(config, client_auth, &setting("client_secret"))?,
+            client_secret: client_secret(config, &setting("client_secret"))?,
             client_auth,
             scope: config.scope.clone(),
             request_timeout,
@@ -131,18 +147,11 @@ fn token_url(config: &ProviderConfig, preset: &Preset, setting: &str) -> Result<
 
 fn client_secret(
     config: &ProviderConfig,
-    client_auth: ClientAuth,
     setting: &str,
-) -> Result<SecretString, ConfigError> {
-    match (&config.client_secret, &config.client_secret_file) {
-        (_, Some(file)) => crate::config::secret_of_file(file, &format!("{setting}_file")),
-        (Some(secret), None) => Ok(secret.clone()),
-        (None, None) if client_auth == ClientAuth::None => Ok(SecretString::default()),
-        (None, None) => Err(ConfigError::missing(
-            setting,
-            "name its file in client_secret_file, give it in the environment, or set \
-             client_auth = \"none\" for a public client",
-        )),
+) -> Result<Option<SecretString>, ConfigError> {
+    match &config.client_secret_file {
+        Some(file) => crate::config::secret_of_file(file, &format!("{setting}_file")).map(Some),
+        None => Ok(config.client_secret.clone()),
     }
 }
 

@@ -218,7 +218,7 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
         id: name.parse().expect("a name"),
         token_url: "http://localhost/token".parse().expect("a URL"),
         client_id: "evergrant".to_owned(),
-        client_secret: "secret".into(),
+        client_secret: Some("secret".into()),
         client_auth: ClientAuth::Basic,
         scope: None,
         request_timeout: REQUEST_TIMEOUT,

@@ -3,6 +3,8 @@
 SECANTUS_SYNC=1             fsync on every commit, so that `j: true` is honoured (slower)
 MONGO_INITDB_ROOT_USERNAME  with _PASSWORD: make this user at the first start and require
 MONGO_INITDB_ROOT_PASSWORD  authentication from then on, as the official image does
+EVERGRANT_MONGODB_PASSWORD  with _DATABASE: make the user as deploy/mongodb-user.js does, which the
+EVERGRANT_MONGODB_DATABASE  official image runs
 """
 
 import os
@@ -20,7 +22,7 @@ SERVER = [sys.executable, "-m", "secantus", "--storage-path", DATA, "--standalon
 FIRST_START_TIMEOUT_S = 30
 
 
-def make_first_user(username, password):
+def make_users(username, password):
     """The server can only make its first user while it asks for none, so do it where no one can connect."""
     server = subprocess.Popen(SERVER + ["--host", "127.0.0.1", "--port", "27999"])
     try:
@@ -28,6 +30,10 @@ def make_first_user(username, password):
             "127.0.0.1", 27999, serverSelectionTimeoutMS=FIRST_START_TIMEOUT_S * 1000
         )
         client.admin.command("createUser", username, pwd=password, roles=["root"])
+        own = os.environ.get("EVERGRANT_MONGODB_PASSWORD")
+        if own:
+            role = {"role": "readWrite", "db": os.environ["EVERGRANT_MONGODB_DATABASE"]}
+            client.admin.command("createUser", "evergrant", pwd=own, roles=[role])
     finally:
         server.terminate()
         server.wait()
@@ -42,7 +48,7 @@ def main():
     password = os.environ.pop("MONGO_INITDB_ROOT_PASSWORD", None)
     if username and password:
         if not os.path.exists(USER_MADE):
-            make_first_user(username, password)
+            make_users(username, password)
         command.append("--auth")
     # exec: the server becomes the container's process and gets its signals.
     os.execv(command[0], command + sys.argv[1:])
