@@ -12,4 +12,5 @@ mod end_to_end;
 mod image;
 mod provider;
 mod simulation;
+mod supply_chain;
 mod terminal;
