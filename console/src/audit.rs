@@ -1,13 +1,14 @@
 //! `evergrant audit`: who did what, when, why, and what came of it.
 
 use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::{AuditEntry, AuditFilter, Outcome};
+use evergrant_shared::domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::StoreError;
 use serde::Serialize;
 use serde_json::Value;
 
-use crate::args::AuditArgs;
+use crate::args::{AuditArgs, AuditCommand};
+use crate::audit_verify;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
 
@@ -19,12 +20,15 @@ struct Shown<'a> {
     outcome: Outcome,
 }
 
-/// Lists entries, newest first.
+/// Lists entries, newest first, or checks them.
 pub(crate) async fn list(
     store: &dyn OperatorStore,
     args: AuditArgs,
     output: &Output,
 ) -> Result<Exit, StoreError> {
+    if let Some(AuditCommand::Verify { known }) = &args.command {
+        return audit_verify::verify(store, known.as_deref(), output).await;
+    }
     let by_id = args.id.clone();
     let filter = AuditFilter::from(args);
     let entries = match by_id {
@@ -44,7 +48,10 @@ pub(crate) async fn list(
     let header =
         ["ID", "WHEN", "WHO", "ACTION", "ABOUT", "MATCHED", "DONE", "OUTCOME", "WHY", "DETAIL"];
     output.table(&header, entries.iter().map(|entry| row(entry, now)));
-    let died = entries.iter().find(|entry| entry.outcome(now) == Outcome::Died);
+    let is_bulk = |entry: &&AuditEntry| matches!(entry.action, Action::Redrive | Action::Discard);
+    let died = |entry: &&AuditEntry| entry.outcome(now) == Outcome::Died;
+    let died = entries.iter().filter(is_bulk).find(died);
+    // A bulk action alone can be gone on with.
     if let Some(entry) = died {
         output.message(&format!(
             "the process of {} died over it: evergrant dlq resume {} goes on with it",
@@ -93,6 +100,9 @@ pub(crate) fn about(entry: &AuditEntry) -> String {
     if let Some(picked) = entry.request.get("picked").and_then(Value::as_array) {
         words.push(format!("{} that were ticked", picked.len()));
     }
+    for name in ["file", "direction"] {
+        words.extend(entry.request.get(name).map(plain));
+    }
     if words.is_empty() {
         words.push("all".to_owned());
     }
@@ -120,7 +130,7 @@ fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::audit::{Action, Intent};
+    use evergrant_shared::domain::audit::Intent;
     use serde_json::json;
 
     use super::*;
@@ -140,6 +150,7 @@ mod tests {
             (Some("p"), json!({ "limits": null }), "p, limits of the settings"),
             (Some("p"), json!({ "for": "2h" }), "p, for 2h"),
             (Some("p"), Value::Null, "p"),
+            (None, json!({ "file": "/tmp/tokens.jsonl" }), "/tmp/tokens.jsonl"),
         ] {
             let intent = Intent {
                 who: "ann@host".to_owned(),
@@ -149,7 +160,7 @@ mod tests {
                 request,
                 why: String::new(),
             };
-            let entry = AuditEntry::begin(intent, Timestamp::default());
+            let entry = AuditEntry::begin(intent, Timestamp::default(), None);
             assert_eq!(about(&entry), words);
         }
     }

@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+use evergrant_shared::domain::audit::Outcome;
+
 /// How a command ended. Wrong usage (2) is clap's, and [`Exit::Usage`] where it cannot know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Exit {
@@ -29,5 +31,17 @@ impl From<Exit> for ExitCode {
             Exit::Nothing => 4,
             Exit::Interrupted => 130,
         })
+    }
+}
+
+impl From<Exit> for Outcome {
+    fn from(exit: Exit) -> Self {
+        match exit {
+            Exit::Done => Self::Done,
+            Exit::Error | Exit::Usage => Self::Failed,
+            Exit::Partial => Self::Partial,
+            Exit::Nothing => Self::Nothing,
+            Exit::Interrupted => Self::Cancelled,
+        }
     }
 }

@@ -2,6 +2,7 @@
 
 mod args;
 mod audit;
+mod audit_verify;
 mod backup;
 mod bulk;
 mod copies;
@@ -33,6 +34,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use evergrant_shared::config::{Config, Override};
+use evergrant_shared::domain::audit::{Action, Outcome};
 use evergrant_shared::operators::{GrantChange, OperatorStore};
 use evergrant_shared::ports::JobQueue;
 use evergrant_shared::telemetry::init_logs;
@@ -97,18 +99,20 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             web::console(&config, console, output).await
         }
         Command::Init(ref wanted) => init::init(wanted, output).await,
-        Command::Backup { ref file, force } => {
-            backup::backup(&load(&args, quiet(&args))?, file, force, output).await
+        Command::Backup(ref wish) => {
+            backup::backup(&load(&args, quiet(&args))?, wish, output).await
         }
         Command::Migrate(ref stores) => {
             let config = load(&args, quiet(&args))?;
+            let unaudited = stores.unaudited;
             let from = config.with_store_url(stores.from.as_ref(), stores.from_file.as_deref());
             let to = config.with_store_url(stores.to.as_ref(), stores.to_file.as_deref());
             let (from, to) = (from.context("--from")?, to.context("--to")?);
             let old = migrate::Installation::of(&from).context("--from")?;
             let from = connect::store(&from).await.context("--from")?;
             let to = connect::store(&to).await.context("--to")?;
-            Ok(migrate::migrate(&*from, &*to, &old, output).await?)
+            let stores = migrate::Stores { from: &from, to: &to, old: &old };
+            Ok(stores.migrate(unaudited, output).await?)
         }
         _ => operate(args, output).await,
     }
@@ -133,9 +137,15 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
     match args.command {
         Command::Import { file, overwrite } => {
             let token_field = &config.store.fields.refresh_token;
-            Ok(import::import(&*store, &file, token_field, overwrite, output).await?)
+            let import = import::import(&*store, &file, token_field, overwrite, output);
+            let request =
+                serde_json::json!({ "file": file.display().to_string(), "overwrite": overwrite });
+            let about = operator::About::all(Action::Import, request);
+            let operator = operator::Operator::of_this_terminal(Arc::clone(&store));
+            let told = |exit: &Exit| -> (Outcome, String) { ((*exit).into(), String::new()) };
+            Ok(operator.audited(about, import, told).await?)
         }
-        Command::Export { file, force } => Ok(export::export(&*store, &file, force, output).await?),
+        Command::Export(wish) => Ok(export::export(&store, &wish, output).await?),
         Command::Tokens(command) => tokens(&config, &store, command, output).await,
         Command::Providers(command) => {
             let queue = queue(&config)?;
@@ -162,7 +172,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         | Command::Run(_)
         | Command::Console(_)
         | Command::Init(_)
-        | Command::Backup { .. }
+        | Command::Backup(_)
         | Command::Migrate(_) => Ok(Exit::Usage),
     }
 }

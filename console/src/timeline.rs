@@ -107,7 +107,7 @@ mod tests {
             request: serde_json::Value::Null,
             why: "asked to".to_owned(),
         };
-        let paused = AuditEntry::begin(intent, at(43));
+        let paused = AuditEntry::begin(intent, at(43), None);
         let told = timeline(&grant, &[paused], at(50));
         let told: Vec<_> =
             told.iter().map(|event| (event.at.unix_ms() / 1_000, event.what.as_str())).collect();

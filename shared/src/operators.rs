@@ -16,7 +16,7 @@ use crate::ports::{StoreError, TokenStore};
 /// Every time here is the store's own clock, but [`Heartbeat::started_at`].
 #[async_trait]
 pub trait OperatorStore: TokenStore {
-    /// Notes, durably, that an action begins. Call it before the action, so that one that dies leaves
+    /// Notes, durably, that an action begins, as the next entry of the chain. Call it before the action, so that one that dies leaves
     /// a trace.
     async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError>;
 
@@ -26,6 +26,10 @@ pub trait OperatorStore: TokenStore {
 
     /// Entries of the audit record, newest first.
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
+
+    /// Entries of the audit record by their number in the chain, from the one after `number` on, at most
+    /// `limit`. Entries of a release without a chain are not among them.
+    async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// One entry of the audit record.
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError>;

@@ -1,13 +1,27 @@
 //! `evergrant audit`
 
-use clap::Args as ClapArgs;
+use clap::{Args as ClapArgs, Subcommand};
 use evergrant_shared::domain::audit::{Action, AuditFilter};
 use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
 
 use super::when::when;
 
+#[derive(Debug, Clone, Subcommand)]
+pub(crate) enum AuditCommand {
+    /// Check that no entry was changed or removed, and say the hash of the last one. Exit code 3 if one
+    /// was.
+    Verify {
+        /// A hash that an earlier check said and that was kept elsewhere: it must still be there.
+        #[arg(long)]
+        known: Option<String>,
+    },
+}
+
 #[derive(Debug, ClapArgs)]
+#[command(args_conflicts_with_subcommands = true)]
 pub(crate) struct AuditArgs {
+    #[command(subcommand)]
+    pub(crate) command: Option<AuditCommand>,
     /// One entry, by its id.
     #[arg(long, conflicts_with_all = ["who", "action", "provider", "document", "since", "before"])]
     pub(crate) id: Option<String>,
@@ -36,7 +50,8 @@ pub(crate) struct AuditArgs {
 
 impl From<AuditArgs> for AuditFilter {
     fn from(args: AuditArgs) -> Self {
-        let AuditArgs { id: _, who, action, provider, document, since, before, limit } = args;
+        let AuditArgs { command: _, id: _, who, action, provider, document, since, before, limit } =
+            args;
         Self { before, who, action, provider, document, since, limit }
     }
 }

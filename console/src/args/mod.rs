@@ -6,6 +6,7 @@ mod dlq;
 mod providers;
 mod setup;
 mod tokens;
+mod transfer;
 mod when;
 
 use std::path::PathBuf;
@@ -14,12 +15,13 @@ use std::time::Duration;
 use clap::{CommandFactory, FromArgMatches, Parser, Subcommand};
 use clap_complete::Shell;
 
-pub(crate) use self::audit::AuditArgs;
+pub(crate) use self::audit::{AuditArgs, AuditCommand};
 pub(crate) use self::console::{ConsoleArgs, ConsoleCommand, UserCommand};
 pub(crate) use self::dlq::DlqCommand;
 pub(crate) use self::providers::ProvidersCommand;
 pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, Preset, RunArgs, SecretIn};
 pub(crate) use self::tokens::{TokensCommand, TokensWish};
+pub(crate) use self::transfer::{BackupArgs, ExportArgs};
 use crate::output::Format;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 partly done, \
@@ -82,22 +84,9 @@ pub(crate) enum Command {
         overwrite: bool,
     },
     /// Write all token documents as JSON lines, TOKENS INCLUDED.
-    Export {
-        /// A file, made readable by its owner only, or - for standard output.
-        #[arg(default_value = "-")]
-        file: PathBuf,
-        /// Replace the file if it exists.
-        #[arg(long)]
-        force: bool,
-    },
+    Export(ExportArgs),
     /// Copy the SQLite file while it is in use, TOKENS INCLUDED.
-    Backup {
-        /// The copy, made readable by its owner only.
-        file: PathBuf,
-        /// Replace the file if it exists.
-        #[arg(long)]
-        force: bool,
-    },
+    Backup(BackupArgs),
     /// Move all documents from one store to another, and compare the two. To start again goes on
     /// where it was.
     Migrate(MigrateArgs),
@@ -121,7 +110,8 @@ pub(crate) enum Command {
         #[arg(long)]
         once: bool,
     },
-    /// List what operators did, newest first: who, when, what, why, and what came of it.
+    /// List what operators did, newest first: who, when, what, why, and what came of it. Or check that
+    /// nothing of it was changed.
     Audit(AuditArgs),
     /// Say what will become of the grants at the present limits, for 7 and 30 days ahead. Exit code 3
     /// if one would be lost.

@@ -116,6 +116,9 @@ pub(crate) struct MigrateArgs {
     /// A file that holds that URL.
     #[arg(long, conflicts_with = "to")]
     pub(crate) to_file: Option<PathBuf>,
+    /// Without notes in the audit records, for a store that cannot be written.
+    #[arg(long)]
+    pub(crate) unaudited: bool,
 }
 
 /// Refuses URLs with a password on the command line. The error quotes none.

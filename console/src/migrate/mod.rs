@@ -8,7 +8,11 @@
 mod checksum;
 mod installation;
 
+use std::sync::Arc;
+
 use evergrant_shared::domain::DocumentId;
+use evergrant_shared::domain::audit::{Action, Outcome};
+use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{
     GrantFilter, ImportDocument, ImportMode, QueueError, StoreError, TokenStore,
 };
@@ -18,6 +22,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use serde_json::{Value, json};
 
 use crate::exit::Exit;
+use crate::operator::{About, Operator, unaudited_hint};
 use crate::output::Output;
 use checksum::{Summary, summarise};
 pub(crate) use installation::Installation;
@@ -28,7 +33,7 @@ const BATCH: usize = 500;
 /// A migration that failed. What was written stays; to start again goes on from there.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum MigrateError {
-    #[error(transparent)]
+    #[error("{0}{hint}", hint = unaudited_hint(.0))]
     Store(#[from] StoreError),
     #[error(transparent)]
     Queue(#[from] QueueError),
@@ -82,8 +87,35 @@ struct Tally {
     renewed: u64,
 }
 
-/// Copies all documents and compares the two stores.
-pub(crate) async fn migrate(
+/// What a migration is about.
+pub(crate) struct Stores<'a> {
+    pub(crate) from: &'a Arc<dyn OperatorStore>,
+    pub(crate) to: &'a Arc<dyn OperatorStore>,
+    /// Whose stores they are.
+    pub(crate) old: &'a Installation,
+}
+
+impl Stores<'_> {
+    /// Copies all documents and compares the two stores. Both audit records have a note of it before.
+    pub(crate) async fn migrate(
+        &self,
+        unaudited: bool,
+        output: &Output,
+    ) -> Result<Exit, MigrateError> {
+        let work = migrate(&**self.from, &**self.to, self.old, output);
+        if unaudited {
+            return work.await;
+        }
+        let about =
+            |direction: &str| About::all(Action::Migrate, json!({ "direction": direction }));
+        let told = |exit: &Exit| -> (Outcome, String) { ((*exit).into(), String::new()) };
+        let [from, to] =
+            [self.from, self.to].map(|store| Operator::of_this_terminal(Arc::clone(store)));
+        from.audited(about("out"), to.audited(about("in"), work, told), told).await
+    }
+}
+
+async fn migrate(
     from: &dyn TokenStore,
     to: &dyn TokenStore,
     old: &Installation,

@@ -6,6 +6,7 @@ mod providers;
 mod who;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
 use evergrant_shared::domain::{DocumentId, ProviderId};
@@ -36,36 +37,79 @@ pub(crate) enum ActionError {
 }
 
 /// What an action is about.
-struct About {
-    action: Action,
-    provider: Option<ProviderId>,
-    document: Option<DocumentId>,
-    request: serde_json::Value,
+pub(crate) struct About {
+    pub(crate) action: Action,
+    pub(crate) provider: Option<ProviderId>,
+    pub(crate) document: Option<DocumentId>,
+    pub(crate) request: serde_json::Value,
 }
 
+impl About {
+    /// Neither one provider nor one document.
+    pub(crate) const fn all(action: Action, request: serde_json::Value) -> Self {
+        Self { action, provider: None, document: None, request }
+    }
+}
+
+/// What to do where an action cannot be noted.
+pub(crate) fn unaudited_hint(error: &StoreError) -> &'static str {
+    let (StoreError::Unavailable { operation, .. } | StoreError::Refused { operation, .. }) = error;
+    match *operation {
+        "begin_audit" => {
+            "; the audit record cannot be written: --unaudited goes on without a note in it"
+        }
+        _ => "",
+    }
+}
+
+/// How often an action that takes long is told to be under way.
+const STILL_RUNNING_INTERVAL: Duration = Duration::from_secs(10);
+
 impl Operator {
+    /// The user of the operating system, who was not asked why.
+    pub(crate) fn of_this_terminal(store: Arc<dyn OperatorStore>) -> Self {
+        Self { store, who: os_user(), why: String::new() }
+    }
+
     /// Does `work` between its two notes in the audit record. What came of it is told by `told`: an
     /// outcome, and words where there is more to say.
-    async fn audited<T>(
+    pub(crate) async fn audited<T, E: From<StoreError> + std::fmt::Display>(
         &self,
         about: About,
-        work: impl Future<Output = Result<T, ActionError>>,
+        work: impl Future<Output = Result<T, E>>,
         told: impl FnOnce(&T) -> (Outcome, String),
-    ) -> Result<T, ActionError> {
+    ) -> Result<T, E> {
         let About { action, provider, document, request } = about;
         let (who, why) = (self.who.clone(), self.why.clone());
         let intent = Intent { who, action, provider, document, request, why };
         let entry = self.store.begin_audit(intent).await?;
-        let result = work.await;
+        let result = self.watched(&entry.id, work).await;
         let (outcome, detail) = match &result {
             Ok(done) => told(done),
             Err(error) => (Outcome::Failed, error.to_string()),
         };
         let done = u64::from(outcome == Outcome::Done);
         let progress = Progress { outcome, matched: Some(1), done, left: 1 - done, detail };
-        if let Err(error) = self.store.tell_audit(&entry.id, &progress).await {
-            tracing::warn!(%error, id = entry.id, "the audit record does not know how it ended");
-        }
+        self.tell(&entry.id, &progress).await;
         result
+    }
+
+    /// Does `work`, and tells of it meanwhile, or it would be taken to have died.
+    async fn watched<T>(&self, id: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                () = tokio::time::sleep(STILL_RUNNING_INTERVAL) => {
+                    self.tell(id, &Progress::default()).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, id: &str, progress: &Progress) {
+        if let Err(error) = self.store.tell_audit(id, progress).await {
+            tracing::warn!(%error, id, "the audit record does not know how it went");
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::audit_chain::ChainLink;
 use super::{DocumentId, ProviderId, Timestamp};
 
 /// An action that nobody has heard of for this long is taken to have died. A bulk action says how
@@ -36,11 +37,19 @@ pub enum Action {
     ProviderLimit,
     /// Confirms that the grants which a provider calls dead are dead.
     ProviderConfirm,
+    /// Takes all documents out, tokens included.
+    Export,
+    /// Puts documents in.
+    Import,
+    /// Copies all documents from one store to another.
+    Migrate,
+    /// Copies the file of the store.
+    Backup,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 15] = [
         Self::Redrive,
         Self::Discard,
         Self::TokenRefresh,
@@ -52,6 +61,10 @@ impl Action {
         Self::ProviderProbe,
         Self::ProviderLimit,
         Self::ProviderConfirm,
+        Self::Export,
+        Self::Import,
+        Self::Migrate,
+        Self::Backup,
     ];
 
     /// The name in the store and on the command line.
@@ -68,6 +81,10 @@ impl Action {
             Self::ProviderProbe => "provider_probe",
             Self::ProviderLimit => "provider_limit",
             Self::ProviderConfirm => "provider_confirm",
+            Self::Export => "export",
+            Self::Import => "import",
+            Self::Migrate => "migrate",
+            Self::Backup => "backup",
         }
     }
 }
@@ -132,6 +149,12 @@ pub struct AuditEntry {
     pub progress: Progress,
     /// When that was told, by the store's clock.
     pub told_at: Timestamp,
+    /// Its place in the chain of entries. None if a release without one made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub link: Option<ChainLink>,
+    /// The digest that was stored with `progress`.
+    #[serde(skip)]
+    pub progress_digest: Option<String>,
 }
 
 /// How far an action is.
@@ -191,13 +214,27 @@ impl Outcome {
 }
 
 impl AuditEntry {
-    /// The entry of an action that begins now.
-    pub fn begin(intent: Intent, now: Timestamp) -> Self {
+    /// The entry of an action that begins now, after the entry of the link `last`.
+    pub fn begin(intent: Intent, now: Timestamp, last: Option<&ChainLink>) -> Self {
         let Intent { who, action, provider, document, request, why } = intent;
         // 44 bits of milliseconds last until the year 2527.
         let id = format!("{:011x}{:08x}", now.unix_ms().max(0), fastrand::u32(..));
-        let progress = Progress::default();
-        Self { id, at: now, who, action, provider, document, request, why, progress, told_at: now }
+        let mut entry = Self {
+            id,
+            at: now,
+            who,
+            action,
+            provider,
+            document,
+            request,
+            why,
+            progress: Progress::default(),
+            told_at: now,
+            link: None,
+            progress_digest: None,
+        };
+        entry.link = Some(ChainLink::of(&entry, last));
+        entry
     }
 
     /// What came of it, as far as anybody can tell `now`.
@@ -257,7 +294,7 @@ mod tests {
             request: serde_json::json!({ "limit": 5 }),
             why: "the incident is over".to_owned(),
         };
-        AuditEntry::begin(intent, Timestamp::from_unix_ms(at_ms))
+        AuditEntry::begin(intent, Timestamp::from_unix_ms(at_ms), None)
     }
 
     #[test]

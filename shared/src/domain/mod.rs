@@ -11,6 +11,7 @@
 
 pub mod assess;
 pub mod audit;
+pub mod audit_chain;
 pub mod cell;
 pub mod classify;
 pub mod clock_offset;

@@ -36,6 +36,12 @@ impl OperatorStore for MongoStore {
         detached("audit", SHORT, async move { this.find_audit(&filter).await }).await
     }
 
+    async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        let this = self.clone();
+        let reading = async move { this.find_audit_chain(number, limit).await };
+        detached("audit_chain", SHORT, reading).await
+    }
+
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
         let (this, id) = (self.clone(), id.to_owned());
         detached("audit_entry", SHORT, async move { this.find_audit_entry(&id).await }).await

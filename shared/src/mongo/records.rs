@@ -3,7 +3,8 @@
 
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
-use mongodb::{Collection, error::Error};
+use mongodb::options::IndexOptions;
+use mongodb::{Collection, IndexModel, error::Error};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -15,6 +16,7 @@ use crate::document::change::date;
 use crate::document::decode::timestamp;
 use crate::document::numbers::number;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use crate::domain::audit_chain::{ChainLink, StoredProgress};
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use crate::domain::{ProviderId, Timestamp};
@@ -23,6 +25,8 @@ use crate::ports::StoreError;
 const AUDIT: &str = "evergrant_audit";
 const PROCESSES: &str = "evergrant_processes";
 const STATISTICS: &str = "evergrant_statistics";
+/// How often a number in the chain is tried for that another process takes first.
+const NUMBER_TRIES_MAX: u32 = 50;
 
 impl MongoStore {
     fn records(&self, name: &str) -> Collection<Document> {
@@ -31,26 +35,47 @@ impl MongoStore {
 
     pub(super) async fn insert_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
         const OPERATION: &str = "begin_audit";
-        let entry = AuditEntry::begin(intent, self.server_now(OPERATION).await?);
-        let mut document = doc! {
-            "_id": &entry.id,
-            "at": date(entry.at),
-            "who": &entry.who,
-            "action": entry.action.as_str(),
-            "entry": json(OPERATION, &entry)?,
-            "told_at": date(entry.told_at),
-            "progress": json(OPERATION, &entry.progress)?,
-        };
-        if let Some(provider) = &entry.provider {
-            document.insert("provider", provider.as_str());
-        }
-        if let Some(id) = &entry.document {
-            document.insert("document", json(OPERATION, id)?);
-        }
         let audit = self.records(AUDIT);
-        let inserted = audit.insert_one(document).write_concern(JOURNALLED.concern()).await;
-        inserted.map_err(|error| driver(OPERATION, &error))?;
-        Ok(entry)
+        let failed = |error| driver(OPERATION, &error);
+        // Two that begin at once would get one number; the index lets one of them.
+        let once = IndexOptions::builder().unique(true).sparse(true).build();
+        let index = IndexModel::builder().keys(doc! { "number": 1 }).options(once).build();
+        audit.create_index(index).await.map_err(failed)?;
+        let mut tries = 0;
+        loop {
+            let last = self.last_link(OPERATION).await?;
+            let now = self.server_now(OPERATION).await?;
+            let entry = AuditEntry::begin(intent.clone(), now, last.as_ref());
+            let progress = StoredProgress::of(&entry.id, &entry.progress);
+            let document = audit_document(OPERATION, &entry, &progress)?;
+            match audit.insert_one(document).write_concern(JOURNALLED.concern()).await {
+                Ok(_) => return Ok(progress.put_into(entry, now)),
+                Err(error) if is_duplicate(&error) && tries < NUMBER_TRIES_MAX => tries += 1,
+                Err(error) => return Err(failed(error)),
+            }
+        }
+    }
+
+    /// The end of the chain.
+    async fn last_link(&self, operation: &'static str) -> Result<Option<ChainLink>, StoreError> {
+        let audit = self.records(AUDIT);
+        let last = audit.find_one(doc! { "number": { "$gt": 0 } }).sort(doc! { "number": -1 });
+        let last = last.await.map_err(|error| driver(operation, &error))?;
+        let last = last.map(|document| audit_entry(operation, &document)).transpose()?;
+        Ok(last.and_then(|entry| entry.link))
+    }
+
+    pub(super) async fn find_audit_chain(
+        &self,
+        number: u64,
+        limit: u32,
+    ) -> Result<Vec<AuditEntry>, StoreError> {
+        const OPERATION: &str = "audit_chain";
+        let after = doc! { "number": { "$gt": i64::try_from(number).unwrap_or(i64::MAX) } };
+        let audit = self.records(AUDIT);
+        let chain = audit.find(after).sort(doc! { "number": 1 }).limit(i64::from(limit.max(1)));
+        let found = all(chain.await).await.map_err(|error| driver(OPERATION, &error))?;
+        found.iter().map(|document| audit_entry(OPERATION, document)).collect()
     }
 
     pub(super) async fn update_audit(
@@ -60,7 +85,8 @@ impl MongoStore {
     ) -> Result<(), StoreError> {
         const OPERATION: &str = "tell_audit";
         let (now, _) = self.estimated_now(OPERATION).await?;
-        let told = doc! { "told_at": date(now), "progress": json(OPERATION, progress)? };
+        let progress = json(OPERATION, &StoredProgress::of(id, progress))?;
+        let told = doc! { "told_at": date(now), "progress": progress };
         let audit = self.records(AUDIT);
         let updated = audit.update_one(doc! { "_id": id }, doc! { "$set": told }).await;
         updated.map(drop).map_err(|error| driver(OPERATION, &error))
@@ -216,9 +242,34 @@ async fn all(found: Result<mongodb::Cursor<Document>, Error>) -> Result<Vec<Docu
 }
 
 fn audit_entry(operation: &'static str, document: &Document) -> Result<AuditEntry, StoreError> {
-    let entry: AuditEntry = read(operation, document, "entry")?;
-    let progress = read(operation, document, "progress")?;
-    Ok(AuditEntry { progress, told_at: time(document, "told_at"), ..entry })
+    let progress: StoredProgress = read(operation, document, "progress")?;
+    Ok(progress.put_into(read(operation, document, "entry")?, time(document, "told_at")))
+}
+
+fn audit_document(
+    operation: &'static str,
+    entry: &AuditEntry,
+    progress: &StoredProgress,
+) -> Result<Document, StoreError> {
+    let mut document = doc! {
+        "_id": &entry.id,
+        "at": date(entry.at),
+        "who": &entry.who,
+        "action": entry.action.as_str(),
+        "entry": json(operation, entry)?,
+        "told_at": date(entry.told_at),
+        "progress": json(operation, progress)?,
+    };
+    if let Some(number) = entry.link.as_ref().and_then(|link| i64::try_from(link.number).ok()) {
+        document.insert("number", number);
+    }
+    if let Some(provider) = &entry.provider {
+        document.insert("provider", provider.as_str());
+    }
+    if let Some(id) = &entry.document {
+        document.insert("document", json(operation, id)?);
+    }
+    Ok(document)
 }
 
 fn time(document: &Document, field: &str) -> Timestamp {

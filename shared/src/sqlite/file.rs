@@ -12,11 +12,15 @@ use super::failure::{DAMAGED, Failure};
 /// Says that a file is Evergrant's: "evrg".
 const APPLICATION_ID: i64 = 0x6576_7267;
 /// The version of the schema that this release makes and reads.
-const VERSION: i64 = 2;
+const VERSION: i64 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 /// What a file of version 1 lacks.
 const SINCE_1: &str =
     "CREATE TABLE first_tokens (token TEXT PRIMARY KEY, document BLOB NOT NULL) WITHOUT ROWID";
+
+/// What a file of version 2 lacks.
+const SINCE_2: &str = "ALTER TABLE audit ADD COLUMN number INTEGER;
+     CREATE UNIQUE INDEX audit_number ON audit (number) WHERE number IS NOT NULL";
 
 /// How long another process's write is waited for, in milliseconds.
 const PATIENCE_MS: i32 = 10_000;
@@ -116,6 +120,9 @@ fn make(connection: &Connection) -> Result<(), Failure> {
         }
         if version == 1 {
             connection.execute_batch(SINCE_1)?;
+        }
+        if matches!(version, 1 | 2) {
+            connection.execute_batch(SINCE_2)?;
         }
         if version != VERSION {
             connection.pragma_update(None, "user_version", VERSION)?;

@@ -88,8 +88,11 @@ CREATE TABLE audit (
     document TEXT,
     entry TEXT NOT NULL,
     told_ms INTEGER NOT NULL,
-    progress TEXT NOT NULL
+    progress TEXT NOT NULL,
+    -- Its place in the chain. Null for an entry of before there was one.
+    number INTEGER
 ) WITHOUT ROWID;
+CREATE UNIQUE INDEX audit_number ON audit (number) WHERE number IS NOT NULL;
 
 -- The processes that live or have lately, as JSON.
 CREATE TABLE processes (name TEXT PRIMARY KEY, beat_ms INTEGER NOT NULL, beat TEXT NOT NULL) WITHOUT ROWID;

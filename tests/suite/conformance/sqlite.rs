@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::document::Fields;
+use evergrant_shared::domain::audit::{Action, Intent};
 use evergrant_shared::domain::{DocumentId, Row};
+use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
 use evergrant_shared::sqlite::{
     SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings,
@@ -128,6 +130,30 @@ async fn a_file_that_cannot_be_used_is_refused_with_what_to_do() {
     drop(later);
     let error = refused(at("later.db")).await;
     assert!(error.contains("version 99") && error.contains("upgrade"), "{error}");
+}
+
+/// As a release without a chain has made it.
+#[tokio::test]
+async fn a_file_of_an_earlier_version_gets_what_it_lacks() {
+    let path = tempfile::tempdir().unwrap().keep().join("e.db");
+    drop(SqliteStore::open(store_settings(path.clone())).await.unwrap());
+    let earlier = rusqlite::Connection::open(&path).unwrap();
+    let sql =
+        "DROP INDEX audit_number; ALTER TABLE audit DROP COLUMN number; DROP TABLE first_tokens;
+               PRAGMA user_version = 1";
+    earlier.execute_batch(sql).unwrap();
+    drop(earlier);
+    let store = SqliteStore::open(store_settings(path)).await.unwrap();
+    let intent = Intent {
+        who: "ann".to_owned(),
+        action: Action::Export,
+        provider: None,
+        document: None,
+        request: serde_json::Value::Null,
+        why: String::new(),
+    };
+    store.begin_audit(intent).await.unwrap();
+    assert_eq!(store.audit_chain(0, 10).await.unwrap().len(), 1);
 }
 
 #[tokio::test]

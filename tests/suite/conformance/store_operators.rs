@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
+use evergrant_shared::domain::audit_chain::ChainCheck;
 use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
 use evergrant_shared::domain::statistics::{Counts, minute_of};
 use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
@@ -20,6 +21,7 @@ use super::store::{
 on_each_store!(
     an_action_is_in_the_record_from_its_beginning_to_its_end,
     the_record_is_read_newest_first_page_by_page_and_filtered,
+    entries_are_one_chain_whoever_begins_them,
     a_process_is_listed_with_what_it_said_last_until_it_ends,
     what_happened_in_a_minute_is_added_up_over_all_workers,
     grants_are_counted_by_provider_and_status,
@@ -84,6 +86,31 @@ async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
         (wanted.who, wanted.action, wanted.document)
     );
     assert_eq!(store.audit_entry("no such entry").await.unwrap(), None);
+}
+
+async fn entries_are_one_chain_whoever_begins_them() {
+    let store = operator_store().await;
+    let begin = |number: i64| {
+        let store = Arc::clone(&store);
+        let wanted = intent("ann", Action::Export, Some(DocumentId::Integer(number)));
+        async move { store.begin_audit(wanted).await.unwrap() }
+    };
+    let begun = futures::future::join_all((0..12).map(begin)).await;
+    let done = Progress { outcome: Outcome::Done, done: 1, ..Progress::default() };
+    store.tell_audit(&begun[3].id, &done).await.unwrap();
+    let mut check = ChainCheck::default();
+    let mut number = 0;
+    loop {
+        let page = store.audit_chain(number, 5).await.unwrap();
+        page.iter().for_each(|entry| check.add(entry));
+        match page.last() {
+            Some(last) => number = last.link.as_ref().unwrap().number,
+            None => break,
+        }
+    }
+    assert_eq!((check.entries(), number, check.flaws()), (12, 12, [].as_slice()));
+    let listed = store.audit_entry(&begun[3].id).await.unwrap().unwrap();
+    assert_eq!((listed.link, listed.progress), (begun[3].link.clone(), done));
 }
 
 async fn the_record_is_read_newest_first_page_by_page_and_filtered() {

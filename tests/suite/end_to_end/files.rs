@@ -114,3 +114,41 @@ async fn a_program_that_holds_tokens_leaves_no_core_dump() {
     eventually("the limit is set", || async { has_none() }).await;
     run.terminate().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn who_takes_tokens_out_is_in_the_record_and_a_changed_record_is_found() {
+    let evergrant = Embedded::new(Config::default()).await;
+    import(&evergrant, "token", 3).await;
+    let copy = evergrant.folder.path().join("copy.db");
+    assert!(evergrant.evergrant(&["export"]).await.status.success());
+    let backup = ["backup", copy.to_str().expect("UTF-8")];
+    assert!(evergrant.evergrant(&backup).await.status.success());
+    let listed = evergrant.evergrant(&["audit", "--json"]).await;
+    let listed: serde_json::Value = serde_json::from_slice(&listed.stdout).expect("JSON");
+    let actions: Vec<_> =
+        listed.as_array().expect("a list").iter().map(|it| &it["action"]).collect();
+    assert_eq!(actions, ["backup", "export", "import"]);
+    assert_eq!(
+        (&listed[1]["progress"]["detail"], &listed[1]["outcome"]),
+        (&json!("3 documents"), &json!("done"))
+    );
+
+    let verify = async || evergrant.evergrant(&["audit", "verify", "--json"]).await;
+    let whole = verify().await;
+    assert!(whole.status.success(), "{}", said(&whole));
+    let known: serde_json::Value = serde_json::from_slice(&whole.stdout).expect("JSON");
+    let known = known["last_hash"].as_str().expect("a hash");
+    // As somebody with the file does it.
+    let database =
+        rusqlite::Connection::open(evergrant.folder.path().join("evergrant.db")).expect("open");
+    let sql = "UPDATE audit SET entry = replace(entry, '\"export\"', '\"import\"') WHERE action = 'export'";
+    assert_eq!(database.execute(sql, []).expect("change"), 1);
+    let changed = verify().await;
+    assert_eq!(changed.status.code(), Some(3), "{}", said(&changed));
+    assert!(said(&changed).contains(r#""flaw":"changed","number":2"#), "{}", said(&changed));
+    // The end of a chain tells nothing of what followed, but what was kept elsewhere does.
+    database.execute("DELETE FROM audit WHERE number >= 2", []).expect("remove");
+    assert!(verify().await.status.success());
+    let known = evergrant.evergrant(&["audit", "verify", "--known", known]).await;
+    assert_eq!(known.status.code(), Some(3), "{}", said(&known));
+}

@@ -263,6 +263,10 @@ impl OperatorStore for MemoryStore {
         Ok(self.with(|state, _| state.records.audit(filter)))
     }
 
+    async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        Ok(self.with(|state, _| state.records.audit_chain(number, limit)))
+    }
+
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
         Ok(self.with(|state, _| state.records.audit_entry(id)))
     }

@@ -8,6 +8,7 @@ use super::documents::{Documents, is_over, is_text, put, take_away};
 use crate::document::decode;
 use crate::document::paths::at;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use crate::domain::audit_chain::StoredProgress;
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use crate::domain::{DocumentId, ProviderId, Status, Timestamp};
@@ -23,16 +24,25 @@ pub(super) struct Records {
 
 impl Records {
     pub(super) fn begin_audit(&mut self, intent: Intent, now: Timestamp) -> AuditEntry {
-        let entry = AuditEntry::begin(intent, now);
+        let links = self.audit.values().filter_map(|entry| entry.link.as_ref());
+        let entry = AuditEntry::begin(intent, now, links.max_by_key(|link| link.number));
+        let entry = StoredProgress::of(&entry.id, &Progress::default()).put_into(entry, now);
         self.audit.insert(entry.id.clone(), entry.clone());
         entry
     }
 
     pub(super) fn tell_audit(&mut self, id: &str, progress: &Progress, now: Timestamp) {
-        if let Some(entry) = self.audit.get_mut(id) {
-            entry.progress = progress.clone();
-            entry.told_at = now;
+        if let Some(entry) = self.audit.remove(id) {
+            let told = StoredProgress::of(id, progress).put_into(entry, now);
+            self.audit.insert(id.to_owned(), told);
         }
+    }
+
+    pub(super) fn audit_chain(&self, number: u64, limit: u32) -> Vec<AuditEntry> {
+        let place = |entry: &&AuditEntry| entry.link.as_ref().map_or(0, |link| link.number);
+        let mut chain: Vec<_> = self.audit.values().filter(|entry| place(entry) > number).collect();
+        chain.sort_by_key(place);
+        chain.into_iter().take(limit as usize).cloned().collect()
     }
 
     pub(super) fn audit(&self, filter: &AuditFilter) -> Vec<AuditEntry> {

@@ -36,6 +36,13 @@ impl OperatorStore for SqliteStore {
         self.read("audit", move |connection, _| records::audit(connection, &filter)).await
     }
 
+    async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        self.read("audit_chain", move |connection, _| {
+            records::audit_chain(connection, number, limit)
+        })
+        .await
+    }
+
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
         let id = id.to_owned();
         self.read("audit_entry", move |connection, _| records::audit_one(connection, &id)).await

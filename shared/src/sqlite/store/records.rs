@@ -9,14 +9,23 @@ use serde::de::DeserializeOwned;
 use super::super::failure::Failure;
 use super::lease::now;
 use crate::domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use crate::domain::audit_chain::StoredProgress;
 use crate::domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use crate::domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use crate::domain::{ProviderId, Timestamp};
 
 pub(super) fn begin_audit(connection: &Connection, intent: Intent) -> Result<AuditEntry, Failure> {
-    let entry = AuditEntry::begin(intent, now(connection)?);
-    let sql = "INSERT INTO audit (id, at_ms, who, action, provider, document, entry, told_ms, progress) \
-               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)";
+    let sql = "SELECT entry FROM audit WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1";
+    let last: Option<String> =
+        connection.prepare_cached(sql)?.query_row([], |row| row.get(0)).optional()?;
+    let last = last.map(|entry| read::<AuditEntry>(&entry)).transpose()?;
+    let last = last.and_then(|entry| entry.link);
+    let at = now(connection)?;
+    let entry = AuditEntry::begin(intent, at, last.as_ref());
+    let progress = StoredProgress::of(&entry.id, &entry.progress);
+    let sql = "INSERT INTO audit \
+               (id, at_ms, who, action, provider, document, entry, told_ms, progress, number) \
+               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
     let values = params![
         entry.id,
         entry.at.unix_ms(),
@@ -26,10 +35,11 @@ pub(super) fn begin_audit(connection: &Connection, intent: Intent) -> Result<Aud
         entry.document.as_ref().map(json).transpose()?,
         json(&entry)?,
         entry.told_at.unix_ms(),
-        json(&entry.progress)?,
+        json(&progress)?,
+        entry.link.as_ref().map(|link| link.number),
     ];
     connection.prepare_cached(sql)?.execute(values)?;
-    Ok(entry)
+    Ok(progress.put_into(entry, at))
 }
 
 pub(super) fn tell_audit(
@@ -38,7 +48,8 @@ pub(super) fn tell_audit(
     progress: &Progress,
 ) -> Result<(), Failure> {
     let sql = "UPDATE audit SET told_ms = ?2, progress = ?3 WHERE id = ?1";
-    let values = params![id, now(connection)?.unix_ms(), json(progress)?];
+    let progress = json(&StoredProgress::of(id, progress))?;
+    let values = params![id, now(connection)?.unix_ms(), progress];
     connection.prepare_cached(sql)?.execute(values)?;
     Ok(())
 }
@@ -72,6 +83,18 @@ pub(super) fn audit(
     rows.map(|row| audit_entry(row?)).collect()
 }
 
+pub(super) fn audit_chain(
+    connection: &Connection,
+    number: u64,
+    limit: u32,
+) -> Result<Vec<AuditEntry>, Failure> {
+    let sql =
+        "SELECT entry, told_ms, progress FROM audit WHERE number > ?1 ORDER BY number LIMIT ?2";
+    let mut select = connection.prepare_cached(sql)?;
+    let rows = select.query_map(params![number, limit], audit_row)?;
+    rows.map(|row| audit_entry(row?)).collect()
+}
+
 pub(super) fn audit_one(connection: &Connection, id: &str) -> Result<Option<AuditEntry>, Failure> {
     let sql = "SELECT entry, told_ms, progress FROM audit WHERE id = ?1";
     let found = connection.prepare_cached(sql)?.query_row([id], audit_row).optional()?;
@@ -85,8 +108,8 @@ fn audit_row(row: &Row<'_>) -> rusqlite::Result<AuditRow> {
 }
 
 fn audit_entry((entry, told_ms, progress): AuditRow) -> Result<AuditEntry, Failure> {
-    let (entry, progress) = (read::<AuditEntry>(&entry)?, read(&progress)?);
-    Ok(AuditEntry { told_at: Timestamp::from_unix_ms(told_ms), progress, ..entry })
+    let progress = read::<StoredProgress>(&progress)?;
+    Ok(progress.put_into(read(&entry)?, Timestamp::from_unix_ms(told_ms)))
 }
 
 pub(super) fn beat(connection: &Connection, heartbeat: &Heartbeat) -> Result<(), Failure> {
