@@ -7,6 +7,7 @@ use std::sync::Arc;
 use evergrant_shared::domain::audit::{Action, Outcome};
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_shared::printable::ascii_json;
 use evergrant_shared::private_file::PrivateFile;
 use futures::TryStreamExt;
 use serde_json::json;
@@ -61,13 +62,13 @@ async fn write(
         if std::io::stdout().is_terminal() {
             output.message("warning: these lines hold tokens");
         }
-        return write_all(store, &mut BufWriter::new(std::io::stdout()), fail).await;
+        return write_all(store, path, &mut BufWriter::new(std::io::stdout()), fail).await;
     }
     if path.exists() && !force {
         return Err(ExportError::Exists(path.to_owned()));
     }
     let mut writer = BufWriter::new(PrivateFile::create(path).map_err(fail)?);
-    let count = write_all(store, &mut writer, fail).await?;
+    let count = write_all(store, path, &mut writer, fail).await?;
     let file = writer.into_inner().map_err(|error| fail(error.into_error()))?;
     file.replace().map_err(fail)?;
     Ok(count)
@@ -75,14 +76,18 @@ async fn write(
 
 async fn write_all(
     store: &dyn TokenStore,
+    path: &Path,
     writer: &mut impl Write,
     fail: impl Fn(std::io::Error) -> ExportError,
 ) -> Result<u64, ExportError> {
+    // A terminal gets nothing that it could act on.
+    let is_shown = std::io::stdout().is_terminal() && path == Path::new("-");
     let mut documents = store.export();
     let mut count = 0;
     while let Some(document) = documents.try_next().await? {
-        serde_json::to_writer(&mut *writer, &document).map_err(|error| fail(error.into()))?;
-        writer.write_all(b"\n").map_err(&fail)?;
+        let json = document.to_string();
+        let json = if is_shown { ascii_json(&json) } else { json };
+        writeln!(writer, "{json}").map_err(&fail)?;
         count += 1;
     }
     writer.flush().map_err(&fail)?;

@@ -3,6 +3,8 @@
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
+use evergrant_shared::printable::ascii_json;
+pub(crate) use evergrant_shared::printable::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 
@@ -51,7 +53,7 @@ impl Output {
 
     /// A line of JSON.
     pub(crate) fn json(&self, value: &impl Serialize) {
-        self.line(&serde_json::to_string(value).unwrap_or_default());
+        self.line(&json_line(value));
     }
 
     /// A list of things in JSON.
@@ -141,7 +143,7 @@ pub(crate) struct JsonStream<'a> {
 
 impl JsonStream<'_> {
     pub(crate) fn push(&mut self, thing: &impl Serialize) {
-        let json = serde_json::to_string(thing).unwrap_or_default();
+        let json = json_line(thing);
         match (self.output.lines, self.begun) {
             (true, _) => self.output.line(&json),
             (false, false) => self.output.line(&format!("[{json}")),
@@ -159,36 +161,13 @@ impl JsonStream<'_> {
     }
 }
 
-/// Text of others as it may reach a terminal: control characters, which could move the cursor or
-/// change what was said before, are shown as escapes.
-pub(crate) fn printable(text: &str) -> String {
-    text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
-        if c.is_control() || is_invisible(c) {
-            shown.extend(c.escape_unicode());
-        } else {
-            shown.push(c);
-        }
-        shown
-    })
-}
-
-/// Marks that turn the direction of text, and line separators.
-const fn is_invisible(c: char) -> bool {
-    matches!(c, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// A line of JSON for standard output. A terminal gets nothing that it could act on.
+fn json_line(value: &impl Serialize) -> String {
+    let json = serde_json::to_string(value).unwrap_or_default();
+    if std::io::stdout().is_terminal() { ascii_json(&json) } else { json }
 }
 
 /// What a table shows where there is nothing.
 pub(crate) fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "-".to_owned(), |value| value.to_string())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn text_of_others_cannot_command_the_terminal() {
-        assert_eq!(printable("a\u{1b}[31mb\r\n"), "a\\u{1b}[31mb\\u{d}\\u{a}");
-        assert_eq!(printable("gro\u{df}\u{202e}"), "gro\u{df}\\u{202e}");
-    }
 }

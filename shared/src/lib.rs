@@ -13,7 +13,7 @@
 //! * [`reports`]: what a process tells operators of itself.
 //! * [`budget`]: when a request may be sent to a provider.
 //! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
-//! * [`private_file`]: files that hold secrets.
+//! * [`private_file`]: files that hold secrets; [`printable`]: text of others where people read it.
 //! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
 
 pub mod adoption;
@@ -27,6 +27,7 @@ pub mod memory;
 pub mod mongo;
 pub mod operators;
 pub mod ports;
+pub mod printable;
 pub mod private_file;
 pub mod process;
 mod process_file;
