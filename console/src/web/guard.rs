@@ -13,7 +13,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
 use super::address::sent_from;
-use super::auth::{Cookies, Refusal, Role, random};
+use super::auth::{Activity, Arrival, Cookies, Refusal, Role, random};
 use super::fields::Fields;
 use super::pages;
 use super::problem::Problem;
@@ -22,7 +22,8 @@ use super::seen::{CSRF, Effect, Form, Seen, Theme};
 /// The largest form: a selection of a page's dead letters is far smaller.
 const LARGEST_FORM: usize = 1 << 20;
 /// What everybody may see.
-const PUBLIC: [&str; 2] = ["/login", "/healthz"];
+const PUBLIC: [&str; 2] = ["/login", HEALTH];
+const HEALTH: &str = "/healthz";
 const PUBLIC_FOLDER: &str = "/assets/";
 /// What changes nothing but the browser's own state, so that every visitor may.
 const FOR_EVERYBODY: [&str; 3] = ["/login", "/logout", "/theme"];
@@ -33,24 +34,29 @@ const LIVE: &str = "/live/";
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let peer = peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
+    let by_person = is_by_person(request.uri().path());
+    let activity = if by_person { Activity::Click } else { Activity::Background };
     let mut cookies = web.door.cookies(request.headers());
-    let mut response = match web.door.visit(peer, request.headers(), &cookies) {
+    let arrival = Arrival { peer, headers: request.headers(), activity };
+    let mut response = match web.door.visit(arrival, &cookies) {
         Err(refusal) => turned_away(&refusal),
         Ok(visit) => {
-            let path = request.uri().path();
-            let asks_for_page = is_safe(request.method()) && !is_public(path) && !is_live(path);
+            let shows_flash = by_person && is_safe(request.method());
             let seen = Seen {
-                flash: if asks_for_page || path == "/login" { cookies.take_flash() } else { None },
+                flash: if shows_flash { cookies.take_flash() } else { None },
                 theme: cookies.theme().map_or(Theme::System, |name| Theme::of(&name)),
                 here: here(&request),
                 visit,
             };
             let response = let_through(&web, &seen, request, next).await;
+            if by_person && seen.visit.is_new {
+                cookies.set_id(&seen.visit.id);
+            }
             affect(&web, &seen, &mut cookies, response)
         }
     };
     cookies.write(response.headers_mut());
-    protect(response.headers_mut());
+    protect(response.headers_mut(), web.door.is_https());
     response
 }
 
@@ -133,18 +139,15 @@ fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Respons
 
 /// Does to the cookies what an answer says.
 fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Response) -> Response {
-    if seen.visit.is_new {
-        cookies.set_id(&seen.visit.id);
-    }
     match response.extensions_mut().remove::<Effect>() {
         None => {}
         Some(Effect::Flash(text)) => cookies.set_flash(&text),
         Some(Effect::Theme(theme)) => cookies.set_theme(theme.as_str()),
-        Some(Effect::LogIn(user)) => {
+        Some(Effect::LogIn(user, mark)) => {
             // A new id, so that one that somebody has slipped in is worth nothing.
             web.door.log_out(&seen.visit.id);
-            cookies.set_device(&user);
-            cookies.set_id(&web.door.log_in(user));
+            cookies.set_device(&user, &mark);
+            cookies.set_id(&web.door.log_in(user, mark));
         }
         Some(Effect::LogOut) => {
             web.door.log_out(&seen.visit.id);
@@ -169,6 +172,12 @@ fn is_safe(method: &Method) -> bool {
 
 fn is_public(path: &str) -> bool {
     PUBLIC.contains(&path) || path.starts_with(PUBLIC_FOLDER)
+}
+
+/// Whether a person asks: for a page, or by a form. All else is asked for by scripts, pages and health
+/// checks; it gets no cookie and keeps no login alive.
+fn is_by_person(path: &str) -> bool {
+    !is_live(path) && path != HEALTH && !path.starts_with(PUBLIC_FOLDER)
 }
 
 fn is_live(path: &str) -> bool {
@@ -208,7 +217,7 @@ fn turned_away_from(refusal: &Refusal, seen: &Seen) -> Response {
 }
 
 /// What keeps a page from being turned against its reader.
-fn protect(headers: &mut HeaderMap) {
+fn protect(headers: &mut HeaderMap, is_https: bool) {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                           connect-src 'self'; form-action 'self'; base-uri 'none'; \
                           frame-ancestors 'none'";
@@ -222,6 +231,10 @@ fn protect(headers: &mut HeaderMap) {
         (HeaderName::from_static("permissions-policy"), "camera=(), geolocation=(), microphone=()"),
     ] {
         headers.insert(name, HeaderValue::from_static(value));
+    }
+    if is_https {
+        let a_year = HeaderValue::from_static("max-age=31536000");
+        headers.insert(header::STRICT_TRANSPORT_SECURITY, a_year);
     }
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
 }

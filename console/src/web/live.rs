@@ -1,7 +1,7 @@
 //! The live parts: what a page shows of itself, sent anew whenever it changes.
 //!
 //! A stream ends when its reader's login does, when the console stops, and after a while in any case:
-//! the browser then asks again, and is looked at again.
+//! the browser then asks again, and is looked at again. It keeps no login alive.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -16,7 +16,9 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Web;
+use super::auth::Visit;
 use super::pages;
+use super::seen::Seen;
 
 /// Streams at once.
 pub(super) const MOST_STREAMS: usize = 100;
@@ -24,23 +26,24 @@ pub(super) const MOST_STREAMS: usize = 100;
 const LASTS: Duration = Duration::from_secs(60);
 /// How often a part is sent at most.
 const PACE: Duration = Duration::from_millis(500);
-
+/// How soon a stream ends after its reader's login.
+const LOGIN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How old the count of dead letters may be on a page that is looked at.
 const LETTERS_WITHIN: Duration = Duration::from_secs(10);
 
 /// The overview's.
-pub(super) async fn overview(State(web): State<Arc<Web>>) -> Response {
+pub(super) async fn overview(State(web): State<Arc<Web>>, seen: Seen) -> Response {
     let changes = web.watcher.changes();
-    answer(&web, changes, |web, _| {
+    answer(&web, seen.visit, changes, |web, _| {
         web.letters.keep_within(LETTERS_WITHIN);
         Some(pages::overview::part(web))
     })
 }
 
 /// The bulk action's. It ends with the action.
-pub(super) async fn bulk(State(web): State<Arc<Web>>) -> Response {
+pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: Seen) -> Response {
     let changes = web.bulk.changes();
-    answer(&web, changes, |_, running| {
+    answer(&web, seen.visit, changes, |_, running| {
         running.as_ref().filter(|running| running.is_running()).map(pages::bulk::part)
     })
 }
@@ -48,6 +51,7 @@ pub(super) async fn bulk(State(web): State<Arc<Web>>) -> Response {
 /// What to do when a part is at its end.
 fn answer<T: Clone + Send + Sync + 'static>(
     web: &Arc<Web>,
+    visit: Visit,
     changes: watch::Receiver<T>,
     part: impl Fn(&Web, &T) -> Option<String> + Send + Sync + Clone + 'static,
 ) -> Response {
@@ -56,6 +60,7 @@ fn answer<T: Clone + Send + Sync + 'static>(
     };
     let reader = Reader {
         web: Arc::clone(web),
+        visit,
         changes,
         part,
         until: Instant::now() + LASTS,
@@ -70,12 +75,35 @@ fn answer<T: Clone + Send + Sync + 'static>(
 
 struct Reader<T, F> {
     web: Arc<Web>,
+    /// Whose it is.
+    visit: Visit,
     changes: watch::Receiver<T>,
     part: F,
     until: Instant,
     first: bool,
     ended: bool,
     _turn: OwnedSemaphorePermit,
+}
+
+impl<T, F> Reader<T, F> {
+    /// Waits until there is something new. None at the end of the stream.
+    async fn changed(&mut self) -> Option<()> {
+        let shutdown = self.web.shutdown.clone().wait();
+        tokio::pin!(shutdown);
+        loop {
+            tokio::select! {
+                changed = self.changes.changed() => break changed.ok()?,
+                () = tokio::time::sleep(LOGIN_CHECK_INTERVAL) => {}
+                () = tokio::time::sleep_until(self.until) => return None,
+                () = &mut shutdown => return None,
+            }
+            if !self.web.door.is_still_in(&self.visit) {
+                return None;
+            }
+        }
+        tokio::time::sleep(PACE).await;
+        self.web.door.is_still_in(&self.visit).then_some(())
+    }
 }
 
 fn events<T, F>(reader: Reader<T, F>) -> impl Stream<Item = Result<Event, Infallible>>
@@ -88,13 +116,7 @@ where
             return None;
         }
         if !reader.first {
-            let shutdown = reader.web.shutdown.clone();
-            tokio::select! {
-                changed = reader.changes.changed() => changed.ok()?,
-                () = tokio::time::sleep_until(reader.until) => return None,
-                () = shutdown.wait() => return None,
-            }
-            tokio::time::sleep(PACE).await;
+            reader.changed().await?;
         }
         reader.first = false;
         let value = reader.changes.borrow_and_update().clone();

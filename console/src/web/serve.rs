@@ -59,6 +59,9 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let address = listener.local_addr()?;
     let who = if needs_login { "" } else { ", for users of this machine without a login" };
     output.message(&format!("the console is at http://{address}/{who}; Ctrl-C ends it"));
+    if let Some(warning) = web.door.plain_http() {
+        tracing::warn!("{warning}");
+    }
     let service =
         router(Arc::clone(&web)).into_make_service_with_connect_info::<std::net::SocketAddr>();
     let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().wait());

@@ -4,11 +4,12 @@ use std::net::{IpAddr, SocketAddr};
 
 use axum::http::{HeaderMap, header};
 use evergrant_shared::config::{ConsoleConfig, Network};
-use url::Url;
+use url::{Host, Url};
 
+use super::cookies::Cookies;
 use super::limits::LoginLimits;
-use super::session::{self, Cookies, Sessions};
-use super::users::{Role, UserName, UsersFile};
+use super::session::{self, Activity, Sessions};
+use super::users::{PasswordMark, Role, UserName, UsersFile};
 
 /// The name of a reverse proxy's header that says where a request really comes from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -21,6 +22,14 @@ pub(crate) struct Identity {
     pub(crate) role: Role,
     /// Whether it came by our own login, so that it can be ended.
     pub(crate) by_login: bool,
+}
+
+/// A request, as far as it tells who sends it.
+#[derive(Clone, Copy)]
+pub(crate) struct Arrival<'a> {
+    pub(crate) peer: SocketAddr,
+    pub(crate) headers: &'a HeaderMap,
+    pub(crate) activity: Activity,
 }
 
 /// A browser, and who uses it.
@@ -65,8 +74,9 @@ pub(crate) struct Door {
     way: Way,
     sessions: Sessions,
     pub(super) limits: LoginLimits,
-    /// Whether only this machine can reach us, so that every other name is somebody's trick.
-    is_loopback: bool,
+    listen: SocketAddr,
+    /// Whether people come by TLS, which a proxy before us ends.
+    is_https: bool,
     public_url: Option<Url>,
     proxies: Vec<Network>,
     user_header: Option<String>,
@@ -94,12 +104,12 @@ impl Door {
             }
             None => return Err(OpenDoor(config.listen)),
         };
-        let secure = config.public_url.as_ref().is_some_and(|url| url.scheme() == "https");
         Ok(Self {
             way,
-            sessions: Sessions::new(config.session_lifetime, config.session_idle, secure),
+            sessions: Sessions::new(config.session_lifetime, config.session_idle, is_https(config)),
             limits: LoginLimits::new(),
-            is_loopback: config.listen.ip().is_loopback(),
+            listen: config.listen,
+            is_https: is_https(config),
             public_url: config.public_url.clone(),
             proxies: config.proxy_addresses.clone(),
             user_header: config.proxy_user_header.clone(),
@@ -125,9 +135,33 @@ impl Door {
         self.users().is_some()
     }
 
+    /// Whether people come by TLS.
+    pub(crate) const fn is_https(&self) -> bool {
+        self.is_https
+    }
+
+    /// What is wrong with how the console can be reached, if passwords or cookies cross a network in the
+    /// clear.
+    pub(crate) fn plain_http(&self) -> Option<String> {
+        let is_elsewhere = !self.listen.ip().is_loopback() || self.public_url.is_some();
+        (is_elsewhere && !self.is_https).then(|| {
+            format!(
+                "the console is served without TLS at {}: whoever is on the way can read passwords and \
+                 cookies. Put a proxy with TLS before it and name its address in console.public_url \
+                 (https://…), or listen on 127.0.0.1",
+                self.listen
+            )
+        })
+    }
+
+    /// Whether what a browser sends with this request can be read on its way.
+    pub(super) fn is_overheard(&self, headers: &HeaderMap) -> bool {
+        !self.is_https && !host_of(headers).as_ref().is_some_and(is_this_machine)
+    }
+
     /// Begins a login; returns the browser's new id.
-    pub(crate) fn log_in(&self, user: UserName) -> String {
-        self.sessions.log_in(user)
+    pub(crate) fn log_in(&self, user: UserName, mark: PasswordMark) -> String {
+        self.sessions.log_in(user, mark)
     }
 
     /// Ends the login of the browser with this id, if it has one.
@@ -138,17 +172,17 @@ impl Door {
     /// Who sends a request.
     pub(crate) fn visit(
         &self,
-        peer: SocketAddr,
-        headers: &HeaderMap,
+        arrival: Arrival<'_>,
         cookies: &Cookies<'_>,
     ) -> Result<Visit, Refusal> {
+        let Arrival { peer, headers, .. } = arrival;
         if !self.is_our_name(headers) {
             return Err(Refusal::Host);
         }
         let known = cookies.id();
         let is_new = known.is_none();
         let id = known.unwrap_or_else(session::random);
-        let identity = self.identity(peer, headers, &id)?;
+        let identity = self.identity(arrival, &id)?;
         let csrf = self.sessions.csrf(&id);
         Ok(Visit { id, is_new, identity, csrf, address: self.address(peer, headers) })
     }
@@ -167,29 +201,35 @@ impl Door {
         if visit.is_new || !ours { Err(Refusal::Csrf) } else { Ok(()) }
     }
 
-    fn identity(
-        &self,
-        peer: SocketAddr,
-        headers: &HeaderMap,
-        id: &str,
-    ) -> Result<Option<Identity>, Refusal> {
-        if let Some(identity) = self.by_proxy(peer, headers) {
+    /// Whether who sent a request may still see what goes on after it.
+    pub(crate) fn is_still_in(&self, visit: &Visit) -> bool {
+        visit.identity.as_ref().is_some_and(|who| {
+            !who.by_login || matches!(self.by_login(&visit.id, Activity::Background), Ok(Some(_)))
+        })
+    }
+
+    fn identity(&self, arrival: Arrival<'_>, id: &str) -> Result<Option<Identity>, Refusal> {
+        if let Some(identity) = self.by_proxy(arrival.peer, arrival.headers) {
             return Ok(Some(identity));
         }
         match &self.way {
             Way::Local(identity) => Ok(Some(identity.clone())),
             Way::Proxy => Ok(None),
-            Way::Login(users) => {
-                let Some(name) = self.sessions.user(id) else { return Ok(None) };
-                let users = users.users().map_err(|error| Refusal::Users(error.to_string()))?;
-                // Who has been removed meanwhile is nobody, and a role is the one of now.
-                Ok(users.get(&name).map(|user| Identity {
-                    name: name.to_string(),
-                    role: user.role,
-                    by_login: true,
-                }))
-            }
+            Way::Login(_) => self.by_login(id, arrival.activity),
         }
+    }
+
+    /// Who has logged in, with the role of now. A login ends with the password that it began with, and
+    /// with its user: one of the same name who is added later is another.
+    fn by_login(&self, id: &str, activity: Activity) -> Result<Option<Identity>, Refusal> {
+        let Some(users) = self.users() else { return Ok(None) };
+        let Some((name, mark)) = self.sessions.user(id, activity) else { return Ok(None) };
+        let users = users.users().map_err(|error| Refusal::Users(error.to_string()))?;
+        let Some(user) = users.get(&name).filter(|user| user.password_mark() == mark) else {
+            self.sessions.log_out(id);
+            return Ok(None);
+        };
+        Ok(Some(Identity { name: name.to_string(), role: user.role, by_login: true }))
     }
 
     fn by_proxy(&self, peer: SocketAddr, headers: &HeaderMap) -> Option<Identity> {
@@ -220,21 +260,12 @@ impl Door {
 
     /// Against a page elsewhere whose name suddenly means this machine (DNS rebinding).
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
-        if !self.is_loopback {
+        if !self.listen.ip().is_loopback() {
             return true;
         }
-        let Some(host) = headers.get(header::HOST).and_then(|host| host.to_str().ok()) else {
-            return false;
-        };
-        let Ok(url) = Url::parse(&format!("http://{host}/")) else { return false };
+        let Some(host) = host_of(headers) else { return false };
         let public = self.public_url.as_ref().and_then(Url::host);
-        match url.host() {
-            None => false,
-            named if named == public => true,
-            Some(url::Host::Domain(name)) => name == "localhost" || name.ends_with(".localhost"),
-            Some(url::Host::Ipv4(address)) => address.is_loopback(),
-            Some(url::Host::Ipv6(address)) => address.is_loopback(),
-        }
+        is_this_machine(&host) || public.is_some_and(|public| public.to_owned() == host)
     }
 
     fn is_our_origin(&self, headers: &HeaderMap) -> bool {
@@ -255,6 +286,24 @@ impl Door {
             Url::parse(&format!("{scheme}://{host}/"))
                 .is_ok_and(|own| own.origin() == origin.origin())
         })
+    }
+}
+
+fn is_https(config: &ConsoleConfig) -> bool {
+    config.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
+}
+
+/// The name that a request was sent to.
+fn host_of(headers: &HeaderMap) -> Option<Host> {
+    let host = headers.get(header::HOST)?.to_str().ok()?;
+    Some(Url::parse(&format!("http://{host}/")).ok()?.host()?.to_owned())
+}
+
+fn is_this_machine(host: &Host) -> bool {
+    match host {
+        Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
+        Host::Ipv4(address) => address.is_loopback(),
+        Host::Ipv6(address) => address.is_loopback(),
     }
 }
 
@@ -284,7 +333,26 @@ mod tests {
     ) -> Result<Option<Identity>, Refusal> {
         let headers = headers(pairs);
         let cookies = door.cookies(&headers);
-        door.visit(format!("{peer}:1").parse().unwrap(), &headers, &cookies).map(|v| v.identity)
+        let peer = format!("{peer}:1").parse().unwrap();
+        let arrival = Arrival { peer, headers: &headers, activity: Activity::Click };
+        door.visit(arrival, &cookies).map(|visit| visit.identity)
+    }
+
+    #[test]
+    fn passwords_that_cross_a_network_in_the_clear_are_told() {
+        let users = ("USERS_FILE", "/u");
+        let (open, http) = (("LISTEN", "0.0.0.0:8480"), ("PUBLIC_URL", "http://evergrant.lan"));
+        let https = ("PUBLIC_URL", "https://evergrant.lan");
+        assert!(door(&[users, open]).plain_http().unwrap().contains("0.0.0.0:8480"));
+        assert!(door(&[users, http]).plain_http().is_some());
+        assert_eq!(door(&[users, open, https]).plain_http(), None);
+        assert_eq!(door(&[users]).plain_http(), None);
+        let to = |host: &str| headers(&[("host", host)]);
+        let open = door(&[users, open]);
+        assert!(
+            open.is_overheard(&to("evergrant.lan:8480")) && !open.is_overheard(&to("localhost"))
+        );
+        assert!(!door(&[users, https]).is_overheard(&to("evergrant.lan")));
     }
 
     #[test]
@@ -362,7 +430,9 @@ mod tests {
         let door = door(&[]);
         let headers = headers(&[("host", "localhost")]);
         let cookies = door.cookies(&headers);
-        let mut visit = door.visit("127.0.0.1:1".parse().unwrap(), &headers, &cookies).unwrap();
+        let peer = "127.0.0.1:1".parse().unwrap();
+        let arrival = Arrival { peer, headers: &headers, activity: Activity::Click };
+        let mut visit = door.visit(arrival, &cookies).unwrap();
         let csrf = visit.csrf.clone();
         let check = |visit: &Visit, csrf| door.check_form(visit, &headers, csrf);
         assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf), "a browser without a cookie");

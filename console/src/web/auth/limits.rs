@@ -2,8 +2,8 @@
 //!
 //! Two limits hold for each attempt, one by address and one by user, so that neither one machine nor
 //! many together can guess. So that guessing at a user's password cannot lock that user out, a browser
-//! that has logged in before is known again by a cookie, and has a limit of its own. Keys are hashed
-//! into a fixed number of slots, so memory has a limit as well.
+//! that the user has logged in with before is known again by a cookie. All such browsers of a user have
+//! one limit of their own. Keys are hashed into a fixed number of slots, so memory has a limit as well.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -63,22 +63,15 @@ impl LoginLimits {
         }
     }
 
-    /// Counts an attempt.
+    /// Counts an attempt, `known` if it comes from a browser that the user has logged in with before.
     ///
     /// # Errors
     /// How long to wait, if it is one too many.
-    pub(super) fn check(
-        &self,
-        address: IpAddr,
-        user: &str,
-        device: Option<&str>,
-    ) -> Result<(), Duration> {
-        match device {
-            Some(device) => self.take(&self.devices, device),
-            None => self
-                .take(&self.addresses, network_of(address))
-                .and_then(|()| self.take(&self.users, user)),
+    pub(super) fn check(&self, address: IpAddr, user: &str, known: bool) -> Result<(), Duration> {
+        if known {
+            return self.take(&self.devices, user);
         }
+        self.take(&self.addresses, network_of(address)).and_then(|()| self.take(&self.users, user))
     }
 
     fn take(&self, limiter: &Limiter, key: impl Hash) -> Result<(), Duration> {
@@ -114,20 +107,20 @@ mod tests {
     async fn ten_thousand_failures_lock_nobody_out_for_ever_and_take_little_memory() {
         let limits = LoginLimits::new();
         let let_through = (0..10_000)
-            .filter(|n| limits.check(address(0x0a00_0000 + n), "alice", None).is_ok())
+            .filter(|n| limits.check(address(0x0a00_0000 + n), "alice", false).is_ok())
             .count();
         assert!(let_through <= 20, "{let_through} guesses of one user's password from everywhere");
         let one_address = (0..10_000)
-            .filter(|n| limits.check(address(1), &format!("user {n}"), None).is_ok())
+            .filter(|n| limits.check(address(1), &format!("user {n}"), false).is_ok())
             .count();
         assert!(one_address <= 10, "{one_address} guesses from one address");
         assert!(limits.len() as u64 <= 3 * SLOTS);
         // The browser that alice has used before is let in at once, and any other a little later.
-        assert_eq!(limits.check(address(2), "alice", Some("device")), Ok(()));
-        let wait = limits.check(address(3), "alice", None).unwrap_err();
+        assert_eq!(limits.check(address(2), "alice", true), Ok(()));
+        let wait = limits.check(address(3), "alice", false).unwrap_err();
         assert!(wait <= Duration::from_secs(5), "{wait:?}");
         tokio::time::advance(wait).await;
-        assert_eq!(limits.check(address(4), "alice", None), Ok(()));
+        assert_eq!(limits.check(address(4), "alice", false), Ok(()));
     }
 
     #[test]

@@ -9,7 +9,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 use tokio::sync::Semaphore;
 
-use super::users::{self, LONGEST_PASSWORD, UserName};
+use super::users::{self, LONGEST_PASSWORD, User, UserName};
 use crate::web::Web;
 use crate::web::address::local;
 use crate::web::fields::Query;
@@ -28,26 +28,30 @@ struct Login {
     next: String,
     name: String,
     error: Option<String>,
+    /// Whether the password can be read on its way.
+    overheard: bool,
 }
 
 impl Login {
-    fn new(web: &Web, seen: &Seen, next: &str) -> Self {
+    fn new(web: &Web, seen: &Seen, headers: &HeaderMap, next: &str) -> Self {
         let frame = Frame::new(web, seen, "Log in", Nav::None);
         let next = local(next).unwrap_or("/").to_owned();
-        Self { frame, next, name: String::new(), error: None }
+        let overheard = web.door.is_overheard(headers);
+        Self { frame, next, name: String::new(), error: None, overheard }
     }
 }
 
 pub(in crate::web) async fn page(
     State(web): State<Arc<Web>>,
     seen: Seen,
+    headers: HeaderMap,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let next = query.get("next").unwrap_or("/");
     if !web.door.has_login() || seen.visit.identity.is_some() {
         return Ok(Redirect::to(local(next).unwrap_or("/")).into_response());
     }
-    html(&Login::new(&web, &seen, next))
+    html(&Login::new(&web, &seen, &headers, next))
 }
 
 pub(in crate::web) async fn log_in(
@@ -61,21 +65,25 @@ pub(in crate::web) async fn log_in(
     };
     let name = form.get("name").unwrap_or_default().trim().to_owned();
     let password = SecretString::from(form.get("password").unwrap_or_default());
-    let mut page = Login::new(&web, &seen, form.get("next").unwrap_or("/"));
+    let mut page = Login::new(&web, &seen, &headers, form.get("next").unwrap_or("/"));
     page.name.clone_from(&name);
-    let device = web.door.cookies(&headers).device(&name);
-    if let Err(wait) = web.door.limits.check(seen.visit.address, &name, device.as_deref()) {
-        let seconds = wait.as_secs() + 1;
-        page.error = Some(format!("Too many attempts. Try again in {seconds} s."));
-        let told = [(header::RETRY_AFTER, seconds.to_string())];
-        return Ok((StatusCode::TOO_MANY_REQUESTS, told, html(&page)?).into_response());
-    }
     let all = file.users().map_err(|error| {
         tracing::error!(%error, "nobody can log in");
         Problem::new(StatusCode::FORBIDDEN, "Nobody can log in", "The console's log says why.")
     })?;
     let known: Option<UserName> = name.parse().ok().filter(|name| all.contains_key(name));
-    let user = known.as_ref().and_then(|name| all.get(name)).cloned();
+    let user: Option<User> = known.as_ref().and_then(|name| all.get(name)).cloned();
+    let mark = user.as_ref().map(User::password_mark);
+    let account = known.zip(mark);
+    let is_known_device = account
+        .as_ref()
+        .is_some_and(|(name, mark)| web.door.cookies(&headers).is_device_of(name, mark));
+    if let Err(wait) = web.door.limits.check(seen.visit.address, &name, is_known_device) {
+        let seconds = wait.as_secs() + 1;
+        page.error = Some(format!("Too many attempts. Try again in {seconds} s."));
+        let told = [(header::RETRY_AFTER, seconds.to_string())];
+        return Ok((StatusCode::TOO_MANY_REQUESTS, told, html(&page)?).into_response());
+    }
     let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
     let right = fits && {
         let _turn = HASHING.acquire().await;
@@ -83,14 +91,14 @@ pub(in crate::web) async fn log_in(
         hashed.await.unwrap_or(false)
     };
     let address = seen.visit.address;
-    match known {
-        Some(user) if right => {
+    match account {
+        Some((user, mark)) if right => {
             tracing::info!(%user, %address, "logged in");
-            Ok(Effect::LogIn(user).and_go(&page.next))
+            Ok(Effect::LogIn(user, mark).and_go(&page.next))
         }
-        known => {
+        account => {
             // A name that is not known may be a password.
-            let user = known.as_ref().map_or("unknown", UserName::as_str);
+            let user = account.as_ref().map_or("unknown", |(user, _)| user.as_str());
             tracing::warn!(user, %address, "a login failed");
             page.error = Some("The name or the password is wrong.".to_owned());
             Ok((StatusCode::UNAUTHORIZED, html(&page)?).into_response())

@@ -1,15 +1,19 @@
 //! Who may.
 //!
-//! * `users`: the file of those who may log in. * `session`: cookies and logins.
+//! * `users`: the file of those who may log in. * `common_passwords`: what nobody may take.
+//! * `cookies`: what a browser brings along. * `session`: who is logged in.
 //! * `limits`: how often somebody may try. * `door`: who a request comes from, and whether it may come
 //!   at all. * `login`: the page for it.
 
+mod common_passwords;
+mod cookies;
 mod door;
 mod limits;
 pub(super) mod login;
 mod session;
 pub(super) mod users;
 
-pub(super) use door::{Door, Identity, Refusal, Visit};
-pub(super) use session::{Cookies, random};
-pub(crate) use users::{Role, UserName, UsersFile};
+pub(super) use cookies::Cookies;
+pub(super) use door::{Arrival, Door, Identity, Refusal, Visit};
+pub(super) use session::{Activity, random};
+pub(crate) use users::{PasswordMark, Role, UserName, UsersFile};

@@ -1,4 +1,4 @@
-//! Cookies, and who is logged in.
+//! Who is logged in.
 //!
 //! Every browser gets an id of its own in a signed cookie. Who logs in gets a new one. The key of the
 //! signatures lives as long as the process, so that a restart ends every login.
@@ -7,31 +7,17 @@ use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use axum::http::{HeaderMap, HeaderValue, header};
-use cookie::{Cookie, CookieJar, Key, SameSite};
+use axum::http::HeaderMap;
+use cookie::Key;
 use hmac::{Hmac, Mac};
 use sha2::Sha256;
 use tokio::time::Instant;
 
-use super::users::UserName;
-
-/// Holds the id of a browser.
-const SESSION: &str = "evergrant_session";
-/// Says whose browser this was.
-const DEVICE: &str = "evergrant_device";
-/// What is said on the next page.
-const FLASH: &str = "evergrant_flash";
-/// Light or dark, if somebody has chosen.
-const THEME: &str = "evergrant_theme";
+use super::cookies::Cookies;
+use super::users::{PasswordMark, UserName};
 
 /// Logins that are remembered; beyond that the one that was used least lately ends.
 const MOST_LOGINS: usize = 10_000;
-/// How long a browser is known by a user who has logged in there.
-const DEVICE_FOR: Duration = Duration::from_secs(90 * 86_400);
-/// How long a theme is kept.
-const THEME_FOR: Duration = Duration::from_secs(365 * 86_400);
-/// A cookie has to fit into a header.
-const LONGEST_FLASH: usize = 1_000;
 
 /// Who is logged in, and the key of all signatures.
 pub(super) struct Sessions {
@@ -45,8 +31,19 @@ pub(super) struct Sessions {
 
 struct Login {
     user: UserName,
+    /// Of the password that it began with.
+    mark: PasswordMark,
     began: Instant,
-    seen: Instant,
+    clicked: Instant,
+}
+
+/// What a request is to the time after which a login ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Activity {
+    /// A person asks: the login is in use.
+    Click,
+    /// A script asks, as the live parts do.
+    Background,
 }
 
 impl Sessions {
@@ -56,30 +53,25 @@ impl Sessions {
 
     /// What a request's cookies say; those that are not signed by us say nothing.
     pub(super) fn cookies(&self, headers: &HeaderMap) -> Cookies<'_> {
-        let mut jar = CookieJar::new();
-        for header in headers.get_all(header::COOKIE) {
-            let Ok(text) = header.to_str() else { continue };
-            for cookie in Cookie::split_parse_encoded(text).flatten() {
-                jar.add_original(cookie.into_owned());
-            }
-        }
-        Cookies { sessions: self, jar }
+        Cookies::new(&self.key, self.secure, headers)
     }
 
-    /// Who is logged in with this id. Asking counts as a click.
-    pub(super) fn user(&self, id: &str) -> Option<UserName> {
+    /// Who is logged in with this id, and by which password.
+    pub(super) fn user(&self, id: &str, activity: Activity) -> Option<(UserName, PasswordMark)> {
         let mut logins = self.lock();
         let login = logins.get_mut(id)?;
         if !self.is_valid(login) {
             logins.remove(id);
             return None;
         }
-        login.seen = Instant::now();
-        Some(login.user.clone())
+        if activity == Activity::Click {
+            login.clicked = Instant::now();
+        }
+        Some((login.user.clone(), login.mark.clone()))
     }
 
     /// Begins a login under a new id.
-    pub(super) fn log_in(&self, user: UserName) -> String {
+    pub(super) fn log_in(&self, user: UserName, mark: PasswordMark) -> String {
         let (id, now) = (random(), Instant::now());
         let mut logins = self.lock();
         if logins.len() >= MOST_LOGINS {
@@ -87,11 +79,11 @@ impl Sessions {
         }
         if logins.len() >= MOST_LOGINS
             && let Some(oldest) =
-                logins.iter().min_by_key(|(_, login)| login.seen).map(|(id, _)| id.clone())
+                logins.iter().min_by_key(|(_, login)| login.clicked).map(|(id, _)| id.clone())
         {
             logins.remove(&oldest);
         }
-        logins.insert(id.clone(), Login { user, began: now, seen: now });
+        logins.insert(id.clone(), Login { user, mark, began: now, clicked: now });
         id
     }
 
@@ -123,7 +115,7 @@ impl Sessions {
     }
 
     fn is_valid(&self, login: &Login) -> bool {
-        login.began.elapsed() < self.lifetime && login.seen.elapsed() < self.idle
+        login.began.elapsed() < self.lifetime && login.clicked.elapsed() < self.idle
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Login>> {
@@ -137,94 +129,6 @@ pub(crate) fn random() -> String {
     part() + &part()
 }
 
-/// What a request's cookies say, and what the answer's will.
-pub(crate) struct Cookies<'a> {
-    sessions: &'a Sessions,
-    jar: CookieJar,
-}
-
-impl Cookies<'_> {
-    /// The browser's id.
-    pub(crate) fn id(&self) -> Option<String> {
-        self.signed(SESSION)
-    }
-
-    pub(crate) fn set_id(&mut self, id: &str) {
-        let cookie = self.cookie(SESSION, id.to_owned(), None);
-        self.jar.signed_mut(&self.sessions.key).add(cookie);
-    }
-
-    /// The name of this browser, if `user` has logged in here before.
-    pub(crate) fn device(&self, user: &str) -> Option<String> {
-        let value = self.signed(DEVICE)?;
-        let (device, owner) = value.split_once(' ')?;
-        (owner == user).then(|| device.to_owned())
-    }
-
-    pub(crate) fn set_device(&mut self, user: &UserName) {
-        let cookie = self.cookie(DEVICE, format!("{} {user}", random()), Some(DEVICE_FOR));
-        self.jar.signed_mut(&self.sessions.key).add(cookie);
-    }
-
-    /// What is to be said, once.
-    pub(crate) fn take_flash(&mut self) -> Option<String> {
-        let flash = self.signed(FLASH)?;
-        self.jar.remove(self.cookie(FLASH, String::new(), None));
-        Some(flash)
-    }
-
-    pub(crate) fn set_flash(&mut self, text: &str) {
-        let mut end = text.len().min(LONGEST_FLASH);
-        while !text.is_char_boundary(end) {
-            end -= 1;
-        }
-        let cookie = self.cookie(FLASH, text[..end].to_owned(), None);
-        self.jar.signed_mut(&self.sessions.key).add(cookie);
-    }
-
-    /// Light or dark, if somebody has chosen.
-    pub(crate) fn theme(&self) -> Option<String> {
-        self.jar.get(THEME).map(|cookie| cookie.value().to_owned())
-    }
-
-    pub(crate) fn set_theme(&mut self, theme: &str) {
-        let cookie = self.cookie(THEME, theme.to_owned(), Some(THEME_FOR));
-        self.jar.add(cookie);
-    }
-
-    /// Sets what has changed.
-    pub(crate) fn write(&self, headers: &mut HeaderMap) {
-        for cookie in self.jar.delta() {
-            if let Ok(value) = HeaderValue::from_str(&cookie.encoded().to_string()) {
-                headers.append(header::SET_COOKIE, value);
-            }
-        }
-    }
-
-    fn signed(&self, name: &str) -> Option<String> {
-        self.jar.signed(&self.sessions.key).get(name).map(|cookie| cookie.value().to_owned())
-    }
-
-    fn cookie(
-        &self,
-        name: &'static str,
-        value: String,
-        lasts: Option<Duration>,
-    ) -> Cookie<'static> {
-        let mut cookie = Cookie::build((name, value))
-            .path("/")
-            .http_only(true)
-            .same_site(SameSite::Lax)
-            .secure(self.sessions.secure)
-            .build();
-        if let Some(lasts) = lasts {
-            let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX);
-            cookie.set_max_age(cookie::time::Duration::seconds(seconds));
-        }
-        cookie
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -233,39 +137,35 @@ mod tests {
         Sessions::new(Duration::from_secs(600), Duration::from_secs(60), false)
     }
 
-    fn alice() -> UserName {
-        "alice".parse().unwrap()
+    fn log_in(sessions: &Sessions) -> String {
+        sessions.log_in("alice".parse().unwrap(), PasswordMark::of_tests())
+    }
+
+    fn is_in(sessions: &Sessions, id: &str, activity: Activity) -> bool {
+        sessions.user(id, activity).is_some_and(|(user, _)| user.as_str() == "alice")
     }
 
     #[tokio::test(start_paused = true)]
     async fn a_login_ends_after_its_time_or_when_nobody_clicks() {
         let sessions = sessions();
-        let (idle, busy) = (sessions.log_in(alice()), sessions.log_in(alice()));
+        let (idle, busy) = (log_in(&sessions), log_in(&sessions));
         for _ in 0..11 {
             tokio::time::advance(Duration::from_secs(50)).await;
-            assert_eq!(sessions.user(&busy), Some(alice()));
+            assert!(is_in(&sessions, &busy, Activity::Click));
         }
-        assert_eq!(sessions.user(&idle), None);
+        assert!(!is_in(&sessions, &idle, Activity::Click));
         tokio::time::advance(Duration::from_secs(50)).await;
-        assert_eq!(sessions.user(&busy), None);
+        assert!(!is_in(&sessions, &busy, Activity::Click));
     }
 
-    #[test]
-    fn a_cookie_that_somebody_else_made_says_nothing() {
-        let (ours, theirs) = (sessions(), sessions());
-        let mut headers = HeaderMap::new();
-        let mut cookies = theirs.cookies(&headers);
-        cookies.set_id("an id");
-        let mut answer = HeaderMap::new();
-        cookies.write(&mut answer);
-        let set = answer[header::SET_COOKIE].to_str().unwrap();
-        assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
-        let pair = set.split(';').next().unwrap();
-        headers.insert(header::COOKIE, pair.parse().unwrap());
-        assert_eq!(theirs.cookies(&headers).id().as_deref(), Some("an id"));
-        assert_eq!(ours.cookies(&headers).id(), None);
-        headers.insert(header::COOKIE, "evergrant_session=an id".parse().unwrap());
-        assert_eq!(ours.cookies(&headers).id(), None);
+    #[tokio::test(start_paused = true)]
+    async fn what_a_script_asks_for_keeps_no_login_alive() {
+        let sessions = sessions();
+        let id = log_in(&sessions);
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert!(is_in(&sessions, &id, Activity::Background));
+        tokio::time::advance(Duration::from_secs(40)).await;
+        assert!(!is_in(&sessions, &id, Activity::Background));
     }
 
     #[test]
@@ -282,11 +182,11 @@ mod tests {
     #[test]
     fn logins_take_so_much_memory_and_no_more() {
         let sessions = sessions();
-        let first = sessions.log_in(alice());
+        let first = log_in(&sessions);
         for _ in 0..MOST_LOGINS {
-            sessions.log_in(alice());
+            log_in(&sessions);
         }
         assert_eq!(sessions.lock().len(), MOST_LOGINS);
-        assert_eq!(sessions.user(&first), None);
+        assert!(!is_in(&sessions, &first, Activity::Click));
     }
 }

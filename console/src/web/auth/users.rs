@@ -12,6 +12,9 @@ use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
 use evergrant_shared::private_file;
 use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::common_passwords;
 
 /// The shortest password, in characters.
 const SHORTEST_PASSWORD: usize = 10;
@@ -80,6 +83,32 @@ pub(crate) struct User {
     hash: String,
 }
 
+impl User {
+    /// What tells this password from every other one, and this user from one of the same name who is
+    /// added later: each hash has a salt of its own.
+    pub(crate) fn password_mark(&self) -> PasswordMark {
+        let digest = Sha256::digest(&self.hash);
+        PasswordMark(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// A mark of a user's password, of which the password cannot be guessed: half of a hash of its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PasswordMark(String);
+
+#[cfg(test)]
+impl PasswordMark {
+    pub(crate) fn of_tests() -> Self {
+        Self("0".repeat(32))
+    }
+}
+
+impl fmt::Display for PasswordMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
 /// A file of users that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UsersError {
@@ -119,6 +148,12 @@ pub(crate) enum UsersError {
         "a password has at least {SHORTEST_PASSWORD} characters and at most {LONGEST_PASSWORD} bytes"
     )]
     Password,
+    #[error(
+        "the password is one of the first that anybody tries: a word or a name with digits after it, \
+         a row of keys, or one character again and again. Take several words, or let a password \
+         manager make one"
+    )]
+    Common,
     #[error("hash the password: {0}")]
     Hash(String),
     #[error("there is no user {0}; see: evergrant console user list")]
@@ -171,7 +206,7 @@ impl UsersFile {
         Ok(users)
     }
 
-    /// Adds a user, or gives one another role and password.
+    /// Adds a user, or gives one another role and password. That ends the user's logins.
     pub(crate) fn add(
         &self,
         name: UserName,
@@ -179,6 +214,9 @@ impl UsersFile {
         password: &SecretString,
     ) -> Result<(), UsersError> {
         let user = User { role, hash: hash(password)? };
+        if common_passwords::is_common(password.expose_secret(), name.as_str()) {
+            return Err(UsersError::Common);
+        }
         let mut users = if self.path.exists() { (*self.users()?).clone() } else { Users::new() };
         users.insert(name, user);
         self.write(&users)
@@ -301,6 +339,21 @@ pub(crate) mod tests {
             std::fs::write(&path, format!("\n{wrong}\n")).unwrap();
             assert!(matches!(file.users(), Err(UsersError::Line { line: 2, .. })), "{wrong}");
         }
+    }
+
+    #[test]
+    fn the_commonest_passwords_and_the_own_name_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = UsersFile::new(&folder.path().join("users"));
+        let add = |password: &str| {
+            let name: UserName = "alice@example.com".parse().unwrap();
+            file.add(name, Role::Viewer, &SecretString::from(password))
+        };
+        for common in ["1234567890", "Password123!", "alice@example.com", "Alice@Example.com2026"] {
+            assert!(matches!(add(common), Err(UsersError::Common)), "{common}");
+        }
+        assert!(matches!(add("short"), Err(UsersError::Password)));
+        add("correct horse battery").unwrap();
     }
 
     #[test]

@@ -9,7 +9,7 @@ use super::{Console, PAGES};
 #[tokio::test]
 async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
     // Its queues are not there, so whoever asks for them is refused.
-    let console = Console::new(false, &[]);
+    let console = Console::new(false, &[], &[]);
     console.import(vec![serde_json::json!({ "_id": "alice", "email": "alice@example.com" })]).await;
     console.look().await;
     let mut browser = Browser::new(&console);

@@ -73,6 +73,14 @@ impl<'a> Browser<'a> {
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 
+    /// What comes of a stream, as it comes.
+    pub(super) async fn open(&self, path: &str) -> axum::body::BodyDataStream {
+        let request = self.request(path).body(Body::empty()).unwrap();
+        let response = router(self.console.web.clone()).oneshot(request).await.unwrap();
+        assert_eq!(response.status(), StatusCode::OK, "{path}");
+        response.into_body().into_data_stream()
+    }
+
     fn request(&self, path: &str) -> axum::http::request::Builder {
         let cookies: Vec<_> =
             self.cookies.iter().map(|(name, value)| format!("{name}={value}")).collect();

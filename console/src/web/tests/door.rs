@@ -154,12 +154,110 @@ async fn who_is_removed_is_out_at_once_and_who_is_demoted_may_only_look() {
     let console = Console::with_login();
     console.look().await;
     let mut otto = Browser::of(&console, "otto").await;
-    let users = console._folder.path().join("users");
-    super::write_users(&users, &[("otto", super::Role::Viewer)]);
+    let users = console.users_file();
+    let before = std::fs::read_to_string(&users).unwrap();
+    std::fs::write(&users, before.replace(":operator:", ":viewer:")).unwrap();
     let (action, fields) = ACTIONS[4];
     assert_eq!(otto.post(action, fields).await.status, StatusCode::FORBIDDEN);
     super::write_users(&users, &[]);
     assert_eq!(otto.get("/").await.status, StatusCode::SEE_OTHER);
+    // The same line again, as after a mistake: what has ended stays so.
+    std::fs::write(&users, before).unwrap();
+    assert_eq!(otto.get("/").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn a_changed_password_ends_all_logins_of_its_user_and_of_nobody_else() {
+    let console = Console::with_login();
+    console.look().await;
+    let mut otto = Browser::of(&console, "otto").await;
+    let mut elsewhere = Browser::of(&console, "otto").await;
+    let mut vera = Browser::of(&console, "vera").await;
+    let file = super::UsersFile::new(&console.users_file());
+    let new = secrecy::SecretString::from("another password");
+    file.add("otto".parse().unwrap(), super::Role::Operator, &new).unwrap();
+    assert_eq!(otto.get("/tokens").await.status, StatusCode::SEE_OTHER);
+    let (action, fields) = ACTIONS[4];
+    assert!(elsewhere.post(action, fields).await.leads_to().starts_with("/login"));
+    assert!(console.audit().await.is_empty());
+    assert_eq!(vera.get("/tokens").await.status, StatusCode::OK);
+
+    let mut again = Browser::new(&console);
+    again.log_in("otto", "another password").await;
+    assert_eq!(again.get("/tokens").await.status, StatusCode::OK);
+    file.remove(&"otto".parse().unwrap()).unwrap();
+    file.add("otto".parse().unwrap(), super::Role::Operator, &new).unwrap();
+    assert_eq!(again.get("/tokens").await.status, StatusCode::SEE_OTHER, "another of that name");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_keeps_no_login_alive() {
+    let console = Console::with_login();
+    console.look().await;
+    let mut otto = Browser::of(&console, "otto").await;
+    for _ in 0..61 {
+        tokio::time::advance(Duration::from_secs(60)).await;
+        otto.get("/live/overview").await;
+        otto.get("/assets/console.css").await;
+    }
+    assert_eq!(otto.get("/live/overview").await.status, StatusCode::UNAUTHORIZED);
+    assert_eq!(otto.get("/tokens").await.status, StatusCode::SEE_OTHER);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_stream_ends_with_the_login_of_its_reader() {
+    use futures::StreamExt;
+    let console = Console::with_login();
+    console.look().await;
+    let mut otto = Browser::of(&console, "otto").await;
+    let mut stream = otto.open("/live/overview").await;
+    assert!(stream.next().await.is_some());
+    otto.post("/logout", &[]).await;
+    let began = tokio::time::Instant::now();
+    while stream.next().await.is_some() {}
+    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+}
+
+#[tokio::test]
+async fn what_no_person_asks_for_gets_no_cookie() {
+    let console = Console::with_login();
+    let mut browser = Browser::new(&console);
+    for path in ["/healthz", "/assets/console.css", "/assets/icon.svg", "/live/overview"] {
+        let answer = browser.get(path).await;
+        assert!(!answer.headers.contains_key(header::SET_COOKIE), "{path}");
+    }
+    assert!(browser.get("/login").await.headers.contains_key(header::SET_COOKIE));
+}
+
+#[tokio::test]
+async fn with_tls_the_browser_is_told_to_come_by_nothing_else() {
+    let https = [("CONSOLE__PUBLIC_URL", "https://localhost:8480")];
+    let console = Console::with_settings(&https);
+    let mut otto = Browser::of(&console, "otto").await;
+    let page = otto.get("/workers").await;
+    assert_eq!(page.status, StatusCode::OK);
+    assert_eq!(page.headers["strict-transport-security"], "max-age=31536000");
+    let names: Vec<_> = otto.cookies.keys().collect();
+    assert!(names.iter().all(|name| name.starts_with("__Host-evergrant_")), "{names:?}");
+    let plain = Console::with_login();
+    let page = Browser::new(&plain).get("/login").await;
+    assert!(!page.headers.contains_key("strict-transport-security"));
+}
+
+#[tokio::test]
+async fn who_logs_in_again_and_again_does_not_get_round_the_limit() {
+    let console = Console::with_login();
+    let mut vera = Browser::of(&console, "vera").await;
+    let mut limited = 0;
+    for _ in 0..40 {
+        let device = vera.cookies["evergrant_device"].clone();
+        vera = Browser::new(&console);
+        vera.cookies.insert("evergrant_device".to_owned(), device);
+        if vera.log_in("vera", PASSWORD).await.status == StatusCode::TOO_MANY_REQUESTS {
+            limited += 1;
+        }
+    }
+    assert!(limited >= 25, "{limited} of 40");
 }
 
 #[tokio::test(start_paused = true)]

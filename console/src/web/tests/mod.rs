@@ -22,6 +22,7 @@ use evergrant_shared::process::Shutdown;
 use serde_json::{Value, json};
 
 use super::auth::Door;
+use super::auth::UsersFile;
 use super::auth::users::tests::cheap_line;
 use super::{Deps, Role, Web};
 
@@ -65,15 +66,20 @@ fn provider() -> ProviderId {
 impl Console {
     /// With two users: vera, a viewer, and otto, an operator.
     fn with_login() -> Self {
-        Self::new(true, &[provider()])
+        Self::with_settings(&[])
+    }
+
+    /// The same, with more settings.
+    fn with_settings(more: &[(&str, &str)]) -> Self {
+        Self::new(true, &[provider()], more)
     }
 
     /// For this machine's users.
     fn local() -> Self {
-        Self::new(false, &[provider()])
+        Self::new(false, &[provider()], &[])
     }
 
-    fn new(login: bool, queues: &[ProviderId]) -> Self {
+    fn new(login: bool, queues: &[ProviderId], more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let users = folder.path().join("users");
         write_users(&users, &[("vera", Role::Viewer), ("otto", Role::Operator)]);
@@ -88,6 +94,7 @@ impl Console {
         }
         let variables = variables
             .into_iter()
+            .chain(more.iter().copied())
             .map(|(name, value)| (format!("EVERGRANT_{name}").into(), value.into()));
         let config = Config::from_parts(None, variables, &[]).unwrap();
         // Ahead, so that no letter seems to come after it was counted.
@@ -110,6 +117,10 @@ impl Console {
         };
         let web = Web::new(deps, Door::new(&config.console, "me").unwrap());
         Self { web, store, queue, _folder: folder }
+    }
+
+    fn users_file(&self) -> std::path::PathBuf {
+        self._folder.path().join("users")
     }
 
     /// Puts documents into the store.

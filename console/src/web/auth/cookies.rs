@@ -1,0 +1,198 @@
+//! What a browser keeps for us. Each cookie is signed together with what it is for, so that one cannot
+//! be handed in as another.
+
+use std::time::Duration;
+
+use axum::http::{HeaderMap, HeaderValue, header};
+use cookie::{Cookie, CookieJar, Key, SameSite};
+
+use super::users::{PasswordMark, UserName};
+
+/// Holds the id of a browser.
+const SESSION: &str = "session";
+/// Says whose browser this was.
+const DEVICE: &str = "device";
+/// What is said on the next page.
+const FLASH: &str = "flash";
+/// Light or dark, if somebody has chosen.
+const THEME: &str = "theme";
+
+/// How long a browser is known by a user who has logged in there.
+const DEVICE_FOR: Duration = Duration::from_secs(90 * 86_400);
+/// How long a theme is kept.
+const THEME_FOR: Duration = Duration::from_secs(365 * 86_400);
+/// A cookie has to fit into a header.
+const LONGEST_FLASH: usize = 1_000;
+
+/// What a request's cookies say, and what the answer's will.
+pub(crate) struct Cookies<'a> {
+    key: &'a Key,
+    /// Whether they are for TLS only.
+    secure: bool,
+    jar: CookieJar,
+}
+
+impl<'a> Cookies<'a> {
+    /// What a request's cookies say; those that are not signed by us say nothing.
+    pub(super) fn new(key: &'a Key, secure: bool, headers: &HeaderMap) -> Self {
+        let mut jar = CookieJar::new();
+        for header in headers.get_all(header::COOKIE) {
+            let Ok(text) = header.to_str() else { continue };
+            for cookie in Cookie::split_parse_encoded(text).flatten() {
+                jar.add_original(cookie.into_owned());
+            }
+        }
+        Self { key, secure, jar }
+    }
+
+    /// The browser's id.
+    pub(crate) fn id(&self) -> Option<String> {
+        self.signed(SESSION)
+    }
+
+    pub(crate) fn set_id(&mut self, id: &str) {
+        self.sign(SESSION, id, None);
+    }
+
+    /// Whether `user` has logged in with this browser before, by the password of now.
+    pub(crate) fn is_device_of(&self, user: &UserName, mark: &PasswordMark) -> bool {
+        let Some(value) = self.signed(DEVICE) else { return false };
+        value == device_of(user, mark)
+    }
+
+    pub(crate) fn set_device(&mut self, user: &UserName, mark: &PasswordMark) {
+        self.sign(DEVICE, &device_of(user, mark), Some(DEVICE_FOR));
+    }
+
+    /// What is to be said, once.
+    pub(crate) fn take_flash(&mut self) -> Option<String> {
+        let flash = self.signed(FLASH)?;
+        self.jar.remove(self.cookie(FLASH, String::new(), None));
+        Some(flash)
+    }
+
+    pub(crate) fn set_flash(&mut self, text: &str) {
+        let mut end = text.len().min(LONGEST_FLASH);
+        while !text.is_char_boundary(end) {
+            end -= 1;
+        }
+        self.sign(FLASH, &text[..end], None);
+    }
+
+    /// Light or dark, if somebody has chosen.
+    pub(crate) fn theme(&self) -> Option<String> {
+        self.jar.get(&self.name(THEME)).map(|cookie| cookie.value().to_owned())
+    }
+
+    pub(crate) fn set_theme(&mut self, theme: &str) {
+        let cookie = self.cookie(THEME, theme.to_owned(), Some(THEME_FOR));
+        self.jar.add(cookie);
+    }
+
+    /// Sets what has changed.
+    pub(crate) fn write(&self, headers: &mut HeaderMap) {
+        for cookie in self.jar.delta() {
+            if let Ok(value) = HeaderValue::from_str(&cookie.encoded().to_string()) {
+                headers.append(header::SET_COOKIE, value);
+            }
+        }
+    }
+
+    /// With TLS, a browser takes a name that begins so from this host only, and over TLS only.
+    fn name(&self, what_for: &str) -> String {
+        format!("{}evergrant_{what_for}", if self.secure { "__Host-" } else { "" })
+    }
+
+    fn signed(&self, what_for: &str) -> Option<String> {
+        let cookie = self.jar.signed(self.key).get(&self.name(what_for))?;
+        let value = cookie.value().strip_prefix(what_for)?.strip_prefix(':')?;
+        Some(value.to_owned())
+    }
+
+    fn sign(&mut self, what_for: &str, value: &str, lasts: Option<Duration>) {
+        let cookie = self.cookie(what_for, format!("{what_for}:{value}"), lasts);
+        self.jar.signed_mut(self.key).add(cookie);
+    }
+
+    fn cookie(&self, what_for: &str, value: String, lasts: Option<Duration>) -> Cookie<'static> {
+        let mut cookie = Cookie::build((self.name(what_for), value))
+            .path("/")
+            .http_only(true)
+            .same_site(SameSite::Lax)
+            .secure(self.secure)
+            .build();
+        if let Some(lasts) = lasts {
+            let seconds = i64::try_from(lasts.as_secs()).unwrap_or(i64::MAX);
+            cookie.set_max_age(cookie::time::Duration::seconds(seconds));
+        }
+        cookie
+    }
+}
+
+fn device_of(user: &UserName, mark: &PasswordMark) -> String {
+    format!("{mark} {user}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What a browser has after an answer: name and value.
+    fn kept(cookies: &Cookies<'_>) -> Vec<(String, String)> {
+        let mut answer = HeaderMap::new();
+        cookies.write(&mut answer);
+        let set = answer.get_all(header::SET_COOKIE).iter();
+        let pairs = set.map(|set| {
+            let set = set.to_str().unwrap();
+            assert!(set.contains("HttpOnly") && set.contains("SameSite=Lax"), "{set}");
+            let (name, value) = set.split(';').next().unwrap().split_once('=').unwrap();
+            (name.to_owned(), value.to_owned())
+        });
+        pairs.collect()
+    }
+
+    fn with(name: &str, value: &str) -> HeaderMap {
+        let pair = format!("{name}={value}").parse().unwrap();
+        [(header::COOKIE, pair)].into_iter().collect()
+    }
+
+    #[test]
+    fn a_cookie_that_somebody_else_made_says_nothing() {
+        let (ours, theirs) = (Key::generate(), Key::generate());
+        let mut cookies = Cookies::new(&theirs, false, &HeaderMap::new());
+        cookies.set_id("an id");
+        let [(name, value)] = &kept(&cookies)[..] else { panic!("one cookie") };
+        let headers = with(name, value);
+        assert_eq!(Cookies::new(&theirs, false, &headers).id().as_deref(), Some("an id"));
+        assert_eq!(Cookies::new(&ours, false, &headers).id(), None);
+        assert_eq!(Cookies::new(&ours, false, &with(name, "session:an id")).id(), None);
+    }
+
+    #[test]
+    fn a_cookie_is_good_for_nothing_but_what_it_was_made_for() {
+        let key = Key::generate();
+        let mut cookies = Cookies::new(&key, false, &HeaderMap::new());
+        cookies.set_flash("what is said");
+        let [(_, flash)] = &kept(&cookies)[..] else { panic!("one cookie") };
+        assert_eq!(Cookies::new(&key, false, &with("evergrant_session", flash)).id(), None);
+        let mut again = Cookies::new(&key, false, &with("evergrant_flash", flash));
+        assert_eq!(again.take_flash().as_deref(), Some("what is said"));
+    }
+
+    #[test]
+    fn with_tls_cookies_are_of_this_host_alone() {
+        let key = Key::generate();
+        let mut cookies = Cookies::new(&key, true, &HeaderMap::new());
+        cookies.set_id("an id");
+        cookies.set_theme("dark");
+        let all = kept(&cookies);
+        assert!(all.iter().all(|(name, _)| name.starts_with("__Host-evergrant_")), "{all:?}");
+        let mut answer = HeaderMap::new();
+        cookies.write(&mut answer);
+        for set in answer.get_all(header::SET_COOKIE) {
+            let set = set.to_str().unwrap();
+            let fits = set.contains("Secure") && set.contains("Path=/") && !set.contains("Domain");
+            assert!(fits, "{set}");
+        }
+    }
+}
