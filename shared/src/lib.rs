@@ -13,6 +13,7 @@
 //! * [`reports`]: what a process tells operators of itself.
 //! * [`budget`]: when a request may be sent to a provider.
 //! * [`config`] and [`telemetry`]: settings, logs, metrics and health.
+//! * [`http_server`]: what serves them, and the web console.
 //! * [`private_file`]: files that hold secrets; [`printable`]: text of others where people read it.
 //! * [`startup`], [`process`] and [`backoff`]: how a process begins, ends and waits.
 
@@ -23,6 +24,7 @@ pub mod config;
 pub mod connect;
 pub mod document;
 pub mod domain;
+pub mod http_server;
 pub mod memory;
 pub mod mongo;
 pub mod operators;

@@ -3,6 +3,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use axum::body::{Body, to_bytes};
 use axum::extract::{ConnectInfo, Request, State};
@@ -20,7 +21,13 @@ use super::problem::Problem;
 use super::seen::{CSRF, Effect, Form, Seen, Theme};
 
 /// The largest form: a selection of a page's dead letters is far smaller.
-const LARGEST_FORM: usize = 1 << 20;
+const FORM_BYTES_MAX: usize = 1 << 20;
+/// The largest form of somebody who is not logged in.
+const LOGIN_BYTES_MAX: usize = 16 * 1_024;
+/// The most fields of a form.
+const FORM_FIELDS_MAX: usize = 1_000;
+/// How long a form may take to come in.
+const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 /// What everybody may see.
 const PUBLIC: [&str; 2] = ["/login", HEALTH];
 const HEALTH: &str = "/healthz";
@@ -107,17 +114,31 @@ fn with(mut request: Request, seen: &Seen) -> Request {
 /// The request with the fields of its form, if it is one of ours.
 async fn with_form(web: &Web, seen: &Seen, request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
-    let body = to_bytes(body, LARGEST_FORM).await.map_err(|_| {
-        let text = "The form is too large. Nothing was done.";
-        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much at once", text).into_response()
-    })?;
-    let fields = Fields::parse(&body);
-    web.door
-        .check_form(&seen.visit, &parts.headers, fields.get(CSRF))
-        .map_err(|refusal| turned_away_from(&refusal, seen))?;
+    let refused = |refusal| turned_away_from(&refusal, seen);
+    web.door.check_sender(&seen.visit, &parts.headers).map_err(refused)?;
+    let bytes_max = if seen.visit.identity.is_some() { FORM_BYTES_MAX } else { LOGIN_BYTES_MAX };
+    let fields = fields_of(body, bytes_max).await?;
+    web.door.check_csrf(&seen.visit, fields.get(CSRF)).map_err(refused)?;
     let mut request = with(Request::from_parts(parts, Body::empty()), seen);
     request.extensions_mut().insert(Form(fields));
     Ok(request)
+}
+
+async fn fields_of(body: Body, bytes_max: usize) -> Result<Fields, Response> {
+    let too_much = || {
+        let text = "The form is too large. Nothing was done.";
+        Problem::new(StatusCode::PAYLOAD_TOO_LARGE, "Too much at once", text).into_response()
+    };
+    let read = tokio::time::timeout(FORM_TIMEOUT, to_bytes(body, bytes_max)).await;
+    let body = read.map_err(|_| {
+        let text = "The form did not come in time. Nothing was done.";
+        Problem::new(StatusCode::REQUEST_TIMEOUT, "Too slow", text).into_response()
+    })?;
+    let body = body.map_err(|_| too_much())?;
+    if body.iter().filter(|byte| **byte == b'&').count() >= FORM_FIELDS_MAX {
+        return Err(too_much());
+    }
+    Ok(Fields::parse(&body))
 }
 
 fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Response {

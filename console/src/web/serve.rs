@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evergrant_shared::config::{Config, ConsoleConfig};
+use evergrant_shared::http_server::{self, HttpLimits};
 use evergrant_shared::{connect, process};
 use secrecy::SecretString;
 use tokio::net::TcpListener;
@@ -62,16 +63,15 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     if let Some(warning) = web.door.plain_http() {
         tracing::warn!("{warning}");
     }
-    let service =
-        router(Arc::clone(&web)).into_make_service_with_connect_info::<std::net::SocketAddr>();
-    let serving = axum::serve(listener, service).with_graceful_shutdown(shutdown.clone().wait());
+    let pages = router(Arc::clone(&web));
+    let serving = http_server::serve(listener, pages, HttpLimits::CONSOLE, shutdown.clone().wait());
     let grace = async {
         shutdown.clone().wait().await;
         web.end_bulk().await;
         tokio::time::sleep(GRACE).await;
     };
     tokio::select! {
-        served = serving => served.context("serve the console")?,
+        () = serving => {}
         () = grace => {}
     }
     web.end_bulk().await;

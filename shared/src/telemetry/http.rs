@@ -15,6 +15,7 @@ use tokio::net::TcpListener;
 
 use super::Metrics;
 use crate::config::Listen;
+use crate::http_server::{self, HttpLimits};
 
 /// What a process depends on, and whether each works. A process is ready when all do.
 #[derive(Clone, Default)]
@@ -69,11 +70,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(health))
         .route("/metrics", get(render).with_state(metrics));
-    tokio::spawn(async move {
-        if let Err(error) = axum::serve(listener, router).with_graceful_shutdown(shutdown).await {
-            tracing::error!(%error, "serving health and metrics ended");
-        }
-    });
+    tokio::spawn(http_server::serve(listener, router, HttpLimits::TELEMETRY, shutdown));
     Ok(Some(bound))
 }
 

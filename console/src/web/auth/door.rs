@@ -187,18 +187,19 @@ impl Door {
         Ok(Visit { id, is_new, identity, csrf, address: self.address(peer, headers) })
     }
 
-    /// Whether a request that changes something comes from one of our own forms.
-    pub(crate) fn check_form(
-        &self,
-        visit: &Visit,
-        headers: &HeaderMap,
-        csrf: Option<&str>,
-    ) -> Result<(), Refusal> {
+    /// Whether a request that changes something can come from one of our own forms, as far as its
+    /// headers tell.
+    pub(crate) fn check_sender(&self, visit: &Visit, headers: &HeaderMap) -> Result<(), Refusal> {
         if !self.is_our_origin(headers) {
             return Err(Refusal::Origin);
         }
+        if visit.is_new { Err(Refusal::Csrf) } else { Ok(()) }
+    }
+
+    /// Whether what a form brings along is what ours do.
+    pub(crate) fn check_csrf(&self, visit: &Visit, csrf: Option<&str>) -> Result<(), Refusal> {
         let ours = csrf.is_some_and(|csrf| self.sessions.is_csrf(&visit.id, csrf));
-        if visit.is_new || !ours { Err(Refusal::Csrf) } else { Ok(()) }
+        if ours { Ok(()) } else { Err(Refusal::Csrf) }
     }
 
     /// Whether who sent a request may still see what goes on after it.
@@ -434,7 +435,9 @@ mod tests {
         let arrival = Arrival { peer, headers: &headers, activity: Activity::Click };
         let mut visit = door.visit(arrival, &cookies).unwrap();
         let csrf = visit.csrf.clone();
-        let check = |visit: &Visit, csrf| door.check_form(visit, &headers, csrf);
+        let check = |visit: &Visit, csrf| {
+            door.check_sender(visit, &headers).and_then(|()| door.check_csrf(visit, csrf))
+        };
         assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf), "a browser without a cookie");
         visit.is_new = false;
         assert_eq!(check(&visit, Some(&csrf)), Ok(()));

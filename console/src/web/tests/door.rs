@@ -355,3 +355,43 @@ async fn a_name_that_is_not_ours_is_not_answered() {
     assert_eq!(answer.status, StatusCode::FORBIDDEN);
     assert!(!answer.body.contains("<"), "{}", answer.body);
 }
+
+/// A form that somebody sends without a login, of a body that never ends.
+async fn send_endlessly(browser: &mut Browser<'_>, origin: &str) -> super::browser::Page {
+    let cookie = format!("evergrant_session={}", browser.cookies["evergrant_session"]);
+    let begun = futures::stream::iter([Ok::<_, std::io::Error>("name=otto&")]);
+    let body = futures::StreamExt::chain(begun, futures::stream::pending());
+    let request = Request::post("/login")
+        .header(header::HOST, "localhost:8480")
+        .header(header::COOKIE, cookie)
+        .header(header::ORIGIN, origin);
+    browser.send(request.body(Body::from_stream(body)).unwrap()).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_form_that_does_not_come_to_an_end_is_not_waited_for() {
+    let console = Console::with_login();
+    let mut browser = Browser::new(&console);
+    browser.get("/login").await;
+    let answer = send_endlessly(&mut browser, "http://localhost:8480").await;
+    assert_eq!(answer.status, StatusCode::REQUEST_TIMEOUT);
+    let began = tokio::time::Instant::now();
+    let foreign = send_endlessly(&mut browser, "https://evil.example").await;
+    assert_eq!((foreign.status, began.elapsed()), (StatusCode::FORBIDDEN, Duration::ZERO));
+}
+
+#[tokio::test]
+async fn who_is_not_logged_in_may_send_little() {
+    let console = Console::with_login();
+    let long = "x".repeat(17 * 1_024);
+    let mut browser = Browser::new(&console);
+    let stranger = browser.post_exactly("/login", &[("name", &long)]).await;
+    assert_eq!(stranger.status, StatusCode::FORBIDDEN, "not even read");
+    browser.get("/login").await;
+    assert_eq!(browser.log_in("otto", &long).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let many = vec![("a", "1"); 2_000];
+    assert_eq!(browser.post("/login", &many).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+    let mut otto = Browser::of(&console, "otto").await;
+    assert_eq!(otto.post("/theme", &[("theme", &long)]).await.status, StatusCode::SEE_OTHER);
+    assert_eq!(otto.post("/theme", &many).await.status, StatusCode::PAYLOAD_TOO_LARGE);
+}

@@ -1,0 +1,175 @@
+//! The HTTP server of the console and of health and metrics: HTTP/1.1, and a limit on everything that
+//! somebody who is not logged in can take.
+//!
+//! A connection that only waits (for a request's head or body, or for the next request) may be closed at
+//! any time for one that comes later, so that idle and slow connections keep nobody out, whoever opens
+//! how many. One whose request is being answered is let alone.
+//!
+//! * `connections`: how many there are, and which one makes room. * `bodies`: when a connection waits.
+//! * `write_timeout`: who does not read.
+
+mod bodies;
+mod connections;
+#[cfg(test)]
+mod tests;
+mod write_timeout;
+
+use std::future::Future;
+use std::net::SocketAddr;
+use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::extract::ConnectInfo;
+use hyper::body::{Body, Incoming};
+use hyper::server::conn::http1;
+use hyper::service::{Service, service_fn};
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use bodies::{RequestBody, ResponseBody};
+use connections::{Connection, Connections};
+use write_timeout::WriteTimeout;
+
+/// How long nothing is accepted after an error, such as too many open files.
+const ACCEPT_ERROR_DELAY: Duration = Duration::from_secs(1);
+
+/// What may be taken of a server.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct HttpLimits {
+    /// Connections at once.
+    pub connections_max: usize,
+    /// Connections at once from one address; IPv6 addresses of one /64 are one.
+    pub connections_per_address_max: usize,
+    /// The most headers of a request.
+    pub headers_max: usize,
+    /// The most bytes of a request's line and headers.
+    pub head_bytes_max: usize,
+    /// How long a request's head may take, and how long a connection may be idle.
+    pub head_timeout: Duration,
+    /// How long a peer may read nothing of what is sent to it.
+    pub write_timeout: Duration,
+    /// Whether a connection may be used again.
+    pub keep_alive: bool,
+}
+
+impl HttpLimits {
+    /// For people: a browser, or a proxy with many behind it. The head has room for an address that names a
+    /// page of dead letters.
+    pub const CONSOLE: Self = Self {
+        connections_max: 512,
+        connections_per_address_max: 128,
+        headers_max: 64,
+        head_bytes_max: 32 * 1_024,
+        head_timeout: Duration::from_secs(10),
+        write_timeout: Duration::from_secs(20),
+        keep_alive: true,
+    };
+    /// For programs that ask for health and metrics.
+    pub const TELEMETRY: Self = Self {
+        connections_max: 32,
+        connections_per_address_max: 16,
+        head_bytes_max: 16 * 1_024,
+        keep_alive: false,
+        ..Self::CONSOLE
+    };
+}
+
+/// Serves `router` until `shutdown` ends and all requests under way are answered. Handlers are told the
+/// peer's address as `ConnectInfo<SocketAddr>`.
+pub async fn serve(
+    listener: TcpListener,
+    router: Router,
+    limits: HttpLimits,
+    shutdown: impl Future<Output = ()> + Send,
+) {
+    let connections = Connections::new(&limits);
+    let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
+    let mut shutdown = pin!(shutdown);
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = &mut shutdown => break,
+        };
+        match accepted {
+            Ok((stream, peer)) => {
+                // Closed at once if each of the others is being answered.
+                let Some(connection) = connections.admit(peer.ip()) else { continue };
+                let serving = Serving { connection, peer, limits, stopping: stopping.clone() };
+                tasks.spawn(serving.serve(stream, router.clone()));
+            }
+            Err(error) if is_of_the_peer(&error) => {}
+            Err(error) => {
+                tracing::warn!(%error, "no connection can be accepted");
+                tokio::time::sleep(ACCEPT_ERROR_DELAY).await;
+            }
+        }
+    }
+    drop(listener);
+    stopping.cancel();
+    tasks.close();
+    tasks.wait().await;
+}
+
+/// Whether a peer was gone before it was accepted.
+fn is_of_the_peer(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
+    matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
+}
+
+/// One connection, being served.
+struct Serving {
+    connection: Arc<Connection>,
+    peer: SocketAddr,
+    limits: HttpLimits,
+    stopping: CancellationToken,
+}
+
+impl Serving {
+    async fn serve(self, stream: TcpStream, router: Router) {
+        // Small answers wait for nothing; without it they only come later.
+        let _ = stream.set_nodelay(true);
+        let stream = WriteTimeout::new(stream, self.limits.write_timeout);
+        let (peer, connection) = (self.peer, Arc::clone(&self.connection));
+        let router = TowerToHyperService::new(router);
+        let answer = service_fn(move |request: hyper::Request<Incoming>| {
+            let (router, connection) = (router.clone(), Arc::clone(&connection));
+            async move {
+                if request.body().is_end_stream() {
+                    connection.works();
+                }
+                let body = Arc::clone(&connection);
+                let mut request = request.map(|incoming| RequestBody::new(incoming, body));
+                request.extensions_mut().insert(ConnectInfo(peer));
+                let response = router.call(request).await;
+                response.map(|response| response.map(|body| ResponseBody::new(body, connection)))
+            }
+        });
+        let serving = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.limits.head_timeout)
+            .max_buf_size(self.limits.head_bytes_max)
+            .max_header_size(self.limits.head_bytes_max)
+            .max_headers(self.limits.headers_max)
+            .keep_alive(self.limits.keep_alive)
+            .serve_connection(TokioIo::new(stream), answer);
+        let mut serving = pin!(serving);
+        let mut stops = pin!(self.stopping.cancelled());
+        let mut has_stopped = false;
+        loop {
+            tokio::select! {
+                // How a connection ends is its peer's affair.
+                _ = serving.as_mut() => return,
+                () = self.connection.makes_room() => return,
+                () = &mut stops, if !has_stopped => {
+                    has_stopped = true;
+                    serving.as_mut().graceful_shutdown();
+                }
+            }
+        }
+    }
+}
