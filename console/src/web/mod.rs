@@ -54,6 +54,9 @@ use watched::Part;
 pub(crate) use auth::{Role, UserName};
 pub(crate) use serve::console;
 
+/// Questions of pages that the store is at work on at once.
+const QUESTIONS_MAX: usize = 16;
+
 /// What the console is made of.
 pub(crate) struct Deps {
     pub(crate) store: Arc<dyn OperatorStore>,
@@ -77,6 +80,7 @@ pub(crate) struct Web {
     letters: Arc<Letters>,
     bulk: SharedBulk,
     streams: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
 }
 
 impl Web {
@@ -100,6 +104,7 @@ impl Web {
             letters: Arc::new(letters),
             bulk: Arc::default(),
             streams: Arc::new(Semaphore::new(live::MOST_STREAMS)),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         })
     }
 
@@ -115,8 +120,17 @@ impl Web {
         if let Part::Away { why, .. } = &self.watcher.known().store {
             return Err(Problem::store_away(why));
         }
-        // The question is not dropped half-way, which drivers do not like.
-        let asking = tokio::spawn(question(Arc::clone(&self.store)));
+        let turn = Arc::clone(&self.questions).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(Problem::store_busy());
+        };
+        let question = question(Arc::clone(&self.store));
+        // The question is not dropped half-way, which drivers do not like. It counts for as long as the
+        // store is at work on it.
+        let asking = tokio::spawn(async move {
+            let _turn = turn;
+            question.await
+        });
         match tokio::time::timeout(PATIENCE, asking).await {
             Ok(Ok(answer)) => Ok(answer?),
             Ok(Err(_)) | Err(_) => Err(Problem::store_away("it takes too long")),

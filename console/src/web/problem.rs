@@ -56,6 +56,12 @@ impl Problem {
         Self::away("token store", &why, false)
     }
 
+    /// The token store is at work on as many questions as it may be.
+    pub(super) fn store_busy() -> Self {
+        let text = "It is still at work on what others have asked. Try again in a moment.";
+        Self::new(StatusCode::SERVICE_UNAVAILABLE, "The token store is busy", text)
+    }
+
     fn away(what: &str, error: &impl std::fmt::Display, refuses: bool) -> Self {
         if refuses {
             let title = format!("The {what} refuses");

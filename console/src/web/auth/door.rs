@@ -1,6 +1,7 @@
 //! Who a request comes from, and whether it may come at all.
 
 use std::net::{IpAddr, SocketAddr};
+use std::sync::Once;
 
 use axum::http::{HeaderMap, header};
 use evergrant_shared::config::{ConsoleConfig, Network};
@@ -8,6 +9,7 @@ use url::{Host, Url};
 
 use super::cookies::Cookies;
 use super::limits::LoginLimits;
+use super::password_queue::PasswordQueue;
 use super::session::{self, Activity, Sessions};
 use super::users::{PasswordMark, Role, UserName, UsersFile};
 
@@ -74,6 +76,7 @@ pub(crate) struct Door {
     way: Way,
     sessions: Sessions,
     pub(super) limits: LoginLimits,
+    pub(crate) passwords: PasswordQueue,
     listen: SocketAddr,
     /// Whether people come by TLS, which a proxy before us ends.
     is_https: bool,
@@ -81,6 +84,8 @@ pub(crate) struct Door {
     proxies: Vec<Network>,
     user_header: Option<String>,
     proxy_operators: Vec<String>,
+    /// Whether a proxy that the settings don't name was told.
+    unnamed_proxy: Once,
 }
 
 /// A console that would let in anybody.
@@ -108,6 +113,8 @@ impl Door {
             way,
             sessions: Sessions::new(config.session_lifetime, config.session_idle, is_https(config)),
             limits: LoginLimits::new(),
+            passwords: PasswordQueue::new(),
+            unnamed_proxy: Once::new(),
             listen: config.listen,
             is_https: is_https(config),
             public_url: config.public_url.clone(),
@@ -251,12 +258,34 @@ impl Door {
         self.proxies.iter().any(|network| network.contains(address))
     }
 
-    /// Where a request comes from: a proxy adds that to what others may have made up.
+    /// Where a request comes from: each proxy adds that to what others may have made up, so it is read
+    /// from the end, for as long as those are proxies of ours.
     fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
-        let forwarded = headers.get_all(FORWARDED_FOR).iter().next_back();
-        let last = forwarded.and_then(|value| value.to_str().ok()?.rsplit(',').next());
-        let said = last.and_then(|address| address.trim().parse().ok());
-        said.filter(|_| self.is_proxy(peer.ip())).unwrap_or(peer.ip())
+        let forwarded = headers.get_all(FORWARDED_FOR).iter().rev();
+        let hops = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
+        let mut address = peer.ip();
+        for hop in hops {
+            if !self.is_proxy(address) {
+                if address == peer.ip() {
+                    self.tell_of_unnamed_proxy(address);
+                }
+                break;
+            }
+            let Ok(before) = hop.trim().parse() else { break };
+            address = before;
+        }
+        address
+    }
+
+    fn tell_of_unnamed_proxy(&self, address: IpAddr) {
+        self.unnamed_proxy.call_once(|| {
+            tracing::warn!(
+                %address,
+                "requests come with X-Forwarded-For from an address that is not in \
+                 console.proxy_addresses. If it is your proxy, add it: until then all who come by it \
+                 share the limit of logins of one address"
+            );
+        });
     }
 
     /// Against a page elsewhere whose name suddenly means this machine (DNS rebinding).
@@ -410,6 +439,24 @@ mod tests {
             door.address(format!("{peer}:1").parse().unwrap(), &headers).to_string()
         };
         assert_eq!((at("10.0.0.5"), at("192.0.2.1")), ("203.0.113.9".into(), "192.0.2.1".into()));
+    }
+
+    #[test]
+    fn behind_several_proxies_an_address_is_what_the_first_of_them_saw() {
+        let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.0/8", "198.51.100.0/24"]"#)]);
+        let at = |said: &[&str]| {
+            let pairs: Vec<_> = said.iter().map(|hops| ("x-forwarded-for", *hops)).collect();
+            let mut all = HeaderMap::new();
+            for (name, value) in pairs {
+                all.append(name, value.parse().unwrap());
+            }
+            door.address("10.0.0.5:1".parse().unwrap(), &all).to_string()
+        };
+        assert_eq!(at(&["192.0.2.66, 203.0.113.9, 198.51.100.7"]), "203.0.113.9");
+        assert_eq!(at(&["203.0.113.9", "198.51.100.7, 10.0.0.9"]), "203.0.113.9");
+        assert_eq!(at(&["198.51.100.7"]), "198.51.100.7");
+        assert_eq!(at(&["203.0.113.9, made up, 198.51.100.7"]), "198.51.100.7");
+        assert_eq!(at(&[]), "10.0.0.5");
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! How often somebody may try to log in.
 //!
-//! Two limits hold for each attempt, one by address and one by user, so that neither one machine nor
-//! many together can guess. So that guessing at a user's password cannot lock that user out, a browser
+//! Each attempt counts by its network and by its user, so that neither one machine nor many together
+//! can guess. So that guessing at a user's password cannot lock that user out, a browser
 //! that the user has logged in with before is known again by a cookie. All such browsers of a user have
 //! one limit of their own. Keys are hashed into a fixed number of slots, so memory has a limit as well.
 
@@ -16,7 +16,12 @@ use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
 /// Slots of each limit. Two keys may share one by chance; who tries cannot know which.
-const SLOTS: u64 = 4_096;
+const SLOTS: u64 = 65_536;
+
+/// Bits of an IPv6 address that name one customer of a provider.
+const CUSTOMER_PREFIX: u32 = 56;
+/// Bits that name a large one, who has 256 times as many.
+const SITE_PREFIX: u32 = 48;
 
 /// The runtime's clock.
 #[derive(Debug, Clone, Copy)]
@@ -41,7 +46,8 @@ type Limiter = RateLimiter<
 pub(super) struct LoginLimits {
     clock: RuntimeClock,
     hasher: RandomState,
-    addresses: Limiter,
+    networks: Limiter,
+    sites: Limiter,
     users: Limiter,
     devices: Limiter,
 }
@@ -57,7 +63,8 @@ impl LoginLimits {
         Self {
             clock,
             hasher: RandomState::new(),
-            addresses: limiter(10, Duration::from_secs(10)),
+            networks: limiter(10, Duration::from_secs(10)),
+            sites: limiter(40, Duration::from_secs(2)),
             users: limiter(20, Duration::from_secs(5)),
             devices: limiter(10, Duration::from_secs(10)),
         }
@@ -71,7 +78,12 @@ impl LoginLimits {
         if known {
             return self.take(&self.devices, user);
         }
-        self.take(&self.addresses, network_of(address)).and_then(|()| self.take(&self.users, user))
+        let address = address.to_canonical();
+        self.take(&self.networks, network_of(address, CUSTOMER_PREFIX))?;
+        if address.is_ipv6() {
+            self.take(&self.sites, network_of(address, SITE_PREFIX))?;
+        }
+        self.take(&self.users, user)
     }
 
     fn take(&self, limiter: &Limiter, key: impl Hash) -> Result<(), Duration> {
@@ -82,16 +94,15 @@ impl LoginLimits {
     /// How many keys are remembered.
     #[cfg(test)]
     fn len(&self) -> usize {
-        self.addresses.len() + self.users.len() + self.devices.len()
+        self.networks.len() + self.sites.len() + self.users.len() + self.devices.len()
     }
 }
 
-/// The part of an address that one customer of a provider has: he may use all the rest.
-fn network_of(address: IpAddr) -> u64 {
-    match address.to_canonical() {
-        IpAddr::V4(address) => u64::from(address.to_bits()),
-        #[allow(clippy::cast_possible_truncation, reason = "the upper half")]
-        IpAddr::V6(address) => (address.to_bits() >> 64) as u64,
+/// The part of an address that is not its owner's to choose. An IPv4 address is one as a whole.
+fn network_of(address: IpAddr, v6_prefix: u32) -> u128 {
+    match address {
+        IpAddr::V4(address) => u128::from(address.to_bits()),
+        IpAddr::V6(address) => address.to_bits() >> (128 - v6_prefix),
     }
 }
 
@@ -114,7 +125,7 @@ mod tests {
             .filter(|n| limits.check(address(1), &format!("user {n}"), false).is_ok())
             .count();
         assert!(one_address <= 10, "{one_address} guesses from one address");
-        assert!(limits.len() as u64 <= 3 * SLOTS);
+        assert!(limits.len() as u64 <= 4 * SLOTS);
         // The browser that alice has used before is let in at once, and any other a little later.
         assert_eq!(limits.check(address(2), "alice", true), Ok(()));
         let wait = limits.check(address(3), "alice", false).unwrap_err();
@@ -123,12 +134,24 @@ mod tests {
         assert_eq!(limits.check(address(4), "alice", false), Ok(()));
     }
 
-    #[test]
-    fn addresses_of_one_customer_are_one() {
-        let of = |text: &str| network_of(text.parse().unwrap());
-        assert_eq!(of("2001:db8::1"), of("2001:db8::ffff:1"));
-        assert_ne!(of("2001:db8::1"), of("2001:db8:0:1::1"));
-        assert_eq!(of("192.0.2.1"), of("::ffff:192.0.2.1"));
-        assert_ne!(of("192.0.2.1"), of("192.0.2.2"));
+    /// How many attempts at as many users are let through, each from the address of its number.
+    fn let_through(address_of: impl Fn(u128) -> IpAddr) -> usize {
+        let limits = LoginLimits::new();
+        let tries = (0..1_000)
+            .filter(|n| limits.check(address_of(*n), &format!("user {n}"), false).is_ok());
+        tries.count()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn addresses_of_one_customer_are_one() {
+        let base = "2001:db8::".parse::<std::net::Ipv6Addr>().unwrap().to_bits();
+        let v6 = |bits: u128| IpAddr::V6((base | bits).into());
+        assert_eq!(let_through(v6), 10, "addresses of a /64");
+        assert_eq!(let_through(|n| v6((n & 0xff) << 64)), 10, "networks of a /56");
+        assert_eq!(let_through(|n| v6((n & 0xff) << 72)), 40, "customers of a /48");
+        assert_eq!(let_through(|_| "::ffff:192.0.2.1".parse().unwrap()), 10);
+        #[allow(clippy::cast_possible_truncation, reason = "small")]
+        let all = let_through(|n| address(n as u32));
+        assert!(all > 900, "{all} of 1,000 strangers to each other");
     }
 }

@@ -1,24 +1,22 @@
 //! Logging in and out.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use askama::Template;
 use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
-use tokio::sync::Semaphore;
 
-use super::users::{self, LONGEST_PASSWORD, User, UserName};
+use super::password_queue::QueueFull;
+use super::users::{LONGEST_PASSWORD, User, UserName};
 use crate::web::Web;
 use crate::web::address::local;
 use crate::web::fields::Query;
 use crate::web::frame::{Frame, Nav, html};
 use crate::web::problem::Problem;
 use crate::web::seen::{Effect, Form, Seen};
-
-/// Passwords that are hashed at once: each takes 19 MiB and a core. The rest wait.
-static HASHING: Semaphore = Semaphore::const_new(2);
 
 #[derive(Template)]
 #[template(path = "login.html")]
@@ -79,16 +77,19 @@ pub(in crate::web) async fn log_in(
         .as_ref()
         .is_some_and(|(name, mark)| web.door.cookies(&headers).is_device_of(name, mark));
     if let Err(wait) = web.door.limits.check(seen.visit.address, &name, is_known_device) {
-        let seconds = wait.as_secs() + 1;
-        page.error = Some(format!("Too many attempts. Try again in {seconds} s."));
-        let told = [(header::RETRY_AFTER, seconds.to_string())];
-        return Ok((StatusCode::TOO_MANY_REQUESTS, told, html(&page)?).into_response());
+        return later(page, StatusCode::TOO_MANY_REQUESTS, "Too many attempts.", wait);
     }
     let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
-    let right = fits && {
-        let _turn = HASHING.acquire().await;
-        let hashed = tokio::task::spawn_blocking(move || users::is_right(user.as_ref(), &password));
-        hashed.await.unwrap_or(false)
+    let right = if fits {
+        match web.door.passwords.is_right(user, password, is_known_device).await {
+            Ok(right) => right,
+            Err(QueueFull) => {
+                let words = "Too many log in right now.";
+                return later(page, StatusCode::SERVICE_UNAVAILABLE, words, QueueFull::RETRY_AFTER);
+            }
+        }
+    } else {
+        false
     };
     let address = seen.visit.address;
     match account {
@@ -104,6 +105,19 @@ pub(in crate::web) async fn log_in(
             Ok((StatusCode::UNAUTHORIZED, html(&page)?).into_response())
         }
     }
+}
+
+/// The page again, which says when to try.
+fn later(
+    mut page: Login,
+    status: StatusCode,
+    why: &str,
+    wait: Duration,
+) -> Result<Response, Problem> {
+    let seconds = wait.as_secs() + 1;
+    page.error = Some(format!("{why} Try again in {seconds} s."));
+    let told = [(header::RETRY_AFTER, seconds.to_string())];
+    Ok((status, told, html(&page)?).into_response())
 }
 
 pub(in crate::web) async fn log_out(Form(_): Form) -> Response {

@@ -2,7 +2,8 @@
 //!
 //! * `users`: the file of those who may log in. * `common_passwords`: what nobody may take.
 //! * `cookies`: what a browser brings along. * `session`: who is logged in.
-//! * `limits`: how often somebody may try. * `door`: who a request comes from, and whether it may come
+//! * `limits`: how often somebody may try. * `password_queue`: how many at once.
+//! * `door`: who a request comes from, and whether it may come
 //!   at all. * `login`: the page for it.
 
 mod common_passwords;
@@ -10,6 +11,7 @@ mod cookies;
 mod door;
 mod limits;
 pub(super) mod login;
+mod password_queue;
 mod session;
 pub(super) mod users;
 

@@ -17,7 +17,9 @@ use super::cookies::Cookies;
 use super::users::{PasswordMark, UserName};
 
 /// Logins that are remembered; beyond that the one that was used least lately ends.
-const MOST_LOGINS: usize = 10_000;
+const LOGINS_MAX: usize = 2_000;
+/// Logins of one user.
+const LOGINS_OF_USER_MAX: usize = 20;
 
 /// Who is logged in, and the key of all signatures.
 pub(super) struct Sessions {
@@ -74,15 +76,9 @@ impl Sessions {
     pub(super) fn log_in(&self, user: UserName, mark: PasswordMark) -> String {
         let (id, now) = (random(), Instant::now());
         let mut logins = self.lock();
-        if logins.len() >= MOST_LOGINS {
-            logins.retain(|_, login| self.is_valid(login));
-        }
-        if logins.len() >= MOST_LOGINS
-            && let Some(oldest) =
-                logins.iter().min_by_key(|(_, login)| login.clicked).map(|(id, _)| id.clone())
-        {
-            logins.remove(&oldest);
-        }
+        logins.retain(|_, login| self.is_valid(login));
+        end_oldest(&mut logins, LOGINS_OF_USER_MAX, |login| login.user == user);
+        end_oldest(&mut logins, LOGINS_MAX, |_| true);
         logins.insert(id.clone(), Login { user, mark, began: now, clicked: now });
         id
     }
@@ -120,6 +116,17 @@ impl Sessions {
 
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<String, Login>> {
         self.logins.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Ends the login that was used least lately, if there are as many as there may be.
+fn end_oldest(logins: &mut HashMap<String, Login>, max: usize, among: impl Fn(&Login) -> bool) {
+    let of = || logins.iter().filter(|(_, login)| among(login));
+    if of().count() < max {
+        return;
+    }
+    if let Some(id) = of().min_by_key(|(_, login)| login.clicked).map(|(id, _)| id.clone()) {
+        logins.remove(&id);
     }
 }
 
@@ -182,11 +189,22 @@ mod tests {
     #[test]
     fn logins_take_so_much_memory_and_no_more() {
         let sessions = sessions();
+        for n in 0..LOGINS_MAX + 10 {
+            sessions.log_in(format!("user{n}").parse().unwrap(), PasswordMark::of_tests());
+        }
+        assert_eq!(sessions.lock().len(), LOGINS_MAX);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn many_logins_of_one_user_end_nobody_elses() {
+        let sessions = sessions();
+        let bob = sessions.log_in("bob".parse().unwrap(), PasswordMark::of_tests());
         let first = log_in(&sessions);
-        for _ in 0..MOST_LOGINS {
+        for _ in 0..LOGINS_OF_USER_MAX {
+            tokio::time::advance(Duration::from_millis(1)).await;
             log_in(&sessions);
         }
-        assert_eq!(sessions.lock().len(), MOST_LOGINS);
         assert!(!is_in(&sessions, &first, Activity::Click));
+        assert!(sessions.user(&bob, Activity::Click).is_some());
     }
 }

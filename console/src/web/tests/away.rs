@@ -1,7 +1,10 @@
 //! What is not there: a broker, a document, a page.
 
+use std::sync::atomic::{AtomicUsize, Ordering};
+
 use axum::http::StatusCode;
 use evergrant_shared::domain::DeadReason;
+use evergrant_shared::ports::StoreError;
 
 use super::browser::Browser;
 use super::{Console, PAGES};
@@ -21,6 +24,22 @@ async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
     assert!(browser.get("/tokens").await.body.contains("alice@example.com"));
     let redrive = browser.get("/dead-letters/confirm?do=redrive-all").await;
     assert_eq!(redrive.status, StatusCode::BAD_REQUEST);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_does_not_answer_is_not_asked_again_and_again() {
+    let console = Console::with_login();
+    let asked = AtomicUsize::new(0);
+    let ask = || {
+        console.web.ask(|_| {
+            asked.fetch_add(1, Ordering::Relaxed);
+            std::future::pending::<Result<(), StoreError>>()
+        })
+    };
+    for answer in futures::future::join_all((0..40).map(|_| ask())).await {
+        assert_eq!(answer.unwrap_err().status, StatusCode::SERVICE_UNAVAILABLE);
+    }
+    assert_eq!(asked.into_inner(), 16);
 }
 
 #[tokio::test]

@@ -395,3 +395,20 @@ async fn who_is_not_logged_in_may_send_little() {
     assert_eq!(otto.post("/theme", &[("theme", &long)]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(otto.post("/theme", &many).await.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
+
+#[tokio::test]
+async fn when_too_many_log_in_at_once_strangers_are_told_when_to_come_back() {
+    let console = Console::with_login();
+    let mut known = Browser::of(&console, "otto").await;
+    known.post("/logout", &[]).await;
+    known.get("/login").await;
+    let guessing = console.web.door.passwords.fill();
+    let mut stranger = Browser::new(&console);
+    let answer = stranger.log_in("otto", PASSWORD).await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(answer.headers.contains_key(header::RETRY_AFTER));
+    assert!(answer.body.contains("Too many log in right now"), "{}", answer.body);
+    assert_eq!(known.log_in("otto", PASSWORD).await.leads_to(), "/");
+    drop(guessing);
+    assert_eq!(stranger.log_in("otto", PASSWORD).await.leads_to(), "/");
+}
