@@ -8,7 +8,8 @@ use crate::web::{Role, UserName};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ConsoleArgs {
-    /// Where it is served: an address and a port. Off the loopback interface it demands a login.
+    /// Where it is served: an address and a port. Off the loopback interface it demands a login; on it,
+    /// without users, it prints an address that lets one browser in.
     #[arg(long, global = true)]
     pub(crate) listen: Option<String>,
     /// Who may log in.

@@ -14,7 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
 use super::address::sent_from;
-use super::auth::{Activity, Arrival, Cookies, Refusal, Role, random};
+use super::auth::{Account, Activity, Arrival, Cookies, Refusal, Role, random};
 use super::fields::Fields;
 use super::pages;
 use super::problem::Problem;
@@ -24,6 +24,8 @@ use super::seen::{CSRF, Effect, Form, Seen, Theme};
 const FORM_BYTES_MAX: usize = 1 << 20;
 /// The largest form of somebody who is not logged in.
 const LOGIN_BYTES_MAX: usize = 16 * 1_024;
+/// The longest address that somebody who logs in is led back to: it is part of the form.
+const NEXT_BYTES_MAX: usize = 4 * 1_024;
 /// The most fields of a form.
 const FORM_FIELDS_MAX: usize = 1_000;
 /// How long a form may take to come in.
@@ -34,6 +36,8 @@ const HEALTH: &str = "/healthz";
 const PUBLIC_FOLDER: &str = "/assets/";
 /// What changes nothing but the browser's own state, so that every visitor may.
 const FOR_EVERYBODY: [&str; 3] = ["/login", "/logout", "/theme"];
+/// The field in the address that a console without users prints.
+pub(super) const LOCAL_TOKEN: &str = "token";
 /// Live parts: a script asks for them, not a person.
 const LIVE: &str = "/live/";
 
@@ -44,7 +48,8 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     let by_person = is_by_person(request.uri().path());
     let activity = if by_person { Activity::Click } else { Activity::Background };
     let mut cookies = web.door.cookies(request.headers());
-    let arrival = Arrival { peer, headers: request.headers(), activity };
+    let (version, headers) = (request.version(), request.headers());
+    let arrival = Arrival { peer, version, headers, activity };
     let mut response = match web.door.visit(arrival, &cookies) {
         Err(refusal) => turned_away(&refusal),
         Ok(visit) => {
@@ -81,6 +86,9 @@ async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) 
 /// The request as the page gets it, or why it does not.
 async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
+    if let Some(response) = by_printed_address(web, seen, &request) {
+        return Err(response);
+    }
     if is_public(&path) && is_safe(request.method()) {
         return Ok(with(request, seen));
     }
@@ -104,6 +112,22 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
         return Err(Problem::forbidden(text).or_go("Back", seen.here.clone()).into_response());
     }
     Ok(request)
+}
+
+/// The answer to the address that a console without users has printed: the same page by an address that
+/// may be seen, kept and sent on.
+fn by_printed_address(web: &Web, seen: &Seen, request: &Request) -> Option<Response> {
+    if !web.door.is_local() || request.method() != Method::GET || request.uri().path() != "/" {
+        return None;
+    }
+    let query = Fields::parse(request.uri().query().unwrap_or_default().as_bytes());
+    let token = query.get(LOCAL_TOKEN)?;
+    if seen.visit.identity.is_some() {
+        return Some(Redirect::to("/").into_response());
+    }
+    let account = web.door.redeem(token)?;
+    tracing::info!("logged in by the address that was printed");
+    Some(Effect::LogIn(account).and_go("/"))
 }
 
 fn with(mut request: Request, seen: &Seen) -> Request {
@@ -145,12 +169,19 @@ fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Respons
     if is_live(path) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
+    if web.door.is_local() {
+        let text = "This console lets in whoever opens the address that it has printed in its terminal. \
+                    Each of them is good for one browser; another one is printed then.";
+        let title = "Open the address that the console has printed";
+        return Problem::new(StatusCode::FORBIDDEN, title, text).into_response();
+    }
     if !web.door.has_login() {
         let text = "The proxy before this console did not say who you are. Log in there, or ask \
                     whoever runs it.";
         return Problem::forbidden(text).into_response();
     }
-    let query = Fields::default().address("/login", &[("next", &seen.here)]);
+    let next = if seen.here.len() <= NEXT_BYTES_MAX { seen.here.as_str() } else { path };
+    let query = Fields::default().address("/login", &[("next", next)]);
     if is_safe(method) {
         return Redirect::to(&query).into_response();
     }
@@ -164,11 +195,13 @@ fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Respo
         None => {}
         Some(Effect::Flash(text)) => cookies.set_flash(&text),
         Some(Effect::Theme(theme)) => cookies.set_theme(theme.as_str()),
-        Some(Effect::LogIn(user, mark)) => {
+        Some(Effect::LogIn(account)) => {
             // A new id, so that one that somebody has slipped in is worth nothing.
             web.door.log_out(&seen.visit.id);
-            cookies.set_device(&user, &mark);
-            cookies.set_id(&web.door.log_in(user, mark));
+            if let Account::User { name, mark } = &account {
+                cookies.set_device(name, mark);
+            }
+            cookies.set_id(&web.door.log_in(account));
         }
         Some(Effect::LogOut) => {
             web.door.log_out(&seen.visit.id);
@@ -210,6 +243,11 @@ fn turned_away(refusal: &Refusal) -> Response {
         Refusal::Host => {
             "This console answers on this machine's own names only (localhost, 127.0.0.1). If a proxy \
              stands before it, give its address as console.public_url.\n"
+        }
+        Refusal::Forwarded => {
+            "This console is for the one who has started it, and a proxy sent this request. For others, \
+             make users (evergrant console user add NAME) and give the address that they type as \
+             console.public_url.\n"
         }
         Refusal::Users(error) => {
             tracing::error!(%error, "nobody can log in");

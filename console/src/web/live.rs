@@ -92,7 +92,10 @@ impl<T, F> Reader<T, F> {
         tokio::pin!(shutdown);
         loop {
             tokio::select! {
-                changed = self.changes.changed() => break changed.ok()?,
+                changed = self.changes.changed() => {
+                    changed.ok()?;
+                    break;
+                }
                 () = tokio::time::sleep(LOGIN_CHECK_INTERVAL) => {}
                 () = tokio::time::sleep_until(self.until) => return None,
                 () = &mut shutdown => return None,

@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::auth::{Identity, PasswordMark, Role, UserName, Visit};
+use super::auth::{Account, Identity, Role, Visit};
 use super::fields::Fields;
 use super::problem::Problem;
 
@@ -91,8 +91,7 @@ pub(super) enum Effect {
     /// The next page says this.
     Flash(String),
     Theme(Theme),
-    /// A login by the password of this mark.
-    LogIn(UserName, PasswordMark),
+    LogIn(Account),
     LogOut,
 }
 

@@ -1,6 +1,7 @@
 //! Settings and arguments to a console that serves, and its users.
 
 use std::io::{IsTerminal, Read};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,6 +14,7 @@ use secrecy::SecretString;
 use tokio::net::TcpListener;
 
 use super::auth::{Door, UsersFile};
+use super::guard::LOCAL_TOKEN;
 use super::{Deps, Web, router};
 use crate::args::{ConsoleArgs, ConsoleCommand, UserCommand};
 use crate::exit::Exit;
@@ -51,15 +53,12 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         queued_for: config.producer.queued_for,
         shutdown: shutdown.clone(),
     };
-    let needs_login = door.has_login();
     let web = Web::new(deps, door);
     // The first page is not empty, unless a server is away.
     web.watcher.look().await;
     tokio::spawn(Arc::clone(&web.watcher).run(shutdown.clone()));
     tokio::spawn(Arc::clone(&web.letters).run(shutdown.clone()));
     let address = listener.local_addr()?;
-    let who = if needs_login { "" } else { ", for users of this machine without a login" };
-    output.message(&format!("the console is at http://{address}/{who}; Ctrl-C ends it"));
     if let Some(warning) = web.door.plain_http() {
         tracing::warn!("{warning}");
     }
@@ -72,10 +71,27 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     };
     tokio::select! {
         () = serving => {}
+        () = tell(&web.door, address, output) => {}
         () = grace => {}
     }
     web.end_bulk().await;
     Ok(if shutdown.is_interrupt() { Exit::Interrupted } else { Exit::Done })
+}
+
+/// Says where the console is. Where there are no users, each address is good for one browser, so it says
+/// another one when that is used up.
+async fn tell(door: &Door, address: SocketAddr, output: &Output) {
+    let Some(mut tokens) = door.local_tokens() else {
+        output.message(&format!("the console is at http://{address}/; Ctrl-C ends it"));
+        return std::future::pending().await;
+    };
+    let printed = |token: &str| format!("http://{address}/?{LOCAL_TOKEN}={token}");
+    let first = printed(&tokens.borrow_and_update());
+    output.message(&format!("the console is at {first}, for one browser; Ctrl-C ends it"));
+    while tokens.changed().await.is_ok() {
+        let next = printed(&tokens.borrow_and_update());
+        output.message(&format!("a browser has opened it; for another one it is {next}"));
+    }
 }
 
 fn users(config: &ConsoleConfig, command: &UserCommand, output: &Output) -> anyhow::Result<Exit> {

@@ -9,4 +9,5 @@ mod operator;
 mod pipeline;
 mod providers;
 mod shutdown;
+mod strangers;
 mod two_producers;

@@ -2,16 +2,22 @@
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
+use std::time::Duration;
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Version, header};
 use evergrant_shared::config::{ConsoleConfig, Network};
+use tokio::sync::watch;
 use url::{Host, Url};
 
 use super::cookies::Cookies;
 use super::limits::LoginLimits;
+use super::local_token::LocalToken;
 use super::password_queue::PasswordQueue;
-use super::session::{self, Activity, Sessions};
-use super::users::{PasswordMark, Role, UserName, UsersFile};
+use super::session::{self, Account, Activity, Sessions};
+use super::users::{Role, UsersFile};
+
+#[cfg(test)]
+mod tests;
 
 /// The name of a reverse proxy's header that says where a request really comes from.
 const FORWARDED_FOR: &str = "x-forwarded-for";
@@ -30,6 +36,7 @@ pub(crate) struct Identity {
 #[derive(Clone, Copy)]
 pub(crate) struct Arrival<'a> {
     pub(crate) peer: SocketAddr,
+    pub(crate) version: Version,
     pub(crate) headers: &'a HeaderMap,
     pub(crate) activity: Activity,
 }
@@ -53,6 +60,8 @@ pub(crate) struct Visit {
 pub(crate) enum Refusal {
     /// It was sent to a name that is not ours.
     Host,
+    /// A proxy sent it to a console that is for this machine alone.
+    Forwarded,
     /// It comes from another site.
     Origin,
     /// Its form does not bring along what ours do.
@@ -63,8 +72,8 @@ pub(crate) enum Refusal {
 
 /// How people prove who they are.
 enum Way {
-    /// They need not: this machine's users only, all as the one who started the console.
-    Local(Identity),
+    /// By the address that the console has printed: all as the one who started it.
+    Local(Identity, LocalToken),
     /// By a password.
     Login(UsersFile),
     /// Only by what a proxy says.
@@ -105,13 +114,13 @@ impl Door {
             None if config.proxy_user_header.is_some() => Way::Proxy,
             // With an address that others type, a proxy stands before it, and lets in anybody.
             None if config.listen.ip().is_loopback() && config.public_url.is_none() => {
-                Way::Local(Identity { name: me.to_owned(), role: Role::Operator, by_login: false })
+                let me = Identity { name: me.to_owned(), role: Role::Operator, by_login: true };
+                Way::Local(me, LocalToken::new())
             }
             None => return Err(OpenDoor(config.listen)),
         };
         Ok(Self {
-            way,
-            sessions: Sessions::new(config.session_lifetime, config.session_idle, is_https(config)),
+            sessions: sessions_of(config, &way),
             limits: LoginLimits::new(),
             passwords: PasswordQueue::new(),
             unnamed_proxy: Once::new(),
@@ -121,6 +130,7 @@ impl Door {
             proxies: config.proxy_addresses.clone(),
             user_header: config.proxy_user_header.clone(),
             proxy_operators: config.proxy_operators.clone(),
+            way,
         })
     }
 
@@ -133,13 +143,34 @@ impl Door {
     pub(super) const fn users(&self) -> Option<&UsersFile> {
         match &self.way {
             Way::Login(users) => Some(users),
-            Way::Local(_) | Way::Proxy => None,
+            Way::Local(..) | Way::Proxy => None,
         }
     }
 
-    /// Whether people log in here.
+    /// Whether people log in here with a password.
     pub(crate) const fn has_login(&self) -> bool {
         self.users().is_some()
+    }
+
+    /// Whether the console is for the one who started it.
+    pub(crate) const fn is_local(&self) -> bool {
+        matches!(self.way, Way::Local(..))
+    }
+
+    /// The word that lets a browser in where there are no users, and those that come after it.
+    pub(crate) fn local_tokens(&self) -> Option<watch::Receiver<String>> {
+        match &self.way {
+            Way::Local(_, token) => Some(token.watch()),
+            Way::Login(_) | Way::Proxy => None,
+        }
+    }
+
+    /// As whom a word in an address lets in. It is used up.
+    pub(crate) fn redeem(&self, token: &str) -> Option<Account> {
+        match &self.way {
+            Way::Local(_, current) => current.redeem(token).then_some(Account::Local),
+            Way::Login(_) | Way::Proxy => None,
+        }
     }
 
     /// Whether people come by TLS.
@@ -153,9 +184,9 @@ impl Door {
         let is_elsewhere = !self.listen.ip().is_loopback() || self.public_url.is_some();
         (is_elsewhere && !self.is_https).then(|| {
             format!(
-                "the console is served without TLS at {}: whoever is on the way can read passwords and \
-                 cookies. Put a proxy with TLS before it and name its address in console.public_url \
-                 (https://…), or listen on 127.0.0.1",
+                "passwords and cookies of the console can be read on their way: it is served without TLS \
+                 at {}, and console.public_url is no https address. Put a proxy with TLS before it and \
+                 give its address there",
                 self.listen
             )
         })
@@ -167,8 +198,8 @@ impl Door {
     }
 
     /// Begins a login; returns the browser's new id.
-    pub(crate) fn log_in(&self, user: UserName, mark: PasswordMark) -> String {
-        self.sessions.log_in(user, mark)
+    pub(crate) fn log_in(&self, account: Account) -> String {
+        self.sessions.log_in(account)
     }
 
     /// Ends the login of the browser with this id, if it has one.
@@ -185,6 +216,10 @@ impl Door {
         let Arrival { peer, headers, .. } = arrival;
         if !self.is_our_name(headers) {
             return Err(Refusal::Host);
+        }
+        // Whoever is at the proxy would come in as a user of this machine.
+        if self.is_local() && is_forwarded(arrival) {
+            return Err(Refusal::Forwarded);
         }
         let known = cookies.id();
         let is_new = known.is_none();
@@ -221,17 +256,20 @@ impl Door {
             return Ok(Some(identity));
         }
         match &self.way {
-            Way::Local(identity) => Ok(Some(identity.clone())),
             Way::Proxy => Ok(None),
-            Way::Login(_) => self.by_login(id, arrival.activity),
+            Way::Local(..) | Way::Login(_) => self.by_login(id, arrival.activity),
         }
     }
 
     /// Who has logged in, with the role of now. A login ends with the password that it began with, and
     /// with its user: one of the same name who is added later is another.
     fn by_login(&self, id: &str, activity: Activity) -> Result<Option<Identity>, Refusal> {
-        let Some(users) = self.users() else { return Ok(None) };
-        let Some((name, mark)) = self.sessions.user(id, activity) else { return Ok(None) };
+        let Some(account) = self.sessions.account(id, activity) else { return Ok(None) };
+        let (users, name, mark) = match (&self.way, account) {
+            (Way::Local(me, _), Account::Local) => return Ok(Some(me.clone())),
+            (Way::Login(users), Account::User { name, mark }) => (users, name, mark),
+            _ => return Ok(None),
+        };
         let users = users.users().map_err(|error| Refusal::Users(error.to_string()))?;
         let Some(user) = users.get(&name).filter(|user| user.password_mark() == mark) else {
             self.sessions.log_out(id);
@@ -323,6 +361,26 @@ fn is_https(config: &ConsoleConfig) -> bool {
     config.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
 }
 
+/// A console that is for this machine alone has no time after which a login ends: it is over when the
+/// console is.
+fn sessions_of(config: &ConsoleConfig, way: &Way) -> Sessions {
+    let (lifetime, idle) = match way {
+        Way::Local(..) => (Duration::MAX, Duration::MAX),
+        Way::Login(_) | Way::Proxy => (config.session_lifetime, config.session_idle),
+    };
+    Sessions::new(lifetime, idle, is_https(config))
+}
+
+/// Whether a proxy has sent a request, as far as it shows. Browsers have spoken HTTP/1.1 for long; some
+/// proxies still send HTTP/1.0.
+fn is_forwarded(arrival: Arrival<'_>) -> bool {
+    let mut names = arrival.headers.keys().map(header::HeaderName::as_str);
+    let is_of_proxy = |name: &str| {
+        matches!(name, "forwarded" | "via" | "x-real-ip") || name.starts_with("x-forwarded-")
+    };
+    arrival.version < Version::HTTP_11 || names.any(is_of_proxy)
+}
+
 /// The name that a request was sent to.
 fn host_of(headers: &HeaderMap) -> Option<Host> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
@@ -334,162 +392,5 @@ fn is_this_machine(host: &Host) -> bool {
         Host::Domain(name) => name == "localhost" || name.ends_with(".localhost"),
         Host::Ipv4(address) => address.is_loopback(),
         Host::Ipv6(address) => address.is_loopback(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn config(more: &[(&str, &str)]) -> ConsoleConfig {
-        let variables = more
-            .iter()
-            .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), value.into()));
-        evergrant_shared::config::Config::from_parts(None, variables, &[]).unwrap().console
-    }
-
-    fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {
-        pairs.iter().map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap())).collect()
-    }
-
-    fn door(more: &[(&str, &str)]) -> Door {
-        Door::new(&config(more), "me").unwrap()
-    }
-
-    fn who(
-        door: &Door,
-        peer: &str,
-        pairs: &[(&'static str, &str)],
-    ) -> Result<Option<Identity>, Refusal> {
-        let headers = headers(pairs);
-        let cookies = door.cookies(&headers);
-        let peer = format!("{peer}:1").parse().unwrap();
-        let arrival = Arrival { peer, headers: &headers, activity: Activity::Click };
-        door.visit(arrival, &cookies).map(|visit| visit.identity)
-    }
-
-    #[test]
-    fn passwords_that_cross_a_network_in_the_clear_are_told() {
-        let users = ("USERS_FILE", "/u");
-        let (open, http) = (("LISTEN", "0.0.0.0:8480"), ("PUBLIC_URL", "http://evergrant.lan"));
-        let https = ("PUBLIC_URL", "https://evergrant.lan");
-        assert!(door(&[users, open]).plain_http().unwrap().contains("0.0.0.0:8480"));
-        assert!(door(&[users, http]).plain_http().is_some());
-        assert_eq!(door(&[users, open, https]).plain_http(), None);
-        assert_eq!(door(&[users]).plain_http(), None);
-        let to = |host: &str| headers(&[("host", host)]);
-        let open = door(&[users, open]);
-        assert!(
-            open.is_overheard(&to("evergrant.lan:8480")) && !open.is_overheard(&to("localhost"))
-        );
-        assert!(!door(&[users, https]).is_overheard(&to("evergrant.lan")));
-    }
-
-    #[test]
-    fn off_the_loopback_interface_there_is_no_console_without_users() {
-        let open = Door::new(&config(&[("LISTEN", "0.0.0.0:8480")]), "me");
-        assert!(open.err().unwrap().to_string().contains("console user add"));
-        let proxied = [("PUBLIC_URL", "https://evergrant.example.com")];
-        assert!(Door::new(&config(&proxied), "me").is_err(), "a proxy would let in anybody");
-        assert!(Door::new(&config(&[("LISTEN", "0.0.0.0:1"), ("USERS_FILE", "/u")]), "me").is_ok());
-    }
-
-    #[test]
-    fn on_the_loopback_interface_only_names_of_this_machine_are_answered() {
-        let public = [("PUBLIC_URL", "https://evergrant.example.com"), ("USERS_FILE", "/u")];
-        let (public, door) = (door(&public), door(&[]));
-        let name = [("host", "evergrant.example.com")];
-        assert_eq!(who(&public, "127.0.0.1", &name), Ok(None));
-        assert_eq!(who(&door, "127.0.0.1", &name), Err(Refusal::Host));
-        for host in ["localhost:8480", "127.0.0.1", "[::1]:9"] {
-            let me = who(&door, "127.0.0.1", &[("host", host)]).unwrap().unwrap();
-            assert_eq!((me.name.as_str(), me.role), ("me", Role::Operator), "{host}");
-        }
-        for host in ["evil.example", "127.0.0.1.evil.example", "10.0.0.1", "a b", ""] {
-            assert_eq!(who(&door, "127.0.0.1", &[("host", host)]), Err(Refusal::Host), "{host}");
-        }
-        assert_eq!(who(&door, "127.0.0.1", &[]), Err(Refusal::Host));
-    }
-
-    #[test]
-    fn a_proxys_header_is_believed_from_its_address_only() {
-        let door = door(&[
-            ("LISTEN", "0.0.0.0:8480"),
-            ("PROXY_USER_HEADER", "X-Forwarded-User"),
-            ("PROXY_ADDRESSES", r#"["10.0.0.0/8"]"#),
-            ("PROXY_OPERATORS", r#"["alice"]"#),
-        ]);
-        let role = |peer, pairs: &[(&'static str, &str)]| {
-            who(&door, peer, pairs).unwrap().map(|identity| identity.role)
-        };
-        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", "alice")]), Some(Role::Operator));
-        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", "bob")]), Some(Role::Viewer));
-        assert_eq!(role("192.0.2.1", &[("x-forwarded-user", "alice")]), None);
-        assert_eq!(role("10.0.0.5", &[("x-forwarded-user", " ")]), None);
-        let mut twice = headers(&[("x-forwarded-user", "bob")]);
-        twice.append("x-forwarded-user", "alice".parse().unwrap());
-        assert!(door.by_proxy("10.0.0.5:1".parse().unwrap(), &twice).is_none());
-    }
-
-    #[test]
-    fn where_a_request_comes_from_is_what_a_proxy_has_added_last() {
-        let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.5"]"#)]);
-        let at = |peer: &str| {
-            let headers = headers(&[("x-forwarded-for", "198.51.100.7, 203.0.113.9")]);
-            door.address(format!("{peer}:1").parse().unwrap(), &headers).to_string()
-        };
-        assert_eq!((at("10.0.0.5"), at("192.0.2.1")), ("203.0.113.9".into(), "192.0.2.1".into()));
-    }
-
-    #[test]
-    fn behind_several_proxies_an_address_is_what_the_first_of_them_saw() {
-        let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.0/8", "198.51.100.0/24"]"#)]);
-        let at = |said: &[&str]| {
-            let pairs: Vec<_> = said.iter().map(|hops| ("x-forwarded-for", *hops)).collect();
-            let mut all = HeaderMap::new();
-            for (name, value) in pairs {
-                all.append(name, value.parse().unwrap());
-            }
-            door.address("10.0.0.5:1".parse().unwrap(), &all).to_string()
-        };
-        assert_eq!(at(&["192.0.2.66, 203.0.113.9, 198.51.100.7"]), "203.0.113.9");
-        assert_eq!(at(&["203.0.113.9", "198.51.100.7, 10.0.0.9"]), "203.0.113.9");
-        assert_eq!(at(&["198.51.100.7"]), "198.51.100.7");
-        assert_eq!(at(&["203.0.113.9, made up, 198.51.100.7"]), "198.51.100.7");
-        assert_eq!(at(&[]), "10.0.0.5");
-    }
-
-    #[test]
-    fn a_form_of_another_site_is_refused() {
-        let door = door(&[("PUBLIC_URL", "https://evergrant.example.com"), ("USERS_FILE", "/u")]);
-        let ours = |pairs: &[(&'static str, &str)]| door.is_our_origin(&headers(pairs));
-        let host = ("host", "localhost:8480");
-        assert!(ours(&[host]) && ours(&[host, ("origin", "http://localhost:8480")]));
-        assert!(ours(&[host, ("origin", "https://evergrant.example.com")]));
-        for origin in ["http://evil.example", "null", "http://localhost:8481"] {
-            assert!(!ours(&[host, ("origin", origin)]), "{origin}");
-        }
-        assert!(!ours(&[host, ("sec-fetch-site", "cross-site")]));
-        assert!(!ours(&[host, ("sec-fetch-site", "same-site")]));
-    }
-
-    #[test]
-    fn a_form_has_to_bring_along_the_token_of_its_browser() {
-        let door = door(&[]);
-        let headers = headers(&[("host", "localhost")]);
-        let cookies = door.cookies(&headers);
-        let peer = "127.0.0.1:1".parse().unwrap();
-        let arrival = Arrival { peer, headers: &headers, activity: Activity::Click };
-        let mut visit = door.visit(arrival, &cookies).unwrap();
-        let csrf = visit.csrf.clone();
-        let check = |visit: &Visit, csrf| {
-            door.check_sender(visit, &headers).and_then(|()| door.check_csrf(visit, csrf))
-        };
-        assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf), "a browser without a cookie");
-        visit.is_new = false;
-        assert_eq!(check(&visit, Some(&csrf)), Ok(()));
-        assert_eq!(check(&visit, None), Err(Refusal::Csrf));
-        visit.id = "another".to_owned();
-        assert_eq!(check(&visit, Some(&csrf)), Err(Refusal::Csrf));
     }
 }

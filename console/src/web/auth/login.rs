@@ -10,6 +10,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 
 use super::password_queue::QueueFull;
+use super::session::Account;
 use super::users::{LONGEST_PASSWORD, User, UserName};
 use crate::web::Web;
 use crate::web::address::local;
@@ -95,7 +96,7 @@ pub(in crate::web) async fn log_in(
     match account {
         Some((user, mark)) if right => {
             tracing::info!(%user, %address, "logged in");
-            Ok(Effect::LogIn(user, mark).and_go(&page.next))
+            Ok(Effect::LogIn(Account::User { name: user, mark }).and_go(&page.next))
         }
         account => {
             // A name that is not known may be a password.

@@ -32,11 +32,33 @@ pub(super) struct Sessions {
 }
 
 struct Login {
-    user: UserName,
-    /// Of the password that it began with.
-    mark: PasswordMark,
+    account: Account,
     began: Instant,
     clicked: Instant,
+}
+
+/// As whom somebody is logged in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Account {
+    /// The one who started the console, by the address that it printed.
+    Local,
+    /// A user of the users file, by a password.
+    User {
+        name: UserName,
+        /// Of the password that the login began with.
+        mark: PasswordMark,
+    },
+}
+
+impl Account {
+    /// Whether it is the same user, whatever the password.
+    fn is_same_user(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Local, Self::Local) => true,
+            (Self::User { name, .. }, Self::User { name: other, .. }) => name == other,
+            _ => false,
+        }
+    }
 }
 
 /// What a request is to the time after which a login ends.
@@ -58,8 +80,8 @@ impl Sessions {
         Cookies::new(&self.key, self.secure, headers)
     }
 
-    /// Who is logged in with this id, and by which password.
-    pub(super) fn user(&self, id: &str, activity: Activity) -> Option<(UserName, PasswordMark)> {
+    /// Who is logged in with this id.
+    pub(super) fn account(&self, id: &str, activity: Activity) -> Option<Account> {
         let mut logins = self.lock();
         let login = logins.get_mut(id)?;
         if !self.is_valid(login) {
@@ -69,17 +91,17 @@ impl Sessions {
         if activity == Activity::Click {
             login.clicked = Instant::now();
         }
-        Some((login.user.clone(), login.mark.clone()))
+        Some(login.account.clone())
     }
 
     /// Begins a login under a new id.
-    pub(super) fn log_in(&self, user: UserName, mark: PasswordMark) -> String {
+    pub(super) fn log_in(&self, account: Account) -> String {
         let (id, now) = (random(), Instant::now());
         let mut logins = self.lock();
         logins.retain(|_, login| self.is_valid(login));
-        end_oldest(&mut logins, LOGINS_OF_USER_MAX, |login| login.user == user);
+        end_oldest(&mut logins, LOGINS_OF_USER_MAX, |login| login.account.is_same_user(&account));
         end_oldest(&mut logins, LOGINS_MAX, |_| true);
-        logins.insert(id.clone(), Login { user, mark, began: now, clicked: now });
+        logins.insert(id.clone(), Login { account, began: now, clicked: now });
         id
     }
 
@@ -145,11 +167,15 @@ mod tests {
     }
 
     fn log_in(sessions: &Sessions) -> String {
-        sessions.log_in("alice".parse().unwrap(), PasswordMark::of_tests())
+        sessions.log_in(account("alice"))
+    }
+
+    fn account(name: &str) -> Account {
+        Account::User { name: name.parse().unwrap(), mark: PasswordMark::of_tests() }
     }
 
     fn is_in(sessions: &Sessions, id: &str, activity: Activity) -> bool {
-        sessions.user(id, activity).is_some_and(|(user, _)| user.as_str() == "alice")
+        sessions.account(id, activity) == Some(account("alice"))
     }
 
     #[tokio::test(start_paused = true)]
@@ -190,7 +216,7 @@ mod tests {
     fn logins_take_so_much_memory_and_no_more() {
         let sessions = sessions();
         for n in 0..LOGINS_MAX + 10 {
-            sessions.log_in(format!("user{n}").parse().unwrap(), PasswordMark::of_tests());
+            sessions.log_in(account(&format!("user{n}")));
         }
         assert_eq!(sessions.lock().len(), LOGINS_MAX);
     }
@@ -198,13 +224,13 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn many_logins_of_one_user_end_nobody_elses() {
         let sessions = sessions();
-        let bob = sessions.log_in("bob".parse().unwrap(), PasswordMark::of_tests());
+        let bob = sessions.log_in(account("bob"));
         let first = log_in(&sessions);
         for _ in 0..LOGINS_OF_USER_MAX {
             tokio::time::advance(Duration::from_millis(1)).await;
             log_in(&sessions);
         }
         assert!(!is_in(&sessions, &first, Activity::Click));
-        assert!(sessions.user(&bob, Activity::Click).is_some());
+        assert!(sessions.account(&bob, Activity::Click).is_some());
     }
 }

@@ -31,7 +31,7 @@ async fn letters_that_match_are_sent_back_at_a_rate_and_the_audit_record_says_so
     }
     console.bury("other", DeadReason::MalformedDocument).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let list = browser.get("/dead-letters?reason=attempts_exhausted").await;
     assert!(list.body.contains("Redrive all 30 that match"), "{}", list.body);
     let confirm = "/dead-letters/confirm?do=redrive-all&reason=attempts_exhausted";
@@ -67,7 +67,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
         console.bury(id, DeadReason::AttemptsExhausted).await;
     }
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let nothing = browser.get("/dead-letters/confirm?do=discard").await;
     assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
     // A string that looks like a number is named as JSON names it.
@@ -87,7 +87,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
 #[tokio::test]
 async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
     let console = Console::with_exhausted(100).await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     browser.get("/dead-letters").await;
     let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];
     browser.post("/dead-letters/act", &fields).await;
@@ -130,7 +130,7 @@ async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
     let console = Console::local();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     browser.get("/tokens/show?id=alice").await;
     for (what, status) in [
         ("refresh", Some(Status::Active)),
@@ -162,7 +162,7 @@ async fn a_grant_whose_new_tokens_wait_in_a_letter_is_neither_refreshed_nor_forg
     let document = json!({ "_id": "alice", "refresh_token": "spent", "evergrant": state });
     console.import(vec![document]).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     browser.get("/tokens/show?id=alice").await;
     for what in ["refresh", "forget"] {
         let fields = [("do", what), ("id", "alice"), ("why", "a test")];
@@ -177,7 +177,7 @@ async fn a_grant_whose_new_tokens_wait_in_a_letter_is_neither_refreshed_nor_forg
 async fn a_provider_is_paused_for_a_reason_limited_and_resumed() {
     let console = Console::local();
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     browser.get("/providers").await;
     let act = [("provider", "p"), ("do", "pause"), ("for", "2h")];
     assert_eq!(browser.post("/providers/act", &act).await.status, StatusCode::BAD_REQUEST);
@@ -211,7 +211,7 @@ async fn a_provider_is_paused_for_a_reason_limited_and_resumed() {
 #[tokio::test]
 async fn a_theme_is_kept_and_leads_back() {
     let console = Console::local();
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let page = browser.get("/workers").await;
     assert!(page.body.contains("data-theme=\"system\""));
     browser.post("/theme", &[("theme", "dark")]).await;
@@ -222,7 +222,7 @@ async fn a_theme_is_kept_and_leads_back() {
 #[tokio::test]
 async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
     let console = Console::with_exhausted(50).await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     browser.get("/dead-letters").await;
     let fields = [("do", "redrive"), ("why", "a test"), ("rps", "20")];
     browser.post("/dead-letters/act", &fields).await;
@@ -254,7 +254,7 @@ async fn a_letter_that_comes_after_the_page_was_shown_is_not_discarded() {
         console.bury(id, DeadReason::AttemptsExhausted).await;
     }
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let confirm = browser.get("/dead-letters/confirm?do=discard-all").await;
     assert!(confirm.body.contains("Discard 3 dead letters?"), "{}", confirm.body);
     for reason in [DeadReason::AttemptsExhausted, DeadReason::UncommittedAnswer] {
@@ -277,7 +277,7 @@ async fn letters_that_hold_new_tokens_have_a_box_of_their_own() {
     console.bury("a", DeadReason::AttemptsExhausted).await;
     console.bury("b", DeadReason::UncommittedAnswer).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let confirm = browser.get("/dead-letters/confirm?do=discard-all").await;
     assert!(confirm.body.contains("Discard 1 dead letter?"), "{}", confirm.body);
     assert!(confirm.body.contains("name=\"uncommitted\""), "{}", confirm.body);

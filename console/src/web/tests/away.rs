@@ -15,7 +15,7 @@ async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
     let console = Console::new(false, &[], &[]);
     console.import(vec![serde_json::json!({ "_id": "alice", "email": "alice@example.com" })]).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     for page in ["/", "/tokens", "/providers", "/workers", "/audit", "/dead-letters"] {
         let answer = browser.get(page).await;
         assert_eq!(answer.status, StatusCode::OK, "{page}");
@@ -29,6 +29,7 @@ async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
 #[tokio::test(start_paused = true)]
 async fn a_store_that_does_not_answer_is_not_asked_again_and_again() {
     let console = Console::with_login();
+    console.look().await;
     let asked = AtomicUsize::new(0);
     let ask = || {
         console.web.ask(|_| {
@@ -47,7 +48,7 @@ async fn what_does_not_exist_is_told_with_a_way_on() {
     let console = Console::local();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     for (page, way) in [
         ("/tokens/show?id=nobody", "href=\"/tokens\""),
         ("/dead-letters/show?provider=p&key=gone", "href=\"/audit\""),
@@ -72,7 +73,7 @@ async fn what_does_not_exist_is_told_with_a_way_on() {
 async fn an_empty_console_says_what_to_do() {
     let console = Console::local();
     console.look().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     for page in PAGES {
         let answer = browser.get(page).await;
         assert_ne!(answer.status, StatusCode::INTERNAL_SERVER_ERROR, "{page}");

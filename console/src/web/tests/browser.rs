@@ -39,6 +39,15 @@ impl<'a> Browser<'a> {
         Self { console, cookies: BTreeMap::new(), address, csrf: String::new() }
     }
 
+    /// One that has opened the address that a console without users prints.
+    pub(super) async fn local(console: &'a Console) -> Self {
+        let mut browser = Self::new(console);
+        let word = console.web.door.local_tokens().unwrap().borrow().clone();
+        let page = browser.get(&format!("/?token={word}")).await;
+        assert_eq!((page.status, page.leads_to()), (StatusCode::SEE_OTHER, "/"), "{}", page.body);
+        browser
+    }
+
     /// One that somebody has logged in with.
     pub(super) async fn of(console: &'a Console, name: &str) -> Self {
         let mut browser = Self::new(console);

@@ -101,7 +101,7 @@ async fn haunted() -> (Console, Vec<String>) {
 #[tokio::test]
 async fn whatever_others_have_written_is_shown_and_does_nothing() {
     let (console, pages) = haunted().await;
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let mut shown = String::new();
     let all = PAGES.iter().chain(&LIVE).map(|page| (*page).to_owned()).chain(pages);
     for page in all {
@@ -150,7 +150,7 @@ async fn no_page_holds_a_token_or_anything_made_from_one() {
     for letter in &console.web.letters.seen().taken.unwrap().letters {
         pages.push(format!("/dead-letters/show?provider=p&key={}", letter.key));
     }
-    let mut browser = Browser::new(&console);
+    let mut browser = Browser::local(&console).await;
     let all = PAGES.iter().chain(&LIVE).map(|page| (*page).to_owned()).chain(pages);
     for page in all {
         let answer = browser.get(&page).await;

@@ -6,6 +6,7 @@ mod browser;
 mod contrast;
 mod door;
 mod escapes;
+mod strangers;
 
 use std::path::Path;
 use std::sync::Arc;
