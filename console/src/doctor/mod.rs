@@ -71,8 +71,8 @@ impl Doctor<'_> {
 
     /// Settings that work and are not safe, and what workers would lack.
     fn weaknesses(&self) -> Vec<Row> {
-        let row = |Weakness { setting, detail, is_allowed }| {
-            let level = if is_allowed { Level::Note } else { Level::Warning };
+        let row = |Weakness { setting, detail, is_note }| {
+            let level = if is_note { Level::Note } else { Level::Warning };
             Row::new(level, setting, detail)
         };
         let secrets = self.providers.iter().filter_map(|provider| {

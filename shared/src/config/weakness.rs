@@ -20,8 +20,9 @@ pub struct Weakness {
     pub setting: String,
     /// What is not safe about it, and what to do.
     pub detail: String,
-    /// Whether somebody has said that it may be so, for a host that is near.
-    pub is_allowed: bool,
+    /// Whether it is worth knowing and no more: somebody has allowed it for a host that is near, or users
+    /// of this machine could read a secret.
+    pub is_note: bool,
 }
 
 /// Where orchestrators put secrets, for containers of one user.
@@ -42,10 +43,8 @@ impl Config {
         for provider in self.providers()? {
             found.extend(of_token_url(provider.id.as_str(), &provider.token_url));
         }
-        found.extend(self.secret_files().into_iter().filter_map(|(setting, path)| {
-            let detail = of_file(path, 0o006)?;
-            Some(Weakness { setting, detail, is_allowed: false })
-        }));
+        let secrets = self.secret_files().into_iter();
+        found.extend(secrets.filter_map(|(setting, path)| of_file(setting, path, 0o006)));
         found.extend(self.file.as_deref().and_then(of_settings));
         Ok(found)
     }
@@ -95,13 +94,13 @@ fn of_token_url(provider: &str, url: &Url) -> Option<Weakness> {
             "refresh tokens and the client's secret are sent to {host} in the clear, as allow_http \
              allows: use https:// for all but a simulator"
         ),
-        is_allowed: is_near(host),
+        is_note: is_near(host),
     })
 }
 
 fn of_server(setting: &str, url: &str) -> Vec<Weakness> {
     let Some(server) = ServerUrl::of(url) else { return Vec::new() };
-    let weakness = |detail| Weakness { setting: setting.to_owned(), detail, is_allowed: false };
+    let weakness = |detail| Weakness { setting: setting.to_owned(), detail, is_note: false };
     let hosts = server.in_the_clear();
     let clear = (!hosts.is_empty()).then(|| {
         weakness(format!(
@@ -121,8 +120,7 @@ fn of_server(setting: &str, url: &str) -> Vec<Weakness> {
 fn of_settings(path: &Path) -> Option<Weakness> {
     let holds_secret =
         Toml::file_exact(path).data().is_ok_and(|profiles| profiles.values().any(has_secret));
-    let detail = of_file(path, if holds_secret { 0o006 } else { 0o002 })?;
-    Some(Weakness { setting: "the configuration file".to_owned(), detail, is_allowed: false })
+    of_file("the configuration file".to_owned(), path, if holds_secret { 0o006 } else { 0o002 })
 }
 
 fn has_secret(section: &Dict) -> bool {
@@ -134,18 +132,19 @@ fn has_secret(section: &Dict) -> bool {
 }
 
 /// What others may do with a file, of the bits of `mode`.
-fn of_file(path: &Path, mode: u32) -> Option<String> {
+fn of_file(setting: String, path: &Path, mode: u32) -> Option<Weakness> {
     if OF_ORCHESTRATORS.iter().any(|folder| path.starts_with(folder)) {
         return None;
     }
     let found = path.metadata().ok()?.permissions().mode() & mode;
-    let what = match found {
+    let (what, is_note) = match found {
         0 => return None,
-        found if found & 0o002 != 0 => "changed",
-        _ => "read",
+        found if found & 0o002 != 0 => ("changed", false),
+        _ => ("read", true),
     };
     let path = path.display();
-    Some(format!("{path} can be {what} by every user of this machine: chmod o-rw {path}"))
+    let detail = format!("{path} can be {what} by every user of this machine: chmod o-rw {path}");
+    Some(Weakness { setting, detail, is_note })
 }
 
 #[cfg(test)]
@@ -165,7 +164,7 @@ mod tests {
 
     fn found(file: Option<&Path>, variables: &[(&str, &str)]) -> Vec<(String, bool)> {
         let weaknesses = load(file, variables).unwrap().weaknesses().unwrap();
-        weaknesses.into_iter().map(|it| (it.setting, it.is_allowed)).collect()
+        weaknesses.into_iter().map(|it| (it.setting, it.is_note)).collect()
     }
 
     fn with_token_url<'a>(url: &'a str, allow: &'a str) -> [(&'a str, &'a str); 3] {
@@ -227,27 +226,31 @@ mod tests {
         let chmod = |path: &Path, mode| {
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         };
-        let is_told = (String::from("providers.p.client_secret_file"), false);
-        for (mode, told) in [(0o600, false), (0o640, false), (0o644, true), (0o602, true)] {
+        let told_of = |found: Vec<(String, bool)>, setting: &str| {
+            found.into_iter().find(|(found, _)| found == setting).map(|(_, is_note)| is_note)
+        };
+        let note_of = |file| told_of(found(file, &given), "providers.p.client_secret_file");
+        for (mode, note) in
+            [(0o600, None), (0o640, None), (0o644, Some(true)), (0o602, Some(false))]
+        {
             chmod(&secret, mode);
-            assert_eq!(found(None, &given).contains(&is_told), told, "{mode:o}");
+            assert_eq!(note_of(None), note, "{mode:o}");
         }
         chmod(&secret, 0o600);
         let plain = "[store]\ndatabase = \"app\"\n";
         let keys = "[providers.p]\nclient_secret = \"s\"\n";
         let urls = "[store]\nurl = \"mongodb://u:p@localhost\"\n";
-        for (text, mode, told) in [
-            (plain, 0o644, false),
-            (plain, 0o646, true),
-            (keys, 0o640, false),
-            (keys, 0o644, true),
-            (urls, 0o644, true),
+        for (text, mode, note) in [
+            (plain, 0o644, None),
+            (plain, 0o646, Some(false)),
+            (keys, 0o640, None),
+            (keys, 0o644, Some(true)),
+            (urls, 0o644, Some(true)),
         ] {
             std::fs::write(&toml, text).unwrap();
             chmod(&toml, mode);
-            let is_told =
-                found(Some(&toml), &given).contains(&("the configuration file".into(), false));
-            assert_eq!(is_told, told, "{mode:o} {text}");
+            let told = told_of(found(Some(&toml), &given), "the configuration file");
+            assert_eq!(told, note, "{mode:o} {text}");
         }
     }
 }
