@@ -9,6 +9,7 @@ use tokio::time::Instant;
 /// For so long a further job of a refused document is dropped unseen. The producer waits longer than this
 /// before it makes one.
 const PARKED_FOR: Duration = Duration::from_secs(20);
+
 /// The documents of a lane that the store refuses.
 pub(crate) struct RefusedDocuments {
     refusals: Mutex<Refusals>,

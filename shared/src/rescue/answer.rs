@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::keys::Keys;
 use super::plain_secret::PlainSecret;
 use super::unread::{PlainUnread, UnreadAnswer};
+use super::unsealable::Unsealable;
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::marks::Remembers;
 use crate::domain::schedule::Times;
@@ -27,23 +28,6 @@ pub enum Opened {
     Tokens(Commit),
     /// An answer of success whose tokens could not be found when it came.
     Unread(UnreadAnswer),
-}
-
-/// An answer that cannot be opened, or opened yet. It quotes nothing of it.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Unsealable {
-    /// Sealed with a key that is not here.
-    #[error(
-        "it was sealed with the key {key}, which is not configured: add that key to \
-         rescue.old_keys, then redrive"
-    )]
-    UnknownKey {
-        /// The key's name.
-        key: String,
-    },
-    /// Changed after it was sealed.
-    #[error("it was changed or damaged after it was sealed: its tokens cannot be recovered")]
-    Damaged,
 }
 
 /// What is sealed. The forms are told apart by their members.

@@ -14,10 +14,12 @@ mod own_file;
 mod own_key;
 mod plain_secret;
 mod unread;
+mod unsealable;
 
-pub use answer::{Opened, Sealer, Unsealable};
+pub use answer::{Opened, Sealer};
 pub use file::FileJournal;
 pub use journal::{Entry, Estate, Journal, Left};
 pub use keys::{InvalidKey, Keys};
 pub use own_key::own_key;
 pub use unread::UnreadAnswer;
+pub use unsealable::Unsealable;

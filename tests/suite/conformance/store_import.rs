@@ -1,13 +1,13 @@
 //! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
 
-use evergrant_shared::domain::fingerprint::fingerprint;
+use evergrant_shared::domain::DocumentId;
 use evergrant_shared::domain::marks::REMEMBERED;
-use evergrant_shared::domain::{DocumentId, Write};
 use evergrant_shared::ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
 use serde_json::{Value, json};
 
 use super::adapters::{on_each_store, store};
 use super::store::{LEASE, claim_for, commit, document, ended, exported, refreshed, with};
+use super::store_revival::{give_up, sweep};
 
 on_each_store!(
     the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since,
@@ -89,20 +89,9 @@ async fn a_token_that_the_application_has_replaced_is_never_brought_back() {
 
 async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
     let (store, ids) = with(1).await;
-    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    let write = match ended(claimed.now) {
-        Write::End { status, attempts, failing_since, last_error, .. } => Write::End {
-            status,
-            attempts,
-            failing_since,
-            last_error,
-            dead_fingerprint: Some(fingerprint(&"token-1".into())),
-        },
-        other => other,
-    };
-    commit(&*store, &claimed.rows[0], "o", write).await;
+    give_up(&store, &ids[0]).await;
     write_past(&*store, "signed-in").await;
-    assert_eq!(store.revive_signed_in(None, 100).await.unwrap().revived, 1);
+    assert_eq!(sweep(&store).await, 1);
     assert_eq!(import(&*store, "token-1").await, Imported::Kept);
     assert_eq!(import(&*store, "new").await, Imported::Updated);
 }

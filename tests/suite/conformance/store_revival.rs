@@ -30,7 +30,7 @@ on_each_store!(
 );
 
 /// Gives up a document as dead, as a worker does, and says when.
-async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Timestamp {
+pub(super) async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Timestamp {
     let ids = std::slice::from_ref(id);
     let claimed = claim_for(&**store, ids, "o", LEASE).await;
     let token = SecretString::from(format!("token-{id}"));

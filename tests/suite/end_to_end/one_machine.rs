@@ -4,7 +4,7 @@
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::process::{Command, Output};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use evergrant_shared::config::Config as Settings;
 use evergrant_shared::connect;
@@ -143,16 +143,19 @@ async fn a_plan_tells_how_many_will_expire_and_time_shows_it() {
     evergrant.simulator.change(longer).expect("change");
 
     let plan = evergrant.evergrant(&["plan", "--json"]).await;
+    let planned_at = Instant::now();
     let mut run = evergrant.start(&["run"]);
     assert_eq!(plan.status.code(), Some(3), "{}", said(&plan));
     let week = &json_of(&plan)[0]["forecast"]["horizons"][0];
     let expected = week["expiring_unrefreshed"].as_u64().expect("a count");
+    eventually("the first is sent", || async { evergrant.simulator.stats().requests > 0 }).await;
+    // Until a busy machine has started the program, ten users are lost in each second.
+    let late = u64::try_from(planned_at.elapsed().as_millis() / 100).expect("a short time");
     eventually("each is refreshed or dead", || async { evergrant.unfinished().await == 0 }).await;
     run.terminate().await;
     let never = evergrant.grants().await.iter().filter(|grant| grant.generation == 0).count();
-    let difference = expected.abs_diff(never as u64);
-    // Seconds pass before a busy machine has started the program, and ten users are lost in each.
-    assert!(difference * 10 <= u64::from(USERS), "expected {expected}, and {never} expired");
+    let difference = (expected + late).abs_diff(never as u64);
+    assert!(difference * 20 <= u64::from(USERS), "expected {expected}, and {never} expired");
     assert!(expected > 100, "nearly all were reached: {expected}");
 }
 

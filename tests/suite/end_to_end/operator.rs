@@ -313,7 +313,7 @@ async fn the_record_tells_it(night: &Night, redriven: &Value) {
     let actions: Vec<_> = record.iter().filter_map(|entry| entry["action"].as_str()).collect();
     let (of_the_night, before) = actions.split_at(4);
     assert_eq!(of_the_night, ["redrive", "provider_resume", "redrive", "provider_pause"]);
-    assert!(before.iter().all(|action| *action == "import"), "{before:?}");
+    assert_eq!(before, ["import"; 6]);
     let last = &record[0];
     assert_eq!((&last["id"], &last["why"]), (&redriven["audit"], &json!("it is cured")));
     assert_eq!(

@@ -1,0 +1,18 @@
+//! Why a sealed answer cannot be opened.
+
+/// An answer that cannot be opened, or opened yet. It quotes nothing of it.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum Unsealable {
+    /// Sealed with a key that is not here.
+    #[error(
+        "it was sealed with the key {key}, which is not configured: add that key to \
+         rescue.old_keys, then redrive"
+    )]
+    UnknownKey {
+        /// The key's name.
+        key: String,
+    },
+    /// Changed after it was sealed.
+    #[error("it was changed or damaged after it was sealed: its tokens cannot be recovered")]
+    Damaged,
+}
