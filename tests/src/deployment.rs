@@ -303,14 +303,23 @@ fn config(variables: &[(String, String)]) -> Config {
 /// needs: how fast something comes is not what [`eventually`] is for.
 const NEVER: Duration = Duration::from_secs(600);
 
+/// How many times as long as a look took is waited before the next. A look at a store counts all of
+/// its documents; looks without a pause would be most of what a slow server does.
+const PAUSE_PER_LOOK: u32 = 5;
+
 /// Waits until something is so.
 ///
 /// # Panics
 /// If it never is.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + NEVER;
-    while !is_so().await {
+    loop {
+        let began = tokio::time::Instant::now();
+        if is_so().await {
+            return;
+        }
         assert!(tokio::time::Instant::now() < deadline, "not within {NEVER:?}: {what}");
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        let pause = began.elapsed() * PAUSE_PER_LOOK;
+        tokio::time::sleep(pause.clamp(Duration::from_millis(100), Duration::from_secs(5))).await;
     }
 }

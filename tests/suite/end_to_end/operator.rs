@@ -252,17 +252,18 @@ async fn processes_and_providers_are_seen(night: &Night) {
         night.json(&["workers"]).await.as_array().map(Vec::len) == Some(3)
     })
     .await;
-    let refreshed = |overview: &Value| overview["providers"][0]["lately"]["refreshed"].as_u64();
+    // Each process tells its share in its own time, and an open circuit lets the dead through one by one.
+    let mut told = json!({ "refreshed": USERS - 4 * EACH });
+    for reason in ["attempts_exhausted", "grant_dead", "lost_response", "malformed_document"] {
+        told["dead"][reason] = json!(EACH);
+    }
     eventually("the statistics are told", || async {
         let overview = night.json(&["top", "--once"]).await;
-        refreshed(&overview) == Some((USERS - 4 * EACH) as u64)
+        let lately = &overview["providers"][0]["lately"];
+        json!({ "refreshed": lately["refreshed"], "dead": lately["dead"] }) == told
     })
     .await;
     let providers = night.json(&["providers", "list"]).await;
-    let lately = &providers[0]["lately"];
-    for reason in ["attempts_exhausted", "grant_dead", "lost_response", "malformed_document"] {
-        assert_eq!(lately["dead"][reason], json!(EACH), "{lately}");
-    }
     assert!(providers[0]["failed_percent"].as_f64().expect("a share") > 5.0, "{providers}");
 }
 
