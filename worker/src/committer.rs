@@ -163,7 +163,8 @@ impl Writer {
     }
 
     /// Writes until the store, however long it is away, has written or refuses; between two tries it is
-    /// another one's turn.
+    /// another one's turn. A store that does not answer is asked for half as much the next time: one that
+    /// is too slow for the whole group would else be given the same work over and over.
     async fn write_while_away(
         &self,
         commits: &[Commit],
@@ -171,21 +172,28 @@ impl Writer {
     ) -> Result<Vec<Committed>, StoreError> {
         let mut backoff = Backoff::for_an_answer();
         let mut told = false;
+        let (mut results, mut most) = (Vec::with_capacity(commits.len()), commits.len());
         loop {
-            let written = self.store.commit(commits).await;
+            let left = &commits[results.len()..];
+            let part = &left[..most.min(left.len())];
+            let written = self.store.commit(part).await;
             drop(turn);
             match written {
+                Ok(written) => {
+                    let now = Some(Instant::now());
+                    *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
+                    results.extend(written);
+                    most = most.saturating_mul(2);
+                    if results.len() == commits.len() {
+                        return Ok(results);
+                    }
+                }
                 Err(error @ StoreError::Unavailable { .. }) => {
-                    report(&error, commits, std::mem::replace(&mut told, true));
+                    report(&error, part, std::mem::replace(&mut told, true));
+                    most = (part.len() / 2).max(1);
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
-                written => {
-                    if written.is_ok() {
-                        let now = Some(Instant::now());
-                        *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
-                    }
-                    return written;
-                }
+                Err(error) => return Err(error),
             }
             turn = self.turns.next().await;
         }
@@ -251,6 +259,19 @@ mod tests {
         };
         tokio::join!(join_all(commits), free);
         assert_eq!((store.committed.lock().unwrap().len(), written.get()), (10, 1));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_is_too_slow_for_a_whole_group_is_given_smaller_ones() {
+        let too_many = Some(8);
+        let store = Arc::new(FakeStore { too_many, ..FakeStore::default() });
+        let committer = Committer::start(store.clone(), Turns::new(), 64, &Counter::default());
+        let committer = &committer;
+        let results = join_all((1..=64).map(|id| committer.commit(commit(id), None))).await;
+        assert!(results.iter().all(|result| *result == Some(Committed::Applied)));
+        let committed = store.committed.lock().unwrap();
+        let ids: Vec<_> = committed.iter().map(|commit| commit.id.clone()).collect();
+        assert_eq!(ids, (1..=64).map(DocumentId::Integer).collect::<Vec<_>>(), "each once");
     }
 
     #[tokio::test(start_paused = true)]

@@ -56,9 +56,13 @@ pub(crate) struct FakeStore {
     /// How long the store takes no commit, from its first one.
     pub(crate) away_for: Mutex<Duration>,
     pub(crate) away_since: Mutex<Option<Instant>>,
+    /// More documents than this in one commit are not written in time.
+    pub(crate) too_many: Option<usize>,
     pub(crate) committed: Mutex<Vec<Commit>>,
     /// What was put out of reach: documents, and the fingerprints of their spent tokens.
     pub(crate) withheld: Mutex<Vec<(DocumentId, String)>>,
+    /// How many of the next calls to put a document out of reach are never answered.
+    pub(crate) unanswered: AtomicU32,
     /// No document holds the token any more that was sent.
     pub(crate) moved_on: AtomicBool,
 }
@@ -121,6 +125,10 @@ impl TokenStore for FakeStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         self.answers("commit")?;
+        if self.too_many.is_some_and(|too_many| commits.len() > too_many) {
+            let reason = "no answer in time".to_owned();
+            return Err(StoreError::Unavailable { operation: "commit", reason });
+        }
         let refuses = self.refuses.lock().unwrap().clone();
         if commits.iter().any(|commit| Some(&commit.id) == refuses.as_ref()) {
             let reason = "a rule".to_owned();
@@ -203,6 +211,10 @@ impl TokenStore for FakeStore {
         _: &LastError,
     ) -> Result<bool, StoreError> {
         self.answers("withhold")?;
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
         self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
         Ok(!self.moved_on.load(Ordering::Relaxed))
     }
@@ -238,6 +250,8 @@ pub(crate) struct FakeQueue {
     /// A rung that takes no job.
     pub(crate) broken_rung: Option<Duration>,
     pub(crate) retried: AtomicU32,
+    /// It never confirms a rescued answer.
+    pub(crate) confirms_no_rescue: AtomicBool,
     /// Rescued answers that no consumer holds.
     pub(crate) rescued: Arc<Mutex<Vec<SealedAnswer>>>,
     pub(crate) buried: Mutex<Vec<DeadLetter>>,
@@ -281,6 +295,9 @@ impl JobQueue for FakeQueue {
         unreachable!()
     }
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        if self.confirms_no_rescue.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
         self.rescued.lock().unwrap().push(answer.clone());
         Ok(())
     }

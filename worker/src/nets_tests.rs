@@ -102,6 +102,18 @@ async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
     assert!(!fakes.store.committed.lock().unwrap().is_empty());
 }
 
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_worker_left_is_committed_while_the_broker_confirms_nothing() {
+    let fakes = away_for(Duration::from_secs(20));
+    fakes.queue.confirms_no_rescue.store(true, Ordering::Relaxed);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
+    tokio::spawn(fakes.rescuer(1).run());
+    // The lane's own and the rescuer's.
+    until(|| fakes.store.committed.lock().unwrap().len() >= 2).await;
+    until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
+}
+
 /// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
 fn rescued() -> (Fakes, SealedAnswer) {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
@@ -170,6 +182,15 @@ async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_
     assert!(fakes.queue.buried.lock().unwrap().is_empty());
     until(|| fakes.store.withheld.lock().unwrap().len() == 1).await;
     assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_answered() {
+    let (fakes, _) = rescued();
+    fakes.store.unanswered.store(2, Ordering::Relaxed);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]

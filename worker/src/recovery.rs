@@ -33,6 +33,12 @@ const PASSES_MAX: u32 = 100;
 /// How long the document of an answer that cannot be opened is tried to be put out of reach here, before
 /// another worker tries.
 const WITHHOLD_FOR: Duration = Duration::from_secs(30);
+/// How long a try to do that may take at first, and at most: a call that hangs must not use up the time that
+/// is left until the document's lease is over.
+const WITHHOLD_TRY: Duration = Duration::from_secs(1);
+const WITHHOLD_LONGEST_TRY: Duration = Duration::from_secs(10);
+/// How long the broker has to confirm an answer, before the store is tried beside it.
+const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
 const UNREAD: &str = "the provider's success holds no tokens where its settings look for them: correct \
                       those, then redrive";
@@ -66,8 +72,8 @@ pub(crate) enum Source {
 }
 
 /// An answer that could be opened.
-struct Writable {
-    rescue: Rescue,
+pub(crate) struct Writable {
+    pub(crate) rescue: Rescue,
     commit: Commit,
 }
 
@@ -100,7 +106,7 @@ impl Recovery {
         self: &Arc<Self>,
         batch: Vec<Rescue>,
         patience: Duration,
-    ) -> Vec<Rescue> {
+    ) -> Vec<Writable> {
         let mut writable = Vec::with_capacity(batch.len());
         for rescue in batch {
             match self.open(&rescue) {
@@ -120,7 +126,7 @@ impl Recovery {
                     self.done(rescue.source).await;
                 }
             }
-            Written::OutOfReach => left.extend(writable.into_iter().map(|one| one.rescue)),
+            Written::OutOfReach => left = writable,
             // One that the store refuses must not hold up the others.
             Written::Refused(_) => {
                 let mut writable = writable.into_iter();
@@ -132,8 +138,8 @@ impl Recovery {
                         }
                         // Each of the others would be waited for as long again.
                         Written::OutOfReach => {
-                            left.push(one.rescue);
-                            left.extend(writable.by_ref().map(|one| one.rescue));
+                            left.push(one);
+                            left.extend(writable.by_ref());
                         }
                     }
                 }
@@ -195,32 +201,29 @@ impl Recovery {
 
     /// An answer that the store refuses: it is tried on, for a rule may be mended, with its document out of
     /// reach. It becomes a dead letter only once that is so.
-    async fn insist(&self, one: Writable, mut why: String) {
-        let Writable { mut rescue, commit } = one;
-        tracing::error!(id = %commit.id, why, "the store refuses a rescued answer: trying again");
+    async fn insist(&self, mut one: Writable, mut why: String) {
+        let id = one.commit.id.clone();
+        tracing::error!(%id, why, "the store refuses a rescued answer: trying again");
         let (began, mut withheld) = (Instant::now(), false);
-        let mut backoff = Backoff::for_a_server();
+        let (mut backoff, mut limit) = (Backoff::for_a_server(), WITHHOLD_TRY);
         loop {
             if !withheld {
-                match self.try_to_withhold(&mut rescue, &why).await {
+                match self.try_to_withhold(&mut one.rescue, &why, &mut limit).await {
                     Ok(true) => withheld = true,
-                    Ok(false) => return self.of_no_use(rescue).await,
-                    Err(error) => tracing::debug!(id = %commit.id, %error, "not out of reach yet"),
+                    Ok(false) => return self.of_no_use(one.rescue).await,
+                    Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
                 }
             }
-            let one = Writable { rescue, commit: commit.clone() };
-            let written = self.write(std::slice::from_ref(&one), PATIENCE).await;
-            rescue = one.rescue;
-            match written {
-                Written::Yes => return self.done(rescue.source).await,
+            match self.write(std::slice::from_ref(&one), PATIENCE).await {
+                Written::Yes => return self.done(one.rescue.source).await,
                 Written::Refused(_) if withheld && began.elapsed() >= INSIST_FOR => {
-                    return self.bury(rescue, why).await;
+                    return self.bury(one.rescue, why).await;
                 }
                 Written::Refused(reason) => why = reason,
-                Written::OutOfReach if self.hand_on(&rescue).await => {
-                    return self.left_unwritten(rescue.source).await;
-                }
-                Written::OutOfReach => {}
+                Written::OutOfReach => match self.hand_on_or_write(one).await {
+                    Some(kept) => one = kept,
+                    None => return,
+                },
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
@@ -272,8 +275,9 @@ impl Recovery {
     /// for the answer any more.
     async fn withhold(&self, rescue: &mut Rescue, why: &str) -> bool {
         let (mut backoff, mut told) = (Backoff::for_a_server(), false);
+        let mut limit = WITHHOLD_TRY;
         loop {
-            match self.try_to_withhold(rescue, why).await {
+            match self.try_to_withhold(rescue, why, &mut limit).await {
                 Ok(waits) => return waits,
                 Err(error) if std::mem::replace(&mut told, true) => {
                     tracing::debug!(%error, "still not out of reach");
@@ -285,14 +289,28 @@ impl Recovery {
         }
     }
 
-    async fn try_to_withhold(&self, rescue: &mut Rescue, why: &str) -> Result<bool, StoreError> {
+    /// Tries once, for no longer than `limit`, which doubles if that is too short.
+    async fn try_to_withhold(
+        &self,
+        rescue: &mut Rescue,
+        why: &str,
+        limit: &mut Duration,
+    ) -> Result<bool, StoreError> {
         let answer = rescue.answer.as_ref().ok();
         // One that has replaced no token does no harm if its document is refreshed once more.
         let spent = answer.and_then(|answer| Some((&answer.id, answer.spent.as_deref()?)));
         let Some((id, spent)) = spent else { return Ok(true) };
-        let (failure, kind) = (Failure::described(why), FailureKind::UncommittedAnswer);
-        let last_error = LastError::of(&failure, kind, self.store.now().await?);
-        let waits = self.store.withhold(id, spent, &last_error).await?;
+        let withholding = async {
+            let (failure, kind) = (Failure::described(why), FailureKind::UncommittedAnswer);
+            let last_error = LastError::of(&failure, kind, self.store.now().await?);
+            self.store.withhold(id, spent, &last_error).await
+        };
+        let tried = tokio::time::timeout(*limit, withholding).await;
+        let waits = tried.unwrap_or_else(|_| {
+            let reason = format!("no answer within {limit:?}");
+            *limit = (*limit * 2).min(WITHHOLD_LONGEST_TRY);
+            Err(StoreError::Unavailable { operation: "withhold", reason })
+        })?;
         if waits {
             self.nets.metrics.withheld.inc();
             rescue.held = None;
@@ -300,11 +318,28 @@ impl Recovery {
         Ok(waits)
     }
 
-    pub(crate) async fn hand_on_or_keep(&self, rescue: Rescue) -> Option<Rescue> {
-        if !self.hand_on(&rescue).await {
-            return Some(rescue);
+    /// Puts an answer into the rescue queue. A broker that takes its time to confirm must not use up what is
+    /// left of the lease, so the store is tried meanwhile. Returns the answer if neither takes it.
+    pub(crate) async fn hand_on_or_write(&self, one: Writable) -> Option<Writable> {
+        let writing = async {
+            tokio::time::sleep(CONFIRMED_WITHIN).await;
+            self.write(std::slice::from_ref(&one), Duration::MAX).await
+        };
+        tokio::select! {
+            biased;
+            taken = self.hand_on(&one.rescue) => {
+                if !taken {
+                    return Some(one);
+                }
+                self.left_unwritten(one.rescue.source).await;
+            }
+            written = writing => {
+                if !matches!(written, Written::Yes) {
+                    return Some(one);
+                }
+                self.done(one.rescue.source).await;
+            }
         }
-        self.left_unwritten(rescue.source).await;
         None
     }
 

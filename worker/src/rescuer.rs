@@ -141,8 +141,9 @@ impl Rescuer {
                 return;
             }
             // All at once: one that the broker is slow to confirm must not hold up the others.
-            let handed_on = unwritten.into_iter().map(|rescue| self.0.hand_on_or_keep(rescue));
-            batch = join_all(handed_on).await.into_iter().flatten().collect();
+            let handed_on = unwritten.into_iter().map(|one| self.0.hand_on_or_write(one));
+            let kept = join_all(handed_on).await;
+            batch = kept.into_iter().flatten().map(|kept| kept.rescue).collect();
         }
     }
 
