@@ -23,6 +23,11 @@ pub(crate) const FORGOTTEN: [&str; 5] =
 pub(crate) const OF_A_DEATH: [&str; 5] =
     ["last_error", "failing_since", "questioned", "dead_fingerprint", "queued_until"];
 
+/// What a grant that has ended leaves nothing of when it is sent back to work. Whether an answer to its token
+/// was lost is as it was; but the token may be another, and the end of the old grant is not the new one's.
+pub(crate) const OF_AN_END: [&str; 5] =
+    ["last_error", "failing_since", "questioned", "dead_fingerprint", "refresh_absolute_until"];
+
 /// The fingerprint of the token whose ends a document tells, where one of them is absolute.
 pub(crate) const ENDS_OF: &str = "ends_of";
 

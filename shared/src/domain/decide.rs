@@ -263,8 +263,10 @@ impl Case<'_> {
     fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
         let mut settlement = self.asked_later(failure, kind, CIRCUIT_WAIT);
         settlement.signal = Signal::Trip(reason);
-        // A page in the place of an answer: the request may have reached the provider all the same.
-        let may_be_spent = failure.http_status.is_some_and(|status| status < 300);
+        // A page in the place of an answer, which tells no code: the request may have reached the provider
+        // all the same. Some tell a death under a status of success, and that is plain.
+        let is_page = failure.http_status.is_some_and(|s| s < 300) && failure.code.is_none();
+        let may_be_spent = is_page && kind != FailureKind::Suspicious;
         if let Write::Postpone { in_doubt, .. } = &mut settlement.write {
             *in_doubt |= may_be_spent;
         }

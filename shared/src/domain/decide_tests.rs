@@ -231,6 +231,23 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
 }
 
 #[test]
+fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provider_is_stopped() {
+    let page = Failure { http_status: Some(200), code: None, ..failure() };
+    let said = Failure { code: Some("bad_refresh_token".to_owned()), ..page.clone() };
+    for (outcome, expected) in [
+        (Outcome::Blank(page.clone()), true),
+        (Outcome::Misconfigured(page.clone()), true),
+        (Outcome::Misconfigured(said.clone()), false),
+        (Outcome::Suspicious(page), false),
+        (Outcome::Suspicious(said), false),
+    ] {
+        let settlement = settle(&grant(), outcome);
+        let Write::Postpone { in_doubt, .. } = settlement.write else { panic!("{settlement:?}") };
+        assert_eq!(in_doubt, expected, "{settlement:?}");
+    }
+}
+
+#[test]
 fn a_malformed_document_fails_without_a_retry() {
     let settlement = decide_malformed("refresh_token is a number", None, NOW);
     assert_eq!(settlement.route, Route::DeadLetter(DeadReason::MalformedDocument));

@@ -8,7 +8,7 @@ use super::MongoStore;
 use super::clock::from_now;
 use super::errors::driver;
 use super::update::{JOURNALLED, Statement};
-use crate::document::change::{FORGOTTEN, holds_token, withheld};
+use crate::document::change::{OF_AN_END, holds_token, withheld};
 use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{DocumentId, LastError, Status};
@@ -74,10 +74,7 @@ impl MongoStore {
             self.names.path("next_refresh_at"): "$$NOW",
             self.names.path("queued_until"): from_now(queued),
         } };
-        // Its token may be another: the end of the old grant is not the new one's.
-        let forgotten = FORGOTTEN.into_iter().chain(["refresh_absolute_until"]);
-        let forgotten: Vec<_> = forgotten.map(|part| self.names.path(part)).collect();
-        let forgotten = doc! { "$unset": forgotten };
+        let forgotten = doc! { "$unset": OF_AN_END.map(|part| self.names.path(part)).as_slice() };
         // Not by one command that also returns it: a collection that is sharded by another key than
         // `_id` takes that only with the key.
         let revived = self.collection.update_one(ended, vec![revived, forgotten]).await;

@@ -421,11 +421,12 @@ async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
 
 async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     let (store, ids) = with(1).await;
-    let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    assert_eq!(
-        commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await,
-        Committed::Applied
-    );
+    let claimed = claim_for(&*store, &ids, "doubtful", LEASE).await;
+    let write = postponed(claimed.now);
+    assert_eq!(commit(&*store, &claimed.rows[0], "doubtful", write).await, Committed::Applied);
+    let rows = claim(&*store, &ids, "o").await;
+    let end = ended(claimed.now);
+    assert_eq!(commit(&*store, &rows[0], "o", end).await, Committed::Applied);
     assert!(due(&*store, Which::All).await.is_empty());
     let rows = claim(&*store, &ids, "next").await;
     assert!(!rows[0].owned() && grant(&rows[0]).status == Status::NeedsReauth);
@@ -434,6 +435,7 @@ async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     assert_eq!(revived.generation, 0);
     let view = store.get(&ids[0]).await.unwrap().unwrap();
     assert_eq!((view.status, view.attempts, view.last_error), (Some(Status::Active), 0, None));
+    assert!(view.in_doubt, "whether an answer to its token was lost is as it was");
     assert!(due(&*store, Which::Due).await.is_empty(), "a job is under way");
     assert_eq!(due(&*store, Which::All).await.len(), 1);
     assert!(store.reactivate(&DocumentId::Integer(404), LEASE).await.unwrap().is_none());

@@ -7,7 +7,7 @@ use mongodb::bson::Document;
 use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::document::change::{
-    FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld,
+    FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token, withheld,
 };
 use crate::document::decode;
 use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
@@ -93,8 +93,7 @@ impl Documents {
         let document = self.get_mut(id)?;
         let has = |status: &Status| is_text(document, "evergrant.status", status.as_str());
         if SweepPlace::ENDED.iter().any(has) {
-            // Its token may be another: the end of the old grant is not the new one's.
-            make_active(document, now, &[&FORGOTTEN[..], &["refresh_absolute_until"]].concat());
+            make_active(document, now, &OF_AN_END);
             put(document, "evergrant.queued_until", from_now(now, queued));
         }
         let view = decode::view(&self.names, self.get(id)?);

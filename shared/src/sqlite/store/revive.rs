@@ -12,7 +12,7 @@ use super::paths::{self, set_over, unset};
 use super::table::Stored;
 use super::{Inner, table};
 use crate::document::change::{
-    FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date, holds_token, withheld,
+    FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token, withheld,
 };
 use crate::document::decode;
 use crate::document::names::Names;
@@ -205,9 +205,7 @@ pub(super) fn reactivate(
     let status = decode::view(names, &stored.document).status;
     if status.is_some_and(|status| SweepPlace::ENDED.contains(&status)) {
         let now = now(connection)?;
-        // Its token may be another: the end of the old grant is not the new one's.
-        let forgotten = [&FORGOTTEN[..], &["refresh_absolute_until"]].concat();
-        make_active(names, &mut stored, now, &forgotten);
+        make_active(names, &mut stored, now, &OF_AN_END);
         let until = date(now.plus(queued));
         set_over(&mut stored.document, &names.path("queued_until"), until);
         table::update(connection, names, &stored)?;
