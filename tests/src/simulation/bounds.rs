@@ -4,13 +4,16 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row, Timestamp, Write};
+use evergrant_shared::domain::{DocumentId, Row, Status, Timestamp, Write};
 use evergrant_shared::ports::Commit;
 
 use super::world::World;
 
 /// How often a token may be sent that the provider has called dead.
 const MAX_DEAD_ANSWERS: u32 = 8;
+
+/// How often a death may be taken back: three times for each of a few second looks that have disproved one.
+const MAX_TAKEN_BACK: u32 = 9;
 
 /// What is counted.
 #[derive(Default)]
@@ -19,16 +22,22 @@ pub(crate) struct Bounds {
     generations: BTreeMap<DocumentId, u64>,
     /// When each document was refreshed last, and when its grant was to end then.
     refreshed_at: BTreeMap<DocumentId, (Timestamp, Option<Timestamp>)>,
-    /// The documents that have begun anew, with no word of what was in doubt.
+    /// The documents that have begun anew.
     forgotten: BTreeSet<DocumentId>,
+    /// The documents that say nothing of what was in doubt: they were forgotten, or an old copy's state is
+    /// theirs.
+    doubts_gone: BTreeSet<DocumentId>,
     /// How often each document may be refreshed before its time, because someone has asked for that.
     asked_for: BTreeMap<DocumentId, u32>,
     /// How often each document was refreshed.
     refreshes: BTreeMap<DocumentId, u64>,
     /// Which claim has sent which token.
     sent_under: BTreeSet<(String, String)>,
-    /// How often the provider has said of each token that it is dead.
+    /// How often the provider has said of each token that it is dead, since someone asked for a refresh or
+    /// its death was taken back.
     dead_answers: BTreeMap<String, u32>,
+    /// How often each document's death was taken back.
+    taken_back: BTreeMap<DocumentId, u32>,
 }
 
 impl Bounds {
@@ -37,6 +46,17 @@ impl Bounds {
         self.generations.remove(id);
         self.refreshed_at.remove(id);
         self.forgotten.insert(id.clone());
+        self.doubts_gone.insert(id.clone());
+    }
+
+    /// A document has the state of an old copy.
+    pub(crate) fn restated(&mut self, id: &DocumentId) {
+        self.doubts_gone.insert(id.clone());
+    }
+
+    /// Whether a document may say nothing of what was in doubt.
+    pub(crate) fn has_lost_doubts(&self, id: &DocumentId) -> bool {
+        self.doubts_gone.contains(id)
     }
 
     /// Whether a document has begun anew.
@@ -54,6 +74,39 @@ impl World {
     /// Someone has asked for a refresh of this document before its time.
     pub(crate) fn refresh_asked_for(&self, id: &DocumentId) {
         self.with(|state| *state.bounds.asked_for.entry(id.clone()).or_default() += 1);
+        self.forget_dead_answers(id);
+    }
+
+    fn forget_dead_answers(&self, id: &DocumentId) {
+        self.with(|state| {
+            let (bounds, tokens) = (&mut state.bounds, &state.tokens);
+            bounds.dead_answers.retain(|token, _| tokens.document_of(token).as_ref() != Some(id));
+        });
+    }
+
+    /// Which documents say that their grants are dead.
+    pub(crate) fn dead_documents(&self) -> Vec<DocumentId> {
+        let ids: Vec<DocumentId> = self.with(|state| state.users.keys().cloned().collect());
+        ids.into_iter().filter(|id| self.has_status(id, Status::NeedsReauth)).collect()
+    }
+
+    fn has_status(&self, id: &DocumentId, status: Status) -> bool {
+        matches!(self.store.look(id), Row::Present { grant, .. } if grant.status == status)
+    }
+
+    /// Deaths are no longer believed: those of `dead` that are active again are asked for anew.
+    pub(crate) fn taken_back(&self, dead: &[DocumentId]) {
+        for id in dead.iter().filter(|id| self.has_status(id, Status::Active)) {
+            self.forget_dead_answers(id);
+            let times = self.with(|state| {
+                let times = state.bounds.taken_back.entry(id.clone()).or_default();
+                *times += 1;
+                *times
+            });
+            if times > MAX_TAKEN_BACK {
+                self.violate(format!("the death of {id} is taken back {times} times"));
+            }
+        }
     }
 
     /// A document was seen: its generation must not be an earlier one.

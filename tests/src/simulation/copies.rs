@@ -68,7 +68,10 @@ pub(crate) async fn import_copy(world: &World) {
     if let (Ok([Imported::Updated]), Some(note)) = (imported.as_deref(), note) {
         world.changed(&id);
         world.refresh_asked_for(&id);
-        world.with(|state| state.notes.insert(id.clone(), note));
+        world.with(|state| {
+            state.notes.insert(id.clone(), note);
+            state.bounds.restated(&id);
+        });
     }
     let lives = |token: &String| {
         matches!(world.oauth.token_state(token), TokenState::Live | TokenState::InGrace)

@@ -77,7 +77,11 @@ impl SimulatedEndpoint {
         }
         match exchanged.reply {
             Reply::Whole { status, retry_after, body } if exchanged.latency <= timeout => {
-                world.note(|| format!("{}: the provider answers {status}", process.name));
+                world.note(|| {
+                    let name = world.with(|state| state.tokens.called(token));
+                    let error = error_of(&body).unwrap_or_default();
+                    format!("{}: the provider answers {status} {error} to {name}", process.name)
+                });
                 if matches!(status, 502 | 504) {
                     // From a gateway, which tells nothing of what the provider behind it did.
                     world.doubt(token);
@@ -149,8 +153,13 @@ impl World {
 
 /// Whether a reply says that the grant is dead.
 fn says_dead(body: &[u8]) -> bool {
-    let body = serde_json::from_slice::<serde_json::Value>(body).unwrap_or_default();
-    matches!(body["error"].as_str(), Some("invalid_grant" | "bad_refresh_token"))
+    matches!(error_of(body).as_deref(), Some("invalid_grant" | "bad_refresh_token"))
+}
+
+/// The code of the error in a reply.
+fn error_of(body: &[u8]) -> Option<String> {
+    let body = serde_json::from_slice::<serde_json::Value>(body).ok()?;
+    body["error"].as_str().map(str::to_owned)
 }
 
 /// The new refresh token of a reply.

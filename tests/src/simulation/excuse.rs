@@ -15,7 +15,7 @@ kinds! {
         /// has no net that others could look into.
         HolderCutOff = "holder_cut_off",
         /// A token is sent again whose answer was with a worker that is gone, in a journal that no living
-        /// worker has had the time to read.
+        /// worker has had the time to read, or in a delivery that the broker took it to have.
         JournalUnread = "journal_unread",
         /// A token is sent again whose answer is with a process that stands still.
         HolderFrozen = "holder_frozen",

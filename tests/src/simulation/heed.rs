@@ -41,6 +41,8 @@ struct Throttled {
 
 /// What has been sent in the same moment as an answer came.
 const SAME_MOMENT: Duration = Duration::from_millis(50);
+/// A worker that waits for the end of a pause knows the store's clock no better.
+const OFF_BY: Duration = Duration::from_millis(100);
 /// The pause after so many different grants were throttled in a row, if the provider asks for as much.
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(3), Duration::from_secs(12), Duration::from_secs(18)];
@@ -102,8 +104,9 @@ impl World {
             (told.shut_since.get(provider).copied(), unreadable, throttled)
         });
         let news = self.plan.news_come_within();
-        if known.shut_until(self.now()).is_some()
+        if known.shut_until(self.now().plus(OFF_BY)).is_some()
             && !is_probing(&known)
+            && !process.is_frozen_lately()
             && shut_since.is_some_and(|since| since.elapsed() > news)
             && process.has_reached_store_for(news)
         {

@@ -70,6 +70,10 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
         rescued: SealedAnswer::decode(&delivery.body).ok(),
         acker: Some(delivery.acker),
     };
+    let token = acker.rescued.as_ref().and_then(|answer| world.sealed_token(&answer.encode()));
+    if let Some(token) = token {
+        world.rescue_delivered(&process.name, token);
+    }
     if let Some(answer) = &acker.rescued
         && super::supervisor::sealer(process).open(answer).is_err()
     {

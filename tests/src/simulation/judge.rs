@@ -184,8 +184,8 @@ impl World {
                 if self.plan.grace_s == ENDLESS_GRACE_S {
                     return Err("lost though the grace had not ended".to_owned());
                 }
-                let was_forgotten = self.with(|state| state.bounds.was_forgotten(id));
-                if status == Some(Status::NeedsReauth) && !lost_response && !was_forgotten {
+                let doubts_gone = self.with(|state| state.bounds.has_lost_doubts(id));
+                if status == Some(Status::NeedsReauth) && !lost_response && !doubts_gone {
                     return Err("a lost reply is reported as a plain death".to_owned());
                 }
                 Ok(())

@@ -38,6 +38,9 @@ async fn pause(world: &World, id: &DocumentId) {
 
 /// Takes the state away. The next adoption begins anew, with the default provider.
 async fn forget(world: &World, id: &DocumentId) {
+    if waits_for_answer(&world.store.look(id)) {
+        return;
+    }
     let is_default = world.with(|state| {
         let provider = state.provider_of.get(id);
         provider.is_some_and(|provider| *provider == world.providers[0].id)
@@ -63,12 +66,17 @@ async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
     is_changed
 }
 
+/// Whether the new tokens of a document wait in a letter: operators leave it alone until they are written.
+fn waits_for_answer(row: &Row) -> bool {
+    let Row::Present { grant, .. } = row else { return false };
+    grant.last_error.as_ref().is_some_and(|error| error.reason.waits_for_answer())
+}
+
 /// Sends a grant that was given up back to work.
 pub(crate) async fn redrive(world: &World, id: &DocumentId) {
-    let Row::Present { grant, .. } = world.store.look(id) else { return };
-    // One whose new tokens wait in a letter is not sent back.
-    let waits = grant.last_error.is_some_and(|error| error.reason.waits_for_answer());
-    if grant.status != Status::Failed || waits {
+    let row = world.store.look(id);
+    let has_failed = matches!(&row, Row::Present { grant, .. } if grant.status == Status::Failed);
+    if !has_failed || waits_for_answer(&row) {
         return;
     }
     world.note(|| format!("{id} is sent back by an operator"));

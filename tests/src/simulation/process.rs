@@ -130,14 +130,14 @@ impl Process {
     /// Stands still from now on. Its timers go on.
     pub(crate) fn freeze(&self, duration: Duration) {
         let mut until = self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner);
-        *until = Some(Instant::now() + duration);
+        *until = (*until).max(Some(Instant::now() + duration));
     }
 
     fn frozen_until(&self) -> Option<Instant> {
         *self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it stands still, or did until just now.
+    /// Whether it stands still, or did until just now. A machine that was suspended did.
     pub(crate) fn is_frozen_lately(&self) -> bool {
         !is_past(self.frozen_until(), LONGEST_WAIT)
     }
@@ -146,6 +146,7 @@ impl Process {
     pub(crate) fn suspend(&self, duration: Duration) {
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.suspended_ms.fetch_add(duration_ms, Ordering::Relaxed);
+        self.freeze(Duration::ZERO);
     }
 
     /// For how long its machine was suspended.

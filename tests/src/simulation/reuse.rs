@@ -72,6 +72,9 @@ impl World {
             Some((answer.successor.clone(), is_rescued, holder, workers))
         });
         let (successor, is_rescued, holder, mut workers) = found?;
+        if is_rescued && self.is_with_dead(&successor) {
+            return Some(Excuse::JournalUnread);
+        }
         workers.retain(|process| process.is_worker() && process.reaches_store());
         let hosts = workers.iter().map(|worker| worker.host).collect();
         let (is_in_reach, excuse) = match holder {
@@ -87,6 +90,27 @@ impl World {
             }
         };
         (!is_rescued && !is_in_reach).then_some(excuse)
+    }
+
+    /// A process is delivered a message of the rescue queue that holds a token.
+    pub(super) fn rescue_delivered(&self, process: &str, token: String) {
+        self.with(|state| {
+            let before = state.tokens.rescuers.get(&token);
+            let of_dead = before.is_some_and(|(before, _)| state.died_at.contains_key(before));
+            let found_at = of_dead.then(Instant::now);
+            state.tokens.rescuers.insert(token, (process.to_owned(), found_at));
+        });
+    }
+
+    /// Whether the message of the rescue queue that holds a token is with a process that is dead, which the
+    /// broker has not noticed, or was until just now.
+    fn is_with_dead(&self, token: &str) -> bool {
+        self.with(|state| {
+            state.tokens.rescuers.get(token).is_some_and(|(process, found_at)| {
+                state.died_at.contains_key(process)
+                    || found_at.is_some_and(|at| at.elapsed() < INHERITED_AFTER)
+            })
+        })
     }
 
     /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a

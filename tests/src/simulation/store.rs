@@ -235,9 +235,13 @@ impl TokenStore for FaultyStore {
         provider: &ProviderId,
         since: Timestamp,
     ) -> Result<u64, StoreError> {
-        let provider = provider.clone();
-        let revive =
-            |store: Arc<MemoryStore>| async move { store.revive_dead(&provider, since).await };
+        let (provider, world) = (provider.clone(), Arc::clone(&self.0.world));
+        let revive = |store: Arc<MemoryStore>| async move {
+            let dead = world.dead_documents();
+            let revived = store.revive_dead(&provider, since).await;
+            world.taken_back(&dead);
+            revived
+        };
         self.call("revive_dead", revive).await
     }
 

@@ -14,6 +14,7 @@ use std::time::Duration;
 use evergrant_shared::domain::{DocumentId, ProviderId, Row};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
+use tokio::time::Instant;
 
 use super::Excuse;
 use super::counts::Counts;
@@ -33,6 +34,8 @@ pub(crate) struct Tokens {
     pub(super) answers: Vec<Answer>,
     /// How many messages in the rescue queue hold each new token.
     pub(crate) rescued: Counts,
+    /// Who was delivered such a message last, and when, if a dead process had it before.
+    pub(crate) rescuers: BTreeMap<String, (String, Option<Instant>)>,
     /// How many entries of journals do.
     pub(crate) journalled: Counts,
     /// The new tokens that a process was told to be in the rescue queue.
