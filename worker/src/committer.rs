@@ -40,6 +40,9 @@ struct Reply {
 /// because it has too much to do is not given more.
 const GROUPS: usize = 2;
 
+/// A store that has failed after so long had too much to do. One that is away says so at once.
+const LONG_TRY: Duration = Duration::from_secs(5);
+
 /// How long it is waited before a document that the store refuses is written again; the wait doubles.
 const REFUSED_FIRST_WAIT: Duration = Duration::from_millis(100);
 const REFUSED_LONGEST_WAIT: Duration = Duration::from_secs(15);
@@ -163,8 +166,8 @@ impl Writer {
     }
 
     /// Writes until the store, however long it is away, has written or refuses; between two tries it is
-    /// another one's turn. A store that does not answer is asked for half as much the next time: one that
-    /// is too slow for the whole group would else be given the same work over and over.
+    /// another one's turn. A store that is too slow for a whole group would be given the same work over and
+    /// over, so after a long try it is asked for half as much.
     async fn write_while_away(
         &self,
         commits: &[Commit],
@@ -176,6 +179,7 @@ impl Writer {
         loop {
             let left = &commits[results.len()..];
             let part = &left[..most.min(left.len())];
+            let tried_at = Instant::now();
             let written = self.store.commit(part).await;
             drop(turn);
             match written {
@@ -183,14 +187,15 @@ impl Writer {
                     let now = Some(Instant::now());
                     *self.written_at.lock().unwrap_or_else(PoisonError::into_inner) = now;
                     results.extend(written);
-                    most = most.saturating_mul(2);
                     if results.len() == commits.len() {
                         return Ok(results);
                     }
                 }
                 Err(error @ StoreError::Unavailable { .. }) => {
                     report(&error, part, std::mem::replace(&mut told, true));
-                    most = (part.len() / 2).max(1);
+                    if tried_at.elapsed() >= LONG_TRY {
+                        most = part.len().div_ceil(2);
+                    }
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(error),

@@ -37,6 +37,19 @@ use crate::turns::Turns;
 use crate::work::Work;
 use crate::{ProviderDeps, WorkerSettings};
 
+/// Fakes with a store that takes nothing for so long, from the first write on.
+pub(crate) fn away_for(away_for: Duration) -> Fakes {
+    let away_for = away_for.into();
+    Fakes::new(FakeStore { away_for, ..FakeStore::default() }, FakeQueue::default())
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 /// Grants every claim, after a while.
 #[derive(Default)]
 pub(crate) struct FakeStore {
@@ -61,7 +74,7 @@ pub(crate) struct FakeStore {
     pub(crate) committed: Mutex<Vec<Commit>>,
     /// What was put out of reach: documents, and the fingerprints of their spent tokens.
     pub(crate) withheld: Mutex<Vec<(DocumentId, String)>>,
-    /// How many of the next calls to put a document out of reach are never answered.
+    /// How many of the next calls that write to a document are never answered.
     pub(crate) unanswered: AtomicU32,
     /// No document holds the token any more that was sent.
     pub(crate) moved_on: AtomicBool,
@@ -125,7 +138,12 @@ impl TokenStore for FakeStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         self.answers("commit")?;
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
         if self.too_many.is_some_and(|too_many| commits.len() > too_many) {
+            tokio::time::sleep(Duration::from_secs(45)).await;
             let reason = "no answer in time".to_owned();
             return Err(StoreError::Unavailable { operation: "commit", reason });
         }

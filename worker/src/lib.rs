@@ -28,6 +28,8 @@ mod nets;
 mod nets_tests;
 mod pace;
 mod recovery;
+#[cfg(test)]
+mod recovery_tests;
 mod refresh;
 mod refused;
 mod refused_documents;
@@ -41,6 +43,7 @@ mod supervisor;
 mod take_back;
 mod turns;
 mod unread;
+mod withhold;
 mod work;
 
 use std::collections::HashMap;

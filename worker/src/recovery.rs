@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::{Failure, FailureKind, LastError, SealedAnswer};
+use evergrant_shared::domain::SealedAnswer;
 use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
 use evergrant_shared::provider::Provider;
 use evergrant_shared::rescue::{Entry, Journal, Opened, Unsealable};
@@ -20,6 +20,7 @@ use tokio_util::task::TaskTracker;
 use crate::answer_letter::letter_of;
 use crate::nets::Nets;
 use crate::rescues::Held;
+use crate::withhold::FIRST_TRY;
 
 /// How long the store may not take what this worker holds: it may be out of reach for this worker
 /// alone, and whoever reaches it has to be quicker than the documents' leases.
@@ -33,11 +34,9 @@ const PASSES_MAX: u32 = 100;
 /// How long the document of an answer that cannot be opened is tried to be put out of reach here, before
 /// another worker tries.
 const WITHHOLD_FOR: Duration = Duration::from_secs(30);
-/// How long a try to do that may take at first, and at most: a call that hangs must not use up the time that
-/// is left until the document's lease is over.
-const WITHHOLD_TRY: Duration = Duration::from_secs(1);
-const WITHHOLD_LONGEST_TRY: Duration = Duration::from_secs(10);
-/// How long the broker has to confirm an answer, before the store is tried beside it.
+/// How long one try to write may take at most, once that turned out to be too short for earlier ones.
+const LONGEST_TRY: Duration = Duration::from_secs(12);
+/// How long the store is left alone while the broker confirms an answer.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
 const UNREAD: &str = "the provider's success holds no tokens where its settings look for them: correct \
@@ -59,10 +58,10 @@ pub(crate) struct Recovery {
 pub(crate) struct Rescue {
     body: Vec<u8>,
     /// What the body says, or why it is none.
-    answer: Result<SealedAnswer, String>,
+    pub(crate) answer: Result<SealedAnswer, String>,
     source: Source,
     /// Keeps takeovers waiting, until its document is out of reach. None if it cannot be told whose it is.
-    held: Option<Held>,
+    pub(crate) held: Option<Held>,
 }
 
 /// Where an answer came from, and how that place is told that it is done.
@@ -179,18 +178,21 @@ impl Recovery {
         }
         let commits: Vec<_> = answers.iter().map(|answer| answer.commit.clone()).collect();
         let writing = async {
-            let mut backoff = Backoff::for_an_answer();
+            let (mut backoff, mut limit) = (Backoff::for_an_answer(), PATIENCE);
             loop {
-                match self.store.commit(&commits).await {
-                    Ok(committed) => {
+                let tried = tokio::time::timeout(limit, self.store.commit(&commits)).await;
+                match tried {
+                    Ok(Ok(committed)) => {
                         let settled = answers.iter().zip(committed);
                         settled.for_each(|(answer, result)| report(answer, result));
                         return Written::Yes;
                     }
-                    Err(error @ StoreError::Refused { .. }) => {
+                    Ok(Err(error @ StoreError::Refused { .. })) => {
                         return Written::Refused(error.to_string());
                     }
-                    Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
+                    Ok(Err(error)) => tracing::debug!(%error, "rescued answers wait for the store"),
+                    // A call that hangs must not use up what is left of the leases.
+                    Err(_) => limit = (limit * 2).min(LONGEST_TRY),
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -205,7 +207,7 @@ impl Recovery {
         let id = one.commit.id.clone();
         tracing::error!(%id, why, "the store refuses a rescued answer: trying again");
         let (began, mut withheld) = (Instant::now(), false);
-        let (mut backoff, mut limit) = (Backoff::for_a_server(), WITHHOLD_TRY);
+        let (mut backoff, mut limit) = (Backoff::for_a_server(), FIRST_TRY);
         loop {
             if !withheld {
                 match self.try_to_withhold(&mut one.rescue, &why, &mut limit).await {
@@ -271,53 +273,6 @@ impl Recovery {
         }
     }
 
-    /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait
-    /// for the answer any more.
-    async fn withhold(&self, rescue: &mut Rescue, why: &str) -> bool {
-        let (mut backoff, mut told) = (Backoff::for_a_server(), false);
-        let mut limit = WITHHOLD_TRY;
-        loop {
-            match self.try_to_withhold(rescue, why, &mut limit).await {
-                Ok(waits) => return waits,
-                Err(error) if std::mem::replace(&mut told, true) => {
-                    tracing::debug!(%error, "still not out of reach");
-                }
-                Err(error) => tracing::error!(%error, "the document of an answer that cannot be \
-                    written is not out of reach: trying again"),
-            }
-            tokio::time::sleep(backoff.next_wait()).await;
-        }
-    }
-
-    /// Tries once, for no longer than `limit`, which doubles if that is too short.
-    async fn try_to_withhold(
-        &self,
-        rescue: &mut Rescue,
-        why: &str,
-        limit: &mut Duration,
-    ) -> Result<bool, StoreError> {
-        let answer = rescue.answer.as_ref().ok();
-        // One that has replaced no token does no harm if its document is refreshed once more.
-        let spent = answer.and_then(|answer| Some((&answer.id, answer.spent.as_deref()?)));
-        let Some((id, spent)) = spent else { return Ok(true) };
-        let withholding = async {
-            let (failure, kind) = (Failure::described(why), FailureKind::UncommittedAnswer);
-            let last_error = LastError::of(&failure, kind, self.store.now().await?);
-            self.store.withhold(id, spent, &last_error).await
-        };
-        let tried = tokio::time::timeout(*limit, withholding).await;
-        let waits = tried.unwrap_or_else(|_| {
-            let reason = format!("no answer within {limit:?}");
-            *limit = (*limit * 2).min(WITHHOLD_LONGEST_TRY);
-            Err(StoreError::Unavailable { operation: "withhold", reason })
-        })?;
-        if waits {
-            self.nets.metrics.withheld.inc();
-            rescue.held = None;
-        }
-        Ok(waits)
-    }
-
     /// Puts an answer into the rescue queue. A broker that takes its time to confirm must not use up what is
     /// left of the lease, so the store is tried meanwhile. Returns the answer if neither takes it.
     pub(crate) async fn hand_on_or_write(&self, one: Writable) -> Option<Writable> {
@@ -325,20 +280,22 @@ impl Recovery {
             tokio::time::sleep(CONFIRMED_WITHIN).await;
             self.write(std::slice::from_ref(&one), Duration::MAX).await
         };
-        tokio::select! {
+        let mut handing_on = Box::pin(self.hand_on(&one.rescue));
+        let (is_taken, is_written) = tokio::select! {
             biased;
-            taken = self.hand_on(&one.rescue) => {
-                if !taken {
-                    return Some(one);
-                }
-                self.left_unwritten(one.rescue.source).await;
-            }
-            written = writing => {
-                if !matches!(written, Written::Yes) {
-                    return Some(one);
-                }
-                self.done(one.rescue.source).await;
-            }
+            is_taken = &mut handing_on => (is_taken, false),
+            written = writing => match written {
+                Written::Yes => (false, true),
+                Written::Refused(_) => (false, false),
+                // The worker stops: the queue is all that is left.
+                Written::OutOfReach => (handing_on.as_mut().await, false),
+            },
+        };
+        drop(handing_on);
+        match (is_taken, is_written) {
+            (true, _) => self.left_unwritten(one.rescue.source).await,
+            (_, true) => self.done(one.rescue.source).await,
+            (false, false) => return Some(one),
         }
         None
     }

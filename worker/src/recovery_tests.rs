@@ -1,0 +1,211 @@
+//! What becomes of an answer that another worker got.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use evergrant_shared::domain::fingerprint::fingerprint;
+use evergrant_shared::domain::marks::Remembers;
+use evergrant_shared::domain::schedule::Times;
+use evergrant_shared::domain::{DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
+use evergrant_shared::ports::Commit;
+use evergrant_shared::rescue::{Journal, UnreadAnswer};
+
+use crate::claim::claim;
+use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, sealer, until};
+use crate::recovery::{PATIENCE, Source};
+
+/// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
+fn rescued() -> (Fakes, SealedAnswer) {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    let at = Timestamp::default();
+    let times = Times {
+        access_expires_at: at,
+        refresh_idle_until: None,
+        refresh_absolute_until: None,
+        next_refresh_at: at,
+    };
+    let write = Write::Refresh {
+        access_token: "new-access".into(),
+        refresh_token: Some("new".into()),
+        refreshed_at: at,
+        times,
+    };
+    let commit = Commit {
+        id: DocumentId::Integer(1),
+        owner: "dead/p/1".to_owned(),
+        generation: Some(0),
+        sent: Some("token".into()),
+        remembers: Remembers::Others,
+        write,
+    };
+    let answer = sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap();
+    fakes.queue.rescued.lock().unwrap().push(answer.clone());
+    (fakes, answer)
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_document_out_of_reach() {
+    let (fakes, _) = rescued();
+    let without_the_key = tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    let spent = fingerprint(&"token".into());
+    assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "another worker may have the key");
+    // Of two consumers it would be chance who is the next.
+    without_the_key.abort();
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "it is written");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is_kept_whole() {
+    let (fakes, sealed) = rescued();
+    tokio::spawn(fakes.rescuer(2).run());
+    until(|| !fakes.queue.buried.lock().unwrap().is_empty()).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+    let letter = fakes.queue.buried.lock().unwrap()[0].clone();
+    assert_eq!(letter.reason, DeadReason::UncommittedAnswer);
+    let kept = SealedAnswer::decode(&letter.body).unwrap();
+    assert_eq!(SealedAnswer { passes: 0, ..kept }, sealed);
+    let why = letter.description.unwrap();
+    assert!(why.contains(&sealed.key) && why.contains("rescue.old_keys"), "{why}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_out_of_reach() {
+    let (fakes, _) = rescued();
+    *fakes.store.away_for.lock().unwrap() = Duration::from_secs(1_200);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(1_100)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+    until(|| fakes.store.withheld.lock().unwrap().len() == 1).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_answered() {
+    let (fakes, _) = rescued();
+    fakes.store.unanswered.store(2, Ordering::Relaxed);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(5)).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
+    let (fakes, _) = rescued();
+    fakes.store.moved_on.store(true, Ordering::Relaxed);
+    tokio::spawn(fakes.rescuer(2).run());
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.rescued.lock().unwrap().is_empty());
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document_out_of_reach() {
+    let (fakes, _) = rescued();
+    *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
+    tokio::spawn(fakes.rescuer(1).run());
+    tokio::time::sleep(Duration::from_secs(120)).await;
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+    *fakes.store.refuses.lock().unwrap() = None;
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    tokio::time::sleep(Duration::from_secs(600)).await;
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "the rule was mended");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
+    let (fakes, _) = rescued();
+    *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.queue.buried.lock().unwrap().len() == 1).await;
+    assert_eq!(fakes.queue.buried.lock().unwrap()[0].reason, DeadReason::UncommittedAnswer);
+    assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
+}
+
+const NESTED: &str = r#"{"status":0,"body":{"access_token":"a","refresh_token":"new"}}"#;
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_reach() {
+    let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+    let spent = fingerprint(&"token".into());
+    assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+    assert!(fakes.journal.entries.lock().unwrap().is_empty(), "it is in its letter");
+    let letter = fakes.queue.buried.lock().unwrap()[0].clone();
+    assert_eq!((letter.reason, letter.http_status), (DeadReason::UncommittedAnswer, Some(200)));
+    let answer = SealedAnswer::decode(&letter.body).unwrap();
+    assert!(!String::from_utf8_lossy(&letter.body).contains("new"));
+    // Sent back while nobody can read it, it is a letter again.
+    fakes.queue.rescued.lock().unwrap().push(answer);
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.queue.buried.lock().unwrap().len() == 2).await;
+    assert_eq!(fakes.queue.buried.lock().unwrap()[1].body, letter.body);
+    assert!(fakes.store.committed.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_can_be_read_when_it_is_sent_back_is_written_on_its_condition() {
+    let (fakes, _) = rescued();
+    fakes.queue.rescued.lock().unwrap().clear();
+    let body = br#"{"access_token":"a","refresh_token":"new"}"#.to_vec();
+    let unread = UnreadAnswer {
+        id: DocumentId::Integer(1),
+        owner: "worker/p/1".to_owned(),
+        generation: 4,
+        sent: "token".into(),
+        refresh_absolute_until: None,
+        answered_at: Timestamp::default(),
+        http_status: 201,
+        body: body.into(),
+    };
+    let at = Timestamp::default();
+    let answer = sealer(1).seal_unread(&"p".parse().unwrap(), &unread, at).unwrap();
+    fakes.queue.rescued.lock().unwrap().push(answer);
+    tokio::spawn(fakes.rescuer(1).run());
+    until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
+    let committed = fakes.store.committed.lock().unwrap();
+    assert_eq!((committed[0].generation, committed[0].rotates()), (Some(4), true));
+    assert!(fakes.queue.buried.lock().unwrap().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_away() {
+    let fakes = away_for(Duration::from_secs(30));
+    *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
+    assert_eq!(fakes.journal.entries.lock().unwrap().len(), 1);
+    assert!(fakes.queue.buried.lock().unwrap().is_empty(), "its document is not out of reach");
+    fakes.finish().await;
+    assert!(fakes.journal.entries.lock().unwrap().is_empty());
+    assert_eq!(fakes.queue.buried.lock().unwrap().len(), 1);
+}
+
+/// All documents are in hand of the worker `other`.
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_is_written_within_seconds_though_neither_broker_nor_store_answers_at_first() {
+    let (fakes, sealed) = rescued();
+    *fakes.store.away_for.lock().unwrap() = Duration::from_secs(3_600);
+    let recovery = &fakes.rescuer(1).0;
+    let entry = fakes.journal.append(&sealed).unwrap();
+    let rescue = recovery.take(sealed.encode(), Source::Journal(entry));
+    let unwritten = recovery.settle(vec![rescue], PATIENCE).await.pop().unwrap();
+    *fakes.store.away_for.lock().unwrap() = Duration::ZERO;
+    fakes.store.unanswered.store(1, Ordering::Relaxed);
+    fakes.queue.confirms_no_rescue.store(true, Ordering::Relaxed);
+    let settling = recovery.hand_on_or_write(unwritten);
+    let kept = tokio::time::timeout(Duration::from_secs(5), settling).await.unwrap();
+    assert!(kept.is_none());
+    assert_eq!(fakes.store.committed.lock().unwrap().len(), 1);
+    assert!(fakes.journal.entries.lock().unwrap().is_empty());
+}
