@@ -12,7 +12,8 @@ use super::world::World;
 /// How often a token may be sent that the provider has called dead.
 const MAX_DEAD_ANSWERS: u32 = 8;
 
-/// How often a death may be taken back: three times for each of a few second looks that have disproved one.
+/// How often a grant's death may be taken back. A second look that succeeds takes back deaths three times,
+/// and there may be some of those.
 const MAX_TAKEN_BACK: u32 = 9;
 
 /// What is counted.
@@ -149,6 +150,8 @@ impl World {
             let bounds = &mut state.bounds;
             let now = (refreshed_at, times.refresh_absolute_until);
             let before = bounds.refreshed_at.insert(commit.id.clone(), now);
+            // Of its new token nothing was in doubt.
+            bounds.doubts_gone.remove(&commit.id);
             *bounds.refreshes.entry(commit.id.clone()).or_default() += 1;
             let is_early = before.is_some_and(|(at, end)| {
                 // The last refresh before an end is followed by one at the end.
@@ -170,7 +173,7 @@ impl World {
 }
 
 /// How much earlier than it is due a worker takes a job.
-const EARLY: Duration = Duration::from_secs(5);
+pub(crate) const EARLY: Duration = Duration::from_secs(5);
 
 impl super::plan::Plan {
     /// The least time between two refreshes of one grant.

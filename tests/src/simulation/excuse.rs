@@ -15,8 +15,11 @@ kinds! {
         /// has no net that others could look into.
         HolderCutOff = "holder_cut_off",
         /// A token is sent again whose answer was with a worker that is gone, in a journal that no living
-        /// worker has had the time to read, or in a delivery that the broker took it to have.
+        /// worker has had the time to read.
         JournalUnread = "journal_unread",
+        /// A token is sent again whose answer is in a message of the rescue queue that a dead worker has,
+        /// which the broker has not noticed, or had until just now.
+        HolderUnnoticed = "holder_unnoticed",
         /// A token is sent again whose answer is with a process that stands still.
         HolderFrozen = "holder_frozen",
         /// A document is lost whose new token came in an answer that nobody can read.

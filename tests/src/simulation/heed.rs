@@ -41,7 +41,7 @@ struct Throttled {
 
 /// What has been sent in the same moment as an answer came.
 const SAME_MOMENT: Duration = Duration::from_millis(50);
-/// A worker that waits for the end of a pause knows the store's clock no better.
+/// A worker may take the store's clock to be so much further than it is, and a pause to be over.
 const OFF_BY: Duration = Duration::from_millis(100);
 /// The pause after so many different grants were throttled in a row, if the provider asks for as much.
 const PAUSES: [Duration; 3] =

@@ -15,6 +15,9 @@ use super::world::{State, World};
 /// Workers look for what a dead one has left twice a second, and then write it.
 const INHERITED_AFTER: Duration = Duration::from_secs(2);
 
+/// Within this the broker has noticed that a process is dead, and another has the messages that it had.
+const NOTICED_WITHIN: Duration = Duration::from_secs(6);
+
 impl World {
     /// Whether a process lives and stands still, or did until just now.
     pub(super) fn is_frozen_lately(&self, process: &str) -> bool {
@@ -73,7 +76,7 @@ impl World {
         });
         let (successor, is_rescued, holder, mut workers) = found?;
         if is_rescued && self.is_with_dead(&successor) {
-            return Some(Excuse::JournalUnread);
+            return Some(Excuse::HolderUnnoticed);
         }
         workers.retain(|process| process.is_worker() && process.reaches_store());
         let hosts = workers.iter().map(|worker| worker.host).collect();
@@ -106,10 +109,10 @@ impl World {
     /// broker has not noticed, or was until just now.
     fn is_with_dead(&self, token: &str) -> bool {
         self.with(|state| {
-            state.tokens.rescuers.get(token).is_some_and(|(process, found_at)| {
-                state.died_at.contains_key(process)
-                    || found_at.is_some_and(|at| at.elapsed() < INHERITED_AFTER)
-            })
+            let Some((process, found_at)) = state.tokens.rescuers.get(token) else { return false };
+            let just_found = found_at.is_some_and(|at| at.elapsed() < INHERITED_AFTER);
+            let died_at = state.died_at.get(process);
+            just_found || died_at.is_some_and(|at| at.elapsed() < NOTICED_WITHIN)
         })
     }
 

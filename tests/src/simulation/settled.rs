@@ -7,6 +7,7 @@ use evergrant_shared::domain::{DocumentId, Job, Row, Status, Timestamp};
 
 use tokio::time::Instant;
 
+use super::bounds::EARLY;
 use super::world::World;
 
 /// What happened to each document lately, as far as it settles a job.
@@ -71,7 +72,7 @@ impl World {
     /// A claim has looked at a document.
     pub(crate) fn looked_at(&self, id: &DocumentId, row: &Row, at: Timestamp) {
         if let Row::Present { grant, .. } = row
-            && grant.next_refresh_at > at
+            && grant.next_refresh_at > at.plus(EARLY)
         {
             let now = self.now();
             self.with(|state| state.settled.not_due_at.insert(id.clone(), now));
@@ -103,7 +104,7 @@ impl World {
             (changes, not_due_at, settled.postponed.contains(id))
         });
         // Whoever finds it not due leaves it to the producer, which publishes it once it is.
-        if not_due_at.is_some_and(|at| at >= delivered.at) {
+        if !delivered.job.force && not_due_at.is_some_and(|at| at >= delivered.at) {
             return;
         }
         if is_postponed {

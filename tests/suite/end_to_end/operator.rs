@@ -264,6 +264,7 @@ async fn processes_and_providers_are_seen(night: &Night) {
     })
     .await;
     let providers = night.json(&["providers", "list"]).await;
+    assert_eq!(providers[0]["lately"]["dead"], told["dead"], "{providers}");
     assert!(providers[0]["failed_percent"].as_f64().expect("a share") > 5.0, "{providers}");
 }
 
