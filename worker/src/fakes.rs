@@ -89,6 +89,14 @@ impl FakeStore {
         }
         Ok(())
     }
+
+    /// For ever, if this call is one that is never answered.
+    async fn hang(&self) {
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
+    }
 }
 
 fn grant(id: &DocumentId) -> Grant {
@@ -138,10 +146,7 @@ impl TokenStore for FakeStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         self.answers("commit")?;
-        if self.unanswered.load(Ordering::Relaxed) > 0 {
-            self.unanswered.fetch_sub(1, Ordering::Relaxed);
-            std::future::pending::<()>().await;
-        }
+        self.hang().await;
         if self.too_many.is_some_and(|too_many| commits.len() > too_many) {
             tokio::time::sleep(Duration::from_secs(45)).await;
             let reason = "no answer in time".to_owned();
@@ -229,10 +234,7 @@ impl TokenStore for FakeStore {
         _: &LastError,
     ) -> Result<bool, StoreError> {
         self.answers("withhold")?;
-        if self.unanswered.load(Ordering::Relaxed) > 0 {
-            self.unanswered.fetch_sub(1, Ordering::Relaxed);
-            std::future::pending::<()>().await;
-        }
+        self.hang().await;
         self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
         Ok(!self.moved_on.load(Ordering::Relaxed))
     }

@@ -22,6 +22,7 @@ mod lane;
 #[cfg(test)]
 mod lane_tests;
 mod lease;
+mod limit;
 mod metrics;
 mod nets;
 #[cfg(test)]

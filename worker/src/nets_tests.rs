@@ -98,6 +98,7 @@ async fn what_a_dead_worker_left_is_committed_while_the_broker_confirms_nothing(
     until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
 }
 
+/// All documents are in hand of the worker `other`.
 fn held() -> Fakes {
     held_for(Duration::from_secs(60))
 }

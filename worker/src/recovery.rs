@@ -18,9 +18,9 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::answer_letter::letter_of;
+use crate::limit::Limit;
 use crate::nets::Nets;
 use crate::rescues::Held;
-use crate::withhold::FIRST_TRY;
 
 /// How long the store may not take what this worker holds: it may be out of reach for this worker
 /// alone, and whoever reaches it has to be quicker than the documents' leases.
@@ -34,8 +34,6 @@ const PASSES_MAX: u32 = 100;
 /// How long the document of an answer that cannot be opened is tried to be put out of reach here, before
 /// another worker tries.
 const WITHHOLD_FOR: Duration = Duration::from_secs(30);
-/// How long one try to write may take at most, once that turned out to be too short for earlier ones.
-const LONGEST_TRY: Duration = Duration::from_secs(12);
 /// How long the store is left alone while the broker confirms an answer.
 const CONFIRMED_WITHIN: Duration = Duration::from_millis(500);
 
@@ -178,21 +176,18 @@ impl Recovery {
         }
         let commits: Vec<_> = answers.iter().map(|answer| answer.commit.clone()).collect();
         let writing = async {
-            let (mut backoff, mut limit) = (Backoff::for_an_answer(), PATIENCE);
+            let (mut backoff, mut limit) = (Backoff::for_an_answer(), Limit::to_write());
             loop {
-                let tried = tokio::time::timeout(limit, self.store.commit(&commits)).await;
-                match tried {
-                    Ok(Ok(committed)) => {
+                match limit.hold("commit", self.store.commit(&commits)).await {
+                    Ok(committed) => {
                         let settled = answers.iter().zip(committed);
                         settled.for_each(|(answer, result)| report(answer, result));
                         return Written::Yes;
                     }
-                    Ok(Err(error @ StoreError::Refused { .. })) => {
+                    Err(error @ StoreError::Refused { .. }) => {
                         return Written::Refused(error.to_string());
                     }
-                    Ok(Err(error)) => tracing::debug!(%error, "rescued answers wait for the store"),
-                    // A call that hangs must not use up what is left of the leases.
-                    Err(_) => limit = (limit * 2).min(LONGEST_TRY),
+                    Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
@@ -207,7 +202,7 @@ impl Recovery {
         let id = one.commit.id.clone();
         tracing::error!(%id, why, "the store refuses a rescued answer: trying again");
         let (began, mut withheld) = (Instant::now(), false);
-        let (mut backoff, mut limit) = (Backoff::for_a_server(), FIRST_TRY);
+        let (mut backoff, mut limit) = (Backoff::for_a_server(), Limit::to_withhold());
         loop {
             if !withheld {
                 match self.try_to_withhold(&mut one.rescue, &why, &mut limit).await {

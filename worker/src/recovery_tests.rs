@@ -190,8 +190,6 @@ async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_a
     assert_eq!(fakes.queue.buried.lock().unwrap().len(), 1);
 }
 
-/// All documents are in hand of the worker `other`.
-
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_written_within_seconds_though_neither_broker_nor_store_answers_at_first() {
     let (fakes, sealed) = rescued();

@@ -1,26 +1,19 @@
 //! The document of an answer that cannot be written yet is put out of reach: nobody sends the token that it
 //! still holds.
 
-use std::time::Duration;
-
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::{Failure, FailureKind, LastError};
 use evergrant_shared::ports::StoreError;
 
+use crate::limit::Limit;
 use crate::recovery::{Recovery, Rescue};
-
-/// How long the first try may take: a call that hangs must not use up the time that is left until the
-/// document's lease is over.
-pub(crate) const FIRST_TRY: Duration = Duration::from_secs(1);
-/// How long a try may take at most. Each that was too short doubles it.
-const LONGEST_TRY: Duration = Duration::from_secs(10);
 
 impl Recovery {
     /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait
     /// for the answer any more.
     pub(crate) async fn withhold(&self, rescue: &mut Rescue, why: &str) -> bool {
         let (mut backoff, mut told) = (Backoff::for_a_server(), false);
-        let mut limit = FIRST_TRY;
+        let mut limit = Limit::to_withhold();
         loop {
             match self.try_to_withhold(rescue, why, &mut limit).await {
                 Ok(waits) => return waits,
@@ -34,12 +27,12 @@ impl Recovery {
         }
     }
 
-    /// Tries once, for no longer than `limit`, which doubles if that is too short.
+    /// Tries once, within `limit`. Errors are the store's.
     pub(crate) async fn try_to_withhold(
         &self,
         rescue: &mut Rescue,
         why: &str,
-        limit: &mut Duration,
+        limit: &mut Limit,
     ) -> Result<bool, StoreError> {
         let answer = rescue.answer.as_ref().ok();
         // One that has replaced no token does no harm if its document is refreshed once more.
@@ -50,12 +43,7 @@ impl Recovery {
             let last_error = LastError::of(&failure, kind, self.store.now().await?);
             self.store.withhold(id, spent, &last_error).await
         };
-        let tried = tokio::time::timeout(*limit, withholding).await;
-        let waits = tried.unwrap_or_else(|_| {
-            let reason = format!("no answer within {limit:?}");
-            *limit = (*limit * 2).min(LONGEST_TRY);
-            Err(StoreError::Unavailable { operation: "withhold", reason })
-        })?;
+        let waits = limit.hold("withhold", withholding).await?;
         if waits {
             self.nets.metrics.withheld.inc();
             rescue.held = None;
