@@ -249,7 +249,7 @@ async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
             Estate::Open if Instant::now() < until && !lane.stop.is_cancelled() => {
                 lane.sleep(ESTATE_CHECK).await;
             }
-            Estate::Open | Estate::Unreadable | Estate::None => return false,
+            Estate::Open | Estate::Unreadable | Estate::HandedOn | Estate::None => return false,
         }
     }
 }
@@ -280,20 +280,32 @@ async fn take_over(
         Waited::Unreadable => return end_out_of_reach(lane, work, grant, held).await,
     }
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
+    let began = Instant::now();
     let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write), None).await;
-    // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
-    // what has become of the document.
-    if written.is_some() {
-        claim(lane, vec![work]).await;
+    // The process is ending: the delivery comes again.
+    if written.is_none() {
+        return;
     }
+    // The store was away, and so it was for whoever has the answer: that one comes first.
+    if began.elapsed() >= STORE_AWAY
+        && let Waited::Stopped = wait_for_rescue(lane, &grant.id, from, &held.owner).await
+    {
+        return;
+    }
+    // If it is superseded, the claim tells what has become of the document.
+    claim(lane, vec![work]).await;
 }
+
+/// A commit that took so long has been tried more than once, or has waited for one that was.
+const STORE_AWAY: Duration = Duration::from_millis(250);
 
 /// How long a broker that is away is waited for, which may have the answer: long for a restart, short
 /// beside the grace of a provider that has one.
 const BROKER_FIRST: Duration = Duration::from_secs(30);
 
-/// How long a dead worker's journal is waited for that cannot be read. Then an operator is asked.
-const JOURNAL_FIRST: Duration = Duration::from_secs(300);
+/// How long a dead worker's answer is waited for where there surely was one and it cannot be reached: in a
+/// journal that cannot be read (then an operator is asked), or in the rescue queue of a broker that is away.
+const ANSWER_FIRST: Duration = Duration::from_secs(300);
 
 /// How waiting for a dead worker's answer ended.
 enum Waited {
@@ -324,32 +336,27 @@ async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner
     let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
     let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
     let began = Instant::now();
-    let (mut renew_at, mut none_since) = (began, began);
+    let mut none_since = began;
+    let _kept = lane.leases.keep(id, owner, RESCUE_FIRST * 2);
     loop {
         let estate = estate();
         if estate == Estate::Settled {
             return Waited::LongEnough;
-        }
-        if Instant::now() >= renew_at {
-            let renewed = lane.store.renew(std::slice::from_ref(id), owner, RESCUE_FIRST * 2).await;
-            if let Err(error) = renewed {
-                tracing::debug!(%error, %id, "the lease of a takeover stays as long as any");
-            }
-            renew_at = Instant::now() + RESCUE_FIRST;
         }
         lane.sleep(RESCUE_CHECK).await;
         if has_answer() || estate == Estate::Unreadable {
             none_since = Instant::now();
         }
         if estate == Estate::Unreadable
-            && (lane.stop.is_cancelled() || began.elapsed() >= JOURNAL_FIRST)
+            && (lane.stop.is_cancelled() || began.elapsed() >= ANSWER_FIRST)
         {
             return Waited::Unreadable;
         }
         if lane.stop.is_cancelled() {
             return Waited::Stopped;
         }
-        let looked = is_served() || began.elapsed() >= BROKER_FIRST;
+        let broker_first = if estate == Estate::HandedOn { ANSWER_FIRST } else { BROKER_FIRST };
+        let looked = is_served() || began.elapsed() >= broker_first;
         if looked && none_since.elapsed() >= RESCUE_FIRST {
             return Waited::LongEnough;
         }

@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::committer::Committer;
+use crate::lease::Leases;
 use crate::metrics::WorkerMetrics;
 use crate::nets::Nets;
 use crate::pace::Pace;
@@ -31,6 +32,7 @@ pub(crate) struct Lane {
     pub(crate) store: Arc<dyn TokenStore>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) committer: Committer,
+    pub(crate) leases: Leases,
     /// When it may claim: commits have their turns as well.
     pub(crate) turns: Turns,
     /// None without a key: then an answer is in memory only until it is written.
@@ -85,6 +87,7 @@ impl Lane {
             provider: deps.provider,
             endpoint: deps.endpoint,
             budget: deps.budget,
+            leases: Leases::start(Arc::clone(&store)),
             store,
             queue,
             committer,

@@ -1,8 +1,18 @@
-//! Keeping a lease while something takes long.
+//! Keeping leases while something takes long.
+//!
+//! Documents that were claimed together have their leases prolonged together, by one call: a store that is
+//! slow for everybody would else be asked once more for each document, and be slower for that.
 
+use std::collections::{HashMap, HashSet};
 use std::pin::pin;
+use std::sync::Arc;
+use std::time::Duration;
 
 use evergrant_shared::domain::DocumentId;
+use evergrant_shared::ports::{StoreError, TokenStore};
+use futures::future::join_all;
+use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -17,24 +27,234 @@ pub(crate) async fn keep<T>(
     work: impl Future<Output = T>,
 ) -> T {
     let mut work = pin!(work);
-    let mut half_over = claim.sent_at + lane.settings.lease / 2;
-    loop {
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            () = tokio::time::sleep_until(half_over) => {}
+    tokio::select! {
+        biased;
+        done = &mut work => return done,
+        () = tokio::time::sleep_until(claim.sent_at + lane.settings.lease / 2) => {}
+    }
+    let _kept = lane.leases.keep(id, &claim.owner, lane.settings.lease);
+    work.await
+}
+
+/// The leases that a lane keeps. Cheap to clone.
+#[derive(Clone)]
+pub(crate) struct Leases(mpsc::UnboundedSender<Change>);
+
+/// A lease that is kept until this is dropped.
+pub(crate) struct Kept {
+    leases: Leases,
+    claim: ClaimKey,
+    id: DocumentId,
+}
+
+/// Which documents have their leases prolonged by one call.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct ClaimKey {
+    owner: String,
+    lease: Duration,
+}
+
+enum Change {
+    Keep(ClaimKey, DocumentId),
+    LetGo(ClaimKey, DocumentId),
+}
+
+impl Leases {
+    /// Starts to keep leases in `store`. It ends when the last clone is gone.
+    pub(crate) fn start(store: Arc<dyn TokenStore>) -> Self {
+        let (changes, receiver) = mpsc::unbounded_channel();
+        tokio::spawn(Keeper::default().run(store, receiver));
+        Self(changes)
+    }
+
+    /// Prolongs a lease at once, and whenever half of it is over: each time it ends after `lease`.
+    pub(crate) fn keep(&self, id: &DocumentId, owner: &str, lease: Duration) -> Kept {
+        let claim = ClaimKey { owner: owner.to_owned(), lease };
+        self.tell(Change::Keep(claim.clone(), id.clone()));
+        Kept { leases: self.clone(), claim, id: id.clone() }
+    }
+
+    fn tell(&self, change: Change) {
+        // The keeper is gone only when the process is ending.
+        let _ = self.0.send(change);
+    }
+}
+
+impl Drop for Kept {
+    fn drop(&mut self) {
+        self.leases.tell(Change::LetGo(self.claim.clone(), self.id.clone()));
+    }
+}
+
+/// For so long it is waited for others of the same claim.
+const GATHER: Duration = Duration::from_millis(10);
+
+#[derive(Default)]
+struct Keeper {
+    groups: HashMap<ClaimKey, Group>,
+    /// Calls under way. Each returns when its group is due again.
+    calls: JoinSet<(ClaimKey, Instant)>,
+}
+
+struct Group {
+    ids: HashSet<DocumentId>,
+    /// None while it is being prolonged.
+    due: Option<Instant>,
+}
+
+impl Keeper {
+    async fn run(
+        mut self,
+        store: Arc<dyn TokenStore>,
+        mut changes: mpsc::UnboundedReceiver<Change>,
+    ) {
+        loop {
+            let next = self.groups.values().filter_map(|group| group.due).min();
+            tokio::select! {
+                biased;
+                change = changes.recv() => match change {
+                    Some(change) => self.apply(change),
+                    None => return,
+                },
+                Some(Ok((claim, due))) = self.calls.join_next() => {
+                    if let Some(group) = self.groups.get_mut(&claim) {
+                        group.due = Some(due);
+                    }
+                }
+                () = sleep_until(next) => self.prolong_all_due(&store),
+            }
         }
-        half_over = Instant::now() + lane.settings.lease / 2;
-        let renewing =
-            lane.store.renew(std::slice::from_ref(id), &claim.owner, lane.settings.lease);
-        tokio::select! {
-            biased;
-            done = &mut work => return done,
-            renewed = renewing => {
-                if let Err(error) = renewed {
-                    tracing::warn!(%id, %error, "a lease was not prolonged: it may run out");
+    }
+
+    fn apply(&mut self, change: Change) {
+        match change {
+            Change::Keep(claim, id) => {
+                let due = Instant::now() + GATHER;
+                let group = self.groups.entry(claim);
+                let group = group.or_insert_with(|| Group { ids: HashSet::new(), due: None });
+                group.due = Some(group.due.map_or(due, |earlier| earlier.min(due)));
+                group.ids.insert(id);
+            }
+            Change::LetGo(claim, id) => {
+                let Some(group) = self.groups.get_mut(&claim) else { return };
+                group.ids.remove(&id);
+                if group.ids.is_empty() {
+                    self.groups.remove(&claim);
                 }
             }
         }
+    }
+
+    fn prolong_all_due(&mut self, store: &Arc<dyn TokenStore>) {
+        let now = Instant::now();
+        for (claim, group) in &mut self.groups {
+            if group.due.is_some_and(|due| due <= now) {
+                group.due = None;
+                let ids: Vec<_> = group.ids.iter().cloned().collect();
+                self.calls.spawn(prolong(Arc::clone(store), claim.clone(), ids));
+            }
+        }
+    }
+}
+
+async fn sleep_until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => tokio::time::sleep_until(instant).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Prolongs the leases of one claim and says when that is due again: long before they are over if it has
+/// failed.
+async fn prolong(
+    store: Arc<dyn TokenStore>,
+    claim: ClaimKey,
+    ids: Vec<DocumentId>,
+) -> (ClaimKey, Instant) {
+    let ClaimKey { owner, lease } = &claim;
+    let (soon, later) = (*lease / 8, *lease / 2);
+    let prolonging = prolong_each(&*store, &ids, owner, *lease);
+    let (failed, due_in) = match tokio::time::timeout(*lease / 4, prolonging).await {
+        Ok(Ok(())) => (None, later),
+        Ok(Err(error @ StoreError::Refused { .. })) => (Some(error.to_string()), later),
+        Ok(Err(error)) => (Some(error.to_string()), soon),
+        Err(_elapsed) => (Some("renew: no answer in time".to_owned()), soon),
+    };
+    if let Some(error) = failed {
+        let documents = ids.len();
+        tracing::warn!(error, documents, "leases were not prolonged: they may run out");
+    }
+    (claim, Instant::now() + due_in)
+}
+
+/// One that the store refuses to write keeps none of the others.
+async fn prolong_each(
+    store: &dyn TokenStore,
+    ids: &[DocumentId],
+    owner: &str,
+    lease: Duration,
+) -> Result<(), StoreError> {
+    match store.renew(ids, owner, lease).await {
+        Err(StoreError::Refused { .. }) if ids.len() > 1 => {
+            let one_by_one =
+                ids.iter().map(|id| store.renew(std::slice::from_ref(id), owner, lease));
+            join_all(one_by_one).await.into_iter().collect()
+        }
+        prolonged => prolonged,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::*;
+    use crate::fakes::{FakeQueue, FakeStore, Fakes, until};
+
+    const LEASE: Duration = Duration::from_secs(25);
+
+    fn fakes() -> Fakes {
+        Fakes::new(FakeStore::default(), FakeQueue::default())
+    }
+
+    fn ids(count: i64) -> Vec<DocumentId> {
+        (0..count).map(DocumentId::Integer).collect()
+    }
+
+    fn keep_all(fakes: &Fakes, ids: &[DocumentId]) -> Vec<Kept> {
+        ids.iter().map(|id| fakes.lane.leases.keep(id, "worker/p/1", LEASE)).collect()
+    }
+
+    fn calls(fakes: &Fakes) -> Vec<usize> {
+        fakes.store.renewed.lock().unwrap().iter().map(Vec::len).collect()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_call_prolongs_all_of_a_claim_whenever_half_of_the_lease_is_over() {
+        let fakes = fakes();
+        let kept = keep_all(&fakes, &ids(64));
+        tokio::time::sleep(LEASE).await;
+        assert_eq!(calls(&fakes), [64, 64]);
+        drop(kept);
+        tokio::time::sleep(LEASE).await;
+        assert_eq!(calls(&fakes).len(), 2, "nobody keeps them any more");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_call_that_is_never_answered_is_made_again_before_the_leases_are_over() {
+        let fakes = fakes();
+        fakes.store.unanswered.store(1, Ordering::Relaxed);
+        let _kept = keep_all(&fakes, &ids(2));
+        tokio::time::sleep(LEASE / 2).await;
+        assert_eq!(calls(&fakes), [2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_document_that_the_store_refuses_to_write_keeps_none_of_the_others() {
+        let fakes = fakes();
+        *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(0));
+        let _kept = keep_all(&fakes, &ids(3));
+        until(|| calls(&fakes).len() >= 4).await;
+        assert_eq!(calls(&fakes)[..4], [3, 1, 1, 1]);
     }
 }

@@ -225,3 +225,29 @@ async fn a_takeover_waits_for_a_rescued_answer_in_hand_however_slow_the_store_is
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_that_was_noted_late_waits_once_more_for_who_could_not_write_either() {
+    let fakes = held_for(Duration::ZERO);
+    *fakes.store.away_for.lock().unwrap() = Duration::from_secs(10);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    until(|| !fakes.store.committed.lock().unwrap().is_empty()).await;
+    let noted = tokio::time::Instant::now();
+    until(|| fakes.requests() == 1).await;
+    assert!(noted.elapsed() >= RESCUE_FIRST, "{:?}", noted.elapsed());
+    fakes.finish().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_takeover_waits_for_a_broker_that_is_known_to_have_answers_of_the_dead_worker() {
+    let fakes = held_for(Duration::ZERO);
+    *fakes.journal.died.lock().unwrap() = Some("other");
+    fakes.journal.handed_on.store(true, Ordering::Relaxed);
+    claim(&fakes.lane, vec![fakes.work(1)]).await;
+    tokio::time::sleep(Duration::from_secs(200)).await;
+    assert_eq!(fakes.requests(), 0, "the broker is away");
+    // It is back, and had no answer for this document.
+    let _serving = fakes.lane.nets.as_ref().unwrap().rescues.serve();
+    fakes.finish().await;
+    assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
+}

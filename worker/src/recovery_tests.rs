@@ -17,6 +17,13 @@ use crate::recovery::{PATIENCE, Source};
 /// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
 fn rescued() -> (Fakes, SealedAnswer) {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+    let answer = answer_for(1);
+    fakes.queue.rescued.lock().unwrap().push(answer.clone());
+    (fakes, answer)
+}
+
+/// An answer for a document that the worker whose key is 1 has sealed.
+fn answer_for(id: i64) -> SealedAnswer {
     let at = Timestamp::default();
     let times = Times {
         access_expires_at: at,
@@ -31,16 +38,28 @@ fn rescued() -> (Fakes, SealedAnswer) {
         times,
     };
     let commit = Commit {
-        id: DocumentId::Integer(1),
+        id: DocumentId::Integer(id),
         owner: "dead/p/1".to_owned(),
         generation: Some(0),
         sent: Some("token".into()),
         remembers: Remembers::Others,
         write,
     };
-    let answer = sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap();
-    fakes.queue.rescued.lock().unwrap().push(answer.clone());
-    (fakes, answer)
+    sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slow_store_is_given_few_commits_at_once_and_what_comes_meanwhile_together() {
+    let store = FakeStore { commit_takes: Duration::from_secs(2), ..FakeStore::default() };
+    let fakes = Fakes::new(store, FakeQueue::default());
+    tokio::spawn(fakes.rescuer(1).run());
+    for id in 0..100 {
+        fakes.queue.rescued.lock().unwrap().push(answer_for(id));
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    until(|| fakes.store.committed.lock().unwrap().len() == 100).await;
+    let (_, most) = *fakes.store.committing.lock().unwrap();
+    assert_eq!(most, 2);
 }
 
 #[tokio::test(start_paused = true)]

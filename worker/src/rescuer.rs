@@ -7,9 +7,8 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Delivery, Intake};
 use evergrant_shared::rescue::Left;
-use futures::FutureExt;
-use futures::future::join_all;
-use tokio_util::sync::CancellationToken;
+use futures::future::{join_all, ready};
+use tokio::task::JoinSet;
 
 use crate::recovery::{PATIENCE, Recovery, Rescue, Source};
 
@@ -18,6 +17,9 @@ use crate::recovery::{PATIENCE, Recovery, Rescue, Source};
 const PREFETCH: u16 = 512;
 /// Answers in one commit.
 const BATCH: usize = 64;
+/// Commits at once. What comes meanwhile makes the next one larger: a store that is slow for everybody must
+/// not be given more to do for it.
+const AT_ONCE: usize = 2;
 /// How often it is looked for journals of processes that are gone.
 const INHERIT_EVERY: Duration = Duration::from_millis(500);
 /// A store that is slow for everybody is given more and more time, up to this much.
@@ -57,36 +59,37 @@ impl Rescuer {
     /// One consumer's life. It ends when the store is out of reach, and what it holds goes to a
     /// worker that can write it; it is over when this worker can.
     async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>, patience: Duration) -> Served {
-        let cut_off = CancellationToken::new();
         let serving = self.0.nets.rescues.serve();
-        loop {
-            let delivery = tokio::select! {
+        let (mut batch, mut settling) = (Vec::with_capacity(BATCH), JoinSet::new());
+        let cut_off = loop {
+            tokio::select! {
                 biased;
-                () = self.0.stop.cancelled() => break,
-                () = cut_off.cancelled() => break,
-                delivery = intake.next() => delivery,
-            };
-            let Some(first) = delivery else { break };
-            let mut batch = vec![self.of_queue(first)];
-            while batch.len() < BATCH
-                && let Some(Some(delivery)) = intake.next().now_or_never()
-            {
-                batch.push(self.of_queue(delivery));
-            }
-            let (this, cut_off) = (Arc::clone(self), cut_off.clone());
-            self.0.tasks.spawn(async move {
-                if !this.0.settle(batch, patience).await.is_empty() {
-                    cut_off.cancel();
+                () = self.0.stop.cancelled() => break false,
+                Some(all_written) = settling.join_next() => {
+                    if !all_written.unwrap_or(true) {
+                        break true;
+                    }
                 }
-            });
-        }
+                delivery = intake.next(), if batch.len() < BATCH => match delivery {
+                    Some(delivery) => batch.push(self.of_queue(delivery)),
+                    None => break false,
+                },
+                () = ready(()), if !batch.is_empty() && settling.len() < AT_ONCE => {
+                    let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                    let this = Arc::clone(&self.0);
+                    let settle = async move { this.settle(batch, patience).await.is_empty() };
+                    settling.spawn(self.0.tasks.track_future(settle));
+                }
+            }
+        };
         drop(serving);
         intake.stop().await;
-        if !cut_off.is_cancelled() {
+        settling.detach_all();
+        if !cut_off {
             return Served::Lost;
         }
         // With the consumer goes what it was sent and nobody has acknowledged.
-        drop(intake);
+        drop((intake, batch));
         tracing::warn!("the store is out of reach: rescued answers are left to other workers");
         self.wait_for_the_store().await;
         Served::CutOff

@@ -228,14 +228,17 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
     if grant.status != Status::Active {
         return job.reburied(redelivered, EndedGrant::of(&grant));
     }
+    // Due or not: with the lease it would be forgotten that an answer may have been lost.
+    if let Some(Lease { taken_over: Some(predecessor), .. }) = lease.as_deref()
+        && owned
+    {
+        return Verdict::TakenOver(grant, predecessor.clone());
+    }
     if !job.force && grant.next_refresh_at > now.plus(EARLY) {
         return Verdict::Stale(StaleReason::NotDue);
     }
     if owned {
-        return match lease.and_then(|lease| lease.taken_over) {
-            Some(predecessor) => Verdict::TakenOver(grant, predecessor),
-            None => Verdict::Exchange(grant),
-        };
+        return Verdict::Exchange(grant);
     }
     // Given back between the claim and the read: the next look will find it free.
     let wait = lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now));
@@ -280,6 +283,15 @@ mod tests {
         let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
         let row = Row::Present { grant: grant(), lease: Some(Box::new(lease)), owned: true };
         assert!(matches!(assess(&job(), row, true, NOW), Verdict::TakenOver(..)));
+    }
+
+    #[test]
+    fn a_lease_of_a_dead_worker_is_taken_over_though_its_grant_is_not_due() {
+        let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
+        let grant = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
+        let row = Row::Present { grant, lease: Some(Box::new(lease)), owned: true };
+        assert!(matches!(assess(&job(), row, false, NOW), Verdict::TakenOver(..)));
     }
 
     #[test]

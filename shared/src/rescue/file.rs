@@ -4,9 +4,9 @@
 //! disk: a power cut is what the rescue queue is for.
 //!
 //! Beside the file of a process that has died is an empty one that says so, since the lock is its heir's
-//! then. It stays when the journal is gone, unless part of that went to the rescue queue. A journal that
-//! did not take every answer has another name, so that it tells nothing of its process; and so does one
-//! of before the machine was started, which a power cut may have emptied.
+//! then. It stays when the journal is gone, under another name if part of that went to the rescue queue. A
+//! journal that did not take every answer has another name, so that it tells nothing of its process; and so
+//! does one of before the machine was started, which a power cut may have emptied.
 //!
 //! A journal that cannot be read for now is passed by, and tried again at the next look: what another process
 //! left in another file must not wait for it. Its process may have left an answer to any document.
@@ -27,6 +27,8 @@ use crate::{private_file, process_file};
 
 /// A file of this suffix says that a process has died whose journal was inherited.
 const DIED: &str = "died";
+/// A file of this suffix says that answers of such a journal went to the rescue queue.
+const HANDED_ON: &str = "handed-on";
 /// The suffix of a file that a process is about to rename.
 const NEW: &str = "new";
 /// How long the dead are remembered: longer than a lease.
@@ -107,7 +109,7 @@ impl Journal for FileJournal {
             let Ok(found) = found else { break };
             let path = found.path();
             let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
-            if is(DIED) || is(NEW) {
+            if is(DIED) || is(HANDED_ON) || is(NEW) {
                 if is_long_ago(&path) {
                     remove(&path);
                 }
@@ -127,6 +129,7 @@ impl Journal for FileJournal {
         match (is_left, journal.with_extension(DIED).exists()) {
             (None, true) => Estate::Settled,
             (Some(true), _) | (Some(false), true) => Estate::Open,
+            (None, false) if journal.with_extension(HANDED_ON).exists() => Estate::HandedOn,
             (None | Some(false), false) => Estate::None,
         }
     }
@@ -283,7 +286,10 @@ impl Inherited {
     /// Nothing is left in it.
     fn end(self) {
         if !self.settled {
-            remove(&self.path.with_extension(DIED));
+            let died = self.path.with_extension(DIED);
+            if std::fs::rename(&died, self.path.with_extension(HANDED_ON)).is_err() {
+                remove(&died);
+            }
         }
         remove(&self.path);
     }

@@ -95,8 +95,9 @@ fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_sett
     let left = heir.inherit().unwrap();
     heir.hand_on(left[0].entry);
     heir.forget(left[1].entry);
-    assert_eq!(heir.estate_of("killed"), Estate::None);
-    assert_eq!(files(folder.path()), [of_this_boot("heir.journal")].into());
+    assert_eq!(heir.estate_of("killed"), Estate::HandedOn);
+    let names = ["heir.journal", "killed.handed-on"].map(of_this_boot);
+    assert_eq!(files(folder.path()), names.into());
 }
 
 #[test]

@@ -25,6 +25,9 @@ pub enum Estate {
     /// Its journal is here and cannot be read for now: whether it holds an answer, and to which document,
     /// nobody can tell.
     Unreadable,
+    /// It has died, and answers of its journal went to the rescue queue: whether they are written nobody
+    /// can tell.
+    HandedOn,
     /// It has died: it does nothing any more, and every answer that it ever got is in its document.
     Settled,
 }

@@ -52,6 +52,7 @@ impl SimulatedEndpoint {
         let (provider, token) = (&self.provider.id, refresh_token.expose_secret());
         world.check_heeds(process, provider);
         let number = world.request_sent(process, provider, token);
+        let times_let_go_on = world.times_let_go_on(provider);
         if let Some(answer) = world.answer_unasked(provider, token) {
             tokio::time::sleep(Duration::from_millis(world.plan.latency_ms)).await;
             process.live().await;
@@ -88,7 +89,7 @@ impl SimulatedEndpoint {
                 }
                 world.reply_arrived(number);
                 if is_unreadable {
-                    world.told_unreadably(process, provider, token);
+                    world.told_unreadably(process, provider, token, times_let_go_on);
                     let body = [b"{\"data\":", &body[..], b"}"].concat();
                     return Exchange::Answered(Answer { status, retry_after_ms: None, body });
                 }

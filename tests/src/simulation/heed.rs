@@ -157,21 +157,32 @@ impl World {
         }
     }
 
-    /// A process was given an answer that nobody can read: all are to know soon.
+    /// How many times a provider was let go on.
+    pub(crate) fn times_let_go_on(&self, provider: &ProviderId) -> u64 {
+        self.with(|state| state.told.let_go_on.get(provider).copied().unwrap_or_default())
+    }
+
+    /// A process was given an answer that nobody can read: all are to know soon. Not of one to a request that
+    /// was sent before the provider was let go on for the last time, so many times were `before`: that tells
+    /// of how it was then.
     pub(crate) fn told_unreadably(
         self: &Arc<Self>,
         process: &Arc<Process>,
         provider: &ProviderId,
         token: &str,
+        before: u64,
     ) {
         self.with(|state| {
             let tokens = &mut state.tokens;
             for known in [&mut tokens.unread, &mut tokens.replies_lost, &mut tokens.doubted] {
                 known.insert(token.to_owned());
             }
-            let lane = (process.name.clone(), provider.clone());
-            state.told.unreadable.insert(lane, Instant::now());
         });
+        if self.times_let_go_on(provider) != before {
+            return;
+        }
+        let lane = (process.name.clone(), provider.clone());
+        self.with(|state| state.told.unreadable.insert(lane, Instant::now()));
         self.is_soon_known(process, provider, TripReason::Unreadable);
     }
 
@@ -193,15 +204,14 @@ impl World {
         if self.plan.rates.store_slow > 0.0 {
             return;
         }
-        let times = |world: &Self| world.with(|s| s.told.let_go_on.get(provider).copied());
-        let (world, process, provider, before) =
-            (Arc::clone(self), Arc::clone(process), provider.clone(), times(self));
+        let before = self.times_let_go_on(provider);
+        let (world, process, provider) = (Arc::clone(self), Arc::clone(process), provider.clone());
         tokio::spawn(async move {
             tokio::time::sleep(TOLD_WITHIN).await;
             let could_tell = !process.is_dead()
                 && process.has_reached_store_for(TOLD_WITHIN)
                 && !process.is_frozen_lately();
-            let was_let_go_on = world.with(|s| s.told.let_go_on.get(&provider).copied()) != before;
+            let was_let_go_on = world.times_let_go_on(&provider) != before;
             let tripped = world.known_of(&provider).gate.tripped();
             let is_over = why == TripReason::Misconfigured && world.storm_of(&provider).is_none();
             if could_tell && !was_let_go_on && !is_over && tripped.is_none() {

@@ -19,6 +19,8 @@ pub(crate) struct Disks {
     lines: Mutex<BTreeMap<(usize, u64), Line>>,
     /// The processes whose journals tell when they have died, by machine.
     names: Mutex<BTreeSet<(usize, String)>>,
+    /// Those whose answers went to the rescue queue, by machine.
+    handed_on: Mutex<BTreeSet<(usize, String)>>,
     last: AtomicU64,
     late: Mutex<Vec<Late>>,
 }
@@ -77,6 +79,10 @@ impl Disks {
 
     fn names(&self) -> MutexGuard<'_, BTreeSet<(usize, String)>> {
         self.names.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handed_on(&self) -> MutexGuard<'_, BTreeSet<(usize, String)>> {
+        self.handed_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The processes in whose journals, on these machines, a new token is, and since when.
@@ -183,7 +189,11 @@ impl Journal for HostJournal {
             .get(&(process.host, entry.0))
             .map(|line| line.origin.clone());
         if let Some(origin) = origin.filter(|_| !process.is_dead()) {
-            process.world.disks.names().remove(&(process.host, origin));
+            let died = (process.host, origin);
+            // One that did not take every answer tells nothing.
+            if process.world.disks.names().remove(&died) {
+                process.world.disks.handed_on().insert(died);
+            }
         }
         self.forget(entry);
     }
@@ -193,7 +203,11 @@ impl Journal for HostJournal {
         if world.is_broken_by(Sabotage::NoTakeoverWait) && process != name {
             return Estate::Settled;
         }
-        let known = world.disks.names().contains(&(*host, process.to_owned()));
+        let asked = (*host, process.to_owned());
+        if world.disks.handed_on().contains(&asked) {
+            return Estate::HandedOn;
+        }
+        let known = world.disks.names().contains(&asked);
         if !known || world.with(|state| state.alive.contains_key(process)) {
             return Estate::None;
         }

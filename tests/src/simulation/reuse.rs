@@ -65,7 +65,7 @@ impl World {
 
     /// Whether the answer to a token is with a process that is gone, or that reaches neither the
     /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
-    /// read yet: then nobody could know better.
+    /// read yet, or in a message that a process has which stands still: then nobody could know better.
     fn out_of_reach(&self, token: &str) -> Option<Excuse> {
         let found = self.with(|state| {
             let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
@@ -78,6 +78,7 @@ impl World {
         if is_rescued && self.is_with_dead(&successor) {
             return Some(Excuse::HolderUnnoticed);
         }
+        let is_stalled = is_rescued && self.is_with_frozen(&successor);
         workers.retain(|process| process.is_worker() && process.reaches_store());
         let hosts = workers.iter().map(|worker| worker.host).collect();
         let (is_in_reach, excuse) = match holder {
@@ -92,7 +93,8 @@ impl World {
                 (holders.iter().any(|holder| self.is_in_reach(holder)), Excuse::JournalUnread)
             }
         };
-        (!is_rescued && !is_in_reach).then_some(excuse)
+        let excuse = if is_stalled { Excuse::HolderFrozen } else { excuse };
+        ((is_stalled || !is_rescued) && !is_in_reach).then_some(excuse)
     }
 
     /// A process is delivered a message of the rescue queue that holds a token.
@@ -114,6 +116,12 @@ impl World {
             let died_at = state.died_at.get(process);
             just_found || died_at.is_some_and(|at| at.elapsed() < NOTICED_WITHIN)
         })
+    }
+
+    /// Whether the message of the rescue queue that holds a token is with a process that stands still.
+    fn is_with_frozen(&self, token: &str) -> bool {
+        let rescuer = self.with(|state| Some(state.tokens.rescuers.get(token)?.0.clone()));
+        rescuer.is_some_and(|process| self.is_frozen_lately(&process))
     }
 
     /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a

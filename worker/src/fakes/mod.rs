@@ -1,0 +1,197 @@
+//! A store, a queue, a provider and a delivery that do what a test wants, on paused time.
+
+mod journal;
+mod queue;
+mod store;
+
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use evergrant_shared::budget::{Budget, Permit};
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::classify::{Answer, Exchange};
+use evergrant_shared::domain::weigh::{Belief, Evidence};
+use evergrant_shared::domain::{DocumentId, Job, Signal, Timestamp};
+use evergrant_shared::provider::TokenEndpoint;
+use evergrant_shared::reports::Reports;
+use evergrant_shared::rescue::{Keys, Sealer};
+use evergrant_shared::telemetry::{Health, Metrics};
+use secrecy::SecretString;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+pub(crate) use self::journal::FakeJournal;
+use self::queue::FakeAcker;
+pub(crate) use self::queue::FakeQueue;
+pub(crate) use self::store::FakeStore;
+use crate::lane::{Common, Lane};
+use crate::metrics::WorkerMetrics;
+use crate::nets::Nets;
+use crate::recovery::Recovery;
+use crate::rescuer::Rescuer;
+use crate::rescues::Rescues;
+use crate::steady_clock::{SteadyClock, SteadyTime};
+use crate::turns::Turns;
+use crate::work::Work;
+use crate::{ProviderDeps, WorkerSettings};
+
+/// Fakes with a store that takes nothing for so long, from the first write on.
+pub(crate) fn away_for(away_for: Duration) -> Fakes {
+    let away_for = away_for.into();
+    Fakes::new(FakeStore { away_for, ..FakeStore::default() }, FakeQueue::default())
+}
+
+/// Waits until something is so.
+pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
+    while !is_so() {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+/// Counts requests and refreshes each.
+#[derive(Default)]
+pub(crate) struct FakeEndpoint {
+    pub(crate) requests: AtomicU32,
+    /// What it answers in place of tokens.
+    pub(crate) body: Mutex<Option<&'static str>>,
+}
+
+#[async_trait]
+impl TokenEndpoint for FakeEndpoint {
+    async fn exchange(&self, _refresh_token: &SecretString) -> Exchange {
+        self.requests.fetch_add(1, Ordering::Relaxed);
+        let tokens = r#"{"access_token":"a","refresh_token":"new"}"#;
+        let body = self.body.lock().unwrap().unwrap_or(tokens).as_bytes().to_vec();
+        Exchange::Answered(Answer { status: 200, retry_after_ms: None, body })
+    }
+}
+
+/// Lets everything through.
+struct OpenBudget;
+
+#[async_trait]
+impl Budget for OpenBudget {
+    async fn acquire(&self) -> Permit {
+        Permit::unwatched()
+    }
+    fn note(&self, _: &Signal) {}
+    fn spacing(&self) -> Option<Duration> {
+        None
+    }
+    fn evidence(&self) -> Evidence {
+        Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true }
+    }
+    fn shut_for(&self) -> Option<Duration> {
+        None
+    }
+}
+
+/// A lane between the fakes.
+pub(crate) struct Fakes {
+    pub(crate) lane: Arc<Lane>,
+    pub(crate) store: Arc<FakeStore>,
+    pub(crate) queue: Arc<FakeQueue>,
+    pub(crate) endpoint: Arc<FakeEndpoint>,
+    pub(crate) journal: Arc<FakeJournal>,
+    pub(crate) acknowledged: Arc<AtomicU32>,
+    /// What the machine's clocks show that go on while it is suspended.
+    pub(crate) since_boot: Arc<Mutex<Duration>>,
+}
+
+/// A sealer whose key is this byte over and over.
+pub(crate) fn sealer(byte: u8) -> Sealer {
+    let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
+    Sealer::new(Keys::new(&key.into(), &[]).unwrap())
+}
+
+impl Fakes {
+    pub(crate) fn new(store: FakeStore, queue: FakeQueue) -> Self {
+        let variables = [
+            ("TOKEN_URL", "http://localhost/token"),
+            ("CLIENT_ID", "c"),
+            ("CLIENT_SECRET", "s"),
+            ("LIMITS", "[]"),
+        ];
+        let variables = variables
+            .map(|(name, value)| (format!("EVERGRANT_PROVIDERS__P__{name}").into(), value.into()));
+        let config = Config::from_parts(None, variables, &[]).unwrap();
+        let provider = Arc::new(config.providers().unwrap().remove(0));
+        let (store, queue) = (Arc::new(store), Arc::new(queue));
+        let endpoint = Arc::new(FakeEndpoint::default());
+        let since_boot = Arc::<Mutex<Duration>>::default();
+        let clock = Arc::clone(&since_boot);
+        let look = move || SteadyTime { since_boot: *clock.lock().unwrap(), wall: Duration::ZERO };
+        let settings = WorkerSettings {
+            clock: SteadyClock::new(look),
+            ..WorkerSettings::of(&config.worker, "worker".to_owned())
+        };
+        let budget = Arc::new(OpenBudget);
+        let metrics = WorkerMetrics::register(&Metrics::default(), Reports::default());
+        let journal = Arc::new(FakeJournal::default());
+        let nets = Nets {
+            sealer: sealer(1),
+            journal: Some(journal.clone()),
+            after: Duration::from_secs(5),
+            queue: queue.clone(),
+            metrics: metrics.clone(),
+            rescues: Rescues::default(),
+        };
+        let common = Common {
+            store: store.clone(),
+            queue: queue.clone(),
+            turns: Turns::new(),
+            nets: Some(Arc::new(nets)),
+            settings: Arc::new(settings),
+            metrics,
+            health: Health::default(),
+            stop: CancellationToken::new(),
+        };
+        let lane = Lane::new(ProviderDeps { provider, endpoint: endpoint.clone(), budget }, common);
+        let acknowledged = Arc::default();
+        Self { lane, store, queue, endpoint, journal, acknowledged, since_boot }
+    }
+
+    /// A job for a document.
+    pub(crate) fn work(&self, id: i64) -> Work {
+        let job = Job::new("p".parse().unwrap(), DocumentId::Integer(id), 0, Timestamp::default());
+        let acker = Box::new(FakeAcker(self.acknowledged.clone()));
+        Work { job, acker, redelivered: false, place: None }
+    }
+
+    /// Waits until all jobs are done with.
+    pub(crate) async fn finish(&self) {
+        self.lane.jobs.close();
+        self.lane.jobs.wait().await;
+    }
+
+    /// A rescuer beside the lane, whose key is `byte` over and over.
+    pub(crate) fn rescuer(&self, byte: u8) -> Arc<Rescuer> {
+        let nets = self.lane.nets.as_deref().unwrap();
+        let recovery = Recovery {
+            nets: Arc::new(Nets {
+                sealer: sealer(byte),
+                journal: nets.journal.clone(),
+                after: nets.after,
+                queue: self.queue.clone(),
+                metrics: nets.metrics.clone(),
+                rescues: nets.rescues.clone(),
+            }),
+            store: self.store.clone(),
+            name: "rescuer".to_owned(),
+            providers: vec![self.lane.provider.clone()],
+            stop: self.lane.stop.clone(),
+            tasks: TaskTracker::new(),
+        };
+        Arc::new(Rescuer(Arc::new(recovery)))
+    }
+
+    pub(crate) fn requests(&self) -> u32 {
+        self.endpoint.requests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn acknowledged(&self) -> u32 {
+        self.acknowledged.load(Ordering::Relaxed)
+    }
+}

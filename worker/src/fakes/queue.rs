@@ -1,0 +1,129 @@
+//! A queue, and deliveries that tell what became of them.
+
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use evergrant_shared::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+use evergrant_shared::ports::*;
+
+/// Takes retries, but not the first few.
+#[derive(Default)]
+pub(crate) struct FakeQueue {
+    pub(crate) failures: AtomicU32,
+    /// A rung that takes no job.
+    pub(crate) broken_rung: Option<Duration>,
+    pub(crate) retried: AtomicU32,
+    /// It never confirms a rescued answer.
+    pub(crate) confirms_no_rescue: AtomicBool,
+    /// Rescued answers that no consumer holds.
+    pub(crate) rescued: Arc<Mutex<Vec<SealedAnswer>>>,
+    pub(crate) buried: Mutex<Vec<DeadLetter>>,
+}
+
+#[async_trait]
+impl JobQueue for FakeQueue {
+    async fn retry(&self, _job: &Job, delay: Duration) -> Result<(), QueueError> {
+        if Some(delay) == self.broken_rung {
+            return Err(QueueError::Unconfirmed { operation: "retry", reason: "stuck".to_owned() });
+        }
+        let left = self.failures.load(Ordering::Relaxed);
+        if left > 0 {
+            self.failures.store(left - 1, Ordering::Relaxed);
+            let reason = "an alarm".to_owned();
+            return Err(QueueError::Unavailable { operation: "retry", reason });
+        }
+        self.retried.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn depth(&self, _provider: &ProviderId) -> Result<u64, QueueError> {
+        unreachable!()
+    }
+    async fn publish(&self, _jobs: &[Job]) -> Result<(), QueueError> {
+        unreachable!()
+    }
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+        self.buried.lock().unwrap().push(letter.clone());
+        Ok(())
+    }
+    async fn consume(
+        &self,
+        _provider: &ProviderId,
+        _shards: Option<&[u16]>,
+        _prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        unreachable!()
+    }
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        if self.confirms_no_rescue.load(Ordering::Relaxed) {
+            std::future::pending::<()>().await;
+        }
+        self.rescued.lock().unwrap().push(answer.clone());
+        Ok(())
+    }
+    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
+        Ok(Box::new(FakeIntake(self.rescued.clone())))
+    }
+    async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
+        unreachable!()
+    }
+    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+        unreachable!()
+    }
+}
+
+/// Delivers what was rescued.
+struct FakeIntake(Arc<Mutex<Vec<SealedAnswer>>>);
+
+#[async_trait]
+impl Intake for FakeIntake {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let answer = self.0.lock().unwrap().pop();
+            if let Some(answer) = answer {
+                let body = answer.encode();
+                let acker = Box::new(RescueAcker { answer: Some(answer), queue: self.0.clone() });
+                return Some(Delivery { body, redelivered: false, acker });
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    }
+
+    async fn stop(&mut self) {}
+}
+
+/// Gives an answer back unless it is acknowledged.
+struct RescueAcker {
+    answer: Option<SealedAnswer>,
+    queue: Arc<Mutex<Vec<SealedAnswer>>>,
+}
+
+#[async_trait]
+impl Acker for RescueAcker {
+    async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
+        self.answer = None;
+        Ok(())
+    }
+}
+
+impl Drop for RescueAcker {
+    fn drop(&mut self) {
+        self.queue.lock().unwrap().extend(self.answer.take());
+    }
+}
+
+/// Counts what is acknowledged.
+pub(crate) struct FakeAcker(pub(crate) Arc<AtomicU32>);
+
+#[async_trait]
+impl Acker for FakeAcker {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        self.0.fetch_add(1, Ordering::Relaxed);
+        Ok(())
+    }
+}

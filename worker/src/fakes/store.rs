@@ -1,0 +1,255 @@
+//! A store of documents that all look the same.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use evergrant_shared::domain::marks::Remembers;
+use evergrant_shared::domain::{
+    DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, ProviderState, Row, Status,
+    Timestamp,
+};
+use evergrant_shared::ports::*;
+use futures::stream::BoxStream;
+use tokio::time::Instant;
+
+/// Grants every claim, after a while.
+#[derive(Default)]
+pub(crate) struct FakeStore {
+    pub(crate) claim_takes: Duration,
+    /// The lease on every document, if somebody else has one.
+    pub(crate) held: Mutex<Option<Lease>>,
+    /// The document that the store refuses to write.
+    pub(crate) refuses: Mutex<Option<DocumentId>>,
+    /// The documents that the store refuses to claim.
+    pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
+    /// When the access tokens of all documents expire, as the application tells.
+    pub(crate) signed_in_until: Option<Timestamp>,
+    /// How many claims were asked for.
+    pub(crate) claims: AtomicU32,
+    /// Who leads in each role.
+    pub(crate) leaders: Mutex<BTreeMap<String, String>>,
+    /// How long the store takes no commit, from its first one.
+    pub(crate) away_for: Mutex<Duration>,
+    pub(crate) away_since: Mutex<Option<Instant>>,
+    /// More documents than this in one commit are not written in time.
+    pub(crate) too_many: Option<usize>,
+    pub(crate) committed: Mutex<Vec<Commit>>,
+    /// What was put out of reach: documents, and the fingerprints of their spent tokens.
+    pub(crate) withheld: Mutex<Vec<(DocumentId, String)>>,
+    /// How many of the next calls that write to a document are never answered.
+    pub(crate) unanswered: AtomicU32,
+    /// No document holds the token any more that was sent.
+    pub(crate) moved_on: AtomicBool,
+    /// What was to be prolonged, call by call.
+    pub(crate) renewed: Mutex<Vec<Vec<DocumentId>>>,
+    /// How long a commit takes.
+    pub(crate) commit_takes: Duration,
+    /// Commits under way, and the most there ever were at once.
+    pub(crate) committing: Mutex<(usize, usize)>,
+}
+
+impl FakeStore {
+    fn answers(&self, operation: &'static str) -> Result<(), StoreError> {
+        let since = *self.away_since.lock().unwrap().get_or_insert_with(Instant::now);
+        if since.elapsed() < *self.away_for.lock().unwrap() {
+            let reason = "away".to_owned();
+            return Err(StoreError::Unavailable { operation, reason });
+        }
+        Ok(())
+    }
+
+    async fn take_its_time(&self) {
+        let count = |change: isize| {
+            let (now, most) = &mut *self.committing.lock().unwrap();
+            *now = now.checked_add_signed(change).unwrap();
+            *most = (*most).max(*now);
+        };
+        count(1);
+        tokio::time::sleep(self.commit_takes).await;
+        count(-1);
+    }
+
+    /// For ever, if this call is one that is never answered.
+    async fn hang(&self) {
+        if self.unanswered.load(Ordering::Relaxed) > 0 {
+            self.unanswered.fetch_sub(1, Ordering::Relaxed);
+            std::future::pending::<()>().await;
+        }
+    }
+}
+
+fn grant(id: &DocumentId) -> Grant {
+    Grant {
+        id: id.clone(),
+        provider: "p".parse().unwrap(),
+        status: Status::Active,
+        generation: 0,
+        refresh_token: "token".into(),
+        ends: evergrant_shared::domain::schedule::KnownEnds::default(),
+        next_refresh_at: Timestamp::default(),
+        attempts: 0,
+        failing_since: None,
+        in_doubt: false,
+        questioned: false,
+        remembers: Remembers::Others,
+        signed_in_until: None,
+        last_error: None,
+    }
+}
+
+#[async_trait]
+impl TokenStore for FakeStore {
+    async fn claim(
+        &self,
+        ids: &[DocumentId],
+        _owner: &str,
+        _lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        tokio::time::sleep(self.claim_takes).await;
+        self.claims.fetch_add(1, Ordering::Relaxed);
+        let refused = self.refuses_claims.lock().unwrap();
+        if ids.iter().any(|id| refused.contains(id)) {
+            let reason = "a rule".to_owned();
+            return Err(StoreError::Refused { operation: "claim", reason });
+        }
+        drop(refused);
+        let held = self.held.lock().unwrap().clone();
+        let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
+        let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
+        let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
+        let told = self.signed_in_until;
+        let grant = |id| Grant { signed_in_until: told, ..grant(id) };
+        let row = |id| Row::Present { grant: grant(id), lease: lease.clone(), owned: is_over };
+        Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        self.answers("commit")?;
+        self.hang().await;
+        self.take_its_time().await;
+        if self.too_many.is_some_and(|too_many| commits.len() > too_many) {
+            tokio::time::sleep(Duration::from_secs(45)).await;
+            let reason = "no answer in time".to_owned();
+            return Err(StoreError::Unavailable { operation: "commit", reason });
+        }
+        let refuses = self.refuses.lock().unwrap().clone();
+        if commits.iter().any(|commit| Some(&commit.id) == refuses.as_ref()) {
+            let reason = "a rule".to_owned();
+            return Err(StoreError::Refused { operation: "commit", reason });
+        }
+        self.committed.lock().unwrap().extend_from_slice(commits);
+        *self.held.lock().unwrap() = None;
+        Ok(vec![Committed::Applied; commits.len()])
+    }
+
+    async fn release(&self, _ids: &[DocumentId], _owner: &str) -> Result<(), StoreError> {
+        Ok(())
+    }
+
+    async fn prepare(&self) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.answers("now").map(|()| Timestamp::default())
+    }
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        unreachable!()
+    }
+    fn due(&self, _query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        unreachable!()
+    }
+    async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
+        unreachable!()
+    }
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        self.renewed.lock().unwrap().push(ids.to_vec());
+        self.hang().await;
+        if let Some(id) = &*self.refuses.lock().unwrap()
+            && ids.contains(id)
+        {
+            let reason = "a rule".to_owned();
+            return Err(StoreError::Refused { operation: "renew", reason });
+        }
+        let mut held = self.held.lock().unwrap();
+        if let Some(held) = held.as_mut().filter(|held| held.owner == owner) {
+            held.until = Timestamp::default().plus(lease);
+        }
+        Ok(())
+    }
+    async fn lead(&self, role: &str, owner: &str, _: Duration) -> Result<bool, StoreError> {
+        let mut leaders = self.leaders.lock().unwrap();
+        Ok(leaders.entry(role.to_owned()).or_insert_with(|| owner.to_owned()) == owner)
+    }
+    async fn resign(&self, role: &str, _: &str) -> Result<(), StoreError> {
+        self.leaders.lock().unwrap().remove(role);
+        Ok(())
+    }
+    async fn revive_signed_in(&self, _: Option<SweepPlace>, _: u32) -> Result<Revived, StoreError> {
+        unreachable!()
+    }
+    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
+        unreachable!()
+    }
+    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
+        unreachable!()
+    }
+    async fn set_provider_state(
+        &self,
+        _: &ProviderId,
+        _: u64,
+        _: &ProviderState,
+    ) -> Result<bool, StoreError> {
+        unreachable!()
+    }
+    fn list(&self, _filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
+        unreachable!()
+    }
+    async fn get(&self, _id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
+        unreachable!()
+    }
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        _: &LastError,
+    ) -> Result<bool, StoreError> {
+        self.answers("withhold")?;
+        self.hang().await;
+        self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
+        Ok(!self.moved_on.load(Ordering::Relaxed))
+    }
+    async fn reactivate(
+        &self,
+        _id: &DocumentId,
+        _queued: Duration,
+    ) -> Result<Option<DueGrant>, StoreError> {
+        unreachable!()
+    }
+    async fn import_as(
+        &self,
+        _: Vec<ImportDocument>,
+        _: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        unreachable!()
+    }
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        unreachable!()
+    }
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        unreachable!()
+    }
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        unreachable!()
+    }
+}
