@@ -147,6 +147,9 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
         Arc::new(Nets { sealer, journal, after, queue, metrics, rescues: Rescues::default() })
     });
+    let turns = Turns::new();
+    let following = turns.clone().follow(metrics.reports.workers());
+    tokio::spawn(stop.clone().run_until_cancelled_owned(following));
     if let Some(nets) = &nets {
         let recovery = Recovery {
             nets: Arc::clone(nets),
@@ -156,12 +159,9 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
-        let id = lanes.spawn(Arc::new(Rescuer(Arc::new(recovery))).run()).id();
+        let id = lanes.spawn(Arc::new(Rescuer::new(recovery, turns.clone())).run()).id();
         running.insert(id, "rescued answers".to_owned());
     }
-    let turns = Turns::new();
-    let following = turns.clone().follow(metrics.reports.workers());
-    tokio::spawn(stop.clone().run_until_cancelled_owned(following));
     let common = Common {
         store: deps.store,
         queue: deps.queue,

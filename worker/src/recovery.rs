@@ -13,6 +13,7 @@ use evergrant_shared::domain::SealedAnswer;
 use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
 use evergrant_shared::provider::Provider;
 use evergrant_shared::rescue::{Entry, Journal, Opened, Unsealable};
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -82,6 +83,9 @@ enum Unopened {
     Unusable(String),
 }
 
+/// A place among the commits that the store has not answered. None where those are few.
+pub(crate) type Place = Option<Arc<OwnedSemaphorePermit>>;
+
 /// What became of answers.
 enum Written {
     Yes,
@@ -98,11 +102,13 @@ impl Recovery {
     }
 
     /// Commits answers as the workers that got them would have, and sees to those that cannot be. Returns
-    /// those that are not written because the store is out of reach, or the worker stops.
+    /// those that are not written because the store is out of reach, or the worker stops. `place` is taken
+    /// until the store has answered every call, those included that nobody waits for any more.
     pub(crate) async fn settle(
         self: &Arc<Self>,
         batch: Vec<Rescue>,
         patience: Duration,
+        place: Place,
     ) -> Vec<Writable> {
         let mut writable = Vec::with_capacity(batch.len());
         for rescue in batch {
@@ -117,7 +123,7 @@ impl Recovery {
             }
         }
         let mut left = Vec::new();
-        match self.write(&writable, patience).await {
+        match self.write(&writable, patience, &place).await {
             Written::Yes => {
                 for Writable { rescue, .. } in writable {
                     self.done(rescue.source).await;
@@ -128,7 +134,7 @@ impl Recovery {
             Written::Refused(_) => {
                 let mut writable = writable.into_iter();
                 while let Some(one) = writable.next() {
-                    match self.write(std::slice::from_ref(&one), patience).await {
+                    match self.write(std::slice::from_ref(&one), patience, &place).await {
                         Written::Yes => self.done(one.rescue.source).await,
                         Written::Refused(why) => {
                             self.spawn(|this| async move { this.insist(one, why).await });
@@ -170,7 +176,7 @@ impl Recovery {
     }
 
     /// Commits all at once, or none.
-    async fn write(&self, answers: &[Writable], patience: Duration) -> Written {
+    async fn write(&self, answers: &[Writable], patience: Duration, place: &Place) -> Written {
         if answers.is_empty() {
             return Written::Yes;
         }
@@ -178,7 +184,7 @@ impl Recovery {
         let writing = async {
             let (mut backoff, mut limit) = (Backoff::for_an_answer(), Limit::to_write());
             loop {
-                match limit.hold("commit", self.store.commit(&commits)).await {
+                match limit.hold("commit", self.commit(&commits, place)).await {
                     Ok(committed) => {
                         let settled = answers.iter().zip(committed);
                         settled.for_each(|(answer, result)| report(answer, result));
@@ -196,6 +202,24 @@ impl Recovery {
         writing.await.and_then(Result::ok).unwrap_or(Written::OutOfReach)
     }
 
+    /// Commits in a task of its own: what is dropped is the wait for it.
+    async fn commit(
+        &self,
+        commits: &[Commit],
+        place: &Place,
+    ) -> Result<Vec<Committed>, StoreError> {
+        let (store, commits, place) = (self.store.clone(), commits.to_vec(), place.clone());
+        let committing = tokio::spawn(async move {
+            let committed = store.commit(&commits).await;
+            drop(place);
+            committed
+        });
+        committing.await.unwrap_or_else(|failed| {
+            let reason = failed.to_string();
+            Err(StoreError::Unavailable { operation: "commit", reason })
+        })
+    }
+
     /// An answer that the store refuses: it is tried on, for a rule may be mended, with its document out of
     /// reach. It becomes a dead letter only once that is so.
     async fn insist(&self, mut one: Writable, mut why: String) {
@@ -211,7 +235,7 @@ impl Recovery {
                     Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
                 }
             }
-            match self.write(std::slice::from_ref(&one), PATIENCE).await {
+            match self.write(std::slice::from_ref(&one), PATIENCE, &None).await {
                 Written::Yes => return self.done(one.rescue.source).await,
                 Written::Refused(_) if withheld && began.elapsed() >= INSIST_FOR => {
                     return self.bury(one.rescue, why).await;
@@ -273,7 +297,7 @@ impl Recovery {
     pub(crate) async fn hand_on_or_write(&self, one: Writable) -> Option<Writable> {
         let writing = async {
             tokio::time::sleep(CONFIRMED_WITHIN).await;
-            self.write(std::slice::from_ref(&one), Duration::MAX).await
+            self.write(std::slice::from_ref(&one), Duration::MAX, &None).await
         };
         let mut handing_on = Box::pin(self.hand_on(&one.rescue));
         let (is_taken, is_written) = tokio::select! {

@@ -213,10 +213,10 @@ async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_a
 async fn an_answer_is_written_within_seconds_though_neither_broker_nor_store_answers_at_first() {
     let (fakes, sealed) = rescued();
     *fakes.store.away_for.lock().unwrap() = Duration::from_secs(3_600);
-    let recovery = &fakes.rescuer(1).0;
+    let recovery = &fakes.rescuer(1).recovery;
     let entry = fakes.journal.append(&sealed).unwrap();
     let rescue = recovery.take(sealed.encode(), Source::Journal(entry));
-    let unwritten = recovery.settle(vec![rescue], PATIENCE).await.pop().unwrap();
+    let unwritten = recovery.settle(vec![rescue], PATIENCE, None).await.pop().unwrap();
     *fakes.store.away_for.lock().unwrap() = Duration::ZERO;
     fakes.store.unanswered.store(1, Ordering::Relaxed);
     fakes.queue.confirms_no_rescue.store(true, Ordering::Relaxed);

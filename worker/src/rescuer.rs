@@ -7,18 +7,21 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Delivery, Intake};
 use evergrant_shared::rescue::Left;
-use futures::future::{join_all, ready};
+use futures::future::join_all;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::task::JoinSet;
+use tokio::time::{Instant, sleep_until};
 
 use crate::recovery::{PATIENCE, Recovery, Rescue, Source};
+use crate::turns::{self, Turn, Turns};
 
 /// Answers of other workers that are in hand at once. Those that wait to be passed on are among them, so
 /// it is more than are committed at once.
 const PREFETCH: u16 = 512;
-/// Answers in one commit.
+/// Answers in one commit at most.
 const BATCH: usize = 64;
-/// Commits at once. What comes meanwhile makes the next one larger: a store that is slow for everybody must
-/// not be given more to do for it.
+/// Commits that the store has not answered, those included that nobody waits for any more: a store that is
+/// slow for everybody must not be given the same over and over beside what it has.
 const AT_ONCE: usize = 2;
 /// How often it is looked for journals of processes that are gone.
 const INHERIT_EVERY: Duration = Duration::from_millis(500);
@@ -26,25 +29,58 @@ const INHERIT_EVERY: Duration = Duration::from_millis(500);
 const MAX_PATIENCE: Duration = Duration::from_secs(12);
 
 /// Empties the rescue queue and the journals that others left.
-pub(crate) struct Rescuer(pub(crate) Arc<Recovery>);
+pub(crate) struct Rescuer {
+    pub(crate) recovery: Arc<Recovery>,
+    /// When it may call the store for the rescue queue: claims and commits have their turns as well.
+    turns: Turns,
+    /// See [`AT_ONCE`].
+    places: Arc<Semaphore>,
+}
+
+/// What the store is given at once, and how long it may take. A store that is too slow is given less, and
+/// more time.
+struct Load {
+    batch: usize,
+    patience: Duration,
+}
+
+impl Load {
+    const FULL: Self = Self { batch: BATCH, patience: PATIENCE };
+
+    fn was_written(&mut self) {
+        self.batch = (self.batch * 2).min(BATCH);
+    }
+
+    fn was_not_written(&mut self) {
+        self.batch = (self.batch / 2).max(1);
+        self.patience = (self.patience * 2).min(MAX_PATIENCE);
+    }
+}
 
 impl Rescuer {
+    pub(crate) fn new(recovery: Recovery, turns: Turns) -> Self {
+        let places = Arc::new(Semaphore::new(AT_ONCE));
+        Self { recovery: Arc::new(recovery), turns, places }
+    }
+
     /// Works until the worker stops, and finishes what it has begun.
     pub(crate) async fn run(self: Arc<Self>) {
-        self.0.tasks.spawn(Arc::clone(&self).inherit());
+        self.recovery.tasks.spawn(Arc::clone(&self).inherit());
         let mut backoff = Backoff::for_a_server();
-        let mut patience = PATIENCE;
+        let mut load = Load::FULL;
         loop {
             // A broker that does not answer must not hold up the end.
-            let consuming = self.0.nets.queue.consume_rescues(PREFETCH);
-            let Some(consuming) = self.0.stop.run_until_cancelled(consuming).await else { break };
+            let consuming = self.recovery.nets.queue.consume_rescues(PREFETCH);
+            let Some(consuming) = self.recovery.stop.run_until_cancelled(consuming).await else {
+                break;
+            };
             match consuming {
                 Ok(intake) => {
                     backoff.reset();
-                    patience = match self.serve(intake, patience).await {
-                        Served::Lost => PATIENCE,
-                        Served::CutOff => (patience * 2).min(MAX_PATIENCE),
-                    };
+                    match self.serve(intake, &mut load).await {
+                        Served::Lost => load = Load::FULL,
+                        Served::CutOff => load.was_not_written(),
+                    }
                 }
                 Err(error) => {
                     tracing::warn!(%error, "cannot consume rescued answers: trying again")
@@ -52,33 +88,45 @@ impl Rescuer {
             }
             self.sleep(backoff.next_wait()).await;
         }
-        self.0.tasks.close();
-        self.0.tasks.wait().await;
+        self.recovery.tasks.close();
+        self.recovery.tasks.wait().await;
     }
 
     /// One consumer's life. It ends when the store is out of reach, and what it holds goes to a
     /// worker that can write it; it is over when this worker can.
-    async fn serve(self: &Arc<Self>, mut intake: Box<dyn Intake>, patience: Duration) -> Served {
-        let serving = self.0.nets.rescues.serve();
+    async fn serve(&self, mut intake: Box<dyn Intake>, load: &mut Load) -> Served {
+        let serving = self.recovery.nets.rescues.serve();
         let (mut batch, mut settling) = (Vec::with_capacity(BATCH), JoinSet::new());
+        let (mut turn, mut waiting_since) = (self.turns.queue(), Instant::now());
         let cut_off = loop {
             tokio::select! {
                 biased;
-                () = self.0.stop.cancelled() => break false,
+                () = self.recovery.stop.cancelled() => break false,
                 Some(all_written) = settling.join_next() => {
-                    if !all_written.unwrap_or(true) {
-                        break true;
+                    match all_written {
+                        Ok(false) => break true,
+                        Ok(true) | Err(_) => load.was_written(),
                     }
                 }
-                delivery = intake.next(), if batch.len() < BATCH => match delivery {
-                    Some(delivery) => batch.push(self.of_queue(delivery)),
+                delivery = intake.next(), if batch.len() < load.batch => match delivery {
+                    Some(delivery) => {
+                        if batch.is_empty() {
+                            waiting_since = Instant::now();
+                        }
+                        batch.push(self.of_queue(delivery));
+                    }
                     None => break false,
                 },
-                () = ready(()), if !batch.is_empty() && settling.len() < AT_ONCE => {
+                () = sleep_until(waiting_since + load.patience), if !batch.is_empty() => break true,
+                (place, turn) = self.place_and(&mut turn), if !batch.is_empty() => {
                     let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
-                    let this = Arc::clone(&self.0);
-                    let settle = async move { this.settle(batch, patience).await.is_empty() };
-                    settling.spawn(self.0.tasks.track_future(settle));
+                    let (this, patience) = (Arc::clone(&self.recovery), load.patience);
+                    let settling_batch = async move {
+                        let left = this.settle(batch, patience, Some(place)).await;
+                        drop(turn);
+                        left.is_empty()
+                    };
+                    settling.spawn(self.recovery.tasks.track_future(settling_batch));
                 }
             }
         };
@@ -89,23 +137,29 @@ impl Rescuer {
             return Served::Lost;
         }
         // With the consumer goes what it was sent and nobody has acknowledged.
-        drop((intake, batch));
+        drop((intake, batch, turn));
         tracing::warn!("the store is out of reach: rescued answers are left to other workers");
         self.wait_for_the_store().await;
         Served::CutOff
     }
 
+    /// A place for a commit, and the turn for it.
+    async fn place_and(&self, turn: &mut turns::Place) -> (Arc<OwnedSemaphorePermit>, Turn) {
+        let place = Arc::clone(&self.places).acquire_owned().await;
+        (Arc::new(place.expect("places are never closed")), turn.next().await)
+    }
+
     async fn wait_for_the_store(&self) {
         let mut backoff = Backoff::for_an_answer();
-        while !self.0.stop.is_cancelled() && self.0.store.now().await.is_err() {
+        while !self.recovery.stop.is_cancelled() && self.recovery.store.now().await.is_err() {
             self.sleep(backoff.next_wait()).await;
         }
     }
 
     async fn inherit(self: Arc<Self>) {
-        let Some(journal) = self.0.nets.journal.clone() else { return };
+        let Some(journal) = self.recovery.nets.journal.clone() else { return };
         let mut told = false;
-        while !self.0.stop.is_cancelled() {
+        while !self.recovery.stop.is_cancelled() {
             match journal.inherit() {
                 Ok(left) => {
                     told = false;
@@ -131,37 +185,37 @@ impl Rescuer {
         let mut all = all.into_iter().peekable();
         while all.peek().is_some() {
             let (this, batch) = (Arc::clone(self), all.by_ref().take(BATCH).collect());
-            self.0.tasks.spawn(async move { this.settle_here_or_elsewhere(batch).await });
+            self.recovery.tasks.spawn(async move { this.settle_here_or_elsewhere(batch).await });
         }
     }
 
     /// Settles what only this worker holds: what it cannot write goes to the rescue queue, where
     /// others find it.
     async fn settle_here_or_elsewhere(&self, mut batch: Vec<Rescue>) {
-        while !batch.is_empty() && !self.0.stop.is_cancelled() {
-            let unwritten = self.0.settle(batch, PATIENCE).await;
-            if self.0.stop.is_cancelled() {
+        while !batch.is_empty() && !self.recovery.stop.is_cancelled() {
+            let unwritten = self.recovery.settle(batch, PATIENCE, None).await;
+            if self.recovery.stop.is_cancelled() {
                 return;
             }
             // All at once: one that the broker is slow to confirm must not hold up the others.
-            let handed_on = unwritten.into_iter().map(|one| self.0.hand_on_or_write(one));
+            let handed_on = unwritten.into_iter().map(|one| self.recovery.hand_on_or_write(one));
             let kept = join_all(handed_on).await;
             batch = kept.into_iter().flatten().map(|kept| kept.rescue).collect();
         }
     }
 
     fn of_queue(&self, delivery: Delivery) -> Rescue {
-        self.0.take(delivery.body, Source::Queue(delivery.acker))
+        self.recovery.take(delivery.body, Source::Queue(delivery.acker))
     }
 
     fn of_journal(&self, left: Left) -> Rescue {
-        self.0.take(left.line, Source::Journal(left.entry))
+        self.recovery.take(left.line, Source::Journal(left.entry))
     }
 
     async fn sleep(&self, wait: Duration) {
         tokio::select! {
             biased;
-            () = self.0.stop.cancelled() => {}
+            () = self.recovery.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
     }

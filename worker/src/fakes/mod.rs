@@ -184,7 +184,7 @@ impl Fakes {
             stop: self.lane.stop.clone(),
             tasks: TaskTracker::new(),
         };
-        Arc::new(Rescuer(Arc::new(recovery)))
+        Arc::new(Rescuer::new(recovery, self.lane.turns.clone()))
     }
 
     pub(crate) fn requests(&self) -> u32 {
