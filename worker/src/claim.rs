@@ -6,13 +6,10 @@ use std::time::Duration;
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{
-    RESCUE_FIRST, decide_malformed, decide_no_token, decide_of_another, decide_signed_in,
-    decide_taken_over, decide_twin, decide_withheld,
+    decide_malformed, decide_no_token, decide_of_another, decide_signed_in, decide_twin,
 };
 use evergrant_shared::domain::marks::Remembers;
-use evergrant_shared::domain::{
-    DocumentId, Grant, Lease, Predecessor, Row, Settlement, StaleReason, Verdict, assess,
-};
+use evergrant_shared::domain::{DocumentId, Lease, Row, Settlement, StaleReason, Verdict, assess};
 use evergrant_shared::ports::{Claimed, Commit, StoreError};
 use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
@@ -21,6 +18,7 @@ use crate::lane::Lane;
 use crate::refresh::refresh;
 use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
 use crate::settle::{Settled, acknowledge, rebury, retry, settle, settle_unsent};
+use crate::takeover::take_over;
 use crate::work::{Claim, Work};
 
 /// Jobs whose documents are claimed together.
@@ -47,7 +45,11 @@ enum Tried {
 /// that the store refuses is set aside meanwhile, and nobody waits for it.
 pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
     let (work, refused) = take_out_refused(lane, work);
-    for work in refused {
+    // Two jobs of one document have a claim each, or both would have its lease.
+    let mut seen = HashSet::new();
+    let (work, repeated): (Vec<_>, Vec<_>) =
+        work.into_iter().partition(|work| seen.insert(work.job.id.clone()));
+    for work in refused.into_iter().chain(repeated) {
         claim_meanwhile(lane, Batch::new(lane, vec![work]));
     }
     if !work.is_empty() {
@@ -96,12 +98,8 @@ async fn claim_batch(lane: &Arc<Lane>, mut batch: Batch) {
 
 async fn start_all(lane: &Arc<Lane>, work: Vec<Work>, rows: Vec<Row>, claim: &Claim) {
     let mut unused = Vec::new();
-    let mut seen = HashSet::new();
     for (work, row) in work.into_iter().zip(rows) {
-        let id = work.job.id.clone();
-        // Two jobs of one document in one batch have one lease between them.
-        let row = if seen.insert(id.clone()) { row } else { row.disowned() };
-        let owned = row.owned();
+        let (id, owned) = (work.job.id.clone(), row.owned());
         if !start(lane, work, row, claim) && owned {
             unused.push(id);
         }
@@ -260,121 +258,6 @@ async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
         .inspect_err(|error| tracing::debug!(%error, %id, "a dead worker's lease runs out"))
         .is_ok()
 }
-
-/// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
-/// time to be rescued, the document is claimed anew, and the job stays in hand meanwhile: its way
-/// through the broker could take longer than the grace.
-async fn take_over(
-    lane: &Arc<Lane>,
-    mut work: Work,
-    grant: &Grant,
-    from: &Predecessor,
-    held: &Claim,
-) {
-    drop(work.place.take());
-    match wait_for_rescue(lane, &grant.id, from, &held.owner).await {
-        Waited::LongEnough => {}
-        // The lease runs out: who takes over next waits as well. To give it back would say that there is
-        // nothing to wait for.
-        Waited::Stopped => return,
-        Waited::Unreadable => return end_out_of_reach(lane, work, grant, held).await,
-    }
-    let write = decide_taken_over(&lane.provider.policy, grant, held.now());
-    let began = Instant::now();
-    let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write), None).await;
-    // The process is ending: the delivery comes again.
-    if written.is_none() {
-        return;
-    }
-    // The store was away, and so it was for whoever has the answer: that one comes first.
-    if began.elapsed() >= STORE_AWAY
-        && let Waited::Stopped = wait_for_rescue(lane, &grant.id, from, &held.owner).await
-    {
-        return;
-    }
-    // If it is superseded, the claim tells what has become of the document.
-    claim(lane, vec![work]).await;
-}
-
-/// A commit that took so long has been tried more than once, or has waited for one that was.
-const STORE_AWAY: Duration = Duration::from_millis(250);
-
-/// How long a broker that is away is waited for, which may have the answer: long for a restart, short
-/// beside the grace of a provider that has one.
-const BROKER_FIRST: Duration = Duration::from_secs(30);
-
-/// How long a dead worker's answer is waited for where there surely was one and it cannot be reached: in a
-/// journal that cannot be read (then an operator is asked), or in the rescue queue of a broker that is away.
-const ANSWER_FIRST: Duration = Duration::from_secs(300);
-
-/// How waiting for a dead worker's answer ended.
-enum Waited {
-    /// It would have been here by now.
-    LongEnough,
-    /// The worker is stopping.
-    Stopped,
-    /// The dead worker's journal cannot be read, and may hold it.
-    Unreadable,
-}
-
-/// Within this an answer that waits in the rescue queue is in the hands of one of its consumers.
-const RESCUE_COMES: Duration = Duration::from_millis(500);
-/// How often it is looked whether an answer is in hand.
-const RESCUE_CHECK: Duration = Duration::from_millis(100);
-
-/// Waits for as long as an answer takes to be rescued while the rescue queue is consumed here; and for
-/// one that this worker has in hand until it is written or on its way to another worker, however slow
-/// the store is: as long as the answer lives, no grace is needed. Not longer than until all that the
-/// dead worker left is known to be written, which its journal tells on its own machine.
-///
-/// The lease is kept meanwhile, or a duplicate of the job would not wait. But it is kept no longer than
-/// needed: should this worker die as well, the next one must come in time for the provider's grace. Only
-/// where the journal is here and cannot be read, it is kept longer: the answer may be in there.
-async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor, owner: &str) -> Waited {
-    let estate = || from.process().map_or(Estate::None, |process| lane.estate_of(process));
-    let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
-    let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
-    let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
-    let began = Instant::now();
-    let mut none_since = began;
-    let _kept = lane.leases.keep(id, owner, RESCUE_FIRST * 2);
-    loop {
-        let estate = estate();
-        if estate == Estate::Settled {
-            return Waited::LongEnough;
-        }
-        lane.sleep(RESCUE_CHECK).await;
-        if has_answer() || estate == Estate::Unreadable {
-            none_since = Instant::now();
-        }
-        if estate == Estate::Unreadable
-            && (lane.stop.is_cancelled() || began.elapsed() >= ANSWER_FIRST)
-        {
-            return Waited::Unreadable;
-        }
-        if lane.stop.is_cancelled() {
-            return Waited::Stopped;
-        }
-        let broker_first = if estate == Estate::HandedOn { ANSWER_FIRST } else { BROKER_FIRST };
-        let looked = is_served() || began.elapsed() >= broker_first;
-        if looked && none_since.elapsed() >= RESCUE_FIRST {
-            return Waited::LongEnough;
-        }
-    }
-}
-
-/// Whether the provider's answer is in the journal nobody can tell, so the token is not sent: an operator
-/// makes the journal readable, and then what is in it is written; or sends the job back.
-async fn end_out_of_reach(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
-    let settlement = decide_withheld(grant, UNREADABLE_JOURNAL, claim.now());
-    let (provider, id) = (&lane.provider.id, &grant.id);
-    tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
-    settle_unsent(lane, work, grant, settlement, claim).await;
-}
-
-const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \
-    in there: make the files in the folder of rescue.journal readable. To send the old token all the same, \
-    redrive";
 
 async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
     lane.metrics.count_stale(&lane.provider.id, reason);

@@ -120,6 +120,8 @@ async fn documents_that_cannot_be_committed_occupy_no_place() {
     for _ in 0..2 * places {
         claim(&fakes.lane, vec![fakes.work(1)]).await;
         tokio::time::sleep(Duration::from_secs(1)).await;
+        // Its lease runs out.
+        fakes.store.leases.lock().unwrap().clear();
     }
     claim(&fakes.lane, vec![fakes.work(2)]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;

@@ -89,17 +89,30 @@ impl Drop for Kept {
 /// For so long it is waited for others of the same claim.
 const GATHER: Duration = Duration::from_millis(10);
 
+/// Calls for one claim that the store has not answered.
+const UNANSWERED: usize = 2;
+
 #[derive(Default)]
 struct Keeper {
     groups: HashMap<ClaimKey, Group>,
-    /// Calls under way. Each returns when its group is due again.
-    calls: JoinSet<(ClaimKey, Instant)>,
+    calls: JoinSet<Ended>,
 }
 
 struct Group {
     ids: HashSet<DocumentId>,
-    /// None while it is being prolonged.
-    due: Option<Instant>,
+    /// When it is prolonged next.
+    due: Instant,
+    /// When it was prolonged last.
+    asked_at: Option<Instant>,
+    unanswered: usize,
+}
+
+/// A call that was answered.
+struct Ended {
+    claim: ClaimKey,
+    asked_at: Instant,
+    /// It need not be made again soon.
+    is_final: bool,
 }
 
 impl Keeper {
@@ -109,16 +122,16 @@ impl Keeper {
         mut changes: mpsc::UnboundedReceiver<Change>,
     ) {
         loop {
-            let next = self.groups.values().filter_map(|group| group.due).min();
+            let next = self.groups.values().map(|group| group.due).min();
             tokio::select! {
                 biased;
                 change = changes.recv() => match change {
                     Some(change) => self.apply(change),
                     None => return,
                 },
-                Some(Ok((claim, due))) = self.calls.join_next() => {
-                    if let Some(group) = self.groups.get_mut(&claim) {
-                        group.due = Some(due);
+                Some(ended) = self.calls.join_next() => {
+                    if let Ok(ended) = ended {
+                        self.note(&ended);
                     }
                 }
                 () = sleep_until(next) => self.prolong_all_due(&store),
@@ -129,11 +142,18 @@ impl Keeper {
     fn apply(&mut self, change: Change) {
         match change {
             Change::Keep(claim, id) => {
-                let due = Instant::now() + GATHER;
+                let (now, lease) = (Instant::now(), claim.lease);
                 let group = self.groups.entry(claim);
-                let group = group.or_insert_with(|| Group { ids: HashSet::new(), due: None });
-                group.due = Some(group.due.map_or(due, |earlier| earlier.min(due)));
+                let group = group.or_insert_with(|| Group {
+                    ids: HashSet::new(),
+                    due: now + GATHER,
+                    asked_at: None,
+                    unanswered: 0,
+                });
                 group.ids.insert(id);
+                // All others of the claim are prolonged with it, so not for each that comes.
+                let soon = group.asked_at.map_or(now, |asked_at| now.max(asked_at + lease / 8));
+                group.due = group.due.min(soon + GATHER);
             }
             Change::LetGo(claim, id) => {
                 let Some(group) = self.groups.get_mut(&claim) else { return };
@@ -147,12 +167,27 @@ impl Keeper {
 
     fn prolong_all_due(&mut self, store: &Arc<dyn TokenStore>) {
         let now = Instant::now();
-        for (claim, group) in &mut self.groups {
-            if group.due.is_some_and(|due| due <= now) {
-                group.due = None;
+        for (claim, group) in self.groups.iter_mut().filter(|(_, group)| group.due <= now) {
+            // Unless an answer comes before.
+            group.due = now + claim.lease / 4;
+            if group.unanswered < UNANSWERED {
+                group.unanswered += 1;
+                group.asked_at = Some(now);
                 let ids: Vec<_> = group.ids.iter().cloned().collect();
-                self.calls.spawn(prolong(Arc::clone(store), claim.clone(), ids));
+                self.calls.spawn(prolong(Arc::clone(store), claim.clone(), ids, now));
             }
+        }
+    }
+
+    /// It is due again when half of the lease is over, or long before that if the call has failed.
+    fn note(&mut self, ended: &Ended) {
+        let Some(group) = self.groups.get_mut(&ended.claim) else { return };
+        group.unanswered = group.unanswered.saturating_sub(1);
+        let (lease, asked_at) = (ended.claim.lease, ended.asked_at);
+        if !ended.is_final {
+            group.due = group.due.min(Instant::now() + lease / 8);
+        } else if group.due == asked_at + lease / 4 {
+            group.due = asked_at + lease / 2;
         }
     }
 }
@@ -164,27 +199,20 @@ async fn sleep_until(instant: Option<Instant>) {
     }
 }
 
-/// Prolongs the leases of one claim and says when that is due again: long before they are over if it has
-/// failed.
+/// Prolongs the leases of one claim.
 async fn prolong(
     store: Arc<dyn TokenStore>,
     claim: ClaimKey,
     ids: Vec<DocumentId>,
-) -> (ClaimKey, Instant) {
-    let ClaimKey { owner, lease } = &claim;
-    let (soon, later) = (*lease / 8, *lease / 2);
-    let prolonging = prolong_each(&*store, &ids, owner, *lease);
-    let (failed, due_in) = match tokio::time::timeout(*lease / 4, prolonging).await {
-        Ok(Ok(())) => (None, later),
-        Ok(Err(error @ StoreError::Refused { .. })) => (Some(error.to_string()), later),
-        Ok(Err(error)) => (Some(error.to_string()), soon),
-        Err(_elapsed) => (Some("renew: no answer in time".to_owned()), soon),
-    };
-    if let Some(error) = failed {
+    asked_at: Instant,
+) -> Ended {
+    let prolonged = prolong_each(&*store, &ids, &claim.owner, claim.lease).await;
+    if let Err(error) = &prolonged {
         let documents = ids.len();
-        tracing::warn!(error, documents, "leases were not prolonged: they may run out");
+        tracing::warn!(%error, documents, "leases were not prolonged: they may run out");
     }
-    (claim, Instant::now() + due_in)
+    let is_final = matches!(prolonged, Ok(()) | Err(StoreError::Refused { .. }));
+    Ended { claim, asked_at, is_final }
 }
 
 /// One that the store refuses to write keeps none of the others.
@@ -247,6 +275,26 @@ mod tests {
         let _kept = keep_all(&fakes, &ids(2));
         tokio::time::sleep(LEASE / 2).await;
         assert_eq!(calls(&fakes), [2, 2]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_store_that_answers_nothing_is_asked_twice_and_no_more() {
+        let fakes = fakes();
+        fakes.store.unanswered.store(u32::MAX, Ordering::Relaxed);
+        let _kept = keep_all(&fakes, &ids(64));
+        tokio::time::sleep(10 * LEASE).await;
+        assert_eq!(calls(&fakes), [64, 64]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_comes_late_does_not_have_the_others_prolonged_at_once() {
+        let fakes = fakes();
+        let _kept = keep_all(&fakes, &ids(64));
+        tokio::time::sleep(LEASE / 16).await;
+        let late = fakes.lane.leases.keep(&DocumentId::Integer(99), "worker/p/1", LEASE);
+        tokio::time::sleep(LEASE / 4).await;
+        assert_eq!(calls(&fakes), [64, 65]);
+        drop(late);
     }
 
     #[tokio::test(start_paused = true)]

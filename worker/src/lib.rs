@@ -42,6 +42,7 @@ mod settle;
 mod steady_clock;
 mod supervisor;
 mod take_back;
+mod takeover;
 mod turns;
 mod unread;
 mod withhold;

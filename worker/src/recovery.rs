@@ -13,6 +13,7 @@ use evergrant_shared::domain::SealedAnswer;
 use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
 use evergrant_shared::provider::Provider;
 use evergrant_shared::rescue::{Entry, Journal, Opened, Unsealable};
+use futures::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -22,6 +23,7 @@ use crate::answer_letter::letter_of;
 use crate::limit::Limit;
 use crate::nets::Nets;
 use crate::rescues::Held;
+use crate::turns::Turn;
 
 /// How long the store may not take what this worker holds: it may be out of reach for this worker
 /// alone, and whoever reaches it has to be quicker than the documents' leases.
@@ -59,6 +61,8 @@ pub(crate) struct Rescue {
     /// What the body says, or why it is none.
     pub(crate) answer: Result<SealedAnswer, String>,
     source: Source,
+    /// Since when it is in hand.
+    pub(crate) since: Instant,
     /// Keeps takeovers waiting, until its document is out of reach. None if it cannot be told whose it is.
     pub(crate) held: Option<Held>,
 }
@@ -83,8 +87,16 @@ enum Unopened {
     Unusable(String),
 }
 
-/// A place among the commits that the store has not answered. None where those are few.
-pub(crate) type Place = Option<Arc<OwnedSemaphorePermit>>;
+/// The right to one commit of what other workers hold as well.
+pub(crate) struct Ticket {
+    /// Taken until the store has answered, even if nobody waits for that any more.
+    pub(crate) place: OwnedSemaphorePermit,
+    /// Over with the first try.
+    pub(crate) turn: Turn,
+}
+
+/// The place of a [`Ticket`].
+type Place = Option<Arc<OwnedSemaphorePermit>>;
 
 /// What became of answers.
 enum Written {
@@ -98,17 +110,17 @@ impl Recovery {
     pub(crate) fn take(&self, body: Vec<u8>, source: Source) -> Rescue {
         let answer = SealedAnswer::decode(&body).map_err(|error| error.to_string());
         let held = answer.as_ref().ok().map(|answer| self.nets.rescues.take(answer.id.clone()));
-        Rescue { body, answer, source, held }
+        Rescue { body, answer, source, since: Instant::now(), held }
     }
 
     /// Commits answers as the workers that got them would have, and sees to those that cannot be. Returns
-    /// those that are not written because the store is out of reach, or the worker stops. `place` is taken
-    /// until the store has answered every call, those included that nobody waits for any more.
+    /// those that are not written because the store is out of reach, or the worker stops. What only this
+    /// worker has needs no ticket.
     pub(crate) async fn settle(
         self: &Arc<Self>,
         batch: Vec<Rescue>,
         patience: Duration,
-        place: Place,
+        ticket: Option<Ticket>,
     ) -> Vec<Writable> {
         let mut writable = Vec::with_capacity(batch.len());
         for rescue in batch {
@@ -123,11 +135,13 @@ impl Recovery {
             }
         }
         let mut left = Vec::new();
-        match self.write(&writable, patience, &place).await {
+        let (place, turn) = ticket.map(|ticket| (Arc::new(ticket.place), ticket.turn)).unzip();
+        let written = self.write(&writable, patience, &place).await;
+        drop(turn);
+        match written {
             Written::Yes => {
-                for Writable { rescue, .. } in writable {
-                    self.done(rescue.source).await;
-                }
+                let done = writable.into_iter().map(|one| self.done(one.rescue.source));
+                join_all(done).await;
             }
             Written::OutOfReach => left = writable,
             // One that the store refuses must not hold up the others.
@@ -175,7 +189,8 @@ impl Recovery {
         }
     }
 
-    /// Commits all at once, or none.
+    /// Commits all at once, or none. A call that is not answered is not made again where it has a place: that
+    /// stands for one.
     async fn write(&self, answers: &[Writable], patience: Duration, place: &Place) -> Written {
         if answers.is_empty() {
             return Written::Yes;
@@ -184,7 +199,12 @@ impl Recovery {
         let writing = async {
             let (mut backoff, mut limit) = (Backoff::for_an_answer(), Limit::to_write());
             loop {
-                match limit.hold("commit", self.commit(&commits, place)).await {
+                let call = self.commit(&commits, place);
+                let committed = match place {
+                    Some(_) => call.await,
+                    None => limit.hold("commit", call).await,
+                };
+                match committed {
                     Ok(committed) => {
                         let settled = answers.iter().zip(committed);
                         settled.for_each(|(answer, result)| report(answer, result));

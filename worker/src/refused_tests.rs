@@ -53,6 +53,14 @@ async fn a_document_that_cannot_be_claimed_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn two_jobs_of_one_document_in_two_halves_of_a_refused_claim_are_one_exchange() {
+    let fakes = Fakes::refusing(&[7]);
+    fakes.claim([1, 2, 7, 1]).await;
+    fakes.done(4).await;
+    assert_eq!(fakes.requests(), 2);
+}
+
+#[tokio::test(start_paused = true)]
 async fn many_documents_that_cannot_be_claimed_hold_up_no_other() {
     let bad: Vec<i64> = (0..32).collect();
     let fakes = Fakes::refusing(&bad);

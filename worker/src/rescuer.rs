@@ -1,6 +1,7 @@
 //! Finds what other workers could not commit: the rescue queue, and the journals of processes that are
 //! gone.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -8,12 +9,12 @@ use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Delivery, Intake};
 use evergrant_shared::rescue::Left;
 use futures::future::join_all;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until};
+use tokio::time::sleep_until;
 
-use crate::recovery::{PATIENCE, Recovery, Rescue, Source};
-use crate::turns::{self, Turn, Turns};
+use crate::recovery::{PATIENCE, Recovery, Rescue, Source, Ticket};
+use crate::turns::{self, Turns};
 
 /// Answers of other workers that are in hand at once. Those that wait to be passed on are among them, so
 /// it is more than are committed at once.
@@ -49,6 +50,7 @@ impl Load {
 
     fn was_written(&mut self) {
         self.batch = (self.batch * 2).min(BATCH);
+        self.patience = (self.patience / 2).max(PATIENCE);
     }
 
     fn was_not_written(&mut self) {
@@ -96,8 +98,9 @@ impl Rescuer {
     /// worker that can write it; it is over when this worker can.
     async fn serve(&self, mut intake: Box<dyn Intake>, load: &mut Load) -> Served {
         let serving = self.recovery.nets.rescues.serve();
-        let (mut batch, mut settling) = (Vec::with_capacity(BATCH), JoinSet::new());
-        let (mut turn, mut waiting_since) = (self.turns.queue(), Instant::now());
+        // All that comes is in hand at once: a takeover here is to know of it.
+        let mut waiting: VecDeque<Rescue> = VecDeque::new();
+        let (mut turn, mut settling) = (self.turns.queue(), JoinSet::new());
         let cut_off = loop {
             tokio::select! {
                 biased;
@@ -108,45 +111,38 @@ impl Rescuer {
                         Ok(true) | Err(_) => load.was_written(),
                     }
                 }
-                delivery = intake.next(), if batch.len() < load.batch => match delivery {
-                    Some(delivery) => {
-                        if batch.is_empty() {
-                            waiting_since = Instant::now();
-                        }
-                        batch.push(self.of_queue(delivery));
-                    }
+                delivery = intake.next() => match delivery {
+                    Some(delivery) => waiting.push_back(self.of_queue(delivery)),
                     None => break false,
                 },
-                () = sleep_until(waiting_since + load.patience), if !batch.is_empty() => break true,
-                (place, turn) = self.place_and(&mut turn), if !batch.is_empty() => {
-                    let batch = std::mem::replace(&mut batch, Vec::with_capacity(BATCH));
+                () = over(waiting.front(), load.patience) => break true,
+                ticket = self.ticket(&mut turn), if !waiting.is_empty() => {
+                    let batch = waiting.drain(..load.batch.min(waiting.len())).collect();
                     let (this, patience) = (Arc::clone(&self.recovery), load.patience);
                     let settling_batch = async move {
-                        let left = this.settle(batch, patience, Some(place)).await;
-                        drop(turn);
-                        left.is_empty()
+                        this.settle(batch, patience, Some(ticket)).await.is_empty()
                     };
                     settling.spawn(self.recovery.tasks.track_future(settling_batch));
                 }
             }
         };
-        drop(serving);
+        // A turn that nobody waits for would keep others from theirs.
+        drop((serving, turn));
         intake.stop().await;
         settling.detach_all();
         if !cut_off {
             return Served::Lost;
         }
         // With the consumer goes what it was sent and nobody has acknowledged.
-        drop((intake, batch, turn));
+        drop((intake, waiting));
         tracing::warn!("the store is out of reach: rescued answers are left to other workers");
         self.wait_for_the_store().await;
         Served::CutOff
     }
 
-    /// A place for a commit, and the turn for it.
-    async fn place_and(&self, turn: &mut turns::Place) -> (Arc<OwnedSemaphorePermit>, Turn) {
+    async fn ticket(&self, turn: &mut turns::Place) -> Ticket {
         let place = Arc::clone(&self.places).acquire_owned().await;
-        (Arc::new(place.expect("places are never closed")), turn.next().await)
+        Ticket { place: place.expect("places are never closed"), turn: turn.next().await }
     }
 
     async fn wait_for_the_store(&self) {
@@ -218,6 +214,14 @@ impl Rescuer {
             () = self.recovery.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
+    }
+}
+
+/// Until an answer has waited for so long. For ever without one.
+async fn over(oldest: Option<&Rescue>, patience: Duration) {
+    match oldest {
+        Some(rescue) => sleep_until(rescue.since + patience).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -56,21 +56,6 @@ pub enum Row {
 }
 
 impl Row {
-    /// The same document for a further job of the same claim: the lease is the first one's.
-    #[must_use]
-    pub fn disowned(self) -> Self {
-        match self {
-            Self::Absent => Self::Absent,
-            Self::Malformed { what, fingerprint, .. } => {
-                Self::Malformed { what, fingerprint, owned: false }
-            }
-            Self::NoToken { .. } => Self::NoToken { owned: false },
-            Self::OfAnother { .. } => Self::OfAnother { owned: false },
-            Self::Twin { of, fingerprint, .. } => Self::Twin { of, fingerprint, owned: false },
-            Self::Present { grant, lease, .. } => Self::Present { grant, lease, owned: false },
-        }
-    }
-
     /// Whether the claim holds the document's lease, and so has to give it back.
     pub const fn owned(&self) -> bool {
         match self {
@@ -222,17 +207,22 @@ pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict
         }
         Row::Present { grant, lease, owned } => (grant, lease, owned),
     };
-    if grant.provider != job.provider || grant.generation != job.generation {
+    if grant.provider != job.provider {
+        return Verdict::Stale(StaleReason::Moved);
+    }
+    // Due or not, and whatever job it was: with the lease it would be forgotten that an answer may have been
+    // lost.
+    if let Some(Lease { taken_over: Some(predecessor), .. }) = lease.as_deref()
+        && owned
+        && grant.status == Status::Active
+    {
+        return Verdict::TakenOver(grant, predecessor.clone());
+    }
+    if grant.generation != job.generation {
         return Verdict::Stale(StaleReason::Moved);
     }
     if grant.status != Status::Active {
         return job.reburied(redelivered, EndedGrant::of(&grant));
-    }
-    // Due or not: with the lease it would be forgotten that an answer may have been lost.
-    if let Some(Lease { taken_over: Some(predecessor), .. }) = lease.as_deref()
-        && owned
-    {
-        return Verdict::TakenOver(grant, predecessor.clone());
     }
     if !job.force && grant.next_refresh_at > now.plus(EARLY) {
         return Verdict::Stale(StaleReason::NotDue);
@@ -286,12 +276,16 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_of_a_dead_worker_is_taken_over_though_its_grant_is_not_due() {
-        let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
-        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
-        let grant = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
-        let row = Row::Present { grant, lease: Some(Box::new(lease)), owned: true };
-        assert!(matches!(assess(&job(), row, false, NOW), Verdict::TakenOver(..)));
+    fn a_lease_of_a_dead_worker_is_taken_over_though_its_grant_is_not_due_or_the_job_is_an_old_one()
+    {
+        let not_due = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
+        let of_a_later_job = Grant { generation: 5, ..grant() };
+        for grant in [not_due, of_a_later_job] {
+            let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
+            let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
+            let row = Row::Present { grant, lease: Some(Box::new(lease)), owned: true };
+            assert!(matches!(assess(&job(), row, false, NOW), Verdict::TakenOver(..)));
+        }
     }
 
     #[test]
@@ -407,8 +401,10 @@ mod tests {
     fn a_twin_is_not_exchanged() {
         let of = DocumentId::Integer(2);
         let twin = Row::Twin { of, fingerprint: "f".into(), owned: true };
-        assert!(matches!(assess(&job(), twin.clone(), false, NOW), Verdict::Twin { .. }));
-        assert_eq!(stale(&job(), twin.disowned()), Some(StaleReason::NotActive));
+        assert!(matches!(assess(&job(), twin, false, NOW), Verdict::Twin { .. }));
+        let unowned =
+            Row::Twin { of: DocumentId::Integer(2), fingerprint: "f".into(), owned: false };
+        assert_eq!(stale(&job(), unowned), Some(StaleReason::NotActive));
     }
 
     #[test]

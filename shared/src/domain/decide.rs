@@ -131,11 +131,17 @@ pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Sett
 
 /// What follows for a claim that took over a dead worker's lease, once it was held for
 /// [`RESCUE_FIRST`]: nothing was sent, the document says that an answer may have been lost, and it may
-/// be claimed anew.
+/// be claimed anew. A grant that is not due waits for its time, and no job is under way for it.
 pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Write {
     let grant = Grant { in_doubt: true, ..grant.clone() };
     let case = Case { policy, grant: &grant, now };
-    case.postponed(None, Duration::ZERO, Signal::Neutral).write
+    let mut write = case.postponed(None, Duration::ZERO, Signal::Neutral).write;
+    if let Write::Postpone { queued_until, .. } = &mut write
+        && grant.next_refresh_at > now
+    {
+        *queued_until = now;
+    }
+    write
 }
 
 /// What follows for a grant whose new tokens may exist where they cannot be read: nothing is sent, and an

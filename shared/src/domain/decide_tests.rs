@@ -155,6 +155,13 @@ fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
 }
 
 #[test]
+fn a_dead_workers_document_that_is_not_due_waits_for_no_job() {
+    let later = Grant { next_refresh_at: NOW.plus(Duration::from_secs(9)), ..grant() };
+    let write = decide_taken_over(&policy(), &later, NOW);
+    assert!(matches!(write, Write::Postpone { queued_until: NOW, .. }), "{write:?}");
+}
+
+#[test]
 fn a_dead_grant_ends_and_remembers_which_token_died() {
     let settlement = settle(&grant(), Outcome::GrantDead(failure()));
     assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));

@@ -204,15 +204,18 @@ impl Journal for HostJournal {
             return Estate::Settled;
         }
         let asked = (*host, process.to_owned());
-        if world.disks.handed_on().contains(&asked) {
-            return Estate::HandedOn;
-        }
-        let known = world.disks.names().contains(&asked);
-        if !known || world.with(|state| state.alive.contains_key(process)) {
+        let is_known = world.disks.names().contains(&asked);
+        let is_handed_on = world.disks.handed_on().contains(&asked);
+        let is_told_of = is_known || is_handed_on;
+        if !is_told_of || world.with(|state| state.alive.contains_key(process)) {
             return Estate::None;
         }
-        let open = world.disks.lock().values().any(|line| line.origin == process);
-        if open { Estate::Open } else { Estate::Settled }
+        let is_open = world.disks.lock().values().any(|line| line.origin == process);
+        match (is_open, is_handed_on) {
+            (true, _) => Estate::Open,
+            (false, true) => Estate::HandedOn,
+            (false, false) => Estate::Settled,
+        }
     }
 }
 

@@ -21,6 +21,8 @@ pub(crate) struct FakeStore {
     pub(crate) claim_takes: Duration,
     /// The lease on every document, if somebody else has one.
     pub(crate) held: Mutex<Option<Lease>>,
+    /// The owners of leases on documents.
+    pub(crate) leases: Mutex<BTreeMap<DocumentId, String>>,
     /// The document that the store refuses to write.
     pub(crate) refuses: Mutex<Option<DocumentId>>,
     /// The documents that the store refuses to claim.
@@ -105,7 +107,7 @@ impl TokenStore for FakeStore {
     async fn claim(
         &self,
         ids: &[DocumentId],
-        _owner: &str,
+        owner: &str,
         _lease: Duration,
     ) -> Result<Claimed, StoreError> {
         tokio::time::sleep(self.claim_takes).await;
@@ -121,8 +123,13 @@ impl TokenStore for FakeStore {
         let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
         let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
         let told = self.signed_in_until;
-        let grant = |id| Grant { signed_in_until: told, ..grant(id) };
-        let row = |id| Row::Present { grant: grant(id), lease: lease.clone(), owned: is_over };
+        let grant = |id: &DocumentId| Grant { signed_in_until: told, ..grant(id) };
+        let mut leases = self.leases.lock().unwrap();
+        let row = |id: &DocumentId| {
+            let owned =
+                is_over && leases.entry(id.clone()).or_insert_with(|| owner.to_owned()) == owner;
+            Row::Present { grant: grant(id), lease: lease.clone(), owned }
+        };
         Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
     }
 
@@ -141,11 +148,15 @@ impl TokenStore for FakeStore {
             return Err(StoreError::Refused { operation: "commit", reason });
         }
         self.committed.lock().unwrap().extend_from_slice(commits);
+        let mut leases = self.leases.lock().unwrap();
+        commits.iter().for_each(|commit| drop(leases.remove(&commit.id)));
         *self.held.lock().unwrap() = None;
         Ok(vec![Committed::Applied; commits.len()])
     }
 
-    async fn release(&self, _ids: &[DocumentId], _owner: &str) -> Result<(), StoreError> {
+    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
+        let mut leases = self.leases.lock().unwrap();
+        leases.retain(|id, holder| holder != owner || !ids.contains(id));
         Ok(())
     }
 

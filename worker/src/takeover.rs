@@ -1,0 +1,159 @@
+//! The worker that held a document has died: it may have had the provider's answer in its hands.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_taken_over, decide_withheld};
+use evergrant_shared::domain::{DocumentId, Grant, Predecessor};
+use evergrant_shared::ports::Commit;
+use evergrant_shared::rescue::Estate;
+use tokio::time::Instant;
+
+use crate::claim::claim;
+use crate::lane::Lane;
+use crate::settle::settle_unsent;
+use crate::work::{Claim, Work};
+
+/// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
+/// time to be rescued, the document is claimed anew, and the job stays in hand meanwhile: its way
+/// through the broker could take longer than the grace.
+pub(crate) async fn take_over(
+    lane: &Arc<Lane>,
+    mut work: Work,
+    grant: &Grant,
+    from: &Predecessor,
+    held: &Claim,
+) {
+    drop(work.place.take());
+    let kept = lane.leases.keep(&grant.id, &held.owner, RESCUE_FIRST * 2);
+    let began = Instant::now();
+    loop {
+        match wait_for_rescue(lane, &grant.id, from).await {
+            Waited::LongEnough => {}
+            // The lease runs out: who takes over next waits as well. To give it back would say that there is
+            // nothing to wait for.
+            Waited::Stopped => return,
+            Waited::Unreadable => return end_out_of_reach(lane, work, grant, held).await,
+        }
+        // While the store was away nobody could write the answer: whoever has it comes first.
+        match how_store_answers(lane).await {
+            Answers::AtOnce => break,
+            Answers::Slowly if began.elapsed() >= STORE_FIRST => break,
+            Answers::Slowly => {}
+            Answers::No => wait_for_the_store(lane).await,
+        }
+    }
+    let write = decide_taken_over(&lane.provider.policy, grant, held.now());
+    let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write), None).await;
+    drop(kept);
+    // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
+    // what has become of the document.
+    if written.is_some() {
+        claim(lane, vec![work]).await;
+    }
+}
+
+/// How the store answers just now.
+enum Answers {
+    AtOnce,
+    Slowly,
+    No,
+}
+
+/// An answer that takes longer is of a store that was away, or has too much to do.
+const AT_ONCE: Duration = Duration::from_millis(500);
+
+/// How long a takeover waits for a store that is slow to be quicker.
+const STORE_FIRST: Duration = Duration::from_secs(10);
+
+async fn how_store_answers(lane: &Lane) -> Answers {
+    let asked_at = Instant::now();
+    match lane.store.now().await {
+        Ok(_) if asked_at.elapsed() < AT_ONCE => Answers::AtOnce,
+        Ok(_) => Answers::Slowly,
+        Err(_) => Answers::No,
+    }
+}
+
+async fn wait_for_the_store(lane: &Lane) {
+    let mut backoff = Backoff::for_an_answer();
+    while !lane.stop.is_cancelled() && lane.store.now().await.is_err() {
+        lane.sleep(backoff.next_wait()).await;
+    }
+}
+
+/// How long a broker that is away is waited for, which may have the answer: long for a restart, short
+/// beside the grace of a provider that has one.
+const BROKER_FIRST: Duration = Duration::from_secs(30);
+
+/// How long a dead worker's answer is waited for where there surely was one and it cannot be reached: in a
+/// journal that cannot be read (then an operator is asked), or in the rescue queue of a broker that is away.
+const ANSWER_FIRST: Duration = Duration::from_secs(300);
+
+/// How waiting for a dead worker's answer ended.
+enum Waited {
+    /// It would have been here by now.
+    LongEnough,
+    /// The worker is stopping.
+    Stopped,
+    /// The dead worker's journal cannot be read, and may hold it.
+    Unreadable,
+}
+
+/// Within this an answer that waits in the rescue queue is in the hands of one of its consumers.
+const RESCUE_COMES: Duration = Duration::from_millis(500);
+/// How often it is looked whether an answer is in hand.
+const RESCUE_CHECK: Duration = Duration::from_millis(100);
+
+/// Waits for as long as an answer takes to be rescued while the rescue queue is consumed here; and for
+/// one that this worker has in hand until it is written or on its way to another worker, however slow
+/// the store is: as long as the answer lives, no grace is needed. Not longer than until all that the
+/// dead worker left is known to be written, which its journal tells on its own machine.
+///
+/// Where the journal is here and cannot be read, it is waited for longer: the answer may be in there.
+async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &Predecessor) -> Waited {
+    let estate = || from.process().map_or(Estate::None, |process| lane.estate_of(process));
+    let rescues = lane.nets.as_ref().map(|nets| &nets.rescues);
+    let has_answer = || rescues.is_some_and(|rescues| rescues.has(id));
+    let is_served = || rescues.is_none_or(|rescues| rescues.is_served_for(RESCUE_COMES));
+    let began = Instant::now();
+    let mut none_since = began;
+    loop {
+        let estate = estate();
+        if estate == Estate::Settled {
+            return Waited::LongEnough;
+        }
+        lane.sleep(RESCUE_CHECK).await;
+        if has_answer() || estate == Estate::Unreadable {
+            none_since = Instant::now();
+        }
+        if estate == Estate::Unreadable
+            && (lane.stop.is_cancelled() || began.elapsed() >= ANSWER_FIRST)
+        {
+            return Waited::Unreadable;
+        }
+        if lane.stop.is_cancelled() {
+            return Waited::Stopped;
+        }
+        let there_is_one = matches!(estate, Estate::HandedOn | Estate::Open);
+        let broker_first = if there_is_one { ANSWER_FIRST } else { BROKER_FIRST };
+        let looked = is_served() || began.elapsed() >= broker_first;
+        if looked && none_since.elapsed() >= RESCUE_FIRST {
+            return Waited::LongEnough;
+        }
+    }
+}
+
+/// Whether the provider's answer is in the journal nobody can tell, so the token is not sent: an operator
+/// makes the journal readable, and then what is in it is written; or sends the job back.
+async fn end_out_of_reach(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+    let settlement = decide_withheld(grant, UNREADABLE_JOURNAL, claim.now());
+    let (provider, id) = (&lane.provider.id, &grant.id);
+    tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
+    settle_unsent(lane, work, grant, settlement, claim).await;
+}
+
+const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \
+    in there: make the files in the folder of rescue.journal readable. To send the old token all the same, \
+    redrive";
