@@ -28,6 +28,7 @@ pub(crate) struct Process {
     dead: AtomicBool,
     /// How long the broker takes to notice that it is dead.
     pub(crate) noticed_after: Duration,
+    started_at: Instant,
     cut_off: Mutex<CutOff>,
     /// Until when it stands still, if it ever did.
     frozen_until: Mutex<Option<Instant>>,
@@ -91,6 +92,7 @@ impl Process {
             ended: CancellationToken::new(),
             dead: AtomicBool::new(false),
             noticed_after: if slow { world.some_ms(0, 4_000) } else { Duration::ZERO },
+            started_at: Instant::now(),
             cut_off: Mutex::default(),
             frozen_until: Mutex::default(),
             suspended_ms: AtomicU64::new(0),
@@ -101,6 +103,11 @@ impl Process {
         world.note(|| format!("{} starts", process.name));
         world.with(|state| state.alive.insert(process.name.clone(), Arc::clone(&process)));
         process
+    }
+
+    /// Whether it has lived for so long.
+    pub(crate) fn has_run_for(&self, span: Duration) -> bool {
+        self.started_at.elapsed() >= span
     }
 
     pub(crate) fn is_worker(&self) -> bool {

@@ -12,7 +12,7 @@ use super::plan::Nets;
 use super::process::Process;
 use super::world::{State, World};
 
-/// Workers look for what a dead one has left twice a second, and then write it.
+/// Workers look for what a dead one has left when they start and twice a second, and then write it.
 const INHERITED_AFTER: Duration = Duration::from_secs(2);
 
 /// Within this the broker has noticed that a process is dead, and another has the messages that it had.
@@ -79,7 +79,9 @@ impl World {
             return Some(Excuse::HolderUnnoticed);
         }
         let is_stalled = is_rescued && self.is_with_frozen(&successor);
-        workers.retain(|process| process.is_worker() && process.reaches_store());
+        workers.retain(|process| {
+            process.is_worker() && process.reaches_store() && process.has_run_for(INHERITED_AFTER)
+        });
         let hosts = workers.iter().map(|worker| worker.host).collect();
         let (is_in_reach, excuse) = match holder {
             // Nobody reads the journal of a process that lives. Without nets it waits for the store,
