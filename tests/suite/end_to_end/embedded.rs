@@ -77,8 +77,11 @@ async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
-    // Without any grace: whatever was sent must be written before the process ends.
-    let evergrant = imported(slow(0), 800).await;
+    // Without any grace: whatever was sent must be written before the process ends. The limit keeps the
+    // first run from ending by itself, and the latency keeps many requests on their way.
+    let settings = Settings { grace_s: 0, latency_ms: 500, ..Settings::default() };
+    let mut evergrant = imported(Config { settings, ..Config::default() }, 2_000).await;
+    evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     let mut run = evergrant.start(&["run"]);
     eventually("some are refreshed", || async { evergrant.refreshed().await >= 200 }).await;
     run.signal("INT").await;
@@ -86,11 +89,12 @@ async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
     assert_eq!(status.code(), Some(130), "{}", run.logged());
     assert!(evergrant.unfinished().await > 0, "it had finished before");
     assert!(evergrant.grants().await.iter().all(|grant| grant.leased_until.is_none()));
+    evergrant.set("PROVIDERS__SIMULATOR__LIMITS", "[]");
     let mut run = evergrant.start(&["run"]);
     eventually("the rest is refreshed", || async { evergrant.unfinished().await == 0 }).await;
     assert!(run.terminate().await.success(), "{}", run.logged());
     let report = evergrant.judge().await;
-    assert_eq!((report.live, report.lost, report.reused), (800, 0, 0), "{report:?}");
+    assert_eq!((report.live, report.lost, report.reused), (2_000, 0, 0), "{report:?}");
     assert_eq!(report.double_exchanges, 0);
 }
 
