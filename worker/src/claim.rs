@@ -15,6 +15,7 @@ use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
+use crate::lease::release;
 use crate::refresh::refresh;
 use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
 use crate::settle::{Settled, acknowledge, rebury, retry, settle, settle_unsent};
@@ -105,21 +106,7 @@ async fn start_all(lane: &Arc<Lane>, work: Vec<Work>, rows: Vec<Row>, claim: &Cl
         }
     }
     if !unused.is_empty() {
-        release(lane, &unused, &claim.owner).await;
-    }
-}
-
-/// Gives leases back. One that the store refuses to take back keeps none of the others.
-async fn release(lane: &Lane, ids: &[DocumentId], owner: &str) {
-    let mut released = lane.store.release(ids, owner).await;
-    if let (Err(StoreError::Refused { .. }), 2..) = (&released, ids.len()) {
-        for id in ids {
-            let one = lane.store.release(std::slice::from_ref(id), owner).await;
-            released = released.and(one);
-        }
-    }
-    if let Err(error) = released {
-        tracing::warn!(%error, documents = ids.len(), "leases were not given back: they run out");
+        release(&*lane.store, &unused, &claim.owner).await;
     }
 }
 
@@ -169,7 +156,11 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
         Verdict::TakenOver(grant, from) => {
             let (provider, id) = (&lane.provider.id, &grant.id);
             tracing::debug!(%provider, %id, ?from, "its worker died: an answer may be rescued first");
-            tracker.spawn(async move { take_over(&lane, work, &grant, &from, &claim).await });
+            tracker.spawn(async move {
+                if let Some(work) = take_over(&lane, work, &grant, &from, &claim).await {
+                    self::claim(&lane, vec![work]).await;
+                }
+            });
             true
         }
         Verdict::Malformed { what, fingerprint } => {

@@ -87,7 +87,7 @@ impl Lane {
             provider: deps.provider,
             endpoint: deps.endpoint,
             budget: deps.budget,
-            leases: Leases::start(Arc::clone(&store)),
+            leases: Leases::start(Arc::clone(&store), settings.lease),
             store,
             queue,
             committer,

@@ -10,35 +10,20 @@ use std::time::Duration;
 
 use evergrant_shared::domain::DocumentId;
 use evergrant_shared::ports::{StoreError, TokenStore};
-use futures::future::join_all;
+use futures::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
-use tokio::time::Instant;
+use tokio::time::{Instant, sleep_until};
 
-use crate::lane::Lane;
 use crate::work::Claim;
-
-/// Waits for `work` and prolongs the lease of `id` whenever half of it is over. A lease that cannot
-/// be prolonged is no reason to stop: a commit is conditional on the token that was sent.
-pub(crate) async fn keep<T>(
-    lane: &Lane,
-    id: &DocumentId,
-    claim: &Claim,
-    work: impl Future<Output = T>,
-) -> T {
-    let mut work = pin!(work);
-    tokio::select! {
-        biased;
-        done = &mut work => return done,
-        () = tokio::time::sleep_until(claim.sent_at + lane.settings.lease / 2) => {}
-    }
-    let _kept = lane.leases.keep(id, &claim.owner, lane.settings.lease);
-    work.await
-}
 
 /// The leases that a lane keeps. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Leases(mpsc::UnboundedSender<Change>);
+pub(crate) struct Leases {
+    /// How long one lasts that was just taken.
+    lease: Duration,
+    changes: mpsc::UnboundedSender<Change>,
+}
 
 /// A lease that is kept until this is dropped.
 pub(crate) struct Kept {
@@ -60,11 +45,29 @@ enum Change {
 }
 
 impl Leases {
-    /// Starts to keep leases in `store`. It ends when the last clone is gone.
-    pub(crate) fn start(store: Arc<dyn TokenStore>) -> Self {
+    /// Starts to keep leases in `store`, which last for `lease`. It ends when the last clone is gone.
+    pub(crate) fn start(store: Arc<dyn TokenStore>, lease: Duration) -> Self {
         let (changes, receiver) = mpsc::unbounded_channel();
         tokio::spawn(Keeper::default().run(store, receiver));
-        Self(changes)
+        Self { lease, changes }
+    }
+
+    /// Waits for `work` and prolongs the lease of `id` whenever half of it is over. A lease that cannot
+    /// be prolonged is no reason to stop: a commit is conditional on the token that was sent.
+    pub(crate) async fn keep_during<T>(
+        &self,
+        id: &DocumentId,
+        claim: &Claim,
+        work: impl Future<Output = T>,
+    ) -> T {
+        let mut work = pin!(work);
+        tokio::select! {
+            biased;
+            done = &mut work => return done,
+            () = sleep_until(claim.sent_at + self.lease / 2) => {}
+        }
+        let _kept = self.keep(id, &claim.owner, self.lease);
+        work.await
     }
 
     /// Prolongs a lease at once, and whenever half of it is over: each time it ends after `lease`.
@@ -76,7 +79,7 @@ impl Leases {
 
     fn tell(&self, change: Change) {
         // The keeper is gone only when the process is ending.
-        let _ = self.0.send(change);
+        let _ = self.changes.send(change);
     }
 }
 
@@ -134,7 +137,7 @@ impl Keeper {
                         self.note(&ended);
                     }
                 }
-                () = sleep_until(next) => self.prolong_all_due(&store),
+                Some(()) = OptionFuture::from(next.map(sleep_until)) => self.prolong_all_due(&store),
             }
         }
     }
@@ -192,13 +195,6 @@ impl Keeper {
     }
 }
 
-async fn sleep_until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => tokio::time::sleep_until(instant).await,
-        None => std::future::pending().await,
-    }
-}
-
 /// Prolongs the leases of one claim.
 async fn prolong(
     store: Arc<dyn TokenStore>,
@@ -206,30 +202,40 @@ async fn prolong(
     ids: Vec<DocumentId>,
     asked_at: Instant,
 ) -> Ended {
-    let prolonged = prolong_each(&*store, &ids, &claim.owner, claim.lease).await;
+    let ClaimKey { owner, lease } = &claim;
+    let prolonged = all_or_each(&ids, |ids| store.renew(ids, owner, *lease)).await;
     if let Err(error) = &prolonged {
         let documents = ids.len();
-        tracing::warn!(%error, documents, "leases were not prolonged: they may run out");
+        tracing::warn!(%error, owner, documents, "leases were not prolonged: they may run out");
     }
     let is_final = matches!(prolonged, Ok(()) | Err(StoreError::Refused { .. }));
     Ended { claim, asked_at, is_final }
 }
 
-/// One that the store refuses to write keeps none of the others.
-async fn prolong_each(
-    store: &dyn TokenStore,
-    ids: &[DocumentId],
-    owner: &str,
-    lease: Duration,
-) -> Result<(), StoreError> {
-    match store.renew(ids, owner, lease).await {
-        Err(StoreError::Refused { .. }) if ids.len() > 1 => {
-            let one_by_one =
-                ids.iter().map(|id| store.renew(std::slice::from_ref(id), owner, lease));
-            join_all(one_by_one).await.into_iter().collect()
-        }
-        prolonged => prolonged,
+/// Gives leases back.
+pub(crate) async fn release(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) {
+    let released = all_or_each(ids, |ids| store.release(ids, owner)).await;
+    if let Err(error) = released {
+        tracing::warn!(%error, documents = ids.len(), "leases were not given back: they run out");
     }
+}
+
+/// Does something to all documents by one call. One that the store refuses to write keeps none of the others:
+/// then there is a call for each.
+async fn all_or_each<'a, F>(
+    ids: &'a [DocumentId],
+    call: impl Fn(&'a [DocumentId]) -> F,
+) -> Result<(), StoreError>
+where
+    F: Future<Output = Result<(), StoreError>>,
+{
+    let mut done = call(ids).await;
+    if let (Err(StoreError::Refused { .. }), 2..) = (&done, ids.len()) {
+        for id in ids {
+            done = done.and(call(std::slice::from_ref(id)).await);
+        }
+    }
+    done
 }
 
 #[cfg(test)]

@@ -12,6 +12,7 @@
 //! and the job is routed before its delivery is acknowledged.
 
 mod answer_letter;
+mod away;
 mod claim;
 mod committer;
 #[cfg(test)]

@@ -11,7 +11,6 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::lane::Lane;
-use crate::lease;
 use crate::settle::{Settled, hold, route, settle_unsent, write};
 use crate::take_back::take_back;
 use crate::unread::keep_unread;
@@ -40,7 +39,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
     let sent_at = Instant::now();
     lane.pace.sent(lane.budget.spacing());
     let exchanging = exchange(lane, &grant, permit);
-    let outcome = lease::keep(lane, &grant.id, claim, exchanging).await;
+    let outcome = lane.leases.keep_during(&grant.id, claim, exchanging).await;
     let answered_at = Instant::now();
     let now = claim.now();
     let (outcome, doubted_since) = {
@@ -59,14 +58,14 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         let status = failure.http_status.unwrap_or_default();
         let unread = UnreadAnswer::to_grant(&grant, &claim.owner, status, body, now);
         let keeping = keep_unread(lane, work, &unread, settlement, answered_at);
-        lease::keep(lane, &grant.id, claim, keeping).await;
+        lane.leases.keep_during(&grant.id, claim, keeping).await;
         return lane.pace.done(sent_at);
     }
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     // Its slot is kept until the outcome is written: answers must not pile up before a slow store.
     let place = Some(slot);
     let writing = write(lane, Settled { settlement, commit, place, answered_at });
-    let writing = lease::keep(lane, &grant.id, claim, writing);
+    let writing = lane.leases.keep_during(&grant.id, claim, writing);
     let Some(written) = hold(lane, &mut work, writing).await else { return };
     lane.pace.done(sent_at);
     route(lane, work, written).await;

@@ -8,11 +8,12 @@ use std::time::Duration;
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::ports::{Delivery, Intake};
 use evergrant_shared::rescue::Left;
-use futures::future::join_all;
+use futures::future::{OptionFuture, join_all};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
+use crate::away::until_it_answers;
 use crate::recovery::{PATIENCE, Recovery, Rescue, Source, Ticket};
 use crate::turns::{self, Turns};
 
@@ -102,6 +103,7 @@ impl Rescuer {
         let mut waiting: VecDeque<Rescue> = VecDeque::new();
         let (mut turn, mut settling) = (self.turns.queue(), JoinSet::new());
         let cut_off = loop {
+            let oldest = waiting.front().map(|rescue| rescue.since + load.patience);
             tokio::select! {
                 biased;
                 () = self.recovery.stop.cancelled() => break false,
@@ -115,7 +117,7 @@ impl Rescuer {
                     Some(delivery) => waiting.push_back(self.of_queue(delivery)),
                     None => break false,
                 },
-                () = over(waiting.front(), load.patience) => break true,
+                Some(()) = OptionFuture::from(oldest.map(sleep_until)) => break true,
                 ticket = self.ticket(&mut turn), if !waiting.is_empty() => {
                     let batch = waiting.drain(..load.batch.min(waiting.len())).collect();
                     let (this, patience) = (Arc::clone(&self.recovery), load.patience);
@@ -136,20 +138,13 @@ impl Rescuer {
         // With the consumer goes what it was sent and nobody has acknowledged.
         drop((intake, waiting));
         tracing::warn!("the store is out of reach: rescued answers are left to other workers");
-        self.wait_for_the_store().await;
+        until_it_answers(&*self.recovery.store, &self.recovery.stop).await;
         Served::CutOff
     }
 
     async fn ticket(&self, turn: &mut turns::Place) -> Ticket {
         let place = Arc::clone(&self.places).acquire_owned().await;
         Ticket { place: place.expect("places are never closed"), turn: turn.next().await }
-    }
-
-    async fn wait_for_the_store(&self) {
-        let mut backoff = Backoff::for_an_answer();
-        while !self.recovery.stop.is_cancelled() && self.recovery.store.now().await.is_err() {
-            self.sleep(backoff.next_wait()).await;
-        }
     }
 
     async fn inherit(self: Arc<Self>) {
@@ -214,14 +209,6 @@ impl Rescuer {
             () = self.recovery.stop.cancelled() => {}
             () = tokio::time::sleep(wait) => {}
         }
-    }
-}
-
-/// Until an answer has waited for so long. For ever without one.
-async fn over(oldest: Option<&Rescue>, patience: Duration) {
-    match oldest {
-        Some(rescue) => sleep_until(rescue.since + patience).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -1,31 +1,34 @@
 //! The worker that held a document has died: it may have had the provider's answer in its hands.
 
-use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_taken_over, decide_withheld};
 use evergrant_shared::domain::{DocumentId, Grant, Predecessor};
 use evergrant_shared::ports::Commit;
 use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
 
-use crate::claim::claim;
+use crate::away::until_it_answers;
 use crate::lane::Lane;
 use crate::settle::settle_unsent;
 use crate::work::{Claim, Work};
 
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
-/// time to be rescued, the document is claimed anew, and the job stays in hand meanwhile: its way
-/// through the broker could take longer than the grace.
+/// time to be rescued, the document is to be claimed anew for the job, which is returned. It stays in hand
+/// meanwhile: its way through the broker could take longer than the grace. None if there is nothing to claim,
+/// or the process is ending.
+///
+/// [`Verdict::TakenOver`]: evergrant_shared::domain::Verdict::TakenOver
 pub(crate) async fn take_over(
-    lane: &Arc<Lane>,
+    lane: &Lane,
     mut work: Work,
     grant: &Grant,
     from: &Predecessor,
     held: &Claim,
-) {
+) -> Option<Work> {
     drop(work.place.take());
+    // Or a duplicate of the job would not wait. Not for longer than needed: should this worker die as well,
+    // the next one must come in time for the provider's grace.
     let kept = lane.leases.keep(&grant.id, &held.owner, RESCUE_FIRST * 2);
     let began = Instant::now();
     loop {
@@ -33,15 +36,18 @@ pub(crate) async fn take_over(
             Waited::LongEnough => {}
             // The lease runs out: who takes over next waits as well. To give it back would say that there is
             // nothing to wait for.
-            Waited::Stopped => return,
-            Waited::Unreadable => return end_out_of_reach(lane, work, grant, held).await,
+            Waited::Stopped => return None,
+            Waited::Unreadable => {
+                end_out_of_reach(lane, work, grant, held).await;
+                return None;
+            }
         }
         // While the store was away nobody could write the answer: whoever has it comes first.
         match how_store_answers(lane).await {
             Answers::AtOnce => break,
             Answers::Slowly if began.elapsed() >= STORE_FIRST => break,
             Answers::Slowly => {}
-            Answers::No => wait_for_the_store(lane).await,
+            Answers::No => until_it_answers(&*lane.store, &lane.stop).await,
         }
     }
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
@@ -49,9 +55,7 @@ pub(crate) async fn take_over(
     drop(kept);
     // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
     // what has become of the document.
-    if written.is_some() {
-        claim(lane, vec![work]).await;
-    }
+    written.map(|_| work)
 }
 
 /// How the store answers just now.
@@ -73,13 +77,6 @@ async fn how_store_answers(lane: &Lane) -> Answers {
         Ok(_) if asked_at.elapsed() < AT_ONCE => Answers::AtOnce,
         Ok(_) => Answers::Slowly,
         Err(_) => Answers::No,
-    }
-}
-
-async fn wait_for_the_store(lane: &Lane) {
-    let mut backoff = Backoff::for_an_answer();
-    while !lane.stop.is_cancelled() && lane.store.now().await.is_err() {
-        lane.sleep(backoff.next_wait()).await;
     }
 }
 

@@ -1,0 +1,16 @@
+//! Waiting for a store that is away.
+
+use evergrant_shared::backoff::Backoff;
+use evergrant_shared::ports::TokenStore;
+use tokio_util::sync::CancellationToken;
+
+/// Waits until the store answers, but not past the moment when the worker stops.
+pub(crate) async fn until_it_answers(store: &dyn TokenStore, stop: &CancellationToken) {
+    let answers = async {
+        let mut backoff = Backoff::for_an_answer();
+        while store.now().await.is_err() {
+            tokio::time::sleep(backoff.next_wait()).await;
+        }
+    };
+    stop.run_until_cancelled(answers).await;
+}
