@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use evergrant_shared::domain::limit::Limit;
 
+use crate::seed;
+
 /// Measures Evergrant on real servers, as ratios to what each stage does alone in the same run.
 #[derive(Debug, Parser)]
 #[command(name = "evergrant-bench", version)]
@@ -87,12 +89,23 @@ pub(crate) struct DrainArgs {
     /// The provider's latency.
     #[arg(long, default_value_t = 0)]
     pub(crate) latency_ms: u64,
+    /// Grants that Evergrant has never refreshed before: the first exchange of each costs a note about its
+    /// token. Without it they were refreshed once, as nearly all are that are exchanged.
+    #[arg(long)]
+    pub(crate) first: bool,
     /// With --store sqlite: users in the file who are not due, beside those to refresh.
     #[arg(long, default_value_t = 0)]
     pub(crate) others: u32,
     /// Measure beside it what a user would otherwise build.
     #[arg(long)]
     pub(crate) peer: Option<PeerKind>,
+}
+
+impl DrainArgs {
+    /// How many times each grant was refreshed before.
+    pub(crate) const fn refreshed(&self) -> i64 {
+        if self.first { seed::NEVER } else { seed::ONCE }
+    }
 }
 
 /// What a user would otherwise build.

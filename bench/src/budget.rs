@@ -6,11 +6,11 @@ use anyhow::ensure;
 use evergrant_shared::domain::limit::Limit;
 use evergrant_simulator::Stats;
 
-use crate::Servers;
 use crate::args::BudgetArgs;
 use crate::report::{Report, say};
 use crate::scene::Scene;
 use crate::site::Worker;
+use crate::{Servers, seed};
 
 const POLL: Duration = Duration::from_millis(10);
 const START_LIMIT: Duration = Duration::from_secs(60);
@@ -69,7 +69,7 @@ struct Seen {
 async fn drain(servers: &Servers, rate: Limit, docs: u32, replicas: u16) -> anyhow::Result<Seen> {
     let limits = format!("[\"{rate}\"]");
     let settings = [("PROVIDERS__SIMULATOR__LIMITS", limits.as_str())];
-    let scene = Scene::new(servers, docs, &settings).await?;
+    let scene = Scene::new(servers, docs, seed::ONCE, &settings).await?;
     // They wait before there is work, so that the limit is met by all of them from the start.
     let workers = scene.site.start_workers(replicas)?;
     all_ready(&workers).await?;

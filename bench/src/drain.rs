@@ -13,12 +13,21 @@ use crate::report::{Report, say};
 use crate::scene::{Beside, Scene};
 use crate::site::Worker;
 use crate::store::Store;
-use crate::{Servers, peer};
+use crate::{Servers, peer, seed};
 
 /// How long workers may take to begin, and a drain to get on by one commit.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// Each look costs the provider and the workers something.
 const POLL: Duration = Duration::from_millis(20);
+
+/// What workers have to do.
+#[derive(Clone, Copy)]
+pub(crate) struct Load {
+    pub(crate) docs: u32,
+    /// How many times each was refreshed before.
+    pub(crate) refreshed: i64,
+    pub(crate) latency_ms: u64,
+}
 
 /// What workers did, from when all of them were at work until the last commit.
 pub(crate) struct Drained {
@@ -39,7 +48,9 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
     say("measuring each stage alone");
     let before = raw_rates(servers, args.docs).await?;
     say("measuring the drain");
-    let (drained, in_flight) = measure(servers, args.docs, args.workers, args.latency_ms).await?;
+    let refreshed = args.refreshed();
+    let load = Load { docs: args.docs, refreshed, latency_ms: args.latency_ms };
+    let (drained, in_flight) = measure(servers, load, args.workers).await?;
     say("measuring each stage alone again");
     let rates = before.mean(&raw_rates(servers, args.docs).await?);
     let mut report = Report::new("drain");
@@ -48,6 +59,7 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
     report.count("docs", args.docs);
     report.count("workers", args.workers);
     report.count("latency_ms", args.latency_ms);
+    report.count("refreshed_before", args.refreshed().unsigned_abs());
     rates.report(&mut report);
     report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
     report.number("refreshes_per_s", drained.refreshes_per_s);
@@ -97,7 +109,7 @@ pub(crate) fn report_bounds(
 
 /// Each stage of a drain alone, in the batches that a worker uses.
 pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Rates> {
-    let scene = Scene::new(servers, docs, &[]).await?;
+    let scene = Scene::new(servers, docs, seed::ONCE, &[]).await?;
     // Documents are as the producer leaves them.
     scene.site.publish().await?;
     let (collection, documents) = (&scene.site.collection, &scene.documents);
@@ -125,11 +137,11 @@ const RAW_WINDOW: usize = 1_000;
 /// Drains a full queue, and returns as well how many requests a worker may have under way.
 pub(crate) async fn measure(
     servers: &Servers,
-    docs: u32,
+    load: Load,
     workers: u16,
-    latency_ms: u64,
 ) -> anyhow::Result<(Drained, u16)> {
-    let scene = Scene::new(servers, docs, &[]).await?;
+    let Load { docs, refreshed, latency_ms } = load;
+    let scene = Scene::new(servers, docs, refreshed, &[]).await?;
     scene.site.publish().await?;
     scene.provider.set_latency_ms(latency_ms).await?;
     let mut running = scene.site.start_workers(workers)?;
@@ -137,7 +149,7 @@ pub(crate) async fn measure(
     for worker in running {
         worker.stop().await?;
     }
-    let refreshed = doc! { "evergrant.generation": 1_i64 };
+    let refreshed = doc! { "evergrant.generation": refreshed + 1 };
     let refreshed = scene.site.collection.count_documents(refreshed).await?;
     scene.provider.ensure_each_once(refreshed, u64::from(docs)).await?;
     Ok((drained, scene.site.config.worker.exchanges_in_flight))

@@ -38,10 +38,10 @@ const LATER_MS: i64 = 7 * 86_400_000;
 pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     ensure!(args.peer.is_none(), "--peer is for MongoDB");
     say("measuring each stage alone");
-    let site = Site::new(args.docs).await?;
+    let site = Site::new(args.docs, seed::ONCE).await?;
     let Raw { rates, bare_commit } = site.raw_rates(args.docs).await?;
     say("measuring the drain");
-    let site = Site::new(args.docs).await?;
+    let site = Site::new(args.docs, args.refreshed()).await?;
     let drained = site.drain(args).await?;
     let mut report = Report::new("drain");
     report.text("store", "sqlite");
@@ -49,6 +49,7 @@ pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     report.count("others", args.others);
     report.count("workers", args.workers);
     report.count("latency_ms", args.latency_ms);
+    report.count("refreshed_before", args.refreshed().unsigned_abs());
     rates.report(&mut report);
     let in_flight = site.config.worker.exchanges_in_flight;
     report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
@@ -76,12 +77,14 @@ struct Site {
     provider: Provider,
     config: Config,
     store: Arc<dyn TokenStore>,
+    /// How many times each grant was refreshed before.
+    refreshed: i64,
     variables: Vec<(String, String)>,
     folder: TempDir,
 }
 
 impl Site {
-    async fn new(max_queued: u32) -> anyhow::Result<Self> {
+    async fn new(max_queued: u32, refreshed: i64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the file")?;
         let provider = Provider::start(folder.path()).await?;
         let file = format!("sqlite:{}", folder.path().join("evergrant.db").display());
@@ -102,7 +105,7 @@ impl Site {
         let config = Config::from_parts(None, read, &[]).context("the program's settings")?;
         let store = connect::store(&config).await?;
         store.prepare().await?;
-        Ok(Self { provider, config, store, variables, folder })
+        Ok(Self { provider, config, store, refreshed, variables, folder })
     }
 
     async fn raw_rates(&self, docs: u32) -> anyhow::Result<Raw> {
@@ -132,7 +135,7 @@ impl Site {
 
     /// Users sign in and their jobs are published; their documents.
     async fn publish(&self, docs: u32) -> anyhow::Result<Vec<Document>> {
-        let due = seed::documents(self.provider.sign_in(docs).await?)?;
+        let due = seed::documents(self.provider.sign_in(docs).await?, self.refreshed)?;
         self.import(due.iter().cloned()).await?;
         succeeded(&program::run("evergrant-producer", &["--once"], &self.variables).await)?;
         Ok(due)
@@ -180,7 +183,7 @@ impl Site {
         let mut grants = self.store.list(GrantFilter::default());
         let mut refreshed = 0;
         while let Some(grant) = grants.try_next().await? {
-            refreshed += u64::from(grant.generation == 1);
+            refreshed += u64::from(grant.generation == self.refreshed.unsigned_abs() + 1);
         }
         Ok(refreshed)
     }

@@ -13,7 +13,7 @@ use crate::args::PeerArgs;
 use crate::raw::exchange::exchange;
 use crate::report::Report;
 use crate::scene::Scene;
-use crate::{Servers, usage};
+use crate::{Servers, seed, usage};
 
 /// How long the loop is measured.
 const SECONDS: u64 = 15;
@@ -44,7 +44,7 @@ pub(crate) async fn measure(
     docs: u32,
     latency_ms: u64,
 ) -> anyhow::Result<Measured> {
-    let scene = Scene::new(servers, docs, &[]).await?;
+    let scene = Scene::new(servers, docs, seed::ONCE, &[]).await?;
     scene.provider.set_latency_ms(latency_ms).await?;
     let output = Command::new(std::env::current_exe()?)
         .args(["--json", "peer", "--database", &scene.site.database])

@@ -2,10 +2,10 @@
 
 use anyhow::ensure;
 
-use crate::Servers;
 use crate::args::ScaleArgs;
-use crate::drain::{measure, raw_rates, report_bounds};
+use crate::drain::{Load, measure, raw_rates, report_bounds};
 use crate::report::{Report, say};
+use crate::{Servers, seed};
 
 pub(crate) async fn run(servers: &Servers, args: &ScaleArgs) -> anyhow::Result<Report> {
     ensure!(!args.workers.contains(&0), "--workers: at least 1 each");
@@ -17,11 +17,12 @@ pub(crate) async fn run(servers: &Servers, args: &ScaleArgs) -> anyhow::Result<R
     report.count("docs", args.docs);
     report.count("latency_ms", args.latency_ms);
     rates.report(&mut report);
+    let load = Load { docs: args.docs, refreshed: seed::ONCE, latency_ms: args.latency_ms };
     let mut rows = Vec::new();
     let mut first = None;
     for &workers in &args.workers {
         say(&format!("measuring a drain by {workers} workers"));
-        let (drained, in_flight) = measure(servers, args.docs, workers, args.latency_ms).await?;
+        let (drained, in_flight) = measure(servers, load, workers).await?;
         let per_s = drained.refreshes_per_s;
         let first_per_s = *first.get_or_insert(per_s);
         let mut row = Report::default();

@@ -17,10 +17,12 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Sets it up on a fresh store. Everything answers at once so far.
+    /// Sets it up on a fresh store, with users who were refreshed so many times before. Everything answers
+    /// at once so far.
     pub(crate) async fn new(
         servers: &Servers,
         users: u32,
+        refreshed: i64,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for logs")?;
@@ -30,7 +32,8 @@ impl Scene {
         let mut all = vec![("PRODUCER__MAX_QUEUED", max_queued.as_str())];
         all.extend(settings);
         let site = Site::new(servers, &store, &provider.token_url(), &all).await?;
-        let documents = seed::users(&site.collection, provider.sign_in(users).await?).await?;
+        let documents =
+            seed::users(&site.collection, provider.sign_in(users).await?, refreshed).await?;
         Ok(Self { store, provider, site, documents, _folder: folder })
     }
 

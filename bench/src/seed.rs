@@ -12,12 +12,19 @@ const BATCH: usize = 1_000;
 /// Due times are spread over so long, so that the order by them is not that of insertion alone.
 const SPREAD_MS: i64 = 3_600_000;
 
+/// How many times Evergrant has refreshed a grant before: never, whose first exchange costs a note about its
+/// token.
+pub(crate) const NEVER: i64 = 0;
+/// Once, as nearly every grant that is exchanged.
+pub(crate) const ONCE: i64 = 1;
+
 /// Stores the documents of users who have signed in, and returns them.
 pub(crate) async fn users(
     collection: &Collection<Document>,
     users: Vec<Value>,
+    refreshed: i64,
 ) -> anyhow::Result<Vec<Document>> {
-    let documents = documents(users)?;
+    let documents = documents(users, refreshed)?;
     for batch in documents.chunks(BATCH) {
         insert(collection, batch.to_vec()).await?;
     }
@@ -25,11 +32,11 @@ pub(crate) async fn users(
 }
 
 /// The documents of users who have signed in, due.
-pub(crate) fn documents(users: Vec<Value>) -> anyhow::Result<Vec<Document>> {
+pub(crate) fn documents(users: Vec<Value>, refreshed: i64) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::with_capacity(users.len());
     for (ordinal, user) in users.into_iter().enumerate() {
         let Bson::Document(mut document) = Bson::try_from(user)? else { continue };
-        document.insert("evergrant", state(ordinal));
+        document.insert("evergrant", state(ordinal, refreshed));
         documents.push(document);
     }
     Ok(documents)
@@ -67,18 +74,18 @@ pub(crate) fn stranger(ordinal: usize) -> Document {
         "access_token": format!("bench_at_{ordinal:044}"),
         "refresh_token": format!("bench_rt_{ordinal:044}"),
         "email": format!("user-{ordinal:07}@example.com"),
-        "evergrant": state(ordinal),
+        "evergrant": state(ordinal, NEVER),
     }
 }
 
-/// As `adopt` makes it.
-fn state(ordinal: usize) -> Document {
+/// What a producer looks for.
+fn state(ordinal: usize, refreshed: i64) -> Document {
     let ordinal = i64::try_from(ordinal).unwrap_or_default();
     let due = DateTime::now().timestamp_millis() - ordinal.wrapping_mul(7_919_000) % SPREAD_MS;
     doc! {
         "provider": PROVIDER,
         "status": "active",
-        "generation": 0_i64,
+        "generation": refreshed,
         "attempts": 0,
         "next_refresh_at": DateTime::from_millis(due),
     }

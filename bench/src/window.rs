@@ -3,13 +3,13 @@
 
 use anyhow::{Context, ensure};
 
-use crate::Servers;
 use crate::args::WindowArgs;
 use crate::budget::docs;
 use crate::drain::{report_usage, watch};
 use crate::metrics::Buckets;
 use crate::report::{Report, say};
 use crate::scene::Scene;
+use crate::{Servers, seed};
 
 /// The worker's histogram.
 const HISTOGRAM: &str = "evergrant_answer_to_commit_seconds";
@@ -18,7 +18,7 @@ pub(crate) async fn run(servers: &Servers, args: &WindowArgs) -> anyhow::Result<
     let docs = docs(args.rate, args.seconds)?;
     let limits = format!("[\"{}\"]", args.rate);
     let settings = [("PROVIDERS__SIMULATOR__LIMITS", limits.as_str())];
-    let scene = Scene::new(servers, docs, &settings).await?;
+    let scene = Scene::new(servers, docs, seed::ONCE, &settings).await?;
     scene.provider.set_latency_ms(args.latency_ms).await?;
     scene.site.publish().await?;
     say(&format!("measuring {docs} refreshes at {}", args.rate));

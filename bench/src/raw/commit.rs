@@ -6,6 +6,7 @@ use mongodb::bson::{Bson, DateTime, Document, doc};
 
 use super::claim::OWNER;
 use super::{BATCHES_AT_ONCE, later, per_s, timed};
+use crate::seed;
 
 /// Writes new tokens to all of `documents`; commits a second.
 pub(crate) async fn measure(
@@ -49,14 +50,14 @@ fn update(document: &Document) -> Document {
     let as_it_was = doc! {
         "_id": of("_id"),
         "refresh_token": of("refresh_token"),
-        "evergrant.generation": { "$in": [0_i64, null] },
+        "evergrant.generation": seed::ONCE,
         "evergrant.lease.owner": OWNER,
     };
     let set = doc! {
         "evergrant.settled_by": OWNER,
         "access_token": of("access_token"),
         "refresh_token": of("refresh_token"),
-        "evergrant.generation": 1_i64,
+        "evergrant.generation": seed::ONCE + 1,
         "evergrant.attempts": 0,
         "evergrant.refreshed_at": DateTime::now(),
         "evergrant.access_expires_at": later(hour_ms),
