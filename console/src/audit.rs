@@ -100,7 +100,7 @@ pub(crate) fn about(entry: &AuditEntry) -> String {
     if let Some(picked) = entry.request.get("picked").and_then(Value::as_array) {
         words.push(format!("{} that were ticked", picked.len()));
     }
-    for name in ["file", "direction"] {
+    for name in ["file", "direction", "user", "role", "address", "way", "subject"] {
         words.extend(entry.request.get(name).map(plain));
     }
     if words.is_empty() {

@@ -9,7 +9,7 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::{Config, Weakness};
+use evergrant_shared::config::{Config, ConsoleConfig, Weakness};
 use evergrant_shared::domain::ProviderId;
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue};
@@ -20,6 +20,7 @@ use tokio::net::TcpStream;
 use crate::copies;
 use crate::exit::Exit;
 use crate::output::Output;
+use crate::web::oidc_of;
 use row::{Level, Row};
 
 /// What a look takes.
@@ -63,6 +64,7 @@ impl Doctor<'_> {
         if self.try_client {
             rows.extend(join_all(self.providers.iter().map(client::try_client)).await);
         }
+        rows.extend(openid_provider(&self.config.console).await);
         rows.extend(provider::rows(&self.store, &self.providers).await);
         rows.extend(letters::rows(&self.store, &self.queue, &self.providers).await);
         rows.extend(running::rows(&*self.store).await);
@@ -113,6 +115,22 @@ impl Doctor<'_> {
 
 fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {
     Finding { what: what.to_owned(), ok: false, detail: error.to_string() }
+}
+
+/// The OpenID provider of the web console, if people log in by one.
+async fn openid_provider(config: &ConsoleConfig) -> Option<Row> {
+    let issuer = &config.oidc.as_ref()?.issuer;
+    let found = match oidc_of(config) {
+        Ok(oidc) => oidc?.try_out().await,
+        Err(error) => Err(error.to_string()),
+    };
+    let what = "logins to the web console";
+    Some(match found {
+        Ok(()) => Row::new(Level::Ok, what, format!("{issuer} says how to log in")),
+        Err(error) => {
+            Row::new(Level::Wrong, what, format!("nobody can log in by {issuer}: {error}"))
+        }
+    })
 }
 
 /// A connection and no more: a request would count toward the provider's limit.

@@ -14,6 +14,7 @@ use axum::response::{IntoResponse, Redirect, Response};
 
 use super::Web;
 use super::address::sent_from;
+use super::auth::oidc::{BEGIN as OIDC_BEGIN, CALLBACK as OIDC_CALLBACK};
 use super::auth::{Account, Activity, Arrival, Cookies, Refusal, Role, random};
 use super::fields::Fields;
 use super::pages;
@@ -31,7 +32,7 @@ const FORM_FIELDS_MAX: usize = 1_000;
 /// How long a form may take to come in.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
 /// What everybody may see.
-const PUBLIC: [&str; 2] = ["/login", HEALTH];
+const PUBLIC: [&str; 4] = ["/login", OIDC_BEGIN, OIDC_CALLBACK, HEALTH];
 const HEALTH: &str = "/healthz";
 const PUBLIC_FOLDER: &str = "/assets/";
 /// What changes nothing but the browser's own state, so that every visitor may.
@@ -104,6 +105,7 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
     }
     let request = with_form(web, seen, request).await?;
     if who.role < Role::Operator && !FOR_EVERYBODY.contains(&path.as_str()) {
+        web.record.refuse_action(&who.name, seen.visit.address, &path);
         let text = format!(
             "{} is a viewer. Nothing was done. An operator may do this; whoever runs the console \
              makes operators.",
@@ -195,12 +197,14 @@ fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Respo
         None => {}
         Some(Effect::Flash(text)) => cookies.set_flash(&text),
         Some(Effect::Theme(theme)) => cookies.set_theme(theme.as_str()),
+        Some(Effect::AskProvider(flow)) => cookies.set_flow(&flow),
         Some(Effect::LogIn(account)) => {
             // A new id, so that one that somebody has slipped in is worth nothing.
             web.door.log_out(&seen.visit.id);
             if let Account::User { name, mark } = &account {
                 cookies.set_device(name, mark);
             }
+            cookies.end_flow();
             cookies.set_id(&web.door.log_in(account));
         }
         Some(Effect::LogOut) => {

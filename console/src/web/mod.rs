@@ -45,13 +45,14 @@ use evergrant_shared::provider::Provider;
 use tokio::sync::Semaphore;
 
 use auth::Door;
+use auth::record::{self, LoginRecord};
 use bulk::SharedBulk;
 use letters::Letters;
 use problem::Problem;
 use watch::{PATIENCE, Watcher};
 use watched::Part;
 
-pub(crate) use auth::{Role, UserName};
+pub(crate) use auth::{Role, UserName, oidc_of};
 pub(crate) use serve::console;
 
 /// Questions of pages that the store is at work on at once.
@@ -79,12 +80,14 @@ pub(crate) struct Web {
     watcher: Arc<Watcher>,
     letters: Arc<Letters>,
     bulk: SharedBulk,
+    record: LoginRecord,
     streams: Arc<Semaphore>,
     questions: Arc<Semaphore>,
 }
 
 impl Web {
-    pub(crate) fn new(deps: Deps, door: Door) -> Arc<Self> {
+    /// The console, and what writes its logins down.
+    pub(crate) fn new(deps: Deps, door: Door) -> (Arc<Self>, record::Writer) {
         let Deps { store, queue, providers, default_provider, queued_for, shutdown } = deps;
         let (for_watcher, for_letters) = (Arc::clone(&store), Arc::clone(&store));
         let watcher = Watcher::new(for_watcher, Arc::clone(&queue), &providers, default_provider);
@@ -93,7 +96,8 @@ impl Web {
             queue: Arc::clone(&queue),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
         });
-        Arc::new(Self {
+        let (record, writer) = record::record(Arc::clone(&store));
+        let web = Self {
             store,
             queue,
             providers,
@@ -103,9 +107,11 @@ impl Web {
             watcher: Arc::new(watcher),
             letters: Arc::new(letters),
             bulk: Arc::default(),
+            record,
             streams: Arc::new(Semaphore::new(live::MOST_STREAMS)),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
-        })
+        };
+        (Arc::new(web), writer)
     }
 
     /// Asks the store for a page. One that is known to be away is not waited for.
@@ -186,6 +192,8 @@ pub(crate) fn router(web: Arc<Web>) -> Router {
         .route("/live/overview", get(live::overview))
         .route("/live/bulk", get(live::bulk))
         .route("/login", get(auth::login::page).post(auth::login::log_in))
+        .route(auth::oidc::BEGIN, get(auth::oidc_login::begin))
+        .route(auth::oidc::CALLBACK, get(auth::oidc_login::finish))
         .route("/logout", post(auth::login::log_out))
         .route("/theme", post(pages::theme))
         .route("/healthz", get(|| async { "ok\n" }))

@@ -5,7 +5,7 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::auth::{Account, Identity, Role, Visit};
+use super::auth::{Account, Flow, Identity, Role, Visit};
 use super::fields::Fields;
 use super::problem::Problem;
 
@@ -86,11 +86,13 @@ impl Theme {
 }
 
 /// What an answer does to the browser's cookies.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub(super) enum Effect {
     /// The next page says this.
     Flash(String),
     Theme(Theme),
+    /// A login begins at the OpenID provider.
+    AskProvider(Flow),
     LogIn(Account),
     LogOut,
 }

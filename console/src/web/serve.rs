@@ -7,10 +7,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evergrant_shared::config::{Config, ConsoleConfig};
+use evergrant_shared::config::Config;
+use evergrant_shared::domain::audit::{Action, Outcome};
 use evergrant_shared::http_server::{self, HttpLimits};
+use evergrant_shared::ports::StoreError;
 use evergrant_shared::{connect, process};
 use secrecy::SecretString;
+use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
 use super::auth::{Door, UsersFile};
@@ -18,9 +21,11 @@ use super::guard::LOCAL_TOKEN;
 use super::{Deps, Web, router};
 use crate::args::{ConsoleArgs, ConsoleCommand, UserCommand};
 use crate::exit::Exit;
-use crate::operator::os_user;
+use crate::operator::{About, Operator, os_user};
 use crate::output::Output;
 
+/// How long a change of the users may take to be noted.
+const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long a connection may be left open after the end has begun.
 const GRACE: Duration = Duration::from_secs(5);
 
@@ -32,7 +37,7 @@ pub(crate) async fn console(
 ) -> anyhow::Result<Exit> {
     match &args.command {
         None => serve(config, output).await,
-        Some(ConsoleCommand::User { command }) => users(&config.console, command, output),
+        Some(ConsoleCommand::User { command }) => users(config, command, output).await,
     }
 }
 
@@ -53,11 +58,12 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         queued_for: config.producer.queued_for,
         shutdown: shutdown.clone(),
     };
-    let web = Web::new(deps, door);
+    let (web, writer) = Web::new(deps, door);
     // The first page is not empty, unless a server is away.
     web.watcher.look().await;
     tokio::spawn(Arc::clone(&web.watcher).run(shutdown.clone()));
     tokio::spawn(Arc::clone(&web.letters).run(shutdown.clone()));
+    let writing = tokio::spawn(writer.run(shutdown.clone()));
     let address = listener.local_addr()?;
     if let Some(warning) = web.door.plain_http() {
         tracing::warn!("{warning}");
@@ -75,6 +81,8 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         () = grace => {}
     }
     web.end_bulk().await;
+    // The last refusals are still to be written.
+    let _ = tokio::time::timeout(GRACE, writing).await;
     Ok(if shutdown.is_interrupt() { Exit::Interrupted } else { Exit::Done })
 }
 
@@ -94,8 +102,8 @@ async fn tell(door: &Door, address: SocketAddr, output: &Output) {
     }
 }
 
-fn users(config: &ConsoleConfig, command: &UserCommand, output: &Output) -> anyhow::Result<Exit> {
-    let path = config.users_file.as_deref().context(
+async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyhow::Result<Exit> {
+    let path = config.console.users_file.as_deref().context(
         "which file are the users in? Give --users-file, or console.users_file in the settings",
     )?;
     let file = UsersFile::new(path);
@@ -107,6 +115,8 @@ fn users(config: &ConsoleConfig, command: &UserCommand, output: &Output) -> anyh
             };
             file.add(name.clone(), *role, &password)?;
             output.message(&format!("{name} may log in as {role}"));
+            let request = json!({ "user": name.as_str(), "role": role.as_str() });
+            note(config, Action::UserAdd, request, output).await;
         }
         UserCommand::List => {
             let users = file.users()?;
@@ -126,9 +136,30 @@ fn users(config: &ConsoleConfig, command: &UserCommand, output: &Output) -> anyh
         UserCommand::Remove { name } => {
             file.remove(name)?;
             output.message(&format!("{name} may not log in any more"));
+            let request = json!({ "user": name.as_str() });
+            note(config, Action::UserRemove, request, output).await;
         }
     }
     Ok(Exit::Done)
+}
+
+/// Notes a change of the users in the audit record. The first user may be made before there is a store, so
+/// one that cannot be reached is told and no more.
+async fn note(config: &Config, action: Action, request: Value, output: &Output) {
+    let noting = async {
+        let operator = Operator::of_this_terminal(connect::store(config).await?);
+        let done = async { Ok::<_, StoreError>(()) };
+        let about = About::all(action, request);
+        operator.audited(about, done, |()| (Outcome::Done, String::new())).await?;
+        anyhow::Ok(())
+    };
+    let noted = tokio::time::timeout(NOTE_TIMEOUT, noting).await;
+    let why = match noted {
+        Ok(Ok(())) => return,
+        Ok(Err(error)) => error.to_string(),
+        Err(_) => "the store does not answer".to_owned(),
+    };
+    output.message(&format!("it is not in the audit record: {why}"));
 }
 
 /// The first line of a file, or of standard input.

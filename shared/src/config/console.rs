@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::{ConfigError, duration};
+use super::{ConfigError, OidcConfig, duration};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +27,7 @@ pub struct ConsoleConfig {
     pub proxy_addresses: Vec<Network>,
     #[serde(default)]
     pub proxy_operators: Vec<String>,
+    pub oidc: Option<OidcConfig>,
 }
 
 impl ConsoleConfig {
@@ -45,7 +46,13 @@ impl ConsoleConfig {
                  send that header",
             );
         }
-        Ok(())
+        if self.oidc.is_some() && self.public_url.is_none() {
+            return wrong(
+                "console.public_url",
+                "console.oidc needs it: the OpenID provider sends people back to that address",
+            );
+        }
+        self.oidc.as_ref().map_or(Ok(()), OidcConfig::check)
     }
 }
 

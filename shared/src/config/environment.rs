@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 21] = [
+const TEXT: [&str; 25] = [
     "url",
     "url_file",
     "client_id",
@@ -32,6 +32,10 @@ const TEXT: [&str; 21] = [
     "users_file",
     "public_url",
     "proxy_user_header",
+    "issuer",
+    "label",
+    "name_claim",
+    "groups_claim",
 ];
 
 /// The variables that are settings.

@@ -7,6 +7,7 @@ mod console;
 mod duration;
 mod environment;
 mod error;
+mod oidc;
 mod rescue;
 mod secret;
 mod sections;
@@ -26,6 +27,7 @@ use crate::provider::Provider;
 
 pub use console::{ConsoleConfig, Network};
 pub use error::ConfigError;
+pub use oidc::OidcConfig;
 pub use rescue::RescueConfig;
 pub(crate) use secret::of_file as secret_of_file;
 pub use sections::{

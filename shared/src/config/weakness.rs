@@ -67,10 +67,14 @@ impl Config {
             ("rescue.key_file", &self.rescue.key_file),
         ];
         let ours = ours.into_iter().map(|(setting, file)| (setting.to_owned(), file));
+        let oidc =
+            self.console.oidc.iter().map(|oidc| {
+                ("console.oidc.client_secret_file".to_owned(), &oidc.client_secret_file)
+            });
         let providers = self.providers.iter().map(|(id, provider)| {
             (format!("providers.{id}.client_secret_file"), &provider.client_secret_file)
         });
-        let named = ours.chain(providers);
+        let named = ours.chain(oidc).chain(providers);
         named.filter_map(|(setting, file)| Some((setting, file.as_deref()?))).collect()
     }
 }

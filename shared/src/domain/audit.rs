@@ -45,11 +45,23 @@ pub enum Action {
     Migrate,
     /// Copies the file of the store.
     Backup,
+    /// Logs in to the web console.
+    Login,
+    /// Ends that.
+    Logout,
+    /// Is not let in to the web console.
+    LoginRefused,
+    /// Wants to act at the web console, and may only look.
+    ActionRefused,
+    /// Makes a user of the web console, or gives one another role and password.
+    UserAdd,
+    /// Removes one.
+    UserRemove,
 }
 
 impl Action {
     /// All of them.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 21] = [
         Self::Redrive,
         Self::Discard,
         Self::TokenRefresh,
@@ -65,6 +77,12 @@ impl Action {
         Self::Import,
         Self::Migrate,
         Self::Backup,
+        Self::Login,
+        Self::Logout,
+        Self::LoginRefused,
+        Self::ActionRefused,
+        Self::UserAdd,
+        Self::UserRemove,
     ];
 
     /// The name in the store and on the command line.
@@ -85,6 +103,12 @@ impl Action {
             Self::Import => "import",
             Self::Migrate => "migrate",
             Self::Backup => "backup",
+            Self::Login => "login",
+            Self::Logout => "logout",
+            Self::LoginRefused => "login_refused",
+            Self::ActionRefused => "action_refused",
+            Self::UserAdd => "user_add",
+            Self::UserRemove => "user_remove",
         }
     }
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, CookieJar, Key, SameSite};
 
+use super::oidc::{FLOW_FOR, Flow};
 use super::users::{PasswordMark, UserName};
 
 /// Holds the id of a browser.
@@ -14,6 +15,8 @@ const SESSION: &str = "session";
 const DEVICE: &str = "device";
 /// What is said on the next page.
 const FLASH: &str = "flash";
+/// Holds a login that is under way at the OpenID provider.
+const FLOW: &str = "flow";
 /// Light or dark, if somebody has chosen.
 const THEME: &str = "theme";
 
@@ -77,6 +80,21 @@ impl<'a> Cookies<'a> {
             end -= 1;
         }
         self.sign(FLASH, &text[..end], None);
+    }
+
+    /// The login that is under way at the OpenID provider.
+    pub(crate) fn flow(&self) -> Option<Flow> {
+        Flow::of_text(&self.signed(FLOW)?)
+    }
+
+    pub(crate) fn set_flow(&mut self, flow: &Flow) {
+        self.sign(FLOW, &flow.to_text(), Some(FLOW_FOR));
+    }
+
+    pub(crate) fn end_flow(&mut self) {
+        if self.signed(FLOW).is_some() {
+            self.jar.remove(self.cookie(FLOW, String::new(), None));
+        }
     }
 
     /// Light or dark, if somebody has chosen.

@@ -12,6 +12,7 @@ use url::{Host, Url};
 use super::cookies::Cookies;
 use super::limits::LoginLimits;
 use super::local_token::LocalToken;
+use super::oidc::{Oidc, OidcSetupError};
 use super::password_queue::PasswordQueue;
 use super::session::{self, Account, Activity, Sessions};
 use super::users::{Role, UsersFile};
@@ -74,8 +75,8 @@ pub(crate) enum Refusal {
 enum Way {
     /// By the address that the console has printed: all as the one who started it.
     Local(Identity, LocalToken),
-    /// By a password.
-    Login(UsersFile),
+    /// By a login: with a password, by an OpenID provider, or either.
+    Login { users: Option<UsersFile>, oidc: Option<Box<Oidc>> },
     /// Only by what a proxy says.
     Proxy,
 }
@@ -97,27 +98,35 @@ pub(crate) struct Door {
     unnamed_proxy: Once,
 }
 
-/// A console that would let in anybody.
+/// A door that cannot be made.
 #[derive(Debug, thiserror::Error)]
-#[error(
-    "others can reach the console (it listens at {0}, or has a public_url), and it has no users: make some with \
-     `evergrant console user add NAME` and name their file in console.users_file, or let a proxy log \
-     people in (console.proxy_user_header), or listen on 127.0.0.1"
-)]
-pub(crate) struct OpenDoor(SocketAddr);
+pub(crate) enum DoorError {
+    /// It would let in anybody.
+    #[error(
+        "others can reach the console (it listens at {0}, or has a public_url), and it has no users: \
+         make some with `evergrant console user add NAME` and name their file in console.users_file, or \
+         let an OpenID provider (console.oidc) or a proxy (console.proxy_user_header) log people in, or \
+         listen on 127.0.0.1"
+    )]
+    Open(SocketAddr),
+    #[error(transparent)]
+    Oidc(#[from] OidcSetupError),
+}
 
 impl Door {
     /// The door that the settings describe. `me` is the user of the operating system.
-    pub(crate) fn new(config: &ConsoleConfig, me: &str) -> Result<Self, OpenDoor> {
-        let way = match &config.users_file {
-            Some(path) => Way::Login(UsersFile::new(path)),
-            None if config.proxy_user_header.is_some() => Way::Proxy,
+    pub(crate) fn new(config: &ConsoleConfig, me: &str) -> Result<Self, DoorError> {
+        let users = config.users_file.as_deref().map(UsersFile::new);
+        let oidc = oidc_of(config)?.map(Box::new);
+        let way = match (users, oidc) {
+            (None, None) if config.proxy_user_header.is_some() => Way::Proxy,
             // With an address that others type, a proxy stands before it, and lets in anybody.
-            None if config.listen.ip().is_loopback() && config.public_url.is_none() => {
+            (None, None) if config.listen.ip().is_loopback() && config.public_url.is_none() => {
                 let me = Identity { name: me.to_owned(), role: Role::Operator, by_login: true };
                 Way::Local(me, LocalToken::new())
             }
-            None => return Err(OpenDoor(config.listen)),
+            (None, None) => return Err(DoorError::Open(config.listen)),
+            (users, oidc) => Way::Login { users, oidc },
         };
         Ok(Self {
             sessions: sessions_of(config, &way),
@@ -142,14 +151,22 @@ impl Door {
     /// The users file, where people log in with a password.
     pub(super) const fn users(&self) -> Option<&UsersFile> {
         match &self.way {
-            Way::Login(users) => Some(users),
+            Way::Login { users, .. } => users.as_ref(),
             Way::Local(..) | Way::Proxy => None,
         }
     }
 
-    /// Whether people log in here with a password.
+    /// The OpenID provider, where people log in by one.
+    pub(super) fn oidc(&self) -> Option<&Oidc> {
+        match &self.way {
+            Way::Login { oidc, .. } => oidc.as_deref(),
+            Way::Local(..) | Way::Proxy => None,
+        }
+    }
+
+    /// Whether people log in here.
     pub(crate) const fn has_login(&self) -> bool {
-        self.users().is_some()
+        matches!(self.way, Way::Login { .. })
     }
 
     /// Whether the console is for the one who started it.
@@ -161,7 +178,7 @@ impl Door {
     pub(crate) fn local_tokens(&self) -> Option<watch::Receiver<String>> {
         match &self.way {
             Way::Local(_, token) => Some(token.watch()),
-            Way::Login(_) | Way::Proxy => None,
+            Way::Login { .. } | Way::Proxy => None,
         }
     }
 
@@ -169,7 +186,7 @@ impl Door {
     pub(crate) fn redeem(&self, token: &str) -> Option<Account> {
         match &self.way {
             Way::Local(_, current) => current.redeem(token).then_some(Account::Local),
-            Way::Login(_) | Way::Proxy => None,
+            Way::Login { .. } | Way::Proxy => None,
         }
     }
 
@@ -257,17 +274,23 @@ impl Door {
         }
         match &self.way {
             Way::Proxy => Ok(None),
-            Way::Local(..) | Way::Login(_) => self.by_login(id, arrival.activity),
+            Way::Local(..) | Way::Login { .. } => self.by_login(id, arrival.activity),
         }
     }
 
     /// Who has logged in, with the role of now. A login ends with the password that it began with, and
-    /// with its user: one of the same name who is added later is another.
+    /// with its user: one of the same name who is added later is another. What the OpenID provider says of
+    /// somebody is asked at the next login.
     fn by_login(&self, id: &str, activity: Activity) -> Result<Option<Identity>, Refusal> {
         let Some(account) = self.sessions.account(id, activity) else { return Ok(None) };
         let (users, name, mark) = match (&self.way, account) {
             (Way::Local(me, _), Account::Local) => return Ok(Some(me.clone())),
-            (Way::Login(users), Account::User { name, mark }) => (users, name, mark),
+            (Way::Login { oidc: Some(_), .. }, Account::OpenId(person)) => {
+                return Ok(Some(Identity { name: person.name, role: person.role, by_login: true }));
+            }
+            (Way::Login { users: Some(users), .. }, Account::User { name, mark }) => {
+                (users, name, mark)
+            }
             _ => return Ok(None),
         };
         let users = users.users().map_err(|error| Refusal::Users(error.to_string()))?;
@@ -357,6 +380,14 @@ impl Door {
     }
 }
 
+/// The OpenID provider of the settings, if people log in by one.
+pub(crate) fn oidc_of(config: &ConsoleConfig) -> Result<Option<Oidc>, OidcSetupError> {
+    let (Some(oidc), Some(public_url)) = (&config.oidc, &config.public_url) else {
+        return Ok(None);
+    };
+    Oidc::new(oidc, public_url).map(Some)
+}
+
 fn is_https(config: &ConsoleConfig) -> bool {
     config.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
 }
@@ -366,7 +397,7 @@ fn is_https(config: &ConsoleConfig) -> bool {
 fn sessions_of(config: &ConsoleConfig, way: &Way) -> Sessions {
     let (lifetime, idle) = match way {
         Way::Local(..) => (Duration::MAX, Duration::MAX),
-        Way::Login(_) | Way::Proxy => (config.session_lifetime, config.session_idle),
+        Way::Login { .. } | Way::Proxy => (config.session_lifetime, config.session_idle),
     };
     Sessions::new(lifetime, idle, is_https(config))
 }

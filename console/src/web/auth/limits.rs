@@ -78,12 +78,21 @@ impl LoginLimits {
         if known {
             return self.take(&self.devices, user);
         }
+        self.check_network(address)?;
+        self.take(&self.users, user)
+    }
+
+    /// Counts an attempt of whom nobody knows yet.
+    ///
+    /// # Errors
+    /// As [`Self::check`].
+    pub(super) fn check_network(&self, address: IpAddr) -> Result<(), Duration> {
         let address = address.to_canonical();
         self.take(&self.networks, network_of(address, CUSTOMER_PREFIX))?;
         if address.is_ipv6() {
             self.take(&self.sites, network_of(address, SITE_PREFIX))?;
         }
-        self.take(&self.users, user)
+        Ok(())
     }
 
     fn take(&self, limiter: &Limiter, key: impl Hash) -> Result<(), Duration> {

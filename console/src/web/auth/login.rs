@@ -9,12 +9,14 @@ use axum::http::{HeaderMap, StatusCode, header};
 use axum::response::{IntoResponse, Redirect, Response};
 use secrecy::SecretString;
 
+use super::oidc;
 use super::password_queue::QueueFull;
+use super::record::Way;
 use super::session::Account;
 use super::users::{LONGEST_PASSWORD, User, UserName};
 use crate::web::Web;
 use crate::web::address::local;
-use crate::web::fields::Query;
+use crate::web::fields::{Fields, Query};
 use crate::web::frame::{Frame, Nav, html};
 use crate::web::problem::Problem;
 use crate::web::seen::{Effect, Form, Seen};
@@ -25,6 +27,10 @@ struct Login {
     frame: Frame,
     /// Where to go then.
     next: String,
+    /// Whether there are users with passwords.
+    has_passwords: bool,
+    /// Where a login by the OpenID provider begins, and what it is called.
+    oidc: Option<(String, String)>,
     name: String,
     error: Option<String>,
     /// Whether the password can be read on its way.
@@ -36,7 +42,10 @@ impl Login {
         let frame = Frame::new(web, seen, "Log in", Nav::None);
         let next = local(next).unwrap_or("/").to_owned();
         let overheard = web.door.is_overheard(headers);
-        Self { frame, next, name: String::new(), error: None, overheard }
+        let has_passwords = web.door.users().is_some();
+        let begin = || Fields::default().address(oidc::BEGIN, &[("next", &next)]);
+        let oidc = web.door.oidc().map(|oidc| (begin(), oidc.label().to_owned()));
+        Self { frame, next, has_passwords, oidc, name: String::new(), error: None, overheard }
     }
 }
 
@@ -77,8 +86,11 @@ pub(in crate::web) async fn log_in(
     let is_known_device = account
         .as_ref()
         .is_some_and(|(name, mark)| web.door.cookies(&headers).is_device_of(name, mark));
+    let known_name = account.as_ref().map(|(name, _)| name.as_str());
     if let Err(wait) = web.door.limits.check(seen.visit.address, &name, is_known_device) {
-        return later(page, StatusCode::TOO_MANY_REQUESTS, "Too many attempts.", wait);
+        let words = "Too many attempts.";
+        web.record.refuse_login(known_name, seen.visit.address, words);
+        return later(page, StatusCode::TOO_MANY_REQUESTS, words, wait);
     }
     let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
     let right = if fits {
@@ -96,13 +108,17 @@ pub(in crate::web) async fn log_in(
     match account {
         Some((user, mark)) if right => {
             tracing::info!(%user, %address, "logged in");
+            web.record.log_in(user.as_str(), Way::Password, address);
             Ok(Effect::LogIn(Account::User { name: user, mark }).and_go(&page.next))
         }
         account => {
             // A name that is not known may be a password.
             let user = account.as_ref().map_or("unknown", |(user, _)| user.as_str());
             tracing::warn!(user, %address, "a login failed");
-            page.error = Some("The name or the password is wrong.".to_owned());
+            let wrong = "The name or the password is wrong.";
+            let known = account.as_ref().map(|(user, _)| user.as_str());
+            web.record.refuse_login(known, address, wrong);
+            page.error = Some(wrong.to_owned());
             Ok((StatusCode::UNAUTHORIZED, html(&page)?).into_response())
         }
     }
@@ -121,6 +137,40 @@ fn later(
     Ok((status, told, html(&page)?).into_response())
 }
 
-pub(in crate::web) async fn log_out(Form(_): Form) -> Response {
+/// The page again, after as many attempts as there may be.
+pub(super) fn too_many(
+    web: &Web,
+    seen: &Seen,
+    headers: &HeaderMap,
+    next: &str,
+    wait: Duration,
+) -> Result<Response, Problem> {
+    let words = "Too many attempts.";
+    web.record.refuse_login(None, seen.visit.address, words);
+    later(Login::new(web, seen, headers, next), StatusCode::TOO_MANY_REQUESTS, words, wait)
+}
+
+/// The page again, with why nobody was logged in.
+pub(super) fn refused(
+    web: &Web,
+    seen: &Seen,
+    headers: &HeaderMap,
+    next: &str,
+    status: StatusCode,
+    why: &str,
+) -> Result<Response, Problem> {
+    let mut page = Login::new(web, seen, headers, next);
+    page.error = Some(why.to_owned());
+    Ok((status, html(&page)?).into_response())
+}
+
+pub(in crate::web) async fn log_out(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Form(_): Form,
+) -> Response {
+    if let Some(who) = &seen.visit.identity {
+        web.record.log_out(&who.name, seen.visit.address);
+    }
     Effect::LogOut.and_go("/login")
 }

@@ -4,7 +4,9 @@
 //! * `cookies`: what a browser brings along. * `session`: who is logged in.
 //! * `local_token`: who comes in where there are no users.
 //! * `limits`: how often somebody may try. * `password_queue`: how many at once.
-//! * `door`: who a request comes from, and whether it may come at all. * `login`: the page for it.
+//! * `oidc`: an OpenID provider that says who somebody is.
+//! * `door`: who a request comes from, and whether it may come at all.
+//! * `login`, `oidc_login`: the pages for it. * `record`: what the audit record has of them.
 
 mod common_passwords;
 mod cookies;
@@ -12,11 +14,16 @@ mod door;
 mod limits;
 mod local_token;
 pub(super) mod login;
+pub(crate) mod oidc;
+pub(super) mod oidc_login;
 mod password_queue;
+pub(super) mod record;
 mod session;
 pub(super) mod users;
 
 pub(super) use cookies::Cookies;
+pub(crate) use door::oidc_of;
 pub(super) use door::{Arrival, Door, Identity, Refusal, Visit};
+pub(super) use oidc::Flow;
 pub(super) use session::{Account, Activity, random};
 pub(crate) use users::{Role, UserName, UsersFile};

@@ -14,6 +14,7 @@ use sha2::Sha256;
 use tokio::time::Instant;
 
 use super::cookies::Cookies;
+use super::oidc::Person;
 use super::users::{PasswordMark, UserName};
 
 /// Logins that are remembered; beyond that the one that was used least lately ends.
@@ -48,14 +49,17 @@ pub(crate) enum Account {
         /// Of the password that the login began with.
         mark: PasswordMark,
     },
+    /// Somebody whom the OpenID provider knows.
+    OpenId(Person),
 }
 
 impl Account {
-    /// Whether it is the same user, whatever the password.
+    /// Whether it is the same user, whatever the password or the groups.
     fn is_same_user(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Local, Self::Local) => true,
             (Self::User { name, .. }, Self::User { name: other, .. }) => name == other,
+            (Self::OpenId(person), Self::OpenId(other)) => person.subject == other.subject,
             _ => false,
         }
     }

@@ -6,10 +6,12 @@ mod browser;
 mod contrast;
 mod door;
 mod escapes;
+mod openid;
+mod openid_provider;
 mod strangers;
 
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use evergrant_shared::config::Config;
@@ -24,6 +26,7 @@ use serde_json::{Value, json};
 
 use super::auth::Door;
 use super::auth::UsersFile;
+use super::auth::record::Writer;
 use super::auth::users::tests::cheap_line;
 use super::{Deps, Role, Web};
 
@@ -57,6 +60,7 @@ struct Console {
     web: Arc<Web>,
     store: Arc<MemoryStore>,
     queue: MemoryQueue,
+    writer: Mutex<Option<Writer>>,
     _folder: tempfile::TempDir,
 }
 
@@ -116,8 +120,8 @@ impl Console {
             queued_for: Duration::from_secs(3_600),
             shutdown: Shutdown::by_hand(),
         };
-        let web = Web::new(deps, Door::new(&config.console, "me").unwrap());
-        Self { web, store, queue, _folder: folder }
+        let (web, writer) = Web::new(deps, Door::new(&config.console, "me").unwrap());
+        Self { web, store, queue, writer: Mutex::new(Some(writer)), _folder: folder }
     }
 
     fn users_file(&self) -> std::path::PathBuf {
@@ -165,6 +169,15 @@ impl Console {
         use evergrant_shared::operators::OperatorStore;
         let all = evergrant_shared::domain::audit::AuditFilter { limit: 100, ..Default::default() };
         self.store.audit(&all).await.unwrap()
+    }
+
+    /// The audit record with the logins and refusals so far. They are written once.
+    async fn audit_with_logins(&self) -> Vec<evergrant_shared::domain::audit::AuditEntry> {
+        let writer = self.writer.lock().unwrap().take();
+        let ended = Shutdown::by_hand();
+        ended.begin();
+        writer.expect("they are written once").run(ended).await;
+        self.audit().await
     }
 
     async fn dead(&self) -> u64 {
