@@ -45,7 +45,7 @@ impl OidcConfig {
 
     pub(super) fn check(&self) -> Result<(), ConfigError> {
         let wrong = |setting: &str, reason: &str| {
-            Err(ConfigError::invalid(&format!("console.oidc.{setting}"), reason))
+            Err(ConfigError::invalid(format!("console.oidc.{setting}"), reason))
         };
         let issuer = Url::parse(&self.issuer).ok();
         let is_safe =

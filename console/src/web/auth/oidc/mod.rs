@@ -174,7 +174,7 @@ impl Oidc {
     /// comes back.
     pub(in crate::web) async fn begin(&self, next: &str) -> Result<(Url, Flow), OidcError> {
         let metadata = in_time(self.metadata()).await?;
-        let client = self.client(&metadata)?;
+        let client = self.client(&metadata);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let scopes = self.config.scopes.iter().cloned().map(Scope::new);
         let code = CoreAuthenticationFlow::AuthorizationCode;
@@ -202,7 +202,7 @@ impl Oidc {
 
     async fn redeem(&self, flow: &Flow, code: &str) -> Result<Person, OidcError> {
         let metadata = self.metadata().await?;
-        let client = self.client(&metadata)?;
+        let client = self.client(&metadata);
         let request = client.exchange_code(AuthorizationCode::new(code.to_owned()));
         let request =
             request.map_err(|_| OidcError::Away("it names no token endpoint".to_owned()))?;
@@ -215,7 +215,7 @@ impl Oidc {
             Err(Unverified::UnknownKey) => {
                 // The provider has new keys.
                 self.known.lock().await.take();
-                let client = self.client(&*self.metadata().await?)?;
+                let client = self.client(&*self.metadata().await?);
                 verified(&client, token, &answer, flow)
             }
             result => result,
@@ -244,7 +244,7 @@ impl Oidc {
         Ok(found)
     }
 
-    fn client(&self, metadata: &CoreProviderMetadata) -> Result<OidcClient, OidcError> {
+    fn client(&self, metadata: &CoreProviderMetadata) -> OidcClient {
         let (basic, post) =
             (CoreClientAuthMethod::ClientSecretBasic, CoreClientAuthMethod::ClientSecretPost);
         // Basic is what a provider takes that names no way (OpenID Connect Discovery 1.0 §3).
@@ -254,10 +254,9 @@ impl Oidc {
         let secret = secret.map(|secret| ClientSecret::new(secret.expose_secret().to_owned()));
         let redirect_url = RedirectUrl::from_url(self.redirect_url.clone());
         let id = ClientId::new(self.config.client_id.clone());
-        let client: OidcClient = Client::from_provider_metadata(metadata.clone(), id, secret)
+        Client::from_provider_metadata(metadata.clone(), id, secret)
             .set_redirect_uri(redirect_url)
-            .set_auth_type(if by_post { AuthType::RequestBody } else { AuthType::BasicAuth });
-        Ok(client)
+            .set_auth_type(if by_post { AuthType::RequestBody } else { AuthType::BasicAuth })
     }
 }
 
