@@ -9,6 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
+use super::oidc::is_bare;
 use super::{ConfigError, OidcConfig, duration};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -50,6 +51,14 @@ impl ConsoleConfig {
             return wrong(
                 "console.public_url",
                 "console.oidc needs it: the OpenID provider sends people back to that address",
+            );
+        }
+        let is_origin = |url: &Url| url.path() == "/" && is_bare(url);
+        if self.oidc.is_some() && !self.public_url.as_ref().is_some_and(is_origin) {
+            return wrong(
+                "console.public_url",
+                "with console.oidc it must be an address such as https://evergrant.example.com, without \
+                 anything after the name",
             );
         }
         self.oidc.as_ref().map_or(Ok(()), OidcConfig::check)

@@ -28,9 +28,6 @@ pub(in crate::web) async fn begin(
     if seen.visit.identity.is_some() {
         return Ok(Redirect::to(next).into_response());
     }
-    if let Err(wait) = web.door.limits.check_network(seen.visit.address) {
-        return login::too_many(&web, &seen, &headers, next, wait);
-    }
     match oidc.begin(next).await {
         Ok((url, flow)) => Ok(Effect::AskProvider(flow).and_go(url.as_str())),
         Err(error) => turned_away(&web, &seen, &headers, next, &error),
@@ -48,7 +45,11 @@ pub(in crate::web) async fn finish(
     let flow = web.door.cookies(&headers).flow();
     let state = query.get("state").unwrap_or_default();
     let Some(flow) = flow.filter(|flow| flow.is_answered_by(state)) else {
-        let why = "The login took too long, or was begun in another browser. Begin again.";
+        let why = "The login took too long, or was begun in another browser or at another address of this \
+                   console. Begin again.";
+        let address = seen.visit.address;
+        tracing::warn!(%address, "an OpenID provider's answer to no login of this browser");
+        web.record.refuse_login(None, address, "it answers no login of this browser");
         return login::refused(&web, &seen, &headers, "/", StatusCode::FORBIDDEN, why);
     };
     let next = flow.next();
@@ -64,7 +65,7 @@ pub(in crate::web) async fn finish(
         (_, Some("access_denied")) => {
             Err(OidcError::Refused("the login was ended at the OpenID provider".to_owned()))
         }
-        _ => Err(OidcError::Refused("the OpenID provider refuses the login".to_owned())),
+        (_, code) => Err(OidcError::refused_with(code.unwrap_or("no code"))),
     };
     match person {
         Ok(person) => {

@@ -1,26 +1,34 @@
 //! What the audit record has of logins and refusals. Whoever fails as often as possible must not fill it:
 //! refusals are gathered, and those of a while are one entry for each kind.
 
+use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::StoreError;
+use evergrant_shared::printable::printable;
 use evergrant_shared::process::Shutdown;
-use futures::future::OptionFuture;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
+use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
 
 /// How long refusals are gathered.
-const GATHERED_FOR: Duration = Duration::from_secs(10);
-/// Kinds of refusals of such a while that have an entry of their own.
-const KINDS_MAX: usize = 20;
-/// Events that wait for the store.
+const GATHERED_FOR: Duration = Duration::from_secs(60);
+/// Kinds of refusals of such a while that are told apart; more are counted.
+const KINDS_MAX: usize = 1_000;
+/// Those that have an entry of their own.
+const ENTRIES_MAX: usize = 20;
+/// The longest reason that is kept, in characters.
+const LONGEST_WHY: usize = 200;
+/// Logins and logouts that wait for the store.
 const WAITING_MAX: usize = 1_024;
+/// Bits of an IPv6 address that are not its owner's to choose.
+const CUSTOMER_PREFIX: u32 = 56;
 
 /// How somebody has logged in.
 pub(in crate::web) enum Way<'a> {
@@ -31,40 +39,73 @@ pub(in crate::web) enum Way<'a> {
     },
 }
 
-/// Something that the audit record is to have.
-enum Event {
-    /// As it is, at once.
-    Note { who: String, action: Action, request: Value },
-    /// With others like it.
-    Refusal(Refusal),
+/// A login or a logout.
+struct Note {
+    who: String,
+    action: Action,
+    request: Value,
 }
 
 /// A refusal, and all that are like it.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Refusal {
     action: Action,
-    who: String,
+    /// None is nobody who is known.
+    who: Option<String>,
+    /// An address, or the first one of a network.
     address: IpAddr,
     why: String,
 }
 
+/// How often each kind of refusal was since they were last written.
+#[derive(Default)]
+struct Gathered {
+    by_kind: BTreeMap<Refusal, u64>,
+    /// Those beyond the kinds that are told apart.
+    others: BTreeMap<Action, u64>,
+}
+
+impl Gathered {
+    fn add(&mut self, refusal: Refusal) {
+        if self.by_kind.len() < KINDS_MAX || self.by_kind.contains_key(&refusal) {
+            *self.by_kind.entry(refusal).or_default() += 1;
+        } else {
+            *self.others.entry(refusal.action).or_default() += 1;
+        }
+    }
+
+    /// What has an entry of its own: those of known people first, then the most frequent ones. What is left is
+    /// counted.
+    fn into_entries(self) -> (Vec<(Refusal, u64)>, BTreeMap<Action, u64>) {
+        let mut others = self.others;
+        let mut kinds: Vec<(Refusal, u64)> = self.by_kind.into_iter().collect();
+        kinds.sort_by_key(|(refusal, times)| (refusal.who.is_none(), Reverse(*times)));
+        for (refusal, times) in kinds.split_off(kinds.len().min(ENTRIES_MAX)) {
+            *others.entry(refusal.action).or_default() += times;
+        }
+        (kinds, others)
+    }
+}
+
 /// Where logins and refusals are told.
-pub(in crate::web) struct LoginRecord(mpsc::Sender<Event>);
+pub(in crate::web) struct LoginRecord {
+    notes: mpsc::Sender<Note>,
+    refusals: Arc<Mutex<Gathered>>,
+}
 
 /// What writes them.
 pub(crate) struct Writer {
-    events: mpsc::Receiver<Event>,
+    notes: mpsc::Receiver<Note>,
+    refusals: Arc<Mutex<Gathered>>,
     store: Arc<dyn OperatorStore>,
-    /// How often each kind of refusal was since they were last written.
-    gathered: BTreeMap<Refusal, u64>,
-    /// When they are written.
-    write_at: Option<Instant>,
 }
 
 /// The record, and what writes it.
 pub(in crate::web) fn record(store: Arc<dyn OperatorStore>) -> (LoginRecord, Writer) {
-    let (sender, events) = mpsc::channel(WAITING_MAX);
-    (LoginRecord(sender), Writer { events, store, gathered: BTreeMap::new(), write_at: None })
+    let (sender, receiver) = mpsc::channel(WAITING_MAX);
+    let refusals = Arc::<Mutex<Gathered>>::default();
+    let record = LoginRecord { notes: sender, refusals: Arc::clone(&refusals) };
+    (record, Writer { notes: receiver, refusals, store })
 }
 
 impl LoginRecord {
@@ -75,32 +116,35 @@ impl LoginRecord {
                 json!({ "way": "openid", "subject": subject, "address": address })
             }
         };
-        self.tell(Event::Note { who: who.to_owned(), action: Action::Login, request });
+        self.note(Note { who: who.to_owned(), action: Action::Login, request });
     }
 
     pub(in crate::web) fn log_out(&self, who: &str, address: IpAddr) {
         let request = json!({ "address": address });
-        self.tell(Event::Note { who: who.to_owned(), action: Action::Logout, request });
+        self.note(Note { who: who.to_owned(), action: Action::Logout, request });
     }
 
     /// A name that nobody has may be a password, so it is not told.
     pub(in crate::web) fn refuse_login(&self, known: Option<&str>, address: IpAddr, why: &str) {
-        self.refuse(Action::LoginRefused, known.unwrap_or("unknown"), address, why);
+        self.refuse(Action::LoginRefused, known, address, why);
     }
 
     /// Somebody who may look wanted to act.
     pub(in crate::web) fn refuse_action(&self, who: &str, address: IpAddr, path: &str) {
-        self.refuse(Action::ActionRefused, who, address, path);
+        self.refuse(Action::ActionRefused, Some(who), address, path);
     }
 
-    fn refuse(&self, action: Action, who: &str, address: IpAddr, why: &str) {
-        let (who, why) = (who.to_owned(), why.to_owned());
-        self.tell(Event::Refusal(Refusal { action, who, address, why }));
+    fn refuse(&self, action: Action, who: Option<&str>, address: IpAddr, why: &str) {
+        let why = printable(why).chars().take(LONGEST_WHY).collect();
+        let refusal =
+            Refusal { action, who: who.map(str::to_owned), address: network(address), why };
+        lock(&self.refusals).add(refusal);
     }
 
-    fn tell(&self, event: Event) {
-        if self.0.try_send(event).is_err() {
-            tracing::warn!("the audit record does not keep up with logins: one is missing there");
+    fn note(&self, note: Note) {
+        if let Err(error) = self.notes.try_send(note) {
+            let (TrySendError::Full(note) | TrySendError::Closed(note)) = error;
+            tracing::warn!(who = note.who, action = %note.action, "the audit record does not have this");
         }
     }
 }
@@ -109,50 +153,36 @@ impl Writer {
     /// Writes until the console ends, and then what is left.
     pub(in crate::web) async fn run(mut self, shutdown: Shutdown) {
         let mut ending = std::pin::pin!(shutdown.wait());
+        let mut write_at = Instant::now() + GATHERED_FOR;
         loop {
-            let due = OptionFuture::from(self.write_at.map(sleep_until));
             tokio::select! {
-                Some(event) = self.events.recv() => self.take(event).await,
-                Some(()) = due => self.write_refusals().await,
+                Some(note) = self.notes.recv() => self.write_note(note).await,
+                () = sleep_until(write_at) => {
+                    self.write_refusals().await;
+                    write_at = Instant::now() + GATHERED_FOR;
+                }
                 () = &mut ending => break,
             }
         }
-        while let Ok(event) = self.events.try_recv() {
-            self.take(event).await;
+        while let Ok(note) = self.notes.try_recv() {
+            self.write_note(note).await;
         }
         self.write_refusals().await;
     }
 
-    async fn take(&mut self, event: Event) {
-        match event {
-            Event::Note { who, action, request } => {
-                self.write(&who, action, request, 1, String::new()).await;
-            }
-            Event::Refusal(refusal) => {
-                *self.gathered.entry(refusal).or_default() += 1;
-                self.write_at.get_or_insert_with(|| Instant::now() + GATHERED_FOR);
-            }
-        }
+    async fn write_note(&self, Note { who, action, request }: Note) {
+        self.write(&who, action, request, 1, String::new()).await;
     }
 
-    /// The most frequent kinds, and in one more entry for each action what is left.
-    async fn write_refusals(&mut self) {
-        self.write_at = None;
-        let mut kinds: Vec<(Refusal, u64)> =
-            std::mem::take(&mut self.gathered).into_iter().collect();
-        kinds.sort_by_key(|(_, times)| std::cmp::Reverse(*times));
-        let rest = kinds.split_off(kinds.len().min(KINDS_MAX));
+    async fn write_refusals(&self) {
+        let gathered = std::mem::take(&mut *lock(&self.refusals));
+        let (kinds, others) = gathered.into_entries();
         for (Refusal { action, who, address, why }, times) in kinds {
-            self.write(&who, action, json!({ "address": address }), times, why).await;
+            let who = who.as_deref().unwrap_or("unknown");
+            self.write(who, action, json!({ "address": address }), times, why).await;
         }
-        for action in [Action::LoginRefused, Action::ActionRefused] {
-            let of = rest.iter().filter(|(refusal, _)| refusal.action == action);
-            let times = of.clone().map(|(_, times)| times).sum();
-            let kinds = of.count();
-            if kinds > 0 {
-                let request = json!({ "kinds": kinds });
-                self.write("unknown", action, request, times, "many at once".to_owned()).await;
-            }
+        for (action, times) in others {
+            self.write("unknown", action, Value::Null, times, "many more".to_owned()).await;
         }
     }
 
@@ -182,4 +212,59 @@ async fn note(
 ) -> Result<(), StoreError> {
     let entry = store.begin_audit(intent).await?;
     store.tell_audit(&entry.id, progress).await
+}
+
+/// The part of an address that is not its owner's to choose.
+fn network(address: IpAddr) -> IpAddr {
+    match address.to_canonical() {
+        IpAddr::V4(address) => IpAddr::V4(address),
+        IpAddr::V6(address) => {
+            let mask = u128::MAX << (128 - CUSTOMER_PREFIX);
+            IpAddr::V6((address.to_bits() & mask).into())
+        }
+    }
+}
+
+fn lock(refusals: &Mutex<Gathered>) -> MutexGuard<'_, Gathered> {
+    refusals.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn refusal(who: Option<&str>, n: u32) -> Refusal {
+        let address = IpAddr::V4(n.into());
+        let (who, why) = (who.map(str::to_owned), "wrong".to_owned());
+        Refusal { action: Action::LoginRefused, who, address, why }
+    }
+
+    #[test]
+    fn a_flood_of_strangers_neither_fills_the_record_nor_hides_guesses_at_a_user() {
+        let mut gathered = Gathered::default();
+        for n in 0..10_000 {
+            gathered.add(refusal(None, n));
+            gathered.add(refusal(None, n));
+        }
+        assert_eq!(gathered.by_kind.len(), KINDS_MAX);
+        // Of the first thousand kinds one gives way to nobody; a user is among them.
+        let mut gathered = Gathered::default();
+        gathered.add(refusal(Some("otto"), 1));
+        for n in 0..10_000 {
+            gathered.add(refusal(None, n));
+            gathered.add(refusal(None, n));
+        }
+        let (entries, others) = gathered.into_entries();
+        assert_eq!(entries.len(), ENTRIES_MAX);
+        assert_eq!(entries[0], (refusal(Some("otto"), 1), 1));
+        let told: u64 = entries.iter().map(|(_, times)| times).sum();
+        assert_eq!(told + others[&Action::LoginRefused], 20_001);
+    }
+
+    #[test]
+    fn addresses_of_one_customer_are_told_as_one() {
+        let of = |address: &str| network(address.parse().unwrap()).to_string();
+        assert_eq!(of("2001:db8:0:1ff::7"), of("2001:db8:0:100::9"));
+        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
+    }
 }

@@ -25,7 +25,9 @@ fn console(provider: &OpenIdProvider) -> Console {
 }
 
 fn ann(groups: &[&str]) -> Value {
-    json!({ "preferred_username": "ann", "groups": groups })
+    // Auth0 has times as text.
+    let updated_at = "2026-11-29T08:00:00.000Z";
+    json!({ "preferred_username": "ann", "groups": groups, "updated_at": updated_at })
 }
 
 /// What a browser finds that has logged in with these claims.
@@ -57,7 +59,9 @@ async fn whom_the_provider_knows_comes_to_the_page_that_was_asked_for() {
     );
     let workers = browser.get("/workers").await;
     assert_eq!(workers.status, StatusCode::OK);
-    assert!(workers.body.contains("<strong>ann</strong>") && workers.body.contains("operator"));
+    assert!(
+        workers.body.contains("<strong>openid:ann</strong>") && workers.body.contains("operator")
+    );
     browser.post("/logout", &[]).await;
     assert!(!is_in(&mut browser).await);
     // What the provider says of itself is asked once.
@@ -130,6 +134,22 @@ async fn an_answer_to_another_browsers_login_lets_nobody_in() {
 }
 
 #[tokio::test]
+async fn a_login_that_the_provider_ends_is_told() {
+    let provider = OpenIdProvider::start().await;
+    let console = console(&provider);
+    for error in ["access_denied", "invalid_scope", "%1b%5b2J"] {
+        let mut browser = Browser::new(&console);
+        let sent = browser.get(BEGIN).await;
+        let back = provider.sign_in(sent.leads_to(), &ann(&["platform"]));
+        let state = back.split("state=").nth(1).unwrap();
+        let page = browser.get(&format!("/login/oidc/callback?error={error}&state={state}")).await;
+        assert_eq!(page.status, StatusCode::FORBIDDEN, "{error}");
+        assert!(page.body.contains("did not confirm who you are"), "{}", page.body);
+        assert!(!is_in(&mut browser).await, "{error}");
+    }
+}
+
+#[tokio::test]
 async fn a_provider_that_changes_its_keys_locks_nobody_out() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
@@ -198,10 +218,10 @@ async fn logins_and_refusals_are_in_the_audit_record_without_a_secret() {
         assert!(entries.next().is_none(), "{action} of {who} twice");
         entry
     };
-    assert_eq!(found(Action::Login, "ann").request["subject"], "00u1");
-    assert_eq!(found(Action::Logout, "ann").request["address"], "127.0.0.1");
-    assert_eq!(found(Action::ActionRefused, "ann").progress.detail, "/providers/act");
-    assert!(found(Action::LoginRefused, "ann").progress.detail.contains("no group"));
+    assert_eq!(found(Action::Login, "openid:ann").request["subject"], "00u1");
+    assert_eq!(found(Action::Logout, "openid:ann").request["address"], "127.0.0.1");
+    assert_eq!(found(Action::ActionRefused, "openid:ann").progress.detail, "/providers/act");
+    assert!(found(Action::LoginRefused, "openid:ann").progress.detail.contains("no group"));
     assert_eq!(found(Action::LoginRefused, "otto").progress.done, 3);
     assert_eq!(found(Action::LoginRefused, "unknown").progress.done, 1);
     assert_eq!(found(Action::Login, "otto").request["way"], "password");

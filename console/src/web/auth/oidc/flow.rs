@@ -9,8 +9,8 @@ use sha2::{Digest, Sha256};
 
 /// How long somebody may take at the provider.
 pub(crate) const FLOW_FOR: Duration = Duration::from_secs(600);
-/// The longest address that is led back to: a cookie has to fit into a header.
-const LONGEST_NEXT: usize = 1_000;
+/// The longest address that is led back to, as the cookie has it: it must fit into a header.
+const LONGEST_NEXT: usize = 1_500;
 
 /// What a browser keeps until it comes back from the provider.
 #[derive(Clone, Serialize, Deserialize)]
@@ -38,7 +38,7 @@ impl Flow {
             state: state.secret().clone(),
             nonce: nonce.secret().clone(),
             verifier: verifier.secret().clone(),
-            next: if next.len() <= LONGEST_NEXT { next.to_owned() } else { "/".to_owned() },
+            next: if fits(next) { next.to_owned() } else { "/".to_owned() },
             ends_at: unix_seconds() + FLOW_FOR.as_secs(),
         }
     }
@@ -73,6 +73,11 @@ impl Flow {
     }
 }
 
+fn fits(next: &str) -> bool {
+    url::form_urlencoded::byte_serialize(next.as_bytes()).map(str::len).sum::<usize>()
+        <= LONGEST_NEXT
+}
+
 fn unix_seconds() -> u64 {
     SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs()
 }
@@ -100,8 +105,9 @@ mod tests {
     #[test]
     fn what_a_browser_keeps_fits_into_a_cookie() {
         let (_, verifier) = openidconnect::PkceCodeChallenge::new_random_sha256();
-        let next = format!("/{}", "x".repeat(5_000));
-        let flow = Flow::new(&CsrfToken::new_random(), &Nonce::new_random(), &verifier, &next);
-        assert!(flow.to_text().len() < 1_500 && flow.next() == "/");
+        for next in [format!("/{}", "x".repeat(5_000)), format!("/{}", "\"".repeat(900))] {
+            let flow = Flow::new(&CsrfToken::new_random(), &Nonce::new_random(), &verifier, &next);
+            assert!(flow.to_text().len() < 1_500 && flow.next() == "/");
+        }
     }
 }

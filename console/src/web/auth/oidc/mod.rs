@@ -1,18 +1,20 @@
 //! Logins by an OpenID provider: the authorization code flow with PKCE (OpenID Connect Core 1.0 §3.1, RFC
 //! 7636).
 //!
-//! * `http`: requests to the provider. * `flow`: what is kept until a browser comes back from there.
+//! * `http`: requests to the provider. * `discovery`: what it says of itself.
+//! * `flow`: what is kept until a browser comes back from there.
 //! * `person`: who somebody is, and what that one may.
 
+mod discovery;
 mod flow;
 mod http;
 mod person;
 
 use std::collections::HashMap;
-use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::config::{ConfigError, OidcConfig};
+use evergrant_shared::printable::printable;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClientAuthMethod,
     CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
@@ -22,16 +24,15 @@ use openidconnect::core::{
 use openidconnect::{
     AccessTokenHash, AdditionalClaims, AuthType, AuthorizationCode, ClaimsVerificationError,
     Client, ClientId, ClientSecret, CsrfToken, EmptyExtraTokenFields, EndpointMaybeSet,
-    EndpointNotSet, EndpointSet, IdToken, IdTokenClaims, IdTokenFields, IssuerUrl, Nonce,
-    OAuth2TokenResponse, PkceCodeChallenge, RedirectUrl, RequestTokenError, Scope,
-    SignatureVerificationError, StandardErrorResponse, StandardTokenResponse, TokenResponse,
+    EndpointNotSet, EndpointSet, IdToken, IdTokenClaims, IdTokenFields, Nonce, OAuth2TokenResponse,
+    PkceCodeChallenge, RedirectUrl, RequestTokenError, Scope, SignatureVerificationError,
+    StandardErrorResponse, StandardTokenResponse, TokenResponse,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
-use tokio::sync::Mutex;
-use tokio::time::Instant;
 use url::Url;
 
+use discovery::Discovery;
 pub(crate) use flow::{FLOW_FOR, Flow};
 pub(crate) use person::Person;
 
@@ -41,8 +42,8 @@ pub(in crate::web) const BEGIN: &str = "/login/oidc";
 pub(in crate::web) const CALLBACK: &str = "/login/oidc/callback";
 /// How long a step of a login may take.
 const PATIENCE: Duration = Duration::from_secs(10);
-/// How long what a provider says of itself, its keys among it, is not asked for again.
-const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+/// How much is told of why somebody is not let in, in characters: it may hold what the provider says.
+const LONGEST_WHY: usize = 300;
 
 /// The signatures that are accepted: those that the provider alone can make.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
@@ -118,6 +119,14 @@ pub(in crate::web) enum OidcError {
     },
 }
 
+impl OidcError {
+    /// The provider says no, with a code (RFC 6749 §4.1.2.1, §5.2).
+    pub(in crate::web) fn refused_with(code: &str) -> Self {
+        let code: String = printable(code).chars().take(60).collect();
+        Self::Refused(format!("the OpenID provider refuses the login ({code})"))
+    }
+}
+
 /// Logins by an OpenID provider cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum OidcSetupError {
@@ -127,16 +136,13 @@ pub(crate) enum OidcSetupError {
     Http(String),
 }
 
-/// What a provider says of itself, and when it did.
-type Known = (Instant, Arc<CoreProviderMetadata>);
-
 /// An OpenID provider, as its client.
 pub(crate) struct Oidc {
     config: OidcConfig,
     secret: Option<SecretString>,
     redirect_url: Url,
     http: http::Http,
-    known: Mutex<Option<Known>>,
+    discovery: Discovery,
 }
 
 impl Oidc {
@@ -147,13 +153,13 @@ impl Oidc {
     pub(crate) fn new(config: &OidcConfig, public_url: &Url) -> Result<Self, OidcSetupError> {
         let mut redirect_url = public_url.clone();
         redirect_url.set_path(CALLBACK);
-        let https_only = config.issuer.starts_with("https:");
+        let https_only = Url::parse(&config.issuer).is_ok_and(|issuer| issuer.scheme() == "https");
         Ok(Self {
             secret: config.secret()?,
             config: config.clone(),
             redirect_url,
             http: http::Http::new(PATIENCE, https_only).map_err(OidcSetupError::Http)?,
-            known: Mutex::new(None),
+            discovery: Discovery::new(&config.issuer),
         })
     }
 
@@ -167,13 +173,13 @@ impl Oidc {
     /// # Errors
     /// Why it does not.
     pub(crate) async fn try_out(&self) -> Result<(), String> {
-        in_time(self.metadata()).await.map(drop).map_err(|error| error.to_string())
+        in_time(self.discovery.get(&self.http)).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Begins a login that leads to the page `next`: where to send the browser, and what to keep until it
     /// comes back.
     pub(in crate::web) async fn begin(&self, next: &str) -> Result<(Url, Flow), OidcError> {
-        let metadata = in_time(self.metadata()).await?;
+        let metadata = in_time(self.discovery.get(&self.http)).await?;
         let client = self.client(&metadata);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let scopes = self.config.scopes.iter().cloned().map(Scope::new);
@@ -201,7 +207,7 @@ impl Oidc {
     }
 
     async fn redeem(&self, flow: &Flow, code: &str) -> Result<Person, OidcError> {
-        let metadata = self.metadata().await?;
+        let metadata = self.discovery.get(&self.http).await?;
         let client = self.client(&metadata);
         let request = client.exchange_code(AuthorizationCode::new(code.to_owned()));
         let request =
@@ -214,8 +220,9 @@ impl Oidc {
         let claims = match verified(&client, token, &answer, flow) {
             Err(Unverified::UnknownKey) => {
                 // The provider has new keys.
-                self.known.lock().await.take();
-                let client = self.client(&*self.metadata().await?);
+                self.discovery.is_out_of_date().await;
+                let metadata = self.discovery.get(&self.http).await?;
+                let client = self.client(&metadata);
                 verified(&client, token, &answer, flow)
             }
             result => result,
@@ -225,23 +232,6 @@ impl Oidc {
         })?;
         let claims = serde_json::to_value(&claims).unwrap_or_default();
         Person::of(&claims, &self.config)
-    }
-
-    /// What the provider says of itself (OpenID Connect Discovery 1.0).
-    async fn metadata(&self) -> Result<Arc<CoreProviderMetadata>, OidcError> {
-        // Those who come meanwhile wait for the same answer.
-        let mut known = self.known.lock().await;
-        if let Some((since, metadata)) = &*known
-            && since.elapsed() < KNOWN_FOR
-        {
-            return Ok(Arc::clone(metadata));
-        }
-        let issuer = IssuerUrl::new(self.config.issuer.clone());
-        let issuer = issuer.map_err(|error| OidcError::Away(error.to_string()))?;
-        let found = CoreProviderMetadata::discover_async(issuer, &self.http).await;
-        let found = Arc::new(found.map_err(|error| OidcError::Away(chain(&error)))?);
-        *known = Some((Instant::now(), Arc::clone(&found)));
-        Ok(found)
     }
 
     fn client(&self, metadata: &CoreProviderMetadata) -> OidcClient {
@@ -303,12 +293,12 @@ fn not_redeemed<E: std::error::Error + 'static>(
 ) -> OidcError {
     match error {
         RequestTokenError::ServerResponse(answer) => {
-            let code = answer.error().as_ref();
-            OidcError::Refused(format!("the OpenID provider refuses the login ({code})"))
+            OidcError::refused_with(answer.error().as_ref())
         }
         RequestTokenError::Request(error) => OidcError::Away(chain(error)),
-        RequestTokenError::Parse(..) => {
-            OidcError::Away("its token endpoint's answer cannot be read".to_owned())
+        RequestTokenError::Parse(error, _) => {
+            let at = error.path();
+            OidcError::Away(format!("its token endpoint's answer cannot be read at {at}"))
         }
         RequestTokenError::Other(_) => {
             OidcError::Away("its token endpoint's answer is none".to_owned())
@@ -319,7 +309,8 @@ fn not_redeemed<E: std::error::Error + 'static>(
 /// An error with its causes.
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
-    causes.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+    let all = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
+    printable(&all).chars().take(LONGEST_WHY).collect()
 }
 
 async fn in_time<T>(step: impl Future<Output = Result<T, OidcError>>) -> Result<T, OidcError> {

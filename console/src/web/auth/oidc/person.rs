@@ -1,11 +1,14 @@
 //! Who somebody is by the claims of an ID token, and what that one may.
 
 use evergrant_shared::config::OidcConfig;
+use evergrant_shared::printable::printable;
 use serde_json::Value;
 
 use super::OidcError;
 use crate::web::auth::users::Role;
 
+/// How names begin: a user of the users file or of a terminal has no such name.
+const NAMES_BEGIN: &str = "openid:";
 /// The longest name that is shown.
 const LONGEST_NAME: usize = 100;
 
@@ -14,7 +17,7 @@ const LONGEST_NAME: usize = 100;
 pub(crate) struct Person {
     /// What the provider calls that one for ever (`sub`).
     pub(crate) subject: String,
-    /// The name, as the audit record has it.
+    /// The name, as the audit record has it: it begins so that it is no other user's.
     pub(crate) name: String,
     /// By the groups of when the login began.
     pub(crate) role: Role,
@@ -26,9 +29,16 @@ impl Person {
     pub(super) fn of(claims: &Value, config: &OidcConfig) -> Result<Self, OidcError> {
         let subject = claims["sub"].as_str().unwrap_or_default().to_owned();
         let name = find(claims, &config.name_claim).and_then(Value::as_str).unwrap_or_default();
-        let name: String =
-            name.trim().chars().filter(|c| !c.is_control()).take(LONGEST_NAME).collect();
-        let name = if name.is_empty() { subject.clone() } else { name };
+        let name = if name.trim().is_empty() { &subject } else { name.trim() };
+        let name: String = printable(name).chars().take(LONGEST_NAME).collect();
+        let name = format!("{NAMES_BEGIN}{name}");
+        if is_overage(claims, &config.groups_claim) {
+            return Err(OidcError::Refused(format!(
+                "the ID token of {name} leaves out {}, since there are too many: have the provider send \
+                 app roles, or only the groups that are assigned to this client",
+                config.groups_claim
+            )));
+        }
         let groups = groups(claims, &config.groups_claim);
         let is_in = |wanted: &[String]| wanted.iter().any(|group| groups.contains(&group.as_str()));
         let role = match (is_in(&config.operators), is_in(&config.viewers)) {
@@ -43,6 +53,12 @@ impl Person {
 /// A claim by its name, or by a path of names.
 fn find<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| name.split('.').try_fold(claims, |value, part| value.get(part)))
+}
+
+/// Whether the provider names another place where a claim is (OpenID Connect Core 1.0 §5.6.2): Entra does so
+/// with more than 200 groups.
+fn is_overage(claims: &Value, name: &str) -> bool {
+    claims.get(name).is_none() && claims["_claim_names"].get(name).is_some()
 }
 
 /// The groups that a claim names: many, or one. An address counts if the provider has verified it.
@@ -118,14 +134,22 @@ mod tests {
     }
 
     #[test]
+    fn too_many_groups_for_an_id_token_are_told() {
+        let claims = json!({ "sub": "1", "_claim_names": { "groups": "src1" } });
+        let refused = Person::of(&claims, &config("groups")).unwrap_err();
+        assert!(refused.to_string().contains("app roles"), "{refused}");
+    }
+
+    #[test]
     fn somebody_without_a_name_is_called_as_the_provider_does() {
         let name = |name: Value| {
             let claims = json!({ "sub": "00u1", "preferred_username": name, "groups": "support" });
             Person::of(&claims, &config("groups")).unwrap().name
         };
-        assert_eq!(name(json!("ann\n")), "ann");
-        assert_eq!(name(json!(" ")), "00u1");
-        assert_eq!(name(json!(null)), "00u1");
-        assert_eq!(name(json!("x".repeat(500))).len(), LONGEST_NAME);
+        assert_eq!(name(json!("ann\n")), "openid:ann");
+        assert_eq!(name(json!("a\u{202e}nn")), "openid:a\\u{202e}nn");
+        assert_eq!(name(json!(" ")), "openid:00u1");
+        assert_eq!(name(json!(null)), "openid:00u1");
+        assert_eq!(name(json!("x".repeat(500))).len(), NAMES_BEGIN.len() + LONGEST_NAME);
     }
 }
