@@ -8,7 +8,7 @@ mod who;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
+use evergrant_shared::domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
 use evergrant_shared::domain::{DocumentId, ProviderId};
 use evergrant_shared::operators::OperatorStore;
 use evergrant_shared::ports::{QueueError, StoreError};
@@ -79,10 +79,7 @@ impl Operator {
         work: impl Future<Output = Result<T, E>>,
         told: impl FnOnce(&T) -> (Outcome, String),
     ) -> Result<T, E> {
-        let About { action, provider, document, request } = about;
-        let (who, why) = (self.who.clone(), self.why.clone());
-        let intent = Intent { who, action, provider, document, request, why };
-        let entry = self.store.begin_audit(intent).await?;
+        let entry = self.begin(about).await?;
         let result = self.watched(&entry.id, work).await;
         let (outcome, detail) = match &result {
             Ok(done) => told(done),
@@ -92,6 +89,25 @@ impl Operator {
         let progress = Progress { outcome, matched: Some(1), done, left: 1 - done, detail };
         self.tell(&entry.id, &progress).await;
         result
+    }
+
+    /// Notes what is done already, so many times.
+    pub(crate) async fn note(
+        &self,
+        about: About,
+        times: u64,
+        detail: String,
+    ) -> Result<(), StoreError> {
+        let entry = self.begin(about).await?;
+        let (outcome, matched) = (Outcome::Done, Some(times));
+        let progress = Progress { outcome, matched, done: times, left: 0, detail };
+        self.store.tell_audit(&entry.id, &progress).await
+    }
+
+    async fn begin(&self, about: About) -> Result<AuditEntry, StoreError> {
+        let About { action, provider, document, request } = about;
+        let (who, why) = (self.who.clone(), self.why.clone());
+        self.store.begin_audit(Intent { who, action, provider, document, request, why }).await
     }
 
     /// Does `work`, and tells of it meanwhile, or it would be taken to have died.

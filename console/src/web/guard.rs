@@ -204,10 +204,14 @@ fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Respo
             if let Account::User { name, mark } = &account {
                 cookies.set_device(name, mark);
             }
+            web.record.log_in(&account, seen.visit.address);
             cookies.end_flow();
             cookies.set_id(&web.door.log_in(account));
         }
         Some(Effect::LogOut) => {
+            if let Some(who) = &seen.visit.identity {
+                web.record.log_out(&who.name, seen.visit.address);
+            }
             web.door.log_out(&seen.visit.id);
             cookies.set_id(&random());
         }

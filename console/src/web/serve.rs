@@ -8,9 +8,8 @@ use std::time::Duration;
 
 use anyhow::Context;
 use evergrant_shared::config::Config;
-use evergrant_shared::domain::audit::{Action, Outcome};
+use evergrant_shared::domain::audit::Action;
 use evergrant_shared::http_server::{self, HttpLimits};
-use evergrant_shared::ports::StoreError;
 use evergrant_shared::{connect, process};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -148,10 +147,7 @@ async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyho
 async fn note(config: &Config, action: Action, request: Value, output: &Output) {
     let noting = async {
         let operator = Operator::of_this_terminal(connect::store(config).await?);
-        let done = async { Ok::<_, StoreError>(()) };
-        let about = About::all(action, request);
-        operator.audited(about, done, |()| (Outcome::Done, String::new())).await?;
-        anyhow::Ok(())
+        anyhow::Ok(operator.note(About::all(action, request), 1, String::new()).await?)
     };
     let noted = tokio::time::timeout(NOTE_TIMEOUT, noting).await;
     let why = match noted {

@@ -47,18 +47,12 @@ impl ConsoleConfig {
                  send that header",
             );
         }
-        if self.oidc.is_some() && self.public_url.is_none() {
-            return wrong(
-                "console.public_url",
-                "console.oidc needs it: the OpenID provider sends people back to that address",
-            );
-        }
         let is_origin = |url: &Url| url.path() == "/" && is_bare(url);
         if self.oidc.is_some() && !self.public_url.as_ref().is_some_and(is_origin) {
             return wrong(
                 "console.public_url",
-                "with console.oidc it must be an address such as https://evergrant.example.com, without \
-                 anything after the name",
+                "console.oidc needs it, as an address such as https://evergrant.example.com without \
+                 anything after the name: the OpenID provider sends people back there",
             );
         }
         self.oidc.as_ref().map_or(Ok(()), OidcConfig::check)

@@ -15,13 +15,10 @@ use governor::state::keyed::HashMapStateStore;
 use governor::{Quota, RateLimiter};
 use tokio::time::Instant;
 
+use super::network::{CUSTOMER_PREFIX, SITE_PREFIX, network_of};
+
 /// Slots of each limit. Two keys may share one by chance; who tries cannot know which.
 const SLOTS: u64 = 65_536;
-
-/// Bits of an IPv6 address that name one customer of a provider.
-const CUSTOMER_PREFIX: u32 = 56;
-/// Bits that name a large one, who has 256 times as many.
-const SITE_PREFIX: u32 = 48;
 
 /// The runtime's clock.
 #[derive(Debug, Clone, Copy)]
@@ -87,9 +84,8 @@ impl LoginLimits {
     /// # Errors
     /// As [`Self::check`].
     pub(super) fn check_network(&self, address: IpAddr) -> Result<(), Duration> {
-        let address = address.to_canonical();
         self.take(&self.networks, network_of(address, CUSTOMER_PREFIX))?;
-        if address.is_ipv6() {
+        if address.to_canonical().is_ipv6() {
             self.take(&self.sites, network_of(address, SITE_PREFIX))?;
         }
         Ok(())
@@ -104,14 +100,6 @@ impl LoginLimits {
     #[cfg(test)]
     fn len(&self) -> usize {
         self.networks.len() + self.sites.len() + self.users.len() + self.devices.len()
-    }
-}
-
-/// The part of an address that is not its owner's to choose. An IPv4 address is one as a whole.
-fn network_of(address: IpAddr, v6_prefix: u32) -> u128 {
-    match address {
-        IpAddr::V4(address) => u128::from(address.to_bits()),
-        IpAddr::V6(address) => address.to_bits() >> (128 - v6_prefix),
     }
 }
 

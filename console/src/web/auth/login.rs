@@ -11,7 +11,6 @@ use secrecy::SecretString;
 
 use super::oidc;
 use super::password_queue::QueueFull;
-use super::record::Way;
 use super::session::Account;
 use super::users::{LONGEST_PASSWORD, User, UserName};
 use crate::web::Web;
@@ -21,9 +20,13 @@ use crate::web::frame::{Frame, Nav, html};
 use crate::web::problem::Problem;
 use crate::web::seen::{Effect, Form, Seen};
 
+/// What is said after as many attempts as there may be.
+pub(super) const TOO_MANY: &str = "Too many attempts.";
+
+/// The page.
 #[derive(Template)]
 #[template(path = "login.html")]
-struct Login {
+pub(super) struct Login {
     frame: Frame,
     /// Where to go then.
     next: String,
@@ -38,7 +41,7 @@ struct Login {
 }
 
 impl Login {
-    fn new(web: &Web, seen: &Seen, headers: &HeaderMap, next: &str) -> Self {
+    pub(super) fn new(web: &Web, seen: &Seen, headers: &HeaderMap, next: &str) -> Self {
         let frame = Frame::new(web, seen, "Log in", Nav::None);
         let next = local(next).unwrap_or("/").to_owned();
         let overheard = web.door.is_overheard(headers);
@@ -46,6 +49,24 @@ impl Login {
         let begin = || Fields::default().address(oidc::BEGIN, &[("next", &next)]);
         let oidc = web.door.oidc().map(|oidc| (begin(), oidc.label().to_owned()));
         Self { frame, next, has_passwords, oidc, name: String::new(), error: None, overheard }
+    }
+
+    /// It again, with why nobody was logged in.
+    pub(super) fn refused(mut self, status: StatusCode, why: &str) -> Result<Response, Problem> {
+        self.error = Some(why.to_owned());
+        Ok((status, html(&self)?).into_response())
+    }
+
+    /// It again, after as many attempts as there may be.
+    pub(super) fn too_many(self, wait: Duration) -> Result<Response, Problem> {
+        self.later(StatusCode::TOO_MANY_REQUESTS, TOO_MANY, wait)
+    }
+
+    /// It again, which says when to try.
+    fn later(self, status: StatusCode, why: &str, wait: Duration) -> Result<Response, Problem> {
+        let seconds = wait.as_secs() + 1;
+        let page = self.refused(status, &format!("{why} Try again in {seconds} s."))?;
+        Ok(([(header::RETRY_AFTER, seconds.to_string())], page).into_response())
     }
 }
 
@@ -88,9 +109,8 @@ pub(in crate::web) async fn log_in(
         .is_some_and(|(name, mark)| web.door.cookies(&headers).is_device_of(name, mark));
     let known_name = account.as_ref().map(|(name, _)| name.as_str());
     if let Err(wait) = web.door.limits.check(seen.visit.address, &name, is_known_device) {
-        let words = "Too many attempts.";
-        web.record.refuse_login(known_name, seen.visit.address, words);
-        return later(page, StatusCode::TOO_MANY_REQUESTS, words, wait);
+        web.record.refuse_login(known_name, seen.visit.address, TOO_MANY);
+        return page.too_many(wait);
     }
     let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
     let right = if fits {
@@ -98,79 +118,29 @@ pub(in crate::web) async fn log_in(
             Ok(right) => right,
             Err(QueueFull) => {
                 let words = "Too many log in right now.";
-                return later(page, StatusCode::SERVICE_UNAVAILABLE, words, QueueFull::RETRY_AFTER);
+                return page.later(StatusCode::SERVICE_UNAVAILABLE, words, QueueFull::RETRY_AFTER);
             }
         }
     } else {
         false
     };
     let address = seen.visit.address;
-    match account {
+    match &account {
         Some((user, mark)) if right => {
             tracing::info!(%user, %address, "logged in");
-            web.record.log_in(user.as_str(), Way::Password, address);
-            Ok(Effect::LogIn(Account::User { name: user, mark }).and_go(&page.next))
+            let account = Account::User { name: user.clone(), mark: mark.clone() };
+            Ok(Effect::LogIn(account).and_go(&page.next))
         }
-        account => {
+        _ => {
             // A name that is not known may be a password.
-            let user = account.as_ref().map_or("unknown", |(user, _)| user.as_str());
-            tracing::warn!(user, %address, "a login failed");
+            tracing::warn!(user = known_name.unwrap_or("unknown"), %address, "a login failed");
             let wrong = "The name or the password is wrong.";
-            let known = account.as_ref().map(|(user, _)| user.as_str());
-            web.record.refuse_login(known, address, wrong);
-            page.error = Some(wrong.to_owned());
-            Ok((StatusCode::UNAUTHORIZED, html(&page)?).into_response())
+            web.record.refuse_login(known_name, address, wrong);
+            page.refused(StatusCode::UNAUTHORIZED, wrong)
         }
     }
 }
 
-/// The page again, which says when to try.
-fn later(
-    mut page: Login,
-    status: StatusCode,
-    why: &str,
-    wait: Duration,
-) -> Result<Response, Problem> {
-    let seconds = wait.as_secs() + 1;
-    page.error = Some(format!("{why} Try again in {seconds} s."));
-    let told = [(header::RETRY_AFTER, seconds.to_string())];
-    Ok((status, told, html(&page)?).into_response())
-}
-
-/// The page again, after as many attempts as there may be.
-pub(super) fn too_many(
-    web: &Web,
-    seen: &Seen,
-    headers: &HeaderMap,
-    next: &str,
-    wait: Duration,
-) -> Result<Response, Problem> {
-    let words = "Too many attempts.";
-    web.record.refuse_login(None, seen.visit.address, words);
-    later(Login::new(web, seen, headers, next), StatusCode::TOO_MANY_REQUESTS, words, wait)
-}
-
-/// The page again, with why nobody was logged in.
-pub(super) fn refused(
-    web: &Web,
-    seen: &Seen,
-    headers: &HeaderMap,
-    next: &str,
-    status: StatusCode,
-    why: &str,
-) -> Result<Response, Problem> {
-    let mut page = Login::new(web, seen, headers, next);
-    page.error = Some(why.to_owned());
-    Ok((status, html(&page)?).into_response())
-}
-
-pub(in crate::web) async fn log_out(
-    State(web): State<Arc<Web>>,
-    seen: Seen,
-    Form(_): Form,
-) -> Response {
-    if let Some(who) = &seen.visit.identity {
-        web.record.log_out(&who.name, seen.visit.address);
-    }
+pub(in crate::web) async fn log_out(Form(_): Form) -> Response {
     Effect::LogOut.and_go("/login")
 }

@@ -3,7 +3,7 @@
 //! * `users`: the file of those who may log in. * `common_passwords`: what nobody may take.
 //! * `cookies`: what a browser brings along. * `session`: who is logged in.
 //! * `local_token`: who comes in where there are no users.
-//! * `limits`: how often somebody may try. * `password_queue`: how many at once.
+//! * `limits`: how often somebody may try. * `network`: whose address is whose. * `password_queue`: how many at once.
 //! * `oidc`: an OpenID provider that says who somebody is.
 //! * `door`: who a request comes from, and whether it may come at all.
 //! * `login`, `oidc_login`: the pages for it. * `record`: what the audit record has of them.
@@ -14,6 +14,7 @@ mod door;
 mod limits;
 mod local_token;
 pub(super) mod login;
+mod network;
 pub(crate) mod oidc;
 pub(super) mod oidc_login;
 mod password_queue;

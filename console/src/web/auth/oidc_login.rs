@@ -6,9 +6,8 @@ use axum::extract::State;
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 
-use super::login;
+use super::login::{Login, TOO_MANY};
 use super::oidc::{Oidc, OidcError};
-use super::record::Way;
 use super::session::Account;
 use crate::web::Web;
 use crate::web::address::local;
@@ -30,7 +29,7 @@ pub(in crate::web) async fn begin(
     }
     match oidc.begin(next).await {
         Ok((url, flow)) => Ok(Effect::AskProvider(flow).and_go(url.as_str())),
-        Err(error) => turned_away(&web, &seen, &headers, next, &error),
+        Err(error) => turned_away(&web, &seen, Login::new(&web, &seen, &headers, next), &error),
     }
 }
 
@@ -50,11 +49,13 @@ pub(in crate::web) async fn finish(
         let address = seen.visit.address;
         tracing::warn!(%address, "an OpenID provider's answer to no login of this browser");
         web.record.refuse_login(None, address, "it answers no login of this browser");
-        return login::refused(&web, &seen, &headers, "/", StatusCode::FORBIDDEN, why);
+        return Login::new(&web, &seen, &headers, "/").refused(StatusCode::FORBIDDEN, why);
     };
-    let next = flow.next();
-    if let Err(wait) = web.door.limits.check_network(seen.visit.address) {
-        return login::too_many(&web, &seen, &headers, next, wait);
+    let (next, address) = (flow.next(), seen.visit.address);
+    let page = Login::new(&web, &seen, &headers, next);
+    if let Err(wait) = web.door.limits.check_network(address) {
+        web.record.refuse_login(None, address, TOO_MANY);
+        return page.too_many(wait);
     }
     let person = match (query.get("code"), query.get("error")) {
         _ if !oidc.is_issuer(query.get("iss")) => {
@@ -69,12 +70,10 @@ pub(in crate::web) async fn finish(
     };
     match person {
         Ok(person) => {
-            let address = seen.visit.address;
             tracing::info!(user = person.name, subject = person.subject, %address, "logged in");
-            web.record.log_in(&person.name, Way::OpenId { subject: &person.subject }, address);
             Ok(Effect::LogIn(Account::OpenId(person)).and_go(next))
         }
-        Err(error) => turned_away(&web, &seen, &headers, next, &error),
+        Err(error) => turned_away(&web, &seen, page, &error),
     }
 }
 
@@ -85,8 +84,7 @@ fn provider(web: &Web) -> Result<&Oidc, Problem> {
 fn turned_away(
     web: &Web,
     seen: &Seen,
-    headers: &HeaderMap,
-    next: &str,
+    page: Login,
     error: &OidcError,
 ) -> Result<Response, Problem> {
     let address = seen.visit.address;
@@ -112,5 +110,5 @@ fn turned_away(
              runs it names the groups in console.oidc.",
         ),
     };
-    login::refused(web, seen, headers, next, status, text)
+    page.refused(status, text)
 }

@@ -7,15 +7,19 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
+use evergrant_shared::domain::audit::Action;
 use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::StoreError;
 use evergrant_shared::printable::printable;
 use evergrant_shared::process::Shutdown;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;
 use tokio::time::{Instant, sleep_until};
+
+use super::network::{CUSTOMER_PREFIX, network_of};
+use super::oidc::Person;
+use super::session::Account;
+use crate::operator::{About, Operator};
 
 /// How long refusals are gathered.
 const GATHERED_FOR: Duration = Duration::from_secs(60);
@@ -27,17 +31,6 @@ const ENTRIES_MAX: usize = 20;
 const LONGEST_WHY: usize = 200;
 /// Logins and logouts that wait for the store.
 const WAITING_MAX: usize = 1_024;
-/// Bits of an IPv6 address that are not its owner's to choose.
-const CUSTOMER_PREFIX: u32 = 56;
-
-/// How somebody has logged in.
-pub(in crate::web) enum Way<'a> {
-    Password,
-    /// By the OpenID provider, which calls that one so for ever.
-    OpenId {
-        subject: &'a str,
-    },
-}
 
 /// A login or a logout.
 struct Note {
@@ -109,14 +102,18 @@ pub(in crate::web) fn record(store: Arc<dyn OperatorStore>) -> (LoginRecord, Wri
 }
 
 impl LoginRecord {
-    pub(in crate::web) fn log_in(&self, who: &str, way: Way<'_>, address: IpAddr) {
-        let request = match way {
-            Way::Password => json!({ "way": "password", "address": address }),
-            Way::OpenId { subject } => {
-                json!({ "way": "openid", "subject": subject, "address": address })
+    /// Who opens the printed address is the one who started the console, and is not told.
+    pub(in crate::web) fn log_in(&self, account: &Account, address: IpAddr) {
+        let (who, request) = match account {
+            Account::Local => return,
+            Account::User { name, .. } => {
+                (name.to_string(), json!({ "way": "password", "address": address }))
+            }
+            Account::OpenId(Person { name, subject, .. }) => {
+                (name.clone(), json!({ "way": "openid", "subject": subject, "address": address }))
             }
         };
-        self.note(Note { who: who.to_owned(), action: Action::Login, request });
+        self.note(Note { who, action: Action::Login, request });
     }
 
     pub(in crate::web) fn log_out(&self, who: &str, address: IpAddr) {
@@ -136,8 +133,8 @@ impl LoginRecord {
 
     fn refuse(&self, action: Action, who: Option<&str>, address: IpAddr, why: &str) {
         let why = printable(why).chars().take(LONGEST_WHY).collect();
-        let refusal =
-            Refusal { action, who: who.map(str::to_owned), address: network(address), why };
+        let (who, address) = (who.map(str::to_owned), network_of(address, CUSTOMER_PREFIX));
+        let refusal = Refusal { action, who, address, why };
         lock(&self.refusals).add(refusal);
     }
 
@@ -186,41 +183,12 @@ impl Writer {
         }
     }
 
-    async fn write(&self, who: &str, action: Action, request: Value, times: u64, why: String) {
-        let intent = Intent {
-            who: who.to_owned(),
-            action,
-            provider: None,
-            document: None,
-            request,
-            why: String::new(),
-        };
-        let outcome = Outcome::Done;
-        let progress =
-            Progress { outcome, matched: Some(times), done: times, left: 0, detail: why };
-        if let Err(error) = note(&*self.store, intent, &progress).await {
+    async fn write(&self, who: &str, action: Action, request: Value, times: u64, detail: String) {
+        let (store, who) = (Arc::clone(&self.store), who.to_owned());
+        let operator = Operator { store, who, why: String::new() };
+        if let Err(error) = operator.note(About::all(action, request), times, detail).await {
+            let who = operator.who;
             tracing::warn!(who, %action, times, %error, "the audit record does not have this");
-        }
-    }
-}
-
-/// Notes what is done already.
-async fn note(
-    store: &dyn OperatorStore,
-    intent: Intent,
-    progress: &Progress,
-) -> Result<(), StoreError> {
-    let entry = store.begin_audit(intent).await?;
-    store.tell_audit(&entry.id, progress).await
-}
-
-/// The part of an address that is not its owner's to choose.
-fn network(address: IpAddr) -> IpAddr {
-    match address.to_canonical() {
-        IpAddr::V4(address) => IpAddr::V4(address),
-        IpAddr::V6(address) => {
-            let mask = u128::MAX << (128 - CUSTOMER_PREFIX);
-            IpAddr::V6((address.to_bits() & mask).into())
         }
     }
 }
@@ -259,12 +227,5 @@ mod tests {
         assert_eq!(entries[0], (refusal(Some("otto"), 1), 1));
         let told: u64 = entries.iter().map(|(_, times)| times).sum();
         assert_eq!(told + others[&Action::LoginRefused], 20_001);
-    }
-
-    #[test]
-    fn addresses_of_one_customer_are_told_as_one() {
-        let of = |address: &str| network(address.parse().unwrap()).to_string();
-        assert_eq!(of("2001:db8:0:1ff::7"), of("2001:db8:0:100::9"));
-        assert_eq!(of("::ffff:192.0.2.1"), "192.0.2.1");
     }
 }

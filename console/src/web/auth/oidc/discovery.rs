@@ -9,7 +9,7 @@ use tokio::sync::Mutex;
 use tokio::time::Instant;
 
 use super::http::Http;
-use super::{OidcError, chain};
+use super::{OidcError, chain, in_time};
 
 /// How long it is not asked for again.
 const KNOWN_FOR: Duration = Duration::from_secs(3_600);
@@ -49,7 +49,7 @@ impl Discovery {
             (None, Some((error, _))) => return Err(error.clone()),
             _ => {}
         }
-        match self.discover(http).await {
+        match in_time(self.discover(http)).await {
             Ok(found) => {
                 let found = Arc::new(found);
                 let known = Some((Arc::clone(&found), Instant::now() + KNOWN_FOR));
@@ -66,7 +66,7 @@ impl Discovery {
     }
 
     /// Has it asked for again, since the provider has changed.
-    pub(super) async fn is_out_of_date(&self) {
+    pub(super) async fn expire(&self) {
         if let Some((_, fresh_until)) = &mut self.state.lock().await.known {
             *fresh_until = Instant::now();
         }

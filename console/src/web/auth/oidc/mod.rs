@@ -173,13 +173,13 @@ impl Oidc {
     /// # Errors
     /// Why it does not.
     pub(crate) async fn try_out(&self) -> Result<(), String> {
-        in_time(self.discovery.get(&self.http)).await.map(drop).map_err(|error| error.to_string())
+        self.discovery.get(&self.http).await.map(drop).map_err(|error| error.to_string())
     }
 
     /// Begins a login that leads to the page `next`: where to send the browser, and what to keep until it
     /// comes back.
     pub(in crate::web) async fn begin(&self, next: &str) -> Result<(Url, Flow), OidcError> {
-        let metadata = in_time(self.discovery.get(&self.http)).await?;
+        let metadata = self.discovery.get(&self.http).await?;
         let client = self.client(&metadata);
         let (challenge, verifier) = PkceCodeChallenge::new_random_sha256();
         let scopes = self.config.scopes.iter().cloned().map(Scope::new);
@@ -220,7 +220,7 @@ impl Oidc {
         let claims = match verified(&client, token, &answer, flow) {
             Err(Unverified::UnknownKey) => {
                 // The provider has new keys.
-                self.discovery.is_out_of_date().await;
+                self.discovery.expire().await;
                 let metadata = self.discovery.get(&self.http).await?;
                 let client = self.client(&metadata);
                 verified(&client, token, &answer, flow)
