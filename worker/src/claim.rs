@@ -8,8 +8,9 @@ use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::{
     decide_malformed, decide_no_token, decide_of_another, decide_signed_in, decide_twin,
 };
-use evergrant_shared::domain::marks::Remembers;
-use evergrant_shared::domain::{DocumentId, Lease, Row, Settlement, StaleReason, Verdict, assess};
+use evergrant_shared::domain::{
+    ClaimNote, DocumentId, Lease, Row, Settlement, StaleReason, Verdict, assess,
+};
 use evergrant_shared::ports::{Claimed, Commit, StoreError};
 use evergrant_shared::rescue::Estate;
 use tokio::time::Instant;
@@ -264,7 +265,7 @@ async fn end_unreadable(lane: &Lane, mut work: Work, settlement: Settlement, cla
         owner: claim.owner.clone(),
         generation: None,
         sent: None,
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         write: settlement.write.clone(),
     };
     let place = work.place.take();

@@ -225,8 +225,7 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
 #[cfg(test)]
 mod tests {
     use evergrant_shared::domain::decide::decide_malformed;
-    use evergrant_shared::domain::marks::Remembers;
-    use evergrant_shared::domain::{DocumentId, Timestamp};
+    use evergrant_shared::domain::{ClaimNote, DocumentId, Timestamp};
     use futures::future::join_all;
 
     use super::*;
@@ -235,7 +234,7 @@ mod tests {
     fn commit(id: i64) -> Commit {
         let write = decide_malformed("no token", None, Timestamp::default()).write;
         let (id, owner) = (DocumentId::Integer(id), "worker".to_owned());
-        Commit { id, owner, generation: None, sent: None, remembers: Remembers::Others, write }
+        Commit { id, owner, generation: None, sent: None, note: ClaimNote::default(), write }
     }
 
     #[test]

@@ -4,9 +4,8 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evergrant_shared::domain::fingerprint::fingerprint;
-use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
+use evergrant_shared::domain::{ClaimNote, DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
 use evergrant_shared::ports::Commit;
 use evergrant_shared::rescue::{Journal, UnreadAnswer};
 
@@ -42,7 +41,7 @@ fn answer_for(id: i64) -> SealedAnswer {
         owner: "dead/p/1".to_owned(),
         generation: Some(0),
         sent: Some("token".into()),
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         write,
     };
     sealer(1).seal(&"p".parse().unwrap(), &commit, at).unwrap()

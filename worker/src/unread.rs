@@ -3,8 +3,7 @@
 
 use evergrant_shared::backoff::Backoff;
 use evergrant_shared::domain::decide::without_body;
-use evergrant_shared::domain::marks::Remembers;
-use evergrant_shared::domain::{DeadLetter, DeadReason, LastError, Settlement, Write};
+use evergrant_shared::domain::{ClaimNote, DeadLetter, DeadReason, LastError, Settlement, Write};
 use evergrant_shared::ports::Commit;
 use evergrant_shared::rescue::UnreadAnswer;
 use tokio::time::Instant;
@@ -35,7 +34,7 @@ pub(crate) async fn keep_unread(
             owner: unread.owner.clone(),
             generation: Some(unread.generation),
             sent: Some(unread.sent.clone()),
-            remembers: Remembers::Others,
+            note: ClaimNote::default(),
             write: settlement.write.clone(),
         };
         return settle(lane, work, Settled { settlement, commit, place: None, answered_at }).await;

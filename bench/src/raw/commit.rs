@@ -8,6 +8,9 @@ use super::claim::OWNER;
 use super::{BATCHES_AT_ONCE, later, per_s, timed};
 use crate::seed;
 
+/// A token that a document remembers.
+const MARK: i64 = 1 << 51;
+
 /// Writes new tokens to all of `documents`; commits a second.
 pub(crate) async fn measure(
     client: &mongodb::Client,
@@ -47,35 +50,33 @@ async fn commit(
 fn update(document: &Document) -> Document {
     let hour_ms = 3_600_000;
     let of = |field: &str| document.get(field).cloned().unwrap_or(Bson::Null);
+    let of_state = |part: &str| {
+        let state = document.get_document("evergrant").ok();
+        state.and_then(|state| state.get(part)).cloned().unwrap_or(Bson::Null)
+    };
     let as_it_was = doc! {
         "_id": of("_id"),
         "refresh_token": of("refresh_token"),
         "evergrant.generation": seed::ONCE,
         "evergrant.lease.owner": OWNER,
+        "evergrant.status": "active",
     };
-    let set = doc! {
-        "evergrant.settled_by": OWNER,
+    let state = doc! {
+        "provider": of_state("provider"),
+        "status": "active",
+        "settled_by": OWNER,
+        "generation": seed::ONCE + 1,
+        "attempts": 0,
+        "refreshed_at": DateTime::now(),
+        "access_expires_at": later(hour_ms),
+        "refresh_idle_until": later(336 * hour_ms),
+        "next_refresh_at": later(168 * hour_ms),
+        "held_before": [MARK, MARK + 1],
+    };
+    let change = doc! { "$set": {
         "access_token": of("access_token"),
         "refresh_token": of("refresh_token"),
-        "evergrant.generation": seed::ONCE + 1,
-        "evergrant.attempts": 0,
-        "evergrant.refreshed_at": DateTime::now(),
-        "evergrant.access_expires_at": later(hour_ms),
-        "evergrant.refresh_idle_until": later(336 * hour_ms),
-        "evergrant.next_refresh_at": later(168 * hour_ms),
-    };
-    let unset = [
-        "lease",
-        "refresh_absolute_until",
-        "ends_of",
-        "last_error",
-        "failing_since",
-        "in_doubt",
-        "questioned",
-        "dead_fingerprint",
-        "queued_until",
-    ];
-    let unset = unset.map(|part| (format!("evergrant.{part}"), Bson::from("")));
-    let change = doc! { "$set": set, "$unset": Document::from_iter(unset) };
+        "evergrant": state,
+    } };
     doc! { "q": as_it_was, "u": change, "multi": false }
 }

@@ -6,7 +6,7 @@ use secrecy::{ExposeSecret, SecretString};
 use super::names::Names;
 use super::paths::at;
 use crate::domain::fingerprint::fingerprint;
-use crate::domain::marks::{REMEMBERED, mark, mark_of_fingerprint};
+use crate::domain::marks::{mark, mark_of_fingerprint, remembered};
 use crate::domain::schedule::Times;
 use crate::domain::{LastError, Status, Timestamp, Write};
 use crate::ports::Commit;
@@ -38,104 +38,9 @@ pub(crate) const OF_THE_OLD_GRANT: [&str; 3] = ["queued_until", "refresh_absolut
 /// Marks of the tokens that a document held before: see [`crate::domain::marks`].
 pub(crate) const HELD_BEFORE: &str = "held_before";
 
-/// What a commit makes of its document, as the operators `$set`, `$unset` and `$push` of paths.
-pub(crate) fn change(names: &Names, commit: &Commit) -> Document {
-    let mut change = Change::new(names, &commit.owner);
-    match &commit.write {
-        Write::Refresh { access_token, refresh_token, refreshed_at, times } => {
-            change.token(&names.fields.access_token, access_token);
-            if let Some(refresh_token) = refresh_token {
-                change.token(&names.fields.refresh_token, refresh_token);
-            }
-            // A new token is proof that the grant lives, whatever was thought of it meanwhile.
-            change.set("status", "active");
-            change.set("generation", int(commit.generation.unwrap_or_default() + 1));
-            change.set("attempts", 0);
-            change.time("refreshed_at", Some(*refreshed_at));
-            change.times(times, refresh_token.as_ref().or(commit.sent.as_ref()));
-            for part in FORGOTTEN {
-                change.unset(part);
-            }
-            change.unset("queued_until");
-            change.remember(commit, refresh_token.as_ref());
-        }
-        Write::Schedule(times) => {
-            change.times(times, commit.sent.as_ref());
-            change.unset("queued_until");
-        }
-        Write::Postpone {
-            attempts,
-            in_doubt,
-            questioned,
-            failing_since,
-            last_error,
-            next_refresh_at,
-            queued_until,
-        } => {
-            change.set("attempts", i64::from(*attempts));
-            // Of this token: what the user brings later is not meant.
-            for (part, holds) in [("in_doubt", *in_doubt), ("questioned", *questioned)] {
-                match commit.sent.as_ref().filter(|_| holds) {
-                    Some(sent) => change.set(part, fingerprint(sent)),
-                    None => change.unset(part),
-                }
-            }
-            change.time("failing_since", *failing_since);
-            if let Some(last_error) = last_error {
-                change.set("last_error", error_document(last_error));
-            }
-            if let Some(next_refresh_at) = next_refresh_at {
-                change.time("next_refresh_at", Some(*next_refresh_at));
-            }
-            change.time("queued_until", Some(*queued_until));
-        }
-        Write::End { status, attempts, failing_since, last_error, dead_fingerprint } => {
-            change.set("status", status.as_str());
-            change.set("attempts", i64::from(*attempts));
-            change.time("failing_since", Some(*failing_since));
-            change.set("last_error", error_document(last_error));
-            match dead_fingerprint {
-                Some(fingerprint) => {
-                    change.set("dead_fingerprint", fingerprint.as_str());
-                    let dead = mark_of_fingerprint(fingerprint);
-                    change.marks = commit.remembers.added(commit.generation, dead, None);
-                }
-                None => change.unset("dead_fingerprint"),
-            }
-            change.unset("queued_until");
-        }
-        Write::Unadopt => {
-            // What tells whether this was written stays.
-            for part in ["status", "provider", "next_refresh_at", "attempts"] {
-                change.unset(part);
-            }
-            for part in FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT) {
-                change.unset(part);
-            }
-        }
-        Write::NoToken => {
-            change.set("status", Status::NoToken.as_str());
-            change.set("attempts", 0);
-            for part in FORGOTTEN {
-                change.unset(part);
-            }
-            change.unset("queued_until");
-        }
-    }
-    change.into_document()
-}
-
-/// What becomes of a document whose new tokens wait elsewhere; see
-/// [`crate::ports::TokenStore::withhold`].
-pub(crate) fn withheld(names: &Names, spent: &str, last_error: &LastError) -> Document {
-    let mut change = Change { names, set: Document::new(), unset: Document::new(), marks: vec![] };
-    change.set("status", Status::Failed.as_str());
-    change.set("last_error", error_document(last_error));
-    change.set("dead_fingerprint", spent);
-    change.marks = vec![mark_of_fingerprint(spent)];
-    change.unset("lease");
-    change.unset("queued_until");
-    change.into_document()
+/// Whether a change has to know the marks of its document.
+pub(crate) fn adds_marks(write: &Write) -> bool {
+    matches!(write, Write::Refresh { .. } | Write::End { dead_fingerprint: Some(_), .. })
 }
 
 /// Whether a document holds the token of which this is the fingerprint, and has Evergrant's state.
@@ -145,47 +50,170 @@ pub(crate) fn holds_token(names: &Names, document: &Document, fingerprint_of_it:
         && token.is_some_and(|token| fingerprint(&token.into()) == fingerprint_of_it)
 }
 
-/// The same change without the status: a document that an operator has paused meanwhile stays paused, and
-/// its tokens are written.
-pub(crate) fn but_paused(names: &Names, mut change: Document) -> Document {
-    if let Ok(set) = change.get_document_mut("$set") {
-        set.remove(names.path("status"));
-    }
-    change
-}
-
-/// The parts of a classic update of the state.
-struct Change<'a> {
+/// What is made of a document: its tokens, and parts of Evergrant's state.
+pub(crate) struct Change<'a> {
     names: &'a Names,
-    set: Document,
-    unset: Document,
-    /// Marks that are added to those of the tokens that were held before.
-    marks: Vec<i64>,
+    tokens: Document,
+    set: Vec<(&'static str, Bson)>,
+    unset: Vec<&'static str>,
 }
 
 impl<'a> Change<'a> {
-    /// Every settlement gives the lease back and says whose it was.
-    fn new(names: &'a Names, owner: &str) -> Self {
-        let mut change =
-            Self { names, set: Document::new(), unset: Document::new(), marks: vec![] };
-        change.set(SETTLED_BY, owner);
+    /// What a commit makes of its document, which has these marks.
+    pub(crate) fn of(names: &'a Names, commit: &Commit, marks: &[i64]) -> Self {
+        let mut change = Self::nothing(names);
+        // Every settlement gives the lease back and says whose it was.
+        change.set(SETTLED_BY, commit.owner.as_str());
         change.unset("lease");
+        match &commit.write {
+            Write::Refresh { access_token, refresh_token, refreshed_at, times } => {
+                change.token(&names.fields.access_token, access_token);
+                if let Some(refresh_token) = refresh_token {
+                    change.token(&names.fields.refresh_token, refresh_token);
+                }
+                // A new token is proof that the grant lives, whatever was thought of it meanwhile.
+                change.set("status", Status::Active.as_str());
+                change.set("generation", int(commit.generation.unwrap_or_default() + 1));
+                change.set("attempts", 0);
+                change.time("refreshed_at", Some(*refreshed_at));
+                change.times(times, refresh_token.as_ref().or(commit.sent.as_ref()));
+                change.unset.extend(FORGOTTEN);
+                change.unset("queued_until");
+                let sent = mark(commit.sent.as_ref());
+                let brought = refresh_token.as_ref().filter(|_| commit.rotates());
+                let brought = brought.map(|new| mark(Some(new)));
+                change.marks(marks, remembered(marks, commit.generation, sent, brought));
+            }
+            Write::Schedule(times) => {
+                change.times(times, commit.sent.as_ref());
+                change.unset("queued_until");
+            }
+            Write::Postpone {
+                attempts,
+                in_doubt,
+                questioned,
+                failing_since,
+                last_error,
+                next_refresh_at,
+                queued_until,
+            } => {
+                change.set("attempts", i64::from(*attempts));
+                // Of this token: what the user brings later is not meant.
+                for (part, holds) in [("in_doubt", *in_doubt), ("questioned", *questioned)] {
+                    match commit.sent.as_ref().filter(|_| holds) {
+                        Some(sent) => change.set(part, fingerprint(sent)),
+                        None => change.unset(part),
+                    }
+                }
+                change.time("failing_since", *failing_since);
+                if let Some(last_error) = last_error {
+                    change.set("last_error", error_document(last_error));
+                }
+                if let Some(next_refresh_at) = next_refresh_at {
+                    change.time("next_refresh_at", Some(*next_refresh_at));
+                }
+                change.time("queued_until", Some(*queued_until));
+            }
+            Write::End { status, attempts, failing_since, last_error, dead_fingerprint } => {
+                change.set("status", status.as_str());
+                change.set("attempts", i64::from(*attempts));
+                change.time("failing_since", Some(*failing_since));
+                change.set("last_error", error_document(last_error));
+                match dead_fingerprint {
+                    Some(fingerprint) => {
+                        change.set("dead_fingerprint", fingerprint.as_str());
+                        let dead = mark_of_fingerprint(fingerprint);
+                        change.marks(marks, remembered(marks, commit.generation, dead, None));
+                    }
+                    None => change.unset("dead_fingerprint"),
+                }
+                change.unset("queued_until");
+            }
+            Write::Unadopt => {
+                // What tells whether this was written stays.
+                change.unset.extend(["status", "provider", "next_refresh_at", "attempts"]);
+                change.unset.extend(FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT));
+            }
+            Write::NoToken => {
+                change.set("status", Status::NoToken.as_str());
+                change.set("attempts", 0);
+                change.unset.extend(FORGOTTEN);
+                change.unset("queued_until");
+            }
+        }
         change
     }
 
+    /// What becomes of a document with these marks whose new tokens wait elsewhere; see
+    /// [`crate::ports::TokenStore::withhold`].
+    pub(crate) fn withheld(
+        names: &'a Names,
+        spent: &str,
+        last_error: &LastError,
+        marks: &[i64],
+    ) -> Self {
+        let mut change = Self::nothing(names);
+        change.set("status", Status::Failed.as_str());
+        change.set("last_error", error_document(last_error));
+        change.set("dead_fingerprint", spent);
+        change.marks(marks, remembered(marks, None, mark_of_fingerprint(spent), None));
+        change.unset("lease");
+        change.unset("queued_until");
+        change
+    }
+
+    /// The same change without the status: a document that an operator has paused meanwhile stays paused,
+    /// and its tokens are written.
+    pub(crate) fn but_paused(mut self) -> Self {
+        self.set.retain(|(part, _)| *part != "status");
+        self
+    }
+
+    /// The change as the operators `$set` and `$unset` of paths.
+    pub(crate) fn operators(self) -> Document {
+        let names = self.names;
+        let mut set = self.tokens;
+        set.extend(self.set.into_iter().map(|(part, value)| (names.path(part), value)));
+        let unset = self.unset.into_iter().map(|part| (names.path(part), Bson::from("")));
+        doc! { "$set": set, "$unset": Document::from_iter(unset) }
+    }
+
+    /// The change of a document as the operator `$set`, with the state as one value: what it does not
+    /// change stays as it is in the document. None where something else stands in the place of the state.
+    pub(crate) fn of_whole_state(&self, document: &Document) -> Option<Document> {
+        let before = match at(document, &self.names.state) {
+            Some(Bson::Document(state)) => Some(state),
+            None => None,
+            Some(_) => return None,
+        };
+        let stays =
+            before.into_iter().flatten().filter(|(part, _)| !self.unset.contains(&part.as_str()));
+        let mut state: Document =
+            stays.map(|(part, value)| (part.clone(), value.clone())).collect();
+        // What was there keeps its place.
+        state.extend(self.set.iter().map(|(part, value)| ((*part).to_owned(), value.clone())));
+        let mut set = self.tokens.clone();
+        set.insert(&self.names.state, state);
+        Some(doc! { "$set": set })
+    }
+
+    fn nothing(names: &'a Names) -> Self {
+        Self { names, tokens: Document::new(), set: Vec::new(), unset: Vec::new() }
+    }
+
     fn token(&mut self, field: &str, token: &SecretString) {
-        self.set.insert(field, token.expose_secret());
+        self.tokens.insert(field, token.expose_secret());
     }
 
-    fn set(&mut self, part: &str, value: impl Into<Bson>) {
-        self.set.insert(self.names.path(part), value);
+    fn set(&mut self, part: &'static str, value: impl Into<Bson>) {
+        self.set.push((part, value.into()));
     }
 
-    fn unset(&mut self, part: &str) {
-        self.unset.insert(self.names.path(part), "");
+    fn unset(&mut self, part: &'static str) {
+        self.unset.push(part);
     }
 
-    fn time(&mut self, part: &str, time: Option<Timestamp>) {
+    fn time(&mut self, part: &'static str, time: Option<Timestamp>) {
         match time {
             Some(time) => self.set(part, date(time)),
             None => self.unset(part),
@@ -205,38 +233,12 @@ impl<'a> Change<'a> {
         self.time("next_refresh_at", Some(times.next_refresh_at));
     }
 
-    /// The token that was sent was used, and the one that came for it is known.
-    fn remember(&mut self, commit: &Commit, new: Option<&SecretString>) {
-        let brought = new.filter(|_| commit.rotates()).map(|new| mark(Some(new)));
-        self.marks = commit.remembers.added(commit.generation, mark(commit.sent.as_ref()), brought);
-    }
-
-    fn into_document(self) -> Document {
-        let mut change = doc! { "$set": self.set, "$unset": self.unset };
-        if !self.marks.is_empty() {
-            change.insert("$push", doc! { self.names.path(HELD_BEFORE): pushed(&self.marks) });
+    /// The marks of a document, if others come.
+    fn marks(&mut self, before: &[i64], after: Vec<i64>) {
+        if before != after {
+            self.set(HELD_BEFORE, after);
         }
-        change
     }
-}
-
-/// What `$push` is given to add `marks` to those of a document, of which the last are kept.
-pub(crate) fn pushed(marks: &[i64]) -> Document {
-    doc! { "$each": marks, "$slice": kept() }
-}
-
-/// How many marks are kept, counted from the end.
-fn kept() -> i32 {
-    -i32::try_from(REMEMBERED).unwrap_or(i32::MAX)
-}
-
-/// What `$push` makes of the marks that are there, for stores that have none.
-pub(crate) fn push(marks: Option<&Bson>, pushed: &Bson) -> Bson {
-    let each = pushed.as_document().and_then(|pushed| pushed.get_array("$each").ok());
-    let before = marks.and_then(Bson::as_array);
-    let all: Vec<_> = before.into_iter().chain(each).flatten().cloned().collect();
-    let forgotten = all.len().saturating_sub(REMEMBERED);
-    Bson::Array(all.into_iter().skip(forgotten).collect())
 }
 
 /// A time as BSON has it.

@@ -6,16 +6,15 @@ use secrecy::SecretString;
 
 use super::change::ENDS_OF;
 use super::ids;
-use super::import::marks;
 use super::names::Names;
 use super::numbers::number;
 use super::paths::{array_on_the_way, at};
 use crate::domain::fingerprint::fingerprint;
-use crate::domain::marks::Remembers;
 use crate::domain::schedule::KnownEnds;
 use crate::domain::twins::FirstHolder;
 use crate::domain::{
-    EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status, Timestamp,
+    ClaimNote, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status,
+    Timestamp,
 };
 use crate::ports::GrantView;
 
@@ -94,7 +93,7 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         failing_since: state.time("failing_since")?,
         in_doubt: state.is_of("in_doubt", &refresh_token)?,
         questioned: state.is_of("questioned", &refresh_token)?,
-        remembers: Remembers::of(&marks(state.names, state.document), &refresh_token),
+        note: ClaimNote::default(),
         refresh_token,
         last_error: state.last_error(),
         signed_in_until: signed_in_until(state),

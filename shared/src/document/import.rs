@@ -3,14 +3,14 @@
 use mongodb::bson::{Bson, Document};
 use secrecy::SecretString;
 
-use super::change::{HELD_BEFORE, push, pushed};
+use super::change::HELD_BEFORE;
 use super::ids;
 use super::names::Names;
 use super::numbers::number;
 use super::paths::{at, first, remove};
 use crate::domain::Status;
 use crate::domain::import::{Age, Brought, Held, age};
-use crate::domain::marks::{BEGINNING, Remembers, mark};
+use crate::domain::marks::{BEGINNING, mark, remembered};
 use crate::ports::{HeldTokens, ImportDocument, ImportMode, Imported};
 
 /// The `_id` of a document to import, and its other fields.
@@ -74,15 +74,9 @@ pub(crate) fn marks_after(names: &Names, document: &Document, fields: &Document)
         return None;
     }
     brought(names, document, fields).other_token?;
-    let replaced = token(document, &names.fields.refresh_token);
-    let held = marks(names, document);
-    let remembers = match &replaced {
-        Some(token) => Remembers::of(&held, token),
-        None if held.is_empty() => Remembers::Nothing,
-        None => Remembers::Others,
-    };
-    let added = remembers.added(generation(names, document), mark(replaced.as_ref()), None);
-    Some(push(at(document, &names.path(HELD_BEFORE)), &pushed(&added).into()))
+    let replaced = mark(token(document, &names.fields.refresh_token).as_ref());
+    let (held, generation) = (marks(names, document), generation(names, document));
+    Some(remembered(&held, generation, replaced, None).into())
 }
 
 /// Which refresh tokens a document holds and held.

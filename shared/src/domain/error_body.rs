@@ -77,9 +77,10 @@ impl ErrorBody {
     }
 
     fn look_at(&mut self, members: &Map<String, Value>, depth: usize) {
-        let named = |wanted: &str| {
-            members.iter().find(|(name, _)| plain_name(name) == wanted).map(|(_, value)| value)
-        };
+        let members: Vec<_> =
+            members.iter().map(|(name, value)| (plain_name(name), value)).collect();
+        let named =
+            |wanted: &str| members.iter().find(|(name, _)| name == wanted).map(|(_, value)| *value);
         let code_of = |name: &str| named(name).and_then(scalar).filter(|code| is_code(code));
         let kind = ["type", "errortype", "resource"].iter().find_map(|name| code_of(name));
         if let (Some(kind), Some(code)) = (kind, code_of("code")) {

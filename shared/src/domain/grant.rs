@@ -5,7 +5,7 @@ use std::fmt;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::marks::Remembers;
+use super::claim_note::ClaimNote;
 use super::schedule::KnownEnds;
 use super::{DocumentId, Failure, ProviderId, Timestamp};
 
@@ -38,8 +38,8 @@ pub struct Grant {
     pub questioned: bool,
     /// What went wrong last.
     pub last_error: Option<LastError>,
-    /// Whether its document remembers this very refresh token.
-    pub remembers: Remembers,
+    /// What the store wants back with the commit.
+    pub note: ClaimNote,
     /// When its access token expires, as the application tells of a document that is new to Evergrant.
     pub signed_in_until: Option<Timestamp>,
 }
@@ -255,7 +255,7 @@ impl Grant {
             failing_since: None,
             in_doubt: false,
             questioned: false,
-            remembers: Remembers::Others,
+            note: ClaimNote::default(),
             signed_in_until: None,
             last_error: None,
         }

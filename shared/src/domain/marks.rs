@@ -1,7 +1,6 @@
 //! What a document remembers of the tokens that Evergrant has sent or received for it.
 
 use secrecy::SecretString;
-use serde::{Deserialize, Serialize};
 
 use super::fingerprint::fingerprint;
 
@@ -23,37 +22,21 @@ pub fn mark_of_fingerprint(fingerprint: &str) -> i64 {
     i64::from_str_radix(digits, 16).unwrap_or_default().max(1)
 }
 
-/// What a document remembers, beside the token that it holds.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Remembers {
-    /// No token yet.
-    Nothing,
-    /// Other tokens, or nobody knows.
-    #[default]
-    Others,
-    /// The token that it holds as well.
-    This,
-}
-
-impl Remembers {
-    /// What a document with these marks remembers.
-    pub fn of(marks: &[i64], held: &SecretString) -> Self {
-        match marks {
-            [] => Self::Nothing,
-            marks if marks.contains(&mark(Some(held))) => Self::This,
-            _ => Self::Others,
-        }
-    }
-
-    /// The marks that a document of a generation gets beside those that it has, once the token that it
-    /// held was `used` and, maybe, has brought another one.
-    pub fn added(self, generation: Option<u64>, used: i64, brought: Option<i64>) -> Vec<i64> {
-        let begins = self == Self::Nothing && generation == Some(0);
-        let beginning = begins.then_some(BEGINNING);
-        let used = Some(used).filter(|_| self != Self::This);
-        beginning.into_iter().chain(used).chain(brought).collect()
-    }
+/// What a document of a generation that has these marks remembers once the token of `used` was exchanged,
+/// or has died, and maybe has `brought` another one. Each token is remembered once; the oldest are forgotten.
+pub fn remembered(
+    marks: &[i64],
+    generation: Option<u64>,
+    used: i64,
+    brought: Option<i64>,
+) -> Vec<i64> {
+    let begins = marks.is_empty() && generation == Some(0);
+    let beginning = begins.then_some(BEGINNING);
+    let used = Some(used).filter(|used| !marks.contains(used));
+    let marks = marks.iter().copied();
+    let all: Vec<_> = marks.chain(beginning).chain(used).chain(brought).collect();
+    let forgotten = all.len().saturating_sub(REMEMBERED);
+    all.into_iter().skip(forgotten).collect()
 }
 
 #[cfg(test)]
@@ -66,18 +49,22 @@ mod tests {
 
     #[test]
     fn each_token_is_remembered_once_and_the_beginning_comes_first() {
-        let added = |remembers: Remembers, generation| {
-            remembers.added(Some(generation), token("one"), Some(token("two")))
-        };
-        assert_eq!(added(Remembers::Nothing, 0), [BEGINNING, token("one"), token("two")]);
-        assert_eq!(added(Remembers::Nothing, 1), [token("one"), token("two")]);
-        assert_eq!(added(Remembers::Others, 0), [token("one"), token("two")]);
-        assert_eq!(added(Remembers::This, 1), [token("two")]);
-        assert!(Remembers::This.added(Some(1), token("one"), None).is_empty());
-        let marks = [BEGINNING, token("one")];
-        assert_eq!(Remembers::of(&marks, &"one".into()), Remembers::This);
-        assert_eq!(Remembers::of(&marks, &"two".into()), Remembers::Others);
-        assert_eq!(Remembers::of(&[], &"one".into()), Remembers::Nothing);
+        let [one, two] = ["one", "two"].map(token);
+        let remembered =
+            |marks: &[i64], generation| super::remembered(marks, Some(generation), one, Some(two));
+        assert_eq!(remembered(&[], 0), [BEGINNING, one, two]);
+        assert_eq!(remembered(&[], 1), [one, two]);
+        assert_eq!(remembered(&[5], 0), [5, one, two]);
+        assert_eq!(remembered(&[BEGINNING, one], 1), [BEGINNING, one, two]);
+        assert_eq!(super::remembered(&[one], Some(1), one, None), [one]);
+    }
+
+    #[test]
+    fn the_oldest_marks_are_forgotten() {
+        let many: Vec<i64> = (1..=REMEMBERED as i64).collect();
+        let remembered = remembered(&many, Some(9), token("one"), Some(token("two")));
+        assert_eq!(remembered.len(), REMEMBERED);
+        assert_eq!((remembered[0], remembered[REMEMBERED - 1]), (3, token("two")));
     }
 
     #[test]

@@ -13,6 +13,7 @@ pub mod assess;
 pub mod audit;
 pub mod audit_chain;
 pub mod cell;
+mod claim_note;
 pub mod classify;
 pub mod clock_offset;
 pub mod concurrency;
@@ -51,6 +52,7 @@ pub mod vocabulary;
 pub mod weigh;
 
 pub use assess::{EndedGrant, Row, StaleReason, Verdict, assess};
+pub use claim_note::ClaimNote;
 pub use classify::{Answer, Exchange, classify};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decide::{Policy, decide};

@@ -19,8 +19,9 @@ use super::errors::driver;
 use super::update::HINT;
 use crate::adoption::ProviderField;
 use crate::document::change::SETTLED_BY;
+use crate::document::paths::remove;
 use crate::document::{decode, ids};
-use crate::domain::{DocumentId, Row, Timestamp};
+use crate::domain::{ClaimNote, DocumentId, Row, Timestamp};
 use crate::ports::{Claimed, StoreError};
 
 /// The types of what is not there, such as a lease that nobody holds.
@@ -99,9 +100,14 @@ impl MongoStore {
         let mut found = found.await.map_err(failed)?;
         let mut rows = HashMap::new();
         // One at a time: a document may hold a megabyte where a token belongs.
-        while let Some(document) = found.try_next().await.map_err(failed)? {
+        while let Some(mut document) = found.try_next().await.map_err(failed)? {
             let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
-            rows.insert(id, decode::row(&self.names, &document, owner));
+            let mut row = decode::row(&self.names, &document, owner);
+            if let Row::Present { grant, .. } = &mut row {
+                remove(&mut document, &self.names.fields.refresh_token);
+                grant.note = ClaimNote::new(document);
+            }
+            rows.insert(id, row);
         }
         Ok(rows)
     }

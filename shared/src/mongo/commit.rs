@@ -1,7 +1,7 @@
 //! Outcomes of exchanges, written each on its condition (optimistic concurrency).
 //!
 //! A group of commits is one unordered `update` command, majority and journalled: a statement for
-//! each, with the condition in its filter and constants in `$set`, `$unset` and `$push`. Three things
+//! each, with the condition in its filter and constants in `$set` and `$unset`. Three things
 //! tell what became of them, and each is true by MongoDB's documentation:
 //!
 //! * **`n`, the documents that the statements found.** A statement with an `_id` finds one document or
@@ -37,9 +37,10 @@ use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
 use super::fit::fit;
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use crate::document::change::{but_paused, change, int};
+use crate::document::change::{Change, adds_marks, int};
 use crate::document::condition::{may_be_written, needs_lease, took_effect};
 use crate::document::ids;
+use crate::document::import::marks;
 use crate::document::names::Names;
 use crate::document::paths::{at, first};
 use crate::domain::{DocumentId, Status, Write};
@@ -48,7 +49,7 @@ use crate::ports::{Commit, Committed, StoreError};
 /// How often documents are read again while others change them.
 const ROUNDS: u32 = 5;
 
-/// A commit, and its document if that was read.
+/// A commit, and its document as it was claimed or read, if it was.
 type Try<'a> = (&'a Commit, Option<&'a Document>);
 
 impl MongoStore {
@@ -56,12 +57,17 @@ impl MongoStore {
         &self,
         commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
-        let tries: Vec<Try<'_>> = commits.iter().map(|commit| (commit, None)).collect();
-        match self.write(&tries).await {
-            Ok(true) => return Ok(vec![Committed::Applied; commits.len()]),
-            // What is refused may be taken once it fits its document.
-            Ok(false) | Err(StoreError::Refused { .. }) => {}
-            Err(error) => return Err(error),
+        let tries: Vec<Try<'_>> =
+            commits.iter().map(|commit| (commit, commit.note.read())).collect();
+        let is_known =
+            |(commit, claimed): &Try<'_>| claimed.is_some() || !adds_marks(&commit.write);
+        if tries.iter().all(is_known) {
+            match self.write(&tries).await {
+                Ok(true) => return Ok(vec![Committed::Applied; commits.len()]),
+                // What is refused may be taken once it fits its document.
+                Ok(false) | Err(StoreError::Refused { .. }) => {}
+                Err(error) => return Err(error),
+            }
         }
         let mut results = vec![None; commits.len()];
         for _ in 0..ROUNDS {
@@ -163,12 +169,12 @@ impl MongoStore {
 const UNWRITABLE: &str =
     "one of the names in store.fields and store.state_field holds a NUL; change it";
 
-/// The update that makes a commit, of a document as it was read, or else as it was claimed. None if it
-/// cannot be written as BSON.
+/// The update that makes a commit of a document, as it was claimed or read. None if it cannot be written as
+/// BSON.
 ///
-/// A refresh makes a grant active unless it is paused, which constants cannot say. Who holds the lease is a
-/// part of the condition: while that is so, nobody but who pauses and resumes changes the status of an
-/// active grant, so that is left as it is. Of one that has ended, the status that was read is a part as well.
+/// A refresh writes the state as one value, which a server does in half the time that twenty paths take. So
+/// the holder of the lease and the status are a part of its condition: while they are the same, nobody but
+/// who marks jobs and hurries grants changes the state, and a refresh leaves nothing of that.
 fn statement(
     names: &Names,
     commit: &Commit,
@@ -176,30 +182,23 @@ fn statement(
     document: Option<&Document>,
 ) -> Option<Statement> {
     let mut filter = condition(names, commit, id);
-    let mut change = change(names, commit);
-    let is_refresh = matches!(commit.write, Write::Refresh { .. });
-    match document {
-        Some(document) => {
-            if is_refresh {
-                let read =
-                    |part: &str| at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
-                let (status, owner) = (read("status"), read("lease.owner"));
-                filter.insert(names.path("lease.owner"), doc! { "$eq": owner });
-                if is_kept(&status) {
-                    change = but_paused(names, change);
-                } else {
-                    filter.insert(names.path("status"), doc! { "$eq": status });
-                }
-            }
-            change = fit(change, document);
-        }
-        None if is_refresh => {
-            filter.insert(names.path("lease.owner"), &commit.owner);
-            change = but_paused(names, change);
-        }
-        None => {}
+    let Some(document) = document else {
+        return Statement::new(filter, Change::of(names, commit, &[]).operators());
+    };
+    let mut change = Change::of(names, commit, &marks(names, document));
+    if !matches!(commit.write, Write::Refresh { .. }) {
+        return Statement::new(filter, fit(change.operators(), document));
     }
-    Statement::new(filter, change)
+    let read = |part: &str| at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
+    let status = read("status");
+    if is_kept(&status) {
+        change = change.but_paused();
+    }
+    filter.insert(names.path("lease.owner"), doc! { "$eq": read("lease.owner") });
+    filter.insert(names.path("status"), doc! { "$eq": status });
+    // Where something of the application stands in the place of the state, the server is to refuse.
+    let change = change.of_whole_state(document).unwrap_or_else(|| change.operators());
+    Statement::new(filter, fit(change, document))
 }
 
 /// Whether a refresh leaves this status as it is.

@@ -2,24 +2,18 @@
 
 use mongodb::bson::{Bson, Document};
 
-use crate::document::change::push;
 use crate::document::paths::put;
 
-/// A change as its document takes it. Marks replace what is no list, which `$push` refuses. A null on the way to a field, which `$set` refuses, becomes a sub-document.
-/// Anything else that stands there is the application's, and is left to the server to refuse.
+/// A change as its document takes it. A null on the way to a field, which `$set` refuses, becomes a
+/// sub-document. Anything else that stands there is the application's, and is left to the server to refuse.
 pub(super) fn fit(mut change: Document, read: &Document) -> Document {
     let mut parts = |operator| match change.remove(operator) {
         Some(Bson::Document(parts)) => parts,
         _ => Document::new(),
     };
-    let (set, pushed, unset) = (parts("$set"), parts("$push"), parts("$unset"));
-    let is_list = |path: &str| matches!(value_at(read, path), None | Some(Bson::Array(_)));
-    let (pushed, marks): (Vec<_>, Vec<_>) = pushed
-        .into_iter()
-        .partition(|(path, _)| is_list(path) && null_before(read, path).is_none());
-    let marks = marks.into_iter().map(|(path, marks)| (path, push(None, &marks)));
+    let (set, unset) = (parts("$set"), parts("$unset"));
     let mut fitting = Document::new();
-    for (path, value) in set.into_iter().chain(marks) {
+    for (path, value) in set {
         match null_before(read, &path) {
             None => drop(fitting.insert(path, value)),
             Some(null) => {
@@ -31,11 +25,10 @@ pub(super) fn fit(mut change: Document, read: &Document) -> Document {
         }
     }
     let unset = unset.into_iter().filter(|(path, _)| null_before(read, path).is_none());
+    let unset: Document = unset.collect();
     change.insert("$set", fitting);
-    for (operator, parts) in [("$push", pushed), ("$unset", unset.collect())] {
-        if !parts.is_empty() {
-            change.insert(operator, Document::from_iter(parts));
-        }
+    if !unset.is_empty() {
+        change.insert("$unset", unset);
     }
     change
 }
@@ -62,32 +55,16 @@ mod tests {
 
     #[test]
     fn a_change_that_fits_is_left_as_it_is() {
-        let marks = doc! { "$each": [1_i64], "$slice": -8 };
-        let change =
-            doc! { "$set": { "s.a": 1 }, "$push": { "s.m": marks }, "$unset": { "s.b": "" } };
-        for read in [doc! {}, doc! { "s": { "a": null, "m": [5_i64] } }] {
+        let change = doc! { "$set": { "s.a": 1 }, "$unset": { "s.b": "" } };
+        for read in [doc! {}, doc! { "s": { "a": null } }] {
             assert_eq!(fit(change.clone(), &read), change);
         }
     }
 
     #[test]
     fn a_null_on_the_way_becomes_a_sub_document() {
-        let marks = doc! { "$each": [1_i64], "$slice": -8 };
-        let change = doc! {
-            "$set": { "s.a": 1, "s.b.c": 2, "t.x": 3 },
-            "$unset": { "s.d": "" },
-            "$push": { "s.m": marks },
-        };
-        let expected =
-            doc! { "$set": { "s": { "a": 1, "b": { "c": 2 }, "m": [1_i64] }, "t.x": 3 } };
+        let change = doc! { "$set": { "s.a": 1, "s.b.c": 2, "t.x": 3 }, "$unset": { "s.d": "" } };
+        let expected = doc! { "$set": { "s": { "a": 1, "b": { "c": 2 } }, "t.x": 3 } };
         assert_eq!(fit(change, &doc! { "s": null, "t": {} }), expected);
-    }
-
-    #[test]
-    fn marks_replace_what_is_no_list() {
-        for wrong in [Bson::Null, "text".into()] {
-            let change = doc! { "$set": {}, "$push": { "m": { "$each": [1_i64] } } };
-            assert_eq!(fit(change, &doc! { "m": wrong }), doc! { "$set": { "m": [1_i64] } });
-        }
     }
 }

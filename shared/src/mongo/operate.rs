@@ -8,7 +8,8 @@ use super::MongoStore;
 use super::clock::from_now;
 use super::errors::driver;
 use super::update::{JOURNALLED, Statement};
-use crate::document::change::{OF_AN_END, holds_token, withheld};
+use crate::document::change::{Change, OF_AN_END, holds_token};
+use crate::document::import::marks;
 use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{DocumentId, LastError, Status};
@@ -30,7 +31,7 @@ impl MongoStore {
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "withhold";
         let token = &self.names.fields.refresh_token;
-        let projection = doc! { token: 1, self.names.path("status"): 1 };
+        let projection = doc! { token: 1, &self.names.state: 1 };
         let found = self.read_one(OPERATION, id, projection).await?;
         let found = found.filter(|found| holds_token(&self.names, found, spent));
         let Some(found) = found else { return Ok(false) };
@@ -39,8 +40,8 @@ impl MongoStore {
             token: at(&found, token),
             self.names.path("status"): { "$exists": true },
         };
-        let change = withheld(&self.names, spent, last_error);
-        let statements = Statement::new(unchanged, change).into_iter().collect();
+        let change = Change::withheld(&self.names, spent, last_error, &marks(&self.names, &found));
+        let statements = Statement::new(unchanged, change.operators()).into_iter().collect();
         Ok(self.update(OPERATION, statements, JOURNALLED).await? > 0)
     }
 

@@ -7,9 +7,9 @@ use futures::stream::BoxStream;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::{Finding, GrantFilter, GrantView, StoreError, Unadopted};
-use crate::domain::marks::Remembers;
 use crate::domain::{
-    DocumentId, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp, Write,
+    ClaimNote, DocumentId, Grant, LastError, ProviderId, ProviderState, Row, Status, Timestamp,
+    Write,
 };
 
 /// Where token documents live. The document is the truth.
@@ -283,8 +283,8 @@ pub struct Commit {
     pub generation: Option<u64>,
     /// The refresh token that was sent, or would have been. None where there was none.
     pub sent: Option<SecretString>,
-    /// Whether the document remembers that token.
-    pub remembers: Remembers,
+    /// What the store noted when it was claimed.
+    pub note: ClaimNote,
     /// What to write.
     pub write: Write,
 }
@@ -297,7 +297,7 @@ impl Commit {
             owner: owner.to_owned(),
             generation: Some(grant.generation),
             sent: Some(grant.refresh_token.clone()),
-            remembers: grant.remembers,
+            note: grant.note.clone(),
             write,
         }
     }

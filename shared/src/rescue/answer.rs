@@ -9,10 +9,9 @@ use super::plain_secret::PlainSecret;
 use super::unread::{PlainUnread, UnreadAnswer};
 use super::unsealable::Unsealable;
 use crate::domain::fingerprint::fingerprint;
-use crate::domain::marks::Remembers;
 use crate::domain::schedule::Times;
 use crate::domain::sealed_answer::SEALED_ANSWER_VERSION;
-use crate::domain::{DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
+use crate::domain::{ClaimNote, DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
 use crate::ports::Commit;
 
 /// Seals and opens answers with the keys of this process.
@@ -44,8 +43,6 @@ struct PlainTokens {
     owner: String,
     generation: Option<u64>,
     sent: Option<PlainSecret>,
-    #[serde(default)]
-    remembers: Remembers,
     access_token: PlainSecret,
     refresh_token: Option<PlainSecret>,
     refreshed_at: Timestamp,
@@ -73,7 +70,6 @@ impl Sealer {
             owner: commit.owner.clone(),
             generation: commit.generation,
             sent: commit.sent.as_ref().map(PlainSecret::from),
-            remembers: commit.remembers,
             access_token: access_token.into(),
             refresh_token: refresh_token.as_ref().map(PlainSecret::from),
             refreshed_at: *refreshed_at,
@@ -139,7 +135,7 @@ impl PlainTokens {
             owner: self.owner,
             generation: self.generation,
             sent: self.sent.map(SecretString::from),
-            remembers: self.remembers,
+            note: ClaimNote::default(),
             write: Write::Refresh {
                 access_token: self.access_token.into(),
                 refresh_token: self.refresh_token.map(SecretString::from),
@@ -187,7 +183,7 @@ mod tests {
             owner: "w/p/1".into(),
             generation: Some(3),
             sent: Some("sent-token".into()),
-            remembers: Remembers::This,
+            note: ClaimNote::default(),
             write: Write::Refresh {
                 access_token: "new-access".into(),
                 refresh_token: Some("new-refresh".into()),

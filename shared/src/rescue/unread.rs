@@ -9,9 +9,8 @@ use super::plain_secret::PlainSecret;
 use super::unsealable::Unsealable;
 use crate::domain::classify::{Answer, Dialect, Exchange};
 use crate::domain::decide::{Policy, refresh_with};
-use crate::domain::marks::Remembers;
 use crate::domain::schedule::KnownEnds;
-use crate::domain::{DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
+use crate::domain::{ClaimNote, DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
 use crate::ports::Commit;
 
 /// An answer of success whose tokens could not be found: its body, which settings of another day may read,
@@ -72,7 +71,7 @@ impl UnreadAnswer {
             owner: self.owner.clone(),
             generation: Some(self.generation),
             sent: Some(self.sent.clone()),
-            remembers: Remembers::Others,
+            note: ClaimNote::default(),
             write: refresh_with(policy, &self.id, &tokens, known, self.answered_at),
         })
     }

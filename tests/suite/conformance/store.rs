@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use evergrant_shared::adoption::AdoptionRules;
 use evergrant_shared::document::Fields;
-use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
 use evergrant_shared::domain::{
-    DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp, Write,
+    ClaimNote, DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp,
+    Write,
 };
 use evergrant_shared::mongo::MongoSettings;
 use evergrant_shared::ports::{
@@ -46,6 +46,7 @@ on_each_store!(
     a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them,
     an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated,
     a_commit_that_is_tried_again_is_still_applied,
+    a_refresh_that_comes_by_a_journal_makes_the_same_document,
     each_commit_of_a_group_stands_for_itself,
     a_document_that_cannot_be_read_can_be_ended_by_its_holder,
     what_is_due_comes_soonest_first_and_what_is_queued_is_left_out,
@@ -457,6 +458,35 @@ async fn a_commit_that_is_tried_again_is_still_applied() {
     }
 }
 
+async fn a_refresh_that_comes_by_a_journal_makes_the_same_document() {
+    let adopted = json!({
+        "_id": 1, "refresh_token": "r", "evergrant": {
+            "status": "active", "provider": "p", "generation": 3, "attempts": 2,
+            "held_before": [5, 6], "failing_since": {"$date": "2026-01-31T12:00:00Z"},
+            "of_a_later_version": {"kept": true},
+        }
+    });
+    let adopted = ImportDocument(adopted.as_object().unwrap().clone());
+    let mut made = Vec::new();
+    for by_a_journal in [false, true] {
+        let store = store().await;
+        store.import_as(vec![adopted.clone()], ImportMode::Copy).await.unwrap();
+        let rows = claim(&*store, &[DocumentId::Integer(1)], "o").await;
+        let write = refreshed("a2", Some("r2"), Timestamp::default());
+        let mut commit = Commit::of_grant(grant(&rows[0]), "o", write);
+        if by_a_journal {
+            commit.note = ClaimNote::default();
+        }
+        assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+        made.extend(exported(&*store).await);
+    }
+    assert_eq!(made[0], made[1]);
+    let state = &made[0]["evergrant"];
+    assert_eq!(state["of_a_later_version"], json!({"kept": true}));
+    assert_eq!(state["held_before"].as_array().map(Vec::len), Some(4));
+    assert_eq!((&state["failing_since"], &state["lease"]), (&Value::Null, &Value::Null));
+}
+
 async fn each_commit_of_a_group_stands_for_itself() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -482,7 +512,7 @@ async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
         owner: owner.to_owned(),
         generation: None,
         sent: None,
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         write: write.clone(),
     };
     assert_eq!(store.commit(&[of("another")]).await.unwrap(), [Committed::Superseded]);

@@ -4,9 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evergrant_shared::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{DocumentId, ProviderId, Row, Status, Timestamp, Write};
+use evergrant_shared::domain::{ClaimNote, DocumentId, ProviderId, Row, Status, Timestamp, Write};
 use evergrant_shared::memory::{MemoryClock, MemoryStore};
 use evergrant_shared::mongo::MongoStore;
 use evergrant_shared::ports::{
@@ -192,7 +191,7 @@ async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adop
             owner: "o".to_owned(),
             generation: None,
             sent: None,
-            remembers: Remembers::Others,
+            note: ClaimNote::default(),
             write: Write::Unadopt,
         };
         for _ in 0..2 {

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_shared::domain::fingerprint::fingerprint;
-use evergrant_shared::domain::marks::Remembers;
-use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
+use evergrant_shared::domain::{ClaimNote, DocumentId, FailureKind, Row, Status, Timestamp, Write};
 use evergrant_shared::ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -151,7 +150,7 @@ async fn a_job_that_meets_no_token_leaves_no_failure() {
         owner: "o".to_owned(),
         generation: None,
         sent: None,
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         write: Write::NoToken,
     };
     assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
@@ -173,7 +172,7 @@ async fn a_document_that_was_repaired_lives_again() {
         owner: "o".to_owned(),
         generation: None,
         sent: None,
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         write: failed(FailureKind::Malformed, None, claimed.now),
     });
     store.commit(&commits.collect::<Vec<_>>()).await.unwrap();

@@ -6,10 +6,9 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::marks::Remembers;
 use evergrant_shared::domain::{
-    DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, ProviderState, Row, Status,
-    Timestamp,
+    ClaimNote, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, ProviderState, Row,
+    Status, Timestamp,
 };
 use evergrant_shared::ports::*;
 use futures::stream::BoxStream;
@@ -96,7 +95,7 @@ fn grant(id: &DocumentId) -> Grant {
         failing_since: None,
         in_doubt: false,
         questioned: false,
-        remembers: Remembers::Others,
+        note: ClaimNote::default(),
         signed_in_until: None,
         last_error: None,
     }

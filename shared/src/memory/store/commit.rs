@@ -3,9 +3,9 @@
 use mongodb::bson::Document;
 
 use super::documents::{Documents, is_text, put, take_away};
-use crate::document::change::{but_paused, change, push};
+use crate::document::change::Change;
 use crate::document::condition::{may_be_written, took_effect};
-use crate::document::paths::at;
+use crate::document::import::marks;
 use crate::domain::{Status, Write};
 use crate::ports::{Commit, Committed};
 
@@ -15,10 +15,9 @@ impl Documents {
         let Some(document) = self.get(&commit.id) else { return Committed::Superseded };
         let written = may_be_written(names, document, commit).then(|| {
             let is_paused = is_text(document, "evergrant.status", Status::Paused.as_str());
-            match (change(names, commit), &commit.write) {
-                (change, Write::Refresh { .. }) if is_paused => but_paused(names, change),
-                (change, _) => change,
-            }
+            let change = Change::of(names, commit, &marks(names, document));
+            let is_refresh = matches!(commit.write, Write::Refresh { .. });
+            if is_paused && is_refresh { change.but_paused() } else { change }.operators()
         });
         let took_effect = took_effect(names, document, commit);
         let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };
@@ -38,15 +37,11 @@ impl Documents {
     }
 }
 
-/// Carries out the operators `$set`, `$push` of marks and `$unset`.
+/// Carries out the operators `$set` and `$unset`.
 pub(super) fn apply(document: &mut Document, change: &Document) {
     let part = |operator| change.get_document(operator).into_iter().flatten();
     for (path, value) in part("$set") {
         put(document, path, value.clone());
-    }
-    for (path, pushed) in part("$push") {
-        let marks = push(at(document, path), pushed);
-        put(document, path, marks);
     }
     for (path, _) in part("$unset") {
         take_away(document, path);

@@ -7,9 +7,10 @@ use mongodb::bson::Document;
 use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
 use crate::document::change::{
-    FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token, withheld,
+    Change, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
 };
 use crate::document::decode;
+use crate::document::import::marks;
 use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
@@ -73,14 +74,13 @@ impl Documents {
         spent: &str,
         last_error: &LastError,
     ) -> bool {
-        let change = withheld(&self.names, spent, last_error);
-        let is_spent = |found: &Document| holds_token(&self.names, found, spent);
-        if !self.get(id).is_some_and(is_spent) {
-            return false;
-        }
-        if let Some(document) = self.get_mut(id) {
-            apply(document, &change);
-        }
+        let names = &self.names;
+        let found = self.get(id).filter(|found| holds_token(names, found, spent));
+        let change = found.map(|found| {
+            Change::withheld(names, spent, last_error, &marks(names, found)).operators()
+        });
+        let Some((document, change)) = self.get_mut(id).zip(change) else { return false };
+        apply(document, &change);
         true
     }
 

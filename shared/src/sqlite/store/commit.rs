@@ -7,8 +7,9 @@ use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table;
-use crate::document::change::{but_paused, change};
+use crate::document::change::Change;
 use crate::document::condition::{may_be_written, took_effect};
+use crate::document::import::marks;
 use crate::document::names::Names;
 use crate::document::paths::at;
 use crate::domain::{Status, Write};
@@ -34,11 +35,11 @@ fn commit_one(
     if may_be_written(names, &stored.document, commit) {
         let status = at(&stored.document, &names.path("status")).and_then(Bson::as_str);
         let is_paused = status == Some(Status::Paused.as_str());
-        let mut change = change(names, commit);
+        let mut change = Change::of(names, commit, &marks(names, &stored.document));
         if is_paused && matches!(commit.write, Write::Refresh { .. }) {
-            change = but_paused(names, change);
+            change = change.but_paused();
         }
-        paths::apply(&mut stored.document, change).map_err(|_| {
+        paths::apply(&mut stored.document, change.operators()).map_err(|_| {
             Failure::refused(
                 "a field of store.fields leads through something in the document that is no \
                  sub-document",

@@ -2,26 +2,20 @@
 
 use bson::{Bson, Document};
 
-use crate::document::change::push;
-use crate::document::paths::at;
 pub(super) use crate::document::paths::{put as set_over, remove as unset};
 
 /// Something stands on the way that is no sub-document; to replace it would destroy it.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct NotViable;
 
-/// Carries out the operators `$set`, `$push` of marks and `$unset`, all or none. New fields come in alphabetical order,
+/// Carries out the operators `$set` and `$unset`, all or none. New fields come in alphabetical order,
 /// as they do in MongoDB.
 pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<(), NotViable> {
     let mut of = |operator: &str| match operators.remove(operator) {
         Some(Bson::Document(changes)) => changes.into_iter().collect::<Vec<_>>(),
         _ => Vec::new(),
     };
-    let (mut set, pushed, removed) = (of("$set"), of("$push"), of("$unset"));
-    set.extend(pushed.into_iter().map(|(path, pushed)| {
-        let marks = push(at(document, &path), &pushed);
-        (path, marks)
-    }));
+    let (mut set, removed) = (of("$set"), of("$unset"));
     set.sort_by(|(one, _), (other, _)| one.cmp(other));
     if set.iter().any(|(path, _)| !is_viable(document, path)) {
         return Err(NotViable);
