@@ -1,7 +1,6 @@
 //! Settings and arguments to a console that serves, and its users.
 
 use std::io::{IsTerminal, Read};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use evergrant_shared::config::Config;
 use evergrant_shared::domain::audit::Action;
-use evergrant_shared::http_server::{self, HttpLimits};
+use evergrant_shared::http_server::{self, HttpLimits, ServerTls};
 use evergrant_shared::{connect, process};
 use secrecy::SecretString;
 use serde_json::{Value, json};
@@ -43,6 +42,8 @@ pub(crate) async fn console(
 async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let providers = config.some_providers()?.into_iter().map(Arc::new).collect();
     let door = Door::new(&config.console, &os_user())?;
+    let tls = config.console.tls();
+    let tls = tls.map(|(certificate, key)| ServerTls::new(certificate, key)).transpose()?;
     let shutdown = process::shutdown()?;
     let listen = config.console.listen;
     let listener = TcpListener::bind(listen)
@@ -68,7 +69,13 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         tracing::warn!("{warning}");
     }
     let pages = router(Arc::clone(&web));
-    let serving = http_server::serve(listener, pages, HttpLimits::CONSOLE, shutdown.clone().wait());
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let printed = format!("{scheme}://{address}");
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep_fresh(shutdown.clone().wait()));
+    }
+    let until = shutdown.clone().wait();
+    let serving = http_server::serve(listener, pages, HttpLimits::CONSOLE, tls, until);
     let grace = async {
         shutdown.clone().wait().await;
         web.end_bulk().await;
@@ -76,7 +83,7 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     };
     tokio::select! {
         () = serving => {}
-        () = tell(&web.door, address, output) => {}
+        () = tell(&web.door, &printed, output) => {}
         () = grace => {}
     }
     web.end_bulk().await;
@@ -87,12 +94,12 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
 
 /// Says where the console is. Where there are no users, each address is good for one browser, so it says
 /// another one when that is used up.
-async fn tell(door: &Door, address: SocketAddr, output: &Output) {
+async fn tell(door: &Door, address: &str, output: &Output) {
     let Some(mut tokens) = door.local_tokens() else {
-        output.message(&format!("the console is at http://{address}/; Ctrl-C ends it"));
+        output.message(&format!("the console is at {address}/; Ctrl-C ends it"));
         return std::future::pending().await;
     };
-    let printed = |token: &str| format!("http://{address}/?{LOCAL_TOKEN}={token}");
+    let printed = |token: &str| format!("{address}/?{LOCAL_TOKEN}={token}");
     let first = printed(&tokens.borrow_and_update());
     output.message(&format!("the console is at {first}, for one browser; Ctrl-C ends it"));
     while tokens.changed().await.is_ok() {

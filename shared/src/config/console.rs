@@ -2,7 +2,7 @@
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -23,6 +23,8 @@ pub struct ConsoleConfig {
     pub session_idle: Duration,
     #[serde(default, deserialize_with = "web_address")]
     pub public_url: Option<Url>,
+    pub tls_certificate: Option<PathBuf>,
+    pub tls_key: Option<PathBuf>,
     pub proxy_user_header: Option<String>,
     #[serde(default)]
     pub proxy_addresses: Vec<Network>,
@@ -47,6 +49,20 @@ impl ConsoleConfig {
                  send that header",
             );
         }
+        if self.tls_certificate.is_some() != self.tls_key.is_some() {
+            return wrong(
+                "console.tls_certificate",
+                "it and console.tls_key belong together: give both or neither",
+            );
+        }
+        if self.tls().is_some()
+            && self.public_url.as_ref().is_some_and(|url| url.scheme() == "http")
+        {
+            return wrong(
+                "console.public_url",
+                "with console.tls_certificate it must begin with https://",
+            );
+        }
         let is_origin = |url: &Url| url.path() == "/" && is_bare(url);
         if self.oidc.is_some() && !self.public_url.as_ref().is_some_and(is_origin) {
             return wrong(
@@ -56,6 +72,17 @@ impl ConsoleConfig {
             );
         }
         self.oidc.as_ref().map_or(Ok(()), OidcConfig::check)
+    }
+
+    /// The files of the certificate and of its key, if the console speaks TLS itself.
+    pub fn tls(&self) -> Option<(&Path, &Path)> {
+        self.tls_certificate.as_deref().zip(self.tls_key.as_deref())
+    }
+
+    /// Whether people come by TLS, which ends here or at a proxy.
+    pub fn is_https(&self) -> bool {
+        let public = self.public_url.as_ref();
+        self.tls().is_some() || public.is_some_and(|url| url.scheme() == "https")
     }
 }
 

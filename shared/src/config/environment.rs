@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 25] = [
+const TEXT: [&str; 27] = [
     "url",
     "url_file",
     "client_id",
@@ -31,6 +31,8 @@ const TEXT: [&str; 25] = [
     "journal",
     "users_file",
     "public_url",
+    "tls_certificate",
+    "tls_key",
     "proxy_user_header",
     "issuer",
     "label",

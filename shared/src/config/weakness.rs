@@ -65,6 +65,7 @@ impl Config {
             ("store.url_file", &self.store.url_file),
             ("queue.url_file", &self.queue.url_file),
             ("rescue.key_file", &self.rescue.key_file),
+            ("console.tls_key", &self.console.tls_key),
         ];
         let ours = ours.into_iter().map(|(setting, file)| (setting.to_owned(), file));
         let oidc =

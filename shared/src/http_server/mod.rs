@@ -6,12 +6,13 @@
 //! how many. One whose request is being answered is let alone.
 //!
 //! * `connections`: how many there are, and which one makes room. * `bodies`: when a connection waits.
-//! * `write_timeout`: who does not read.
+//! * `write_timeout`: who does not read. * `tls`: the certificate.
 
 mod bodies;
 mod connections;
 #[cfg(test)]
 mod tests;
+mod tls;
 mod write_timeout;
 
 use std::future::Future;
@@ -27,12 +28,15 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use bodies::{RequestBody, ResponseBody};
 use connections::{Connection, Connections};
+pub use tls::{ServerTls, TlsError};
 use write_timeout::WriteTimeout;
 
 /// How long nothing is accepted after an error, such as too many open files.
@@ -79,15 +83,23 @@ impl HttpLimits {
     };
 }
 
+/// The first byte of a TLS handshake (RFC 8446 §5.1).
+const HANDSHAKE: u8 = 22;
+/// What somebody is told who speaks without TLS where it is spoken.
+const IN_THE_CLEAR: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
+    Connection: close\r\n\r\nThis address is for TLS: it begins with https://\n";
+
 /// Serves `router` until `shutdown` ends and all requests under way are answered. Handlers are told the
-/// peer's address as `ConnectInfo<SocketAddr>`.
+/// peer's address as `ConnectInfo<SocketAddr>`. With a certificate TLS is spoken, and nothing else.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
     limits: HttpLimits,
+    tls: Option<ServerTls>,
     shutdown: impl Future<Output = ()> + Send,
 ) {
     let connections = Connections::new(&limits);
+    let acceptor = tls.as_ref().map(ServerTls::acceptor);
     let (tasks, stopping) = (TaskTracker::new(), CancellationToken::new());
     let mut shutdown = pin!(shutdown);
     loop {
@@ -100,7 +112,7 @@ pub async fn serve(
                 // Closed at once if each of the others is being answered.
                 let Some(connection) = connections.admit(peer.ip()) else { continue };
                 let serving = Serving { connection, peer, limits, stopping: stopping.clone() };
-                tasks.spawn(serving.serve(stream, router.clone()));
+                tasks.spawn(serving.serve(stream, acceptor.clone(), router.clone()));
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
@@ -130,10 +142,29 @@ struct Serving {
 }
 
 impl Serving {
-    async fn serve(self, stream: TcpStream, router: Router) {
+    async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
         // Small answers wait for nothing; without it they only come later.
         let _ = stream.set_nodelay(true);
-        let stream = WriteTimeout::new(stream, self.limits.write_timeout);
+        let Some(acceptor) = acceptor else {
+            let stream = WriteTimeout::new(stream, self.limits.write_timeout);
+            return self.answer(stream, router).await;
+        };
+        let handshake = handshake(stream, acceptor, self.limits.write_timeout);
+        let encrypted = tokio::select! {
+            encrypted = tokio::time::timeout(self.limits.head_timeout, handshake) => encrypted,
+            () = self.connection.makes_room() => return,
+            () = self.stopping.cancelled() => return,
+        };
+        if let Ok(Some(stream)) = encrypted {
+            self.answer(stream, router).await;
+        }
+    }
+
+    async fn answer(
+        self,
+        stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+        router: Router,
+    ) {
         let (peer, connection) = (self.peer, Arc::clone(&self.connection));
         let router = TowerToHyperService::new(router);
         let answer = service_fn(move |request: hyper::Request<Incoming>| {
@@ -172,4 +203,18 @@ impl Serving {
             }
         }
     }
+}
+
+/// The encrypted stream, if the peer speaks TLS. How it fails is the peer's affair.
+async fn handshake(
+    mut stream: TcpStream,
+    acceptor: TlsAcceptor,
+    write_timeout: Duration,
+) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
+    let mut first = [0];
+    if stream.peek(&mut first).await.ok()? == 1 && first != [HANDSHAKE] {
+        let _ = stream.write_all(IN_THE_CLEAR.as_bytes()).await;
+        return None;
+    }
+    acceptor.accept(WriteTimeout::new(stream, write_timeout)).await.ok()
 }

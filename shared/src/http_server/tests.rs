@@ -1,6 +1,8 @@
 //! What somebody does who means no good, or whose network is slow.
 
 use axum::routing::{get, post};
+use rustls::pki_types::CertificateDer;
+use rustls::pki_types::pem::PemObject;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 use super::*;
@@ -17,6 +19,13 @@ const LIMITS: HttpLimits = HttpLimits {
 async fn server(
     limits: HttpLimits,
 ) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
+    server_with(limits, None).await
+}
+
+async fn server_with(
+    limits: HttpLimits,
+    tls: Option<ServerTls>,
+) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     let stop = CancellationToken::new();
@@ -24,7 +33,7 @@ async fn server(
         .route("/", get(|| async { "ok\n" }))
         .route("/form", post(|form: String| async move { form }))
         .route("/stuck", get(std::future::pending::<()>));
-    let serving = serve(listener, router, limits, stop.clone().cancelled_owned());
+    let serving = serve(listener, router, limits, tls, stop.clone().cancelled_owned());
     (address, stop, tokio::spawn(serving))
 }
 
@@ -133,4 +142,48 @@ async fn at_the_end_what_is_under_way_is_answered() {
     assert_eq!(idle.read(&mut [0; 1]).await.unwrap_or(0), 0);
     tokio::time::timeout(SOON, serving).await.expect("it ends").unwrap();
     assert!(TcpStream::connect(address).await.is_err());
+}
+
+/// A server with a certificate for `localhost`, and a client's trust in it.
+async fn encrypted(limits: HttpLimits) -> (SocketAddr, tokio_rustls::TlsConnector) {
+    let folder = tempfile::tempdir().unwrap();
+    let (certificate, key) = tls::tests::files(folder.path(), "localhost");
+    let (address, ..) = server_with(limits, ServerTls::new(&certificate, &key).ok()).await;
+    let mut roots = rustls::RootCertStore::empty();
+    roots.add(CertificateDer::from_pem_file(&certificate).unwrap()).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = rustls::ClientConfig::builder_with_provider(provider)
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_root_certificates(roots)
+        .with_no_client_auth();
+    (address, Arc::new(config).into())
+}
+
+#[tokio::test]
+async fn with_a_certificate_tls_is_spoken_and_nothing_else() {
+    let (address, client) = encrypted(LIMITS).await;
+    let name = "localhost".try_into().unwrap();
+    let mut stream = client.connect(name, connect(address).await).await.unwrap();
+    let request = b"GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n";
+    stream.write_all(request).await.unwrap();
+    let mut said = String::new();
+    stream.read_to_string(&mut said).await.unwrap();
+    assert!(said.starts_with("HTTP/1.1 200 OK") && said.ends_with("ok\n"), "{said}");
+    let said = answer(address).await;
+    assert!(said.starts_with("HTTP/1.1 400") && said.contains("https://"), "{said}");
+}
+
+#[tokio::test]
+async fn who_does_not_finish_a_handshake_is_disconnected_and_keeps_nobody_out() {
+    let (address, client) = encrypted(LIMITS).await;
+    let mut slow = Vec::new();
+    for _ in 0..30 {
+        slow.push(send(address, &[22, 3, 1]).await);
+    }
+    let name = "localhost".try_into().unwrap();
+    client.connect(name, connect(address).await).await.unwrap();
+    for stream in slow {
+        assert!(rest(stream).await.is_empty());
+    }
 }

@@ -70,7 +70,7 @@ pub async fn serve(
         .route("/healthz", get(|| async { "ok\n" }))
         .route("/readyz", get(readyz).with_state(health))
         .route("/metrics", get(render).with_state(metrics));
-    tokio::spawn(http_server::serve(listener, router, HttpLimits::TELEMETRY, shutdown));
+    tokio::spawn(http_server::serve(listener, router, HttpLimits::TELEMETRY, None, shutdown));
     Ok(Some(bound))
 }
 

@@ -88,7 +88,7 @@ pub(crate) struct Door {
     pub(super) limits: LoginLimits,
     pub(crate) passwords: PasswordQueue,
     listen: SocketAddr,
-    /// Whether people come by TLS, which a proxy before us ends.
+    /// Whether people come by TLS.
     is_https: bool,
     public_url: Option<Url>,
     proxies: Vec<Network>,
@@ -134,7 +134,7 @@ impl Door {
             passwords: PasswordQueue::new(),
             unnamed_proxy: Once::new(),
             listen: config.listen,
-            is_https: is_https(config),
+            is_https: config.is_https(),
             public_url: config.public_url.clone(),
             proxies: config.proxy_addresses.clone(),
             user_header: config.proxy_user_header.clone(),
@@ -202,8 +202,8 @@ impl Door {
         (is_elsewhere && !self.is_https).then(|| {
             format!(
                 "passwords and cookies of the console can be read on their way: it is served without TLS \
-                 at {}, and console.public_url is no https address. Put a proxy with TLS before it and \
-                 give its address there",
+                 at {}, and console.public_url is no https address. Give it a certificate \
+                 (console.tls_certificate), or put a proxy with TLS before it and give its address there",
                 self.listen
             )
         })
@@ -388,10 +388,6 @@ pub(crate) fn oidc_of(config: &ConsoleConfig) -> Result<Option<Oidc>, OidcSetupE
     Oidc::new(oidc, public_url).map(Some)
 }
 
-fn is_https(config: &ConsoleConfig) -> bool {
-    config.public_url.as_ref().is_some_and(|url| url.scheme() == "https")
-}
-
 /// A console that is for this machine alone has no time after which a login ends: it is over when the
 /// console is.
 fn sessions_of(config: &ConsoleConfig, way: &Way) -> Sessions {
@@ -399,7 +395,7 @@ fn sessions_of(config: &ConsoleConfig, way: &Way) -> Sessions {
         Way::Local(..) => (Duration::MAX, Duration::MAX),
         Way::Login { .. } | Way::Proxy => (config.session_lifetime, config.session_idle),
     };
-    Sessions::new(lifetime, idle, is_https(config))
+    Sessions::new(lifetime, idle, config.is_https())
 }
 
 /// Whether a proxy has sent a request, as far as it shows. Browsers have spoken HTTP/1.1 for long; some
