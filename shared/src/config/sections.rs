@@ -81,14 +81,15 @@ impl StoreConfig {
         self.check_written()
     }
 
-    /// None of what a refresh writes may be a token or lie within one: one would replace the other.
+    /// None of what a refresh writes may lie within another part of it: one would replace the other.
     fn check_written(&self) -> Result<(), ConfigError> {
         let access_token = ("store.fields.access_token", &self.fields.access_token);
         let refresh_token = ("store.fields.refresh_token", &self.fields.refresh_token);
         let state = ("store.state_field", &self.state_field);
         for (setting, name) in [access_token, refresh_token, state] {
             for (token_setting, token) in [access_token, refresh_token] {
-                if setting != token_setting && is_within(name, token) {
+                let is_one = is_within(name, token) || is_within(token, name);
+                if setting != token_setting && is_one {
                     let reason =
                         format!("it must be a place of its own, not within {token_setting}");
                     return Err(ConfigError::invalid(setting, reason));

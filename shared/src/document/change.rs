@@ -3,6 +3,7 @@
 use mongodb::bson::{Bson, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::import::{generation, marks};
 use super::names::Names;
 use super::paths::at;
 use crate::domain::fingerprint::fingerprint;
@@ -48,6 +49,17 @@ pub(crate) fn holds_token(names: &Names, document: &Document, fingerprint_of_it:
     let token = at(document, &names.fields.refresh_token).and_then(Bson::as_str);
     at(document, &names.path("status")).is_some()
         && token.is_some_and(|token| fingerprint(&token.into()) == fingerprint_of_it)
+}
+
+/// Whether a refresh leaves the status as it is. A document that an operator has paused meanwhile stays
+/// paused, and one that nobody has adopted is for adoption; its tokens are written.
+pub(crate) fn keeps_status(names: &Names, document: &Document) -> bool {
+    match at(document, &names.path("status")) {
+        None => true,
+        Some(status) => [Status::Active, Status::Paused]
+            .iter()
+            .any(|kept| status.as_str() == Some(kept.as_str())),
+    }
 }
 
 /// What is made of a document: its tokens, and parts of Evergrant's state.
@@ -144,27 +156,28 @@ impl<'a> Change<'a> {
         change
     }
 
-    /// What becomes of a document with these marks whose new tokens wait elsewhere; see
+    /// What becomes of a document whose new tokens wait elsewhere; see
     /// [`crate::ports::TokenStore::withhold`].
     pub(crate) fn withheld(
         names: &'a Names,
         spent: &str,
         last_error: &LastError,
-        marks: &[i64],
+        document: &Document,
     ) -> Self {
+        let (marks, generation) = (marks(names, document), generation(names, document));
         let mut change = Self::nothing(names);
         change.set("status", Status::Failed.as_str());
         change.set("last_error", error_document(last_error));
         change.set("dead_fingerprint", spent);
-        change.marks(marks, remembered(marks, None, mark_of_fingerprint(spent), None));
+        let after = remembered(&marks, generation, mark_of_fingerprint(spent), None);
+        change.marks(&marks, after);
         change.unset("lease");
         change.unset("queued_until");
         change
     }
 
-    /// The same change without the status: a document that an operator has paused meanwhile stays paused,
-    /// and its tokens are written.
-    pub(crate) fn but_paused(mut self) -> Self {
+    /// The same change without the status.
+    pub(crate) fn but_status(mut self) -> Self {
         self.set.retain(|(part, _)| *part != "status");
         self
     }

@@ -128,7 +128,7 @@ fn token(document: &Document, path: &str) -> Option<SecretString> {
     text.map(SecretString::from)
 }
 
-fn generation(names: &Names, document: &Document) -> Option<u64> {
+pub(crate) fn generation(names: &Names, document: &Document) -> Option<u64> {
     let generation = at(document, &names.path("generation")).and_then(number)?;
     u64::try_from(generation).ok()
 }

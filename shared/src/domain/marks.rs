@@ -23,7 +23,7 @@ pub fn mark_of_fingerprint(fingerprint: &str) -> i64 {
 }
 
 /// What a document of a generation that has these marks remembers once the token of `used` was exchanged,
-/// or has died, and maybe has `brought` another one. Each token is remembered once; the oldest are forgotten.
+/// or has died, and maybe has `brought` another one. The oldest are forgotten.
 pub fn remembered(
     marks: &[i64],
     generation: Option<u64>,

@@ -103,7 +103,7 @@ impl MongoStore {
         while let Some(mut document) = found.try_next().await.map_err(failed)? {
             let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
             let mut row = decode::row(&self.names, &document, owner);
-            if let Row::Present { grant, .. } = &mut row {
+            if let Row::Present { grant, owned: true, .. } = &mut row {
                 remove(&mut document, &self.names.fields.refresh_token);
                 grant.note = ClaimNote::new(document);
             }

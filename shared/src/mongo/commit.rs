@@ -35,43 +35,57 @@ use secrecy::ExposeSecret;
 
 use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
-use super::fit::fit;
+use super::fit::{fit, value_at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use crate::document::change::{Change, adds_marks, int};
+use crate::document::change::{Change, adds_marks, int, keeps_status};
 use crate::document::condition::{may_be_written, needs_lease, took_effect};
 use crate::document::ids;
 use crate::document::import::marks;
 use crate::document::names::Names;
 use crate::document::paths::{at, first};
-use crate::domain::{DocumentId, Status, Write};
+use crate::domain::{DocumentId, Write};
 use crate::ports::{Commit, Committed, StoreError};
 
 /// How often documents are read again while others change them.
 const ROUNDS: u32 = 5;
 
-/// A commit, and its document as it was claimed or read, if it was.
-type Try<'a> = (&'a Commit, Option<&'a Document>);
+/// What is known of the document of a commit.
+#[derive(Clone, Copy)]
+enum Known<'a> {
+    /// Nothing: it comes by another way than a claim, and needs to know nothing.
+    Nothing,
+    /// What its claim has read of it. The claim has held it since, unless its lease has run out.
+    Claimed(&'a Document),
+    /// What has just been read of it.
+    Read(&'a Document),
+}
+
+type Try<'a> = (&'a Commit, Known<'a>);
 
 impl MongoStore {
     pub(super) async fn commit_all(
         &self,
         commits: &[Commit],
     ) -> Result<Vec<Committed>, StoreError> {
-        let tries: Vec<Try<'_>> =
-            commits.iter().map(|commit| (commit, commit.note.read())).collect();
-        let is_known =
-            |(commit, claimed): &Try<'_>| claimed.is_some() || !adds_marks(&commit.write);
-        if tries.iter().all(is_known) {
-            match self.write(&tries).await {
-                Ok(true) => return Ok(vec![Committed::Applied; commits.len()]),
-                // What is refused may be taken once it fits its document.
-                Ok(false) | Err(StoreError::Refused { .. }) => {}
-                Err(error) => return Err(error),
-            }
+        let tries: Vec<Option<Try<'_>>> = commits.iter().map(first_try).collect();
+        let known: Vec<Try<'_>> = tries.iter().flatten().copied().collect();
+        let are_written = match self.write(&known).await {
+            Ok(are_written) => are_written,
+            // What is refused may be taken once it fits its document.
+            Err(StoreError::Refused { .. }) => false,
+            Err(error) => return Err(error),
+        };
+        let applied = |tried: &Option<Try<'_>>| {
+            (are_written && tried.is_some()).then_some(Committed::Applied)
+        };
+        let mut results: Vec<_> = tries.iter().map(applied).collect();
+        if are_written && known.len() == commits.len() {
+            return Ok(results.into_iter().flatten().collect());
         }
-        let mut results = vec![None; commits.len()];
         for _ in 0..ROUNDS {
-            let found = self.read_back(commits).await?;
+            let is_open = |result: &Option<Committed>| *result != Some(Committed::Applied);
+            let asked = commits.iter().zip(&results).filter(|(_, result)| is_open(result));
+            let found = self.read_back(asked.map(|(commit, _)| commit)).await?;
             let mut open: Vec<Try<'_>> = Vec::new();
             for (commit, result) in commits.iter().zip(&mut results) {
                 let document = found.get(&ids::canonical(&commit.id));
@@ -79,7 +93,7 @@ impl MongoStore {
                     _ if *result == Some(Committed::Applied) => {}
                     Some(document) if may_be_written(&self.names, document, commit) => {
                         *result = None;
-                        open.push((commit, Some(document)));
+                        open.push((commit, Known::Read(document)));
                     }
                     Some(document) if took_effect(&self.names, document, commit) => {
                         *result = Some(Committed::Applied);
@@ -103,10 +117,10 @@ impl MongoStore {
     /// # Errors
     /// If one could not be written. Others may be; all others are if it was refused.
     async fn write(&self, tries: &[Try<'_>]) -> Result<bool, StoreError> {
-        let statements = tries.iter().filter_map(|(commit, document)| {
+        let statements = tries.iter().filter_map(|(commit, known)| {
             // Nothing can be written to an id that no document can have.
             let id = ids::to_bson(&commit.id)?;
-            let statement = statement(&self.names, commit, id, *document);
+            let statement = statement(&self.names, commit, id, *known);
             Some(statement.ok_or_else(|| refused("commit", UNWRITABLE)))
         });
         let (mut matched, mut refusal) = (0, None);
@@ -126,9 +140,9 @@ impl MongoStore {
     /// What tells whether commits are written, and what they have to fit.
     async fn read_back(
         &self,
-        commits: &[Commit],
+        commits: impl Iterator<Item = &Commit>,
     ) -> Result<HashMap<DocumentId, Document>, StoreError> {
-        let wanted: Vec<_> = commits.iter().filter_map(|commit| ids::to_bson(&commit.id)).collect();
+        let wanted: Vec<_> = commits.filter_map(|commit| ids::to_bson(&commit.id)).collect();
         let fields = &self.names.fields;
         let projection = doc! {
             first(&self.names.state): 1,
@@ -169,41 +183,52 @@ impl MongoStore {
 const UNWRITABLE: &str =
     "one of the names in store.fields and store.state_field holds a NUL; change it";
 
-/// The update that makes a commit of a document, as it was claimed or read. None if it cannot be written as
-/// BSON.
-///
-/// A refresh writes the state as one value, which a server does in half the time that twenty paths take. So
-/// the holder of the lease and the status are a part of its condition: while they are the same, nobody but
-/// who marks jobs and hurries grants changes the state, and a refresh leaves nothing of that.
-fn statement(
-    names: &Names,
-    commit: &Commit,
-    id: Bson,
-    document: Option<&Document>,
-) -> Option<Statement> {
+/// A commit as it is tried before anything is read; None if it has to know its document.
+fn first_try(commit: &Commit) -> Option<Try<'_>> {
+    match commit.note.read() {
+        Some(claimed) => Some((commit, Known::Claimed(claimed))),
+        None => (!adds_marks(&commit.write)).then_some((commit, Known::Nothing)),
+    }
+}
+
+/// The update that makes a commit. None if it cannot be written as BSON.
+fn statement(names: &Names, commit: &Commit, id: Bson, known: Known<'_>) -> Option<Statement> {
     let mut filter = condition(names, commit, id);
-    let Some(document) = document else {
-        return Statement::new(filter, Change::of(names, commit, &[]).operators());
+    let document = match known {
+        Known::Nothing => {
+            return Statement::new(filter, Change::of(names, commit, &[]).operators());
+        }
+        Known::Claimed(document) | Known::Read(document) => document,
     };
-    let mut change = Change::of(names, commit, &marks(names, document));
+    let change = Change::of(names, commit, &marks(names, document));
     if !matches!(commit.write, Write::Refresh { .. }) {
         return Statement::new(filter, fit(change.operators(), document));
     }
-    let read = |part: &str| at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
-    let status = read("status");
-    if is_kept(&status) {
-        change = change.but_paused();
+    let change = of_refresh(names, change, document);
+    match known {
+        Known::Read(_) => {
+            let state = value_at(document, &names.state).cloned().unwrap_or(Bson::Null);
+            filter.insert(&names.state, doc! { "$eq": state });
+            Statement::new(filter, fit(change, document))
+        }
+        Known::Claimed(_) | Known::Nothing => {
+            filter.insert(names.path("lease.owner"), &commit.owner);
+            for part in ["status", "provider"] {
+                let claimed = at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
+                filter.insert(names.path(part), doc! { "$eq": claimed });
+            }
+            Statement::new(filter, change)
+        }
     }
-    filter.insert(names.path("lease.owner"), doc! { "$eq": read("lease.owner") });
-    filter.insert(names.path("status"), doc! { "$eq": status });
-    // Where something of the application stands in the place of the state, the server is to refuse.
-    let change = change.of_whole_state(document).unwrap_or_else(|| change.operators());
-    Statement::new(filter, fit(change, document))
 }
 
-/// Whether a refresh leaves this status as it is.
-fn is_kept(status: &Bson) -> bool {
-    [Status::Active, Status::Paused].iter().any(|kept| status.as_str() == Some(kept.as_str()))
+/// A refresh writes the state as one value, in which a server has one way to go and not twenty-five. So its
+/// condition is that nobody else has changed the state since it was read, but for what a refresh leaves
+/// nothing of: while a claim holds the document, others change its status, mark jobs, and prolong the lease.
+fn of_refresh(names: &Names, change: Change<'_>, document: &Document) -> Document {
+    let change = if keeps_status(names, document) { change.but_status() } else { change };
+    // Where something of the application stands in the place of the state, the server is to refuse.
+    change.of_whole_state(document).unwrap_or_else(|| change.operators())
 }
 
 /// [`may_be_written`] as a filter.

@@ -40,7 +40,7 @@ fn null_before<'a>(read: &Document, path: &'a str) -> Option<&'a str> {
 }
 
 /// What is at a path, a null included.
-fn value_at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+pub(super) fn value_at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     match path.rsplit_once('.') {
         None => document.get(path),
         Some((way, last)) => value_at(document, way)?.as_document()?.get(last),

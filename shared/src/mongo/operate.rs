@@ -9,7 +9,6 @@ use super::clock::from_now;
 use super::errors::driver;
 use super::update::{JOURNALLED, Statement};
 use crate::document::change::{Change, OF_AN_END, holds_token};
-use crate::document::import::marks;
 use crate::document::paths::at;
 use crate::document::{decode, ids};
 use crate::domain::{DocumentId, LastError, Status};
@@ -40,7 +39,7 @@ impl MongoStore {
             token: at(&found, token),
             self.names.path("status"): { "$exists": true },
         };
-        let change = Change::withheld(&self.names, spent, last_error, &marks(&self.names, &found));
+        let change = Change::withheld(&self.names, spent, last_error, &found);
         let statements = Statement::new(unchanged, change.operators()).into_iter().collect();
         Ok(self.update(OPERATION, statements, JOURNALLED).await? > 0)
     }

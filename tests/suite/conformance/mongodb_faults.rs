@@ -172,6 +172,41 @@ async fn a_grant_that_is_paused_or_resumed_around_its_commit_keeps_its_new_token
 }
 
 #[tokio::test]
+async fn a_refresh_overwrites_nothing_that_others_have_written_to_the_state_meanwhile() {
+    let (store, way, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 1).await;
+    let write = |part: &str, value: i32| {
+        let (documents, path) = (documents.clone(), format!("evergrant.{part}"));
+        async move { change(&documents, 1, doc! { path: value }).await }
+    };
+    // Somebody renames its section after it was claimed, and a later version knows more parts.
+    change(&documents, 1, doc! { "evergrant.provider": "renamed" }).await;
+    way.next("find", Fault::meanwhile(write("of_a_later_version", 1)));
+    way.next("find", Fault::meanwhile(write("of_another_version", 2)));
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    assert!(way.is_done());
+    assert_eq!(tokens(&documents).await, refreshed_once(1));
+    let written = documents.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
+    let state = written.get_document("evergrant").unwrap();
+    assert_eq!(state.get_str("provider").unwrap(), "renamed");
+    assert_eq!(state.get_i32("of_a_later_version").unwrap(), 1);
+    assert_eq!(state.get_i32("of_another_version").unwrap(), 2);
+}
+
+#[tokio::test]
+async fn a_document_that_lost_its_state_meanwhile_gets_its_token_and_is_adopted_again() {
+    let (store, _, documents) = faulty().await;
+    let commits = claimed(&store, &documents, 1).await;
+    documents.update_one(doc! {}, doc! { "$unset": { "evergrant": "" } }).await.unwrap();
+    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    let written = documents.find_one(doc! {}).await.unwrap().unwrap();
+    assert_eq!(written.get_str("refresh_token").unwrap(), "new-1");
+    store.adopt().await.unwrap();
+    let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
+    assert_eq!((view.status, view.provider.is_some()), (Some(Status::Active), true));
+}
+
+#[tokio::test]
 async fn a_claim_is_made_once_whatever_fails_on_its_way() {
     let (store, way, documents) = faulty().await;
     documents.insert_many((1..=2).map(|id| adopted(id, doc! {}))).await.unwrap();

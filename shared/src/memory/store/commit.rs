@@ -3,10 +3,10 @@
 use mongodb::bson::Document;
 
 use super::documents::{Documents, is_text, put, take_away};
-use crate::document::change::Change;
+use crate::document::change::{Change, keeps_status};
 use crate::document::condition::{may_be_written, took_effect};
 use crate::document::import::marks;
-use crate::domain::{Status, Write};
+use crate::domain::Write;
 use crate::ports::{Commit, Committed};
 
 impl Documents {
@@ -14,10 +14,10 @@ impl Documents {
         let names = &self.names;
         let Some(document) = self.get(&commit.id) else { return Committed::Superseded };
         let written = may_be_written(names, document, commit).then(|| {
-            let is_paused = is_text(document, "evergrant.status", Status::Paused.as_str());
             let change = Change::of(names, commit, &marks(names, document));
             let is_refresh = matches!(commit.write, Write::Refresh { .. });
-            if is_paused && is_refresh { change.but_paused() } else { change }.operators()
+            let keeps_status = is_refresh && keeps_status(names, document);
+            if keeps_status { change.but_status() } else { change }.operators()
         });
         let took_effect = took_effect(names, document, commit);
         let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };

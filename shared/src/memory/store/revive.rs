@@ -10,7 +10,6 @@ use crate::document::change::{
     Change, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
 };
 use crate::document::decode;
-use crate::document::import::marks;
 use crate::domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
 use crate::ports::{DueGrant, Revived, SweepPlace};
 
@@ -76,9 +75,8 @@ impl Documents {
     ) -> bool {
         let names = &self.names;
         let found = self.get(id).filter(|found| holds_token(names, found, spent));
-        let change = found.map(|found| {
-            Change::withheld(names, spent, last_error, &marks(names, found)).operators()
-        });
+        let change =
+            found.map(|found| Change::withheld(names, spent, last_error, found).operators());
         let Some((document, change)) = self.get_mut(id).zip(change) else { return false };
         apply(document, &change);
         true

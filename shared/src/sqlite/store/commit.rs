@@ -1,18 +1,16 @@
 //! Outcomes of exchanges, written each on its condition.
 
-use bson::Bson;
 use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table;
-use crate::document::change::Change;
+use crate::document::change::{Change, keeps_status};
 use crate::document::condition::{may_be_written, took_effect};
 use crate::document::import::marks;
 use crate::document::names::Names;
-use crate::document::paths::at;
-use crate::domain::{Status, Write};
+use crate::domain::Write;
 use crate::ports::{Commit, Committed};
 
 /// Writes what holds, and tells of the rest that its document has moved on.
@@ -33,11 +31,9 @@ fn commit_one(
         return Ok(Committed::Superseded);
     };
     if may_be_written(names, &stored.document, commit) {
-        let status = at(&stored.document, &names.path("status")).and_then(Bson::as_str);
-        let is_paused = status == Some(Status::Paused.as_str());
         let mut change = Change::of(names, commit, &marks(names, &stored.document));
-        if is_paused && matches!(commit.write, Write::Refresh { .. }) {
-            change = change.but_paused();
+        if matches!(commit.write, Write::Refresh { .. }) && keeps_status(names, &stored.document) {
+            change = change.but_status();
         }
         paths::apply(&mut stored.document, change.operators()).map_err(|_| {
             Failure::refused(

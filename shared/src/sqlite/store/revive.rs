@@ -15,7 +15,6 @@ use crate::document::change::{
     Change, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
 };
 use crate::document::decode;
-use crate::document::import::marks;
 use crate::document::names::Names;
 use crate::domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
 use crate::ports::{DueGrant, Revived, SweepPlace};
@@ -186,8 +185,7 @@ pub(super) fn withhold(
     let found = table::find(connection, names, id)?;
     let found = found.filter(|stored| holds_token(names, &stored.document, spent));
     let Some(mut stored) = found else { return Ok(false) };
-    let marks = marks(names, &stored.document);
-    let change = Change::withheld(names, spent, last_error, &marks).operators();
+    let change = Change::withheld(names, spent, last_error, &stored.document).operators();
     paths::apply(&mut stored.document, change).map_err(|_| {
         Failure::refused("store.state_field leads through something that is no sub-document")
     })?;
