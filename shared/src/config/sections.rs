@@ -86,12 +86,12 @@ impl StoreConfig {
         let access_token = ("store.fields.access_token", &self.fields.access_token);
         let refresh_token = ("store.fields.refresh_token", &self.fields.refresh_token);
         let state = ("store.state_field", &self.state_field);
-        for (setting, name) in [access_token, refresh_token, state] {
-            for (token_setting, token) in [access_token, refresh_token] {
-                let is_one = is_within(name, token) || is_within(token, name);
-                if setting != token_setting && is_one {
+        let written = [access_token, refresh_token, state];
+        for (setting, name) in written {
+            for (other_setting, other) in written {
+                if setting != other_setting && is_within(name, other) {
                     let reason =
-                        format!("it must be a place of its own, not within {token_setting}");
+                        format!("it must be a place of its own, not within {other_setting}");
                     return Err(ConfigError::invalid(setting, reason));
                 }
             }

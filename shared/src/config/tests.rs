@@ -128,6 +128,7 @@ fn a_token_has_a_place_of_its_own() {
         (refresh, "access_token.refresh", "not within store.fields.access_token"),
         (access, "refresh_token.access", "not within store.fields.refresh_token"),
         (state, "refresh_token.state", "store.state_field is wrong"),
+        (refresh, "evergrant.refresh", "not within store.state_field"),
         (state, "meta..grant", "store.state_field is wrong"),
         (refresh, "tokens.$refresh", "store.fields.refresh_token is wrong"),
         (access, "tokens.", "store.fields.access_token is wrong"),
