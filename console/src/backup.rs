@@ -16,7 +16,8 @@ use crate::operator::{About, Operator, unaudited_hint};
 use crate::output::Output;
 
 /// What is in a backup, beside the documents.
-const KEY: &str = "the key of sealed answers is not in it: keep the folder beside the file, too";
+const KEY: &str = "the key of sealed answers is not in it: keep that of the settings (rescue.key_file), or the \
+    folder beside the file, too";
 
 /// Copies the file of the settings, and notes it in the audit record before.
 pub(crate) async fn backup(

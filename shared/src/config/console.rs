@@ -49,11 +49,14 @@ impl ConsoleConfig {
                  send that header",
             );
         }
-        if self.tls_certificate.is_some() != self.tls_key.is_some() {
-            return wrong(
-                "console.tls_certificate",
-                "it and console.tls_key belong together: give both or neither",
-            );
+        for (given, other, missing) in [
+            (&self.tls_certificate, &self.tls_key, "console.tls_key"),
+            (&self.tls_key, &self.tls_certificate, "console.tls_certificate"),
+        ] {
+            if given.is_some() && other.is_none() {
+                let reason = "a certificate and its key belong together: give both or neither";
+                return Err(ConfigError::missing(missing, reason));
+            }
         }
         if self.tls().is_some()
             && self.public_url.as_ref().is_some_and(|url| url.scheme() == "http")

@@ -31,8 +31,9 @@ pub enum ConfigError {
     },
     /// There is nothing to do without one.
     #[error(
-        "no provider is configured: add a section [providers.NAME], in a file that --config names, \
-         or set EVERGRANT_PROVIDERS__NAME__… in the environment"
+        "no provider is configured: give the file of the settings by --config or EVERGRANT_CONFIG \
+         (`evergrant init` writes evergrant.toml) with a section [providers.NAME], or set \
+         EVERGRANT_PROVIDERS__NAME__… in the environment"
     )]
     NoProvider,
     /// There is no such setting.

@@ -143,6 +143,22 @@ fn a_token_has_a_place_of_its_own() {
 }
 
 #[test]
+fn a_certificate_needs_its_key_and_is_for_https() {
+    let (certificate, key) = ("EVERGRANT_CONSOLE__TLS_CERTIFICATE", "EVERGRANT_CONSOLE__TLS_KEY");
+    let url = "EVERGRANT_CONSOLE__PUBLIC_URL";
+    for (variables, missing) in [
+        (&[(certificate, "a")][..], "console.tls_key"),
+        (&[(key, "a")], "console.tls_certificate"),
+        (&[(certificate, "a"), (key, "b"), (url, "http://c.example")], "console.public_url"),
+    ] {
+        let error = wrong(variables);
+        assert!(error.contains(missing), "{error}");
+    }
+    let loaded = load(&[(certificate, "a"), (key, "b")]).unwrap();
+    assert!(loaded.console.is_https());
+}
+
+#[test]
 fn limits_that_contradict_each_other_are_refused() {
     let mut variables = AUTODESK.to_vec();
     variables.push(("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["10/s", "1000/min"]"#));

@@ -84,7 +84,7 @@ impl DeadReason {
             Self::GrantDead => "the user must sign in again",
             Self::LostResponse => "the user must sign in again; an answer was lost on the way",
             Self::AttemptsExhausted => "see the error, cure it at the provider, then redrive",
-            Self::MalformedDocument => "correct the document, then redrive",
+            Self::MalformedDocument => "correct the document: it is taken up again, or redrive it",
             Self::TwinDocument => "two documents have one token: delete the other, then redrive",
             Self::RefusedDocument => {
                 "see why the store refuses it (validation rules, its size), cure that, then redrive"

@@ -28,7 +28,7 @@ use hyper::server::conn::http1;
 use hyper::service::{Service, service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -213,6 +213,8 @@ async fn handshake(
 ) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 1 && first != [HANDSHAKE] {
+        // What is not read when a connection is closed makes its peer forget the answer.
+        let _ = stream.read(&mut [0; 4_096]).await;
         let _ = stream.write_all(IN_THE_CLEAR.as_bytes()).await;
         return None;
     }

@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime};
 
 use rustls::ServerConfig;
 use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::pem::{self, PemObject};
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
@@ -44,7 +44,7 @@ pub enum TlsError {
     },
     /// The two do not belong together, or are of a kind that is not known.
     #[error(
-        "the certificate in {} cannot be used with the key in {}: {reason}",
+        "the certificate in {} cannot be used with the key in {}, or not at all: {reason}",
         .certificate.display(), .key.display()
     )]
     Pair {
@@ -84,7 +84,9 @@ impl ServerTls {
             seen = now;
             match self.read_again() {
                 Ok(()) => tracing::info!("the certificate was renewed"),
-                Err(error) => tracing::warn!(%error, "the new certificate is not used"),
+                Err(error) => {
+                    tracing::warn!(%error, "the new certificate is not used; the one before still is")
+                }
             }
         }
     }
@@ -133,10 +135,15 @@ fn read(certificate: &Path, key: &Path) -> Result<CertifiedKey, TlsError> {
         CertificateDer::pem_file_iter(certificate).and_then(Iterator::collect);
     let chain = chain.map_err(|error| of_certificate(error.to_string()))?;
     if chain.is_empty() {
-        return Err(of_certificate("there is none".to_owned()));
+        return Err(of_certificate("it holds none as PEM".to_owned()));
     }
-    let private = PrivateKeyDer::from_pem_file(key)
-        .map_err(|error| of("the certificate's key", key, error.to_string()))?;
+    let private = PrivateKeyDer::from_pem_file(key).map_err(|error| {
+        let reason = match error {
+            pem::Error::NoItemsFound => "it holds none as PEM without a passphrase".to_owned(),
+            error => error.to_string(),
+        };
+        of("the certificate's key", key, reason)
+    })?;
     CertifiedKey::from_der(chain, private, &provider()).map_err(|reason| TlsError::Pair {
         certificate: certificate.into(),
         key: key.into(),
@@ -182,8 +189,8 @@ pub(super) mod tests {
             assert!(error.contains(part) && !error.contains("PRIVATE"), "{error}");
         };
         says(&folder.path().join("none"), &key, "none");
-        says(&key, &key, "there is none");
-        says(&certificate, &certificate, "the certificate's key");
+        says(&key, &key, "it holds none as PEM");
+        says(&certificate, &certificate, "without a passphrase");
         let other = folder.path().join("other");
         fs::create_dir(&other).unwrap();
         let (_, others_key) = files(&other, "one.example");

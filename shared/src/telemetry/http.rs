@@ -43,7 +43,10 @@ impl Health {
 
 /// A server of health and metrics that cannot be started.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot serve health and metrics at {address} (telemetry.listen): {reason}")]
+#[error(
+    "cannot serve health and metrics at {address}: {reason}; give another address as telemetry.listen \
+     (--listen), or off"
+)]
 pub struct HttpError {
     address: SocketAddr,
     reason: String,
