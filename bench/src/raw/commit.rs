@@ -60,6 +60,7 @@ fn update(document: &Document) -> Document {
         "evergrant.generation": seed::ONCE,
         "evergrant.lease.owner": OWNER,
         "evergrant.status": "active",
+        "evergrant.provider": of_state("provider"),
     };
     let state = doc! {
         "provider": of_state("provider"),

@@ -3,9 +3,9 @@
 use mongodb::bson::{Bson, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::import::{generation, marks};
 use super::names::Names;
 use super::paths::at;
+use super::state::{HELD_BEFORE, generation, marks};
 use crate::domain::fingerprint::fingerprint;
 use crate::domain::marks::{mark, mark_of_fingerprint, remembered};
 use crate::domain::schedule::Times;
@@ -36,11 +36,8 @@ pub(crate) const ENDS_OF: &str = "ends_of";
 /// gone.
 pub(crate) const OF_THE_OLD_GRANT: [&str; 3] = ["queued_until", "refresh_absolute_until", ENDS_OF];
 
-/// Marks of the tokens that a document held before: see [`crate::domain::marks`].
-pub(crate) const HELD_BEFORE: &str = "held_before";
-
-/// Whether a change has to know the marks of its document.
-pub(crate) fn adds_marks(write: &Write) -> bool {
+/// Whether a change has to know its document: what it remembers, and its status.
+pub(crate) fn needs_document(write: &Write) -> bool {
     matches!(write, Write::Refresh { .. } | Write::End { dead_fingerprint: Some(_), .. })
 }
 
@@ -53,7 +50,7 @@ pub(crate) fn holds_token(names: &Names, document: &Document, fingerprint_of_it:
 
 /// Whether a refresh leaves the status as it is. A document that an operator has paused meanwhile stays
 /// paused, and one that nobody has adopted is for adoption; its tokens are written.
-pub(crate) fn keeps_status(names: &Names, document: &Document) -> bool {
+fn keeps_status(names: &Names, document: &Document) -> bool {
     match at(document, &names.path("status")) {
         None => true,
         Some(status) => [Status::Active, Status::Paused]
@@ -71,8 +68,8 @@ pub(crate) struct Change<'a> {
 }
 
 impl<'a> Change<'a> {
-    /// What a commit makes of its document, which has these marks.
-    pub(crate) fn of(names: &'a Names, commit: &Commit, marks: &[i64]) -> Self {
+    /// What a commit makes of its document.
+    pub(crate) fn of(names: &'a Names, commit: &Commit, document: &Document) -> Self {
         let mut change = Self::nothing(names);
         // Every settlement gives the lease back and says whose it was.
         change.set(SETTLED_BY, commit.owner.as_str());
@@ -84,7 +81,9 @@ impl<'a> Change<'a> {
                     change.token(&names.fields.refresh_token, refresh_token);
                 }
                 // A new token is proof that the grant lives, whatever was thought of it meanwhile.
-                change.set("status", Status::Active.as_str());
+                if !keeps_status(names, document) {
+                    change.set("status", Status::Active.as_str());
+                }
                 change.set("generation", int(commit.generation.unwrap_or_default() + 1));
                 change.set("attempts", 0);
                 change.time("refreshed_at", Some(*refreshed_at));
@@ -94,7 +93,7 @@ impl<'a> Change<'a> {
                 let sent = mark(commit.sent.as_ref());
                 let brought = refresh_token.as_ref().filter(|_| commit.rotates());
                 let brought = brought.map(|new| mark(Some(new)));
-                change.marks(marks, remembered(marks, commit.generation, sent, brought));
+                change.remember(document, commit.generation, sent, brought);
             }
             Write::Schedule(times) => {
                 change.times(times, commit.sent.as_ref());
@@ -135,7 +134,7 @@ impl<'a> Change<'a> {
                     Some(fingerprint) => {
                         change.set("dead_fingerprint", fingerprint.as_str());
                         let dead = mark_of_fingerprint(fingerprint);
-                        change.marks(marks, remembered(marks, commit.generation, dead, None));
+                        change.remember(document, commit.generation, dead, None);
                     }
                     None => change.unset("dead_fingerprint"),
                 }
@@ -164,22 +163,14 @@ impl<'a> Change<'a> {
         last_error: &LastError,
         document: &Document,
     ) -> Self {
-        let (marks, generation) = (marks(names, document), generation(names, document));
         let mut change = Self::nothing(names);
         change.set("status", Status::Failed.as_str());
         change.set("last_error", error_document(last_error));
         change.set("dead_fingerprint", spent);
-        let after = remembered(&marks, generation, mark_of_fingerprint(spent), None);
-        change.marks(&marks, after);
+        change.remember(document, generation(names, document), mark_of_fingerprint(spent), None);
         change.unset("lease");
         change.unset("queued_until");
         change
-    }
-
-    /// The same change without the status.
-    pub(crate) fn but_status(mut self) -> Self {
-        self.set.retain(|(part, _)| *part != "status");
-        self
     }
 
     /// The change as the operators `$set` and `$unset` of paths.
@@ -246,8 +237,16 @@ impl<'a> Change<'a> {
         self.time("next_refresh_at", Some(times.next_refresh_at));
     }
 
-    /// The marks of a document, if others come.
-    fn marks(&mut self, before: &[i64], after: Vec<i64>) {
+    /// What the document [remembers](remembered) once a token was used, if that changes.
+    fn remember(
+        &mut self,
+        document: &Document,
+        generation: Option<u64>,
+        used: i64,
+        brought: Option<i64>,
+    ) {
+        let before = marks(self.names, document);
+        let after = remembered(&before, generation, used, brought);
         if before != after {
             self.set(HELD_BEFORE, after);
         }

@@ -7,6 +7,7 @@ use super::change::{SETTLED_BY, int};
 use super::names::Names;
 use super::numbers::number;
 use super::paths::at;
+use super::state::generation;
 use crate::domain::Write;
 use crate::ports::Commit;
 
@@ -33,8 +34,7 @@ pub(crate) fn needs_lease(commit: &Commit) -> bool {
 /// Whether a commit has taken effect in its document before: its claim has settled the document last.
 pub(crate) fn took_effect(names: &Names, document: &Document, commit: &Commit) -> bool {
     let settled_by = at(document, &names.path(SETTLED_BY)).and_then(Bson::as_str);
-    let generation = at(document, &names.path("generation")).and_then(number);
-    let generation = generation.and_then(|generation| u64::try_from(generation).ok());
+    let generation = generation(names, document);
     let written = match (&commit.write, commit.generation) {
         (_, None) => true,
         (Write::Refresh { .. }, Some(claimed)) => generation == Some(claimed + 1),

@@ -3,11 +3,10 @@
 use mongodb::bson::{Bson, Document};
 use secrecy::SecretString;
 
-use super::change::HELD_BEFORE;
 use super::ids;
 use super::names::Names;
-use super::numbers::number;
 use super::paths::{at, first, remove};
+use super::state::{generation, marks};
 use crate::domain::Status;
 use crate::domain::import::{Age, Brought, Held, age};
 use crate::domain::marks::{BEGINNING, mark, remembered};
@@ -90,12 +89,6 @@ pub(crate) fn held_tokens(names: &Names, document: &Document) -> HeldTokens {
     }
 }
 
-/// The marks that a document has.
-pub(crate) fn marks(names: &Names, document: &Document) -> Vec<i64> {
-    let marks = at(document, &names.path(HELD_BEFORE)).and_then(Bson::as_array);
-    marks.into_iter().flatten().filter_map(number).collect()
-}
-
 /// An adopted document as it is judged.
 fn held(names: &Names, document: &Document) -> Option<Held> {
     let status = at(document, &names.path("status"))?.as_str();
@@ -126,9 +119,4 @@ fn brought(names: &Names, document: &Document, fields: &Document) -> Brought {
 fn token(document: &Document, path: &str) -> Option<SecretString> {
     let text = at(document, path).and_then(Bson::as_str).filter(|text| !text.is_empty());
     text.map(SecretString::from)
-}
-
-pub(crate) fn generation(names: &Names, document: &Document) -> Option<u64> {
-    let generation = at(document, &names.path("generation")).and_then(number)?;
-    u64::try_from(generation).ok()
 }

@@ -12,6 +12,7 @@ pub(crate) mod names;
 pub(crate) mod numbers;
 pub(crate) mod owner;
 pub(crate) mod paths;
+pub(crate) mod state;
 
 pub use fields::Fields;
 pub use ids::canonical as canonical_id;

@@ -37,10 +37,9 @@ use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
 use super::fit::{fit, value_at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use crate::document::change::{Change, adds_marks, int, keeps_status};
+use crate::document::change::{Change, int, needs_document};
 use crate::document::condition::{may_be_written, needs_lease, took_effect};
 use crate::document::ids;
-use crate::document::import::marks;
 use crate::document::names::Names;
 use crate::document::paths::{at, first};
 use crate::domain::{DocumentId, Write};
@@ -79,8 +78,8 @@ impl MongoStore {
             (are_written && tried.is_some()).then_some(Committed::Applied)
         };
         let mut results: Vec<_> = tries.iter().map(applied).collect();
-        if are_written && known.len() == commits.len() {
-            return Ok(results.into_iter().flatten().collect());
+        if let Some(all) = results.iter().copied().collect() {
+            return Ok(all);
         }
         for _ in 0..ROUNDS {
             let is_open = |result: &Option<Committed>| *result != Some(Committed::Applied);
@@ -187,48 +186,39 @@ const UNWRITABLE: &str =
 fn first_try(commit: &Commit) -> Option<Try<'_>> {
     match commit.note.read() {
         Some(claimed) => Some((commit, Known::Claimed(claimed))),
-        None => (!adds_marks(&commit.write)).then_some((commit, Known::Nothing)),
+        None => (!needs_document(&commit.write)).then_some((commit, Known::Nothing)),
     }
 }
 
 /// The update that makes a commit. None if it cannot be written as BSON.
-fn statement(names: &Names, commit: &Commit, id: Bson, known: Known<'_>) -> Option<Statement> {
-    let mut filter = condition(names, commit, id);
-    let document = match known {
-        Known::Nothing => {
-            return Statement::new(filter, Change::of(names, commit, &[]).operators());
-        }
-        Known::Claimed(document) | Known::Read(document) => document,
-    };
-    let change = Change::of(names, commit, &marks(names, document));
-    if !matches!(commit.write, Write::Refresh { .. }) {
-        return Statement::new(filter, fit(change.operators(), document));
-    }
-    let change = of_refresh(names, change, document);
-    match known {
-        Known::Read(_) => {
-            let state = value_at(document, &names.state).cloned().unwrap_or(Bson::Null);
-            filter.insert(&names.state, doc! { "$eq": state });
-            Statement::new(filter, fit(change, document))
-        }
-        Known::Claimed(_) | Known::Nothing => {
-            filter.insert(names.path("lease.owner"), &commit.owner);
-            for part in ["status", "provider"] {
-                let claimed = at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
-                filter.insert(names.path(part), doc! { "$eq": claimed });
-            }
-            Statement::new(filter, change)
-        }
-    }
-}
-
+///
 /// A refresh writes the state as one value, in which a server has one way to go and not twenty-five. So its
 /// condition is that nobody else has changed the state since it was read, but for what a refresh leaves
 /// nothing of: while a claim holds the document, others change its status, mark jobs, and prolong the lease.
-fn of_refresh(names: &Names, change: Change<'_>, document: &Document) -> Document {
-    let change = if keeps_status(names, document) { change.but_status() } else { change };
+fn statement(names: &Names, commit: &Commit, id: Bson, known: Known<'_>) -> Option<Statement> {
+    let mut filter = condition(names, commit, id);
+    let nothing = Document::new();
+    let document = match known {
+        Known::Nothing => &nothing,
+        Known::Claimed(document) | Known::Read(document) => document,
+    };
+    let change = Change::of(names, commit, document);
+    if !matches!(commit.write, Write::Refresh { .. }) {
+        return Statement::new(filter, fit(change.operators(), document));
+    }
     // Where something of the application stands in the place of the state, the server is to refuse.
-    change.of_whole_state(document).unwrap_or_else(|| change.operators())
+    let change = change.of_whole_state(document).unwrap_or_else(|| change.operators());
+    if let Known::Read(_) = known {
+        let state = value_at(document, &names.state).cloned().unwrap_or(Bson::Null);
+        filter.insert(&names.state, doc! { "$eq": state });
+        return Statement::new(filter, fit(change, document));
+    }
+    filter.insert(names.path("lease.owner"), &commit.owner);
+    for part in ["status", "provider"] {
+        let claimed = at(document, &names.path(part)).cloned().unwrap_or(Bson::Null);
+        filter.insert(names.path(part), doc! { "$eq": claimed });
+    }
+    Statement::new(filter, change)
 }
 
 /// [`may_be_written`] as a filter.

@@ -12,11 +12,11 @@ use mongodb::bson::{Bson, Document, doc};
 use super::MongoStore;
 use super::errors::{DUPLICATE_KEY, driver, refused, server, unavailable};
 use super::update::{JOURNALLED, Statement, batches};
-use crate::document::change::HELD_BEFORE;
 use crate::document::ids;
 use crate::document::import::{id_and_fields, kept, marks_after, prepared};
 use crate::document::names::Names;
 use crate::document::paths::{at, first};
+use crate::document::state::HELD_BEFORE;
 use crate::domain::DocumentId;
 use crate::ports::{ImportDocument, ImportMode, Imported, StoreError};
 

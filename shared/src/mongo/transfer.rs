@@ -9,8 +9,8 @@ use mongodb::bson::{Document, doc};
 use super::MongoStore;
 use super::detached::{Gone, Sender};
 use super::errors::{driver, is_cursor_gone};
-use crate::document::change::HELD_BEFORE;
 use crate::document::import::held_tokens;
+use crate::document::state::HELD_BEFORE;
 use crate::document::{extended_json, ids};
 use crate::ports::HeldTokens;
 

@@ -3,22 +3,16 @@
 use mongodb::bson::Document;
 
 use super::documents::{Documents, is_text, put, take_away};
-use crate::document::change::{Change, keeps_status};
+use crate::document::change::Change;
 use crate::document::condition::{may_be_written, took_effect};
-use crate::document::import::marks;
-use crate::domain::Write;
 use crate::ports::{Commit, Committed};
 
 impl Documents {
     pub(super) fn commit(&mut self, commit: &Commit) -> Committed {
         let names = &self.names;
         let Some(document) = self.get(&commit.id) else { return Committed::Superseded };
-        let written = may_be_written(names, document, commit).then(|| {
-            let change = Change::of(names, commit, &marks(names, document));
-            let is_refresh = matches!(commit.write, Write::Refresh { .. });
-            let keeps_status = is_refresh && keeps_status(names, document);
-            if keeps_status { change.but_status() } else { change }.operators()
-        });
+        let written = may_be_written(names, document, commit)
+            .then(|| Change::of(names, commit, document).operators());
         let took_effect = took_effect(names, document, commit);
         let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };
         match written {

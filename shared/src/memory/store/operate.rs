@@ -4,9 +4,9 @@ use mongodb::bson::{Bson, Document};
 
 use super::documents::{Documents, put, take_away};
 use super::refused;
-use crate::document::change::HELD_BEFORE;
 use crate::document::import::id_and_fields;
 use crate::document::import::{held_tokens, kept, marks_after, prepared};
+use crate::document::state::HELD_BEFORE;
 use crate::document::{decode, extended_json, ids};
 use crate::domain::{DocumentId, Row};
 use crate::ports::{

@@ -6,11 +6,9 @@ use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table;
-use crate::document::change::{Change, keeps_status};
+use crate::document::change::Change;
 use crate::document::condition::{may_be_written, took_effect};
-use crate::document::import::marks;
 use crate::document::names::Names;
-use crate::domain::Write;
 use crate::ports::{Commit, Committed};
 
 /// Writes what holds, and tells of the rest that its document has moved on.
@@ -31,11 +29,8 @@ fn commit_one(
         return Ok(Committed::Superseded);
     };
     if may_be_written(names, &stored.document, commit) {
-        let mut change = Change::of(names, commit, &marks(names, &stored.document));
-        if matches!(commit.write, Write::Refresh { .. }) && keeps_status(names, &stored.document) {
-            change = change.but_status();
-        }
-        paths::apply(&mut stored.document, change.operators()).map_err(|_| {
+        let change = Change::of(names, commit, &stored.document).operators();
+        paths::apply(&mut stored.document, change).map_err(|_| {
             Failure::refused(
                 "a field of store.fields leads through something in the document that is no \
                  sub-document",

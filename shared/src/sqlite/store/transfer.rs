@@ -6,9 +6,9 @@ use rusqlite::{Connection, Row};
 use super::super::failure::Failure;
 use super::paths::set_over;
 use super::{key, table};
-use crate::document::change::HELD_BEFORE;
 use crate::document::import::{kept, marks_after, prepared};
 use crate::document::names::Names;
+use crate::document::state::HELD_BEFORE;
 use crate::document::{ids, import::id_and_fields};
 use crate::ports::{ImportDocument, ImportMode, Imported};
 
