@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use evergrant_shared::domain::limit::Limit;
+use evergrant_domain::limit::Limit;
 
 use crate::seed;
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use evergrant_shared::domain::limit::Limit;
+use evergrant_domain::limit::Limit;
 use evergrant_simulator::Stats;
 
 use crate::args::BudgetArgs;

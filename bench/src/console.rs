@@ -5,10 +5,10 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, ensure};
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
-use evergrant_shared::ports::ImportDocument;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
+use evergrant_ports::{ImportDocument, wall_clock};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_tests::deployment::{PROVIDER, provider};
 use evergrant_tests::program::Program;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -150,7 +150,7 @@ async fn fill(config: &Config, args: &ConsoleArgs) -> anyhow::Result<()> {
 }
 
 fn user(ordinal: u32, dead: u32) -> ImportDocument {
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     // Two weeks' worth of refreshes, evenly.
     let due = now.plus(Duration::from_secs(u64::from(ordinal) * 97 % (14 * 86_400)));
     let date = |at: Timestamp| json!({ "$date": at.to_string() });
@@ -177,7 +177,7 @@ fn user(ordinal: u32, dead: u32) -> ImportDocument {
 fn letter(ordinal: u32) -> DeadLetter {
     let reasons =
         [DeadReason::GrantDead, DeadReason::AttemptsExhausted, DeadReason::MalformedDocument];
-    let at = Timestamp::of_this_machine();
+    let at = wall_clock();
     DeadLetter {
         body: br#"{"version":1}"#.to_vec(),
         provider: provider(),

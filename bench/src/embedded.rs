@@ -9,10 +9,10 @@ use std::path::Path;
 use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::ports::{GrantFilter, ImportDocument, TokenStore};
+use evergrant_domain::ProviderId;
+use evergrant_ports::{GrantFilter, ImportDocument, TokenStore};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_tests::deployment::PROVIDER;
 use evergrant_tests::program;
 use futures::TryStreamExt;

@@ -4,11 +4,11 @@ use std::process::Output;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
-use evergrant_shared::config::Config;
-use evergrant_shared::mongo::MongoStore;
-use evergrant_shared::ports::{JobQueue, TokenStore};
-use evergrant_shared::rabbitmq::RabbitQueue;
-use evergrant_shared::rescue::Keys;
+use evergrant_mongodb::MongoStore;
+use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_rabbitmq::RabbitQueue;
+use evergrant_rescue::Keys;
+use evergrant_runtime::config::Config;
 use evergrant_tests::deployment::provider;
 use evergrant_tests::program::{self, Program};
 use mongodb::Collection;

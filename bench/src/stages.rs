@@ -8,9 +8,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{DocumentId, Grant, Job, ProviderId, Row, Timestamp, Write};
-use evergrant_shared::ports::{Commit, Committed, Delivery, JobQueue, QueueError, TokenStore};
+use evergrant_domain::schedule::Times;
+use evergrant_domain::{DocumentId, Grant, Job, ProviderId, Row, Write};
+use evergrant_ports::{Commit, Committed, Delivery, JobQueue, QueueError, TokenStore, wall_clock};
 use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
@@ -120,7 +120,7 @@ pub(crate) async fn commit(
 /// New tokens as long as the old one.
 fn refresh(grant: &Grant) -> Write {
     let token: String = grant.refresh_token.expose_secret().chars().rev().collect();
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     Write::Refresh {
         access_token: SecretString::from(token.clone()),
         refresh_token: Some(SecretString::from(token)),

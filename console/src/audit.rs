@@ -1,9 +1,9 @@
 //! `evergrant audit`: who did what, when, why, and what came of it.
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_ports::StoreError;
+use evergrant_ports::operators::OperatorStore;
 use serde::Serialize;
 use serde_json::Value;
 
@@ -130,7 +130,7 @@ fn plain(value: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::audit::Intent;
+    use evergrant_domain::audit::Intent;
     use serde_json::json;
 
     use super::*;
@@ -160,7 +160,7 @@ mod tests {
                 request,
                 why: String::new(),
             };
-            let entry = AuditEntry::begin(intent, Timestamp::default(), None);
+            let entry = AuditEntry::begin(String::new(), intent, Timestamp::default(), None);
             assert_eq!(about(&entry), words);
         }
     }

@@ -1,8 +1,8 @@
 //! `evergrant audit verify`: whether an entry of the audit record was changed or removed.
 
-use evergrant_shared::domain::audit_chain::{ChainCheck, ChainFlaw};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::audit_chain::{ChainCheck, ChainFlaw};
+use evergrant_ports::StoreError;
+use evergrant_ports::operators::OperatorStore;
 use serde::Serialize;
 
 use crate::exit::Exit;

@@ -3,11 +3,11 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::ports::StoreError;
-use evergrant_shared::sqlite::{self, BackupError};
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_ports::StoreError;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
+use evergrant_sqlite::BackupError;
 use serde_json::json;
 
 use crate::args::BackupArgs;
@@ -34,7 +34,7 @@ pub(crate) async fn backup(
     }
     refuse_itself(&file, path)?;
     let bytes = match wish.unaudited || !file.exists() {
-        true => sqlite::backup(&file, path).await?,
+        true => evergrant_sqlite::backup(&file, path).await?,
         false => audited(config, &file, path).await?,
     };
     output.message(&format!(
@@ -48,7 +48,7 @@ pub(crate) async fn backup(
 async fn audited(config: &Config, file: &Path, path: &Path) -> anyhow::Result<u64> {
     let operator = Operator::of_this_terminal(connect::store(config).await?);
     let about = About::all(Action::Backup, json!({ "file": path.display().to_string() }));
-    let work = async { Ok(sqlite::backup(file, path).await?) };
+    let work = async { Ok(evergrant_sqlite::backup(file, path).await?) };
     let told = |bytes: &u64| (Outcome::Done, format!("{bytes} bytes"));
     let copied: Result<u64, BackupFailure> = operator.audited(about, work, told).await;
     Ok(copied?)

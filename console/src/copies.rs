@@ -2,8 +2,8 @@
 
 use std::collections::HashMap;
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::ports::{Finding, StoreError, TokenStore};
+use evergrant_domain::DocumentId;
+use evergrant_ports::{Finding, StoreError, TokenStore};
 use futures::TryStreamExt;
 
 /// Pairs that are named.
@@ -110,9 +110,9 @@ pub(crate) fn kind(id: &DocumentId) -> &'static str {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::Timestamp;
-    use evergrant_shared::memory::{MemoryClock, MemoryStore};
-    use evergrant_shared::ports::{ImportDocument, ImportMode};
+    use evergrant_domain::Timestamp;
+    use evergrant_memory::{MemoryClock, MemoryStore};
+    use evergrant_ports::{ImportDocument, ImportMode};
     use serde_json::{Value, json};
 
     use super::*;
@@ -142,7 +142,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_token_that_another_document_has_exchanged_is_found() {
-        let spent = evergrant_shared::domain::marks::mark(Some(&"spent".into()));
+        let spent = evergrant_domain::marks::mark(Some(&"spent".into()));
         let copy = |id: &str| json!({ "_id": id, "refresh_token": "spent" });
         let refreshed = |id: &str| {
             let state = json!({ "status": "active", "held_before": [0, spent] });

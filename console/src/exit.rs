@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use evergrant_shared::domain::audit::Outcome;
+use evergrant_domain::audit::Outcome;
 
 /// How a command ended. Wrong usage (2) is clap's, and [`Exit::Usage`] where it cannot know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

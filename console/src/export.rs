@@ -4,11 +4,11 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{StoreError, TokenStore};
-use evergrant_shared::printable::ascii_json;
-use evergrant_shared::private_file::PrivateFile;
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::printable::ascii_json;
+use evergrant_files::private_file::PrivateFile;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{StoreError, TokenStore};
 use futures::TryStreamExt;
 use serde_json::json;
 

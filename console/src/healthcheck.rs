@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::provider::install_tls;
+use evergrant_provider::install_tls;
 
 use crate::exit::Exit;
 use crate::output::Output;

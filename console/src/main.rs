@@ -33,12 +33,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use evergrant_shared::config::{Config, Override};
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::operators::{GrantChange, OperatorStore};
-use evergrant_shared::ports::JobQueue;
-use evergrant_shared::telemetry::init_logs;
-use evergrant_shared::{connect, process};
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_ports::JobQueue;
+use evergrant_ports::operators::{GrantChange, OperatorStore};
+use evergrant_runtime::config::{Config, Override};
+use evergrant_runtime::{connect, process};
+use evergrant_telemetry::init_logs;
 use tokio::runtime::{Builder, Runtime};
 
 use args::{Args, Command, DlqCommand, TokensCommand, TokensWish};

@@ -3,8 +3,8 @@
 use std::io::{IsTerminal, Write};
 
 use comfy_table::{ContentArrangement, Table, presets};
-use evergrant_shared::printable::ascii_json;
-pub(crate) use evergrant_shared::printable::printable;
+use evergrant_domain::printable::ascii_json;
+pub(crate) use evergrant_domain::printable::printable;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::Serialize;
 

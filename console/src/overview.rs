@@ -4,14 +4,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::heartbeat::Heartbeat;
-use evergrant_shared::domain::limit::Limit;
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::statistics::{Counts, MINUTE, minute_of};
-use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{JobQueue, StoreError};
-use evergrant_shared::provider::Provider;
+use evergrant_domain::heartbeat::Heartbeat;
+use evergrant_domain::limit::Limit;
+use evergrant_domain::provider_state::Standing;
+use evergrant_domain::statistics::{Counts, MINUTE, minute_of};
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, StoreError};
+use evergrant_provider::Provider;
 use serde::Serialize;
 
 /// More grants than this that are due are not counted: the time that takes has a limit.

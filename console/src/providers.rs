@@ -2,13 +2,13 @@
 
 use std::sync::Arc;
 
-use evergrant_shared::config::{Config, ConfigError};
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::domain::limit::contradiction;
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{JobQueue, StoreError};
-use evergrant_shared::provider::Provider;
+use evergrant_domain::ProviderId;
+use evergrant_domain::limit::contradiction;
+use evergrant_domain::provider_state::Standing;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, StoreError};
+use evergrant_provider::Provider;
+use evergrant_runtime::config::{Config, ConfigError};
 
 use crate::args::ProvidersCommand;
 use crate::exit::Exit;

@@ -1,8 +1,8 @@
 //! What is known of a grant's life, in the order of time.
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::AuditEntry;
-use evergrant_shared::ports::GrantView;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::AuditEntry;
+use evergrant_ports::GrantView;
 use serde::Serialize;
 
 /// Something that happened, or will.
@@ -63,8 +63,8 @@ fn told(entry: &AuditEntry, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::audit::{Action, Intent};
-    use evergrant_shared::domain::{DocumentId, FailureKind, LastError, Status};
+    use evergrant_domain::audit::{Action, Intent};
+    use evergrant_domain::{DocumentId, FailureKind, LastError, Status};
 
     use super::*;
 
@@ -107,7 +107,7 @@ mod tests {
             request: serde_json::Value::Null,
             why: "asked to".to_owned(),
         };
-        let paused = AuditEntry::begin(intent, at(43), None);
+        let paused = AuditEntry::begin("43".to_owned(), intent, at(43), None);
         let told = timeline(&grant, &[paused], at(50));
         let told: Vec<_> =
             told.iter().map(|event| (event.at.unix_ms() / 1_000, event.what.as_str())).collect();

@@ -5,10 +5,10 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::JobQueue;
-use evergrant_shared::process::{self, Shutdown};
-use evergrant_shared::provider::Provider;
+use evergrant_ports::JobQueue;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_provider::Provider;
+use evergrant_runtime::process::{self, Shutdown};
 
 use crate::exit::Exit;
 use crate::output::{Output, render_table};

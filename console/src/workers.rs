@@ -1,9 +1,9 @@
 //! `evergrant workers`: the processes that live or have lately.
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::heartbeat::{Heartbeat, Role};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::Timestamp;
+use evergrant_domain::heartbeat::{Heartbeat, Role};
+use evergrant_ports::StoreError;
+use evergrant_ports::operators::OperatorStore;
 use serde::Serialize;
 
 use crate::exit::Exit;

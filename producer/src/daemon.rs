@@ -1,8 +1,8 @@
 //! The daemon: adoption, the passes of each provider and the sweep, each by itself, so that none waits for
 //! another that is slow or broken.
 
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::ports::Which;
+use evergrant_domain::ProviderId;
+use evergrant_ports::Which;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;

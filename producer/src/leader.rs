@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_ports::{StoreError, TokenStore};
 
 /// The lead in the store that producers compete for.
 const ROLE: &str = "producer";

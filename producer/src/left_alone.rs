@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use evergrant_shared::ports::TokenStore;
+use evergrant_ports::TokenStore;
 
 /// When the documents of a first pass are adopted.
 const FIRST_LOOK_DELAY: Duration = Duration::from_secs(5);

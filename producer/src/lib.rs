@@ -24,11 +24,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::ProducerConfig;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Health, Metrics};
+use evergrant_domain::ProviderId;
+use evergrant_ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
+use evergrant_runtime::config::ProducerConfig;
+use evergrant_runtime::reports::Reports;
+use evergrant_telemetry::{Health, Metrics};
 
 pub use outlook::{keep_outlook, outlook};
 pub use progress::{NoProgress, Progress, TerminalProgress};

@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
+use evergrant_domain::heartbeat::Role;
+use evergrant_ports::{TokenStore, Which};
 use evergrant_producer::{
     Deps, ProducerSettings, Selection, TerminalProgress, keep_outlook, run, run_once,
 };
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::heartbeat::Role;
-use evergrant_shared::ports::{TokenStore, Which};
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
-use evergrant_shared::{connect, process, startup};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::reports::Reports;
+use evergrant_runtime::{connect, process, startup};
+use evergrant_telemetry::{Health, Metrics, init_logs, serve};
 
 /// Finds the grants that are due and publishes one job for each. Without a mode it goes on for
 /// ever.

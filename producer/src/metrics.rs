@@ -1,6 +1,6 @@
 //! What a producer counts.
 
-use evergrant_shared::telemetry::{Labels, Metrics};
+use evergrant_telemetry::{Labels, Metrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;

@@ -1,6 +1,6 @@
 //! One pass: what is due becomes jobs.
 
-use evergrant_shared::ports::{StoreError, Which};
+use evergrant_ports::{StoreError, Which};
 use futures::future::join_all;
 
 use crate::publishing::Publishing;

@@ -1,8 +1,8 @@
 //! One provider's part of a pass: what is due becomes jobs.
 
-use evergrant_shared::domain::statistics::Counts;
-use evergrant_shared::domain::{DocumentId, Job, ProviderId, Timestamp};
-use evergrant_shared::ports::{DueGrant, DueQuery, QueueError, StoreError, Which};
+use evergrant_domain::statistics::Counts;
+use evergrant_domain::{DocumentId, Job, ProviderId, Timestamp};
+use evergrant_ports::{DueGrant, DueQuery, QueueError, StoreError, Which};
 use futures::future::join;
 use futures::{Stream, TryStreamExt};
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use evergrant_shared::ports::{Revived, StoreError};
+use evergrant_ports::{Revived, StoreError};
 
 use crate::metrics::ProducerMetrics;
 use crate::{Deps, PassError, ProviderSummary};

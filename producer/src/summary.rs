@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use evergrant_shared::domain::ProviderId;
+use evergrant_domain::ProviderId;
 
 use crate::PassError;
 
@@ -114,7 +114,7 @@ impl fmt::Display for Summary {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::ports::QueueError;
+    use evergrant_ports::QueueError;
 
     use super::*;
 

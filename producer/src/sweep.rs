@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_ports::Backoff;
+use evergrant_ports::{StoreError, TokenStore};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Deps;

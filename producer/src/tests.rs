@@ -6,12 +6,12 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{
+use evergrant_domain::{
     DeadLetter, DocumentId, Job, LastError, ProviderId, ProviderState, SealedAnswer, Timestamp,
 };
-use evergrant_shared::ports::*;
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Health, Metrics};
+use evergrant_ports::*;
+use evergrant_runtime::reports::Reports;
+use evergrant_telemetry::{Health, Metrics};
 use futures::stream::{self, BoxStream, StreamExt};
 
 use crate::{Deps, NoProgress, ProducerSettings, Selection, Summary, run, run_once};

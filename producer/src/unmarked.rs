@@ -3,8 +3,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::refusals::Refusals;
+use evergrant_domain::DocumentId;
+use evergrant_domain::refusals::Refusals;
 use tokio::time::Instant;
 
 /// After so long such a document has another job; the wait doubles up to [`LONGEST_WAIT`].

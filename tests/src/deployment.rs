@@ -7,12 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::{DeadLetter, ProviderId};
-use evergrant_shared::mongo::MongoStore;
-use evergrant_shared::ports::{JobQueue, TokenStore};
-use evergrant_shared::rabbitmq::RabbitQueue;
-use evergrant_shared::rescue::Keys;
+use evergrant_domain::{DeadLetter, ProviderId};
+use evergrant_mongodb::MongoStore;
+use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_rabbitmq::RabbitQueue;
+use evergrant_rescue::Keys;
+use evergrant_runtime::config::Config;
 use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;

@@ -4,10 +4,10 @@ use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::domain::Status;
-use evergrant_shared::ports::{GrantFilter, GrantView, TokenStore};
+use evergrant_domain::Status;
+use evergrant_ports::{GrantFilter, GrantView, TokenStore};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
 use futures::TryStreamExt;
 use tempfile::TempDir;

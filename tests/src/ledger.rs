@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evergrant_shared::ports::TokenStore;
+use evergrant_ports::TokenStore;
 use evergrant_simulator::{CheckReport, Document, Handle, SeedPlan};
 use futures::TryStreamExt;
 

@@ -23,6 +23,6 @@ pub mod way;
 /// # Panics
 /// If it cannot be made.
 pub fn http_client() -> reqwest::Client {
-    evergrant_shared::provider::install_tls();
+    evergrant_provider::install_tls();
     reqwest::Client::new()
 }

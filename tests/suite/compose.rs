@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use evergrant_shared::config::Config;
-use evergrant_shared::rescue::Keys;
+use evergrant_rescue::Keys;
+use evergrant_runtime::config::Config;
 use evergrant_tests::deployment::eventually;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::{Outcome, classify};
-use evergrant_shared::provider::{Provider, ProviderClient, TokenEndpoint};
+use evergrant_domain::{Outcome, classify};
+use evergrant_provider::{Provider, ProviderClient, TokenEndpoint};
+use evergrant_runtime::config::Config;
 use evergrant_simulator::{FaultRates, Handle, Settings, Simulator};
 use secrecy::{ExposeSecret, SecretString};
 

@@ -1,6 +1,7 @@
 //! The dead letter of an answer that is not written.
 
-use evergrant_shared::domain::{DeadLetter, ProviderId, SealedAnswer, Timestamp};
+use evergrant_domain::{DeadLetter, ProviderId, SealedAnswer};
+use evergrant_ports::wall_clock;
 
 /// The letter of a rescued answer, whole as it came, from the worker of this name. It is in the dead letters
 /// of the answer's provider: only those of `providers` can be looked at, so one of another provider is in
@@ -21,14 +22,14 @@ pub(crate) fn letter_of<'a>(
         _ => why,
     };
     let provider = own.or(providers.clone().next())?.clone();
-    let (id, now) = (answer.map(|answer| answer.id), Timestamp::of_this_machine());
+    let (id, now) = (answer.map(|answer| answer.id), wall_clock());
     Some(DeadLetter::of_answer(body, provider, id, why, now, worker))
 }
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::DocumentId;
-    use evergrant_shared::domain::sealed_answer::SEALED_ANSWER_VERSION;
+    use evergrant_domain::sealed_answer::SEALED_ANSWER_VERSION;
+    use evergrant_domain::{DocumentId, Timestamp};
 
     use super::*;
 

@@ -1,7 +1,7 @@
 //! Waiting for a store that is away.
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::ports::TokenStore;
+use evergrant_ports::Backoff;
+use evergrant_ports::TokenStore;
 use tokio_util::sync::CancellationToken;
 
 /// Waits until the store answers, but not past the moment when the worker stops.

@@ -4,15 +4,15 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::{
+use evergrant_domain::decide::{
     decide_malformed, decide_no_token, decide_of_another, decide_signed_in, decide_twin,
 };
-use evergrant_shared::domain::{
+use evergrant_domain::{
     ClaimNote, DocumentId, Lease, Row, Settlement, StaleReason, Verdict, assess,
 };
-use evergrant_shared::ports::{Claimed, Commit, StoreError};
-use evergrant_shared::rescue::Estate;
+use evergrant_ports::Backoff;
+use evergrant_ports::{Claimed, Commit, StoreError};
+use evergrant_rescue::Estate;
 use tokio::time::Instant;
 
 use crate::lane::Lane;

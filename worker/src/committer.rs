@@ -4,8 +4,8 @@
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::ports::{Commit, Committed, StoreError, TokenStore};
+use evergrant_ports::Backoff;
+use evergrant_ports::{Commit, Committed, StoreError, TokenStore};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -224,8 +224,8 @@ fn report(error: &StoreError, commits: &[Commit], told: bool) {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::decide::decide_malformed;
-    use evergrant_shared::domain::{ClaimNote, DocumentId, Timestamp};
+    use evergrant_domain::decide::decide_malformed;
+    use evergrant_domain::{ClaimNote, DocumentId, Timestamp};
     use futures::future::join_all;
 
     use super::*;

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 
 use anyhow::Context;
-use evergrant_shared::budget::{BudgetSettings, SharedBudget};
-use evergrant_shared::config::{Config, WorkerConfig};
-use evergrant_shared::ports::TokenStore;
-use evergrant_shared::provider::{Provider, ProviderClient};
-use evergrant_shared::rescue::{FileJournal, Journal};
-use evergrant_shared::telemetry::Metrics;
+use evergrant_budget::{BudgetSettings, SharedBudget};
+use evergrant_ports::TokenStore;
+use evergrant_provider::{Provider, ProviderClient};
+use evergrant_rescue::{FileJournal, Journal};
+use evergrant_runtime::config::{Config, WorkerConfig};
+use evergrant_telemetry::Metrics;
 
 use crate::steady_clock::SteadyClock;
 use crate::{ProviderDeps, RescueDeps, WorkerSettings};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadLetter, Job, Timestamp};
-use evergrant_shared::ports::{Delivery, Intake};
+use evergrant_domain::{DeadLetter, Job};
+use evergrant_ports::{Delivery, Intake, wall_clock};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
@@ -127,7 +127,7 @@ fn decode(lane: &Arc<Lane>, (delivery, place): Taken) -> Option<Work> {
                 delivery.body,
                 lane.provider.id.clone(),
                 &error,
-                Timestamp::of_this_machine(),
+                wall_clock(),
                 &lane.settings.name,
             );
             lane.metrics.count_dead(&lane.provider.id, letter.reason);

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Timestamp, Write};
+use evergrant_domain::{DocumentId, Timestamp, Write};
 
 use tokio::time::Instant;
 

@@ -8,8 +8,8 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_domain::DocumentId;
+use evergrant_ports::{StoreError, TokenStore};
 use futures::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;

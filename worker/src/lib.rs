@@ -7,7 +7,7 @@
 //! intake → claim (a batch under a lease) → permit → exchange → commit (in groups) → route → ack
 //! ```
 //!
-//! Every decision on the way is a function of [`evergrant_shared::domain`]. This crate carries
+//! Every decision on the way is a function of [`evergrant_domain`]. This crate carries
 //! decisions out, in an order that loses nothing: the document is written before the job is routed,
 //! and the job is routed before its delivery is acknowledged.
 
@@ -54,11 +54,11 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::budget::Budget;
-use evergrant_shared::ports::{JobQueue, TokenStore};
-use evergrant_shared::provider::{Provider, TokenEndpoint};
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Health, Metrics};
+use evergrant_budget::Budget;
+use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_provider::{Provider, TokenEndpoint};
+use evergrant_runtime::reports::Reports;
+use evergrant_telemetry::{Health, Metrics};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;

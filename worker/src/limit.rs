@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::ports::StoreError;
+use evergrant_ports::StoreError;
 
 /// A limit that doubles each time that it was too short. A call that hangs must not use up what is left of
 /// a document's lease, and a store that is slow for everybody is still given its time.

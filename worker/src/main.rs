@@ -5,12 +5,12 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::heartbeat::Role;
-use evergrant_shared::ports::TokenStore;
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Health, Metrics, init_logs, serve};
-use evergrant_shared::{connect, process, startup};
+use evergrant_domain::heartbeat::Role;
+use evergrant_ports::TokenStore;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::reports::Reports;
+use evergrant_runtime::{connect, process, startup};
+use evergrant_telemetry::{Health, Metrics, init_logs, serve};
 use evergrant_worker::{Deps, Ended, NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerSettings, run};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as

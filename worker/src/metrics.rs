@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::statistics::Counts;
-use evergrant_shared::domain::{DeadReason, Outcome, ProviderId, Route, StaleReason};
-use evergrant_shared::reports::Reports;
-use evergrant_shared::telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
+use evergrant_domain::statistics::Counts;
+use evergrant_domain::{DeadReason, Outcome, ProviderId, Route, StaleReason};
+use evergrant_runtime::reports::Reports;
+use evergrant_telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;

@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::{ProviderId, SealedAnswer, Timestamp};
-use evergrant_shared::ports::{Commit, JobQueue};
-use evergrant_shared::rescue::{Entry, Journal, Sealer, UnreadAnswer};
+use evergrant_domain::{ProviderId, SealedAnswer};
+use evergrant_ports::Backoff;
+use evergrant_ports::{Commit, JobQueue, wall_clock};
+use evergrant_rescue::{Entry, Journal, Sealer, UnreadAnswer};
 
 use crate::metrics::WorkerMetrics;
 use crate::rescues::Rescues;
@@ -41,7 +41,7 @@ impl Nets {
     /// Seals the answer that `commit` holds and appends it to the journal. None if it holds no new
     /// tokens. Nothing is awaited: between an answer and this there is no step to be killed at.
     pub(crate) fn catch(&self, provider: &ProviderId, commit: &Commit) -> Option<Caught> {
-        let answer = self.sealer.seal(provider, commit, Timestamp::of_this_machine())?;
+        let answer = self.sealer.seal(provider, commit, wall_clock())?;
         Some(self.append(answer))
     }
 
@@ -51,7 +51,7 @@ impl Nets {
         provider: &ProviderId,
         unread: &UnreadAnswer,
     ) -> Option<Caught> {
-        let answer = self.sealer.seal_unread(provider, unread, Timestamp::of_this_machine())?;
+        let answer = self.sealer.seal_unread(provider, unread, wall_clock())?;
         Some(self.append(answer))
     }
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evergrant_shared::domain::decide::RESCUE_FIRST;
-use evergrant_shared::domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
-use evergrant_shared::ports::TokenStore;
+use evergrant_domain::decide::RESCUE_FIRST;
+use evergrant_domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
+use evergrant_ports::TokenStore;
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, until};

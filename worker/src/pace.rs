@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::concurrency::{Bounds, Concurrency, InHand};
+use evergrant_domain::concurrency::{Bounds, Concurrency, InHand};
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 

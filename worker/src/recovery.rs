@@ -8,11 +8,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::SealedAnswer;
-use evergrant_shared::ports::{Acker, Commit, Committed, StoreError, TokenStore};
-use evergrant_shared::provider::Provider;
-use evergrant_shared::rescue::{Entry, Journal, Opened, Unsealable};
+use evergrant_domain::SealedAnswer;
+use evergrant_ports::Backoff;
+use evergrant_ports::{Acker, Commit, Committed, StoreError, TokenStore};
+use evergrant_provider::Provider;
+use evergrant_rescue::{Entry, Journal, Opened, Unsealable};
 use futures::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;

@@ -3,11 +3,11 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evergrant_shared::domain::fingerprint::fingerprint;
-use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{ClaimNote, DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
-use evergrant_shared::ports::Commit;
-use evergrant_shared::rescue::{Journal, UnreadAnswer};
+use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::schedule::Times;
+use evergrant_domain::{ClaimNote, DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
+use evergrant_ports::Commit;
+use evergrant_rescue::{Journal, UnreadAnswer};
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, sealer, until};

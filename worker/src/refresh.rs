@@ -2,11 +2,11 @@
 
 use std::sync::PoisonError;
 
-use evergrant_shared::budget::Permit;
-use evergrant_shared::domain::decide::decide_given_back;
-use evergrant_shared::domain::{Grant, Outcome, classify, decide};
-use evergrant_shared::ports::Commit;
-use evergrant_shared::rescue::UnreadAnswer;
+use evergrant_budget::Permit;
+use evergrant_domain::decide::decide_given_back;
+use evergrant_domain::{Grant, Outcome, classify, decide};
+use evergrant_ports::Commit;
+use evergrant_rescue::UnreadAnswer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 

@@ -6,9 +6,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::refusals::RefusalCause;
-use evergrant_shared::domain::{DeadLetter, DocumentId, Row, Timestamp};
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::refusals::RefusalCause;
+use evergrant_domain::{DeadLetter, DocumentId, Row};
+use evergrant_ports::{StoreError, wall_clock};
 use tokio::time::Instant;
 
 use crate::lane::Lane;
@@ -102,7 +102,7 @@ pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, s
     }
     let (provider, id) = (&lane.provider.id, &work.job.id);
     tracing::error!(%provider, %id, %error, "the store refuses this document: it is parked, others go on");
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let letter = DeadLetter::of_refused(&work.job, error.to_string(), now, &lane.settings.name);
     lane.metrics.count_dead(&lane.provider.id, letter.reason);
     bury(lane, &letter, work.acker).await;

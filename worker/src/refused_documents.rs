@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::refusals::Refusals;
+use evergrant_domain::refusals::Refusals;
 use tokio::time::Instant;
 
 /// For so long a further job of a refused document is dropped unseen. The producer waits longer than this

@@ -1,7 +1,7 @@
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadReason, DocumentId};
+use evergrant_domain::{DeadReason, DocumentId};
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};

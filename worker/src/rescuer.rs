@@ -5,9 +5,9 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::ports::{Delivery, Intake};
-use evergrant_shared::rescue::Left;
+use evergrant_ports::Backoff;
+use evergrant_ports::{Delivery, Intake};
+use evergrant_rescue::Left;
 use futures::future::{OptionFuture, join_all};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::DocumentId;
+use evergrant_domain::DocumentId;
 use tokio::time::Instant;
 
 /// The rescued answers that this worker has taken up and not let go of, and since when others come to

@@ -4,12 +4,12 @@ use std::pin::pin;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::route_superseded;
-use evergrant_shared::domain::{
+use evergrant_domain::decide::route_superseded;
+use evergrant_domain::{
     DeadLetter, DeadReason, EndedGrant, Grant, Job, LastError, Route, Settlement, Timestamp, Write,
 };
-use evergrant_shared::ports::{Acker, Commit, Committed, QueueError};
+use evergrant_ports::Backoff;
+use evergrant_ports::{Acker, Commit, Committed, QueueError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 

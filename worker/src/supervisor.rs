@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
+use evergrant_ports::Backoff;
 
 use crate::intake::{self, IntakeEnd};
 use crate::lane::{Lane, PAUSE_CHECK};

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::weigh::Belief;
+use evergrant_domain::Timestamp;
+use evergrant_domain::weigh::Belief;
 
 use crate::lane::Lane;
 

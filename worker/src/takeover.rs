@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::decide::{RESCUE_FIRST, decide_taken_over, decide_withheld};
-use evergrant_shared::domain::{DocumentId, Grant, Predecessor};
-use evergrant_shared::ports::Commit;
-use evergrant_shared::rescue::Estate;
+use evergrant_domain::decide::{RESCUE_FIRST, decide_taken_over, decide_withheld};
+use evergrant_domain::{DocumentId, Grant, Predecessor};
+use evergrant_ports::Commit;
+use evergrant_rescue::Estate;
 use tokio::time::Instant;
 
 use crate::away::until_it_answers;
@@ -18,7 +18,7 @@ use crate::work::{Claim, Work};
 /// meanwhile: its way through the broker could take longer than the grace. None if there is nothing to claim,
 /// or the process is ending.
 ///
-/// [`Verdict::TakenOver`]: evergrant_shared::domain::Verdict::TakenOver
+/// [`Verdict::TakenOver`]: evergrant_domain::Verdict::TakenOver
 pub(crate) async fn take_over(
     lane: &Lane,
     mut work: Work,

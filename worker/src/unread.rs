@@ -1,11 +1,11 @@
 //! An answer of success whose tokens were not found: its body is kept, sealed, in a dead letter, and its
 //! document is out of reach until somebody can read it.
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::decide::without_body;
-use evergrant_shared::domain::{ClaimNote, DeadLetter, DeadReason, LastError, Settlement, Write};
-use evergrant_shared::ports::Commit;
-use evergrant_shared::rescue::UnreadAnswer;
+use evergrant_domain::decide::without_body;
+use evergrant_domain::{ClaimNote, DeadLetter, DeadReason, LastError, Settlement, Write};
+use evergrant_ports::Backoff;
+use evergrant_ports::Commit;
+use evergrant_rescue::UnreadAnswer;
 use tokio::time::Instant;
 
 use crate::lane::Lane;

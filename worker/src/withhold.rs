@@ -1,9 +1,9 @@
 //! The document of an answer that cannot be written yet is put out of reach: nobody sends the token that it
 //! still holds.
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::{Failure, FailureKind, LastError};
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::{Failure, FailureKind, LastError};
+use evergrant_ports::Backoff;
+use evergrant_ports::StoreError;
 
 use crate::limit::Limit;
 use crate::recovery::{Recovery, Rescue};

@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{Job, Timestamp};
-use evergrant_shared::ports::Acker;
+use evergrant_domain::{Job, Timestamp};
+use evergrant_ports::Acker;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 

@@ -1,8 +1,8 @@
 //! `evergrant audit`
 
 use clap::{Args as ClapArgs, Subcommand};
-use evergrant_shared::domain::audit::{Action, AuditFilter};
-use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
+use evergrant_domain::audit::{Action, AuditFilter};
+use evergrant_domain::{DocumentId, ProviderId, Timestamp};
 
 use super::when::when;
 

@@ -3,7 +3,7 @@
 use std::num::NonZeroU32;
 
 use clap::{Args as ClapArgs, Subcommand};
-use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Timestamp};
+use evergrant_domain::{DeadReason, DocumentId, ProviderId, Timestamp};
 
 use super::when::when;
 use crate::bulk::Kind;

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::Subcommand;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::domain::limit::Limit;
+use evergrant_domain::ProviderId;
+use evergrant_domain::limit::Limit;
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProvidersCommand {

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory, ValueEnum};
-use evergrant_shared::config::has_password;
+use evergrant_runtime::config::has_password;
 use secrecy::{ExposeSecret, SecretString};
 
 #[derive(Debug, ClapArgs)]

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use evergrant_shared::domain::{DocumentId, ProviderId, Status, Timestamp};
-use evergrant_shared::ports::{GrantFilter, GrantPlace};
+use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
+use evergrant_ports::{GrantFilter, GrantPlace};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {

@@ -12,9 +12,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::{AuditEntry, Intent, Outcome, Progress};
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::{AuditEntry, Intent, Outcome, Progress};
+use evergrant_ports::StoreError;
 use tokio_util::sync::CancellationToken;
 
 use crate::letters::{Letters, LettersError};

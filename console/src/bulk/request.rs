@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use evergrant_shared::domain::audit::{Action, AuditEntry};
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
+use evergrant_domain::audit::{Action, AuditEntry};
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::letters::LetterFilter;

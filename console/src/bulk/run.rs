@@ -4,11 +4,11 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::backoff::Backoff;
-use evergrant_shared::domain::audit::Progress;
-use evergrant_shared::domain::{DeadLetter, DocumentId, ProviderId};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{QueueError, StoreError};
+use evergrant_domain::audit::Progress;
+use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
+use evergrant_ports::Backoff;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{QueueError, StoreError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;

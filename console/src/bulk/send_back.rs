@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, SealedAnswer, Timestamp};
-use evergrant_shared::ports::DueGrant;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, SealedAnswer};
+use evergrant_ports::{DueGrant, wall_clock};
 
 use crate::letters::{Letters, LettersError};
 
@@ -55,6 +55,6 @@ pub(crate) fn forced_job(grant: DueGrant, redrive_count: u32) -> Job {
     Job {
         force: true,
         redrive_count,
-        ..Job::new(grant.provider, grant.id, grant.generation, Timestamp::of_this_machine())
+        ..Job::new(grant.provider, grant.id, grant.generation, wall_clock())
     }
 }

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_shared::domain::audit::Progress;
-use evergrant_shared::domain::{DeadLetter, ProviderId};
+use evergrant_domain::audit::Progress;
+use evergrant_domain::{DeadLetter, ProviderId};
 use serde::Serialize;
 
 use super::{Meaning, Request};

@@ -5,16 +5,12 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{AuditEntry, AuditFilter, Outcome};
-use evergrant_shared::domain::ladder::Ladder;
-use evergrant_shared::domain::{
-    DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp,
-};
-use evergrant_shared::memory::{
-    MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore,
-};
-use evergrant_shared::operators::{GrantChange, OperatorStore};
-use evergrant_shared::ports::{ImportDocument, JobQueue, TokenStore};
+use evergrant_domain::audit::{AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::ladder::Ladder;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp};
+use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore};
+use evergrant_ports::operators::{GrantChange, OperatorStore};
+use evergrant_ports::{ImportDocument, JobQueue, TokenStore};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_shared::domain::DeadReason;
+use evergrant_domain::DeadReason;
 
 /// What the workers have counted.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]

@@ -9,10 +9,10 @@ mod view;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evergrant_shared::domain::DeadReason;
-use evergrant_shared::process::{self, Shutdown};
-use evergrant_shared::startup;
-use evergrant_shared::telemetry::{Health, Metrics, init_logs};
+use evergrant_domain::DeadReason;
+use evergrant_runtime::process::{self, Shutdown};
+use evergrant_runtime::startup;
+use evergrant_telemetry::{Health, Metrics, init_logs};
 
 use crate::args::DemoArgs;
 use crate::bulk::Bulk;

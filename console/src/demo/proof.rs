@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::Status;
-use evergrant_shared::ports::{GrantFilter, TokenStore};
-use evergrant_shared::process::Shutdown;
+use evergrant_domain::Status;
+use evergrant_ports::{GrantFilter, TokenStore};
+use evergrant_runtime::process::Shutdown;
 use evergrant_simulator::{CheckReport, Document};
 use evergrant_worker::Ended;
 use futures::TryStreamExt;

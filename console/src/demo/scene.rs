@@ -2,8 +2,8 @@
 
 use std::ffi::OsString;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::ports::{ImportDocument, TokenStore};
+use evergrant_ports::{ImportDocument, TokenStore};
+use evergrant_runtime::config::Config;
 use evergrant_simulator::{FaultRates, Handle, SeedPlan, Settings, Simulator};
 use serde_json::Value;
 use tempfile::TempDir;

@@ -2,8 +2,8 @@
 
 use std::num::NonZeroU32;
 
-use evergrant_shared::domain::audit::{AuditEntry, Outcome};
-use evergrant_shared::process;
+use evergrant_domain::audit::{AuditEntry, Outcome};
+use evergrant_runtime::process;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 

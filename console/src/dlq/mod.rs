@@ -3,8 +3,8 @@
 mod bulk;
 mod show;
 
-use evergrant_shared::domain::audit::AuditEntry;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::audit::AuditEntry;
+use evergrant_ports::StoreError;
 
 use crate::bulk::Bulk;
 use crate::exit::Exit;
@@ -58,7 +58,7 @@ impl Dlq<'_> {
     /// That jobs wait where a provider is shut.
     async fn say_what_waits(
         &self,
-        providers: impl Iterator<Item = &evergrant_shared::domain::ProviderId>,
+        providers: impl Iterator<Item = &evergrant_domain::ProviderId>,
     ) -> Result<(), StoreError> {
         let store = &self.bulk.letters.store;
         for provider in providers {

@@ -2,9 +2,9 @@
 
 use std::sync::Arc;
 
-use evergrant_shared::domain::classify::classify;
-use evergrant_shared::domain::{Failure, Outcome};
-use evergrant_shared::provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
+use evergrant_domain::classify::classify;
+use evergrant_domain::{Failure, Outcome};
+use evergrant_provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
 use secrecy::SecretString;
 
 use super::row::{Level, Row};

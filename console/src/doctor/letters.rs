@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use evergrant_shared::domain::DeadReason;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::JobQueue;
-use evergrant_shared::provider::Provider;
+use evergrant_domain::DeadReason;
+use evergrant_ports::JobQueue;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_provider::Provider;
 
 use super::row::{Level, Row};
 use crate::letters::{Group, LetterFilter, Letters};

@@ -9,11 +9,11 @@ mod running;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::{Config, ConsoleConfig, Weakness};
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{DOCUMENTS_OF, Finding, JobQueue};
-use evergrant_shared::provider::Provider;
+use evergrant_domain::ProviderId;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{DOCUMENTS_OF, Finding, JobQueue};
+use evergrant_provider::Provider;
+use evergrant_runtime::config::{Config, ConsoleConfig, Weakness};
 use futures::future::join_all;
 use tokio::net::TcpStream;
 

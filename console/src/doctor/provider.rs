@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::provider_state::{SlowStore, Standing};
-use evergrant_shared::domain::statistics::Counts;
-use evergrant_shared::domain::{LastError, ProviderId, Status, Timestamp};
-use evergrant_shared::operators::{GrantCount, OperatorStore};
-use evergrant_shared::ports::{GrantFilter, StoreError};
-use evergrant_shared::provider::{ClientAuth, Provider};
+use evergrant_domain::provider_state::{SlowStore, Standing};
+use evergrant_domain::statistics::Counts;
+use evergrant_domain::{LastError, ProviderId, Status, Timestamp};
+use evergrant_ports::operators::{GrantCount, OperatorStore};
+use evergrant_ports::{GrantFilter, StoreError};
+use evergrant_provider::{ClientAuth, Provider};
 use futures::TryStreamExt;
 
 use super::row::{Level, Row};
@@ -220,7 +220,7 @@ fn budget(provider: &ProviderId, slow: Option<SlowStore>, now: Timestamp) -> Opt
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::domain::DeadReason;
+    use evergrant_domain::DeadReason;
 
     use super::*;
 

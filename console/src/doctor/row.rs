@@ -1,6 +1,6 @@
 //! What was looked at, what was found, and how bad that is.
 
-use evergrant_shared::ports::Finding;
+use evergrant_ports::Finding;
 use serde::Serialize;
 
 /// How bad a finding is.

@@ -2,8 +2,8 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_shared::domain::heartbeat::{Heartbeat, Role};
-use evergrant_shared::operators::OperatorStore;
+use evergrant_domain::heartbeat::{Heartbeat, Role};
+use evergrant_ports::operators::OperatorStore;
 
 use super::row::{Level, Row};
 

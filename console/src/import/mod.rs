@@ -7,10 +7,10 @@ use std::fs::File;
 use std::io::{BufReader, Read};
 use std::path::{Path, PathBuf};
 
-use evergrant_shared::document::canonical_id;
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::marks::mark;
-use evergrant_shared::ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
+use evergrant_document::canonical_id;
+use evergrant_domain::DocumentId;
+use evergrant_domain::marks::mark;
+use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 

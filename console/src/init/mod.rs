@@ -6,11 +6,12 @@ mod template;
 use std::io::{IsTerminal, Write};
 use std::path::{Path, PathBuf};
 
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::rescue::Keys;
-use evergrant_shared::sqlite::path_of_url;
-use evergrant_shared::{connect, private_file};
+use evergrant_domain::ProviderId;
+use evergrant_files::private_file;
+use evergrant_rescue::Keys;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
+use evergrant_sqlite::path_of_url;
 use secrecy::{ExposeSecret, SecretString};
 
 use crate::args::{InitArgs, Preset};

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evergrant_shared::domain::ProviderId;
+use evergrant_domain::ProviderId;
 
 use crate::args::{Preset, SecretIn};
 
@@ -53,7 +53,7 @@ pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> Stri
     let (client_id, key, journal) = (quoted(client_id), path(RESCUE_KEY), path(""));
     format!(
         "# Evergrant's settings. All that there are, with their defaults:\n\
-         # shared/src/config/default.toml in the source. The environment overrides this file:\n\
+         # shared/runtime/src/config/default.toml in the source. The environment overrides this file:\n\
          # EVERGRANT_WORKER__LEASE=30s, EVERGRANT_PROVIDERS__NAME__CLIENT_ID=…\n\
          \n\
          [store]\n\
@@ -91,8 +91,8 @@ fn quoted(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_shared::config::Config;
-    use evergrant_shared::provider::ClientAuth;
+    use evergrant_provider::ClientAuth;
+    use evergrant_runtime::config::Config;
 
     use super::*;
 

@@ -1,6 +1,6 @@
 //! Which dead letters are meant.
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 /// Which dead letters are meant. Empty fields don't filter.

@@ -1,6 +1,6 @@
 //! Dead letters by provider and reason.
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
+use evergrant_domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
 use serde::Serialize;
 
 /// The dead letters of a provider that have one reason.

@@ -9,10 +9,10 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use evergrant_shared::domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
-use evergrant_shared::domain::{DeadLetter, DocumentId, ProviderId};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{GrantFilter, JobQueue, QueueError, StoreError};
+use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{GrantFilter, JobQueue, QueueError, StoreError};
 use futures::TryStreamExt;
 
 pub(crate) use filter::LetterFilter;

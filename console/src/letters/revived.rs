@@ -5,9 +5,9 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::DeadLetter;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{DeadLetters, QueueError, StoreError};
+use evergrant_domain::DeadLetter;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{DeadLetters, QueueError, StoreError};
 
 use super::Wanted;
 

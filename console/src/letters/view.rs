@@ -1,7 +1,7 @@
 //! One dead letter as operators see it.
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Status, Timestamp};
-use evergrant_shared::ports::GrantView;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_ports::GrantView;
 use serde::Serialize;
 
 /// A dead letter as operators see it: all of it but the message's body, which may hold anything. Its

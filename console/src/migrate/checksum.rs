@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_ports::{StoreError, TokenStore};
 use futures::TryStreamExt;
 use indicatif::ProgressBar;
 use serde_json::Value;

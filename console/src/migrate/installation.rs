@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::connect::{self, ConnectError};
-use evergrant_shared::domain::{DeadReason, ProviderId};
-use evergrant_shared::ports::{JobQueue, QueueError};
-use evergrant_shared::sqlite::is_sqlite_url;
+use evergrant_domain::{DeadReason, ProviderId};
+use evergrant_ports::{JobQueue, QueueError};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect::{self, ConnectError};
+use evergrant_sqlite::is_sqlite_url;
 use secrecy::ExposeSecret;
 
 use super::MigrateError;

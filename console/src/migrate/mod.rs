@@ -10,10 +10,10 @@ mod installation;
 
 use std::sync::Arc;
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{
+use evergrant_domain::DocumentId;
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{
     GrantFilter, ImportDocument, ImportMode, QueueError, StoreError, TokenStore,
 };
 use futures::TryStreamExt;

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::domain::{DocumentId, ProviderId, Status};
-use evergrant_shared::operators::{Changed, GrantChange};
-use evergrant_shared::ports::JobQueue;
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_ports::JobQueue;
+use evergrant_ports::operators::{Changed, GrantChange};
 
 use super::{About, ActionError, Operator};
 use crate::bulk::forced_job;

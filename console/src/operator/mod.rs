@@ -8,10 +8,10 @@ mod who;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
-use evergrant_shared::domain::{DocumentId, ProviderId};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{QueueError, StoreError};
+use evergrant_domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
+use evergrant_domain::{DocumentId, ProviderId};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{QueueError, StoreError};
 
 pub(crate) use grants::Refreshed;
 pub(crate) use providers::ProviderChange;

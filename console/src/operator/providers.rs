@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use evergrant_shared::budget::change_provider;
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::domain::limit::Limit;
-use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
+use evergrant_budget::change_provider;
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::limit::Limit;
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use serde_json::json;
 
 use super::{About, ActionError, Operator};

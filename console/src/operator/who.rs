@@ -1,6 +1,6 @@
 //! Who somebody at a terminal is.
 
-use evergrant_shared::process;
+use evergrant_runtime::process;
 
 /// The user of the operating system as `name@host`. It is looked up by the process's user id: an
 /// environment variable could say anything. Who came by sudo is named too.

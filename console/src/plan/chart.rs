@@ -1,6 +1,6 @@
 //! A forecast as bars, one for each day.
 
-use evergrant_shared::domain::forecast::{Day, Forecast};
+use evergrant_domain::forecast::{Day, Forecast};
 
 /// The longest bar, in characters.
 const WIDTH: u64 = 40;

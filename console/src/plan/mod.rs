@@ -5,11 +5,11 @@ mod chart;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evergrant_domain::ProviderId;
+use evergrant_domain::forecast::{Forecast, Horizon, Shut};
+use evergrant_ports::TokenStore;
 use evergrant_producer::outlook;
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::domain::forecast::{Forecast, Horizon, Shut};
-use evergrant_shared::ports::TokenStore;
+use evergrant_runtime::config::Config;
 use serde_json::json;
 
 use crate::exit::Exit;

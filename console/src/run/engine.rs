@@ -2,17 +2,17 @@
 
 use std::sync::Arc;
 
+use evergrant_domain::ProviderId;
+use evergrant_domain::heartbeat::Role;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, TokenStore};
 use evergrant_producer::ProducerSettings;
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::domain::heartbeat::Role;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{JobQueue, TokenStore};
-use evergrant_shared::process::{self, Shutdown};
-use evergrant_shared::provider::Provider;
-use evergrant_shared::reports::{Reports, Teller};
-use evergrant_shared::telemetry::{Health, Metrics};
+use evergrant_provider::Provider;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
+use evergrant_runtime::process::{self, Shutdown};
+use evergrant_runtime::reports::{Reports, Teller};
+use evergrant_telemetry::{Health, Metrics};
 use evergrant_worker::{Ended, ProviderDeps, RescueDeps, WorkerSettings};
 use tokio::task::JoinSet;
 

@@ -3,9 +3,9 @@
 
 mod engine;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::telemetry::{Health, Metrics, serve};
-use evergrant_shared::{process, startup};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::{process, startup};
+use evergrant_telemetry::{Health, Metrics, serve};
 use evergrant_worker::{Ended, NO_RESCUE_KEY};
 
 use crate::args::RunArgs;

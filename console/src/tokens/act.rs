@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, ProviderId, Status};
-use evergrant_shared::operators::{Changed, GrantChange};
-use evergrant_shared::ports::{JobQueue, StoreError};
+use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_ports::operators::{Changed, GrantChange};
+use evergrant_ports::{JobQueue, StoreError};
 use serde_json::json;
 
 use super::Tokens;

@@ -5,8 +5,8 @@ mod show;
 
 use std::sync::Arc;
 
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{GrantFilter, GrantPlace, GrantView, StoreError};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{GrantFilter, GrantPlace, GrantView, StoreError};
 use futures::TryStreamExt;
 
 use crate::exit::Exit;

@@ -1,8 +1,8 @@
 //! One grant, with what is known of its life.
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::audit::AuditFilter;
-use evergrant_shared::ports::{GrantView, StoreError};
+use evergrant_domain::DocumentId;
+use evergrant_domain::audit::AuditFilter;
+use evergrant_ports::{GrantView, StoreError};
 use serde::Serialize;
 
 use super::Tokens;

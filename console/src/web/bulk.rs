@@ -3,8 +3,9 @@
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::Outcome;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::Outcome;
+use evergrant_ports::wall_clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +51,7 @@ impl Running {
             why: order.why.clone(),
             which: order.which.clone(),
             rps: order.request.per_second,
-            began_at: Timestamp::of_this_machine(),
+            began_at: wall_clock(),
             ended_at: None,
             matched: order.matched,
             done: 0,
@@ -129,7 +130,7 @@ impl Bulk {
     pub(super) fn fail(&self, error: &str) {
         self.tell(|running| {
             running.outcome = Outcome::Failed;
-            running.ended_at = Some(Timestamp::of_this_machine());
+            running.ended_at = Some(wall_clock());
             error.clone_into(&mut running.detail);
         });
     }

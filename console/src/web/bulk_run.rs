@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::AuditEntry;
+use evergrant_domain::audit::AuditEntry;
+use evergrant_ports::wall_clock;
 use tokio_util::sync::CancellationToken;
 
 use super::Web;
@@ -69,7 +69,7 @@ impl Web {
         self.bulk.tell(|running| {
             (running.done, running.left) = (ended.tally.done, ended.tally.left());
             running.outcome = ended.outcome;
-            running.ended_at = Some(Timestamp::of_this_machine());
+            running.ended_at = Some(wall_clock());
             running.detail = match &ended.error {
                 Some(error) => error.to_string(),
                 None => ended.tally.detail(),

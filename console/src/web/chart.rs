@@ -1,7 +1,7 @@
 //! Charts, drawn by the server.
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::statistics::{Counts, MINUTE, minute_of};
+use evergrant_domain::Timestamp;
+use evergrant_domain::statistics::{Counts, MINUTE, minute_of};
 
 use super::format;
 use super::watched::Minutes;
@@ -215,7 +215,7 @@ mod tests {
         let now = Timestamp::from_unix_ms(1_700_000_040_000);
         let counts = |refreshed| Counts { refreshed, retried: 2, ..Counts::default() };
         let at = |minutes_ago: u32| minute_of(now).minus(MINUTE * minutes_ago);
-        let provider: evergrant_shared::domain::ProviderId = "p".parse().unwrap();
+        let provider: evergrant_domain::ProviderId = "p".parse().unwrap();
         let minutes: Minutes = [(at(0), 8), (at(59), 3), (at(60), 100)]
             .map(|(minute, n)| (minute, [(provider.clone(), counts(n))].into()))
             .into();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use evergrant_shared::domain::DocumentId;
+use evergrant_domain::DocumentId;
 
 use super::Web;
 use super::fields::Fields;

@@ -1,6 +1,6 @@
 //! How figures and times look on a page.
 
-use evergrant_shared::domain::Timestamp;
+use evergrant_domain::Timestamp;
 
 /// A number with its thousands apart: `1 234 567`, by narrow spaces that do not break.
 pub(super) fn number(n: u64) -> String {

@@ -10,8 +10,9 @@ use std::ops::ControlFlow;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
-use evergrant_shared::process::Shutdown;
+use evergrant_domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
+use evergrant_ports::wall_clock;
+use evergrant_runtime::process::Shutdown;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
@@ -128,7 +129,7 @@ impl Letters {
     pub(super) async fn latest(&self) -> Seen {
         let mut changes = self.seen.subscribe();
         let known = changes.borrow_and_update().clone();
-        let age = known.taken.as_ref().map(|taken| Timestamp::of_this_machine().since(taken.at));
+        let age = known.taken.as_ref().map(|taken| wall_clock().since(taken.at));
         if age.is_some_and(|age| age < FRESH_FOR) {
             return known;
         }
@@ -151,7 +152,7 @@ impl Letters {
     /// Wants a new picture if the last one is older than this.
     pub(super) fn keep_within(&self, age: Duration) {
         let taken_at = self.seen.borrow().taken.as_ref().map(|taken| taken.at);
-        if taken_at.is_none_or(|at| Timestamp::of_this_machine().since(at) > age) {
+        if taken_at.is_none_or(|at| wall_clock().since(at) > age) {
             self.wanted.notify_one();
         }
     }
@@ -187,7 +188,7 @@ impl Letters {
             match looked {
                 Ok(taken) => (seen.taken, seen.away) = (Some(Arc::new(taken)), None),
                 Err(why) => {
-                    let since = seen.away.take().map_or_else(Timestamp::of_this_machine, |a| a.0);
+                    let since = seen.away.take().map_or_else(wall_clock, |a| a.0);
                     seen.away = Some((since, why));
                 }
             }
@@ -202,7 +203,7 @@ impl Letters {
 
     async fn take(&self) -> Result<Taken, String> {
         let began = Instant::now();
-        let at = Timestamp::of_this_machine();
+        let at = wall_clock();
         let cutoff = self.source.store.now().await.ok();
         let (mut groups, mut letters) = (Vec::new(), Vec::new());
         let (mut total, mut revived) = (0_u64, 0_u64);

@@ -37,11 +37,11 @@ use std::time::Duration;
 use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
-use evergrant_shared::domain::ProviderId;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{JobQueue, StoreError};
-use evergrant_shared::process::Shutdown;
-use evergrant_shared::provider::Provider;
+use evergrant_domain::ProviderId;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, StoreError};
+use evergrant_provider::Provider;
+use evergrant_runtime::process::Shutdown;
 use tokio::sync::Semaphore;
 
 use auth::Door;

@@ -2,7 +2,7 @@
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use evergrant_shared::ports::{QueueError, StoreError};
+use evergrant_ports::{QueueError, StoreError};
 
 use crate::letters::LettersError;
 use crate::operator::ActionError;

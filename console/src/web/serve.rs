@@ -6,10 +6,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::audit::Action;
-use evergrant_shared::http_server::{self, HttpLimits, ServerTls};
-use evergrant_shared::{connect, process};
+use evergrant_domain::audit::Action;
+use evergrant_http_server::{HttpLimits, ServerTls};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::{connect, process};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -75,7 +75,7 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         tokio::spawn(tls.keep_fresh(shutdown.clone().wait()));
     }
     let until = shutdown.clone().wait();
-    let serving = http_server::serve(listener, pages, HttpLimits::CONSOLE, tls, until);
+    let serving = evergrant_http_server::serve(listener, pages, HttpLimits::CONSOLE, tls, until);
     let grace = async {
         shutdown.clone().wait().await;
         web.end_bulk().await;

@@ -8,14 +8,14 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
+use evergrant_domain::heartbeat::Heartbeat;
+use evergrant_domain::statistics::{KEPT_FOR, MINUTE, MinuteCounts, minute_of};
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, wall_clock};
 use evergrant_producer::outlook;
-use evergrant_shared::domain::heartbeat::Heartbeat;
-use evergrant_shared::domain::statistics::{KEPT_FOR, MINUTE, MinuteCounts, minute_of};
-use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::JobQueue;
-use evergrant_shared::process::Shutdown;
-use evergrant_shared::provider::Provider;
+use evergrant_provider::Provider;
+use evergrant_runtime::process::Shutdown;
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
@@ -196,7 +196,7 @@ impl Watcher {
             let since = last.map_or(now.minus(KEPT_FOR), |last| last.minus(3 * MINUTE));
             Ok(Found {
                 now,
-                read_at: Timestamp::of_this_machine(),
+                read_at: wall_clock(),
                 states,
                 processes: store.processes().await?,
                 minutes: store.statistics(since).await?,
@@ -256,7 +256,7 @@ impl Watcher {
             let looked = outlook(&*self.store, &providers, default, &HORIZONS_DAYS).await;
             let pause = match looked {
                 Ok(forecasts) => {
-                    let outlook = Some((Timestamp::of_this_machine(), Arc::new(forecasts)));
+                    let outlook = Some((wall_clock(), Arc::new(forecasts)));
                     self.change(|known| known.outlook = outlook);
                     (began.elapsed() * REST).max(OUTLOOK_EVERY)
                 }

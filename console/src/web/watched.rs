@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use evergrant_shared::domain::forecast::Forecast;
-use evergrant_shared::domain::heartbeat::Heartbeat;
-use evergrant_shared::domain::statistics::Counts;
-use evergrant_shared::domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_shared::operators::GrantCount;
-use evergrant_shared::provider::Provider;
+use evergrant_domain::forecast::Forecast;
+use evergrant_domain::heartbeat::Heartbeat;
+use evergrant_domain::statistics::Counts;
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
+use evergrant_ports::operators::GrantCount;
+use evergrant_ports::wall_clock;
+use evergrant_provider::Provider;
 
 use crate::overview::ProviderOverview;
 
@@ -28,7 +29,7 @@ impl Part {
         match (answer, self) {
             (Ok(()), _) => Self::Works,
             (Err(why), Self::Away { since, .. }) => Self::Away { since: *since, why },
-            (Err(why), Self::Works) => Self::Away { since: Timestamp::of_this_machine(), why },
+            (Err(why), Self::Works) => Self::Away { since: wall_clock(), why },
         }
     }
 }
@@ -67,7 +68,7 @@ pub(super) struct Watched {
 impl Watched {
     /// The store's clock now.
     pub(super) fn now(&self) -> Timestamp {
-        let ours = Timestamp::of_this_machine();
+        let ours = wall_clock();
         self.now.map_or(ours, |(stores, read_at)| stores.plus(ours.since(read_at)))
     }
 

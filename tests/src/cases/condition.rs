@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use evergrant_shared::ports::{GrantFilter, GrantView};
+use evergrant_ports::{GrantFilter, GrantView};
 use futures::TryStreamExt;
 use regex::Regex;
 use serde::Deserialize;

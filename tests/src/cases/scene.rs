@@ -6,9 +6,9 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::connect;
-use evergrant_shared::operators::OperatorStore;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_simulator::{Handle, Simulator};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;

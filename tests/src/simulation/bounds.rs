@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row, Status, Timestamp, Write};
-use evergrant_shared::ports::Commit;
+use evergrant_domain::{DocumentId, Row, Status, Timestamp, Write};
+use evergrant_ports::Commit;
 
 use super::world::World;
 

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Write};
-use evergrant_shared::ports::{Commit, DueGrant, StoreError, TokenStore};
+use evergrant_domain::{DocumentId, FailureKind, Row, Status, Write};
+use evergrant_ports::{Commit, DueGrant, StoreError, TokenStore};
 use futures::TryStreamExt;
 use serde_json::json;
 

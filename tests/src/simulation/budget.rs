@@ -5,11 +5,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::budget::{Budget, Permit};
-use evergrant_shared::domain::cell::SURE;
-use evergrant_shared::domain::settlement::TripReason;
-use evergrant_shared::domain::weigh::{Belief, Evidence};
-use evergrant_shared::domain::{ProviderId, Signal};
+use evergrant_budget::{Budget, Permit};
+use evergrant_domain::cell::SURE;
+use evergrant_domain::settlement::TripReason;
+use evergrant_domain::weigh::{Belief, Evidence};
+use evergrant_domain::{ProviderId, Signal};
 use tokio::time::Instant;
 
 use super::Sabotage;

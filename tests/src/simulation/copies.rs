@@ -2,10 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evergrant_shared::domain::{DeadReason, DocumentId, Row, Timestamp};
-use evergrant_shared::ports::{
-    GrantView, ImportDocument, ImportMode, Imported, JobQueue, TokenStore,
-};
+use evergrant_domain::{DeadReason, DocumentId, Row, Timestamp};
+use evergrant_ports::{GrantView, ImportDocument, ImportMode, Imported, JobQueue, TokenStore};
 use evergrant_simulator::TokenState;
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;

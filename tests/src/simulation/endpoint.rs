@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::classify::Answer;
-use evergrant_shared::domain::{Exchange, ProviderId};
-use evergrant_shared::provider::{Provider, TokenEndpoint};
+use evergrant_domain::classify::Answer;
+use evergrant_domain::{Exchange, ProviderId};
+use evergrant_provider::{Provider, TokenEndpoint};
 use evergrant_simulator::Reply;
 use secrecy::{ExposeSecret, SecretString};
 

@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::settlement::TripReason;
-use evergrant_shared::domain::{DocumentId, ProviderId, ProviderState};
-use evergrant_shared::ports::TokenStore;
+use evergrant_domain::settlement::TripReason;
+use evergrant_domain::{DocumentId, ProviderId, ProviderState};
+use evergrant_ports::TokenStore;
 use futures::FutureExt;
 use tokio::time::Instant;
 

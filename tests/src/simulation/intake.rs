@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::SealedAnswer;
-use evergrant_shared::ports::{Acker, Delivery, Intake, QueueError};
+use evergrant_domain::SealedAnswer;
+use evergrant_ports::{Acker, Delivery, Intake, QueueError};
 use tokio_util::sync::CancellationToken;
 
 use super::process::Process;

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evergrant_shared::domain::{DocumentId, SealedAnswer, Write};
-use evergrant_shared::rescue::{Entry, Estate, Journal, Left, Opened};
+use evergrant_domain::{DocumentId, SealedAnswer, Write};
+use evergrant_rescue::{Entry, Estate, Journal, Left, Opened};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 

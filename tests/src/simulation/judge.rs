@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, FailureKind, Status, Timestamp};
-use evergrant_shared::ports::{GrantView, JobQueue, TokenStore};
+use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp};
+use evergrant_ports::{GrantView, JobQueue, TokenStore};
 use evergrant_simulator::{Document, Verdict};
 use futures::TryStreamExt;
 use serde_json::Value;

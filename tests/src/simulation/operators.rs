@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Job, Row, Status};
-use evergrant_shared::operators::{Changed, GrantChange, OperatorStore};
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_domain::{DocumentId, Job, Row, Status};
+use evergrant_ports::operators::{Changed, GrantChange, OperatorStore};
+use evergrant_ports::{JobQueue, TokenStore};
 
 use super::Fault;
 use super::copies::{discard, import_copy, keep_copy};

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::budget::change_provider;
-use evergrant_shared::domain::settlement::TripReason;
-use evergrant_shared::domain::{DocumentId, ProviderState, Row, Timestamp};
+use evergrant_budget::change_provider;
+use evergrant_domain::settlement::TripReason;
+use evergrant_domain::{DocumentId, ProviderState, Row, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::limit::Limit;
+use evergrant_domain::limit::Limit;
 use evergrant_simulator::FaultRates;
 use fastrand::Rng;
 

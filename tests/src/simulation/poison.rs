@@ -3,9 +3,9 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::classify::Answer;
-use evergrant_shared::domain::{DocumentId, Status};
-use evergrant_shared::ports::{StoreError, TokenStore};
+use evergrant_domain::classify::Answer;
+use evergrant_domain::{DocumentId, Status};
+use evergrant_ports::{StoreError, TokenStore};
 use fastrand::Rng;
 use futures::{FutureExt, TryStreamExt};
 use serde_json::json;

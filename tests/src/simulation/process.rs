@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::memory::MemoryQueue;
+use evergrant_memory::MemoryQueue;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
-use evergrant_shared::memory::MemoryQueue;
-use evergrant_shared::ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+use evergrant_memory::MemoryQueue;
+use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
 
 use super::intake::{FaultyIntake, Unread};
 use super::process::{Fate, Process};

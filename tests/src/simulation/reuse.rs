@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::Row;
+use evergrant_domain::Row;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Job, Row, Status, Timestamp};
+use evergrant_domain::{DocumentId, Job, Row, Status, Timestamp};
 
 use tokio::time::Instant;
 

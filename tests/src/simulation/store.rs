@@ -4,11 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{
-    DocumentId, LastError, ProviderId, ProviderState, Status, Timestamp,
-};
-use evergrant_shared::memory::MemoryStore;
-use evergrant_shared::ports::{
+use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Status, Timestamp};
+use evergrant_memory::MemoryStore;
+use evergrant_ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
     ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
     Versioned,

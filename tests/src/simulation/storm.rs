@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::budget::change_provider;
-use evergrant_shared::domain::classify::Answer;
-use evergrant_shared::domain::settlement::TripReason;
-use evergrant_shared::domain::{ProviderId, Row, Status};
+use evergrant_budget::change_provider;
+use evergrant_domain::classify::Answer;
+use evergrant_domain::settlement::TripReason;
+use evergrant_domain::{ProviderId, Row, Status};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -102,10 +102,7 @@ async fn let_go_on(world: Arc<World>, provider: ProviderId, after: Duration) {
     }
 }
 
-fn probe(
-    state: &mut evergrant_shared::domain::ProviderState,
-    now: evergrant_shared::domain::Timestamp,
-) {
+fn probe(state: &mut evergrant_domain::ProviderState, now: evergrant_domain::Timestamp) {
     if state.gate.tripped() == Some(TripReason::Unreadable) {
         state.probe_now(now);
     }

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use evergrant_shared::budget::{BudgetSettings, SharedBudget};
-use evergrant_shared::domain::Policy;
-use evergrant_shared::domain::ladder::Ladder;
-use evergrant_shared::domain::limit::Limit;
-use evergrant_shared::domain::schedule::{Adopt, Keep, Schedule};
-use evergrant_shared::domain::weigh::WatchSettings;
-use evergrant_shared::provider::{ClientAuth, Provider};
-use evergrant_shared::reports::Reports;
-use evergrant_shared::rescue::{Journal, Keys, Sealer};
-use evergrant_shared::telemetry::{Health, Metrics};
+use evergrant_budget::{BudgetSettings, SharedBudget};
+use evergrant_domain::Policy;
+use evergrant_domain::ladder::Ladder;
+use evergrant_domain::limit::Limit;
+use evergrant_domain::schedule::{Adopt, Keep, Schedule};
+use evergrant_domain::weigh::WatchSettings;
+use evergrant_provider::{ClientAuth, Provider};
+use evergrant_rescue::{Journal, Keys, Sealer};
+use evergrant_runtime::reports::Reports;
+use evergrant_telemetry::{Health, Metrics};
 use evergrant_worker::{Ended, SteadyClock, SteadyTime};
 use secrecy::SecretString;
 use tokio::time::Instant;
@@ -223,7 +223,7 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
         scope: None,
         request_timeout: REQUEST_TIMEOUT,
         limits: limit.into_iter().collect(),
-        dialect: evergrant_shared::domain::classify::Dialect::default(),
+        dialect: evergrant_domain::classify::Dialect::default(),
         policy: Policy {
             schedule: Schedule {
                 keep: if plan.end.is_some() { Keep::KeepAlive } else { Keep::KeepFresh },

@@ -11,7 +11,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, ProviderId, Row};
+use evergrant_domain::{DocumentId, ProviderId, Row};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use evergrant_shared::memory::MemoryStore;
+use evergrant_memory::MemoryStore;
 
 use super::Fault;
 use super::process::Fate;

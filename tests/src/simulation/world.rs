@@ -5,12 +5,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::adoption::AdoptionRules;
-use evergrant_shared::domain::{DocumentId, ProviderId, Timestamp};
-use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
-use evergrant_shared::ports::{ImportDocument, TokenStore};
-use evergrant_shared::provider::Provider;
-use evergrant_shared::rescue::Sealer;
+use evergrant_document::adoption::AdoptionRules;
+use evergrant_domain::{DocumentId, ProviderId, Timestamp};
+use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
+use evergrant_ports::{ImportDocument, TokenStore};
+use evergrant_provider::Provider;
+use evergrant_rescue::Sealer;
 use evergrant_simulator::{Config, Handle, RuntimeClock, SeedPlan, Settings};
 use fastrand::Rng;
 use serde_json::Value;

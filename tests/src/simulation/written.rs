@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
-use evergrant_shared::ports::{Claimed, Commit};
+use evergrant_domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
+use evergrant_ports::{Claimed, Commit};
 use secrecy::ExposeSecret;
 
 use super::Fault;

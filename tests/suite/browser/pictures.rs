@@ -3,8 +3,8 @@
 use std::path::PathBuf;
 
 use ::mongodb::bson::{Bson, Document, doc};
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::statistics::{MINUTE, minute_of};
+use evergrant_domain::statistics::{MINUTE, minute_of};
+use evergrant_ports::wall_clock;
 use evergrant_tests::browser::Browser;
 use evergrant_tests::deployment::{Deployment, PROVIDER};
 
@@ -31,7 +31,7 @@ pub(super) async fn a_day_before(evergrant: &Deployment) {
     if !are_wanted() {
         return;
     }
-    let now = minute_of(Timestamp::of_this_machine());
+    let now = minute_of(wall_clock());
     let minutes = (2..MINUTES_OF_A_DAY).map(|ago| (ago, now.minus(MINUTE * ago)));
     let documents: Vec<Document> = minutes
         .map(|(ago, minute)| {

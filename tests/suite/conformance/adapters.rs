@@ -5,13 +5,12 @@ use std::future::Future;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::ladder::Ladder;
-use evergrant_shared::memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
-use evergrant_shared::mongo::MongoStore;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::TokenStore;
-use evergrant_shared::rabbitmq::RabbitQueue;
+use evergrant_domain::ladder::Ladder;
+use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
+use evergrant_mongodb::MongoStore;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{TokenStore, wall_clock};
+use evergrant_rabbitmq::RabbitQueue;
 use evergrant_tests::mongodb as server;
 use evergrant_tests::rabbitmq::{V3, V4, Version};
 use futures::future::BoxFuture;
@@ -69,7 +68,7 @@ pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
 
 pub(super) fn memory() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
     Box::pin(async {
-        let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
+        let clock = MemoryClock::starting_at(wall_clock());
         Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn OperatorStore>
     })
 }
@@ -125,7 +124,7 @@ pub(super) fn memory_broker() -> MemoryBroker {
         shards: 2,
         ladder: ladder(),
     };
-    MemoryBroker::new(settings, MemoryClock::starting_at(Timestamp::of_this_machine()))
+    MemoryBroker::new(settings, MemoryClock::starting_at(wall_clock()))
 }
 
 /// The delays of every queue here.

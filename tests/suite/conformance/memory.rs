@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Row, Timestamp};
-use evergrant_shared::memory::{MemoryClock, MemoryStore};
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_domain::{DocumentId, Row, Timestamp};
+use evergrant_memory::{MemoryClock, MemoryStore};
+use evergrant_ports::{JobQueue, TokenStore};
 use serde_json::json;
 
 use super::adapters::memory_broker;

@@ -5,13 +5,13 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::store::taken_over;
-use evergrant_shared::adoption::AdoptionFilter;
-use evergrant_shared::document::Fields;
-use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{DocumentId, Grant, Row, Status, Timestamp, Write};
-use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{
-    Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which,
+use evergrant_document::Fields;
+use evergrant_document::adoption::AdoptionFilter;
+use evergrant_domain::schedule::Times;
+use evergrant_domain::{DocumentId, Grant, Row, Status, Write};
+use evergrant_mongodb::{MongoSettings, MongoStore};
+use evergrant_ports::{
+    Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which, wall_clock,
 };
 use evergrant_tests::mongodb as server;
 use evergrant_tests::way::Way;
@@ -48,7 +48,7 @@ pub(super) fn adopted(id: i32, change: Document) -> Document {
 }
 
 fn from_now(later_ms: i64) -> DateTime {
-    DateTime::from_millis(Timestamp::of_this_machine().unix_ms() + later_ms)
+    DateTime::from_millis(wall_clock().unix_ms() + later_ms)
 }
 
 pub(super) fn ids(count: i64) -> Vec<DocumentId> {
@@ -70,11 +70,11 @@ fn what(row: &Row) -> &str {
 }
 
 pub(super) fn refreshed(refresh_token: &str) -> Write {
-    let later = Timestamp::of_this_machine().plus(Duration::from_secs(3_600));
+    let later = wall_clock().plus(Duration::from_secs(3_600));
     Write::Refresh {
         access_token: "access".into(),
         refresh_token: Some(refresh_token.into()),
-        refreshed_at: Timestamp::of_this_machine(),
+        refreshed_at: wall_clock(),
         times: Times {
             access_expires_at: later,
             refresh_idle_until: Some(later),

@@ -3,10 +3,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{
-    Commit, Committed, DueQuery, ImportDocument, StoreError, TokenStore, Which,
-};
+use evergrant_mongodb::{MongoSettings, MongoStore};
+use evergrant_ports::{Commit, Committed, DueQuery, ImportDocument, StoreError, TokenStore, Which};
 use evergrant_tests::container::Server;
 use futures::StreamExt;
 use mongodb::bson::{Document, doc};

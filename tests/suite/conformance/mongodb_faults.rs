@@ -4,10 +4,10 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use evergrant_shared::domain::{Status, Timestamp};
-use evergrant_shared::mongo::{MongoSettings, MongoStore};
-use evergrant_shared::ports::{
-    Commit, Committed, GrantFilter, ImportDocument, ImportMode, StoreError, TokenStore,
+use evergrant_domain::Status;
+use evergrant_mongodb::{MongoSettings, MongoStore};
+use evergrant_ports::{
+    Commit, Committed, GrantFilter, ImportDocument, ImportMode, StoreError, TokenStore, wall_clock,
 };
 use evergrant_tests::mongodb as server;
 use evergrant_tests::mongodb_faults::{Effect, Fault, FaultyWay};
@@ -111,7 +111,7 @@ async fn a_commit_is_written_once_whatever_fails_on_its_way() {
 async fn other_settlements_are_written_once_too() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 2).await;
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let writes = [postponed(now), ended(now)];
     let commits: Vec<_> =
         commits.into_iter().zip(writes).map(|(commit, write)| Commit { write, ..commit }).collect();

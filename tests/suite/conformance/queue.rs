@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use evergrant_shared::domain::shard::shard_of;
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
-use evergrant_shared::ports::{Delivery, Intake, JobQueue, QueueError};
-use evergrant_shared::rabbitmq::{RabbitQueue, RabbitSettings};
+use evergrant_domain::shard::shard_of;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
+use evergrant_ports::{Delivery, Intake, JobQueue, QueueError, wall_clock};
+use evergrant_rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::rabbitmq;
 use evergrant_tests::way::Way;
@@ -586,7 +586,7 @@ async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case:
     let moved = letters.next().await.unwrap().unwrap();
     assert_eq!((moved.reason, moved.id), (DeadReason::DeliveryLimit, Some(DocumentId::Integer(1))));
     assert_eq!(moved.body, job(1).encode());
-    let age = Timestamp::of_this_machine().since(moved.last_failed_at);
+    let age = wall_clock().since(moved.last_failed_at);
     assert!(age < Duration::from_secs(300), "{}", moved.last_failed_at);
     let strange = letters.next().await.unwrap().unwrap();
     assert_eq!((strange.reason, strange.id), (DeadReason::Broker, None));

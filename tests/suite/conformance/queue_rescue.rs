@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::sealed_answer::SEALED_ANSWER_VERSION;
-use evergrant_shared::domain::{DocumentId, SealedAnswer, Timestamp};
+use evergrant_domain::sealed_answer::SEALED_ANSWER_VERSION;
+use evergrant_domain::{DocumentId, SealedAnswer, Timestamp};
 use evergrant_tests::deployment::eventually;
 
 use super::adapters::on_each_queue;

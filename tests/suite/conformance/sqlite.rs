@@ -4,15 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evergrant_shared::adoption::AdoptionRules;
-use evergrant_shared::document::Fields;
-use evergrant_shared::domain::audit::{Action, Intent};
-use evergrant_shared::domain::{DocumentId, Row};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
-use evergrant_shared::sqlite::{
-    SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings,
-};
+use evergrant_document::Fields;
+use evergrant_document::adoption::AdoptionRules;
+use evergrant_domain::audit::{Action, Intent};
+use evergrant_domain::{DocumentId, Row};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
+use evergrant_sqlite::{SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings};
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -189,10 +187,8 @@ async fn names_of_fields_may_change_from_one_start_to_the_next() {
     drop(store);
     let fields = Fields { user_id: "refresh_token".to_owned(), ..Fields::default() };
     let store = SqliteStore::open(SqliteStoreSettings { fields, ..settings }).await.unwrap();
-    let filter = evergrant_shared::ports::GrantFilter {
-        user: Some("s3cret".to_owned()),
-        ..Default::default()
-    };
+    let filter =
+        evergrant_ports::GrantFilter { user: Some("s3cret".to_owned()), ..Default::default() };
     let found: Vec<_> = store.list(filter).try_collect().await.unwrap();
     assert_eq!(found.len(), 3);
 }

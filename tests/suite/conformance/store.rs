@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::adoption::AdoptionRules;
-use evergrant_shared::document::Fields;
-use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{
+use evergrant_document::Fields;
+use evergrant_document::adoption::AdoptionRules;
+use evergrant_domain::schedule::Times;
+use evergrant_domain::{
     ClaimNote, DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp,
     Write,
 };
-use evergrant_shared::mongo::MongoSettings;
-use evergrant_shared::ports::{
+use evergrant_mongodb::MongoSettings;
+use evergrant_ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, ImportMode,
-    Imported, TokenStore, Which,
+    Imported, TokenStore, Which, wall_clock,
 };
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -324,7 +324,7 @@ async fn ids_of_every_type_are_claimed_and_written() {
     assert_eq!(found.len(), ids.len());
     let rows = claim(&*store, &found, "o").await;
     for row in &rows {
-        let write = refreshed("a", Some("new"), Timestamp::of_this_machine());
+        let write = refreshed("a", Some("new"), wall_clock());
         assert_eq!(commit(&*store, row, "o", write).await, Committed::Applied, "{row:?}");
     }
 }

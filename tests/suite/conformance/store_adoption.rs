@@ -3,15 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use evergrant_shared::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_shared::domain::schedule::Times;
-use evergrant_shared::domain::{ClaimNote, DocumentId, ProviderId, Row, Status, Timestamp, Write};
-use evergrant_shared::memory::{MemoryClock, MemoryStore};
-use evergrant_shared::mongo::MongoStore;
-use evergrant_shared::ports::{
-    Commit, Committed, ImportDocument, LeftAlone, TokenStore, Unadopted,
+use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
+use evergrant_domain::schedule::Times;
+use evergrant_domain::{ClaimNote, DocumentId, ProviderId, Row, Status, Timestamp, Write};
+use evergrant_memory::{MemoryClock, MemoryStore};
+use evergrant_mongodb::MongoStore;
+use evergrant_ports::{
+    Commit, Committed, ImportDocument, LeftAlone, TokenStore, Unadopted, wall_clock,
 };
-use evergrant_shared::sqlite::SqliteStore;
+use evergrant_sqlite::SqliteStore;
 use evergrant_tests::mongodb as server;
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn stores(rules: &AdoptionRules) -> [Arc<dyn TokenStore>; 3] {
     settings.adoption = rules.clone();
     let mongo = MongoStore::connect(settings).await.unwrap();
     mongo.prepare().await.unwrap();
-    let clock = MemoryClock::starting_at(Timestamp::of_this_machine());
+    let clock = MemoryClock::starting_at(wall_clock());
     let memory = MemoryStore::with_rules(clock, rules.clone());
     let sqlite = SqliteStore::open(sqlite::store_settings_with(rules.clone())).await.unwrap();
     [Arc::new(mongo), Arc::new(memory), Arc::new(sqlite)]

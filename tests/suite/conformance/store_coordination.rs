@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, ProviderId, ProviderState, Signal, Timestamp};
+use evergrant_domain::{DocumentId, ProviderId, ProviderState, Signal, Timestamp};
 
 use super::adapters::{on_each_store, store};
 use super::store::{LEASE, NO_LEASE, claim, claim_for, with};

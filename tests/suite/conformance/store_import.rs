@@ -1,8 +1,8 @@
 //! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
 
-use evergrant_shared::domain::DocumentId;
-use evergrant_shared::domain::marks::REMEMBERED;
-use evergrant_shared::ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
+use evergrant_domain::DocumentId;
+use evergrant_domain::marks::REMEMBERED;
+use evergrant_ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
 use serde_json::{Value, json};
 
 use super::adapters::{on_each_store, store};

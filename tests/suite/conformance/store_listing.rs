@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, Status, Write};
-use evergrant_shared::ports::{GrantFilter, GrantPlace, GrantView, ImportDocument, TokenStore};
+use evergrant_domain::{DocumentId, Status, Write};
+use evergrant_ports::{GrantFilter, GrantPlace, GrantView, ImportDocument, TokenStore};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 

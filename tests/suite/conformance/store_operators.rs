@@ -4,13 +4,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
-use evergrant_shared::domain::audit_chain::ChainCheck;
-use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
-use evergrant_shared::domain::statistics::{Counts, minute_of};
-use evergrant_shared::domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
-use evergrant_shared::operators::{Changed, GrantChange, GrantCount, OperatorStore};
-use evergrant_shared::ports::{Commit, Committed, GrantView, Which};
+use evergrant_domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
+use evergrant_domain::audit_chain::ChainCheck;
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
+use evergrant_domain::statistics::{Counts, minute_of};
+use evergrant_domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_ports::operators::{Changed, GrantChange, GrantCount, OperatorStore};
+use evergrant_ports::{Commit, Committed, GrantView, Which};
 
 use super::adapters::{on_each_store, operator_store};
 use super::store::{

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::domain::fingerprint::fingerprint;
-use evergrant_shared::domain::{ClaimNote, DocumentId, FailureKind, Row, Status, Timestamp, Write};
-use evergrant_shared::ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
+use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::{ClaimNote, DocumentId, FailureKind, Row, Status, Timestamp, Write};
+use evergrant_ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 

@@ -1,7 +1,7 @@
 //! What holds for every [`TokenStore`]: of two documents with one refresh token one is exchanged.
 
-use evergrant_shared::domain::{DocumentId, Row};
-use evergrant_shared::ports::{Commit, TokenStore};
+use evergrant_domain::{DocumentId, Row};
+use evergrant_ports::{Commit, TokenStore};
 use secrecy::ExposeSecret;
 
 use super::adapters::{on_each_store, store};

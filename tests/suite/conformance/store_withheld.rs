@@ -1,8 +1,8 @@
 //! What holds for every [`TokenStore`]: documents that are out of reach, since their new tokens wait elsewhere.
 
-use evergrant_shared::domain::fingerprint::fingerprint;
-use evergrant_shared::domain::{DocumentId, FailureKind, Status, Timestamp, Write};
-use evergrant_shared::ports::{Committed, TokenStore, Which};
+use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp, Write};
+use evergrant_ports::{Committed, TokenStore, Which};
 use secrecy::SecretString;
 
 use super::adapters::on_each_store;

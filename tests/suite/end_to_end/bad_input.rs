@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use ::mongodb::bson::doc;
-use evergrant_shared::domain::{DeadReason, DocumentId, Job, Timestamp};
+use evergrant_domain::{DeadReason, DocumentId, Job};
+use evergrant_ports::wall_clock;
 use evergrant_simulator::{Config, SeedPlan};
 use evergrant_tests::deployment::{Deployment, eventually, provider};
 use evergrant_tests::{mongodb, rabbitmq};
@@ -25,7 +26,7 @@ fn write(evergrant: &Deployment, lines: &[String]) -> String {
     path.to_str().expect("UTF-8").to_owned()
 }
 
-fn reasons(letters: &[evergrant_shared::domain::DeadLetter]) -> BTreeMap<DeadReason, usize> {
+fn reasons(letters: &[evergrant_domain::DeadLetter]) -> BTreeMap<DeadReason, usize> {
     letters.iter().fold(BTreeMap::new(), |mut counts, letter| {
         *counts.entry(letter.reason).or_default() += 1;
         counts
@@ -103,7 +104,7 @@ async fn messages_that_are_no_jobs_become_dead_letters() {
     for body in messages {
         rabbitmq::send(&amqp, &queue, body).await;
     }
-    let gone = Job::new(provider(), DocumentId::Integer(404), 0, Timestamp::of_this_machine());
+    let gone = Job::new(provider(), DocumentId::Integer(404), 0, wall_clock());
     evergrant.queue.publish(&[gone]).await.expect("publish");
     eventually("all are dealt with", || async {
         evergrant.dead_letters().await.len() == 4 && evergrant.queued().await == 0

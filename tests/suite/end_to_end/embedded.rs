@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evergrant_shared::domain::{DocumentId, SealedAnswer};
+use evergrant_domain::{DocumentId, SealedAnswer};
 use evergrant_simulator::{Config, SeedPlan, Settings};
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::embedded::Embedded;

@@ -6,10 +6,10 @@ use std::path::Path;
 use std::process::{Command, Output};
 use std::time::{Duration, Instant};
 
-use evergrant_shared::config::Config as Settings;
-use evergrant_shared::connect;
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::ports::ImportDocument;
+use evergrant_domain::Timestamp;
+use evergrant_ports::{ImportDocument, wall_clock};
+use evergrant_runtime::config::Config as Settings;
+use evergrant_runtime::connect;
 use evergrant_simulator::{Config, SeedPlan, Settings as Behaviour};
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::embedded::Embedded;
@@ -162,7 +162,7 @@ async fn a_plan_tells_how_many_will_expire_and_time_shows_it() {
 /// Users whose documents tell when their grants end unused.
 async fn import_with_an_end(evergrant: &Embedded, users: u32, lifetime: Duration) {
     let plan = SeedPlan { count: users, ..SeedPlan::default() };
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let date = |at: Timestamp| json!({ "$date": at.to_string() });
     let documents = evergrant.simulator.seed(plan).expect("a plan").map(|document| {
         let mut document = serde_json::to_value(document).expect("JSON");

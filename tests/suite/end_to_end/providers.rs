@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::{ProviderId, Timestamp};
+use evergrant_domain::provider_state::Standing;
+use evergrant_domain::{ProviderId, Timestamp};
 use evergrant_simulator::{Config, Forgive, SeedPlan, Simulator};
 use evergrant_tests::deployment::{Deployment, eventually, provider};
 use evergrant_tests::{mongodb, rabbitmq};

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use evergrant_shared::provider::install_tls;
+use evergrant_provider::install_tls;
 use evergrant_simulator::SeedPlan;
 use evergrant_tests::deployment::eventually;
 use evergrant_tests::embedded::Embedded;

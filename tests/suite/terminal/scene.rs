@@ -3,17 +3,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_shared::config::Config as Settings;
-use evergrant_shared::connect;
-use evergrant_shared::domain::audit::{Action, Intent, Outcome, Progress};
-use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Role};
-use evergrant_shared::domain::statistics::Counts;
-use evergrant_shared::domain::{
+use evergrant_domain::audit::{Action, Intent, Outcome, Progress};
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Role};
+use evergrant_domain::statistics::Counts;
+use evergrant_domain::{
     DeadLetter, DeadReason, DocumentId, FailureKind, Grant, Job, LastError, Row, Status, Timestamp,
     Write,
 };
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{Commit, ImportDocument, JobQueue};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{Commit, ImportDocument, JobQueue};
+use evergrant_runtime::config::Config as Settings;
+use evergrant_runtime::connect;
 use evergrant_simulator::Config;
 use evergrant_tests::deployment::provider;
 use evergrant_tests::embedded::Embedded;
@@ -170,9 +170,7 @@ fn ended(grant: &Grant, letter: &DeadLetter) -> Write {
             description: letter.description.clone(),
             at: letter.last_failed_at,
         },
-        dead_fingerprint: Some(evergrant_shared::domain::fingerprint::fingerprint(
-            &grant.refresh_token,
-        )),
+        dead_fingerprint: Some(evergrant_domain::fingerprint::fingerprint(&grant.refresh_token)),
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
-use evergrant_shared::domain::SealedAnswer;
-use evergrant_shared::rescue::{Entry, Estate, Journal, Left};
+use evergrant_domain::SealedAnswer;
+use evergrant_rescue::{Entry, Estate, Journal, Left};
 
 /// A journal in memory; what is in it outlives whoever wrote it.
 #[derive(Default)]

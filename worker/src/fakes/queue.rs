@@ -5,8 +5,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{DeadLetter, Job, ProviderId, SealedAnswer};
-use evergrant_shared::ports::*;
+use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+use evergrant_ports::*;
 
 /// Takes retries, but not the first few.
 #[derive(Default)]

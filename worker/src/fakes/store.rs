@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_shared::domain::{
+use evergrant_domain::{
     ClaimNote, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, ProviderState, Row,
     Status, Timestamp,
 };
-use evergrant_shared::ports::*;
+use evergrant_ports::*;
 use futures::stream::BoxStream;
 use tokio::time::Instant;
 
@@ -89,7 +89,7 @@ fn grant(id: &DocumentId) -> Grant {
         status: Status::Active,
         generation: 0,
         refresh_token: "token".into(),
-        ends: evergrant_shared::domain::schedule::KnownEnds::default(),
+        ends: evergrant_domain::schedule::KnownEnds::default(),
         next_refresh_at: Timestamp::default(),
         attempts: 0,
         failing_since: None,

@@ -5,7 +5,7 @@ use std::sync::Once;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Version, header};
-use evergrant_shared::config::{ConsoleConfig, Network};
+use evergrant_runtime::config::{ConsoleConfig, Network};
 use tokio::sync::watch;
 use url::{Host, Url};
 

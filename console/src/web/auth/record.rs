@@ -7,10 +7,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use evergrant_shared::domain::audit::Action;
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::printable::printable;
-use evergrant_shared::process::Shutdown;
+use evergrant_domain::audit::Action;
+use evergrant_domain::printable::printable;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_runtime::process::Shutdown;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
 use tokio::sync::mpsc::error::TrySendError;

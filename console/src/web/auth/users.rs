@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use argon2::password_hash::{PasswordHasher, PasswordVerifier};
 use argon2::{Argon2, PasswordHash};
-use evergrant_shared::private_file;
+use evergrant_files::private_file;
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
 

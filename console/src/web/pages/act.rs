@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::limit::{Limit, contradiction};
-use evergrant_shared::domain::{DocumentId, Status};
-use evergrant_shared::operators::{Changed, GrantChange};
+use evergrant_domain::limit::{Limit, contradiction};
+use evergrant_domain::{DocumentId, Status};
+use evergrant_ports::operators::{Changed, GrantChange};
 
 use super::providers::pause_of;
 use super::{provider_of, tokens};

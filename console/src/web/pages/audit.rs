@@ -5,8 +5,8 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
 
 use super::Choice;
 use crate::audit::about;

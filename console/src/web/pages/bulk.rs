@@ -6,8 +6,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::audit::Outcome;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::Outcome;
+use evergrant_ports::wall_clock;
 
 use super::act::why_of;
 use super::audit::mood;
@@ -77,7 +78,7 @@ fn describe(running: Option<&Running>) -> Part {
             facts: Vec::new(),
         };
     };
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let took = running.ended_at.unwrap_or(now).since(running.began_at).as_secs();
     let settled = running.done + running.left;
     let matched = running.matched.unwrap_or(settled);

@@ -6,8 +6,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::{DeadReason, ProviderId, Timestamp};
+use evergrant_domain::provider_state::Standing;
+use evergrant_domain::{DeadReason, ProviderId};
+use evergrant_ports::wall_clock;
 
 use super::Fact;
 use crate::bulk::{Kind, Meaning, Request};
@@ -90,7 +91,7 @@ pub(in crate::web) async fn page(
     let mut hidden = filter::hidden(&query, &request.picked);
     hidden.push((CUTOFF.to_owned(), cutoff.to_string()));
     hidden.push((COUNT.to_owned(), meant.len().to_string()));
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     html(&Confirm {
         frame: Frame::new(&web, &seen, verb, Nav::DeadLetters),
         verb,

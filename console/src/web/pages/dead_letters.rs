@@ -6,9 +6,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::{DeadReason, DocumentId, Timestamp};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::{DeadReason, DocumentId, Timestamp};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{StoreError, wall_clock};
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -92,7 +92,7 @@ pub(in crate::web) async fn page(
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let dead = web.letters.latest().await;
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let mut error = None;
     let read = filter::read(&query).unwrap_or_else(|wrong| {
         error = Some(format!("{wrong}. All are shown."));

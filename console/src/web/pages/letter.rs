@@ -5,9 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::audit::AuditFilter;
-use evergrant_shared::domain::{DeadLetter, Timestamp};
-use evergrant_shared::ports::GrantView;
+use evergrant_domain::audit::AuditFilter;
+use evergrant_domain::{DeadLetter, Timestamp};
+use evergrant_ports::{GrantView, wall_clock};
 
 use super::line::{Event, Line};
 use super::{Fact, or_dash, provider_of, typed};
@@ -70,7 +70,7 @@ pub(in crate::web) async fn page(
             found.await.unwrap_or_default()
         }
     };
-    let now = Timestamp::of_this_machine();
+    let now = wall_clock();
     let mut line = Line::default();
     line.letter(letter);
     if let Some(grant) = &grant {

@@ -1,8 +1,8 @@
 //! What has happened to a grant and what will, in order.
 
-use evergrant_shared::domain::audit::AuditEntry;
-use evergrant_shared::domain::{DeadLetter, Timestamp};
-use evergrant_shared::ports::GrantView;
+use evergrant_domain::audit::AuditEntry;
+use evergrant_domain::{DeadLetter, Timestamp};
+use evergrant_ports::GrantView;
 
 use crate::timeline::timeline;
 use crate::web::format::{When, visible};

@@ -17,7 +17,7 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use evergrant_shared::domain::{DocumentId, ProviderId, Status};
+use evergrant_domain::{DocumentId, ProviderId, Status};
 
 use super::Web;
 use super::fields::Fields;

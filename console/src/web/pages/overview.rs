@@ -5,11 +5,12 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::forecast::{Forecast, Horizon};
-use evergrant_shared::domain::heartbeat::Heartbeat;
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::statistics::{Counts, MINUTE};
-use evergrant_shared::domain::{ProviderId, Status, Timestamp};
+use evergrant_domain::forecast::{Forecast, Horizon};
+use evergrant_domain::heartbeat::Heartbeat;
+use evergrant_domain::provider_state::Standing;
+use evergrant_domain::statistics::{Counts, MINUTE};
+use evergrant_domain::{ProviderId, Status, Timestamp};
+use evergrant_ports::wall_clock;
 
 use crate::overview::{MOST_DUE, refreshed_per_second};
 use crate::web::Web;
@@ -130,7 +131,7 @@ fn live(web: &Web) -> Live {
         dead_words: match &dead.taken {
             None => "Not looked at yet.".to_owned(),
             Some(taken) => {
-                let at = When::new(taken.at, Timestamp::of_this_machine()).relative;
+                let at = When::new(taken.at, wall_clock()).relative;
                 let none = if taken.total == 0 { "None: nobody is losing access. " } else { "" };
                 format!("{none}Looked at {at}.")
             }
@@ -146,7 +147,7 @@ fn forecasts(known: &Watched, now: Timestamp) -> (Vec<ForecastRow>, String) {
     let rows = forecasts.iter().flat_map(|(provider, forecast)| {
         forecast.horizons.iter().map(move |horizon| ahead(provider, forecast, horizon, now))
     });
-    (rows.collect(), When::new(*at, Timestamp::of_this_machine()).relative)
+    (rows.collect(), When::new(*at, wall_clock()).relative)
 }
 
 fn figures(known: &Watched, dead: &letters::Seen, now: Timestamp) -> Vec<Figure> {

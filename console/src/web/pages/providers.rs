@@ -6,10 +6,10 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::provider_state::Standing;
-use evergrant_shared::domain::settlement::TripReason;
-use evergrant_shared::domain::statistics::{Counts, MINUTE};
-use evergrant_shared::domain::{ProviderId, Timestamp};
+use evergrant_domain::provider_state::Standing;
+use evergrant_domain::settlement::TripReason;
+use evergrant_domain::statistics::{Counts, MINUTE};
+use evergrant_domain::{ProviderId, Timestamp};
 
 use super::overview::standing_mood;
 use super::token::Button;

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::audit::AuditFilter;
-use evergrant_shared::domain::{DocumentId, Status, Timestamp};
-use evergrant_shared::ports::GrantView;
+use evergrant_domain::audit::AuditFilter;
+use evergrant_domain::{DocumentId, Status, Timestamp};
+use evergrant_ports::GrantView;
 
 use super::line::{Event, Line};
 use super::{Fact, mood, or_dash, typed};

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use evergrant_shared::domain::{DocumentId, Status, Timestamp};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::{GrantFilter, GrantOrder, GrantPlace, GrantView};
+use evergrant_domain::{DocumentId, Status, Timestamp};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{GrantFilter, GrantOrder, GrantPlace, GrantView};
 use futures::TryStreamExt;
 
 use super::{Choice, mood, or_dash, typed};

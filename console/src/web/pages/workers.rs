@@ -6,8 +6,8 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_shared::domain::Timestamp;
-use evergrant_shared::domain::heartbeat::{Heartbeat, Role};
+use evergrant_domain::Timestamp;
+use evergrant_domain::heartbeat::{Heartbeat, Role};
 
 use crate::web::Web;
 use crate::web::format::{self, When, visible};
@@ -58,7 +58,7 @@ pub(in crate::web) async fn page(
 }
 
 fn row(process: &Heartbeat, now: Timestamp) -> Row {
-    let sum = |of: fn(&evergrant_shared::domain::heartbeat::LaneReport) -> u64| {
+    let sum = |of: fn(&evergrant_domain::heartbeat::LaneReport) -> u64| {
         format::number(process.lanes.iter().map(of).sum())
     };
     Row {

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use evergrant_shared::domain::audit::{Action, Outcome};
-use evergrant_shared::domain::{DeadReason, DocumentId, Status};
-use evergrant_shared::ports::{JobQueue, TokenStore};
+use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::{DeadReason, DocumentId, Status};
+use evergrant_ports::{JobQueue, TokenStore};
 use serde_json::json;
 
 use super::browser::Browser;

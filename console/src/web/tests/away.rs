@@ -3,8 +3,8 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use axum::http::StatusCode;
-use evergrant_shared::domain::DeadReason;
-use evergrant_shared::ports::StoreError;
+use evergrant_domain::DeadReason;
+use evergrant_ports::StoreError;
 
 use super::browser::Browser;
 use super::{Console, PAGES};

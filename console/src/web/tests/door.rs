@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use axum::body::Body;
 use axum::http::{Request, StatusCode, header};
-use evergrant_shared::domain::DeadReason;
+use evergrant_domain::DeadReason;
 
 use super::browser::Browser;
 use super::{ACTIONS, Console, LIVE, PAGES, PASSWORD};

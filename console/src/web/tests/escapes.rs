@@ -1,11 +1,11 @@
 //! What others have written: users, providers, other processes. It is shown, and does nothing.
 
 use axum::http::StatusCode;
-use evergrant_shared::domain::audit::{Action, Intent};
-use evergrant_shared::domain::heartbeat::{Heartbeat, LaneReport, Role};
-use evergrant_shared::domain::{DeadReason, DocumentId, Timestamp};
-use evergrant_shared::operators::OperatorStore;
-use evergrant_shared::ports::JobQueue;
+use evergrant_domain::audit::{Action, Intent};
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Role};
+use evergrant_domain::{DeadReason, DocumentId};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, wall_clock};
 use serde_json::json;
 
 use super::browser::Browser;
@@ -49,7 +49,7 @@ async fn haunted() -> (Console, Vec<String>) {
     };
     let entry = store.begin_audit(intent).await.unwrap();
     let progress =
-        evergrant_shared::domain::audit::Progress { detail: evil("detail"), ..Default::default() };
+        evergrant_domain::audit::Progress { detail: evil("detail"), ..Default::default() };
     store.tell_audit(&entry.id, &progress).await.unwrap();
     let lanes = vec![LaneReport {
         provider: provider(),
@@ -64,14 +64,14 @@ async fn haunted() -> (Console, Vec<String>) {
         version: evil("version"),
         host: evil("host"),
         pid: 1,
-        started_at: Timestamp::of_this_machine(),
-        beat_at: Timestamp::of_this_machine(),
+        started_at: wall_clock(),
+        beat_at: wall_clock(),
         leads: false,
         lanes,
         problems: Vec::new(),
     };
     store.beat(&beat).await.unwrap();
-    evergrant_shared::budget::change_provider(&**store, &provider(), |state, now| {
+    evergrant_budget::change_provider(&**store, &provider(), |state, now| {
         state.pause(None, evil("pause"), now);
     })
     .await

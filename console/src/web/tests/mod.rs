@@ -14,14 +14,12 @@ use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evergrant_shared::config::Config;
-use evergrant_shared::domain::ladder::Ladder;
-use evergrant_shared::domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
-use evergrant_shared::memory::{
-    MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore,
-};
-use evergrant_shared::ports::{ImportDocument, JobQueue, TokenStore};
-use evergrant_shared::process::Shutdown;
+use evergrant_domain::ladder::Ladder;
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId};
+use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore};
+use evergrant_ports::{ImportDocument, JobQueue, TokenStore, wall_clock};
+use evergrant_runtime::config::Config;
+use evergrant_runtime::process::Shutdown;
 use serde_json::{Value, json};
 
 use super::auth::Door;
@@ -103,7 +101,7 @@ impl Console {
             .map(|(name, value)| (format!("EVERGRANT_{name}").into(), value.into()));
         let config = Config::from_parts(None, variables, &[]).unwrap();
         // Ahead, so that no letter seems to come after it was counted.
-        let ahead = Timestamp::of_this_machine().plus(Duration::from_secs(1));
+        let ahead = wall_clock().plus(Duration::from_secs(1));
         let clock = MemoryClock::starting_at(ahead);
         let store = Arc::new(MemoryStore::new(clock, Some(provider())));
         let settings = MemoryQueueSettings {
@@ -165,14 +163,14 @@ impl Console {
         self.web.letters.look().await;
     }
 
-    async fn audit(&self) -> Vec<evergrant_shared::domain::audit::AuditEntry> {
-        use evergrant_shared::operators::OperatorStore;
-        let all = evergrant_shared::domain::audit::AuditFilter { limit: 100, ..Default::default() };
+    async fn audit(&self) -> Vec<evergrant_domain::audit::AuditEntry> {
+        use evergrant_ports::operators::OperatorStore;
+        let all = evergrant_domain::audit::AuditFilter { limit: 100, ..Default::default() };
         self.store.audit(&all).await.unwrap()
     }
 
     /// The audit record with the logins and refusals so far. They are written once.
-    async fn audit_with_logins(&self) -> Vec<evergrant_shared::domain::audit::AuditEntry> {
+    async fn audit_with_logins(&self) -> Vec<evergrant_domain::audit::AuditEntry> {
         let writer = self.writer.lock().unwrap().take();
         let ended = Shutdown::by_hand();
         ended.begin();
@@ -194,7 +192,7 @@ fn write_users(path: &Path, users: &[(&str, Role)]) {
 }
 
 fn letter(id: Option<DocumentId>, reason: DeadReason) -> DeadLetter {
-    let at = Timestamp::of_this_machine();
+    let at = wall_clock();
     DeadLetter {
         body: b"SECRET-body".to_vec(),
         provider: provider(),

@@ -1,7 +1,7 @@
 //! Logins by an OpenID provider.
 
 use axum::http::StatusCode;
-use evergrant_shared::domain::audit::Action;
+use evergrant_domain::audit::Action;
 use serde_json::{Value, json};
 
 use super::Console;

@@ -6,7 +6,7 @@ fn config(more: &[(&str, &str)]) -> ConsoleConfig {
     let variables = more
         .iter()
         .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), value.into()));
-    evergrant_shared::config::Config::from_parts(None, variables, &[]).unwrap().console
+    evergrant_runtime::config::Config::from_parts(None, variables, &[]).unwrap().console
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

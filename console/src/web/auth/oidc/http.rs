@@ -3,7 +3,7 @@
 use std::pin::Pin;
 use std::time::Duration;
 
-use evergrant_shared::provider::install_tls;
+use evergrant_provider::install_tls;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
 /// The longest answer that is read.

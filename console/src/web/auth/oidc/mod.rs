@@ -13,8 +13,8 @@ mod person;
 use std::collections::HashMap;
 use std::time::Duration;
 
-use evergrant_shared::config::{ConfigError, OidcConfig};
-use evergrant_shared::printable::printable;
+use evergrant_domain::printable::printable;
+use evergrant_runtime::config::{ConfigError, OidcConfig};
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClientAuthMethod,
     CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,

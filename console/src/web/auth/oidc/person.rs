@@ -1,7 +1,7 @@
 //! Who somebody is by the claims of an ID token, and what that one may.
 
-use evergrant_shared::config::OidcConfig;
-use evergrant_shared::printable::printable;
+use evergrant_domain::printable::printable;
+use evergrant_runtime::config::OidcConfig;
 use serde_json::Value;
 
 use super::OidcError;

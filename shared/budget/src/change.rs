@@ -1,0 +1,36 @@
+//! What an operator changes.
+
+use std::time::Duration;
+
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
+use evergrant_ports::Backoff;
+use evergrant_ports::{StoreError, TokenStore};
+
+/// Replicas write it as well, each a few times a second.
+const TRIES: u32 = 100;
+
+/// Changes what all replicas know of a provider; `change` is given the store's clock, and may be
+/// called several times. Replicas act on it within half a second. Returns what it is then.
+///
+/// # Errors
+/// If the store fails, or others change it all the time.
+pub async fn change_provider(
+    store: &dyn TokenStore,
+    provider: &ProviderId,
+    change: impl Fn(&mut ProviderState, Timestamp),
+) -> Result<ProviderState, StoreError> {
+    let mut backoff = Backoff::new(Duration::from_millis(2), Duration::from_millis(50));
+    for _ in 0..TRIES {
+        let read = store.provider_state(provider).await?;
+        let mut state = read.value.clone();
+        change(&mut state, read.now);
+        if state == read.value || store.set_provider_state(provider, read.version, &state).await? {
+            return Ok(state);
+        }
+        tokio::time::sleep(backoff.next_wait()).await;
+    }
+    Err(StoreError::Unavailable {
+        operation: "set_provider_state",
+        reason: "others change it all the time: try again".to_owned(),
+    })
+}

@@ -1,0 +1,44 @@
+//! What a replica counts of its budget.
+
+use std::time::Duration;
+
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::metrics::histogram::Histogram;
+
+use evergrant_domain::ProviderId;
+use evergrant_telemetry::{Labels, Metrics, duration_histogram};
+
+/// What a replica counts of its budget.
+#[derive(Clone)]
+pub(super) struct BudgetMetrics {
+    /// Seconds from the read of a provider's state to its conditional write.
+    reservation_seconds: Histogram,
+    missed: Family<Labels, Counter>,
+}
+
+impl BudgetMetrics {
+    pub(super) fn register(metrics: &Metrics) -> Self {
+        Self {
+            reservation_seconds: metrics.add(
+                "reservation_seconds",
+                "Time that the store takes to reserve requests of a provider's budget",
+                duration_histogram(),
+            ),
+            missed: metrics.add(
+                "missed_requests",
+                "Requests that were reserved so slowly that they could not be sent in time",
+                Family::default(),
+            ),
+        }
+    }
+
+    /// A reservation took so long that so many requests could not be sent in time.
+    pub(super) fn reserved(&self, provider: &ProviderId, took: Duration, missed: u64) {
+        self.reservation_seconds.observe(took.as_secs_f64());
+        if missed > 0 {
+            let labels = Labels { provider: provider.to_string(), kind: "slow_store" };
+            self.missed.get_or_create(&labels).inc_by(missed);
+        }
+    }
+}

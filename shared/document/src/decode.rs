@@ -1,0 +1,313 @@
+//! From a document to the domain. What is wrong is told in words that name the field and the type
+//! that is there, and never with a value.
+
+use bson::{Bson, DateTime, Document};
+use secrecy::SecretString;
+
+use super::change::ENDS_OF;
+use super::ids;
+use super::names::Names;
+use super::numbers::number;
+use super::paths::{array_on_the_way, at};
+use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::schedule::KnownEnds;
+use evergrant_domain::twins::FirstHolder;
+use evergrant_domain::{
+    ClaimNote, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status,
+    Timestamp,
+};
+use evergrant_ports::GrantView;
+
+/// Longer than any refresh token; a document with such a thing is not sent to a provider.
+const MAX_TOKEN_BYTES: usize = 64 * 1024;
+/// A number of this size is a time in milliseconds since 1973, and no time in seconds before the year 5138.
+const FIRST_MS: i64 = 100_000_000_000;
+
+/// A document as a claim finds it.
+pub fn row(names: &Names, document: &Document, owner: &str) -> Row {
+    let state = State { names, document };
+    // Nobody has adopted it, or it was forgotten since the job was made.
+    if state.get("status").is_none() {
+        return Row::Absent;
+    }
+    // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
+    let lease = state.lease().map(Box::new);
+    let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
+    let token = refresh_token(&state);
+    if matches!(token, Ok(None)) {
+        return Row::NoToken { owned };
+    }
+    let known = token.as_ref().ok().cloned().flatten();
+    match token.and_then(|token| grant(&state, token)) {
+        Ok(grant) if names.rules.is_anothers(document, &grant.provider) => Row::OfAnother { owned },
+        Ok(grant) => Row::Present { grant, lease, owned },
+        Err(what) => Row::Malformed { what, fingerprint: known.as_ref().map(fingerprint), owned },
+    }
+}
+
+/// A document as a sweep finds it. None if its status cannot be read.
+pub fn ended(names: &Names, document: &Document) -> Option<EndedDocument> {
+    let state = State { names, document };
+    let token = refresh_token(&state).ok().flatten();
+    Some(EndedDocument {
+        status: state.text("status").ok()??.parse().ok()?,
+        reason: state.last_error().map(|error| error.reason),
+        ended_with: state.text("dead_fingerprint").ok().flatten().map(str::to_owned),
+        holds: token.as_ref().map(fingerprint),
+        is_readable: grant(&state, token).is_ok(),
+    })
+}
+
+/// A document that had a token first, as it is now.
+pub fn first_holder(names: &Names, document: &Document) -> FirstHolder {
+    let state = State { names, document };
+    FirstHolder {
+        generation: state.whole("generation").ok().flatten().unwrap_or_default(),
+        holds: refresh_token(&state).ok().flatten().as_ref().map(fingerprint),
+    }
+}
+
+/// The status of a document that is adopted.
+pub fn adopted_as(names: &Names, document: &Document) -> Status {
+    match refresh_token(&State { names, document }) {
+        Ok(None) => Status::NoToken,
+        Ok(Some(_)) | Err(_) => Status::Active,
+    }
+}
+
+fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String> {
+    let field = &state.names.fields.refresh_token;
+    let refresh_token = token.ok_or_else(|| format!("{field} is missing, null or empty"))?;
+    let provider: ProviderId = state.required("provider", state.text("provider")?)?;
+    let status: Status = state.required("status", state.text("status")?)?;
+    let attempts = state.whole("attempts")?.unwrap_or_default();
+    Ok(Grant {
+        id: state.id(),
+        provider,
+        status,
+        generation: state.whole("generation")?.unwrap_or_default(),
+        ends: ends(state, &refresh_token)?,
+        // A grant without a due time is due.
+        next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        failing_since: state.time("failing_since")?,
+        in_doubt: state.is_of("in_doubt", &refresh_token)?,
+        questioned: state.is_of("questioned", &refresh_token)?,
+        note: ClaimNote::default(),
+        refresh_token,
+        last_error: state.last_error(),
+        signed_in_until: signed_in_until(state),
+    })
+}
+
+/// What the application says of the access token's end, where Evergrant has said nothing yet.
+fn signed_in_until(state: &State<'_>) -> Option<Timestamp> {
+    let is_new = ["refreshed_at", "access_expires_at"].iter().all(|part| state.get(part).is_none());
+    if !is_new {
+        return None;
+    }
+    let mut paths = state.names.expiry_paths.iter();
+    paths.find_map(|path| expiry(at(state.document, path)?))
+}
+
+/// A time as applications write it: a date, seconds, milliseconds or a text.
+fn expiry(value: &Bson) -> Option<Timestamp> {
+    match value {
+        Bson::DateTime(time) => Some(timestamp(*time)),
+        Bson::String(text) => text.parse().ok(),
+        value => match number(value)? {
+            ms if ms >= FIRST_MS => Some(Timestamp::from_unix_ms(ms)),
+            s => Some(Timestamp::from_unix_ms(s.saturating_mul(1000))),
+        },
+    }
+}
+
+/// The ends of the tokens. Those of a token that others have replaced meanwhile are none of this one's.
+fn ends(state: &State<'_>, refresh_token: &SecretString) -> Result<KnownEnds, String> {
+    let known = KnownEnds {
+        access: state.time("access_expires_at")?,
+        idle: state.time("refresh_idle_until")?,
+        absolute: state.time("refresh_absolute_until")?,
+    };
+    let of_this = state.text(ENDS_OF)?.is_none_or(|of| of == fingerprint(refresh_token));
+    Ok(if of_this { known } else { KnownEnds::default() })
+}
+
+/// The refresh token, if the document holds one.
+fn refresh_token(state: &State<'_>) -> Result<Option<SecretString>, String> {
+    let field = &state.names.fields.refresh_token;
+    match at(state.document, field) {
+        None => match array_on_the_way(state.document, field) {
+            Some(array) => Err(format!("{array} is an array, and arrays are not supported")),
+            None => Ok(None),
+        },
+        Some(Bson::String(token)) if token.is_empty() => Ok(None),
+        Some(Bson::String(token)) if token.len() > MAX_TOKEN_BYTES => {
+            Err(format!("{field} is longer than {MAX_TOKEN_BYTES} bytes"))
+        }
+        Some(Bson::String(token)) => Ok(Some(SecretString::from(token.as_str()))),
+        Some(other) => Err(format!("{field} is {}, not a string", kind(other))),
+    }
+}
+
+/// A document as operators see it. What cannot be read is left out.
+pub fn view(names: &Names, document: &Document) -> GrantView {
+    let state = State { names, document };
+    let time = |part| state.time(part).ok().flatten();
+    let attempts = state.whole("attempts").ok().flatten().unwrap_or_default();
+    GrantView {
+        id: state.id(),
+        user: at(document, &names.fields.user_id).and_then(label),
+        email: at(document, &names.fields.email).and_then(label),
+        provider: state.text("provider").ok().flatten().and_then(|name| name.parse().ok()),
+        status: state.text("status").ok().flatten().and_then(|name| name.parse().ok()),
+        generation: state.whole("generation").ok().flatten().unwrap_or_default(),
+        refreshed_at: time("refreshed_at"),
+        access_expires_at: time("access_expires_at"),
+        refresh_idle_until: time("refresh_idle_until"),
+        refresh_absolute_until: time("refresh_absolute_until"),
+        next_refresh_at: time("next_refresh_at"),
+        queued_until: time("queued_until"),
+        leased_until: state.lease().map(|lease| lease.until),
+        attempts: u32::try_from(attempts).unwrap_or(u32::MAX),
+        failing_since: time("failing_since"),
+        in_doubt: state.text("in_doubt").ok().flatten().is_some(),
+        last_error: state.last_error(),
+    }
+}
+
+/// The generation and the due time of a document that wants a job. What cannot be read is as in a
+/// new document: the worker that claims it will say what is wrong.
+pub fn due(names: &Names, document: &Document) -> (u64, Option<Timestamp>) {
+    let state = State { names, document };
+    let generation = state.whole("generation").ok().flatten().unwrap_or_default();
+    (generation, state.time("next_refresh_at").ok().flatten())
+}
+
+/// What a user id or an address looks like to people.
+fn label(value: &Bson) -> Option<String> {
+    match value {
+        Bson::Document(_) | Bson::Array(_) => None,
+        value => Some(ids::from_bson(value).to_string()),
+    }
+}
+
+/// Evergrant's part of a document.
+struct State<'a> {
+    names: &'a Names,
+    document: &'a Document,
+}
+
+impl State<'_> {
+    fn id(&self) -> evergrant_domain::DocumentId {
+        ids::from_bson(self.document.get("_id").unwrap_or(&Bson::Null))
+    }
+
+    fn get(&self, part: &str) -> Option<&Bson> {
+        at(self.document, &self.names.path(part))
+    }
+
+    fn wrong<T>(&self, part: &str, found: &Bson, expected: &str) -> Result<T, String> {
+        Err(format!("{} is {}, not {expected}", self.names.path(part), kind(found)))
+    }
+
+    fn required<T: std::str::FromStr>(&self, part: &str, text: Option<&str>) -> Result<T, String> {
+        let path = self.names.path(part);
+        let text = text.ok_or_else(|| format!("{path} is missing"))?;
+        text.parse().map_err(|_| format!("{path} is not a valid {part}"))
+    }
+
+    fn text(&self, part: &str) -> Result<Option<&str>, String> {
+        match self.get(part) {
+            None => Ok(None),
+            Some(Bson::String(text)) => Ok(Some(text)),
+            Some(other) => self.wrong(part, other, "a string"),
+        }
+    }
+
+    fn whole(&self, part: &str) -> Result<Option<u64>, String> {
+        let Some(value) = self.get(part) else { return Ok(None) };
+        match number(value).and_then(|number| u64::try_from(number).ok()) {
+            Some(number) => Ok(Some(number)),
+            None => self.wrong(part, value, "a whole number from 0"),
+        }
+    }
+
+    fn time(&self, part: &str) -> Result<Option<Timestamp>, String> {
+        match self.get(part) {
+            None => Ok(None),
+            Some(Bson::DateTime(time)) => Ok(Some(timestamp(*time))),
+            Some(other) => self.wrong(part, other, "a date"),
+        }
+    }
+
+    fn lease(&self) -> Option<Lease> {
+        let owner = self.text("lease.owner").ok()??.to_owned();
+        let taken_over = predecessor(self.get("lease.taken_over"));
+        Some(Lease { owner, until: self.time("lease.until").ok()??, taken_over })
+    }
+
+    /// Whether a part is about this very token.
+    fn is_of(&self, part: &str, token: &SecretString) -> Result<bool, String> {
+        Ok(self.text(part)?.is_some_and(|about| about == fingerprint(token)))
+    }
+
+    /// Nothing depends on it, so what cannot be read is left out.
+    fn last_error(&self) -> Option<LastError> {
+        let text = |part: &str| self.text(part).ok().flatten().map(str::to_owned);
+        let reason = serde_json::Value::String(text("last_error.reason")?);
+        let http_status = self.whole("last_error.http_status").ok().flatten();
+        Some(LastError {
+            reason: serde_json::from_value(reason).ok()?,
+            http_status: http_status.and_then(|status| u16::try_from(status).ok()),
+            code: text("last_error.code"),
+            description: text("last_error.description"),
+            at: self.time("last_error.at").ok()??,
+        })
+    }
+}
+
+/// Whose lease it was, as `taken_over` in a document has it: false, the owner, or true where there is no
+/// telling.
+fn predecessor(taken_over: Option<&Bson>) -> Option<Predecessor> {
+    match taken_over? {
+        Bson::Boolean(false) | Bson::Null => None,
+        Bson::String(owner) => Some(Predecessor::Claim(owner.clone())),
+        _ => Some(Predecessor::Unknown),
+    }
+}
+
+/// `taken_over` of the lease that a claim takes where there is this one: whether its holder has died,
+/// maybe after it sent the token, and who that was. A lease that is the claim's own already says how an
+/// earlier try came by it.
+pub fn taken_over(lease: Option<&Bson>, owner: &str) -> Bson {
+    let Some(lease) = lease else { return Bson::Boolean(false) };
+    let part = |name| lease.as_document().and_then(|lease| lease.get(name));
+    match (part("owner"), part("taken_over")) {
+        (Some(Bson::String(own)), earlier) if own == owner => {
+            earlier.cloned().unwrap_or(Bson::Boolean(false))
+        }
+        (Some(Bson::String(dead)), Some(Bson::Boolean(false))) => Bson::String(dead.clone()),
+        _ => Bson::Boolean(true),
+    }
+}
+
+/// A date of BSON.
+pub fn timestamp(time: DateTime) -> Timestamp {
+    Timestamp::from_unix_ms(time.timestamp_millis())
+}
+
+/// A type in words.
+fn kind(value: &Bson) -> &'static str {
+    match value {
+        Bson::String(_) => "a string",
+        Bson::Int32(_) | Bson::Int64(_) | Bson::Double(_) | Bson::Decimal128(_) => "a number",
+        Bson::Document(_) => "an object",
+        Bson::Array(_) => "an array",
+        Bson::Boolean(_) => "true or false",
+        Bson::DateTime(_) => "a date",
+        Bson::Binary(_) => "binary data",
+        Bson::ObjectId(_) => "an ObjectId",
+        _ => "of another type",
+    }
+}

@@ -1,0 +1,19 @@
+//! The token document: where each thing is in it, what it says, and what a write makes of it. Nothing here
+//! asks a server: every store keeps documents of this form.
+
+pub mod adoption;
+pub mod change;
+pub mod condition;
+pub mod decode;
+pub mod extended_json;
+mod fields;
+pub mod ids;
+pub mod import;
+pub mod names;
+pub mod numbers;
+pub mod owner;
+pub mod paths;
+pub mod state;
+
+pub use fields::Fields;
+pub use ids::canonical as canonical_id;

@@ -1,0 +1,86 @@
+//! Paths with dots in them, and what is at them in a document.
+
+use bson::{Bson, Document};
+
+/// Whether a path is another one, or leads into what is there.
+pub fn is_within(path: &str, other: &str) -> bool {
+    let rest = path.strip_prefix(other);
+    rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+}
+
+/// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
+pub fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
+    let mut steps = path.split('.');
+    let mut found = document.get(steps.next()?)?;
+    for step in steps {
+        found = found.as_document()?.get(step)?;
+    }
+    (!matches!(found, Bson::Null | Bson::Undefined)).then_some(found)
+}
+
+/// The first part of a path that is an array in this document: what lies behind it is many values or
+/// none, and not the one that a path names.
+pub fn array_on_the_way<'a>(document: &Document, path: &'a str) -> Option<&'a str> {
+    let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
+    let mut parts = ends.map(|end| path.split_at(end).0);
+    parts.find(|part| matches!(at(document, part), Some(Bson::Array(_))))
+}
+
+/// The first name of a path, by which a document has it or not.
+pub fn first(path: &str) -> &str {
+    path.split('.').next().unwrap_or(path)
+}
+
+/// Puts a value at a path with dots in it. What stands on the way and is no sub-document is replaced.
+pub fn put(document: &mut Document, path: &str, value: impl Into<Bson>) {
+    let Some((first, rest)) = path.split_once('.') else {
+        document.insert(path, value);
+        return;
+    };
+    if !matches!(document.get(first), Some(Bson::Document(_))) {
+        document.insert(first, Document::new());
+    }
+    if let Some(Bson::Document(inner)) = document.get_mut(first) {
+        put(inner, rest, value);
+    }
+}
+
+/// Removes what is at a path with dots in it. What is not there need not be.
+pub fn remove(document: &mut Document, path: &str) {
+    match path.split_once('.') {
+        None => drop(document.remove(path)),
+        Some((first, rest)) => {
+            if let Some(Bson::Document(inner)) = document.get_mut(first) {
+                remove(inner, rest);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+
+    #[test]
+    fn a_dot_leads_into_a_sub_document() {
+        let document = doc! { "tokens": { "refresh": "r", "none": null }, "plain": 1 };
+        assert_eq!(at(&document, "tokens.refresh"), Some(&Bson::from("r")));
+        assert_eq!(at(&document, "plain"), Some(&Bson::from(1)));
+        for nothing in ["tokens.none", "tokens.other", "plain.deeper", "other"] {
+            assert_eq!(at(&document, nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn an_array_is_found_wherever_it_lies_on_the_way() {
+        let document = doc! { "list": [{ "a": 1 }], "in": { "list": [], "b": 1 }, "c": 1 };
+        for (path, array) in [("list", "list"), ("list.a", "list"), ("in.list.a", "in.list")] {
+            assert_eq!(array_on_the_way(&document, path), Some(array), "{path}");
+        }
+        for path in ["in.b", "c", "c.d", "other"] {
+            assert_eq!(array_on_the_way(&document, path), None, "{path}");
+        }
+    }
+}

@@ -1,0 +1,338 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::Refusal;
+
+const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+fn policy() -> Policy {
+    Policy {
+        schedule: Schedule::example(),
+        ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
+        max_attempts: 3,
+        max_pause: Duration::from_secs(3600),
+    }
+}
+
+fn grant() -> Grant {
+    Grant::example(NOW)
+}
+
+fn failure() -> Failure {
+    Failure { http_status: Some(400), code: Some("a_code".into()), ..Failure::default() }
+}
+
+fn settle(grant: &Grant, outcome: Outcome) -> Settlement {
+    decide(&policy(), grant, &outcome, NOW)
+}
+
+fn tokens() -> NewTokens {
+    NewTokens {
+        access_token: "a2".into(),
+        refresh_token: Some("r2".into()),
+        expires_in_s: Some(3600),
+        refresh_expires_in_s: None,
+    }
+}
+
+fn every_outcome() -> Vec<Outcome> {
+    vec![
+        Outcome::Refreshed(tokens()),
+        Outcome::Throttled(failure(), 1),
+        Outcome::TooEarly(failure()),
+        Outcome::Transient(failure()),
+        Outcome::Refused(failure(), Refusal::Unclear),
+        Outcome::Unreadable(failure(), Vec::new().into()),
+        Outcome::Unconfirmed(failure(), Duration::from_secs(15)),
+        Outcome::Blank(failure()),
+        Outcome::Ambiguous(failure()),
+        Outcome::GrantDead(failure()),
+        Outcome::Suspicious(failure()),
+        Outcome::Misconfigured(failure()),
+    ]
+}
+
+#[test]
+fn a_refresh_is_written_and_done() {
+    let settlement = settle(&grant(), Outcome::Refreshed(tokens()));
+    assert!(matches!(settlement.write, Write::Refresh { refreshed_at: NOW, .. }));
+    assert_eq!(settlement.route, Route::Done);
+    assert_eq!(settlement.signal, Signal::Healthy);
+}
+
+#[test]
+fn a_throttled_grant_waits_as_long_as_asked_and_burns_no_attempt() {
+    let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked, 1));
+    let Write::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+}
+
+#[test]
+fn all_wait_the_longer_the_more_grants_are_throttled_in_a_row() {
+    let pause = |grants| {
+        let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+        settle(&grant(), Outcome::Throttled(asked, grants)).signal
+    };
+    for (grants, pause_ms) in [(1, 250), (2, 1_000), (3, 4_000), (4, 16_000), (5, 25_000)] {
+        assert_eq!(pause(grants), Signal::Pause(Duration::from_millis(pause_ms)));
+    }
+    assert_eq!(pause(u32::MAX), Signal::Pause(Duration::from_secs(25)));
+    assert_eq!(pause(0), Signal::Neutral, "the provider throttles users, not the client");
+}
+
+#[test]
+fn an_absurd_retry_after_is_not_believed() {
+    let asked = Failure { retry_after_ms: Some(u64::MAX), ..failure() };
+    let settlement = settle(&grant(), Outcome::Throttled(asked, 50));
+    assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(3600)));
+}
+
+#[test]
+fn failures_climb_the_ladder_and_the_last_one_is_dead() {
+    for (before, delay_s) in [(0, 1), (1, 5)] {
+        let settlement =
+            settle(&Grant { attempts: before, ..grant() }, Outcome::Transient(failure()));
+        assert_eq!(settlement.route, Route::Retry(Duration::from_secs(delay_s)));
+    }
+    let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Transient(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
+    let Write::End { status: Status::Failed, attempts: 3, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn a_server_that_says_when_to_come_back_is_heeded() {
+    let asked = Failure { retry_after_ms: Some(30_000), ..failure() };
+    let settlement = settle(&grant(), Outcome::Transient(asked));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+}
+
+#[test]
+fn a_lost_answer_is_retried_at_once_and_remembered() {
+    let settlement = settle(&grant(), Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(1)));
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
+    // A later failure of another kind does not clear the doubt.
+    let doubtful = Grant { in_doubt: true, attempts: 1, ..grant() };
+    let settlement = settle(&doubtful, Outcome::Transient(failure()));
+    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
+}
+
+#[test]
+fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before() {
+    let failing = Grant { attempts: 5, ..grant() };
+    let settlement = settle(&failing, Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::Retry(policy().ladder.rungs()[0]));
+    let in_doubt = Grant { in_doubt: true, ..failing };
+    let settlement = settle(&in_doubt, Outcome::Ambiguous(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
+}
+
+#[test]
+fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
+    let outcome = Outcome::Unreadable(failure(), b"?".to_vec().into());
+    let settlement = without_body(settle(&grant(), outcome));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
+    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
+    let Write::End { status, last_error, dead_fingerprint, .. } = settlement.write else {
+        panic!()
+    };
+    assert_eq!((status, last_error.reason), (Status::NeedsReauth, FailureKind::LostResponse));
+    assert!(last_error.description.unwrap().contains("rescue.key"));
+    assert!(dead_fingerprint.is_some());
+}
+
+#[test]
+fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
+    let write = decide_taken_over(&policy(), &grant(), NOW);
+    let Write::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } = write else {
+        panic!("{write:?}")
+    };
+}
+
+#[test]
+fn a_dead_workers_document_that_is_not_due_waits_for_no_job() {
+    let later = Grant { next_refresh_at: NOW.plus(Duration::from_secs(9)), ..grant() };
+    let write = decide_taken_over(&policy(), &later, NOW);
+    assert!(matches!(write, Write::Postpone { queued_until: NOW, .. }), "{write:?}");
+}
+
+#[test]
+fn a_dead_grant_ends_and_remembers_which_token_died() {
+    let settlement = settle(&grant(), Outcome::GrantDead(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));
+    let Write::End { status, dead_fingerprint, last_error, .. } = settlement.write else {
+        panic!("not ended")
+    };
+    assert_eq!(status, Status::NeedsReauth);
+    assert_eq!(dead_fingerprint, Some(fingerprint(&"the-token".into())));
+    assert_eq!((last_error.reason, last_error.at), (FailureKind::GrantDead, NOW));
+}
+
+#[test]
+fn a_death_after_a_lost_answer_says_so() {
+    let doubtful = Grant { in_doubt: true, ..grant() };
+    let settlement = settle(&doubtful, Outcome::GrantDead(failure()));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
+    let Write::End { last_error, .. } = settlement.write else { panic!("not ended") };
+    assert_eq!(last_error.reason, FailureKind::LostResponse);
+}
+
+#[test]
+fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
+    let again = Duration::from_secs(15);
+    let settlement = settle(&grant(), Outcome::Unconfirmed(failure(), again));
+    assert_eq!((settlement.route, settlement.signal), (Route::Done, Signal::Neutral));
+    let Write::Postpone { questioned, next_refresh_at, last_error, .. } = settlement.write else {
+        panic!("ended")
+    };
+    assert_eq!((questioned, next_refresh_at), (true, Some(NOW.plus(again))));
+    assert_eq!(last_error.unwrap().reason, FailureKind::Unconfirmed);
+}
+
+#[test]
+fn a_grant_that_is_asked_for_too_early_waits_for_its_time() {
+    let settlement = settle(&Grant { attempts: 1, ..grant() }, Outcome::TooEarly(failure()));
+    let Write::Postpone { attempts: 1, questioned: false, next_refresh_at, .. } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+    assert_eq!(next_refresh_at, Some(NOW.plus(EARLY_WAIT)));
+}
+
+#[test]
+fn the_first_refusal_in_a_row_burns_no_attempt() {
+    let refused = || Outcome::Refused(failure(), Refusal::Unclear);
+    let attempts = |grant: &Grant| match settle(grant, refused()).write {
+        Write::Postpone { attempts, .. } => attempts,
+        other => panic!("{other:?}"),
+    };
+    assert_eq!(attempts(&grant()), 0);
+    assert_eq!(attempts(&Grant { failing_since: Some(NOW), ..grant() }), 1);
+}
+
+#[test]
+fn an_answer_that_cannot_be_read_keeps_its_grant_out_of_reach_and_stops_the_provider() {
+    let settlement = settle(&grant(), Outcome::Unreadable(failure(), Vec::new().into()));
+    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::UncommittedAnswer));
+    let Write::End { status: Status::Failed, .. } = settlement.write else { panic!("not ended") };
+}
+
+#[test]
+fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
+    for (outcome, reason) in [
+        (Outcome::Misconfigured(failure()), TripReason::Misconfigured),
+        (Outcome::Blank(failure()), TripReason::Unreadable),
+        (Outcome::Suspicious(failure()), TripReason::Suspicious),
+    ] {
+        let settlement = settle(&Grant { attempts: 2, ..grant() }, outcome);
+        assert_eq!(settlement.signal, Signal::Trip(reason));
+        assert_eq!(settlement.route, Route::Done, "the schedule brings it back");
+        let Write::Postpone { attempts: 2, .. } = settlement.write else { panic!("burned") };
+    }
+}
+
+#[test]
+fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provider_is_stopped() {
+    let page = Failure { http_status: Some(200), code: None, ..failure() };
+    let said = Failure { code: Some("bad_refresh_token".to_owned()), ..page.clone() };
+    for (outcome, expected) in [
+        (Outcome::Blank(page.clone()), true),
+        (Outcome::Misconfigured(page.clone()), true),
+        (Outcome::Misconfigured(said.clone()), false),
+        (Outcome::Suspicious(page), false),
+        (Outcome::Suspicious(said), false),
+    ] {
+        let settlement = settle(&grant(), outcome);
+        let Write::Postpone { in_doubt, .. } = settlement.write else { panic!("{settlement:?}") };
+        assert_eq!(in_doubt, expected, "{settlement:?}");
+    }
+}
+
+#[test]
+fn a_malformed_document_fails_without_a_retry() {
+    let settlement = decide_malformed("refresh_token is a number", None, NOW);
+    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::MalformedDocument));
+    let Write::End { status: Status::Failed, dead_fingerprint: None, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn a_new_grant_whose_document_tells_that_it_is_not_due_is_scheduled_and_not_sent() {
+    let signed_in_until = Some(NOW.plus(Duration::from_secs(3000)));
+    let new = Grant { generation: 0, signed_in_until, ..grant() };
+    let settlement = decide_signed_in(&policy(), &new, NOW).unwrap();
+    assert!(matches!(settlement.write, Write::Schedule(times) if times.next_refresh_at > NOW));
+    assert_eq!(settlement.route, Route::Done);
+    assert!(decide_signed_in(&policy(), &grant(), NOW).is_none());
+}
+
+#[test]
+fn a_claim_given_back_changes_nothing_but_the_lease() {
+    let tired = Grant { attempts: 2, in_doubt: true, ..grant() };
+    let settlement = decide_given_back(&policy(), &tired, NOW);
+    let Write::Postpone {
+        attempts: 2,
+        in_doubt: true,
+        last_error: None,
+        next_refresh_at: None,
+        ..
+    } = settlement.write
+    else {
+        panic!("{settlement:?}")
+    };
+}
+
+#[test]
+fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
+    for outcome in every_outcome() {
+        let ends = matches!(settle(&grant(), outcome.clone()).write, Write::End { .. });
+        let definite = matches!(outcome, Outcome::GrantDead(_) | Outcome::Unreadable(..));
+        assert_eq!(ends, definite, "{}", outcome.name());
+    }
+}
+
+proptest! {
+    /// Exhausts the table: every outcome in every state of a grant.
+    #[test]
+    fn whatever_happens_the_document_and_the_job_agree(
+        which in 0_usize..12, attempts in 0_u32..10, in_doubt in any::<bool>(),
+        retry_after_ms in proptest::option::of(any::<u64>()),
+    ) {
+        let grant = Grant { attempts, in_doubt, ..grant() };
+        let mut outcome = every_outcome()[which].clone();
+        if let Outcome::Transient(failure) | Outcome::Throttled(failure, _) = &mut outcome {
+            failure.retry_after_ms = retry_after_ms;
+        }
+        let settlement = settle(&grant, outcome);
+        match (&settlement.write, settlement.route) {
+            (Write::Refresh { .. }, Route::Done) => {}
+            (Write::End { status, .. }, Route::DeadLetter(_)) => {
+                prop_assert!(matches!(status, Status::NeedsReauth | Status::Failed));
+            }
+            (Write::Postpone { queued_until, in_doubt: still, .. }, Route::Retry(delay)) => {
+                prop_assert!(policy().ladder.rungs().contains(&delay));
+                // The producer makes no second job while the retry is under way.
+                prop_assert!(*queued_until > NOW.plus(delay));
+                prop_assert!(*still || !in_doubt, "a doubt is forgotten");
+            }
+            // The schedule makes the next job.
+            (
+                Write::Postpone { queued_until, next_refresh_at: Some(next), attempts: same, .. },
+                Route::Done,
+            ) => {
+                prop_assert!(*queued_until <= NOW && *next > NOW);
+                prop_assert_eq!(*same, attempts);
+            }
+            other => prop_assert!(false, "{other:?}"),
+        }
+        let shown = format!("{settlement:?}");
+        prop_assert!(!shown.contains("the-token"));
+    }
+}

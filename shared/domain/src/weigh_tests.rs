@@ -1,0 +1,228 @@
+use super::*;
+use crate::{DocumentId, NewTokens};
+
+const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+const CALM: Evidence = Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true };
+
+struct Scene {
+    watch: AnswerWatch,
+    now: Timestamp,
+    evidence: Evidence,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let settings = WatchSettings { mass_death_min: 5, ..WatchSettings::default() };
+        Self { watch: AnswerWatch::new(settings), now: NOW, evidence: CALM }
+    }
+
+    fn with(evidence: Evidence) -> Self {
+        Self { evidence, ..Self::new() }
+    }
+
+    fn weigh(&mut self, who: i64, questioned: bool, outcome: Outcome) -> &'static str {
+        let grant = Grant { id: DocumentId::Integer(who), questioned, ..Grant::example(self.now) };
+        self.watch.weigh(outcome, &grant, self.now, self.evidence).name()
+    }
+
+    fn death(&mut self, who: i64) -> &'static str {
+        self.weigh(who, false, Outcome::GrantDead(Failure::default()))
+    }
+
+    fn second_death(&mut self, who: i64) -> &'static str {
+        self.weigh(who, true, Outcome::GrantDead(Failure::default()))
+    }
+
+    fn refusal(&mut self, who: i64) -> &'static str {
+        self.weigh(who, false, Outcome::Refused(Failure::default(), Refusal::Unclear))
+    }
+
+    fn success(&mut self, who: i64) -> &'static str {
+        let tokens = NewTokens {
+            access_token: "a".into(),
+            refresh_token: None,
+            expires_in_s: None,
+            refresh_expires_in_s: None,
+        };
+        self.weigh(who, false, Outcome::Refreshed(tokens))
+    }
+}
+
+#[test]
+fn a_death_is_believed_at_the_second_look() {
+    let mut scene = Scene::new();
+    assert_eq!(scene.death(1), "unconfirmed");
+    assert_eq!(scene.second_death(1), "grant_dead");
+    let mut at_once = Scene::new();
+    at_once.watch.settings.death_recheck = Duration::ZERO;
+    assert_eq!(at_once.death(1), "grant_dead");
+}
+
+#[test]
+fn a_success_at_a_second_look_shows_that_deaths_are_not_to_be_believed() {
+    let mut scene = Scene::new();
+    scene.death(1);
+    scene.weigh(
+        1,
+        true,
+        Outcome::Refreshed(NewTokens {
+            access_token: "a".into(),
+            refresh_token: None,
+            expires_in_s: None,
+            refresh_expires_in_s: None,
+        }),
+    );
+    assert_eq!(scene.second_death(2), "unconfirmed");
+    scene.now = NOW.plus(Duration::from_secs(601));
+    assert_eq!(scene.second_death(2), "grant_dead");
+}
+
+#[test]
+fn deaths_of_nearly_all_grants_at_once_are_not_believed() {
+    let mut scene = Scene::new();
+    let told: Vec<_> = (0..5).map(|who| scene.death(who)).collect();
+    assert_eq!(told, ["unconfirmed", "unconfirmed", "unconfirmed", "unconfirmed", "suspicious"]);
+    assert_eq!(scene.watch.take_back(), Some(NOW.minus(Duration::from_secs(600))));
+    assert_eq!(scene.watch.take_back(), None);
+}
+
+#[test]
+fn half_of_all_grants_may_die_while_the_others_succeed() {
+    let mut scene = Scene::new();
+    for who in 0..300 {
+        assert_eq!(scene.success(2 * who), "refreshed");
+        assert_eq!(scene.death(2 * who + 1), "unconfirmed");
+        assert_eq!(scene.second_death(2 * who + 1), "grant_dead");
+    }
+}
+
+#[test]
+fn a_grant_that_dies_again_and_again_is_one_death() {
+    let mut scene = Scene::new();
+    for _ in 0..50 {
+        assert_ne!(scene.second_death(1), "suspicious");
+    }
+}
+
+#[test]
+fn deaths_long_ago_do_not_count() {
+    let mut scene = Scene::new();
+    (0..4).for_each(|who| assert_eq!(scene.death(who), "unconfirmed"));
+    scene.now = NOW.plus(Duration::from_secs(601));
+    assert_eq!(scene.death(9), "unconfirmed");
+}
+
+#[test]
+fn what_an_operator_confirmed_is_believed_and_does_not_count_later() {
+    let mut scene = Scene::with(Evidence { belief: Belief::Trust, ..CALM });
+    (0..50).for_each(|who| assert_eq!(scene.death(who), "grant_dead"));
+    scene.evidence = CALM;
+    assert_eq!(scene.death(51), "unconfirmed");
+}
+
+#[test]
+fn deaths_are_doubted_after_a_change_of_the_client_and_while_the_circuit_is_open() {
+    let mut changed = Scene::with(Evidence { belief: Belief::Doubt, ..CALM });
+    assert_eq!(changed.second_death(1), "suspicious");
+    let mut tripped = Scene::with(Evidence { is_tripped: true, ..CALM });
+    assert_eq!(tripped.second_death(1), "unconfirmed");
+}
+
+#[test]
+fn a_circuit_whose_probes_are_all_told_of_deaths_says_so() {
+    let mut tripped = Scene::with(Evidence { is_tripped: true, ..CALM });
+    (1..5).for_each(|who| assert_eq!(tripped.second_death(who), "unconfirmed"));
+    assert_eq!(tripped.second_death(1), "suspicious");
+    tripped.success(6);
+    assert_eq!(tripped.second_death(1), "unconfirmed");
+}
+
+#[test]
+fn one_grant_that_is_refused_again_and_again_is_its_own_failure() {
+    let mut scene = Scene::new();
+    scene.success(0);
+    (0..500).for_each(|_| assert_eq!(scene.refusal(1), "refused"));
+}
+
+#[test]
+fn a_handful_of_different_grants_refused_with_no_success_is_the_clients_failure() {
+    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    let told: Vec<_> = (0..5).map(|who| scene.refusal(who)).collect();
+    assert_eq!(told, ["refused", "refused", "refused", "refused", "misconfigured"]);
+    assert!(scene.watch.take_back().is_some());
+}
+
+#[test]
+fn a_tenant_that_withdrew_its_consent_may_come_first() {
+    let refusal = || Outcome::Refused(Failure::default(), Refusal::Consent);
+    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    (0..19).for_each(|who| assert_eq!(scene.weigh(who, false, refusal()), "refused"));
+    assert_eq!(scene.weigh(19, false, refusal()), "misconfigured");
+}
+
+#[test]
+fn where_nothing_ever_succeeded_two_grants_refused_in_turns_are_enough() {
+    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    let told: Vec<_> = (0..5).map(|turn| scene.refusal(turn % 2)).collect();
+    assert_eq!(told.last(), Some(&"misconfigured"));
+}
+
+#[test]
+fn refusals_of_half_of_the_grants_do_not_open_the_circuit() {
+    let mut scene = Scene::new();
+    for round in 0..100 {
+        scene.success(0);
+        (1..12).for_each(|who| assert_eq!(scene.refusal(100 * round + who), "refused"));
+    }
+}
+
+#[test]
+fn a_client_that_no_longer_works_is_noticed_among_earlier_successes() {
+    let mut scene = Scene::new();
+    scene.success(0);
+    let last = (1..21).map(|who| scene.refusal(who)).last();
+    assert_eq!(last, Some("misconfigured"));
+}
+
+#[test]
+fn while_the_circuit_is_open_each_refusal_keeps_it_open() {
+    let mut scene = Scene::with(Evidence { is_tripped: true, ..CALM });
+    assert_eq!(scene.refusal(1), "misconfigured");
+}
+
+#[test]
+fn a_consent_that_was_withdrawn_is_a_death_where_others_succeed() {
+    let refusal = || Outcome::Refused(Failure::default(), Refusal::Consent);
+    let mut scene = Scene::new();
+    assert_eq!(scene.weigh(1, false, refusal()), "unconfirmed");
+    assert_eq!(scene.weigh(1, true, refusal()), "grant_dead");
+    let mut unknown = Scene::with(Evidence { client_works: false, ..CALM });
+    assert_eq!(unknown.weigh(1, true, refusal()), "refused");
+}
+
+#[test]
+fn a_page_in_the_place_of_an_answer_for_everybody_opens_the_circuit() {
+    let page = || Outcome::Ambiguous(Failure { http_status: Some(200), ..Failure::default() });
+    let mut scene = Scene::new();
+    let told: Vec<_> = (0..5).map(|who| scene.weigh(who, false, page())).collect();
+    assert_eq!(told[..4], ["ambiguous"; 4]);
+    assert_eq!(told[4], "misconfigured");
+    let mut new = Scene::with(Evidence { client_works: false, ..CALM });
+    assert_eq!(new.weigh(1, false, page()), "blank", "the first one is enough");
+}
+
+#[test]
+fn throttles_count_different_grants_in_a_row() {
+    let throttle = || Outcome::Throttled(Failure::default(), 1);
+    let mut scene = Scene::new();
+    let alike = |scene: &mut Scene, who| {
+        let grant = Grant { id: DocumentId::Integer(who), ..Grant::example(NOW) };
+        match scene.watch.weigh(throttle(), &grant, NOW, CALM) {
+            Outcome::Throttled(_, grants) => grants,
+            other => panic!("{}", other.name()),
+        }
+    };
+    assert_eq!([1, 1, 2, 3].map(|who| alike(&mut scene, who)), [1, 1, 2, 3]);
+    scene.success(9);
+    assert_eq!(alike(&mut scene, 3), 1);
+}

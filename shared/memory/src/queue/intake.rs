@@ -1,0 +1,88 @@
+//! A consumer's end.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+
+use super::MemoryBroker;
+use super::broker::{ConsumerId, Next};
+use super::message::Place;
+use evergrant_ports::{Acker, Delivery, Intake, QueueError};
+
+/// A consumer. It is there as long as this or a delivery of its that is not acknowledged.
+pub(super) struct MemoryIntake {
+    consumer: Arc<Consumer>,
+}
+
+struct Consumer {
+    broker: MemoryBroker,
+    id: ConsumerId,
+}
+
+impl Drop for Consumer {
+    fn drop(&mut self) {
+        self.broker.lock().close(self.id);
+    }
+}
+
+impl MemoryIntake {
+    pub(super) fn new(broker: MemoryBroker, id: ConsumerId) -> Self {
+        Self { consumer: Arc::new(Consumer { broker, id }) }
+    }
+}
+
+impl Drop for MemoryIntake {
+    fn drop(&mut self) {
+        self.consumer.broker.lock().stop(self.consumer.id);
+    }
+}
+
+#[async_trait]
+impl Intake for MemoryIntake {
+    async fn next(&mut self) -> Option<Delivery> {
+        loop {
+            let next = self.consumer.broker.lock().next(self.consumer.id);
+            match next {
+                Next::Ended => return None,
+                Next::Message(place, message) => {
+                    return Some(Delivery {
+                        body: message.body,
+                        redelivered: message.returns > 0,
+                        acker: Box::new(MemoryAcker {
+                            consumer: Arc::clone(&self.consumer),
+                            place,
+                        }),
+                    });
+                }
+                // A notice that comes before the wait is kept for it.
+                Next::Wait(changed, None) => changed.notified().await,
+                Next::Wait(changed, Some(wake_at)) => tokio::select! {
+                    biased;
+                    () = changed.notified() => {}
+                    () = tokio::time::sleep_until(wake_at) => {}
+                },
+            }
+        }
+    }
+
+    async fn stop(&mut self) {
+        self.consumer.broker.lock().stop(self.consumer.id);
+    }
+}
+
+/// The right to acknowledge one delivery.
+struct MemoryAcker {
+    consumer: Arc<Consumer>,
+    place: Place,
+}
+
+#[async_trait]
+impl Acker for MemoryAcker {
+    async fn ack(self: Box<Self>) -> Result<(), QueueError> {
+        if self.consumer.broker.lock().ack(self.consumer.id, self.place) {
+            return Ok(());
+        }
+        let reason = "the consumer of the delivery is gone".to_owned();
+        Err(QueueError::Unavailable { operation: "ack", reason })
+    }
+}

@@ -1,0 +1,43 @@
+//! Outcomes of exchanges, written each on its condition.
+
+use bson::Document;
+
+use super::documents::{Documents, is_text, put, take_away};
+use evergrant_document::change::Change;
+use evergrant_document::condition::{may_be_written, took_effect};
+use evergrant_ports::{Commit, Committed};
+
+impl Documents {
+    pub(super) fn commit(&mut self, commit: &Commit) -> Committed {
+        let names = &self.names;
+        let Some(document) = self.get(&commit.id) else { return Committed::Superseded };
+        let written = may_be_written(names, document, commit)
+            .then(|| Change::of(names, commit, document).operators());
+        let took_effect = took_effect(names, document, commit);
+        let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };
+        match written {
+            Some(change) => apply(document, &change),
+            None if took_effect => {}
+            None => {
+                // A document that has moved on is of no more use to the claim, and its job is done with.
+                if is_text(document, "evergrant.lease.owner", &commit.owner) {
+                    take_away(document, "evergrant.lease");
+                    take_away(document, "evergrant.queued_until");
+                }
+                return Committed::Superseded;
+            }
+        }
+        Committed::Applied
+    }
+}
+
+/// Carries out the operators `$set` and `$unset`.
+pub(super) fn apply(document: &mut Document, change: &Document) {
+    let part = |operator| change.get_document(operator).into_iter().flatten();
+    for (path, value) in part("$set") {
+        put(document, path, value.clone());
+    }
+    for (path, _) in part("$unset") {
+        take_away(document, path);
+    }
+}

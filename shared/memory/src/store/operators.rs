@@ -1,0 +1,139 @@
+//! What operators need beside the documents, and what they do to one grant.
+
+use std::collections::BTreeMap;
+
+use bson::Document;
+
+use super::documents::{Documents, is_over, is_text, put, take_away};
+use evergrant_document::decode;
+use evergrant_document::paths::at;
+use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit_chain::StoredProgress;
+use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
+use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
+use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
+use evergrant_ports::new_audit_id;
+use evergrant_ports::operators::{Changed, GrantChange, GrantCount};
+
+/// What is kept for operators.
+#[derive(Default)]
+pub(super) struct Records {
+    audit: BTreeMap<String, AuditEntry>,
+    processes: BTreeMap<String, Heartbeat>,
+    statistics: BTreeMap<(Timestamp, ProviderId), Counts>,
+}
+
+impl Records {
+    pub(super) fn begin_audit(&mut self, intent: Intent, now: Timestamp) -> AuditEntry {
+        let links = self.audit.values().filter_map(|entry| entry.link.as_ref());
+        let entry =
+            AuditEntry::begin(new_audit_id(now), intent, now, links.max_by_key(|link| link.number));
+        let entry = StoredProgress::of(&entry.id, &Progress::default()).put_into(entry, now);
+        self.audit.insert(entry.id.clone(), entry.clone());
+        entry
+    }
+
+    pub(super) fn tell_audit(&mut self, id: &str, progress: &Progress, now: Timestamp) {
+        if let Some(entry) = self.audit.remove(id) {
+            let told = StoredProgress::of(id, progress).put_into(entry, now);
+            self.audit.insert(id.to_owned(), told);
+        }
+    }
+
+    pub(super) fn audit_chain(&self, number: u64, limit: u32) -> Vec<AuditEntry> {
+        let place = |entry: &&AuditEntry| entry.link.as_ref().map_or(0, |link| link.number);
+        let mut chain: Vec<_> = self.audit.values().filter(|entry| place(entry) > number).collect();
+        chain.sort_by_key(place);
+        chain.into_iter().take(limit as usize).cloned().collect()
+    }
+
+    pub(super) fn audit(&self, filter: &AuditFilter) -> Vec<AuditEntry> {
+        let newest_first = self.audit.values().rev().filter(|entry| filter.matches(entry));
+        newest_first.take(filter.limit as usize).cloned().collect()
+    }
+
+    pub(super) fn audit_entry(&self, id: &str) -> Option<AuditEntry> {
+        self.audit.get(id).cloned()
+    }
+
+    pub(super) fn beat(&mut self, heartbeat: &Heartbeat, now: Timestamp) {
+        let heartbeat = Heartbeat { beat_at: now, ..heartbeat.clone() };
+        self.processes.insert(heartbeat.name.clone(), heartbeat);
+        self.processes.retain(|_, process| process.beat_at >= now.minus(FORGOTTEN_AFTER));
+    }
+
+    pub(super) fn end_beat(&mut self, name: &str) {
+        self.processes.remove(name);
+    }
+
+    pub(super) fn processes(&self) -> Vec<Heartbeat> {
+        let mut processes: Vec<_> = self.processes.values().cloned().collect();
+        processes.sort_by_key(|process| process.role);
+        processes
+    }
+
+    pub(super) fn add_statistics(&mut self, counts: &[(ProviderId, Counts)], now: Timestamp) {
+        let minute = minute_of(now);
+        for (provider, counts) in counts.iter().filter(|(_, counts)| !counts.is_empty()) {
+            self.statistics.entry((minute, provider.clone())).or_default().add(counts);
+        }
+        let kept = now.minus(KEPT_FOR);
+        self.statistics.retain(|(minute, _), _| *minute >= kept);
+    }
+
+    pub(super) fn statistics(&self, since: Timestamp) -> Vec<MinuteCounts> {
+        let since = minute_of(since);
+        let wanted = self.statistics.iter().filter(|((minute, _), _)| *minute >= since);
+        let counts = |((minute, provider), counts): (&(Timestamp, ProviderId), &Counts)| {
+            MinuteCounts { provider: provider.clone(), minute: *minute, counts: counts.clone() }
+        };
+        wanted.map(counts).collect()
+    }
+}
+
+impl Documents {
+    pub(super) fn count_grants(&self) -> Vec<GrantCount> {
+        let mut counts: BTreeMap<(Option<ProviderId>, Option<Status>), u64> = BTreeMap::new();
+        for document in self.all() {
+            let view = decode::view(&self.names, document);
+            *counts.entry((view.provider, view.status)).or_default() += 1;
+        }
+        let count = |((provider, status), count)| GrantCount { provider, status, count };
+        counts.into_iter().map(count).collect()
+    }
+
+    pub(super) fn change(&mut self, id: &DocumentId, change: GrantChange) -> Changed {
+        let view = match self.get(id) {
+            Some(document) => decode::view(&self.names, document),
+            None => return Changed::Absent,
+        };
+        let Some(document) = self.get_mut(id) else { return Changed::Absent };
+        match (change, view.status) {
+            (GrantChange::Pause, Some(Status::Active)) => set_status(document, Status::Paused),
+            (GrantChange::Resume, Some(Status::Paused)) => {
+                set_status(document, Status::Active);
+                take_away(document, "evergrant.queued_until");
+            }
+            (GrantChange::Forget, _) if at(document, "evergrant.lease").is_some() => {
+                return Changed::UnderWay;
+            }
+            (GrantChange::Forget, _) => take_away(document, "evergrant"),
+            (GrantChange::Pause | GrantChange::Resume, status) => return Changed::NotIn(status),
+        }
+        Changed::Applied
+    }
+
+    pub(super) fn count_due(&self, provider: &ProviderId, most: u64, now: Timestamp) -> u64 {
+        let is_due = |document: &&Document| {
+            is_text(document, "evergrant.provider", provider.as_str())
+                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_over(document, "evergrant.next_refresh_at", now)
+                && is_over(document, "evergrant.queued_until", now)
+        };
+        (self.all().filter(is_due).count() as u64).min(most)
+    }
+}
+
+fn set_status(document: &mut Document, status: Status) {
+    put(document, "evergrant.status", status.as_str());
+}

@@ -1,0 +1,180 @@
+//! Leases: taking, giving back, and the mark that a job is under way.
+//!
+//! A claim is one update of its documents by `_id`, with a pipeline, since only that knows the server's
+//! clock; then one read of the same documents, which tells by `lease.owner` what the claim holds. No
+//! count is asked: a document whose lease is another's is written as it was. Both go to the primary, and the
+//! update is acknowledged by a majority before the read, so what the read finds of the time before is
+//! durable. There is no form that does both in one round trip for several documents: `findAndModify` is
+//! for one, and the `bulkWrite` of MongoDB 8.0 returns none.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::TryStreamExt;
+use mongodb::bson::{Bson, Document, doc};
+
+use super::MongoStore;
+use super::clock::{from_now, is_after, is_over};
+use super::errors::driver;
+use super::update::HINT;
+use evergrant_document::adoption::ProviderField;
+use evergrant_document::change::SETTLED_BY;
+use evergrant_document::paths::remove;
+use evergrant_document::{decode, ids};
+use evergrant_domain::{ClaimNote, DocumentId, Row, Timestamp};
+use evergrant_ports::{Claimed, StoreError};
+
+/// The types of what is not there, such as a lease that nobody holds.
+pub(super) const NOTHING: [&str; 3] = ["missing", "null", "undefined"];
+
+impl MongoStore {
+    pub(super) async fn claim_documents(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            let rows = ids.iter().map(|_| Row::Absent).collect();
+            return Ok(Claimed { now: self.server_now("claim").await?, rows });
+        }
+        let active = doc! { "_id": { "$in": &wanted }, self.names.path("status"): "active" };
+        self.collection
+            .update_many(active, vec![self.take(owner, lease)])
+            .await
+            .map_err(|error| driver("claim", &error))?;
+        let mut rows = self.read_rows(wanted, owner).await?;
+        let now = match taken_at(rows.values(), lease) {
+            Some(now) => now,
+            None => self.server_now("claim").await?,
+        };
+        self.note_first_uses(&mut rows).await?;
+        let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
+        let rows = ids.iter().map(row).collect();
+        Ok(Claimed { now, rows })
+    }
+
+    /// The stage of an update that takes the lease where it is free, over, or this claim's already,
+    /// and else changes nothing. See `clock` for why that is not the update's condition.
+    ///
+    /// A first try whose answer was given up may come late, with a clock as old as itself. It neither
+    /// shortens the lease that a later try took nor takes one of a document that the claim has settled.
+    fn take(&self, owner: &str, lease: Duration) -> Document {
+        // Owners are literals, or one that begins with `$` would be the name of a field.
+        let owner = doc! { "$literal": owner };
+        let own = doc! { "$eq": [self.names.value("lease.owner"), &owner] };
+        let until = self.names.value("lease.until");
+        let free = doc! { "$or": [&own, is_over(&until)] };
+        let settled = doc! { "$eq": [self.names.value(SETTLED_BY), &owner] };
+        let free = doc! { "$and": [{ "$not": [settled] }, free] };
+        // Another's lease that is still there is over, or it would not be taken: its holder has
+        // died, maybe after it sent the token. The claim's own says how an earlier try came by it.
+        // See `decode::taken_over`.
+        let before = self.names.value("lease.taken_over");
+        let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
+        let one = doc! { "$eq": [&before, false] };
+        let who = doc! { "$cond": [one, self.names.value("lease.owner"), true] };
+        let other = doc! { "$cond": [nobody, false, who] };
+        let ends_later = doc! { "$and": [&own, is_after(&until, lease)] };
+        let until = doc! { "$cond": [ends_later, until, from_now(lease)] };
+        let taken_over = doc! { "$cond": [own, before, other] };
+        let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
+        doc! { "$set": {
+            self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },
+        } }
+    }
+
+    async fn read_rows(
+        &self,
+        wanted: Vec<Bson>,
+        owner: &str,
+    ) -> Result<HashMap<DocumentId, Row>, StoreError> {
+        let mut projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
+        if let ProviderField::Named(field) = &self.names.rules.provider_field {
+            projection.insert(field, 1);
+        }
+        projection.extend(self.names.expiry_paths.iter().map(|path| (path.clone(), Bson::from(1))));
+        let failed = |error| driver("claim", &error);
+        let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
+        let mut found = found.await.map_err(failed)?;
+        let mut rows = HashMap::new();
+        // One at a time: a document may hold a megabyte where a token belongs.
+        while let Some(mut document) = found.try_next().await.map_err(failed)? {
+            let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
+            let mut row = decode::row(&self.names, &document, owner);
+            if let Row::Present { grant, owned: true, .. } = &mut row {
+                remove(&mut document, &self.names.fields.refresh_token);
+                grant.note = ClaimNote::new(document);
+            }
+            rows.insert(id, row);
+        }
+        Ok(rows)
+    }
+
+    pub(super) async fn release_leases(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
+        let give_back = doc! { "$unset": { self.names.path("lease"): "" } };
+        let released = self.collection.update_many(held, give_back).await;
+        released.map(drop).map_err(|error| driver("release", &error))
+    }
+
+    pub(super) async fn renew_leases(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        if wanted.is_empty() {
+            return Ok(());
+        }
+        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
+        let prolong = doc! { "$set": { self.names.path("lease.until"): from_now(lease) } };
+        let renewed = self.collection.update_many(held, vec![prolong]).await;
+        renewed.map(drop).map_err(|error| driver("renew", &error))
+    }
+
+    pub(super) async fn mark(
+        &self,
+        ids: &[DocumentId],
+        duration: Duration,
+    ) -> Result<(), StoreError> {
+        let wanted = ids::all_to_bson(ids);
+        for batch in wanted.chunks(MAX_IDS) {
+            // The worker may have been faster than this mark: what it has refreshed or postponed
+            // meanwhile has a due time to come, and the mark would hide that.
+            let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
+            let due = is_over(&self.names.value("next_refresh_at"));
+            let until = self.names.path("queued_until");
+            let marked =
+                doc! { "$cond": [due, from_now(duration), self.names.value("queued_until")] };
+            self.collection
+                .update_many(active, vec![doc! { "$set": { until: marked } }])
+                .write_concern(HINT.concern())
+                .await
+                .map_err(|error| driver("mark_queued", &error))?;
+        }
+        Ok(())
+    }
+}
+
+/// Ids in one command.
+const MAX_IDS: usize = 1_000;
+
+/// When this claim's leases were taken, if it holds any: all at one time of the server's clock.
+fn taken_at<'a>(rows: impl Iterator<Item = &'a Row>, duration: Duration) -> Option<Timestamp> {
+    rows.filter_map(|row| match row {
+        Row::Present { lease: Some(lease), owned: true, .. } => Some(lease.until.minus(duration)),
+        _ => None,
+    })
+    .max()
+}

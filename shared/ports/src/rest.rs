@@ -1,0 +1,49 @@
+//! A pause after a search for new documents that took long: what is left alone is looked at each time.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+/// A search that is over sooner needs no rest.
+const QUICK: Duration = Duration::from_millis(200);
+/// How long the rest is, as a multiple of what the search took.
+const TIMES: u32 = 10;
+
+/// When the next search may begin.
+#[derive(Debug, Default)]
+pub struct Rest(Mutex<Option<Instant>>);
+
+impl Rest {
+    /// Whether a search may begin.
+    pub fn is_over(&self) -> bool {
+        self.until().is_none_or(|until| Instant::now() >= until)
+    }
+
+    /// A search has ended that found nothing.
+    pub fn begin(&self, search: Duration) {
+        let until = (search > QUICK).then(|| Instant::now() + search * TIMES);
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
+    }
+
+    fn until(&self) -> Option<Instant> {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_search_that_took_long_is_not_made_again_at_once() {
+        let rest = Rest::default();
+        assert!(rest.is_over());
+        rest.begin(Duration::from_secs(2));
+        assert!(!rest.is_over());
+        tokio::time::advance(Duration::from_secs(20)).await;
+        assert!(rest.is_over());
+        rest.begin(Duration::from_millis(10));
+        assert!(rest.is_over());
+    }
+}

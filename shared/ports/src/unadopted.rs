@@ -1,0 +1,81 @@
+//! Documents that nobody takes up, and why.
+
+use std::collections::BTreeMap;
+
+use crate::{Finding, LEFT_ALONE};
+
+/// Why documents are left alone.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+pub enum LeftAlone {
+    /// They name a provider that has no section, in these words.
+    Named(String),
+    /// They name no provider, and there is no default.
+    Unnamed,
+    /// They hold an array at this path, where one value is wanted.
+    Array(String),
+    /// The store cannot read them.
+    Unreadable,
+}
+
+/// Documents that are left alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unadopted {
+    /// Why.
+    pub why: LeftAlone,
+    /// How many.
+    pub documents: u64,
+}
+
+impl Unadopted {
+    /// Counts of one reason are one count.
+    pub fn together(counts: impl IntoIterator<Item = Self>) -> Vec<Self> {
+        let mut by_reason = BTreeMap::new();
+        for Self { why, documents } in counts {
+            *by_reason.entry(why).or_insert(0) += documents;
+        }
+        by_reason.into_iter().map(|(why, documents)| Self { why, documents }).collect()
+    }
+
+    /// What `doctor` says of them. Documents of others beside grants are as they should be; but if
+    /// `none_is_ours`, or what should be a grant cannot be one, somebody must do something.
+    pub fn finding(counts: &[Self], none_is_ours: bool) -> Option<Finding> {
+        if counts.is_empty() {
+            return None;
+        }
+        let each: Vec<_> = counts.iter().map(ToString::to_string).collect();
+        let has = |of: fn(&LeftAlone) -> bool| counts.iter().any(|count| of(&count.why));
+        let named = has(|why| matches!(why, LeftAlone::Named(_)));
+        let unnamed = has(|why| matches!(why, LeftAlone::Unnamed));
+        let broken = has(|why| matches!(why, LeftAlone::Array(_) | LeftAlone::Unreadable));
+        let mut detail = format!("{}: they are left alone", each.join("; "));
+        if unnamed {
+            detail += ". Set store.default_provider, or store.provider_field if a field of the \
+                       documents names it";
+        }
+        if named && none_is_ours {
+            detail += ". Map the names to sections in store.provider_names; or if that field does not \
+                       name the provider, set store.provider_field";
+        }
+        let ok = !(unnamed || broken || none_is_ours);
+        Some(Finding { what: LEFT_ALONE.to_owned(), ok, detail })
+    }
+}
+
+impl std::fmt::Display for Unadopted {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {}", self.documents, self.why)
+    }
+}
+
+impl std::fmt::Display for LeftAlone {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Named(name) => write!(f, "name the provider {name:?}, which has no section"),
+            Self::Unnamed => f.write_str("name no provider"),
+            Self::Array(path) => {
+                write!(f, "have a token within {path}, which is an array: arrays are not supported")
+            }
+            Self::Unreadable => f.write_str("cannot be read"),
+        }
+    }
+}

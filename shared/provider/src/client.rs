@@ -1,0 +1,190 @@
+//! The client of a token endpoint.
+
+use std::time::{Duration, SystemTime};
+
+use async_trait::async_trait;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
+use secrecy::{ExposeSecret, SecretString};
+
+use super::{ClientAuth, Provider};
+use evergrant_domain::Secrets;
+use evergrant_domain::classify::{Answer, Exchange};
+use evergrant_domain::error_code::clean_description;
+
+/// The longest answer that is read; a real one has a few kilobytes.
+const MAX_ANSWER_BYTES: usize = 256 * 1024;
+
+/// Where refresh tokens are exchanged.
+#[async_trait]
+pub trait TokenEndpoint: Send + Sync + 'static {
+    /// Exchanges a refresh token (RFC 6749 §6) and says how that ended.
+    async fn exchange(&self, refresh_token: &SecretString) -> Exchange;
+}
+
+/// The token endpoint of one provider, over HTTP. It reports what happened and decides
+/// nothing; in particular it never tries again, since a rotated token dies by a second use.
+#[derive(Clone)]
+pub struct ProviderClient {
+    http: reqwest::Client,
+    provider: std::sync::Arc<Provider>,
+    authorization: Option<HeaderValue>,
+}
+
+/// A client that cannot be made.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot make an HTTP client for the provider {provider}: {reason}")]
+pub struct ClientError {
+    provider: String,
+    reason: String,
+}
+
+impl ProviderClient {
+    /// A client for `provider`, which keeps its connections for the next request.
+    ///
+    /// # Errors
+    /// If the client's secret is missing, or this machine's certificates cannot be read.
+    pub fn new(provider: std::sync::Arc<Provider>) -> Result<Self, ClientError> {
+        let fail = |reason: String| ClientError { provider: provider.id.to_string(), reason };
+        provider.require_secret().map_err(|error| fail(error.to_string()))?;
+        install_tls();
+        let http = reqwest::Client::builder()
+            .connect_timeout(provider.request_timeout.min(Duration::from_secs(5)))
+            .timeout(provider.request_timeout)
+            .redirect(reqwest::redirect::Policy::none())
+            .retry(reqwest::retry::never())
+            .user_agent(concat!("evergrant/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|error| fail(error.to_string()))?;
+        let authorization = authorization(&provider);
+        Ok(Self { http, provider, authorization })
+    }
+
+    fn form<'a>(&'a self, refresh_token: &'a SecretString) -> Vec<(&'static str, &'a str)> {
+        let mut form =
+            vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
+        if let Some(scope) = &self.provider.scope {
+            form.push(("scope", scope));
+        }
+        if self.provider.client_auth != ClientAuth::Basic {
+            form.push(("client_id", &self.provider.client_id));
+        }
+        if let (ClientAuth::Body, Some(secret)) =
+            (self.provider.client_auth, &self.provider.client_secret)
+        {
+            form.push(("client_secret", secret.expose_secret()));
+        }
+        form
+    }
+}
+
+#[async_trait]
+impl TokenEndpoint for ProviderClient {
+    async fn exchange(&self, refresh_token: &SecretString) -> Exchange {
+        let mut request = self
+            .http
+            .post(self.provider.token_url.clone())
+            .header(ACCEPT, "application/json")
+            .form(&self.form(refresh_token));
+        if let Some(authorization) = &self.authorization {
+            request = request.header(AUTHORIZATION, authorization.clone());
+        }
+        match request.send().await {
+            Ok(response) => read_answer(response).await,
+            Err(error) => failed(error),
+        }
+    }
+}
+
+/// Chooses the TLS implementation of this process. The second call does nothing.
+pub fn install_tls() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+/// The `Authorization` header: id and secret are form-encoded before they are joined (RFC 6749
+/// §2.3.1), so that a colon in the id does no harm.
+fn authorization(provider: &Provider) -> Option<HeaderValue> {
+    if provider.client_auth != ClientAuth::Basic {
+        return None;
+    }
+    let encode =
+        |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
+    let id = encode(&provider.client_id);
+    let secret = encode(provider.client_secret.as_ref()?.expose_secret());
+    let mut value =
+        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
+            .ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+async fn read_answer(mut response: reqwest::Response) -> Exchange {
+    let status = response.status().as_u16();
+    let retry_after_ms = retry_after_ms(response.headers(), SystemTime::now());
+    let expected = usize::try_from(response.content_length().unwrap_or_default());
+    // Room for all of it: what a buffer leaves behind when it grows is not wiped.
+    let body = Vec::with_capacity(expected.unwrap_or_default().min(MAX_ANSWER_BYTES));
+    let mut answer = Answer { status, retry_after_ms, body };
+    loop {
+        match response.chunk().await {
+            Ok(Some(chunk)) if answer.body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+                answer.body.extend_from_slice(&chunk);
+            }
+            Ok(Some(_)) => {
+                return Exchange::NoAnswer(format!("the answer is over {MAX_ANSWER_BYTES} bytes"));
+            }
+            Ok(None) => return Exchange::Answered(answer),
+            Err(error) => return failed(error),
+        }
+    }
+}
+
+/// Whether the request may have reached the provider. When in doubt it may have.
+fn failed(error: reqwest::Error) -> Exchange {
+    let not_sent = error.is_connect() || error.is_builder();
+    let what = words(&error.without_url());
+    if not_sent { Exchange::NotSent(what) } else { Exchange::NoAnswer(what) }
+}
+
+/// The innermost cause, which is the one that says something.
+fn words(error: &reqwest::Error) -> String {
+    let mut cause: &dyn std::error::Error = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    let timed_out = if error.is_timeout() { "timed out: " } else { "" };
+    clean_description(&format!("{timed_out}{cause}"), &Secrets::default())
+}
+
+/// `Retry-After` in milliseconds: seconds, or a date (RFC 9110 §10.2.3).
+fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if let Ok(seconds) = text.parse::<u64>() {
+        return Some(seconds.saturating_mul(1_000));
+    }
+    let until = httpdate::parse_http_date(text).ok()?;
+    let wait = until.duration_since(now).unwrap_or_default();
+    u64::try_from(wait.as_millis()).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn retry_after_is_seconds_or_a_date() {
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(1_700_000_000);
+        let read = |text: &str| {
+            let headers =
+                HeaderMap::from_iter([(RETRY_AFTER, HeaderValue::from_str(text).unwrap())]);
+            retry_after_ms(&headers, now)
+        };
+        assert_eq!(read("25"), Some(25_000));
+        assert_eq!(read(&httpdate::fmt_http_date(now + Duration::from_secs(7))), Some(7_000));
+        assert_eq!(read(&httpdate::fmt_http_date(now - Duration::from_secs(7))), Some(0));
+        assert_eq!(read("soon"), None);
+        assert_eq!(read("-1"), None);
+        assert_eq!(retry_after_ms(&HeaderMap::new(), now), None);
+    }
+}

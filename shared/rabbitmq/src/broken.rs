@@ -1,0 +1,81 @@
+//! Destinations that do not take messages: a queue without a leader confirms nothing.
+//!
+//! Each publisher that waits for such a queue holds one of a few channels for the whole timeout, and with
+//! them the messages of every other queue. So after a failure its callers are told the same at once for a
+//! while, and then one of them tries again.
+
+use std::collections::HashMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
+
+use evergrant_ports::QueueError;
+
+/// How long callers are told the same after a failure.
+const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+
+/// Destinations that did not take the last message, by their names.
+#[derive(Default)]
+pub(super) struct Broken(Mutex<HashMap<String, Failed>>);
+
+struct Failed {
+    until: Instant,
+    error: QueueError,
+}
+
+impl Broken {
+    /// Whether a destination may be tried now.
+    ///
+    /// # Errors
+    /// The last failure, if it is too early to try again.
+    pub(super) fn check(&self, name: &str) -> Result<(), QueueError> {
+        let mut broken = self.lock();
+        let Some(failed) = broken.get_mut(name) else { return Ok(()) };
+        let now = Instant::now();
+        if now < failed.until {
+            return Err(failed.error.clone());
+        }
+        // The others wait for what this one finds.
+        failed.until = now + FAILURE_HOLDS;
+        Ok(())
+    }
+
+    /// Notes what came of a try.
+    pub(super) fn note(&self, name: &str, result: &Result<(), QueueError>) {
+        let mut broken = self.lock();
+        match result {
+            Ok(()) => drop(broken.remove(name)),
+            Err(error) => {
+                let failed = Failed { until: Instant::now() + FAILURE_HOLDS, error: error.clone() };
+                broken.insert(name.to_owned(), failed);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failed>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_destination_that_failed_is_left_alone_for_a_while_and_no_other_is() {
+        let broken = Broken::default();
+        let error = QueueError::Unconfirmed { operation: "retry", reason: "no leader".to_owned() };
+        broken.note("a", &Err(error));
+        assert!(broken.check("a").is_err() && broken.check("b").is_ok());
+        broken.note("a", &Ok(()));
+        assert!(broken.check("a").is_ok());
+    }
+
+    #[test]
+    fn of_those_who_come_later_one_tries_again() {
+        let broken = Broken::default();
+        let error = QueueError::Unconfirmed { operation: "retry", reason: "no leader".to_owned() };
+        let failed = Failed { until: Instant::now(), error };
+        broken.lock().insert("a".to_owned(), failed);
+        assert!(broken.check("a").is_ok() && broken.check("a").is_err());
+    }
+}

@@ -1,0 +1,130 @@
+//! What `evergrant doctor` sees of the broker.
+
+use futures::future::join_all;
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+
+use super::errors::is_not_found;
+use super::leftover::Leftover;
+use super::names::short;
+use super::server::Server;
+use super::session::Session;
+use super::topology::{Exchange, Queue, Topology, declare_exchange, declare_queue};
+use evergrant_ports::{Finding, QueueError};
+
+const OPERATION: &str = "inspect";
+
+/// Looks at everything and makes nothing.
+pub(super) async fn inspect(
+    session: &Session,
+    server: &Server,
+    topology: &Topology,
+) -> Result<Vec<Finding>, QueueError> {
+    let connection = session.connection(OPERATION).await?;
+    let host = session.address().uri(OPERATION)?.authority.host.clone();
+    let vhost = connection.status().vhost();
+    let mut findings = vec![Finding {
+        what: "broker".to_owned(),
+        ok: true,
+        detail: format!("{} {} at {host}, virtual host {vhost}", server.product, server.version),
+    }];
+    for exchange in &topology.exchanges {
+        let looked = look_at_exchange(session, exchange).await;
+        findings.push(found(format!("exchange {}", exchange.name), looked));
+    }
+    // All at once: each that does not answer takes the whole timeout.
+    let looking = topology.queues.iter().map(|queue| look_at_queue(session, queue));
+    for (queue, looked) in topology.queues.iter().zip(join_all(looking).await) {
+        findings.push(found(format!("queue {}", queue.name), looked));
+    }
+    Ok(findings)
+}
+
+/// A queue of a shard that is not configured any more is drained by whoever consumes all shards.
+pub(super) fn leftover(queue: &Leftover) -> Finding {
+    let Leftover { name, messages, consumers, .. } = queue;
+    let detail = format!(
+        "{messages} messages ready, {consumers} consumers; queue.shards does not have this shard any more. \
+         Workers empty it; delete it when it has been empty for as long as the longest delay of \
+         queue.retry_ladder"
+    );
+    Finding { what: format!("queue {name}"), ok: *messages == 0 || *consumers > 0, detail }
+}
+
+/// What cannot be looked at is a finding, too: the rest is looked at nevertheless.
+fn found(what: String, looked: Result<Finding, QueueError>) -> Finding {
+    looked.unwrap_or_else(|error| Finding { what, ok: false, detail: error.to_string() })
+}
+
+async fn look_at_exchange(session: &Session, exchange: &Exchange) -> Result<Finding, QueueError> {
+    let name = short(OPERATION, &exchange.name)?;
+    // An error closes the channel, so each look has its own.
+    let channel = session.channel(OPERATION).await?;
+    let options = lapin::options::ExchangeDeclareOptions {
+        passive: true,
+        ..lapin::options::ExchangeDeclareOptions::default()
+    };
+    let asking =
+        channel.exchange_declare(name, exchange.kind.clone(), options, FieldTable::default());
+    let found = session.wait(OPERATION, asking).await?;
+    let what = format!("exchange {}", exchange.name);
+    match found {
+        Ok(()) => {
+            // It exists, so this only compares.
+            let compared = declare_exchange(OPERATION, session, &channel, exchange).await;
+            compare(what, compared, "as expected".to_owned())
+        }
+        Err(error) => missing(what, &error),
+    }
+}
+
+async fn look_at_queue(session: &Session, queue: &Queue) -> Result<Finding, QueueError> {
+    let name = short(OPERATION, &queue.name)?;
+    let channel = session.channel(OPERATION).await?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asking = channel.queue_declare(name, options, FieldTable::default());
+    let found = session.wait(OPERATION, asking).await?;
+    let what = format!("queue {}", queue.name);
+    match found {
+        Ok(found) => {
+            let detail = format!(
+                "{} messages ready, {} consumers",
+                found.message_count(),
+                found.consumer_count()
+            );
+            // It exists, so this only compares. A missing binding of ours would be made, which
+            // is what `prepare` does at every start anyway, so bindings are left out.
+            let unbound = Queue {
+                name: queue.name.clone(),
+                arguments: queue.arguments.clone(),
+                binding: None,
+            };
+            let compared = declare_queue(OPERATION, session, &channel, &unbound).await;
+            compare(what, compared, detail)
+        }
+        Err(error) => missing(what, &error),
+    }
+}
+
+fn compare(
+    what: String,
+    compared: Result<(), QueueError>,
+    detail: String,
+) -> Result<Finding, QueueError> {
+    match compared {
+        Ok(()) => Ok(Finding { what, ok: true, detail }),
+        Err(error @ QueueError::Mismatch { .. }) => {
+            Ok(Finding { what, ok: false, detail: error.to_string() })
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn missing(what: String, error: &lapin::Error) -> Result<Finding, QueueError> {
+    if is_not_found(error) {
+        let detail = "does not exist; the producer and the worker make it when they start";
+        Ok(Finding { what, ok: false, detail: detail.to_owned() })
+    } else {
+        Err(super::errors::explain(OPERATION, error))
+    }
+}

@@ -1,0 +1,67 @@
+//! Queues of shards that are not configured any more: `queue.shards` was lowered.
+//!
+//! What is in them is consumed like anything else. They are never deleted: a job on the ladder comes back to
+//! them for hours, and a rung whose message has nowhere to go holds up all that is behind it.
+
+use lapin::options::QueueDeclareOptions;
+use lapin::types::FieldTable;
+
+use super::errors::{Failure, is_not_found};
+use super::names::{Names, short};
+use super::session::Session;
+use super::turns::Origin;
+use evergrant_domain::ProviderId;
+use evergrant_ports::QueueError;
+
+/// A queue of a shard that is not configured.
+pub(super) struct Leftover {
+    pub(super) name: String,
+    pub(super) origin: Origin,
+    pub(super) messages: u32,
+    pub(super) consumers: u32,
+}
+
+/// Looks for the queues of the shards from `shards` on, up to the first that has none.
+pub(super) async fn find(
+    operation: &'static str,
+    session: &Session,
+    names: &Names,
+    provider: &ProviderId,
+    shards: u16,
+) -> Result<Vec<Leftover>, QueueError> {
+    let mut found = Vec::new();
+    for shard in shards.max(1)..u16::MAX {
+        let before = found.len();
+        let both = [
+            (names.work(provider, shard), Origin::Work),
+            (names.again(provider, shard), Origin::Retry),
+        ];
+        for (name, origin) in both {
+            found.extend(look_at(operation, session, name, origin).await?);
+        }
+        if found.len() == before {
+            break;
+        }
+    }
+    Ok(found)
+}
+
+async fn look_at(
+    operation: &'static str,
+    session: &Session,
+    name: String,
+    origin: Origin,
+) -> Result<Option<Leftover>, QueueError> {
+    // An error closes the channel, so each look has its own.
+    let channel = session.channel(operation).await?;
+    let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
+    let asking = channel.queue_declare(short(operation, &name)?, options, FieldTable::default());
+    match session.wait(operation, asking).await? {
+        Ok(queue) => {
+            let (messages, consumers) = (queue.message_count(), queue.consumer_count());
+            Ok(Some(Leftover { name, origin, messages, consumers }))
+        }
+        Err(error) if is_not_found(&error) => Ok(None),
+        Err(error) => Err(Failure::of(operation, &error).into()),
+    }
+}

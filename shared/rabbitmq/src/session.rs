@@ -1,0 +1,108 @@
+//! A connection that is rebuilt when somebody needs it and finds it gone.
+//!
+//! Recovery inside lapin stays off: it covers connections but neither channels nor consumers, so
+//! callers need this anyway, and two recoveries at once are worse than one.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lapin::{Channel, Connection};
+use tokio::sync::Mutex;
+
+use super::address::Address;
+use super::dial;
+use super::errors::Failure;
+use evergrant_ports::QueueError;
+
+/// After a failure, callers are told the same for so long: many tasks that lost the same broker
+/// must not hammer it.
+const FAILURE_HOLDS: Duration = Duration::from_millis(200);
+
+/// A connection, made when it is first needed and again when it is found closed.
+pub(super) struct Session {
+    address: Address,
+    /// How long the broker may take over an answer.
+    pub(super) patience: Duration,
+    /// Held while connecting, so that all who wait share one attempt.
+    state: Mutex<State>,
+}
+
+#[derive(Default)]
+struct State {
+    connection: Option<Arc<Connection>>,
+    failure: Option<(Instant, QueueError)>,
+}
+
+impl Session {
+    pub(super) fn new(address: Address, patience: Duration) -> Self {
+        Self { address, patience, state: Mutex::default() }
+    }
+
+    pub(super) fn address(&self) -> &Address {
+        &self.address
+    }
+
+    /// The connection, alive as far as is known.
+    pub(super) async fn connection(
+        &self,
+        operation: &'static str,
+    ) -> Result<Arc<Connection>, QueueError> {
+        let mut state = self.state.lock().await;
+        if let Some(connection) = &state.connection
+            && connection.status().connected()
+        {
+            return Ok(Arc::clone(connection));
+        }
+        state.connection = None;
+        if let Some((at, error)) = &state.failure
+            && at.elapsed() < FAILURE_HOLDS
+        {
+            return Err(error.clone());
+        }
+        match dial::connect(operation, &self.address).await {
+            Ok(connection) => {
+                let connection = Arc::new(connection);
+                *state = State { connection: Some(Arc::clone(&connection)), failure: None };
+                Ok(connection)
+            }
+            Err(error) => {
+                state.failure = Some((Instant::now(), error.clone()));
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether there is a connection on which the broker takes messages, as far as is known.
+    pub(super) async fn is_open(&self) -> bool {
+        let state = self.state.lock().await;
+        let status = state.connection.as_ref().map(|connection| connection.status());
+        status.is_some_and(|status| status.connected() && !status.blocked())
+    }
+
+    /// A new channel. It closes when the last clone of it is dropped, consumers included.
+    pub(super) async fn channel(&self, operation: &'static str) -> Result<Channel, QueueError> {
+        let connection = self.connection(operation).await?;
+        Ok(self.ask(operation, connection.create_channel()).await?)
+    }
+
+    /// Waits for the broker's answer, but not for ever.
+    pub(super) async fn ask<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = lapin::Result<T>>,
+    ) -> Result<T, Failure> {
+        self.wait(operation, answer).await?.map_err(|error| Failure::of(operation, &error))
+    }
+
+    /// As [`Self::ask`], with lapin's own error.
+    pub(super) async fn wait<T>(
+        &self,
+        operation: &'static str,
+        answer: impl Future<Output = T>,
+    ) -> Result<T, QueueError> {
+        tokio::time::timeout(self.patience, answer).await.map_err(|_| QueueError::Unavailable {
+            operation,
+            reason: format!("the broker did not answer within {:?}", self.patience),
+        })
+    }
+}

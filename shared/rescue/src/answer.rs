@@ -1,0 +1,265 @@
+//! Sealing a commit, and opening it again.
+
+use secrecy::SecretString;
+use secrecy::zeroize::Zeroizing;
+use serde::{Deserialize, Serialize};
+
+use super::keys::Keys;
+use super::plain_secret::PlainSecret;
+use super::unread::{PlainUnread, UnreadAnswer};
+use super::unsealable::Unsealable;
+use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::schedule::Times;
+use evergrant_domain::sealed_answer::SEALED_ANSWER_VERSION;
+use evergrant_domain::{ClaimNote, DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
+use evergrant_ports::Commit;
+
+/// Seals and opens answers with the keys of this process.
+#[derive(Debug, Clone)]
+pub struct Sealer {
+    keys: Keys,
+}
+
+/// An answer that was opened.
+#[derive(Debug, Clone)]
+pub enum Opened {
+    /// What is to be written.
+    Tokens(Commit),
+    /// An answer of success whose tokens could not be found when it came.
+    Unread(UnreadAnswer),
+}
+
+/// What is sealed. The forms are told apart by their members.
+#[derive(Serialize, Deserialize)]
+#[serde(untagged)]
+enum Plain {
+    Tokens(PlainTokens),
+    Unread(PlainUnread),
+}
+
+/// The commit of new tokens.
+#[derive(Serialize, Deserialize)]
+struct PlainTokens {
+    owner: String,
+    generation: Option<u64>,
+    sent: Option<PlainSecret>,
+    access_token: PlainSecret,
+    refresh_token: Option<PlainSecret>,
+    refreshed_at: Timestamp,
+    times: Times,
+}
+
+impl Sealer {
+    /// A sealer with these keys.
+    pub const fn new(keys: Keys) -> Self {
+        Self { keys }
+    }
+
+    /// Seals a commit. None if it holds no new tokens: then there is nothing to lose.
+    pub fn seal(
+        &self,
+        provider: &ProviderId,
+        commit: &Commit,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
+        let Write::Refresh { access_token, refresh_token, refreshed_at, times } = &commit.write
+        else {
+            return None;
+        };
+        let plain = Plain::Tokens(PlainTokens {
+            owner: commit.owner.clone(),
+            generation: commit.generation,
+            sent: commit.sent.as_ref().map(PlainSecret::from),
+            access_token: access_token.into(),
+            refresh_token: refresh_token.as_ref().map(PlainSecret::from),
+            refreshed_at: *refreshed_at,
+            times: *times,
+        });
+        self.envelope(provider, &commit.id, spent(commit), &plain, now)
+    }
+
+    /// Seals an answer whose tokens were not found. None if it cannot be.
+    pub fn seal_unread(
+        &self,
+        provider: &ProviderId,
+        unread: &UnreadAnswer,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
+        let plain = Plain::Unread(PlainUnread::of(unread));
+        self.envelope(provider, &unread.id, Some(fingerprint(&unread.sent)), &plain, now)
+    }
+
+    fn envelope(
+        &self,
+        provider: &ProviderId,
+        id: &DocumentId,
+        spent: Option<String>,
+        plain: &Plain,
+        now: Timestamp,
+    ) -> Option<SealedAnswer> {
+        let mut answer = SealedAnswer {
+            version: SEALED_ANSWER_VERSION,
+            provider: provider.clone(),
+            id: id.clone(),
+            key: String::new(),
+            sealed_at: now,
+            spent,
+            passes: 0,
+            sealed: String::new(),
+        };
+        let plain = Zeroizing::new(serde_json::to_vec(plain).ok()?);
+        (answer.key, answer.sealed) = self.keys.seal(&context(&answer), &plain)?;
+        Some(answer)
+    }
+
+    /// Opens a sealed answer.
+    ///
+    /// # Errors
+    /// [`Unsealable`] says what is missing.
+    pub fn open(&self, answer: &SealedAnswer) -> Result<Opened, Unsealable> {
+        let opened = self.keys.open(&answer.key, &context(answer), &answer.sealed);
+        let unknown = || Unsealable::UnknownKey { key: answer.key.clone() };
+        let plain = opened.ok_or_else(unknown)?.map_err(|_| Unsealable::Damaged)?;
+        let id = answer.id.clone();
+        match serde_json::from_slice(&plain).map_err(|_| Unsealable::Damaged)? {
+            Plain::Tokens(plain) => Ok(Opened::Tokens(plain.into_commit(id))),
+            Plain::Unread(plain) => plain.into_answer(id).map(Opened::Unread),
+        }
+    }
+}
+
+impl PlainTokens {
+    fn into_commit(self, id: DocumentId) -> Commit {
+        Commit {
+            id,
+            owner: self.owner,
+            generation: self.generation,
+            sent: self.sent.map(SecretString::from),
+            note: ClaimNote::default(),
+            write: Write::Refresh {
+                access_token: self.access_token.into(),
+                refresh_token: self.refresh_token.map(SecretString::from),
+                refreshed_at: self.refreshed_at,
+                times: self.times,
+            },
+        }
+    }
+}
+
+/// The fingerprint of the token that was sent, if the answer has replaced it.
+fn spent(commit: &Commit) -> Option<String> {
+    let sent = commit.sent.as_ref().filter(|_| commit.rotates());
+    sent.map(fingerprint)
+}
+
+/// What a sealed answer is bound to: whoever can write messages must not be able to move tokens to
+/// another document.
+fn context(answer: &SealedAnswer) -> Vec<u8> {
+    let id = serde_json::Value::from(answer.id.clone());
+    format!("{}\n{}\n{id}", answer.version, answer.provider).into_bytes()
+}
+
+#[cfg(test)]
+mod tests {
+    use base64::Engine;
+    use base64::engine::general_purpose::STANDARD;
+    use secrecy::ExposeSecret;
+
+    use super::*;
+
+    fn key(byte: u8) -> SecretString {
+        STANDARD.encode([byte; 32]).into()
+    }
+
+    fn sealer(present: u8, earlier: &[u8]) -> Sealer {
+        let earlier: Vec<_> = earlier.iter().copied().map(key).collect();
+        Sealer::new(Keys::new(&key(present), &earlier).unwrap())
+    }
+
+    fn commit() -> Commit {
+        let at = Timestamp::from_unix_ms(1_700_000_000_000);
+        Commit {
+            id: DocumentId::String("alice".into()),
+            owner: "w/p/1".into(),
+            generation: Some(3),
+            sent: Some("sent-token".into()),
+            note: ClaimNote::default(),
+            write: Write::Refresh {
+                access_token: "new-access".into(),
+                refresh_token: Some("new-refresh".into()),
+                refreshed_at: at,
+                times: Times {
+                    access_expires_at: at,
+                    refresh_idle_until: Some(at),
+                    refresh_absolute_until: None,
+                    next_refresh_at: at,
+                },
+            },
+        }
+    }
+
+    fn sealed(by: &Sealer) -> SealedAnswer {
+        by.seal(&"p".parse().unwrap(), &commit(), Timestamp::default()).unwrap()
+    }
+
+    #[test]
+    fn what_is_sealed_can_be_opened_and_shows_no_token() {
+        let sealer = sealer(1, &[]);
+        let answer = sealed(&sealer);
+        let shown = String::from_utf8(answer.encode()).unwrap();
+        for token in ["sent-token", "new-access", "new-refresh"] {
+            assert!(!shown.contains(token));
+        }
+        assert_eq!(answer.spent, Some(fingerprint(&"sent-token".into())));
+        let Opened::Tokens(opened) = sealer.open(&answer).unwrap() else { panic!() };
+        assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
+        assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
+        let Write::Refresh { refresh_token, access_token, .. } = opened.write else { panic!() };
+        assert_eq!(refresh_token.unwrap().expose_secret(), "new-refresh");
+        assert_eq!(access_token.expose_secret(), "new-access");
+    }
+
+    #[test]
+    fn a_token_that_stays_is_not_told_to_be_spent() {
+        for same in [None, Some("sent-token".into())] {
+            let mut commit = commit();
+            let Write::Refresh { refresh_token, .. } = &mut commit.write else { panic!() };
+            *refresh_token = same;
+            let sealed = sealer(1, &[]).seal(&"p".parse().unwrap(), &commit, Timestamp::default());
+            assert_eq!(sealed.unwrap().spent, None);
+        }
+    }
+
+    #[test]
+    fn an_earlier_key_still_opens_and_a_lost_one_is_named() {
+        let answer = sealed(&sealer(1, &[]));
+        assert!(sealer(2, &[1]).open(&answer).is_ok());
+        let unknown = Unsealable::UnknownKey { key: answer.key.clone() };
+        assert_eq!(sealer(2, &[]).open(&answer).unwrap_err(), unknown);
+    }
+
+    #[test]
+    fn tokens_cannot_be_moved_to_another_document() {
+        let sealer = sealer(1, &[]);
+        let moved = SealedAnswer { id: DocumentId::Integer(2), ..sealed(&sealer) };
+        assert_eq!(sealer.open(&moved).unwrap_err(), Unsealable::Damaged);
+        let cut = SealedAnswer { sealed: "AAAA".into(), ..sealed(&sealer) };
+        assert_eq!(sealer.open(&cut).unwrap_err(), Unsealable::Damaged);
+    }
+
+    #[test]
+    fn what_holds_no_new_token_is_not_sealed() {
+        let write = Write::Postpone {
+            attempts: 0,
+            in_doubt: false,
+            questioned: false,
+            failing_since: None,
+            last_error: None,
+            next_refresh_at: None,
+            queued_until: Timestamp::default(),
+        };
+        let commit = Commit { write, ..commit() };
+        let none = sealer(1, &[]).seal(&"p".parse().unwrap(), &commit, Timestamp::default());
+        assert_eq!(none, None);
+    }
+}

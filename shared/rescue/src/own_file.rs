@@ -1,0 +1,192 @@
+//! The journal of this process: one sealed answer a line.
+//!
+//! Forgotten answers stay in the file until none is left, which empties it, or until they are most of it:
+//! then it is replaced by one of those that are left.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::journal::Entry;
+use evergrant_files::process_file;
+
+/// The suffix of a journal.
+pub(super) const SUFFIX: &str = "journal";
+/// How large a journal may grow. It holds what is under way, so this is far away.
+const MAX_BYTES: u64 = 256 * 1024 * 1024;
+/// A file that has grown by so much is replaced, if not by more than what is left in it.
+const REPLACED_AFTER_BYTES: u64 = 1024 * 1024;
+/// Before the suffix of a journal that misses an answer.
+const INCOMPLETE: &str = "incomplete";
+
+/// A file, locked as long as this lives. It is removed with it if nothing is left in it.
+pub(super) struct OwnFile {
+    file: File,
+    path: PathBuf,
+    bytes: u64,
+    /// What is not forgotten.
+    lines: BTreeMap<Entry, Vec<u8>>,
+    lines_bytes: u64,
+    /// The size at which it is replaced.
+    replaced_at_bytes: u64,
+}
+
+impl OwnFile {
+    /// An empty one.
+    pub(super) fn create(path: PathBuf) -> io::Result<Self> {
+        Ok(Self {
+            file: process_file::create(&path, &[])?,
+            path,
+            bytes: 0,
+            lines: BTreeMap::new(),
+            lines_bytes: 0,
+            replaced_at_bytes: REPLACED_AFTER_BYTES,
+        })
+    }
+
+    /// Appends an encoded answer. Once it did not, others are not told any more what has become of this
+    /// process's answers: there is one that is not in the file.
+    pub(super) fn append(&mut self, entry: Entry, mut line: Vec<u8>) -> io::Result<()> {
+        line.push(b'\n');
+        self.write(&line).inspect_err(|_| self.tell_nothing())?;
+        self.lines_bytes += line.len() as u64;
+        self.lines.insert(entry, line);
+        Ok(())
+    }
+
+    /// Forgets an answer.
+    pub(super) fn forget(&mut self, entry: Entry) {
+        let Some(line) = self.lines.remove(&entry) else { return };
+        self.lines_bytes -= line.len() as u64;
+        if self.lines.is_empty() && self.file.set_len(0).is_ok() {
+            self.has_bytes(0);
+        }
+    }
+
+    /// Writes a line at once, so that a kill leaves all of it or nothing.
+    fn write(&mut self, line: &[u8]) -> io::Result<()> {
+        if self.bytes >= self.replaced_at_bytes {
+            self.replace();
+        }
+        let bytes = self.bytes + line.len() as u64;
+        if bytes > MAX_BYTES {
+            return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
+        }
+        if let Err(error) = self.file.write_all(line) {
+            // What was written of it, on a full disk, would spoil the next one.
+            let _ = self.file.set_len(self.bytes);
+            return Err(error);
+        }
+        self.bytes = bytes;
+        Ok(())
+    }
+
+    fn replace(&mut self) {
+        let left: Vec<u8> = self.lines.values().flatten().copied().collect();
+        match process_file::create(&self.path, &left) {
+            Ok(file) => {
+                self.file = file;
+                self.has_bytes(self.lines_bytes);
+            }
+            Err(error) => {
+                let path = self.path.display();
+                tracing::warn!(%path, %error, "a journal that holds little could not be made smaller");
+                self.has_bytes(self.bytes);
+            }
+        }
+    }
+
+    fn has_bytes(&mut self, bytes: u64) {
+        self.bytes = bytes;
+        self.replaced_at_bytes = bytes + self.lines_bytes.max(REPLACED_AFTER_BYTES);
+    }
+
+    /// As when the process is killed.
+    #[cfg(test)]
+    pub(super) fn unlock(&self) {
+        self.file.unlock().unwrap();
+    }
+
+    /// Takes the name from the file by which others know this process.
+    pub(super) fn tell_nothing(&mut self) {
+        if is_incomplete(&self.path) {
+            return;
+        }
+        let path = self.path.with_extension(format!("{INCOMPLETE}.{SUFFIX}"));
+        match std::fs::rename(&self.path, &path) {
+            Ok(()) => self.path = path,
+            Err(error) => {
+                let path = self.path.display();
+                tracing::error!(%path, %error, "a journal that misses an answer could not be renamed");
+            }
+        }
+    }
+}
+
+fn is_incomplete(path: &Path) -> bool {
+    path.with_extension("").extension().is_some_and(|extension| extension == INCOMPLETE)
+}
+
+impl Drop for OwnFile {
+    /// A file that holds nothing needs no successor to look at it.
+    fn drop(&mut self) {
+        if self.lines.is_empty() {
+            remove(&self.path);
+        }
+    }
+}
+
+pub(super) fn remove(path: &Path) {
+    match std::fs::remove_file(path) {
+        Ok(()) => {}
+        // Another process was faster, or it was never made.
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+        Err(error) => {
+            tracing::warn!(path = %path.display(), %error, "a file that says nothing any more was not removed")
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lines_in(path: &Path) -> Vec<String> {
+        std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect()
+    }
+
+    #[test]
+    fn a_file_that_is_never_empty_holds_little_more_than_what_is_left() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.journal");
+        let mut file = OwnFile::create(path.clone()).unwrap();
+        let line = "x".repeat(2_000);
+        for number in 0..5_000 {
+            file.append(Entry(number), format!("{number} {line}").into_bytes()).unwrap();
+            if number >= 2 {
+                file.forget(Entry(number - 2));
+            }
+            assert!(path.metadata().unwrap().len() < 2 * REPLACED_AFTER_BYTES);
+        }
+        let left = lines_in(&path);
+        assert!(left.len() < 1_000, "{} lines", left.len());
+        let numbers = left.iter().map(|line| line.split(' ').next().unwrap());
+        assert_eq!(numbers.rev().take(2).collect::<Vec<_>>(), ["4999", "4998"]);
+        assert_eq!(process_file::is_left(&path), Some(false), "it is still locked");
+    }
+
+    #[test]
+    fn a_file_that_did_not_take_an_answer_has_another_name_and_takes_the_next() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("p.journal");
+        let mut file = OwnFile::create(path.clone()).unwrap();
+        let bytes = std::mem::replace(&mut file.bytes, MAX_BYTES);
+        file.replaced_at_bytes = u64::MAX;
+        assert!(file.append(Entry(1), b"one".to_vec()).is_err());
+        file.bytes = bytes;
+        assert!(!path.exists());
+        file.append(Entry(2), b"two".to_vec()).unwrap();
+        assert_eq!(lines_in(&folder.path().join("p.incomplete.journal")), ["two"]);
+    }
+}

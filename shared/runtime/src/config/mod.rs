@@ -1,0 +1,215 @@
+//! Settings: the commented default, a file, the environment and flags, in that order.
+//!
+//! [`Config::load`] reads and checks them; a wrong setting is an error that names it and says what
+//! would be right. [`DEFAULT`] is the commented default, embedded.
+
+mod console;
+mod environment;
+mod figment_error;
+mod oidc;
+mod rescue;
+mod sections;
+mod server_url;
+mod weakness;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use secrecy::SecretString;
+
+use evergrant_document::adoption::AdoptionRules;
+use evergrant_domain::ProviderId;
+use evergrant_provider::{Provider, ProviderConfig};
+use evergrant_settings::secret;
+use evergrant_telemetry::TelemetryConfig;
+
+pub use console::{ConsoleConfig, Network};
+pub use evergrant_settings::ConfigError;
+pub use oidc::OidcConfig;
+pub use rescue::RescueConfig;
+pub use sections::{ProducerConfig, QueueConfig, StoreConfig, WorkerConfig};
+pub use server_url::has_password;
+pub use weakness::Weakness;
+
+/// The commented default settings.
+pub const DEFAULT: &str = include_str!("default.toml");
+
+/// All settings.
+#[derive(Debug, Clone, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// Where documents live.
+    pub store: StoreConfig,
+    /// How jobs travel.
+    pub queue: QueueConfig,
+    /// The producer.
+    pub producer: ProducerConfig,
+    /// The worker.
+    pub worker: WorkerConfig,
+    /// The nets under an answer that is not committed yet.
+    pub rescue: RescueConfig,
+    /// Logs, metrics and health.
+    pub telemetry: TelemetryConfig,
+    /// The web console.
+    pub console: ConsoleConfig,
+    /// The providers, by name.
+    #[serde(default)]
+    pub providers: BTreeMap<ProviderId, ProviderConfig>,
+    /// The file that was read.
+    #[serde(skip)]
+    file: Option<PathBuf>,
+}
+
+/// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
+/// not among them.
+pub type Override = (&'static str, Option<String>);
+
+impl Config {
+    /// Reads the settings of this process: `file` if given, its environment, and `overrides`.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the first setting that is wrong and says what would be right.
+    pub fn load(file: Option<&Path>, overrides: &[Override]) -> Result<Self, ConfigError> {
+        Self::from_parts(file, std::env::vars_os(), overrides)
+    }
+
+    /// As [`Self::load`], with the environment given.
+    ///
+    /// # Errors
+    /// As [`Self::load`].
+    pub fn from_parts(
+        file: Option<&Path>,
+        variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        overrides: &[Override],
+    ) -> Result<Self, ConfigError> {
+        let mut settings = Figment::from(Toml::string(DEFAULT));
+        if let Some(file) = file {
+            if !file.is_file() {
+                return Err(ConfigError::NoFile { path: file.to_owned() });
+            }
+            settings = settings.merge(Toml::file_exact(file));
+        }
+        settings = settings.merge(environment::Variables::of(variables)?);
+        for (path, value) in overrides {
+            if let Some(value) = value {
+                settings = settings.merge(Serialized::global(path, value));
+            }
+        }
+        let mut config: Self = settings.extract().map_err(figment_error::config_error)?;
+        config.file = file.map(Path::to_owned);
+        config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
+        config.queue.url = secret::read(&config.queue.url, &config.queue.url_file, "queue.url")?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The providers, each made of its preset and what the settings override. Who exchanges nothing needs no
+    /// client secret, so one may be missing.
+    ///
+    /// # Errors
+    /// [`ConfigError`] names the setting that is missing or wrong.
+    pub fn providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        let ladder = self.queue.ladder()?;
+        self.providers
+            .iter()
+            .map(|(id, config)| Provider::of_config(id.clone(), config, ladder.clone()))
+            .collect()
+    }
+
+    /// As [`Self::providers`], for those who need one.
+    ///
+    /// # Errors
+    /// As there, and if there is none.
+    pub fn some_providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        self.require_provider()?;
+        self.providers()
+    }
+
+    /// As [`Self::some_providers`], for those who exchange tokens: with the client's secrets.
+    ///
+    /// # Errors
+    /// As there, and if a secret is missing.
+    pub fn exchanging_providers(&self) -> Result<Vec<Provider>, ConfigError> {
+        let providers = self.some_providers()?;
+        providers.iter().try_for_each(Provider::require_secret)?;
+        Ok(providers)
+    }
+
+    /// That there is something to serve.
+    ///
+    /// # Errors
+    /// If there is no provider.
+    pub fn require_provider(&self) -> Result<(), ConfigError> {
+        if self.providers.is_empty() { Err(ConfigError::NoProvider) } else { Ok(()) }
+    }
+
+    /// The same settings with another store: its URL, or the file that holds it.
+    ///
+    /// # Errors
+    /// If the URL is of no store, or the file cannot be read.
+    pub fn with_store_url(
+        &self,
+        url: Option<&SecretString>,
+        url_file: Option<&Path>,
+    ) -> Result<Self, ConfigError> {
+        let mut config = self.clone();
+        let url = url.unwrap_or(&self.store.url);
+        config.store.url = secret::read(url, &url_file.map(Path::to_owned), "store.url")?;
+        config.store.check()?;
+        Ok(config)
+    }
+
+    /// The nets of workers: as set, and where nobody has set a key but the documents are in a file, with a
+    /// key of its own beside that.
+    ///
+    /// # Errors
+    /// If the file has no name, or that key cannot be made or read.
+    pub fn worker_rescue(&self) -> Result<RescueConfig, ConfigError> {
+        match self.store.file()? {
+            Some(file) => self.rescue.beside(&file),
+            None => Ok(self.rescue.clone()),
+        }
+    }
+
+    /// The provider of documents that don't name one: as set, or the only one there is.
+    pub fn default_provider(&self) -> Option<ProviderId> {
+        let only = || match self.providers.len() {
+            1 => self.providers.keys().next().cloned(),
+            _ => None,
+        };
+        self.store.default_provider.clone().or_else(only)
+    }
+
+    /// Which documents are taken up, and by which provider.
+    ///
+    /// # Errors
+    /// If `store.filter` or `store.provider_names` is wrong.
+    pub fn adoption(&self) -> Result<AdoptionRules, ConfigError> {
+        self.store.adoption(self.providers.keys().cloned().collect(), self.default_provider())
+    }
+
+    fn check(&self) -> Result<(), ConfigError> {
+        self.store.check()?;
+        self.adoption()?;
+        self.queue.check()?;
+        self.producer.check()?;
+        self.rescue.check()?;
+        self.console.check()?;
+        if let Some(name) = &self.store.default_provider
+            && !self.providers.contains_key(name)
+        {
+            return Err(ConfigError::invalid(
+                "store.default_provider",
+                format!("there is no section providers.{name}"),
+            ));
+        }
+        let longest_request =
+            self.providers()?.iter().map(|provider| provider.request_timeout).max();
+        self.worker.check(longest_request.unwrap_or_default(), self.queue.shards)
+    }
+}
+
+#[cfg(test)]
+mod tests;

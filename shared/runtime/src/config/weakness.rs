@@ -1,0 +1,250 @@
+//! Settings that work and are not safe.
+
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use figment::Provider as _;
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
+use secrecy::ExposeSecret;
+use url::Url;
+
+use super::server_url::{ServerUrl, has_password, is_near};
+use super::{Config, ConfigError};
+use evergrant_provider::token_url::{host_of, is_token_url_safe};
+
+/// A setting that works and is not safe. It holds no setting's value that is secret.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Weakness {
+    /// The setting.
+    pub setting: String,
+    /// What is not safe about it, and what to do.
+    pub detail: String,
+    /// Whether it is worth knowing and no more: somebody has allowed it for a host that is near, or users
+    /// of this machine could read a secret.
+    pub is_note: bool,
+}
+
+/// Where orchestrators put secrets, for containers of one user.
+const OF_ORCHESTRATORS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
+/// Settings that hold secrets.
+const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
+
+impl Config {
+    /// What works and is not safe: connections in the clear, files that others may read.
+    ///
+    /// # Errors
+    /// As [`Config::providers`].
+    pub fn weaknesses(&self) -> Result<Vec<Weakness>, ConfigError> {
+        let mut found = Vec::new();
+        for (setting, url) in [("store.url", &self.store.url), ("queue.url", &self.queue.url)] {
+            found.extend(of_server(setting, url.expose_secret()));
+        }
+        for provider in self.providers()? {
+            found.extend(of_token_url(provider.id.as_str(), &provider.token_url));
+        }
+        let secrets = self.secret_files().into_iter();
+        found.extend(secrets.filter_map(|(setting, path)| of_file(setting, path, 0o006)));
+        found.extend(self.file.as_deref().and_then(of_settings));
+        Ok(found)
+    }
+
+    /// Logs each of them.
+    ///
+    /// # Errors
+    /// As [`Config::weaknesses`].
+    pub fn warn_of_weaknesses(&self) -> Result<(), ConfigError> {
+        for Weakness { setting, detail, .. } in self.weaknesses()? {
+            tracing::warn!(setting, "{detail}");
+        }
+        Ok(())
+    }
+
+    fn secret_files(&self) -> Vec<(String, &Path)> {
+        let ours = [
+            ("store.url_file", &self.store.url_file),
+            ("queue.url_file", &self.queue.url_file),
+            ("rescue.key_file", &self.rescue.key_file),
+            ("console.tls_key", &self.console.tls_key),
+        ];
+        let ours = ours.into_iter().map(|(setting, file)| (setting.to_owned(), file));
+        let oidc =
+            self.console.oidc.iter().map(|oidc| {
+                ("console.oidc.client_secret_file".to_owned(), &oidc.client_secret_file)
+            });
+        let providers = self.providers.iter().map(|(id, provider)| {
+            (format!("providers.{id}.client_secret_file"), &provider.client_secret_file)
+        });
+        let named = ours.chain(oidc).chain(providers);
+        named.filter_map(|(setting, file)| Some((setting, file.as_deref()?))).collect()
+    }
+}
+
+fn of_token_url(provider: &str, url: &Url) -> Option<Weakness> {
+    let host = host_of(url);
+    (!is_token_url_safe(url)).then(|| Weakness {
+        setting: format!("providers.{provider}.token_url"),
+        detail: format!(
+            "refresh tokens and the client's secret are sent to {host} in the clear, as allow_http \
+             allows: use https:// for all but a simulator"
+        ),
+        is_note: is_near(host),
+    })
+}
+
+fn of_server(setting: &str, url: &str) -> Vec<Weakness> {
+    let Some(server) = ServerUrl::of(url) else { return Vec::new() };
+    let weakness = |detail| Weakness { setting: setting.to_owned(), detail, is_note: false };
+    let hosts = server.in_the_clear();
+    let clear = (!hosts.is_empty()).then(|| {
+        weakness(format!(
+            "what is sent to {} is not encrypted: use amqps://, or tls=true in a MongoDB URL",
+            hosts.join(", ")
+        ))
+    });
+    let insecure = server.insecure_option().map(|option| {
+        weakness(format!(
+            "with {option} anybody may be the server: name its CA by tlsCAFile instead"
+        ))
+    });
+    clear.into_iter().chain(insecure).collect()
+}
+
+/// A file of settings may be read by all, unless it holds a secret; nobody else may write it.
+fn of_settings(path: &Path) -> Option<Weakness> {
+    let holds_secret =
+        Toml::file_exact(path).data().is_ok_and(|profiles| profiles.values().any(has_secret));
+    of_file("the configuration file".to_owned(), path, if holds_secret { 0o006 } else { 0o002 })
+}
+
+fn has_secret(section: &Dict) -> bool {
+    section.iter().any(|(name, value)| match value {
+        Value::Dict(_, section) => has_secret(section),
+        Value::String(_, url) if name == "url" => has_password(url),
+        _ => SECRETS.contains(&name.as_str()),
+    })
+}
+
+/// What others may do with a file, of the bits of `mode`.
+fn of_file(setting: String, path: &Path, mode: u32) -> Option<Weakness> {
+    if OF_ORCHESTRATORS.iter().any(|folder| path.starts_with(folder)) {
+        return None;
+    }
+    let found = path.metadata().ok()?.permissions().mode() & mode;
+    let (what, is_note) = match found {
+        0 => return None,
+        found if found & 0o002 != 0 => ("changed", false),
+        _ => ("read", true),
+    };
+    let path = path.display();
+    let detail = format!("{path} can be {what} by every user of this machine: chmod o-rw {path}");
+    Some(Weakness { setting, detail, is_note })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsString;
+
+    use super::*;
+
+    const ID: (&str, &str) = ("EVERGRANT_PROVIDERS__P__CLIENT_ID", "id");
+
+    fn load(file: Option<&Path>, variables: &[(&str, &str)]) -> Result<Config, ConfigError> {
+        let variables = variables.iter().chain([&ID]);
+        let variables =
+            variables.map(|(name, value)| (OsString::from(name), OsString::from(value)));
+        Config::from_parts(file, variables, &[])
+    }
+
+    fn found(file: Option<&Path>, variables: &[(&str, &str)]) -> Vec<(String, bool)> {
+        let weaknesses = load(file, variables).unwrap().weaknesses().unwrap();
+        weaknesses.into_iter().map(|it| (it.setting, it.is_note)).collect()
+    }
+
+    fn with_token_url<'a>(url: &'a str, allow: &'a str) -> [(&'a str, &'a str); 3] {
+        [
+            ("EVERGRANT_PROVIDERS__P__TOKEN_URL", url),
+            ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET", "s"),
+            ("EVERGRANT_PROVIDERS__P__ALLOW_HTTP", allow),
+        ]
+    }
+
+    const TOKEN_URL: &str = "providers.p.token_url";
+
+    #[test]
+    fn a_token_goes_to_another_machine_over_tls_unless_somebody_allows_it() {
+        for url in
+            ["http://provider.example/token", "http://simulator:8080/token", "http://10.0.0.5/"]
+        {
+            let refused = load(None, &with_token_url(url, "")).unwrap_err().to_string();
+            assert!(refused.contains("allow_http"), "{url}: {refused}");
+            assert!(load(None, &with_token_url(url, "false")).is_err(), "{url}");
+            let near = url.contains("simulator");
+            let told = vec![(TOKEN_URL.to_owned(), near)];
+            assert_eq!(found(None, &with_token_url(url, "true")), told, "{url}");
+        }
+        for url in ["https://provider.example/t", "http://localhost/t", "http://127.0.0.1:8080/t"] {
+            assert!(found(None, &with_token_url(url, "")).is_empty(), "{url}");
+        }
+        assert!(found(None, &with_token_url("http://[::1]:8080/t", "")).is_empty());
+        for url in
+            ["https://me@provider.example/t", "https://me:pw@p.example", "https://p.example/#x"]
+        {
+            assert!(load(None, &with_token_url(url, "true")).is_err(), "{url}");
+        }
+    }
+
+    #[test]
+    fn servers_elsewhere_without_tls_are_told() {
+        let settings = with_token_url("https://provider.example/t", "");
+        let urls = [
+            ("EVERGRANT_STORE__URL", "mongodb://me:pw@db.example.com/?tlsInsecure=true"),
+            ("EVERGRANT_QUEUE__URL", "amqp://me:pw@mq.example.com"),
+        ];
+        let weaknesses = load(None, &[settings.as_slice(), &urls].concat()).unwrap();
+        let weaknesses = weaknesses.weaknesses().unwrap();
+        let settings: Vec<_> = weaknesses.iter().map(|it| it.setting.as_str()).collect();
+        assert_eq!(settings, ["store.url", "queue.url"], "tlsInsecure is TLS");
+        assert!(weaknesses[0].detail.contains("tlsinsecure"));
+        assert!(!format!("{weaknesses:?}").contains("pw"));
+    }
+
+    #[test]
+    fn secrets_that_all_may_read_and_settings_that_all_may_write_are_told() {
+        let folder = tempfile::tempdir().unwrap();
+        let (secret, toml) = (folder.path().join("secret"), folder.path().join("e.toml"));
+        std::fs::write(&secret, "s3cret").unwrap();
+        let url = ("EVERGRANT_PROVIDERS__P__TOKEN_URL", "https://provider.example/t");
+        let secret_file = ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET_FILE", secret.to_str().unwrap());
+        let given = [url, secret_file];
+        let chmod = |path: &Path, mode| {
+            std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
+        };
+        let told_of = |found: Vec<(String, bool)>, setting: &str| {
+            found.into_iter().find(|(found, _)| found == setting).map(|(_, is_note)| is_note)
+        };
+        let note_of = |file| told_of(found(file, &given), "providers.p.client_secret_file");
+        for (mode, note) in
+            [(0o600, None), (0o640, None), (0o644, Some(true)), (0o602, Some(false))]
+        {
+            chmod(&secret, mode);
+            assert_eq!(note_of(None), note, "{mode:o}");
+        }
+        chmod(&secret, 0o600);
+        let plain = "[store]\ndatabase = \"app\"\n";
+        let keys = "[providers.p]\nclient_secret = \"s\"\n";
+        let urls = "[store]\nurl = \"mongodb://u:p@localhost\"\n";
+        for (text, mode, note) in [
+            (plain, 0o644, None),
+            (plain, 0o646, Some(false)),
+            (keys, 0o640, None),
+            (keys, 0o644, Some(true)),
+            (urls, 0o644, Some(true)),
+        ] {
+            std::fs::write(&toml, text).unwrap();
+            chmod(&toml, mode);
+            let told = told_of(found(Some(&toml), &given), "the configuration file");
+            assert_eq!(told, note, "{mode:o} {text}");
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! How a process of Evergrant begins, what it is set to, and how it ends.
+//!
+//! * [`config`]: the settings. It composes what each crate wants to know.
+//! * [`connect`]: which adapter a URL means.
+//! * [`startup`] and [`process`]: waiting for servers, a process' name and its end.
+//! * [`reports`]: what a process tells operators of itself.
+
+pub mod config;
+pub mod connect;
+pub mod process;
+pub mod reports;
+pub mod startup;

@@ -1,0 +1,8 @@
+//! What the settings of every crate share: [`ConfigError`], durations as people write them, and secrets from
+//! files.
+
+pub mod duration;
+mod error;
+pub mod secret;
+
+pub use error::ConfigError;

@@ -1,0 +1,339 @@
+//! Jobs in a file.
+//!
+//! * `names`, `table`: the queues, and what they hold.
+//! * `intake`, `consumer`, `acks`: consuming; `dead_letter`: what nobody will try again by itself.
+//!
+//! A message that waits for a retry is in its work queue with the time when it is ready, and then does
+//! not wait behind what was never tried. One that is
+//! delivered has a consumer; a consumer belongs to a process, and a process holds a lock as long as it
+//! lives. So what a process that was killed had in hand comes again at once.
+
+mod acker;
+mod acks;
+mod consumer;
+mod dead_letter;
+mod intake;
+mod names;
+mod table;
+
+use std::path::PathBuf;
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use async_trait::async_trait;
+use rusqlite::Connection;
+use tokio::sync::{OnceCell, watch};
+
+use self::consumer::Consumer;
+use self::dead_letter::Look;
+use self::intake::SqliteIntake;
+use self::names::Names;
+use self::table::{Outgoing, Turn};
+use super::database::Database;
+use super::failure::Failure;
+use evergrant_domain::ladder::Ladder;
+use evergrant_domain::shard::shard_of;
+use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+
+/// How often a process looks whether others have died.
+const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(1);
+
+/// What the queue needs to know.
+#[derive(Debug, Clone)]
+pub struct SqliteQueueSettings {
+    /// The file. It is made if it does not exist.
+    pub path: PathBuf,
+    /// The beginning of every queue's name.
+    pub prefix: String,
+    /// The providers, each with work queues and dead letters of its own.
+    pub providers: Vec<ProviderId>,
+    /// Work queues of each provider.
+    pub shards: u16,
+    /// The delays of retries.
+    pub ladder: Ladder,
+}
+
+/// [`JobQueue`] in a file.
+pub struct SqliteQueue {
+    inner: Arc<Inner>,
+    names: Names,
+    settings: SqliteQueueSettings,
+    /// Whether the queues are known to be there.
+    declared: OnceCell<()>,
+}
+
+/// What consumers share.
+struct Inner {
+    database: Arc<Database>,
+    /// Tells consumers of this process that there is something new.
+    published: watch::Sender<()>,
+    /// Which queue is looked at first.
+    turns: AtomicUsize,
+    looked_for_the_dead: Mutex<Option<Instant>>,
+}
+
+impl Inner {
+    fn is_time_to_look(&self) -> bool {
+        let mut looked = self.looked_for_the_dead.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_time = looked.is_none_or(|at| at.elapsed() >= LOOK_FOR_THE_DEAD);
+        if is_time {
+            *looked = Some(Instant::now());
+        }
+        is_time
+    }
+}
+
+impl SqliteQueue {
+    /// Opens the file, and makes it if it does not exist.
+    ///
+    /// # Errors
+    /// If it cannot be opened or written, or is another program's or a later release's.
+    pub fn open(settings: SqliteQueueSettings) -> Result<Self, QueueError> {
+        let opened = Database::open(&settings.path);
+        let inner = Inner {
+            database: opened.map_err(|failure| failure.in_queue("open"))?,
+            published: watch::Sender::new(()),
+            turns: AtomicUsize::new(0),
+            looked_for_the_dead: Mutex::new(None),
+        };
+        let names = Names::new(&settings.prefix);
+        Ok(Self { inner: Arc::new(inner), names, settings, declared: OnceCell::new() })
+    }
+
+    /// Makes the queues, once: whoever needs one need not have prepared it.
+    async fn declare(&self, operation: &'static str) -> Result<(), QueueError> {
+        let declaring = self.declared.get_or_try_init(|| async {
+            let queues = self.names.all(&self.settings.providers, self.settings.shards);
+            self.write(operation, move |connection| table::declare(connection, &queues)).await
+        });
+        declaring.await.map(drop)
+    }
+
+    async fn write<T: Send + 'static>(
+        &self,
+        operation: &'static str,
+        work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
+    ) -> Result<T, QueueError> {
+        let written = self.inner.database.write(work).await;
+        written.map_err(|failure| failure.in_queue(operation))
+    }
+
+    /// Publishes, and tells this process's consumers.
+    async fn send(
+        &self,
+        operation: &'static str,
+        messages: Vec<Outgoing>,
+        turn: Turn,
+    ) -> Result<(), QueueError> {
+        self.declare(operation).await?;
+        let work = move |connection: &Connection| table::publish(connection, &messages, turn);
+        let sent = self.write(operation, work).await?;
+        self.inner.published.send_replace(());
+        sent.map_err(|queue| no_queue(operation, &queue))
+    }
+
+    /// The work queue of a job.
+    fn queue_of(&self, job: &Job) -> String {
+        self.names.work(&job.provider, shard_of(&job.id, self.settings.shards))
+    }
+
+    fn queues_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> Vec<String> {
+        let name = |shard| self.names.work(provider, shard);
+        match shards {
+            Some(shards) => shards.iter().copied().map(name).collect(),
+            None => (0..self.settings.shards.max(1)).map(name).collect(),
+        }
+    }
+
+    async fn open_intake(
+        &self,
+        operation: &'static str,
+        queues: Vec<String>,
+        former: Option<&ProviderId>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        self.declare(operation).await?;
+        let (names, former) = (self.names.clone(), former.cloned());
+        let first_former = self.settings.shards.max(1);
+        let inner = Arc::clone(&self.inner);
+        // Subscribed first, so that nothing is missed.
+        let published = self.inner.published.subscribe();
+        let entered = self.write(operation, move |connection| {
+            let mut numbers = Vec::with_capacity(queues.len());
+            for queue in queues {
+                match table::find(connection, &queue)? {
+                    Some(number) => numbers.push(number),
+                    None => return Ok(Err(queue)),
+                }
+            }
+            if let Some(provider) = former {
+                numbers.extend(former_queues(connection, &names, &provider, first_former)?);
+            }
+            Ok(Ok((table::enter(connection, inner.database.process()?)?, numbers)))
+        });
+        let (id, numbers) = entered.await?.map_err(|queue| no_queue(operation, &queue))?;
+        let consumer = Consumer::new(Arc::clone(&self.inner), id, numbers, prefetch);
+        Ok(Box::new(SqliteIntake::new(consumer, published)))
+    }
+}
+
+/// The queues of shards that are not configured any more: `queue.shards` was lowered.
+fn former_queues(
+    connection: &Connection,
+    names: &Names,
+    provider: &ProviderId,
+    first: u16,
+) -> Result<Vec<i64>, Failure> {
+    let mut numbers = Vec::new();
+    for shard in first..u16::MAX {
+        let Some(number) = table::find(connection, &names.work(provider, shard))? else { break };
+        numbers.push(number);
+    }
+    Ok(numbers)
+}
+
+fn no_queue(operation: &'static str, queue: &str) -> QueueError {
+    let reason = format!("there is no queue {queue}: is its provider in the settings?");
+    QueueError::Unconfirmed { operation, reason }
+}
+
+#[async_trait]
+impl JobQueue for SqliteQueue {
+    async fn prepare(&self) -> Result<(), QueueError> {
+        self.declare("prepare").await
+    }
+
+    async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
+        const OPERATION: &str = "depth";
+        self.declare(OPERATION).await?;
+        let queues = self.queues_of(provider, None);
+        let counting = self.inner.database.read(move |connection| {
+            let mut depth = 0;
+            for queue in queues {
+                match table::find(connection, &queue)? {
+                    Some(number) => depth += table::count_ready(connection, number)?,
+                    None => return Ok(Err(queue)),
+                }
+            }
+            Ok(Ok(depth))
+        });
+        let depth = counting.await.map_err(|failure| failure.in_queue(OPERATION))?;
+        depth.map_err(|queue| no_queue(OPERATION, &queue))
+    }
+
+    async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
+        if jobs.is_empty() {
+            return Ok(());
+        }
+        let messages =
+            jobs.iter().map(|job| Outgoing { queue: self.queue_of(job), body: job.encode() });
+        self.send("publish", messages.collect(), Turn::New).await
+    }
+
+    async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
+        let message = Outgoing { queue: self.queue_of(job), body: job.encode() };
+        let rung = self.settings.ladder.at_least(delay);
+        let delay_ms = i64::try_from(rung.as_millis()).unwrap_or(i64::MAX);
+        match self.send("retry", vec![message], Turn::Again { delay_ms }).await {
+            // On a broker the rung takes it, and it has nowhere to go when its delay is over.
+            Err(error @ QueueError::Unconfirmed { .. }) => {
+                tracing::warn!(%error, "a retry of a provider that has no queue is dropped");
+                Ok(())
+            }
+            sent => sent,
+        }
+    }
+
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
+        const OPERATION: &str = "bury";
+        self.declare(OPERATION).await?;
+        let (letter, queue) = (letter.clone(), self.names.dead(&letter.provider));
+        let buried =
+            self.write(OPERATION, move |connection| match table::find(connection, &queue)? {
+                Some(number) => dead_letter::bury(connection, number, &letter).map(Ok),
+                None => Ok(Err(queue)),
+            });
+        buried.await?.map_err(|queue| no_queue(OPERATION, &queue))
+    }
+
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
+        let message = Outgoing { queue: self.names.rescue(), body: answer.encode() };
+        self.send("rescue", vec![message], Turn::New).await
+    }
+
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
+        self.open_intake("consume rescues", vec![self.names.rescue()], None, prefetch).await
+    }
+
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        // One worker of each shard is enough for what former shards left.
+        let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
+        self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
+    }
+
+    async fn dead_letters(
+        &self,
+        provider: &ProviderId,
+    ) -> Result<Box<dyn DeadLetters>, QueueError> {
+        const OPERATION: &str = "read dead letters";
+        self.declare(OPERATION).await?;
+        let name = self.names.dead(provider);
+        let counting =
+            self.inner.database.read(move |connection| match table::find(connection, &name)? {
+                Some(queue) => {
+                    let (cutoff, last) = dead_letter::count(connection, queue)?;
+                    Ok(Ok((queue, cutoff, last)))
+                }
+                None => Ok(Err(name)),
+            });
+        let found = counting.await.map_err(|failure| failure.in_queue(OPERATION))?;
+        let (queue, cutoff, last) = found.map_err(|queue| no_queue(OPERATION, &queue))?;
+        Ok(Box::new(Look {
+            database: Arc::clone(&self.inner.database),
+            provider: provider.clone(),
+            queue,
+            cutoff,
+            last,
+            ahead: std::collections::VecDeque::new(),
+            read: 0,
+            current: None,
+        }))
+    }
+
+    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+        let queues = self.names.all(&self.settings.providers, self.settings.shards);
+        let path = self.inner.database.path().display().to_string();
+        let looking = self.inner.database.read(move |connection| {
+            let mut findings =
+                vec![Finding { what: "queue file".to_owned(), ok: true, detail: path }];
+            for queue in &queues {
+                findings.push(look_at(connection, &queue.name)?);
+            }
+            Ok(findings)
+        });
+        looking.await.map_err(|failure| failure.in_queue("inspect"))
+    }
+}
+
+fn look_at(connection: &Connection, name: &str) -> Result<Finding, Failure> {
+    let what = format!("queue {name}");
+    let Some(queue) = table::find(connection, name)? else {
+        let detail = "does not exist; it is made when a producer or a worker starts".to_owned();
+        return Ok(Finding { what, ok: false, detail });
+    };
+    let ready = table::count_ready(connection, queue)?;
+    let held = table::count_held(connection, queue)?;
+    let (dead, _) = dead_letter::count(connection, queue)?;
+    let detail = match dead {
+        0 => format!("{ready} messages ready, {held} in hand"),
+        dead => format!("{dead} dead letters"),
+    };
+    Ok(Finding { what, ok: true, detail })
+}

@@ -1,0 +1,90 @@
+//! The grants that want a job, in chunks: no transaction is held open between them.
+
+use std::sync::Arc;
+
+use rusqlite::{Connection, Row, params};
+
+use super::super::failure::Failure;
+use super::lease::now;
+use super::{Inner, table};
+use evergrant_document::names::Names;
+use evergrant_document::{decode, ids};
+use evergrant_domain::Timestamp;
+use evergrant_ports::{DueGrant, DueQuery, Which};
+
+/// Grants in one chunk.
+const CHUNK: usize = 1_000;
+
+/// How far a reading has come.
+#[derive(Clone, Copy)]
+pub(super) struct Place {
+    due_ms: i64,
+    n: i64,
+}
+
+/// A chunk, and where the next one begins; None after the last.
+pub(super) type Chunk = (Vec<DueGrant>, Option<Place>);
+
+/// Where a reading of `query` begins.
+pub(super) fn beginning(query: &DueQuery) -> Place {
+    Place { due_ms: query.from.map_or(i64::MIN, Timestamp::unix_ms), n: i64::MIN }
+}
+
+pub(super) fn read_chunk(
+    connection: &Connection,
+    inner: &Arc<Inner>,
+    query: &DueQuery,
+    from: Place,
+) -> Result<Chunk, Failure> {
+    let now = now(connection)?;
+    let user = match &query.which {
+        Which::User(user) => Some(user.as_str()),
+        Which::Due | Which::All => None,
+    };
+    // What is due has a due time in the past; all have one before the end of time.
+    let until_ms = if query.which == Which::Due { now.unix_ms() } else { i64::MAX };
+    let mut select = connection.prepare_cached(match user {
+        None => BY_TIME,
+        Some(_) => BY_USER,
+    })?;
+    let provider = query.provider.as_str();
+    let values = params![provider, until_ms, from.due_ms, from.n, CHUNK, user.unwrap_or_default()];
+    let row = |row: &Row<'_>| Ok((row.get(0)?, row.get(1)?, row.get::<_, Vec<u8>>(2)?));
+    let (mut grants, mut looked_at) = (Vec::new(), 0);
+    let mut last = None;
+    for found in select.query_map(values, row)? {
+        let (n, due_ms, body) = found?;
+        looked_at += 1;
+        last = Some(Place { due_ms, n });
+        match grant(&inner.names, query, &body, now) {
+            Ok(grant) => grants.push(grant),
+            // One document that cannot be read keeps no other from its job.
+            Err(_) => inner.tell_unreadable(n),
+        }
+    }
+    let whole = looked_at == CHUNK;
+    Ok((grants, last.filter(|_| whole)))
+}
+
+const BY_TIME: &str = "SELECT n, due_ms, body FROM documents \
+     WHERE status = 'active' AND provider = ?1 AND due_ms <= ?2 AND queued_ms <= ?2 \
+     AND (due_ms, n) > (?3, ?4) AND ?6 = '' ORDER BY due_ms, n LIMIT ?5";
+const BY_USER: &str = "SELECT n, due_ms, body FROM documents \
+     WHERE user = ?6 AND status = 'active' AND provider = ?1 AND due_ms <= ?2 \
+     AND (due_ms, n) > (?3, ?4) ORDER BY due_ms, n LIMIT ?5";
+
+fn grant(
+    names: &Names,
+    query: &DueQuery,
+    body: &[u8],
+    now: Timestamp,
+) -> Result<DueGrant, Failure> {
+    let document = table::decode(body)?;
+    let (generation, due_at) = decode::due(names, &document);
+    Ok(DueGrant {
+        id: ids::from_bson(document.get("_id").unwrap_or(&bson::Bson::Null)),
+        provider: query.provider.clone(),
+        generation,
+        next_refresh_at: due_at.unwrap_or(now),
+    })
+}
