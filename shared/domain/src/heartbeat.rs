@@ -98,6 +98,16 @@ pub fn workers(processes: &[Heartbeat]) -> usize {
 }
 
 impl Heartbeat {
+    /// What the process does, in a word.
+    pub fn activity(&self, now: Timestamp) -> &'static str {
+        match (self.is_gone(now), self.role, self.leads) {
+            (true, ..) => "gone",
+            (false, Role::Producer, true) => "leads",
+            (false, Role::Producer, false) => "stands by",
+            (false, Role::Worker, _) => "works",
+        }
+    }
+
     /// Whether the process is taken to be gone.
     pub fn is_gone(&self, now: Timestamp) -> bool {
         now.since(self.beat_at) > GONE_AFTER

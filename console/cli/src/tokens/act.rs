@@ -1,0 +1,139 @@
+//! What is done to grants, one after the other.
+
+use std::time::Duration;
+
+use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_ports::operators::{Changed, GrantChange};
+use evergrant_ports::{JobQueue, StoreError};
+use serde_json::json;
+
+use super::Tokens;
+use crate::exit::Exit;
+use evergrant_operations::operator::{ActionError, Operator, Refreshed, os_user};
+
+impl Tokens<'_> {
+    /// Has grants refreshed now.
+    pub(crate) async fn refresh(
+        &self,
+        queue: &dyn JobQueue,
+        ids: &[DocumentId],
+        why: &str,
+        queued_for: Duration,
+    ) -> Result<Exit, ActionError> {
+        let operator = self.operator(why);
+        let mut done = 0;
+        for id in ids {
+            match operator.refresh_grant(queue, id, queued_for).await? {
+                Refreshed::Queued(provider) => {
+                    done += 1;
+                    self.say(id, "queued", "a worker refreshes it");
+                    self.say_if_shut(&provider).await?;
+                }
+                Refreshed::NotActive(Some(Status::Paused)) => {
+                    self.refuse(id, "it is paused: `evergrant tokens resume` first");
+                }
+                Refreshed::NotActive(None) => {
+                    self.refuse(id, "it is not adopted yet: the producer does that in a minute");
+                }
+                Refreshed::NotActive(Some(status)) => {
+                    self.refuse(id, &format!("it became {status} meanwhile: try again"));
+                }
+                Refreshed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
+                Refreshed::Absent => self.say_absent(id),
+            }
+        }
+        Ok(exit(done, ids.len()))
+    }
+
+    /// Pauses, resumes or forgets grants.
+    pub(crate) async fn change(
+        &self,
+        ids: &[DocumentId],
+        change: GrantChange,
+        why: &str,
+    ) -> Result<Exit, ActionError> {
+        let operator = self.operator(why);
+        let mut done = 0;
+        for id in ids {
+            match operator.change_grant(id, change).await? {
+                Changed::Applied => {
+                    done += 1;
+                    let (did, so) = told(change);
+                    self.say(id, did, so);
+                }
+                Changed::NotIn(status) => self.refuse(id, &why_not(change, status)),
+                Changed::UnderWay => self.refuse(
+                    id,
+                    "a refresh of it is under way, or a worker died over it, and its new tokens \
+                     would be lost: try again in a minute. If it is paused, resume it first",
+                ),
+                Changed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
+                Changed::Absent => self.say_absent(id),
+            }
+        }
+        Ok(exit(done, ids.len()))
+    }
+
+    fn operator(&self, why: &str) -> Operator {
+        let store = std::sync::Arc::clone(self.store);
+        Operator { store, who: os_user(), why: why.to_owned() }
+    }
+
+    fn say(&self, id: &DocumentId, did: &str, so: &str) {
+        if self.output.json {
+            return self.output.json(&json!({ "id": id, "done": did }));
+        }
+        self.output.line(&crate::output::printable(&format!("{id}: {did}; {so}")));
+    }
+
+    fn refuse(&self, id: &DocumentId, why: &str) {
+        self.output.error(format!("{id}: {why}"));
+    }
+
+    async fn say_if_shut(&self, provider: &ProviderId) -> Result<(), StoreError> {
+        let read = self.store.provider_state(provider).await?;
+        if read.value.shut_until(read.now).is_some() {
+            let standing = read.value.standing(read.now);
+            self.output.message(&format!("{provider} is {}: it waits", standing.as_str()));
+        }
+        Ok(())
+    }
+}
+
+const WAITS_FOR_ANSWER: &str = "its new tokens are not in its document yet, and to send the old one would lose them: see its \
+     letter with `evergrant dlq show --reason uncommitted_answer`, cure what it says, then redrive it. If \
+     they are lost for good, the user has to sign in again";
+
+fn exit(done: usize, wanted: usize) -> Exit {
+    match done {
+        0 => Exit::Nothing,
+        done if done < wanted => Exit::Partial,
+        _ => Exit::Done,
+    }
+}
+
+const fn told(change: GrantChange) -> (&'static str, &'static str) {
+    match change {
+        GrantChange::Pause => ("paused", "it is left alone until `evergrant tokens resume`"),
+        GrantChange::Resume => ("resumed", "it is refreshed when it is due"),
+        GrantChange::Forget => (
+            "forgotten",
+            "while the document is there, the producer takes it up as if its user had just signed in",
+        ),
+    }
+}
+
+fn why_not(change: GrantChange, status: Option<Status>) -> String {
+    let status = status.map_or("not adopted yet", Status::as_str);
+    match change {
+        GrantChange::Pause => {
+            format!(
+                "it is {status}: only an active grant is refreshed, so there is nothing to pause"
+            )
+        }
+        GrantChange::Resume => format!(
+            "it is {status}, not paused; `evergrant tokens refresh` has a grant refreshed now"
+        ),
+        GrantChange::Forget => format!("it is {status}"),
+    }
+}

@@ -1,0 +1,109 @@
+//! What a bulk action is to do. It is kept in the audit record, so that it can be gone on with.
+
+use std::collections::BTreeSet;
+use std::num::NonZeroU32;
+
+use evergrant_domain::audit::{Action, AuditEntry};
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::letters::LetterFilter;
+
+/// What is done to each letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    /// Its grant becomes active and gets a job.
+    Redrive,
+    /// It is removed; its document stays as it is.
+    Discard,
+}
+
+impl Kind {
+    /// The name in commands and in the audit record.
+    pub const fn verb(self) -> &'static str {
+        match self {
+            Self::Redrive => "redrive",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+impl From<Kind> for Action {
+    fn from(kind: Kind) -> Self {
+        match kind {
+            Kind::Redrive => Self::Redrive,
+            Kind::Discard => Self::Discard,
+        }
+    }
+}
+
+/// What a bulk action is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Request {
+    /// What is done to each letter.
+    pub kind: Kind,
+    /// Which letters are meant.
+    pub filter: LetterFilter,
+    /// Of those, only the letters of these documents, if there are any.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub picked: BTreeSet<DocumentId>,
+    /// Letters that failed last after this are not meant.
+    pub cutoff: Timestamp,
+    /// Letters that hold new tokens are discarded as well. Without it they stay: nobody else has these.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub uncommitted_answers: bool,
+    /// At most so many.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub limit: Option<u64>,
+    /// So many a second; as fast as it goes if none is given.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub per_second: Option<NonZeroU32>,
+    /// The audit entry that this goes on with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resumes: Option<String>,
+}
+
+impl Request {
+    /// All that match, as fast as it goes.
+    pub fn new(kind: Kind, filter: LetterFilter, cutoff: Timestamp) -> Self {
+        let (picked, limit, per_second, resumes) = (BTreeSet::new(), None, None, None);
+        let uncommitted_answers = false;
+        Self { kind, filter, picked, cutoff, uncommitted_answers, limit, per_second, resumes }
+    }
+
+    /// What an entry of the audit record was to do. None if it is about something else.
+    pub fn of(entry: &AuditEntry) -> Option<Self> {
+        serde_json::from_value(entry.request.clone()).ok()
+    }
+
+    /// Whether a letter that matches the filter is meant.
+    pub fn meaning(&self, letter: &DeadLetter) -> Meaning {
+        let is_picked = |id| self.picked.contains(id);
+        if !self.picked.is_empty() && !letter.id.as_ref().is_some_and(is_picked) {
+            Meaning::Other
+        } else if self.kind == Kind::Discard
+            && letter.reason == DeadReason::UncommittedAnswer
+            && !self.uncommitted_answers
+        {
+            Meaning::Uncommitted
+        } else if letter.last_failed_at > self.cutoff {
+            Meaning::AfterCutoff
+        } else {
+            Meaning::Meant
+        }
+    }
+}
+
+/// Whether a letter is meant, and if not, why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Meaning {
+    /// It is meant.
+    Meant,
+    /// Another one.
+    Other,
+    /// It holds new tokens, and was not asked for.
+    Uncommitted,
+    /// It came after the cut-off, or its worker's clock is ahead of the store's.
+    AfterCutoff,
+}

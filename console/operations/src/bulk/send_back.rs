@@ -1,0 +1,60 @@
+//! One dead letter is sent back.
+
+use std::time::Duration;
+
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, SealedAnswer};
+use evergrant_ports::{DueGrant, wall_clock};
+
+use crate::letters::{Letters, LettersError};
+
+/// What became of a letter.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Sent {
+    /// It may be removed.
+    Back,
+    /// It stays: its document is gone, or is not to be refreshed, since it is paused or its new tokens wait
+    /// in another letter.
+    NoDocument,
+    /// It stays: it holds no job.
+    NoJob,
+}
+
+/// The document first, since it is the truth: should the job be lost, the producer makes another.
+pub(super) async fn send_back(
+    letters: &Letters,
+    letter: &DeadLetter,
+    queued_for: Duration,
+) -> Result<Sent, LettersError> {
+    if letter.reason == DeadReason::UncommittedAnswer
+        && let Ok(answer) = SealedAnswer::decode(&letter.body)
+    {
+        // Those that have its key by now are asked anew.
+        letters.queue.rescue(&SealedAnswer { passes: 0, ..answer }).await?;
+        return Ok(Sent::Back);
+    }
+    let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
+    let Some(id) = id else { return Ok(Sent::NoJob) };
+    if letter.reason != DeadReason::UncommittedAnswer && waits_for_answer(letters, id).await? {
+        return Ok(Sent::NoDocument);
+    }
+    let Some(grant) = letters.store.reactivate(id, queued_for).await? else {
+        return Ok(Sent::NoDocument);
+    };
+    letters.queue.publish(&[forced_job(grant, letter.redrive_count.saturating_add(1))]).await?;
+    Ok(Sent::Back)
+}
+
+/// Whether new tokens of a document wait in another letter: the job of this one would send the old token.
+async fn waits_for_answer(letters: &Letters, id: &DocumentId) -> Result<bool, LettersError> {
+    let grant = letters.store.get(id).await?;
+    Ok(grant.is_some_and(|grant| grant.waits_for_answer()))
+}
+
+/// A job that is done whether the grant is due or not.
+pub fn forced_job(grant: DueGrant, redrive_count: u32) -> Job {
+    Job {
+        force: true,
+        redrive_count,
+        ..Job::new(grant.provider, grant.id, grant.generation, wall_clock())
+    }
+}

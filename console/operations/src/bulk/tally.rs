@@ -1,0 +1,99 @@
+//! What a bulk action has done so far.
+
+use std::collections::BTreeMap;
+
+use evergrant_domain::audit::Progress;
+use evergrant_domain::{DeadLetter, ProviderId};
+use serde::Serialize;
+
+use super::{Meaning, Request};
+
+/// What a bulk action has done so far.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Tally {
+    /// Letters that matched.
+    pub matched: u64,
+    /// Letters that were sent back or removed.
+    pub done: u64,
+    /// Letters that stay: their document is gone, or is not to be refreshed.
+    pub left_no_document: u64,
+    /// Letters that stay: they hold no job to send back.
+    pub left_no_job: u64,
+    /// Letters that stay: they hold new tokens, and were not asked for.
+    pub left_uncommitted: u64,
+    /// Letters that stay: they carry a time after the cut-off.
+    pub left_after_cutoff: u64,
+    /// Those that matched, by provider.
+    pub providers: BTreeMap<ProviderId, u64>,
+}
+
+impl Tally {
+    /// A letter matches.
+    pub(super) fn meet(&mut self, provider: &ProviderId) {
+        self.matched += 1;
+        *self.providers.entry(provider.clone()).or_default() += 1;
+    }
+
+    /// Counts a letter that matches the filter.
+    pub fn count(&mut self, request: &Request, letter: &DeadLetter) {
+        if self.is_meant(request, letter) {
+            self.meet(&letter.provider);
+        }
+    }
+
+    /// Whether a letter that matches the filter is meant. What stays is counted.
+    pub(super) fn is_meant(&mut self, request: &Request, letter: &DeadLetter) -> bool {
+        match request.meaning(letter) {
+            Meaning::Meant => return true,
+            Meaning::Other => {}
+            Meaning::Uncommitted => self.left_uncommitted += 1,
+            Meaning::AfterCutoff => self.left_after_cutoff += 1,
+        }
+        false
+    }
+
+    /// Letters that it could not be done to. What came after the cut-off was never asked for.
+    pub const fn left(&self) -> u64 {
+        self.left_no_document + self.left_no_job + self.left_uncommitted
+    }
+
+    /// What there is to say of those.
+    pub fn detail(&self) -> String {
+        let mut words = Vec::new();
+        if self.left_no_document > 0 {
+            words.push(format!(
+                "{} stay: their documents are gone or paused; discard them, or resume the grants",
+                self.left_no_document
+            ));
+        }
+        if self.left_no_job > 0 {
+            words.push(format!("{} stay: they are no jobs; discard them", self.left_no_job));
+        }
+        if self.left_uncommitted > 0 {
+            words.push(format!(
+                "{} stay: they hold new tokens that are nowhere else (uncommitted_answer); redrive \
+                 them, or discard them by --include-uncommitted-answers or the box for it",
+                self.left_uncommitted
+            ));
+        }
+        if self.left_after_cutoff > 0 {
+            words.push(format!(
+                "{} stay: they carry a time after the count began; they died since, or the clock of \
+                 their worker is ahead",
+                self.left_after_cutoff
+            ));
+        }
+        words.join("; ")
+    }
+
+    /// As the audit record has it. `counted` is how many there were before it began.
+    pub(super) fn progress(&self, counted: Option<u64>) -> Progress {
+        let matched = counted.map_or(self.matched, |counted| counted.max(self.matched));
+        Progress {
+            matched: Some(matched),
+            done: self.done,
+            left: self.left(),
+            ..Progress::default()
+        }
+    }
+}

@@ -1,0 +1,71 @@
+//! One dead letter as operators see it.
+
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_ports::GrantView;
+use serde::Serialize;
+
+/// A dead letter as operators see it: all of it but the message's body, which may hold anything. Its
+/// document's user stands beside it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct LetterView {
+    /// The provider.
+    pub provider: ProviderId,
+    /// The document. None if the message was no job.
+    pub id: Option<DocumentId>,
+    /// Its user.
+    pub user: Option<String>,
+    /// The email address of the user.
+    pub email: Option<String>,
+    /// What the grant is now. None if its document is gone, or not adopted.
+    pub status: Option<Status>,
+    /// Its grant lives again: there is nothing to do about it.
+    pub revived: bool,
+    /// Why it is dead.
+    pub reason: DeadReason,
+    /// What to do about it.
+    pub remedy: &'static str,
+    /// The HTTP status of the last answer.
+    pub http_status: Option<u16>,
+    /// The error code of the last answer.
+    pub code: Option<String>,
+    /// The words of the last answer.
+    pub description: Option<String>,
+    /// How many attempts were made.
+    pub attempts: u32,
+    /// When the first one failed.
+    pub first_failed_at: Timestamp,
+    /// When the last one failed.
+    pub last_failed_at: Timestamp,
+    /// How often it was sent back.
+    pub redrive_count: u32,
+    /// The worker that gave it up.
+    pub worker: Option<String>,
+}
+
+impl LetterView {
+    pub(super) fn new(letter: &DeadLetter, grant: Option<GrantView>) -> Self {
+        let (user, email, status) = match grant {
+            Some(grant) => (grant.user, grant.email, grant.status),
+            None => (None, None, None),
+        };
+        let (revived, letter) = (letter.is_answered(status), letter.clone());
+        Self {
+            provider: letter.provider,
+            id: letter.id,
+            user,
+            email,
+            status,
+            revived,
+            reason: letter.reason,
+            remedy: letter.reason.remedy(),
+            http_status: letter.http_status,
+            code: letter.code,
+            description: letter.description,
+            attempts: letter.attempts,
+            first_failed_at: letter.first_failed_at,
+            last_failed_at: letter.last_failed_at,
+            redrive_count: letter.redrive_count,
+            worker: letter.worker,
+        }
+    }
+}

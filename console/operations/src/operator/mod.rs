@@ -1,0 +1,133 @@
+//! What an operator does, each with its trace in the audit record, for the terminal and for pages
+//! alike.
+
+mod grants;
+mod providers;
+mod who;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
+use evergrant_domain::{DocumentId, ProviderId};
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{QueueError, StoreError};
+
+pub use grants::Refreshed;
+pub use providers::ProviderChange;
+pub use who::os_user;
+
+/// Somebody who does something, and why.
+#[derive(Clone)]
+pub struct Operator {
+    /// Where it is noted.
+    pub store: Arc<dyn OperatorStore>,
+    /// The user of the operating system, or a login.
+    pub who: String,
+    /// In the operator's words.
+    pub why: String,
+}
+
+/// An action that failed.
+#[derive(Debug, thiserror::Error)]
+pub enum ActionError {
+    /// The store does not answer.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// The queue does not answer.
+    #[error(transparent)]
+    Queue(#[from] QueueError),
+}
+
+/// What an action is about.
+pub struct About {
+    /// What is done.
+    pub action: Action,
+    /// The provider, if it is about one.
+    pub provider: Option<ProviderId>,
+    /// The document, if it is about one.
+    pub document: Option<DocumentId>,
+    /// What was asked for.
+    pub request: serde_json::Value,
+}
+
+impl About {
+    /// Neither one provider nor one document.
+    pub const fn all(action: Action, request: serde_json::Value) -> Self {
+        Self { action, provider: None, document: None, request }
+    }
+}
+
+/// What to do where an action cannot be noted.
+pub fn unaudited_hint(error: &StoreError) -> &'static str {
+    let (StoreError::Unavailable { operation, .. } | StoreError::Refused { operation, .. }) = error;
+    match *operation {
+        "begin_audit" => {
+            "; the audit record cannot be written: --unaudited goes on without a note in it"
+        }
+        _ => "",
+    }
+}
+
+/// How often an action that takes long is told to be under way.
+const STILL_RUNNING_INTERVAL: Duration = Duration::from_secs(10);
+
+impl Operator {
+    /// The user of the operating system, who was not asked why.
+    pub fn of_this_terminal(store: Arc<dyn OperatorStore>) -> Self {
+        Self { store, who: os_user(), why: String::new() }
+    }
+
+    /// Does `work` between its two notes in the audit record. What came of it is told by `told`: an
+    /// outcome, and words where there is more to say.
+    pub async fn audited<T, E: From<StoreError> + std::fmt::Display>(
+        &self,
+        about: About,
+        work: impl Future<Output = Result<T, E>>,
+        told: impl FnOnce(&T) -> (Outcome, String),
+    ) -> Result<T, E> {
+        let entry = self.begin(about).await?;
+        let result = self.watched(&entry.id, work).await;
+        let (outcome, detail) = match &result {
+            Ok(done) => told(done),
+            Err(error) => (Outcome::Failed, error.to_string()),
+        };
+        let done = u64::from(outcome == Outcome::Done);
+        let progress = Progress { outcome, matched: Some(1), done, left: 1 - done, detail };
+        self.tell(&entry.id, &progress).await;
+        result
+    }
+
+    /// Notes what is done already, so many times.
+    pub async fn note(&self, about: About, times: u64, detail: String) -> Result<(), StoreError> {
+        let entry = self.begin(about).await?;
+        let (outcome, matched) = (Outcome::Done, Some(times));
+        let progress = Progress { outcome, matched, done: times, left: 0, detail };
+        self.store.tell_audit(&entry.id, &progress).await
+    }
+
+    async fn begin(&self, about: About) -> Result<AuditEntry, StoreError> {
+        let About { action, provider, document, request } = about;
+        let (who, why) = (self.who.clone(), self.why.clone());
+        self.store.begin_audit(Intent { who, action, provider, document, request, why }).await
+    }
+
+    /// Does `work`, and tells of it meanwhile, or it would be taken to have died.
+    async fn watched<T>(&self, id: &str, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
+        loop {
+            tokio::select! {
+                result = &mut work => return result,
+                () = tokio::time::sleep(STILL_RUNNING_INTERVAL) => {
+                    self.tell(id, &Progress::default()).await;
+                }
+            }
+        }
+    }
+
+    async fn tell(&self, id: &str, progress: &Progress) {
+        if let Err(error) = self.store.tell_audit(id, progress).await {
+            tracing::warn!(%error, id, "the audit record does not know how it went");
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! The file that says who may log in: a line for each user, `name:role:hash`. Only its owner may read
+//! it. It is read again whenever it has changed.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::str::FromStr;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use argon2::password_hash::{PasswordHasher, PasswordVerifier};
+use argon2::{Argon2, PasswordHash};
+use evergrant_files::private_file;
+use secrecy::{ExposeSecret, SecretString};
+use sha2::{Digest, Sha256};
+
+use super::common_passwords;
+
+/// The shortest password, in characters.
+const SHORTEST_PASSWORD: usize = 10;
+/// The longest password, in bytes: hashing it takes as long as it is.
+pub(crate) const LONGEST_PASSWORD: usize = 1_024;
+/// The longest name.
+const LONGEST_NAME: usize = 64;
+
+/// What somebody may do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
+pub enum Role {
+    /// Look at everything.
+    Viewer,
+    /// Act as well.
+    Operator,
+}
+
+impl Role {
+    /// The name in the file of users.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Viewer => "viewer",
+            Self::Operator => "operator",
+        }
+    }
+}
+
+impl fmt::Display for Role {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// A user's name: letters, digits and `. _ @ -`.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct UserName(String);
+
+impl UserName {
+    /// The name as it is typed.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for UserName {
+    type Err = &'static str;
+
+    fn from_str(name: &str) -> Result<Self, Self::Err> {
+        let fits = |c: char| c.is_ascii_alphanumeric() || ".-_@".contains(c);
+        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fits) {
+            return Err("a user's name is 1 to 64 letters, digits and . _ @ -");
+        }
+        Ok(Self(name.to_owned()))
+    }
+}
+
+impl fmt::Display for UserName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.0)
+    }
+}
+
+/// One who may log in.
+#[derive(Clone)]
+pub struct User {
+    /// What they may do.
+    pub role: Role,
+    /// The password's hash, argon2id in PHC's form.
+    hash: String,
+}
+
+impl User {
+    /// What tells this password from every other one, and this user from one of the same name who is
+    /// added later: each hash has a salt of its own.
+    pub(crate) fn password_mark(&self) -> PasswordMark {
+        let digest = Sha256::digest(&self.hash);
+        PasswordMark(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
+    }
+}
+
+/// A mark of a user's password, of which the password cannot be guessed: half of a hash of its hash.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct PasswordMark(String);
+
+#[cfg(test)]
+impl PasswordMark {
+    pub(crate) fn of_tests() -> Self {
+        Self("0".repeat(32))
+    }
+}
+
+impl fmt::Display for PasswordMark {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A file of users that cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum UsersError {
+    /// It cannot be read.
+    #[error("read the users file {}: {reason}. Make it with: evergrant console user add NAME", path.display())]
+    Read {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be read.
+        reason: std::io::ErrorKind,
+    },
+    /// Others may read or change it.
+    #[error(
+        "the users file {} may be read or changed by others (its mode is {mode:o}): chmod 600 {}",
+        path.display(),
+        path.display()
+    )]
+    Open {
+        /// The file.
+        path: PathBuf,
+        /// Its mode.
+        mode: u32,
+    },
+    /// A line of it is no user.
+    #[error("line {line} of the users file {} is not name:role:hash; remove it and add the user again", path.display())]
+    Line {
+        /// The file.
+        path: PathBuf,
+        /// Its number.
+        line: usize,
+    },
+    /// It cannot be written.
+    #[error("write the users file {}: {reason}", path.display())]
+    Write {
+        /// The file.
+        path: PathBuf,
+        /// Why it cannot be written.
+        reason: std::io::ErrorKind,
+    },
+    /// A password is too short or too long.
+    #[error(
+        "a password has at least {SHORTEST_PASSWORD} characters and at most {LONGEST_PASSWORD} bytes"
+    )]
+    Password,
+    /// A password is easy to guess.
+    #[error(
+        "the password is one of the first that anybody tries: a word or a name with digits after it, \
+         a row of keys, or one character again and again. Take several words, or let a password \
+         manager make one"
+    )]
+    Common,
+    /// A password cannot be hashed.
+    #[error("hash the password: {0}")]
+    Hash(String),
+    /// There is no such user.
+    #[error("there is no user {0}; see: evergrant console user list")]
+    Unknown(UserName),
+}
+
+/// All users by name.
+pub type Users = BTreeMap<UserName, User>;
+
+/// The file, and what was in it.
+pub struct UsersFile {
+    path: PathBuf,
+    read: Mutex<Option<(Stamp, Arc<Users>)>>,
+}
+
+/// What changes when a file does.
+#[derive(PartialEq, Eq)]
+struct Stamp {
+    inode: u64,
+    size: u64,
+    changed_at: (i64, i64),
+}
+
+impl UsersFile {
+    /// The file at `path`, which need not exist yet.
+    pub fn new(path: &Path) -> Self {
+        Self { path: path.to_owned(), read: Mutex::new(None) }
+    }
+
+    /// All users, as the file is now.
+    pub fn users(&self) -> Result<Arc<Users>, UsersError> {
+        let found = std::fs::metadata(&self.path).map_err(|error| self.unreadable(&error))?;
+        let stamp = Stamp {
+            inode: found.ino(),
+            size: found.size(),
+            changed_at: (found.ctime(), found.ctime_nsec()),
+        };
+        let mut read = self.read.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some((known, users)) = &*read
+            && *known == stamp
+        {
+            return Ok(Arc::clone(users));
+        }
+        let mode = found.permissions().mode() & 0o777;
+        if mode & 0o077 != 0 {
+            return Err(UsersError::Open { path: self.path.clone(), mode });
+        }
+        let text = std::fs::read_to_string(&self.path).map_err(|error| self.unreadable(&error))?;
+        let users = Arc::new(self.parse(&text)?);
+        *read = Some((stamp, Arc::clone(&users)));
+        Ok(users)
+    }
+
+    /// Adds a user, or gives one another role and password. That ends the user's logins.
+    pub fn add(
+        &self,
+        name: UserName,
+        role: Role,
+        password: &SecretString,
+    ) -> Result<(), UsersError> {
+        let user = User { role, hash: hash(password)? };
+        if common_passwords::is_common(password.expose_secret(), name.as_str()) {
+            return Err(UsersError::Common);
+        }
+        let mut users = if self.path.exists() { (*self.users()?).clone() } else { Users::new() };
+        users.insert(name, user);
+        self.write(&users)
+    }
+
+    /// Removes a user. Who is logged in is logged out.
+    pub fn remove(&self, name: &UserName) -> Result<(), UsersError> {
+        let mut users = (*self.users()?).clone();
+        users.remove(name).ok_or_else(|| UsersError::Unknown(name.clone()))?;
+        self.write(&users)
+    }
+
+    fn parse(&self, text: &str) -> Result<Users, UsersError> {
+        let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
+        let read = lines.map(|(line, text)| {
+            entry(text).ok_or_else(|| UsersError::Line { path: self.path.clone(), line })
+        });
+        read.collect()
+    }
+
+    /// All of it or nothing: a new file takes the place of the old one.
+    fn write(&self, users: &Users) -> Result<(), UsersError> {
+        let failed = |error: std::io::Error| UsersError::Write {
+            path: self.path.clone(),
+            reason: error.kind(),
+        };
+        let text: String = users
+            .iter()
+            .map(|(name, user)| format!("{name}:{}:{}\n", user.role, user.hash))
+            .collect();
+        private_file::write(&self.path, text.as_bytes()).map_err(failed)
+    }
+
+    fn unreadable(&self, error: &std::io::Error) -> UsersError {
+        UsersError::Read { path: self.path.clone(), reason: error.kind() }
+    }
+}
+
+fn entry(line: &str) -> Option<(UserName, User)> {
+    let mut parts = line.splitn(3, ':');
+    let name = parts.next()?.parse().ok()?;
+    let role = match parts.next()? {
+        "viewer" => Role::Viewer,
+        "operator" => Role::Operator,
+        _ => return None,
+    };
+    let hash = parts.next()?.trim_end().to_owned();
+    PasswordHash::new(&hash).ok()?;
+    Some((name, User { role, hash }))
+}
+
+fn hash(password: &SecretString) -> Result<String, UsersError> {
+    let password = password.expose_secret();
+    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
+        return Err(UsersError::Password);
+    }
+    let hashed = Argon2::default().hash_password(password.as_bytes());
+    hashed.map(|hash| hash.to_string()).map_err(|error| UsersError::Hash(error.to_string()))
+}
+
+/// A hash that no password has, with the costs of a real one: who asks for a user that does not exist
+/// must wait as long as for one that does.
+const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
+                      AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
+
+/// Whether a password is that of a user. It takes a while, and as long where there is no such user:
+/// call it where nothing else waits.
+pub(crate) fn is_right(user: Option<&User>, password: &SecretString) -> bool {
+    let hash = user.map_or(NOBODY, |user| user.hash.as_str());
+    let Ok(hash) = PasswordHash::new(hash) else { return false };
+    let right = Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash);
+    right.is_ok() && user.is_some()
+}
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use super::*;
+
+    /// A line whose hash costs next to nothing, so that tests can try often.
+    pub(crate) fn cheap_line(name: &str, role: Role, password: &str) -> String {
+        let params = argon2::Params::new(8, 1, 1, None).unwrap();
+        let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
+        format!("{name}:{role}:{}\n", cheap.hash_password(password.as_bytes()).unwrap())
+    }
+
+    #[test]
+    fn a_user_is_added_changed_and_removed_in_a_file_that_only_its_owner_reads() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = UsersFile::new(&folder.path().join("users"));
+        let name: UserName = "alice@example.com".parse().unwrap();
+        let (first, second) =
+            (SecretString::from("a long password"), SecretString::from("another password"));
+        file.add(name.clone(), Role::Viewer, &first).unwrap();
+        let mode = std::fs::metadata(folder.path().join("users")).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o600);
+        assert!(is_right(file.users().unwrap().get(&name), &first));
+        assert!(!is_right(file.users().unwrap().get(&name), &second));
+        file.add(name.clone(), Role::Operator, &second).unwrap();
+        let users = file.users().unwrap();
+        assert!(is_right(users.get(&name), &second) && users[&name].role == Role::Operator);
+        let written = std::fs::read_to_string(folder.path().join("users")).unwrap();
+        assert!(written.starts_with("alice@example.com:operator:$argon2id$"), "{written}");
+        file.remove(&name).unwrap();
+        assert!(file.users().unwrap().is_empty());
+        assert!(matches!(file.remove(&name), Err(UsersError::Unknown(_))));
+    }
+
+    #[test]
+    fn a_file_that_others_may_read_or_with_a_line_that_is_no_user_is_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("users");
+        let file = UsersFile::new(&path);
+        assert!(matches!(file.users(), Err(UsersError::Read { .. })));
+        std::fs::write(&path, cheap_line("bob", Role::Viewer, "pw")).unwrap();
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
+        assert!(matches!(file.users(), Err(UsersError::Open { mode: 0o640, .. })));
+        std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
+        assert_eq!(file.users().unwrap().len(), 1);
+        for wrong in ["bob:viewer:plain", "bob:root:$argon2id$", "bob", "b b:viewer:x"] {
+            std::fs::write(&path, format!("\n{wrong}\n")).unwrap();
+            assert!(matches!(file.users(), Err(UsersError::Line { line: 2, .. })), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn the_commonest_passwords_and_the_own_name_are_refused() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = UsersFile::new(&folder.path().join("users"));
+        let add = |password: &str| {
+            let name: UserName = "alice@example.com".parse().unwrap();
+            file.add(name, Role::Viewer, &SecretString::from(password))
+        };
+        for common in ["1234567890", "Password123!", "alice@example.com", "Alice@Example.com2026"] {
+            assert!(matches!(add(common), Err(UsersError::Common)), "{common}");
+        }
+        assert!(matches!(add("short"), Err(UsersError::Password)));
+        add("correct horse battery").unwrap();
+    }
+
+    #[test]
+    fn a_short_or_endless_password_and_a_strange_name_are_refused() {
+        for password in ["short", &"x".repeat(LONGEST_PASSWORD + 1)] {
+            assert!(matches!(hash(&SecretString::from(password)), Err(UsersError::Password)));
+        }
+        for name in ["", "a:b", "a b", "<b>", &"x".repeat(65)] {
+            assert!(name.parse::<UserName>().is_err(), "{name}");
+        }
+        assert!(!is_right(None, &SecretString::from("anything at all")));
+    }
+}

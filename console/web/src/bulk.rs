@@ -1,0 +1,149 @@
+//! The bulk action that this console runs. One at a time: two would take letters from each other.
+
+use std::num::NonZeroU32;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::Outcome;
+use evergrant_ports::wall_clock;
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use super::format;
+use evergrant_operations::bulk::{Kind, Request};
+
+/// What an operator wants to be done to dead letters.
+pub(super) struct Order {
+    pub(super) request: Request,
+    /// Which letters, in words.
+    pub(super) which: String,
+    /// How many there are, as far as that was counted.
+    pub(super) matched: Option<u64>,
+    pub(super) who: String,
+    pub(super) why: String,
+}
+
+/// A bulk action, while it runs and after.
+#[derive(Debug, Clone)]
+pub(super) struct Running {
+    pub(super) kind: Kind,
+    pub(super) who: String,
+    pub(super) why: String,
+    /// Which letters, in words.
+    pub(super) which: String,
+    /// At most so many a second.
+    pub(super) rps: Option<NonZeroU32>,
+    pub(super) began_at: Timestamp,
+    pub(super) ended_at: Option<Timestamp>,
+    pub(super) matched: Option<u64>,
+    pub(super) done: u64,
+    pub(super) left: u64,
+    pub(super) outcome: Outcome,
+    pub(super) detail: String,
+}
+
+impl Running {
+    /// One that begins now.
+    pub(super) fn new(order: &Order) -> Self {
+        Self {
+            kind: order.request.kind,
+            who: order.who.clone(),
+            why: order.why.clone(),
+            which: order.which.clone(),
+            rps: order.request.per_second,
+            began_at: wall_clock(),
+            ended_at: None,
+            matched: order.matched,
+            done: 0,
+            left: 0,
+            outcome: Outcome::Running,
+            detail: String::new(),
+        }
+    }
+
+    pub(super) fn is_running(&self) -> bool {
+        self.outcome == Outcome::Running
+    }
+
+    /// In a sentence.
+    pub(super) fn words(&self) -> String {
+        let since = format::clock(self.began_at);
+        format!("{} is under way ({}, by {}, since {since}).", self.verb(), self.which, self.who)
+    }
+
+    pub(super) const fn verb(&self) -> &'static str {
+        match self.kind {
+            Kind::Redrive => "Redrive",
+            Kind::Discard => "Discard",
+        }
+    }
+}
+
+/// The bulk action that this console runs, or has run last.
+#[derive(Default)]
+pub(super) struct Bulk {
+    last: watch::Sender<Option<Running>>,
+    cancel: Mutex<CancellationToken>,
+}
+
+impl Bulk {
+    /// The one that runs.
+    pub(super) fn running(&self) -> Option<Running> {
+        self.last().filter(Running::is_running)
+    }
+
+    /// The one that runs or has run last.
+    pub(super) fn last(&self) -> Option<Running> {
+        self.last.borrow().clone()
+    }
+
+    pub(super) fn changes(&self) -> watch::Receiver<Option<Running>> {
+        self.last.subscribe()
+    }
+
+    /// Begins one, unless another runs. Returns what ends it early.
+    pub(super) fn begin(&self, running: Running) -> Option<CancellationToken> {
+        let begun = self.last.send_if_modified(|last| {
+            let free = !last.as_ref().is_some_and(Running::is_running);
+            if free {
+                *last = Some(running);
+            }
+            free
+        });
+        begun.then(|| {
+            let token = CancellationToken::new();
+            *self.cancel.lock().unwrap_or_else(PoisonError::into_inner) = token.clone();
+            token
+        })
+    }
+
+    /// Notes how far it is.
+    pub(super) fn tell(&self, change: impl FnOnce(&mut Running)) {
+        self.last.send_modify(|last| {
+            if let Some(running) = last {
+                change(running);
+            }
+        });
+    }
+
+    /// It could not even begin.
+    pub(super) fn fail(&self, error: &str) {
+        self.tell(|running| {
+            running.outcome = Outcome::Failed;
+            running.ended_at = Some(wall_clock());
+            error.clone_into(&mut running.detail);
+        });
+    }
+
+    /// Ends the one that runs. What it has done stays done. False if none runs.
+    pub(super) fn cancel(&self) -> bool {
+        let runs = self.running().is_some();
+        if runs {
+            self.cancel.lock().unwrap_or_else(PoisonError::into_inner).cancel();
+        }
+        runs
+    }
+}
+
+/// Shared by pages and the task that runs it.
+pub(super) type SharedBulk = Arc<Bulk>;

@@ -1,0 +1,97 @@
+//! Which dead letters an address or a form means.
+
+use std::collections::BTreeSet;
+
+use evergrant_domain::DocumentId;
+
+use super::Web;
+use super::fields::Fields;
+use super::letters::{Letter, Taken};
+use super::pages::typed;
+use super::problem::Problem;
+use evergrant_operations::bulk::{Request, Tally};
+use evergrant_operations::letters::LetterFilter;
+
+/// The fields that are a filter.
+pub(super) const NAMES: [&str; 8] =
+    ["provider", "reason", "user", "email", "id", "since", "until", "revived"];
+/// The field that is ticked, once for each document.
+pub(super) const PICK: &str = "pick";
+
+/// What fields say about dead letters.
+///
+/// # Errors
+/// What is wrong, with the field's name.
+pub(super) fn read(fields: &Fields) -> Result<LetterFilter, String> {
+    let text = |name| fields.get(name).map(str::trim).filter(|text| !text.is_empty());
+    Ok(LetterFilter {
+        provider: fields.read("provider")?,
+        reason: fields.read("reason")?,
+        user: text("user").map(str::to_owned),
+        email: text("email").map(str::to_owned),
+        id: fields.read("id")?,
+        since: fields.read("since")?,
+        until: fields.read("until")?,
+        revived: text("revived").is_some(),
+    })
+}
+
+/// The documents that are ticked.
+///
+/// # Errors
+/// If one is no id.
+pub(super) fn picked(fields: &Fields) -> Result<BTreeSet<DocumentId>, String> {
+    let read = |text: &str| text.parse().map_err(|error| format!("{PICK}: {error}"));
+    fields.all(PICK).map(read).collect()
+}
+
+/// The letters that match, by a picture of them. Users are looked up by the store's index.
+pub(super) async fn matching<'a>(
+    web: &Web,
+    taken: &'a Taken,
+    filter: &LetterFilter,
+    picked: &BTreeSet<DocumentId>,
+) -> Result<Vec<&'a Letter>, Problem> {
+    let (letters, filter, revived) = (web.engine().letters, filter.clone(), filter.revived);
+    let wanted = match &filter {
+        // Letters tell all of it.
+        LetterFilter { user: None, email: None, .. } => letters.wanted(&filter).await?,
+        _ => web.ask(|_| async move { letters.wanted(&filter).await }).await?,
+    };
+    let is_picked = |letter: &Letter| {
+        let among = |id| picked.contains(id);
+        picked.is_empty() || letter.letter.id.as_ref().is_some_and(among)
+    };
+    let letters = taken.letters.iter();
+    let is_meant = |letter: &&Letter| {
+        letter.revived == revived && is_picked(letter) && wanted.matches(&letter.letter)
+    };
+    Ok(letters.filter(is_meant).collect())
+}
+
+/// How many of these letters an action means, and what stays.
+pub(super) fn meant(request: &Request, matching: &[&Letter]) -> Tally {
+    let mut tally = Tally::default();
+    for letter in matching {
+        tally.count(request, &letter.letter);
+    }
+    tally
+}
+
+/// The fields that mean this, for a form that goes on with it.
+pub(super) fn hidden(fields: &Fields, picked: &BTreeSet<DocumentId>) -> Vec<(String, String)> {
+    let filter = fields.pairs().filter(|(name, _)| NAMES.contains(name));
+    let filter = filter.map(|(name, value)| (name.to_owned(), value.to_owned()));
+    let picked = picked.iter().map(|id| (PICK.to_owned(), typed(id)));
+    filter.chain(picked).collect()
+}
+
+/// A filter in words: each part that is given.
+pub(super) fn words(fields: &Fields, picked: &BTreeSet<DocumentId>) -> String {
+    let parts = fields.pairs().filter(|(name, _)| NAMES.contains(name));
+    let mut parts: Vec<_> = parts.map(|(name, value)| format!("{name} {value}")).collect();
+    if !picked.is_empty() {
+        parts.push(format!("{} that were ticked", picked.len()));
+    }
+    if parts.is_empty() { "all of them".to_owned() } else { parts.join(", ") }
+}

@@ -1,0 +1,213 @@
+//! `evergrant console`: the operator's web console.
+//!
+//! * `guard`: what every request goes through. `auth`: who may.
+//! * `watch`, `letters`: what is known of the fleet, read in the background.
+//! * `pages`: what is shown and done. `live`: the parts that change by themselves.
+//! * `bulk`: the bulk action under way.
+//!
+//! Pages are rendered here and need no script but for their live parts. No token is read: what pages
+//! are made of holds none.
+
+mod address;
+mod assets;
+mod auth;
+mod bulk;
+mod bulk_run;
+mod chart;
+mod fields;
+mod filter;
+mod format;
+mod frame;
+mod guard;
+mod letters;
+mod live;
+mod pages;
+mod problem;
+mod seen;
+mod serve;
+#[cfg(test)]
+mod tests;
+mod watch;
+mod watched;
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::Router;
+use axum::middleware::from_fn_with_state;
+use axum::routing::{get, post};
+use evergrant_domain::ProviderId;
+use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, StoreError};
+use evergrant_provider::Provider;
+use evergrant_runtime::process::Shutdown;
+use tokio::sync::Semaphore;
+
+use auth::record::{self, LoginRecord};
+use bulk::SharedBulk;
+use letters::Letters;
+use problem::Problem;
+use watch::{PATIENCE, Watcher};
+use watched::Part;
+
+pub use auth::{
+    Door, DoorError, Oidc, OidcSetupError, Role, User, UserName, Users, UsersError, UsersFile,
+    oidc_of,
+};
+pub use serve::serve;
+
+/// Questions of pages that the store is at work on at once.
+const QUESTIONS_MAX: usize = 16;
+
+/// What the console is made of.
+pub struct Deps {
+    /// Where the grants are.
+    pub store: Arc<dyn OperatorStore>,
+    /// Where the jobs are.
+    pub queue: Arc<dyn JobQueue>,
+    /// The providers of the settings.
+    pub providers: Vec<Arc<Provider>>,
+    /// The provider of documents that name none.
+    pub default_provider: Option<ProviderId>,
+    /// How long a job is taken to be under way.
+    pub queued_for: Duration,
+    /// When the console ends.
+    pub shutdown: Shutdown,
+}
+
+/// What all pages share.
+pub(crate) struct Web {
+    store: Arc<dyn OperatorStore>,
+    queue: Arc<dyn JobQueue>,
+    providers: Vec<Arc<Provider>>,
+    queued_for: Duration,
+    shutdown: Shutdown,
+    door: Door,
+    watcher: Arc<Watcher>,
+    letters: Arc<Letters>,
+    bulk: SharedBulk,
+    record: LoginRecord,
+    streams: Arc<Semaphore>,
+    questions: Arc<Semaphore>,
+}
+
+impl Web {
+    /// The console, and what writes its logins down.
+    pub(crate) fn new(deps: Deps, door: Door) -> (Arc<Self>, record::Writer) {
+        let Deps { store, queue, providers, default_provider, queued_for, shutdown } = deps;
+        let (for_watcher, for_letters) = (Arc::clone(&store), Arc::clone(&store));
+        let watcher = Watcher::new(for_watcher, Arc::clone(&queue), &providers, default_provider);
+        let letters = Letters::new(evergrant_operations::letters::Letters {
+            store: for_letters,
+            queue: Arc::clone(&queue),
+            providers: providers.iter().map(|provider| provider.id.clone()).collect(),
+        });
+        let (record, writer) = record::record(Arc::clone(&store));
+        let web = Self {
+            store,
+            queue,
+            providers,
+            queued_for,
+            shutdown,
+            door,
+            watcher: Arc::new(watcher),
+            letters: Arc::new(letters),
+            bulk: Arc::default(),
+            record,
+            streams: Arc::new(Semaphore::new(live::MOST_STREAMS)),
+            questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
+        };
+        (Arc::new(web), writer)
+    }
+
+    /// Asks the store for a page. One that is known to be away is not waited for.
+    async fn ask<T, F>(
+        &self,
+        question: impl FnOnce(Arc<dyn OperatorStore>) -> F,
+    ) -> Result<T, Problem>
+    where
+        T: Send + 'static,
+        F: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        if let Part::Away { why, .. } = &self.watcher.known().store {
+            return Err(Problem::store_away(why));
+        }
+        let turn = Arc::clone(&self.questions).acquire_owned();
+        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+            return Err(Problem::store_busy());
+        };
+        let question = question(Arc::clone(&self.store));
+        // The question is not dropped half-way, which drivers do not like. It counts for as long as the
+        // store is at work on it.
+        let asking = tokio::spawn(async move {
+            let _turn = turn;
+            question.await
+        });
+        match tokio::time::timeout(PATIENCE, asking).await {
+            Ok(Ok(answer)) => Ok(answer?),
+            Ok(Err(_)) | Err(_) => Err(Problem::store_away("it takes too long")),
+        }
+    }
+
+    /// What does not answer, since when, and what that means for a page.
+    fn alerts(&self) -> Vec<String> {
+        let known = self.watcher.known();
+        let mut alerts = Vec::new();
+        if let Part::Away { since, why } = &known.store {
+            alerts.push(format!(
+                "The token store has not answered since {}. What is shown of grants, providers, workers \
+                 and statistics is from before; searches and actions will fail. ({})",
+                format::clock(*since),
+                format::visible(why)
+            ));
+        }
+        let away = match &known.queue {
+            Part::Away { since, why } => Some((*since, why.clone())),
+            Part::Works => self.letters.seen().away,
+        };
+        if let Some((since, why)) = away {
+            alerts.push(format!(
+                "The broker has not answered since {}. Dead letters and queues are shown as they were \
+                 before; nothing can be redriven or discarded. Grants can still be looked at. ({})",
+                format::clock(since),
+                format::visible(&why)
+            ));
+        }
+        alerts
+    }
+}
+
+/// All pages.
+pub(crate) fn router(web: Arc<Web>) -> Router {
+    Router::new()
+        .route("/", get(pages::overview::page))
+        .route("/dead-letters", get(pages::dead_letters::page))
+        .route("/dead-letters/show", get(pages::letter::page))
+        .route("/dead-letters/confirm", get(pages::confirm::page))
+        .route("/dead-letters/act", post(pages::bulk::act))
+        .route("/dead-letters/cancel", post(pages::bulk::cancel))
+        .route("/dead-letters/resume", post(pages::bulk::resume))
+        .route("/dead-letters/bulk", get(pages::bulk::page))
+        .route("/tokens", get(pages::tokens::page))
+        .route("/tokens/show", get(pages::token::page))
+        .route("/tokens/act", post(pages::act::token))
+        .route("/providers", get(pages::providers::page))
+        .route("/providers/act", post(pages::act::provider))
+        .route("/workers", get(pages::workers::page))
+        .route("/audit", get(pages::audit::page))
+        .route("/live/overview", get(live::overview))
+        .route("/live/bulk", get(live::bulk))
+        .route("/login", get(auth::login::page).post(auth::login::log_in))
+        .route(auth::oidc::BEGIN, get(auth::oidc_login::begin))
+        .route(auth::oidc::CALLBACK, get(auth::oidc_login::finish))
+        .route("/logout", post(auth::login::log_out))
+        .route("/theme", post(pages::theme))
+        .route("/healthz", get(|| async { "ok\n" }))
+        .route("/assets/console.css", get(assets::style))
+        .route("/assets/console.js", get(assets::script))
+        .route("/assets/icon.svg", get(assets::icon))
+        .fallback(pages::not_found)
+        .layer(from_fn_with_state(Arc::clone(&web), guard::guard))
+        .with_state(web)
+}

@@ -1,0 +1,150 @@
+//! What operators do to one grant or one provider. Each action is noted before it begins.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::Response;
+use evergrant_domain::limit::{Limit, contradiction};
+use evergrant_domain::{DocumentId, Status};
+use evergrant_ports::operators::{Changed, GrantChange};
+
+use super::providers::pause_of;
+use super::{provider_of, tokens};
+use crate::Web;
+use crate::fields::Fields;
+use crate::problem::Problem;
+use crate::seen::{Effect, Form, Seen};
+use evergrant_operations::operator::{Operator, ProviderChange, Refreshed};
+
+/// The longest reason.
+const LONGEST_WHY: usize = 500;
+
+/// Why something is done, in the operator's words.
+pub(super) fn why_of(form: &Fields) -> String {
+    form.get("why").unwrap_or_default().trim().chars().take(LONGEST_WHY).collect()
+}
+
+/// Who does it, and why.
+fn operator(web: &Web, seen: &Seen, form: &Fields) -> Result<Operator, Problem> {
+    let (store, who) = (Arc::clone(&web.store), seen.who()?.name.clone());
+    Ok(Operator { store, who, why: why_of(form) })
+}
+
+/// Refresh, pause, resume or forget one grant.
+pub(crate) async fn token(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let text = form.get("id").unwrap_or_default();
+    let id: DocumentId = text.parse().map_err(|error| Problem::bad(format!("{error}")))?;
+    let back = tokens::address(&id);
+    let operator = operator(&web, &seen, &form)?;
+    let done = match form.get("do") {
+        Some("refresh") => {
+            let refreshed = operator.refresh_grant(&*web.queue, &id, web.queued_for).await?;
+            told_of_refresh(&web, refreshed)
+        }
+        Some("pause") => told_of(operator.change_grant(&id, GrantChange::Pause).await?, PAUSED),
+        Some("resume") => told_of(operator.change_grant(&id, GrantChange::Resume).await?, RESUMED),
+        Some("forget") => {
+            told_of(operator.change_grant(&id, GrantChange::Forget).await?, FORGOTTEN)
+        }
+        _ => Err(Problem::bad("Say what to do.")),
+    };
+    web.watcher.look_again();
+    let words = done.map_err(|problem| problem.or_go("The grant", back.clone()))?;
+    Ok(Effect::Flash(words).and_go(&back))
+}
+
+const PAUSED: &str = "Paused: it is not refreshed until somebody resumes it.";
+const RESUMED: &str = "Resumed.";
+const WAITS_FOR_ANSWER: &str = "The new tokens are not in the document yet, and to send the old one would lose \
+    them. Redrive its dead letter (uncommitted_answer) instead. Nothing was done.";
+const FORGOTTEN: &str = "Forgotten. The document stays as it is.";
+
+fn told_of(changed: Changed, done: &str) -> Result<String, Problem> {
+    match changed {
+        Changed::Applied => Ok(done.to_owned()),
+        Changed::NotIn(status) => {
+            let status = status.map_or("not adopted yet", Status::as_str);
+            Err(Problem::bad(format!(
+                "The grant is {status} by now. Only active ones are paused, and only paused ones \
+                 resumed. Nothing was done."
+            )))
+        }
+        Changed::UnderWay => Err(Problem::bad(
+            "A worker has the grant in its hands, and its new tokens would be lost. Nothing was \
+             done; try again in a minute.",
+        )),
+        Changed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
+        Changed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
+    }
+}
+
+fn told_of_refresh(web: &Web, refreshed: Refreshed) -> Result<String, Problem> {
+    match refreshed {
+        Refreshed::Queued(provider) => {
+            let known = web.watcher.known();
+            let state = known.provider(&provider).and_then(|watch| watch.state.as_ref());
+            let shut = state.is_some_and(|state| state.shut_until(known.now()).is_some());
+            Ok(if shut {
+                format!("Queued. {provider} is shut at present: it is refreshed when that opens.")
+            } else {
+                "Queued: a worker refreshes it at once.".to_owned()
+            })
+        }
+        Refreshed::NotActive(Some(Status::Paused)) => {
+            Err(Problem::bad("The grant is paused: resume it first. Nothing was done."))
+        }
+        Refreshed::NotActive(_) => {
+            Err(Problem::bad("The producer has not taken the document up yet. Nothing was done."))
+        }
+        Refreshed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
+        Refreshed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
+    }
+}
+
+/// Pause, resume, probe, confirm deaths at, or set the limits of a provider.
+pub(crate) async fn provider(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let provider = provider_of(&web, &form)?;
+    let operator = operator(&web, &seen, &form)?;
+    let bad =
+        |text: String| Problem::bad(text + " Nothing was done.").or_go("Providers", "/providers");
+    if form.get("do") == Some("pause") && operator.why.is_empty() {
+        return Err(bad("Say why: whoever finds it paused wants to know.".to_owned()));
+    }
+    let (change, past) = asked(&form).map_err(bad)?;
+    operator.change_provider(&provider, &change).await?;
+    web.watcher.look().await;
+    let words = format!("{provider}: {past}. All workers act on it within a second.");
+    Ok(Effect::Flash(words).and_go(&format!("/providers#{provider}")))
+}
+
+/// What a form asks of a provider, and how it is told when it is done.
+fn asked(form: &Fields) -> Result<(ProviderChange, &'static str), String> {
+    Ok(match form.get("do") {
+        Some("pause") => (ProviderChange::Pause(pause_of(form.get("for"))?), "paused"),
+        Some("resume") => (ProviderChange::Resume, "resumed"),
+        Some("probe") => (ProviderChange::Probe, "a request is let through"),
+        Some("confirm") => (ProviderChange::Confirm, "deaths are believed for an hour"),
+        Some("limit") => {
+            let read =
+                |text: &str| text.trim().parse::<Limit>().map_err(|e| format!("limits: {e}."));
+            let limits = form.get("limits").unwrap_or_default().split(',');
+            let limits = limits.map(read).collect::<Result<Vec<_>, _>>()?;
+            if let Some(contradiction) = contradiction(&limits) {
+                return Err(format!("limits: {contradiction}."));
+            }
+            (ProviderChange::Limit(Some(limits)), "the limits are set")
+        }
+        Some("limit-reset") => {
+            (ProviderChange::Limit(None), "the limits are those of the settings")
+        }
+        _ => return Err("Say what to do.".to_owned()),
+    })
+}

@@ -1,0 +1,214 @@
+//! A bulk action: begun, watched, cancelled.
+
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use askama::Template;
+use axum::extract::State;
+use axum::response::Response;
+use evergrant_domain::Timestamp;
+use evergrant_domain::audit::Outcome;
+use evergrant_ports::wall_clock;
+
+use super::act::why_of;
+use super::audit::mood;
+use super::confirm::{COUNT, CUTOFF};
+use super::{Fact, or_dash};
+use crate::Web;
+use crate::bulk::{Order, Running};
+use crate::fields::Fields;
+use crate::filter;
+use crate::format::{self, When, visible};
+use crate::frame::{Frame, Nav, html};
+use crate::problem::Problem;
+use crate::seen::{Effect, Form, Seen};
+use evergrant_operations::bulk::{Kind, Request, ResumeError};
+
+/// The page of the bulk action.
+const PAGE: &str = "/dead-letters/bulk";
+
+#[derive(Template)]
+#[template(path = "bulk.html")]
+struct BulkPage {
+    frame: Frame,
+    part: Part,
+}
+
+/// The part that changes by itself.
+#[derive(Template)]
+#[template(path = "bulk_live.html")]
+struct Live {
+    part: Part,
+}
+
+struct Part {
+    exists: bool,
+    is_running: bool,
+    title: String,
+    outcome: &'static str,
+    mood: &'static str,
+    max: u64,
+    done: u64,
+    facts: Vec<Fact>,
+}
+
+pub(crate) async fn page(State(web): State<Arc<Web>>, seen: Seen) -> Result<Response, Problem> {
+    let frame = Frame::new(&web, &seen, "Bulk action", Nav::DeadLetters);
+    html(&BulkPage { frame, part: describe(web.bulk.last().as_ref()) })
+}
+
+/// The part that changes by itself, as it is now.
+pub(crate) fn part(running: &Running) -> String {
+    Live { part: describe(Some(running)) }.render().unwrap_or_default()
+}
+
+fn describe(running: Option<&Running>) -> Part {
+    let Some(running) = running else {
+        return Part {
+            exists: false,
+            is_running: false,
+            title: String::new(),
+            outcome: "",
+            mood: "",
+            max: 1,
+            done: 0,
+            facts: Vec::new(),
+        };
+    };
+    let now = wall_clock();
+    let took = running.ended_at.unwrap_or(now).since(running.began_at).as_secs();
+    let settled = running.done + running.left;
+    let matched = running.matched.unwrap_or(settled);
+    let mut facts = vec![
+        ("Done", format!("{} of {}", format::number(running.done), format::number(matched))),
+        ("Could not be done", format::number(running.left)),
+        ("Which", visible(&running.which)),
+        ("Why", visible(&running.why)),
+        ("Who", visible(&running.who)),
+        ("At most, per second", or_dash(running.rps)),
+        ("Began", When::new(running.began_at, now).words()),
+        ("Takes", format::span(took)),
+    ];
+    if !running.detail.is_empty() {
+        facts.push(("Details", visible(&running.detail)));
+    }
+    Part {
+        exists: true,
+        is_running: running.is_running(),
+        title: running.verb().to_owned(),
+        outcome: running.outcome.as_str(),
+        mood: mood(running.outcome),
+        max: matched.max(1),
+        // Nothing to do is done.
+        done: if running.outcome == Outcome::Done { matched.max(1) } else { settled },
+        facts,
+    }
+}
+
+/// Begins to redrive or discard.
+pub(crate) async fn act(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let back = form.address("/dead-letters", &[("do", ""), (filter::PICK, ""), ("csrf", "")]);
+    let bad = |text: String| {
+        Problem::bad(format!("{text} Nothing was done.")).or_go("Dead letters", back.clone())
+    };
+    let kind = match form.get("do") {
+        Some("redrive") => Kind::Redrive,
+        Some("discard") => Kind::Discard,
+        _ => return Err(bad("Say what to do: redrive or discard.".to_owned())),
+    };
+    let why = why_of(&form);
+    if why.is_empty() {
+        return Err(bad("Say why: the audit record keeps it.".to_owned()));
+    }
+    if kind == Kind::Discard && form.get("sure").is_none() {
+        return Err(
+            bad("Discarded letters cannot be brought back: tick that you know.".to_owned()),
+        );
+    }
+    let positive = |name: &str| {
+        let read = form.read::<NonZeroU32>(name);
+        read.map_err(|_| format!("{name}: it must be a whole number from 1 on."))
+    };
+    let picked = filter::picked(&form).map_err(bad)?;
+    let read = filter::read(&form).map_err(bad)?;
+    let limit = positive("limit").map_err(bad)?.map(|limit| u64::from(limit.get()));
+    let per_second = positive("rps").map_err(bad)?;
+    let request = Request {
+        picked,
+        limit,
+        per_second,
+        uncommitted_answers: form.get("uncommitted").is_some(),
+        ..Request::new(kind, read, shown_at(&web, &form).await?)
+    };
+    let counted = match &web.letters.latest().await.taken {
+        Some(taken) => {
+            let matching = filter::matching(&web, taken, &request.filter, &request.picked).await?;
+            Some(filter::meant(&request, &matching).matched)
+        }
+        None => None,
+    };
+    let shown = form.read::<u64>(COUNT).map_err(bad)?;
+    if let (Some(counted), Some(shown)) = (counted, shown)
+        && counted > shown
+    {
+        return Err(bad(format!("{shown} matched when you were asked, and {counted} do now.")));
+    }
+    let order = Order {
+        which: filter::words(&form, &request.picked),
+        matched: counted.map(|counted| limit.map_or(counted, |limit| limit.min(counted))),
+        who: seen.who()?.name.clone(),
+        why,
+        request,
+    };
+    web.begin_bulk(order).await?;
+    Ok(Effect::Flash("Begun. It goes on when you leave this page.".to_owned()).and_go(PAGE))
+}
+
+/// When the letters were counted that the form is about. A form that does not say so means those of
+/// now, and none of the future.
+async fn shown_at(web: &Web, form: &Fields) -> Result<Timestamp, Problem> {
+    let now = web.engine().cutoff().await?;
+    let shown = form.read::<Timestamp>(CUTOFF).map_err(Problem::bad)?;
+    Ok(shown.map_or(now, |shown| shown.min(now)))
+}
+
+/// Goes on with one that was cancelled, failed, or whose process died.
+pub(crate) async fn resume(
+    State(web): State<Arc<Web>>,
+    seen: Seen,
+    Form(form): Form,
+) -> Result<Response, Problem> {
+    let id = form.get("id").unwrap_or_default();
+    let bad = |error: ResumeError| match error {
+        ResumeError::Store(error) => error.into(),
+        other => {
+            Problem::bad(format!("{other}. Nothing was begun.")).or_go("Audit record", "/audit")
+        }
+    };
+    let engine = web.engine();
+    let (before, request) = engine.rest_of(id).await.map_err(bad)?;
+    let order = Order {
+        which: format!("the rest of {}", before.id),
+        matched: None,
+        who: seen.who()?.name.clone(),
+        why: before.why.clone(),
+        request,
+    };
+    let next = web.begin_bulk(order).await?;
+    engine.hand_over(&before, &next).await?;
+    Ok(Effect::Flash("It goes on with what was left.".to_owned()).and_go(PAGE))
+}
+
+/// Ends the bulk action early.
+pub(crate) async fn cancel(State(web): State<Arc<Web>>, Form(_): Form) -> Response {
+    let words = if web.bulk.cancel() {
+        "It ends after the letter at hand. What is done stays done; the rest stays where it is."
+    } else {
+        "There is nothing to cancel: it has ended."
+    };
+    Effect::Flash(words.to_owned()).and_go(PAGE)
+}

@@ -1,0 +1,75 @@
+//! The console from its first page to its end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_http_server::{HttpLimits, ServerTls};
+use tokio::net::TcpListener;
+
+use crate::auth::Door;
+use crate::guard::LOCAL_TOKEN;
+use crate::{Deps, Web, router};
+
+/// How long a connection may be left open after the end has begun.
+const GRACE: Duration = Duration::from_secs(5);
+
+/// Serves the console until `deps.shutdown`, over TLS where there is a certificate. `say` is told where it is.
+///
+/// # Errors
+/// If the listener has no address.
+pub async fn serve(
+    listener: TcpListener,
+    deps: Deps,
+    door: Door,
+    tls: Option<ServerTls>,
+    say: impl Fn(&str),
+) -> std::io::Result<()> {
+    let shutdown = deps.shutdown.clone();
+    let scheme = if tls.is_some() { "https" } else { "http" };
+    let address = format!("{scheme}://{}", listener.local_addr()?);
+    let (web, writer) = Web::new(deps, door);
+    // The first page is not empty, unless a server is away.
+    web.watcher.look().await;
+    tokio::spawn(Arc::clone(&web.watcher).run(shutdown.clone()));
+    tokio::spawn(Arc::clone(&web.letters).run(shutdown.clone()));
+    let writing = tokio::spawn(writer.run(shutdown.clone()));
+    if let Some(warning) = web.door.plain_http() {
+        tracing::warn!("{warning}");
+    }
+    if let Some(tls) = tls.clone() {
+        tokio::spawn(tls.keep_fresh(shutdown.clone().wait()));
+    }
+    let pages = router(Arc::clone(&web));
+    let until = shutdown.clone().wait();
+    let serving = evergrant_http_server::serve(listener, pages, HttpLimits::CONSOLE, tls, until);
+    let grace = async {
+        shutdown.clone().wait().await;
+        web.end_bulk().await;
+        tokio::time::sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = serving => {}
+        () = announce(&web.door, &address, say) => {}
+        () = grace => {}
+    }
+    web.end_bulk().await;
+    // The last refusals are still to be written.
+    let _ = tokio::time::timeout(GRACE, writing).await;
+    Ok(())
+}
+
+/// Says where the console is. Where there are no users, each address is good for one browser, so it says
+/// another one when that is used up.
+async fn announce(door: &Door, address: &str, say: impl Fn(&str)) {
+    let Some(mut tokens) = door.local_tokens() else {
+        say(&format!("the console is at {address}/; Ctrl-C ends it"));
+        return std::future::pending().await;
+    };
+    let printed = |token: &str| format!("{address}/?{LOCAL_TOKEN}={token}");
+    let first = printed(&tokens.borrow_and_update());
+    say(&format!("the console is at {first} for one browser; Ctrl-C ends it"));
+    while tokens.changed().await.is_ok() {
+        let next = printed(&tokens.borrow_and_update());
+        say(&format!("a browser has opened it; for another one it is {next}"));
+    }
+}
