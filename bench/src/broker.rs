@@ -1,8 +1,8 @@
 //! RabbitMQ: the one that is given, or one in a container.
 
 use anyhow::{Context, ensure};
-use evergrant_tests::container::Server;
-use evergrant_tests::rabbitmq;
+use evergrant_testkit::container::Server;
+use evergrant_testkit::rabbitmq;
 use tokio::process::Command;
 
 /// Names the image, as for the tests.

@@ -9,8 +9,8 @@ use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
 use evergrant_ports::{ImportDocument, wall_clock};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
-use evergrant_tests::deployment::{PROVIDER, provider};
-use evergrant_tests::program::Program;
+use evergrant_testkit::deployment::{PROVIDER, provider};
+use evergrant_testkit::program::Program;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
@@ -200,7 +200,7 @@ async fn measure(
     args: &ConsoleArgs,
     report: &mut Report,
 ) -> anyhow::Result<Vec<Report>> {
-    let http = evergrant_tests::http_client();
+    let http = evergrant_testkit::http_client();
     let began = Instant::now();
     while http.get(format!("{url}/healthz")).send().await.is_err() {
         ensure!(console.is_running(), "the console ended: {}", console.logged());

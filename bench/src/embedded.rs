@@ -13,8 +13,8 @@ use evergrant_domain::ProviderId;
 use evergrant_ports::{GrantFilter, ImportDocument, TokenStore};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
-use evergrant_tests::deployment::PROVIDER;
-use evergrant_tests::program;
+use evergrant_testkit::deployment::PROVIDER;
+use evergrant_testkit::program;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document};
 use serde_json::Value;
@@ -151,7 +151,7 @@ impl Site {
             &["run", "--workers", &workers],
             &self.variables,
             self.folder.path().join("run.log"),
-            &evergrant_tests::http_client(),
+            &evergrant_testkit::http_client(),
         )?;
         let mut running = [run];
         let beside = Beside { provider: &self.provider, store: None };

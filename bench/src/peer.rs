@@ -71,7 +71,7 @@ pub(crate) async fn run(args: &PeerArgs) -> anyhow::Result<Report> {
     let client = mongodb::Client::with_uri_str(&url).await?;
     let database = client.database(&args.database);
     let tokens = database.collection::<mongodb::bson::Document>("tokens");
-    let http = evergrant_tests::http_client();
+    let http = evergrant_testkit::http_client();
     let (started, limit) = (Instant::now(), Duration::from_secs(args.seconds));
     let mut refreshed = 0_u32;
     let durable = WriteConcern::builder().w(Acknowledgment::Majority).journal(true).build();

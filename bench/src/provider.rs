@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 use evergrant_simulator::{SeedPlan, Stats};
-use evergrant_tests::program::Program;
+use evergrant_testkit::program::Program;
 use serde_json::{Value, json};
 
 /// Its client's id and secret: the simulator's own defaults, which guard nothing.
@@ -39,7 +39,7 @@ impl Provider {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        Ok(Self { program, http: evergrant_tests::http_client(), url })
+        Ok(Self { program, http: evergrant_testkit::http_client(), url })
     }
 
     /// Where tokens are exchanged.

@@ -1,7 +1,7 @@
 //! Documents that are due, as an application and Evergrant's adoption leave them.
 
 use anyhow::anyhow;
-use evergrant_tests::deployment::PROVIDER;
+use evergrant_testkit::deployment::PROVIDER;
 use mongodb::Collection;
 use mongodb::bson::oid::ObjectId;
 use mongodb::bson::{Bson, DateTime, Document, doc};

@@ -9,8 +9,8 @@ use evergrant_ports::{JobQueue, TokenStore};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_rescue::Keys;
 use evergrant_runtime::config::Config;
-use evergrant_tests::deployment::provider;
-use evergrant_tests::program::{self, Program};
+use evergrant_testkit::deployment::provider;
+use evergrant_testkit::program::{self, Program};
 use mongodb::Collection;
 use mongodb::bson::Document;
 use secrecy::ExposeSecret;
@@ -84,7 +84,7 @@ impl Site {
             database: name,
             folder,
             variables,
-            http: evergrant_tests::http_client(),
+            http: evergrant_testkit::http_client(),
             started: AtomicU32::new(0),
         })
     }

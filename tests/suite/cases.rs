@@ -1,6 +1,6 @@
 //! What others have met, played from `tests/cases`.
 
-use evergrant_tests::cases;
+use evergrant_testkit::cases;
 
 /// Most of the time of a case is waiting.
 const AT_ONCE: usize = 6;

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use evergrant_rescue::Keys;
 use evergrant_runtime::config::Config;
-use evergrant_tests::deployment::eventually;
+use evergrant_testkit::deployment::eventually;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
@@ -120,7 +120,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     );
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tokens.jsonl");
-    let http = evergrant_tests::http_client();
+    let http = evergrant_testkit::http_client();
     eventually("the provider answers", || async {
         http.get(format!("{simulator}/healthz")).send().await.is_ok()
     })
@@ -172,7 +172,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
 /// The user of the programs, at both servers.
 async fn assert_is_no_administrator(stack: &Stack, tokens: &Collection<Document>) {
     let management = stack.port("rabbitmq", "15672").await;
-    let whoami = evergrant_tests::http_client().get(format!("http://{management}/api/whoami"));
+    let whoami = evergrant_testkit::http_client().get(format!("http://{management}/api/whoami"));
     let password = Some(stack.variable("RABBITMQ_PASSWORD"));
     let answer = whoami.basic_auth("evergrant", password).send().await.unwrap();
     assert_eq!(answer.status().as_u16(), 401, "it may administer RabbitMQ");

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use evergrant_tests::simulation::{Excuse, Fault, Options, Sabotage, Sums, Sweep, run};
+use evergrant_testkit::simulation::{Excuse, Fault, Options, Sabotage, Sums, Sweep, run};
 
 /// How many in a thousand exchanges may be excused for any one reason.
 const MOST_EXCUSED_PER_MILLE: u64 = 30;
@@ -12,7 +12,7 @@ fn no_seed_of_five_hundred_violates_an_invariant() {
     let sums = Sweep::until_violated(0..500, Options::default()).run(|_| ());
     if let Some(outcome) = sums.first() {
         let (seed, violation) = (outcome.seed, outcome.violation.as_deref().unwrap_or_default());
-        let replay = "cargo run --release -p evergrant-tests --bin simulate -- --trace --seed";
+        let replay = "cargo run --release -p evergrant-testkit --bin simulate -- --trace --seed";
         panic!("seed {seed}: {violation}\nfor every event: {replay} {seed}");
     }
     report("faults", &table_of_faults(&sums));

@@ -14,7 +14,7 @@ pub(crate) async fn measure(
 ) -> anyhow::Result<f64> {
     let token = |document: &Document| document.get_str("refresh_token").map(str::to_owned);
     let tokens: Vec<String> = documents.iter().map(token).collect::<Result<_, _>>()?;
-    let (http, url) = (evergrant_tests::http_client(), token_url.to_owned());
+    let (http, url) = (evergrant_testkit::http_client(), token_url.to_owned());
     let exchange = move |token| {
         let (http, url) = (http.clone(), url.clone());
         async move { exchange(&http, &url, token).await.map(drop) }

@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use anyhow::{Context, ensure};
-use evergrant_tests::deployment::PROVIDER;
+use evergrant_testkit::deployment::PROVIDER;
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{DateTime, Document, doc};

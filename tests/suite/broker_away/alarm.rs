@@ -1,6 +1,6 @@
 //! A broker that is short of memory: it blocks the connections that publish.
 
-use evergrant_tests::deployment::eventually;
+use evergrant_testkit::deployment::eventually;
 
 use super::{V4, assert_all_are_refreshed, exchanged, imported};
 
@@ -22,6 +22,6 @@ async fn a_blocked_broker_is_waited_for() {
     assert_all_are_refreshed(&evergrant).await;
 }
 
-async fn set_memory_limit(broker: &evergrant_tests::dedicated::Dedicated, share: &str) {
+async fn set_memory_limit(broker: &evergrant_testkit::dedicated::Dedicated, share: &str) {
     broker.exec(&["rabbitmqctl", "set_vm_memory_high_watermark", share]).await;
 }

@@ -1,8 +1,8 @@
 //! Connections and channels that the broker closes.
 
-use evergrant_tests::dedicated::Dedicated;
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::rabbitmq;
+use evergrant_testkit::dedicated::Dedicated;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::rabbitmq;
 use lapin::options::QueuePurgeOptions;
 
 use super::{V3, V4, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};

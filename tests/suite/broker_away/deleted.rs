@@ -1,8 +1,8 @@
 //! Queues that somebody deletes: the broker cancels their consumers, and has nowhere to put jobs.
 
-use evergrant_tests::dedicated::Dedicated;
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::rabbitmq;
+use evergrant_testkit::dedicated::Dedicated;
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::rabbitmq;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
 

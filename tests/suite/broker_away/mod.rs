@@ -6,9 +6,9 @@ mod deleted;
 
 use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::dedicated::Dedicated;
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::mongodb;
+use evergrant_testkit::dedicated::Dedicated;
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::mongodb;
 
 /// The brokers' images. The adapter is tested on both, in `conformance`; here each test takes one.
 const V3: &str = "EVERGRANT_TEST_RABBITMQ_3_IMAGE";

@@ -1,9 +1,9 @@
 //! A server is away: pages and commands say which, and what still can be shown is shown.
 
 use evergrant_simulator::SeedPlan;
-use evergrant_tests::browser::Browser;
-use evergrant_tests::dedicated::Dedicated;
-use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_testkit::browser::Browser;
+use evergrant_testkit::dedicated::Dedicated;
+use evergrant_testkit::deployment::{Deployment, eventually};
 
 use super::{Console, deployment_on, import, is_content, plan};
 

@@ -1,6 +1,6 @@
 //! Logging in, and what a viewer sees.
 
-use evergrant_tests::browser::Browser;
+use evergrant_testkit::browser::Browser;
 
 use super::{Console, PASSWORD, add_user, deployment, is_content, log_in};
 

@@ -12,10 +12,10 @@ use std::process::Stdio;
 
 use ::mongodb::bson::{Document, doc};
 use evergrant_simulator::{FaultRates, SeedPlan};
-use evergrant_tests::browser::Browser;
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::program::{self, Program};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::browser::Browser;
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::program::{self, Program};
+use evergrant_testkit::{mongodb, rabbitmq};
 
 /// Users of each reason to fail.
 const OF_EACH: u32 = 20;

@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use ::mongodb::bson::{Bson, Document, doc};
 use evergrant_domain::statistics::{MINUTE, minute_of};
 use evergrant_ports::wall_clock;
-use evergrant_tests::browser::Browser;
-use evergrant_tests::deployment::{Deployment, PROVIDER};
+use evergrant_testkit::browser::Browser;
+use evergrant_testkit::deployment::{Deployment, PROVIDER};
 
 const MINUTES_OF_A_DAY: u32 = 24 * 60;
 

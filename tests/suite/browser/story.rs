@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use evergrant_tests::browser::Browser;
-use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_testkit::browser::Browser;
+use evergrant_testkit::deployment::{Deployment, eventually};
 
 use super::pictures::{a_day_before, picture};
 use super::{Console, Failing, OF_EACH, deployment, import, is_content, plan};

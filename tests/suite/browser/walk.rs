@@ -1,8 +1,8 @@
 //! Every page and every action, on a desk, on a phone, in light and in dark, and by keyboard.
 
 use ::mongodb::bson::doc;
-use evergrant_tests::browser::Browser;
-use evergrant_tests::deployment::{Deployment, eventually};
+use evergrant_testkit::browser::Browser;
+use evergrant_testkit::deployment::{Deployment, eventually};
 
 use super::pictures::{a_day_before, picture};
 use super::{Console, deployment, import, is_content, plan};

@@ -2,8 +2,8 @@
 
 use std::time::Instant;
 
-use evergrant_tests::chaos::{Driver, Fleet, Pace, Scene, Verdicts};
-use evergrant_tests::cluster::Cluster;
+use evergrant_testkit::chaos::{Driver, Fleet, Pace, Scene, Verdicts};
+use evergrant_testkit::cluster::Cluster;
 
 use super::{BROKER, RECOVERY, WORKERS};
 

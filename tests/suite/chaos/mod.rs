@@ -12,7 +12,7 @@ mod takeover;
 use std::collections::HashSet;
 use std::time::Duration;
 
-use evergrant_tests::chaos::{Counts, Driver, Fleet, Pace, Plan, Report, Scene, Verdicts};
+use evergrant_testkit::chaos::{Counts, Driver, Fleet, Pace, Plan, Report, Scene, Verdicts};
 
 /// The image of a broker of a test's own.
 const BROKER: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";

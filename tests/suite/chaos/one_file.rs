@@ -1,8 +1,8 @@
 //! `evergrant run`, one process and one file, killed again and again.
 
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::embedded::Embedded;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::embedded::Embedded;
 
 /// Within these no grant may be lost.
 const GRACE_S: u64 = 60;

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use evergrant_tests::chaos::{Driver, Fleet, LEASE, Pace, Report, Scene, Target, Verdicts};
-use evergrant_tests::deployment::eventually;
+use evergrant_testkit::chaos::{Driver, Fleet, LEASE, Pace, Report, Scene, Target, Verdicts};
+use evergrant_testkit::deployment::eventually;
 
 use super::BROKER;
 

@@ -11,8 +11,8 @@ use evergrant_mongodb::MongoStore;
 use evergrant_ports::operators::OperatorStore;
 use evergrant_ports::{TokenStore, wall_clock};
 use evergrant_rabbitmq::RabbitQueue;
-use evergrant_tests::mongodb as server;
-use evergrant_tests::rabbitmq::{V3, V4, Version};
+use evergrant_testkit::mongodb as server;
+use evergrant_testkit::rabbitmq::{V3, V4, Version};
 use futures::future::BoxFuture;
 
 use super::queue::Case;

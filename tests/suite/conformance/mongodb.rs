@@ -13,8 +13,8 @@ use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
     Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which, wall_clock,
 };
-use evergrant_tests::mongodb as server;
-use evergrant_tests::way::Way;
+use evergrant_testkit::mongodb as server;
+use evergrant_testkit::way::Way;
 use futures::{StreamExt, TryStreamExt};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, Regex, Uuid, doc, oid::ObjectId, raw::cstr};

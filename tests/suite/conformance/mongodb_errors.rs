@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{Commit, Committed, DueQuery, ImportDocument, StoreError, TokenStore, Which};
-use evergrant_tests::container::Server;
+use evergrant_testkit::container::Server;
 use futures::StreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;

@@ -9,8 +9,8 @@ use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
     Commit, Committed, GrantFilter, ImportDocument, ImportMode, StoreError, TokenStore, wall_clock,
 };
-use evergrant_tests::mongodb as server;
-use evergrant_tests::mongodb_faults::{Effect, Fault, FaultyWay};
+use evergrant_testkit::mongodb as server;
+use evergrant_testkit::mongodb_faults::{Effect, Fault, FaultyWay};
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};

@@ -8,9 +8,9 @@ use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
 use evergrant_ports::{Delivery, Intake, JobQueue, QueueError, wall_clock};
 use evergrant_rabbitmq::{RabbitQueue, RabbitSettings};
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::rabbitmq;
-use evergrant_tests::way::Way;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::rabbitmq;
+use evergrant_testkit::way::Way;
 use lapin::options::{
     BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };

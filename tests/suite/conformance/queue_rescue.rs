@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evergrant_domain::sealed_answer::SEALED_ANSWER_VERSION;
 use evergrant_domain::{DocumentId, SealedAnswer, Timestamp};
-use evergrant_tests::deployment::eventually;
+use evergrant_testkit::deployment::eventually;
 
 use super::adapters::on_each_queue;
 use super::queue::{Case, job, next, provider};

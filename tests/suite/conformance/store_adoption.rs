@@ -12,7 +12,7 @@ use evergrant_ports::{
     Commit, Committed, ImportDocument, LeftAlone, TokenStore, Unadopted, wall_clock,
 };
 use evergrant_sqlite::SqliteStore;
-use evergrant_tests::mongodb as server;
+use evergrant_testkit::mongodb as server;
 use serde_json::{Value, json};
 
 use super::sqlite;

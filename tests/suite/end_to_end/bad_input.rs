@@ -6,8 +6,8 @@ use ::mongodb::bson::doc;
 use evergrant_domain::{DeadReason, DocumentId, Job};
 use evergrant_ports::wall_clock;
 use evergrant_simulator::{Config, SeedPlan};
-use evergrant_tests::deployment::{Deployment, eventually, provider};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually, provider};
+use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::{Value, json};
 
 async fn deployment() -> Deployment {
@@ -226,7 +226,7 @@ async fn a_wrong_setting_or_server_is_an_error_that_says_what_to_do() {
         let mut variables = evergrant.variables.clone();
         variables.push((format!("EVERGRANT_{setting}"), value.to_owned()));
         let args = ["--once"];
-        let output = evergrant_tests::program::run("evergrant-producer", &args, &variables).await;
+        let output = evergrant_testkit::program::run("evergrant-producer", &args, &variables).await;
         let error = String::from_utf8_lossy(&output.stderr).into_owned();
         assert_eq!(output.status.code(), Some(1), "{setting}={value}: {error}");
         assert!(error.contains(expected), "{setting}={value}: {error}");

@@ -7,9 +7,9 @@ use std::time::Duration;
 
 use evergrant_domain::{DocumentId, SealedAnswer};
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::embedded::Embedded;
-use evergrant_tests::program;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::program;
 use serde_json::Value;
 
 fn slow(grace_s: u64) -> Config {

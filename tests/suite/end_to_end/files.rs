@@ -5,9 +5,9 @@ use std::path::Path;
 use std::process::Output;
 
 use evergrant_simulator::{Config, SeedPlan};
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::embedded::Embedded;
-use evergrant_tests::program;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::program;
 use serde_json::json;
 
 fn said(output: &Output) -> String {

@@ -2,8 +2,8 @@
 
 use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::{mongodb, rabbitmq};
 
 fn slow(grace_s: u64) -> Config {
     let settings =

@@ -11,9 +11,9 @@ use evergrant_ports::{ImportDocument, wall_clock};
 use evergrant_runtime::config::Config as Settings;
 use evergrant_runtime::connect;
 use evergrant_simulator::{Config, SeedPlan, Settings as Behaviour};
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::embedded::Embedded;
-use evergrant_tests::{mongodb, program};
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::{mongodb, program};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 

@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, FaultRates, Forgive, Settings};
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::{Value, json};
 
 const USERS: usize = 1_000;

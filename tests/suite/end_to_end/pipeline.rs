@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use ::mongodb::bson::doc;
 use evergrant_simulator::{Config, FaultRates, SeedPlan, Settings};
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::Value;
 
 #[tokio::test(flavor = "multi_thread")]

@@ -6,8 +6,8 @@ use ::mongodb::bson::{Document, doc};
 use evergrant_domain::provider_state::Standing;
 use evergrant_domain::{ProviderId, Timestamp};
 use evergrant_simulator::{Config, Forgive, SeedPlan, Simulator};
-use evergrant_tests::deployment::{Deployment, eventually, provider};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually, provider};
+use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::Value;
 
 async fn deployment() -> Deployment {

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::{mongodb, rabbitmq};
 
 /// A provider that answers after so long.
 async fn imported(latency_ms: u64, grants: u32) -> Deployment {
@@ -45,7 +45,7 @@ async fn a_worker_that_is_asked_twice_ends_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_its_grace() {
     let evergrant = imported(200, 200).await;
-    let way = evergrant_tests::way::Way::to(&evergrant.variable("QUEUE__URL"));
+    let way = evergrant_testkit::way::Way::to(&evergrant.variable("QUEUE__URL"));
     let own = [("QUEUE__URL", way.url()), ("WORKER__SHUTDOWN_GRACE", "10s")];
     let _producer = evergrant.start("evergrant-producer", &[]);
     let mut worker = evergrant.start_with("evergrant-worker", &[], &own);
@@ -67,7 +67,7 @@ async fn a_producer_that_is_asked_to_end_in_mid_pass_ends_cleanly_and_another_go
     let mut producer =
         evergrant.start_with("evergrant-producer", &[], &[("PRODUCER__WINDOW", "10")]);
     eventually("it publishes", || async {
-        let provider = evergrant_tests::deployment::provider();
+        let provider = evergrant_testkit::deployment::provider();
         evergrant.queue.depth(&provider).await.is_ok_and(|waiting| waiting >= 50)
     })
     .await;

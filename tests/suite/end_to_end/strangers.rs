@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use evergrant_provider::install_tls;
 use evergrant_simulator::SeedPlan;
-use evergrant_tests::deployment::eventually;
-use evergrant_tests::embedded::Embedded;
-use evergrant_tests::program::Program;
+use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::program::Program;
 use futures::future::join_all;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Client, StatusCode, redirect};

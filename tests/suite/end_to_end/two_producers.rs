@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_tests::deployment::{Deployment, eventually};
-use evergrant_tests::program::Program;
-use evergrant_tests::{mongodb, rabbitmq};
+use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::program::Program;
+use evergrant_testkit::{mongodb, rabbitmq};
 
 const LEADER_LEASE: Duration = Duration::from_secs(5);
 /// Finding and publishing what is due, on a machine that is busy.

@@ -15,8 +15,8 @@ use evergrant_ports::{Commit, ImportDocument, JobQueue};
 use evergrant_runtime::config::Config as Settings;
 use evergrant_runtime::connect;
 use evergrant_simulator::Config;
-use evergrant_tests::deployment::provider;
-use evergrant_tests::embedded::Embedded;
+use evergrant_testkit::deployment::provider;
+use evergrant_testkit::embedded::Embedded;
 use serde_json::json;
 
 /// A file with grants and dead letters.

@@ -42,7 +42,7 @@ pub struct CaseReport {
 /// # Panics
 /// If the folder cannot be read.
 pub fn files() -> Vec<PathBuf> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cases");
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/cases");
     let entries = folder.read_dir().expect("the folder of the cases");
     let paths = entries.map(|entry| entry.expect("an entry of the folder").path());
     let mut files: Vec<_> =

@@ -1,8 +1,8 @@
 //! Runs the simulation, seed after seed, on as many threads as there are cores.
 //!
 //! ```text
-//! cargo run --release -p evergrant-tests --bin simulate -- --seeds 20000
-//! cargo run --release -p evergrant-tests --bin simulate -- --seed 4711 --trace
+//! cargo run --release -p evergrant-testkit --bin simulate -- --seeds 20000
+//! cargo run --release -p evergrant-testkit --bin simulate -- --seed 4711 --trace
 //! ```
 //!
 //! `--from N` begins with the seed N, `--keep-going` goes on after a violation, `--threads N` runs so
@@ -13,7 +13,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use evergrant_tests::simulation::{Options, Sabotage, Sweep};
+use evergrant_testkit::simulation::{Options, Sabotage, Sweep};
 
 fn args() -> Result<Sweep, String> {
     let (mut from, mut seeds) = (0, 1_000);
