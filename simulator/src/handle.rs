@@ -252,3 +252,6 @@ impl Iterator for Seeding {
         (self.left as usize, Some(self.left as usize))
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -6,16 +6,12 @@ mod draw;
 mod faults;
 mod gate;
 mod handle;
-#[cfg(test)]
-mod handle_tests;
 mod http;
 mod in_process;
 mod ledger;
 mod limit;
 mod oauth;
 mod provider;
-#[cfg(test)]
-mod provider_tests;
 mod requests;
 mod script;
 mod server;

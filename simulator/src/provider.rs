@@ -351,3 +351,6 @@ fn untouched(fault: Fault, settings: &Settings, now_us: u64) -> (AnswerKind, Rep
 fn at_once(kind: AnswerKind, reply: Reply) -> Answer {
     Answer { kind, delivery: Delivery::Reply(reply), latency_ms: 0, grant: None }
 }
+
+#[cfg(test)]
+mod tests;

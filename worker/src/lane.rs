@@ -165,3 +165,6 @@ impl Lane {
         self.metrics.reports.set_problem(&format!("work queues of {}", self.provider.id), detail);
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -20,23 +20,15 @@ mod fakes;
 mod from_config;
 mod intake;
 mod lane;
-#[cfg(test)]
-mod lane_tests;
 mod lease;
 mod limit;
 mod metrics;
 mod nets;
-#[cfg(test)]
-mod nets_tests;
 mod pace;
 mod recovery;
-#[cfg(test)]
-mod recovery_tests;
 mod refresh;
 mod refused;
 mod refused_documents;
-#[cfg(test)]
-mod refused_tests;
 mod rescuer;
 mod rescues;
 mod settle;

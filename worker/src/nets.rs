@@ -89,3 +89,6 @@ impl Nets {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

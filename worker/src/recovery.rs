@@ -402,3 +402,6 @@ fn report(answer: &Writable, result: Committed) {
     let kept = result == Committed::Applied;
     tracing::info!(provider, %id, kept, "a rescued answer is settled");
 }
+
+#[cfg(test)]
+mod tests;

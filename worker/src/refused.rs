@@ -135,3 +135,6 @@ fn tell(lane: &Lane, latest: Option<(&DocumentId, &StoreError)>) {
         lane.metrics.reports.set_problem(&what, Some(detail));
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -154,5 +154,4 @@ impl Drop for Waiting<'_> {
 }
 
 #[cfg(test)]
-#[path = "shared_tests.rs"]
 mod tests;

@@ -9,51 +9,17 @@
 //! 5. [`decide::decide`]: what is written, where the job goes, and what the provider's budget
 //!    is told ([`settlement::Settlement`]).
 
-pub mod assess;
-pub mod audit;
-pub mod audit_chain;
-pub mod cell;
-mod claim_note;
-pub mod classify;
-pub mod clock_offset;
-pub mod concurrency;
-pub mod dead_letter;
-pub mod decide;
-pub mod document_id;
-mod error_body;
-pub mod error_code;
-pub mod fingerprint;
-pub mod forecast;
-pub mod gate;
-pub mod grant;
-pub mod heartbeat;
-pub mod import;
-pub mod job;
-pub mod ladder;
-pub mod limit;
-pub mod marks;
-pub mod moment;
-pub mod outcome;
-pub mod printable;
-pub mod provider_id;
-pub mod provider_state;
-pub mod punctuality;
-pub mod refusals;
-pub mod revival;
-pub mod schedule;
-pub mod sealed_answer;
-pub mod secrets;
-pub mod settlement;
-pub mod shard;
-pub mod sign_in;
-pub mod statistics;
-pub mod timestamp;
-pub mod twins;
-pub mod vocabulary;
-pub mod weigh;
+mod budget;
+mod operations;
+mod refresh;
+mod values;
+
+pub use budget::*;
+pub use operations::*;
+pub use refresh::*;
+pub use values::*;
 
 pub use assess::{EndedGrant, Row, StaleReason, Verdict, assess};
-pub use claim_note::ClaimNote;
 pub use classify::{Answer, Exchange, classify};
 pub use dead_letter::{DeadLetter, DeadReason};
 pub use decide::{Policy, decide};

@@ -25,7 +25,7 @@ pub trait TokenStore: Send + Sync + 'static {
     async fn now(&self) -> Result<Timestamp, StoreError>;
 
     /// Gives Evergrant's state to every document that has none and is a provider's of ours
-    /// ([`evergrant_document::adoption`]): active and due, or [`Status::NoToken`] if it holds no refresh token.
+    /// (the rules of adoption): active and due, or [`Status::NoToken`] if it holds no refresh token.
     /// Returns how many. The others are left alone.
     async fn adopt(&self) -> Result<u64, StoreError>;
 

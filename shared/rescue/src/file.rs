@@ -296,5 +296,4 @@ impl Inherited {
 }
 
 #[cfg(test)]
-#[path = "file_tests.rs"]
 mod tests;

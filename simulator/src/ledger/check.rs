@@ -254,3 +254,6 @@ fn by_user(ledger: &Ledger, document: &Document) -> Judgement {
 fn of(verdict: Verdict, grant: &Grant) -> Judgement {
     Judgement { verdict, reused: grant.reused, double_exchanges: grant.double_exchanges }
 }
+
+#[cfg(test)]
+mod tests;

@@ -244,3 +244,6 @@ impl Grant {
 fn until(now_ms: u64, lifetime_ms: Option<u64>) -> u64 {
     lifetime_ms.map_or(NEVER, |lifetime_ms| now_ms.saturating_add(lifetime_ms))
 }
+
+#[cfg(test)]
+mod tests;

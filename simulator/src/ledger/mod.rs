@@ -4,12 +4,8 @@
 //! number, so a million exchanges of one grant take no more room than one.
 
 mod check;
-#[cfg(test)]
-mod check_tests;
 mod document;
 mod grant;
-#[cfg(test)]
-mod grant_tests;
 mod seed;
 mod split;
 mod view;

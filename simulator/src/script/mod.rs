@@ -7,8 +7,6 @@ mod answer;
 mod body;
 mod pattern;
 mod perform;
-#[cfg(test)]
-mod perform_tests;
 mod play;
 mod requirement;
 mod rule;

@@ -208,3 +208,6 @@ fn delivered(
     let latency_ms = latency_ms + answer.delay_ms;
     provider::Answer { kind, delivery, latency_ms, grant: None }
 }
+
+#[cfg(test)]
+mod tests;

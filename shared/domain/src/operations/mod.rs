@@ -1,0 +1,8 @@
+//! What operators see: the audit record, heartbeats, figures, forecasts and dead letters.
+
+pub mod audit;
+pub mod audit_chain;
+pub mod dead_letter;
+pub mod forecast;
+pub mod heartbeat;
+pub mod statistics;

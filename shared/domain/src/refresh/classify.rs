@@ -1,0 +1,286 @@
+//! What a provider's answer means.
+//!
+//! The rules are RFC 6749 §5.2 and what real providers do instead: they send the right code under
+//! the wrong status, errors under HTTP 200, and pages of HTML. Status and body are read together,
+//! and a status of 5xx is never the death of a grant.
+//!
+//! An answer is about the grant that asked. Whether it is about all of them is for [`super::weigh`] to
+//! say, which has seen the others' answers.
+
+use secrecy::zeroize::Zeroize;
+use secrecy::{SecretSlice, SecretString};
+use serde::Deserialize;
+use serde_json::{Map, Value};
+
+use super::error_body::ErrorBody;
+use super::error_code::{clean_code, clean_description};
+use super::outcome::{Failure, NewTokens, Outcome, Refusal};
+use super::vocabulary::{
+    Meaning, is_among, is_consent_code, is_dead_code, is_passing_code, is_throttle_code, meaning,
+};
+use crate::secrets::Secrets;
+use crate::values::plain_name::plain_name;
+
+/// How an exchange ended, as the provider's client saw it.
+#[derive(Debug, Clone)]
+pub enum Exchange {
+    /// A whole answer came.
+    Answered(Answer),
+    /// The request never reached the provider. The words say why and hold no secret.
+    NotSent(String),
+    /// The request was sent, or may have been, and no whole answer came.
+    NoAnswer(String),
+}
+
+/// A whole HTTP answer.
+#[derive(Clone)]
+pub struct Answer {
+    /// The HTTP status.
+    pub status: u16,
+    /// The `Retry-After` header in milliseconds from now.
+    pub retry_after_ms: Option<u64>,
+    /// The body. It may hold tokens.
+    pub body: Vec<u8>,
+}
+
+impl Drop for Answer {
+    /// Leaves no tokens in memory that is given back.
+    fn drop(&mut self) {
+        self.body.zeroize();
+    }
+}
+
+impl std::fmt::Debug for Answer {
+    /// The status and the body's length: the body may hold tokens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Answer {{ status: {}, body: {} bytes }}", self.status, self.body.len())
+    }
+}
+
+/// How a provider differs from what most say (`vocabulary`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// Further error codes that mean that the grant is dead.
+    pub dead_codes: Vec<String>,
+    /// Further texts that mean that the grant is dead, in lower case.
+    pub dead_texts: Vec<String>,
+    /// Further texts that take a death back, in lower case.
+    pub not_dead_texts: Vec<String>,
+    /// Further error codes that mean "slow down".
+    pub throttle_codes: Vec<String>,
+    /// Whom a throttle is meant for.
+    pub throttle_scope: ThrottleScope,
+}
+
+/// Whom a provider means when it asks to slow down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleScope {
+    /// The client: all grants pause, the longer the more of them are throttled in a row.
+    #[default]
+    Client,
+    /// The user whose grant it is: no other waits.
+    User,
+}
+
+/// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
+/// token of the answer.
+pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> Outcome {
+    match exchange {
+        Exchange::NotSent(what) => Outcome::Transient(Failure::described(secrets.redact(&what))),
+        Exchange::NoAnswer(what) => Outcome::Ambiguous(Failure::described(secrets.redact(&what))),
+        Exchange::Answered(answer) => classify_answer(answer, dialect, secrets),
+    }
+}
+
+fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) -> Outcome {
+    let body: Option<Value> = serde_json::from_slice(without_bom(&answer.body)).ok();
+    let error = body.as_ref().map(ErrorBody::of).unwrap_or_default();
+    let tells = !error.codes.is_empty() || !error.texts.is_empty();
+    if let Some(body) = body.as_ref().filter(|_| tells) {
+        secrets.add_tokens_of(body);
+    }
+    let failure = Failure {
+        http_status: Some(answer.status),
+        code: error.codes.first().map(|code| clean_code(code, &secrets)),
+        description: error.texts.first().map(|text| clean_description(text, &secrets)),
+        retry_after_ms: answer.retry_after_ms,
+    };
+    match answer.status {
+        429 => throttled(failure, dialect),
+        500..=599 => server_error(answer.status, failure),
+        408 | 425 => Outcome::Transient(failure),
+        300..=399 => Outcome::Refused(redirected(failure), Refusal::Unclear),
+        200..=299 => success(answer, body, &error, failure, dialect),
+        _ => said(&error, failure, dialect),
+    }
+}
+
+/// Some servers begin JSON with a byte order mark.
+fn without_bom(body: &[u8]) -> &[u8] {
+    body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
+}
+
+fn throttled(failure: Failure, dialect: &Dialect) -> Outcome {
+    match dialect.throttle_scope {
+        ThrottleScope::Client => Outcome::Throttled(failure, 1),
+        ThrottleScope::User => Outcome::Throttled(failure, 0),
+    }
+}
+
+/// A gateway's 502 and 504 say that someone behind it did not answer, maybe after rotating.
+fn server_error(status: u16, failure: Failure) -> Outcome {
+    if matches!(status, 502 | 504) {
+        Outcome::Ambiguous(failure)
+    } else {
+        Outcome::Transient(failure)
+    }
+}
+
+fn redirected(failure: Failure) -> Failure {
+    described(failure, "the token URL answers with a redirect: configure its target instead")
+}
+
+fn described(failure: Failure, what: &str) -> Failure {
+    Failure { description: Some(what.to_owned()), ..failure }
+}
+
+/// An answer with a status of success: tokens, an error all the same, or something else.
+///
+/// Tokens that are there are taken, whatever else is said. An answer that may hold tokens where they are
+/// not looked for has rotated the old one: it must be kept and nobody else asked.
+fn success(
+    mut answer: Answer,
+    body: Option<Value>,
+    error: &ErrorBody,
+    failure: Failure,
+    dialect: &Dialect,
+) -> Outcome {
+    let tokens = match &body {
+        Some(Value::Object(members)) => tokens_of(members, error.is_error),
+        _ => Err("the answer is not a JSON object"),
+    };
+    let what = match tokens {
+        Ok(tokens) => return Outcome::Refreshed(tokens),
+        Err(what) => what,
+    };
+    let holds_token = body.as_ref().is_some_and(|body| holds_token(body, 0));
+    if error.is_error && !holds_token {
+        return said(error, failure, dialect);
+    }
+    let failure = described(failure, what);
+    if is_page(&answer.body) {
+        // Of something in between. What stands behind it may have been reached.
+        return Outcome::Ambiguous(failure);
+    }
+    Outcome::Unreadable(failure, SecretSlice::from(std::mem::take(&mut answer.body)))
+}
+
+/// A page for people, or nothing: no tokens are in there.
+fn is_page(body: &[u8]) -> bool {
+    let body = without_bom(body).trim_ascii();
+    body.is_empty() || body.starts_with(b"<") || body == b"{}"
+}
+
+/// What an error means by its code and its words.
+fn said(error: &ErrorBody, failure: Failure, dialect: &Dialect) -> Outcome {
+    let has = |is: &dyn Fn(&str) -> bool| error.codes.iter().any(|code| is(code));
+    let texts: Vec<String> = error.texts.iter().map(|text| text.to_lowercase()).collect();
+    let contains =
+        |known: &[String]| texts.iter().any(|text| known.iter().any(|known| text.contains(known)));
+    let means = |wanted| error.texts.iter().any(|text| meaning(text) == wanted);
+
+    if means(Meaning::Early) {
+        Outcome::TooEarly(failure)
+    } else if contains(&dialect.not_dead_texts) || means(Meaning::NotDead) || has(&is_passing_code)
+    {
+        Outcome::Transient(failure)
+    } else if has(&|code| is_throttle_code(code) || is_among(code, &dialect.throttle_codes))
+        || means(Meaning::Throttled)
+    {
+        throttled(failure, dialect)
+    } else if has(&|code| is_dead_code(code) || is_among(code, &dialect.dead_codes))
+        || contains(&dialect.dead_texts)
+        || means(Meaning::Dead)
+    {
+        Outcome::GrantDead(failure)
+    } else if has(&is_consent_code) {
+        Outcome::Refused(failure, Refusal::Consent)
+    } else {
+        Outcome::Refused(failure, Refusal::Unclear)
+    }
+}
+
+/// Whether there is a token anywhere in an answer, under whatever name and however deep.
+fn holds_token(value: &Value, depth: usize) -> bool {
+    const NAMES: [&str; 3] = ["accesstoken", "refreshtoken", "token"];
+    const MAX_DEPTH: usize = 8;
+    match value {
+        Value::Object(members) if depth < MAX_DEPTH => members.iter().any(|(name, value)| {
+            let is_token = NAMES.contains(&plain_name(name).as_str());
+            let is_text = value.as_str().is_some_and(|text| !text.is_empty());
+            (is_token && is_text) || holds_token(value, depth + 1)
+        }),
+        Value::Array(items) if depth < MAX_DEPTH => {
+            items.iter().any(|item| holds_token(item, depth + 1))
+        }
+        _ => false,
+    }
+}
+
+/// The tokens of a successful answer (RFC 6749 §5.1).
+fn tokens_of(body: &Map<String, Value>, is_error: bool) -> Result<NewTokens, &'static str> {
+    let access_token = match body.get("access_token") {
+        Some(Value::String(token)) if !token.is_empty() => SecretString::from(token.as_str()),
+        _ => return Err("the answer has no access token where it is looked for"),
+    };
+    let refresh_token = match body.get("refresh_token") {
+        None | Some(Value::Null) => None,
+        Some(Value::String(token)) if token.is_empty() => None,
+        Some(Value::String(token)) => Some(SecretString::from(token.as_str())),
+        Some(_) => return Err("the new refresh token is not a string"),
+    };
+    if refresh_token.is_none() && is_error {
+        return Err("the answer has an access token beside an error");
+    }
+    if refresh_token.is_none() && has_other_refresh_token(body) {
+        return Err("the answer has a refresh token where it is not looked for");
+    }
+    let refresh_lifetime =
+        ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
+    Ok(NewTokens {
+        access_token,
+        refresh_token,
+        expires_in_s: body.get("expires_in").and_then(seconds),
+        refresh_expires_in_s: refresh_lifetime.into_iter().find_map(|key| seconds(body.get(key)?)),
+    })
+}
+
+/// Whether a refresh token stands beside the place for it. To keep the old one then would be to keep
+/// one that was rotated away.
+fn has_other_refresh_token(body: &Map<String, Value>) -> bool {
+    body.iter().any(|(name, value)| match value {
+        Value::String(text) => plain_name(name) == "refreshtoken" && !text.is_empty(),
+        Value::Object(members) => has_other_refresh_token(members),
+        _ => false,
+    })
+}
+
+/// A lifetime, whether it came as a number or as text; nonsense counts as not given.
+fn seconds(value: &Value) -> Option<u64> {
+    const TEN_YEARS_S: u64 = 10 * 365 * 86_400;
+    let seconds = match value {
+        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
+        Value::String(text) => text.trim().parse().ok(),
+        _ => None,
+    };
+    seconds.filter(|&s| s > 0).map(|s| s.min(TEN_YEARS_S))
+}
+
+#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
+fn whole(seconds: f64) -> Option<u64> {
+    (1.0..1e15).contains(&seconds).then_some(seconds as u64)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,368 @@
+//! What follows from an outcome.
+
+use std::time::Duration;
+
+use super::ladder::Ladder;
+use super::outcome::{Failure, NewTokens};
+use super::schedule::{KnownEnds, Schedule};
+use super::settlement::TripReason;
+use crate::fingerprint::fingerprint;
+use crate::{
+    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal,
+    Status, Timestamp, Write,
+};
+
+/// What a provider's grants are decided by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Policy {
+    /// Lifetimes and pace.
+    pub schedule: Schedule,
+    /// The delays between attempts.
+    pub ladder: Ladder,
+    /// Failed attempts after which a job is dead. Throttled attempts don't count.
+    pub max_attempts: u32,
+    /// The longest pause that a provider's `Retry-After` is believed.
+    pub max_pause: Duration,
+}
+
+/// The pause after a throttle that does not say how long.
+const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+
+/// The longest pause of all for a throttle of one grant. Each further grant that is throttled with no
+/// success between makes it four times as long: one user's throttle is no reason to keep the others
+/// waiting for an hour, and a client's is met by several requests at once.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+
+/// How long a grant waits that was asked for before its time, where the answer does not tell.
+const EARLY_WAIT: Duration = Duration::from_secs(60);
+
+/// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
+const CIRCUIT_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
+/// rescue queue are emptied within a fraction of it when the store is there.
+pub const RESCUE_FIRST: Duration = Duration::from_secs(2);
+
+/// How long after a retry's delay its message is given to arrive before the producer makes another.
+const RETRY_PATIENCE: Duration = Duration::from_secs(300);
+
+/// Says what follows from `outcome` for `grant`. `now` is the store's clock.
+pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp) -> Settlement {
+    let case = Case { policy, grant, now };
+    match outcome {
+        Outcome::Refreshed(tokens) => case.refreshed(tokens),
+        Outcome::Throttled(failure, grants) => case.throttled(failure, *grants),
+        Outcome::TooEarly(failure) => {
+            let wait = asked_to_wait(failure).unwrap_or(EARLY_WAIT).min(policy.max_pause);
+            case.asked_later(failure, FailureKind::TooEarly, wait)
+        }
+        Outcome::Transient(failure) => case.failed(failure, FailureKind::Transient),
+        Outcome::Refused(failure, _) => case.failed(failure, FailureKind::Refused),
+        Outcome::Ambiguous(failure) => case.failed(failure, FailureKind::Ambiguous),
+        Outcome::Unreadable(failure, _) => case.unreadable(failure),
+        Outcome::Blank(failure) => {
+            case.tripped(failure, FailureKind::Ambiguous, TripReason::Unreadable)
+        }
+        Outcome::Unconfirmed(failure, wait) => {
+            case.asked_later(failure, FailureKind::Unconfirmed, *wait)
+        }
+        Outcome::GrantDead(failure) => case.grant_dead(failure),
+        Outcome::Suspicious(failure) => {
+            case.tripped(failure, FailureKind::Suspicious, TripReason::Suspicious)
+        }
+        Outcome::Misconfigured(failure) => {
+            case.tripped(failure, FailureKind::Misconfigured, TripReason::Misconfigured)
+        }
+    }
+}
+
+/// What follows for a job whose document cannot be read as a grant. `fingerprint` is that of its
+/// refresh token, if that can be read.
+pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp) -> Settlement {
+    ended(
+        DeadReason::MalformedDocument,
+        0,
+        now,
+        LastError::of(&Failure::described(what), FailureKind::Malformed, now),
+        fingerprint,
+        Signal::Neutral,
+    )
+}
+
+/// What follows for a document whose token of this fingerprint another one had first: nothing was sent.
+pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Settlement {
+    let what = format!(
+        "its refresh token is that of the document {of} as well, and only one of the two can be \
+         exchanged: delete the other one and redrive, or let its user sign in again"
+    );
+    ended(
+        DeadReason::TwinDocument,
+        0,
+        now,
+        LastError::of(&Failure::described(&what), FailureKind::Twin, now),
+        Some(fingerprint),
+        Signal::Neutral,
+    )
+}
+
+/// What follows for a job whose document is another provider's by now: nothing was sent.
+pub const fn decide_of_another() -> Settlement {
+    Settlement { write: Write::Unadopt, route: Route::Done, signal: Signal::Neutral }
+}
+
+/// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
+pub const fn decide_no_token() -> Settlement {
+    Settlement { write: Write::NoToken, route: Route::Done, signal: Signal::Neutral }
+}
+
+/// What follows for a grant that is new to Evergrant, if its document tells that it is not due yet: nothing
+/// is sent. See [`super::sign_in`].
+pub fn decide_signed_in(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    let times = policy.schedule.after_sign_in(&grant.id, grant.signed_in_until?, now)?;
+    let write = Write::Schedule(times);
+    Some(Settlement { write, route: Route::Done, signal: Signal::Neutral })
+}
+
+/// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
+pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
+    let case = Case { policy, grant, now };
+    case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
+}
+
+/// What follows for a claim that took over a dead worker's lease, once it was held for
+/// [`RESCUE_FIRST`]: nothing was sent, the document says that an answer may have been lost, and it may
+/// be claimed anew. A grant that is not due waits for its time, and no job is under way for it.
+pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Write {
+    let grant = Grant { in_doubt: true, ..grant.clone() };
+    let case = Case { policy, grant: &grant, now };
+    let mut write = case.postponed(None, Duration::ZERO, Signal::Neutral).write;
+    if let Write::Postpone { queued_until, .. } = &mut write
+        && grant.next_refresh_at > now
+    {
+        *queued_until = now;
+    }
+    write
+}
+
+/// What follows for a grant whose new tokens may exist where they cannot be read: nothing is sent, and an
+/// operator is told `why`.
+pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
+    ended(
+        DeadReason::UncommittedAnswer,
+        grant.attempts,
+        grant.failing_since.unwrap_or(now),
+        LastError::of(&Failure::described(why), FailureKind::UncommittedAnswer, now),
+        Some(fingerprint(&grant.refresh_token)),
+        Signal::Neutral,
+    )
+}
+
+/// What was decided for an answer of success whose tokens were not found, where its body is not kept: the
+/// new token is lost, so the user must sign in again.
+#[must_use]
+pub fn without_body(mut settlement: Settlement) -> Settlement {
+    if let Write::End { status, last_error, .. } = &mut settlement.write {
+        *status = Status::NeedsReauth;
+        last_error.reason = FailureKind::LostResponse;
+        let what = last_error.description.take().unwrap_or_default();
+        last_error.description =
+            Some(format!("{what}; it is not kept, since no rescue.key is set"));
+        settlement.route = Route::DeadLetter(DeadReason::LostResponse);
+    }
+    settlement
+}
+
+/// What follows for the job of a claim whose write found that the document has moved on. New tokens
+/// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
+/// lost, even to a claim that nobody knows of: the job comes again and looks.
+pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
+    match write {
+        Write::Refresh { .. } => Route::Done,
+        Write::Schedule(_)
+        | Write::Postpone { .. }
+        | Write::End { .. }
+        | Write::NoToken
+        | Write::Unadopt => Route::Retry(policy.ladder.at_most(Duration::ZERO)),
+    }
+}
+
+/// What new tokens that came at `answered_at` make of their document. `known` are the ends of the tokens
+/// before.
+pub fn refresh_with(
+    policy: &Policy,
+    id: &DocumentId,
+    tokens: &NewTokens,
+    known: KnownEnds,
+    answered_at: Timestamp,
+) -> Write {
+    let times = policy.schedule.after_refresh(
+        id,
+        answered_at,
+        tokens.expires_in_s,
+        tokens.refresh_expires_in_s,
+        known,
+    );
+    Write::Refresh {
+        access_token: tokens.access_token.clone(),
+        refresh_token: tokens.refresh_token.clone(),
+        refreshed_at: answered_at,
+        times,
+    }
+}
+
+struct Case<'a> {
+    policy: &'a Policy,
+    grant: &'a Grant,
+    now: Timestamp,
+}
+
+impl Case<'_> {
+    fn refreshed(&self, tokens: &NewTokens) -> Settlement {
+        let write = refresh_with(self.policy, &self.grant.id, tokens, self.grant.ends, self.now);
+        Settlement { write, route: Route::Done, signal: Signal::Healthy }
+    }
+
+    /// Burns no attempt: the provider looked at the request rate, not at the grant. The grant waits as long
+    /// as was asked, and all wait by the number of grants that were throttled in a row.
+    fn throttled(&self, failure: &Failure, grants: u32) -> Settlement {
+        let asked = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
+        let error = LastError::of(failure, FailureKind::Throttled, self.now);
+        let pause = grants
+            .checked_sub(1)
+            .map(|more| asked.min(FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(more))));
+        // Where all wait as long, it is back before that is over and waits in the work queue.
+        let delay = match pause {
+            Some(pause) if pause == asked => self.policy.ladder.at_most(asked),
+            _ => self.policy.ladder.at_least(asked),
+        };
+        self.postponed(Some(error), delay, pause.map_or(Signal::Neutral, Signal::Pause))
+    }
+
+    /// The grant comes again after `wait`, by its schedule and with no attempt burned.
+    fn asked_later(&self, failure: &Failure, kind: FailureKind, wait: Duration) -> Settlement {
+        let write = Write::Postpone {
+            attempts: self.grant.attempts,
+            in_doubt: self.grant.in_doubt,
+            questioned: self.grant.questioned || kind == FailureKind::Unconfirmed,
+            failing_since: Some(self.grant.failing_since.unwrap_or(self.now)),
+            last_error: Some(LastError::of(failure, kind, self.now)),
+            next_refresh_at: Some(self.now.plus(wait)),
+            queued_until: self.now,
+        };
+        Settlement { write, route: Route::Done, signal: Signal::Neutral }
+    }
+
+    /// Its new token is in an answer that nobody can read yet. The old one must not be sent again, and
+    /// nobody else's either.
+    fn unreadable(&self, failure: &Failure) -> Settlement {
+        ended(
+            DeadReason::UncommittedAnswer,
+            self.grant.attempts,
+            self.grant.failing_since.unwrap_or(self.now),
+            LastError::of(failure, FailureKind::Unreadable, self.now),
+            Some(fingerprint(&self.grant.refresh_token)),
+            Signal::Trip(TripReason::Unreadable),
+        )
+    }
+
+    /// Burns no attempt: the grant is not to blame.
+    fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
+        let mut settlement = self.asked_later(failure, kind, CIRCUIT_WAIT);
+        settlement.signal = Signal::Trip(reason);
+        // A page in the place of an answer, which tells no code: the request may have reached the provider
+        // all the same. Some tell a death under a status of success, and that is plain.
+        let is_page = failure.http_status.is_some_and(|s| s < 300) && failure.code.is_none();
+        let may_be_spent = is_page && kind != FailureKind::Suspicious;
+        if let Write::Postpone { in_doubt, .. } = &mut settlement.write {
+            *in_doubt |= may_be_spent;
+        }
+        settlement
+    }
+
+    /// The first refusal in a row burns no attempt: it may turn out to be everybody's.
+    fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {
+        let is_free = kind == FailureKind::Refused && self.grant.failing_since.is_none();
+        let attempts = self.grant.attempts.saturating_add(u32::from(!is_free));
+        let failing_since = self.grant.failing_since.unwrap_or(self.now);
+        let last_error = LastError::of(failure, kind, self.now);
+        // Whether the answer was lost is found out by a retry inside the provider's grace, if there
+        // is one: at once, and however many attempts failed before.
+        let newly_in_doubt = kind == FailureKind::Ambiguous && !self.grant.in_doubt;
+        if attempts >= self.policy.max_attempts && !newly_in_doubt {
+            return ended(
+                DeadReason::AttemptsExhausted,
+                attempts,
+                failing_since,
+                last_error,
+                Some(fingerprint(&self.grant.refresh_token)),
+                Signal::Neutral,
+            );
+        }
+        let asked = asked_to_wait(failure).unwrap_or_default().min(self.policy.max_pause);
+        let climb = self.policy.ladder.after_failure(if newly_in_doubt { 1 } else { attempts });
+        let delay = self.policy.ladder.at_least(climb.max(asked));
+        let write = Write::Postpone {
+            attempts,
+            in_doubt: self.grant.in_doubt || kind == FailureKind::Ambiguous,
+            questioned: self.grant.questioned,
+            failing_since: Some(failing_since),
+            last_error: Some(last_error),
+            next_refresh_at: Some(self.now.plus(delay)),
+            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+        };
+        Settlement { write, route: Route::Retry(delay), signal: Signal::Neutral }
+    }
+
+    fn grant_dead(&self, failure: &Failure) -> Settlement {
+        let (kind, reason) = if self.grant.in_doubt {
+            (FailureKind::LostResponse, DeadReason::LostResponse)
+        } else {
+            (FailureKind::GrantDead, DeadReason::GrantDead)
+        };
+        ended(
+            reason,
+            self.grant.attempts.saturating_add(1),
+            self.grant.failing_since.unwrap_or(self.now),
+            LastError::of(failure, kind, self.now),
+            Some(fingerprint(&self.grant.refresh_token)),
+            Signal::Neutral,
+        )
+    }
+
+    /// Try again later, with no attempt burned and the schedule as it was.
+    fn postponed(&self, error: Option<LastError>, delay: Duration, signal: Signal) -> Settlement {
+        let write = Write::Postpone {
+            attempts: self.grant.attempts,
+            in_doubt: self.grant.in_doubt,
+            questioned: self.grant.questioned,
+            failing_since: self.grant.failing_since,
+            last_error: error,
+            next_refresh_at: None,
+            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+        };
+        Settlement { write, route: Route::Retry(delay), signal }
+    }
+}
+
+fn ended(
+    reason: DeadReason,
+    attempts: u32,
+    failing_since: Timestamp,
+    last_error: LastError,
+    dead_fingerprint: Option<String>,
+    signal: Signal,
+) -> Settlement {
+    let status = match reason {
+        DeadReason::GrantDead | DeadReason::LostResponse => Status::NeedsReauth,
+        _ => Status::Failed,
+    };
+    let write = Write::End { status, attempts, failing_since, last_error, dead_fingerprint };
+    Settlement { write, route: Route::DeadLetter(reason), signal }
+}
+
+fn asked_to_wait(failure: &Failure) -> Option<Duration> {
+    failure.retry_after_ms.map(Duration::from_millis)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,26 @@
+//! What becomes of a grant: from a job to its settlement.
+
+pub mod assess;
+mod claim_note;
+pub mod classify;
+pub mod decide;
+mod error_body;
+pub mod error_code;
+pub mod grant;
+pub mod import;
+pub mod job;
+pub mod ladder;
+pub mod marks;
+pub mod moment;
+pub mod outcome;
+pub mod refusals;
+pub mod revival;
+pub mod schedule;
+pub mod sealed_answer;
+pub mod settlement;
+pub mod sign_in;
+pub mod twins;
+pub mod vocabulary;
+pub mod weigh;
+
+pub use claim_note::ClaimNote;

@@ -1,0 +1,321 @@
+//! When a grant is refreshed next.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::shard::stable_hash;
+use crate::{DocumentId, Timestamp};
+
+/// What is kept alive.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Keep {
+    /// Refresh before the refresh token dies of disuse: few exchanges, the grant survives.
+    KeepAlive,
+    /// Refresh before the access token expires: the application always finds a valid one.
+    KeepFresh,
+}
+
+/// When a document that is new to Evergrant is refreshed first.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Adopt {
+    /// By the age of its tokens, where the document tells it; at once where not.
+    #[default]
+    Spread,
+    /// At once.
+    AtOnce,
+}
+
+/// A provider's lifetimes and how they are used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Schedule {
+    /// Which of the two tokens sets the pace.
+    pub keep: Keep,
+    /// The access token's lifetime where the answer does not tell it.
+    pub access_lifetime: Duration,
+    /// How long a refresh token lives unused, where the answer does not tell it. None: for ever.
+    pub refresh_idle_lifetime: Option<Duration>,
+    /// How long a grant lives whatever is done. None: for ever.
+    pub refresh_absolute_lifetime: Option<Duration>,
+    /// The share of the lifetime after which a refresh is due, in per cent, 1 to 95.
+    pub refresh_after_percent: u8,
+    /// How far the due time is moved earlier at most, in per cent of the lifetime: spreads an
+    /// import over time.
+    pub jitter_percent: u8,
+    /// When a document that is new is refreshed first.
+    pub adopt: Adopt,
+}
+
+/// The times that follow from a refresh.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Times {
+    /// When the access token expires.
+    pub access_expires_at: Timestamp,
+    /// When the refresh token dies unless it is exchanged.
+    pub refresh_idle_until: Option<Timestamp>,
+    /// When the grant ends whatever is done.
+    pub refresh_absolute_until: Option<Timestamp>,
+    /// When the next refresh is due.
+    pub next_refresh_at: Timestamp,
+}
+
+/// The ends that a grant's tokens had before a refresh, as far as they are known of these very tokens.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct KnownEnds {
+    /// When the access token expires.
+    pub access: Option<Timestamp>,
+    /// When the refresh token dies unless it is exchanged.
+    pub idle: Option<Timestamp>,
+    /// When the grant ends whatever is done.
+    pub absolute: Option<Timestamp>,
+}
+
+/// A refresh token that is never told to expire is exchanged this often, to notice a revoked grant.
+const UNLIMITED_LIFETIME: Duration = Duration::from_secs(60 * 86_400);
+/// The least time from one refresh of a grant to the next.
+const MIN_INTERVAL: Duration = Duration::from_secs(5);
+/// The same where the last refresh has moved the end by no more than [`STILL`]: another one soon will not
+/// either, as near the end of a session, or where a provider gives the same access token again.
+const MIN_UNMOVED_INTERVAL: Duration = Duration::from_secs(60);
+/// An end that moves by no more than this has not moved, or by no more than an eighth of the lifetime:
+/// answers tell whole seconds, and take some.
+const STILL: Duration = Duration::from_secs(5);
+
+impl Schedule {
+    /// The times after a refresh at `refreshed_at`. `known` is what earlier refreshes know: a successor
+    /// inherits an absolute end, as Okta's and Atlassian's do. One that has passed while the token
+    /// works was not this grant's, and is counted anew.
+    pub fn after_refresh(
+        &self,
+        id: &DocumentId,
+        refreshed_at: Timestamp,
+        expires_in_s: Option<u64>,
+        refresh_expires_in_s: Option<u64>,
+        known: KnownEnds,
+    ) -> Times {
+        let access = expires_in_s.map_or(self.access_lifetime, Duration::from_secs);
+        let idle = refresh_expires_in_s.map(Duration::from_secs).or(self.refresh_idle_lifetime);
+        let access_expires_at = refreshed_at.plus(access);
+        let refresh_idle_until = idle.map(|idle| refreshed_at.plus(idle));
+        let refresh_absolute_until = known
+            .absolute
+            .filter(|end| *end > refreshed_at)
+            .or_else(|| self.refresh_absolute_lifetime.map(|life| refreshed_at.plus(life)));
+        let until_end = refresh_absolute_until.map(|end| end.since(refreshed_at));
+        let (wait, unmoved) = match self.keep {
+            Keep::KeepFresh => {
+                (self.wait(id, access), is_unmoved(known.access, refreshed_at, Some(access)))
+            }
+            Keep::KeepAlive => (
+                self.wait_to_keep_alive(id, idle, until_end),
+                is_unmoved(known.idle, refreshed_at, idle),
+            ),
+        };
+        let least = if unmoved { MIN_UNMOVED_INTERVAL } else { MIN_INTERVAL };
+        Times {
+            access_expires_at,
+            refresh_idle_until,
+            refresh_absolute_until,
+            next_refresh_at: refreshed_at.plus(wait.max(least)),
+        }
+    }
+
+    /// An absolute end sets the pace by the whole lifetime and not by what is left of it, since no
+    /// refresh moves it: the last one before it is followed by one at the end, which tells how it is.
+    fn wait_to_keep_alive(
+        &self,
+        id: &DocumentId,
+        idle: Option<Duration>,
+        until_end: Option<Duration>,
+    ) -> Duration {
+        let lifetimes = [idle, self.refresh_absolute_lifetime];
+        let wait =
+            self.wait(id, lifetimes.into_iter().flatten().min().unwrap_or(UNLIMITED_LIFETIME));
+        let is_last = |until_end: &Duration| {
+            *until_end <= wait + wait / 2 && idle.is_none_or(|idle| *until_end <= idle / 100 * 95)
+        };
+        until_end.filter(is_last).unwrap_or(wait)
+    }
+
+    /// How long to wait: a share of the lifetime, less a jitter that is always the same for an id.
+    fn wait(&self, id: &DocumentId, lifetime: Duration) -> Duration {
+        let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
+        let percent = |share: u8| lifetime_ms / 100 * u64::from(share);
+        let jitter_ms = stable_hash(id) % (percent(self.jitter_percent) + 1);
+        Duration::from_millis(percent(self.refresh_after_percent).saturating_sub(jitter_ms))
+    }
+}
+
+/// Whether a lifetime that begins now ends when the one before did.
+fn is_unmoved(known: Option<Timestamp>, now: Timestamp, lifetime: Option<Duration>) -> bool {
+    known
+        .zip(lifetime)
+        .is_some_and(|(known, lifetime)| now.plus(lifetime) <= known.plus(STILL.min(lifetime / 8)))
+}
+
+#[cfg(any(test, feature = "examples"))]
+impl Schedule {
+    /// Autodesk's, for tests to change what they are about.
+    pub fn example() -> Self {
+        const HOUR: Duration = Duration::from_secs(3_600);
+        Self {
+            keep: Keep::KeepAlive,
+            access_lifetime: HOUR,
+            refresh_idle_lifetime: Some(14 * 24 * HOUR),
+            refresh_absolute_lifetime: None,
+            refresh_after_percent: 50,
+            jitter_percent: 10,
+            adopt: Adopt::default(),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const DAY: Duration = Duration::from_secs(86_400);
+    const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
+
+    #[test]
+    fn keep_alive_refreshes_well_before_the_refresh_token_dies() {
+        let times = Schedule::example().after_refresh(
+            &DocumentId::Integer(1),
+            NOW,
+            Some(3600),
+            None,
+            NOTHING,
+        );
+        assert_eq!(times.access_expires_at, NOW.plus(Duration::from_secs(3600)));
+        assert_eq!(times.refresh_idle_until, Some(NOW.plus(14 * DAY)));
+        let wait = times.next_refresh_at.since(NOW);
+        assert!(wait <= 7 * DAY && wait >= 5 * DAY, "{wait:?}");
+    }
+
+    #[test]
+    fn keep_fresh_refreshes_before_the_access_token_expires() {
+        let schedule =
+            Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..Schedule::example() };
+        let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, Some(1800), None, NOTHING);
+        let wait = times.next_refresh_at.since(NOW);
+        assert!(wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170), "{wait:?}");
+    }
+
+    /// Nothing is known of the tokens before.
+    const NOTHING: KnownEnds = KnownEnds { access: None, idle: None, absolute: None };
+
+    fn times_known(schedule: &Schedule, known: KnownEnds) -> Times {
+        schedule.after_refresh(&DocumentId::Integer(1), NOW, None, None, known)
+    }
+
+    #[test]
+    fn an_absolute_end_is_inherited_and_not_extended() {
+        let end = NOW.plus(DAY);
+        let times = times_known(&Schedule::example(), KnownEnds { absolute: Some(end), ..NOTHING });
+        assert_eq!(times.refresh_absolute_until, Some(end));
+        assert_eq!(times.next_refresh_at, end, "what is left of it sets no pace");
+    }
+
+    #[test]
+    fn an_absolute_end_that_has_passed_while_the_token_works_is_counted_anew() {
+        let schedule =
+            Schedule { refresh_absolute_lifetime: Some(90 * DAY), ..Schedule::example() };
+        let passed = KnownEnds { absolute: Some(NOW.minus(DAY)), ..NOTHING };
+        let times = times_known(&schedule, passed);
+        assert_eq!(times.refresh_absolute_until, Some(NOW.plus(90 * DAY)));
+        assert!(times.next_refresh_at >= NOW.plus(5 * DAY));
+        assert_eq!(times_known(&Schedule::example(), passed).refresh_absolute_until, None);
+    }
+
+    /// How often a grant is refreshed within a time, given when each next one is due.
+    fn count_within(time: Duration, mut next: impl FnMut(Timestamp) -> Timestamp) -> u32 {
+        let (mut now, mut count) = (NOW, 0);
+        while now < NOW.plus(time) {
+            count += 1;
+            now = next(now);
+        }
+        count
+    }
+
+    #[test]
+    fn a_grant_is_refreshed_a_few_times_before_its_end_and_never_at_every_pass() {
+        let minute = Duration::from_secs(60);
+        for id in 0..100 {
+            let schedule =
+                Schedule { refresh_absolute_lifetime: Some(minute), ..Schedule::example() };
+            let mut known = NOTHING;
+            let count = count_within(150 * minute / 60, |now| {
+                let times =
+                    schedule.after_refresh(&DocumentId::Integer(id), now, None, None, known);
+                known.absolute = times.refresh_absolute_until;
+                times.next_refresh_at
+            });
+            assert!((4..=8).contains(&count), "{count}");
+        }
+    }
+
+    #[test]
+    fn an_end_that_no_refresh_moves_is_not_chased() {
+        let session = NOW.plus(Duration::from_secs(900));
+        for keep in [Keep::KeepAlive, Keep::KeepFresh] {
+            let schedule = Schedule { keep, ..Schedule::example() };
+            let mut known = NOTHING;
+            let count = count_within(Duration::from_secs(900), |now| {
+                let left = Some(session.since(now).as_secs());
+                let id = DocumentId::Integer(1);
+                let times = schedule.after_refresh(&id, now, left, left, known);
+                known.access = Some(times.access_expires_at);
+                known.idle = times.refresh_idle_until;
+                times.next_refresh_at
+            });
+            assert!(count <= 8, "{count}");
+        }
+    }
+
+    #[test]
+    fn short_lifetimes_are_kept_and_the_shortest_are_not_chased() {
+        let schedule = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
+        let wait = |expires_in_s| {
+            let id = DocumentId::Integer(1);
+            let times = schedule.after_refresh(&id, NOW, Some(expires_in_s), None, NOTHING);
+            times.next_refresh_at.since(NOW)
+        };
+        assert!(wait(20) <= Duration::from_secs(10));
+        let known = KnownEnds { access: Some(NOW.plus(Duration::from_secs(5))), ..NOTHING };
+        let id = DocumentId::Integer(1);
+        let times = schedule.after_refresh(&id, NOW, Some(10), None, known);
+        assert_eq!(times.next_refresh_at, NOW.plus(MIN_INTERVAL), "the end has moved");
+        assert_eq!(wait(1), MIN_INTERVAL);
+        assert_eq!(wait(0), MIN_INTERVAL);
+    }
+
+    #[test]
+    fn an_import_does_not_come_due_all_at_once() {
+        let due: std::collections::HashSet<_> = (0..1_000)
+            .map(|n| {
+                Schedule::example().after_refresh(&DocumentId::Integer(n), NOW, None, None, NOTHING)
+            })
+            .map(|times| times.next_refresh_at)
+            .collect();
+        assert!(due.len() > 990);
+    }
+
+    proptest! {
+        #[test]
+        fn a_refresh_is_due_before_what_it_keeps_expires(
+            id in any::<i64>(), access_s in 6_u64..1_000_000, idle_s in 6_u64..10_000_000,
+            after in 1_u8..=95, jitter in 0_u8..=95, fresh in any::<bool>()
+        ) {
+            let keep = if fresh { Keep::KeepFresh } else { Keep::KeepAlive };
+            let schedule = Schedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..Schedule::example() };
+            let id = DocumentId::Integer(id);
+            let times = schedule.after_refresh(&id, NOW, Some(access_s), Some(idle_s), NOTHING);
+            let end = if fresh { times.access_expires_at } else { times.refresh_idle_until.unwrap() };
+            prop_assert!(times.next_refresh_at >= NOW && times.next_refresh_at < end);
+        }
+    }
+}

@@ -1,0 +1,88 @@
+//! Two documents with one refresh token: twins.
+//!
+//! Only one of them may be exchanged. A provider that rotates takes the other one's request for the use of
+//! a stolen token and revokes both. So the first exchange of a new document is noted under its token's
+//! fingerprint, and whoever finds it noted for another document sends nothing.
+
+use crate::fingerprint::fingerprint;
+use crate::{DocumentId, ProviderId, Row, Status};
+
+/// The document that a refresh token was noted for first, as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstHolder {
+    /// How many times Evergrant has refreshed it.
+    pub generation: u64,
+    /// The [`fingerprint`] of the token that it holds, if it holds one.
+    pub holds: Option<String>,
+}
+
+impl FirstHolder {
+    /// Whether the token of this fingerprint is still its own: it holds it, or it may have exchanged it.
+    pub fn keeps(&self, fingerprint: &str) -> bool {
+        self.generation > 0 || self.holds.as_deref() == Some(fingerprint)
+    }
+}
+
+/// A token that a claim is about to exchange for the first time. Later ones came from the provider itself,
+/// for this document alone.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct FirstUse {
+    provider: ProviderId,
+    /// Its [`fingerprint`].
+    pub fingerprint: String,
+}
+
+impl FirstUse {
+    /// What it is noted under.
+    pub fn key(&self) -> String {
+        format!("{}/{}", self.provider, self.fingerprint)
+    }
+
+    /// What a claim finds where another document had the token first.
+    pub fn twin_of(self, first: DocumentId) -> Row {
+        Row::Twin { of: first, fingerprint: self.fingerprint, owned: true }
+    }
+}
+
+impl Row {
+    /// The token, if this is a document that its claim is about to exchange for the first time.
+    pub fn first_use(&self) -> Option<FirstUse> {
+        let Self::Present { grant, owned: true, .. } = self else { return None };
+        let is_first = grant.generation == 0 && grant.status == Status::Active;
+        is_first.then(|| FirstUse {
+            provider: grant.provider.clone(),
+            fingerprint: fingerprint(&grant.refresh_token),
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Grant, Timestamp};
+
+    fn row(grant: Grant, owned: bool) -> Row {
+        Row::Present { grant, lease: None, owned }
+    }
+
+    fn new() -> Grant {
+        Grant { generation: 0, ..Grant::example(Timestamp::default()) }
+    }
+
+    #[test]
+    fn the_first_exchange_of_a_claimed_document_is_noted_and_no_later_one() {
+        assert!(row(new(), true).first_use().is_some());
+        assert_eq!(row(new(), false).first_use(), None);
+        assert_eq!(row(Grant { generation: 1, ..new() }, true).first_use(), None);
+        assert_eq!(row(Grant { status: Status::Paused, ..new() }, true).first_use(), None);
+    }
+
+    #[test]
+    fn a_token_stays_with_who_holds_it_or_has_exchanged_one() {
+        let holder =
+            |generation, holds: &str| FirstHolder { generation, holds: Some(holds.into()) };
+        assert!(holder(0, "it").keeps("it"));
+        assert!(holder(1, "its successor").keeps("it"));
+        assert!(!holder(0, "of a new sign-in").keeps("it"));
+    }
+}

@@ -1,0 +1,292 @@
+//! Whom an answer is about: the grant that asked, or all of them.
+//!
+//! An answer is about the one who asked until the answers of others say otherwise. It is judged by
+//! *different* grants in a row with no success between, as by a circuit breaker with a minimum count:
+//!
+//! * A refusal is the grant's own. When too many different ones are refused with no success between, the
+//!   provider refuses our client: its circuit opens and nobody's attempts are burned.
+//! * A death is believed at the second look: it is asked again once before the user is told. When an
+//!   unusual share of the grants dies, none is believed. When a second look succeeds after all, the
+//!   provider's word is not taken for a while.
+//! * A throttle makes all wait the longer, the more different grants are throttled in a row.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use crate::shard::stable_hash;
+use crate::{Failure, Grant, Outcome, Refusal, Timestamp};
+
+/// When answers are taken for what they say.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct WatchSettings {
+    /// After how long a death is asked for again before it is believed; zero believes the first answer.
+    pub death_recheck: Duration,
+    /// The share of deaths among a provider's grants that is unusual, in per cent.
+    pub mass_death_percent: u8,
+    /// Deaths below this number are never unusual.
+    pub mass_death_min: usize,
+    /// How far back answers count.
+    pub window: Duration,
+}
+
+impl Default for WatchSettings {
+    /// The second look comes soon: it shows a provider's slip of a moment, and one success among the
+    /// second looks shows that its deaths are not to be believed now, which then waits for the whole
+    /// window. Half of all grants may well die at once, among successes that show that the client is in
+    /// order; nearly all may not.
+    fn default() -> Self {
+        Self {
+            death_recheck: Duration::from_secs(15),
+            mass_death_percent: 80,
+            mass_death_min: 20,
+            window: Duration::from_secs(600),
+        }
+    }
+}
+
+/// What is known beforehand of a provider's answers, by all replicas together.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Evidence {
+    /// Whether deaths are believed.
+    pub belief: Belief,
+    /// Its circuit is open.
+    pub is_tripped: bool,
+    /// A refresh has succeeded with the present settings of our client.
+    pub client_works: bool,
+}
+
+/// What is known beforehand about the deaths of a provider's grants.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Belief {
+    /// Nothing: their share decides.
+    ByShare,
+    /// They are not believed: the circuit is open for such deaths, or our client's settings have changed
+    /// and no refresh has succeeded since.
+    Doubt,
+    /// They are believed: an operator has confirmed them.
+    Trust,
+}
+
+/// Remembers a provider's latest answers and says whom one is about.
+#[derive(Debug)]
+pub struct AnswerWatch {
+    settings: WatchSettings,
+    /// Of each grant that lived or died lately, the latest: when, which, and whether it was a death.
+    ends: VecDeque<(Timestamp, u64, bool)>,
+    succeeded_at: Option<Timestamp>,
+    /// Since the last success.
+    refused: Streak,
+    /// Since the last success.
+    throttled: Streak,
+    /// When a second look at a death found that the grant lives.
+    disproved_at: Option<Timestamp>,
+    /// Deaths in a row that were told to probes of an open circuit.
+    dead_probes: u32,
+    take_back: Option<Timestamp>,
+}
+
+/// The grants in `ends` at most.
+const MEMORY: usize = 500;
+/// So many different grants refused in a row are the client's fault.
+const REFUSALS: usize = 5;
+/// The same where another has succeeded lately, or the refusal speaks of consent. Of grants of which every
+/// second is refused, so many in a row come once in a million.
+const DOUBTFUL_REFUSALS: usize = 20;
+/// So many deaths in a row told to probes: the client is let in, and it is the grants that are dead.
+const DEAD_PROBES: u32 = 5;
+
+impl AnswerWatch {
+    /// A watch that has seen nothing.
+    pub fn new(settings: WatchSettings) -> Self {
+        Self {
+            settings,
+            ends: VecDeque::new(),
+            succeeded_at: None,
+            refused: Streak::default(),
+            throttled: Streak::default(),
+            disproved_at: None,
+            dead_probes: 0,
+            take_back: None,
+        }
+    }
+
+    /// Takes note of what an exchange of `grant` came to, and says what that means beside the answers of
+    /// others.
+    pub fn weigh(
+        &mut self,
+        outcome: Outcome,
+        grant: &Grant,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> Outcome {
+        let who = stable_hash(&grant.id);
+        match outcome {
+            Outcome::Refreshed(tokens) => {
+                self.succeeded(grant, who, now);
+                Outcome::Refreshed(tokens)
+            }
+            Outcome::GrantDead(failure) => self.death(failure, grant, now, evidence),
+            Outcome::Refused(failure, refusal) => {
+                self.refusal(failure, refusal, grant, now, evidence)
+            }
+            // A page in the place of an answer: whatever stands there may stand there for everybody. From
+            // a provider whose answers were never read it may be its way to say success.
+            Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
+                if !evidence.client_works {
+                    Outcome::Blank(failure)
+                } else if self.is_everybodys(who, Refusal::Unclear, now, evidence) {
+                    Outcome::Misconfigured(failure)
+                } else {
+                    Outcome::Ambiguous(failure)
+                }
+            }
+            Outcome::Throttled(failure, 0) => Outcome::Throttled(failure, 0),
+            Outcome::Throttled(failure, _) => {
+                self.throttled.add(who);
+                let grants = u32::try_from(self.throttled.grants.len()).unwrap_or(u32::MAX);
+                Outcome::Throttled(failure, grants)
+            }
+            other => other,
+        }
+    }
+
+    /// If it has just turned out that deaths or refusals are not the grants': the time since when what was
+    /// believed is to be taken back, by whichever worker. Once.
+    pub fn take_back(&mut self) -> Option<Timestamp> {
+        self.take_back.take()
+    }
+
+    fn succeeded(&mut self, grant: &Grant, who: u64, now: Timestamp) {
+        if grant.questioned {
+            self.disproved_at = Some(now);
+        }
+        self.remember(who, now, false);
+        self.succeeded_at = Some(now);
+        self.refused = Streak::default();
+        self.throttled = Streak::default();
+        self.dead_probes = 0;
+    }
+
+    fn death(
+        &mut self,
+        failure: Failure,
+        grant: &Grant,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> Outcome {
+        if evidence.belief == Belief::Trust {
+            return Outcome::GrantDead(failure);
+        }
+        self.remember(stable_hash(&grant.id), now, true);
+        if evidence.belief == Belief::Doubt {
+            return Outcome::Suspicious(failure);
+        }
+        if self.is_unusual() {
+            self.take_back = Some(now.minus(self.settings.window));
+            return Outcome::Suspicious(failure);
+        }
+        self.second_look(failure, grant, now, evidence)
+    }
+
+    /// Whether a death is believed now, or asked for again.
+    fn second_look(
+        &mut self,
+        failure: Failure,
+        grant: &Grant,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> Outcome {
+        let WatchSettings { death_recheck, window, .. } = self.settings;
+        // What opened the circuit was something else, and whether all are dead an operator must say.
+        self.dead_probes = if evidence.is_tripped { self.dead_probes + 1 } else { 0 };
+        if self.dead_probes >= DEAD_PROBES {
+            Outcome::Suspicious(failure)
+        } else if death_recheck.is_zero() {
+            Outcome::GrantDead(failure)
+        } else if self.disproved_at.is_some_and(|at| now.minus(window) < at) {
+            Outcome::Unconfirmed(failure, window)
+        } else if evidence.is_tripped || !grant.questioned {
+            Outcome::Unconfirmed(failure, death_recheck)
+        } else {
+            Outcome::GrantDead(failure)
+        }
+    }
+
+    fn refusal(
+        &mut self,
+        failure: Failure,
+        refusal: Refusal,
+        grant: &Grant,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> Outcome {
+        if self.is_everybodys(stable_hash(&grant.id), refusal, now, evidence) {
+            Outcome::Misconfigured(failure)
+        } else if refusal == Refusal::Consent && evidence.client_works {
+            self.second_look(failure, grant, now, evidence)
+        } else {
+            Outcome::Refused(failure, refusal)
+        }
+    }
+
+    /// Counts a refusal of this grant, and says whether so many are refused that it is not the grants'.
+    fn is_everybodys(
+        &mut self,
+        who: u64,
+        refusal: Refusal,
+        now: Timestamp,
+        evidence: Evidence,
+    ) -> bool {
+        if evidence.is_tripped || evidence.belief == Belief::Doubt {
+            return true;
+        }
+        self.refused.add(who);
+        let since = now.minus(self.settings.window);
+        let succeeded_lately = self.succeeded_at.is_some_and(|at| at > since);
+        let is_doubtful = succeeded_lately || refusal == Refusal::Consent;
+        let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
+        // Where nothing has ever succeeded, few grants that are refused again and again will do.
+        let never = !evidence.client_works && self.refused.answers >= enough;
+        let is_everybodys = never || self.refused.grants.len() >= enough;
+        if is_everybodys {
+            self.take_back = Some(since);
+        }
+        is_everybodys
+    }
+
+    fn remember(&mut self, who: u64, now: Timestamp, dead: bool) {
+        let oldest = now.minus(self.settings.window);
+        self.ends.retain(|&(at, of, _)| at >= oldest && of != who);
+        if self.ends.len() == MEMORY {
+            self.ends.pop_front();
+        }
+        self.ends.push_back((now, who, dead));
+    }
+
+    fn is_unusual(&self) -> bool {
+        let deaths = self.ends.iter().filter(|(_, _, dead)| *dead).count();
+        let share_exceeded =
+            deaths * 100 > self.ends.len() * usize::from(self.settings.mass_death_percent);
+        deaths >= self.settings.mass_death_min && share_exceeded
+    }
+}
+
+/// Different grants in a row.
+#[derive(Debug, Default)]
+struct Streak {
+    grants: Vec<u64>,
+    answers: usize,
+}
+
+impl Streak {
+    fn add(&mut self, who: u64) {
+        self.answers = self.answers.saturating_add(1);
+        // More are not told apart: so many are enough for anything.
+        if self.grants.len() < 64 && !self.grants.contains(&who) {
+            self.grants.push(who);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;
