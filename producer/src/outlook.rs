@@ -43,6 +43,9 @@ pub async fn outlook(
         if let (Some(provider), true) = (provider, kept) {
             let sample = samples.entry(&provider.id).or_insert_with(|| Sample::new(now));
             sample.add(prospect(&grant, provider, now));
+            if grant.is_held_as_sealed() {
+                sample.note_sealed();
+            }
         }
     }
     drop(grants);

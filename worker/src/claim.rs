@@ -2,13 +2,16 @@
 
 use std::collections::HashSet;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evergrant_domain::decide::{
-    decide_malformed, decide_no_token, decide_of_another, decide_signed_in, decide_twin,
+    decide_malformed, decide_no_token, decide_of_another, decide_sealed, decide_signed_in,
+    decide_twin,
 };
 use evergrant_domain::{
-    ClaimNote, DocumentId, Lease, Row, Settlement, StaleReason, Verdict, assess,
+    ClaimNote, DocumentId, Grant, Lease, Row, SealedForm, Settlement, StaleReason, Timestamp,
+    Verdict, assess,
 };
 use evergrant_ports::Backoff;
 use evergrant_ports::{Claimed, Commit, StoreError};
@@ -143,9 +146,9 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
     let tracker = lane.jobs.clone();
     match assess(&work.job, row, work.redelivered, claim.now()) {
         Verdict::Exchange(grant) => {
-            let signed_in = decide_signed_in(&lane.provider.policy, &grant, claim.now());
+            let unsent = unsent(&lane, &grant, claim.now());
             tracker.spawn(async move {
-                match signed_in {
+                match unsent {
                     Some(settlement) => {
                         settle_unsent(&lane, work, &grant, settlement, &claim).await
                     }
@@ -204,6 +207,21 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             false
         }
     }
+}
+
+/// What follows for a grant for which nothing is sent, if so.
+fn unsent(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    let (policy, provider) = (&lane.provider.policy, &lane.provider.id);
+    if let Some(settlement) = decide_sealed(policy, grant, now) {
+        lane.metrics.count_stale(provider, StaleReason::SealedToken);
+        let (id, form) = (&grant.id, grant.sealed.map(SealedForm::as_str));
+        if !lane.has_told_of_sealed.swap(true, Ordering::Relaxed) {
+            tracing::warn!(%provider, %id, form,
+                "the application has sealed its refresh tokens: they are not sent; see evergrant doctor");
+        }
+        return Some(settlement);
+    }
+    decide_signed_in(policy, grant, now)
 }
 
 /// Someone else has the document in hand. A process that has died on this machine has nothing in hand

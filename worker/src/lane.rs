@@ -1,6 +1,6 @@
 //! A provider's lane: what the ways of its jobs share.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
@@ -51,6 +51,8 @@ pub(crate) struct Lane {
     pub(crate) jobs: TaskTracker,
     /// The worker is stopping.
     pub(crate) stop: CancellationToken,
+    /// Somebody was told that a token is sealed. One word is enough for all of them.
+    pub(crate) has_told_of_sealed: AtomicBool,
     health: Health,
     claims: AtomicU64,
 }
@@ -101,6 +103,7 @@ impl Lane {
             stop,
             health,
             claims: AtomicU64::new(0),
+            has_told_of_sealed: AtomicBool::new(false),
         })
     }
 

@@ -20,6 +20,7 @@ mod output;
 mod plan;
 mod providers;
 mod run;
+mod sealed;
 mod tokens;
 mod top;
 mod workers;
@@ -131,11 +132,9 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
     let config = load(&args, quiet(&args))?;
     let store = connect::store(&config).await?;
     match args.command {
-        Command::Import { file, overwrite } => {
-            let token_field = &config.store.fields.refresh_token;
-            let import = import::import(&*store, &file, token_field, overwrite, output);
-            let request =
-                serde_json::json!({ "file": file.display().to_string(), "overwrite": overwrite });
+        Command::Import(wish) => {
+            let request = import::request(&wish);
+            let import = import::import(&*store, wish, &config.store, output);
             let about = operator::About::all(Action::Import, request);
             let operator = operator::Operator::of_this_terminal(Arc::clone(&store));
             let told = |exit: &Exit| -> (Outcome, String) { ((*exit).into(), String::new()) };

@@ -13,6 +13,7 @@ use evergrant_runtime::config::{Config, ConfigError};
 use crate::args::ProvidersCommand;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
+use crate::sealed::SealedSample;
 use evergrant_operations::operator::{ActionError, Operator, ProviderChange, os_user};
 use evergrant_operations::overview::{MOST_DUE, Overview, ProviderOverview, Sources};
 
@@ -64,6 +65,11 @@ impl<'a> Providers<'a> {
             self.output.message(error);
         }
         self.show(&overview.providers);
+        for Provider { id, .. } in &self.configured {
+            if let Some(words) = SealedSample::of(&*self.store, id).await?.words() {
+                self.output.message(&format!("{id}: {words}"));
+            }
+        }
         Ok(Exit::Done)
     }
 

@@ -1,16 +1,20 @@
 //! From a document to the domain. What is wrong is told in words that name the field and the type
 //! that is there, and never with a value.
 
+use bson::spec::BinarySubtype;
 use bson::{Bson, DateTime, Document};
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 
 use super::change::ENDS_OF;
 use super::ids;
 use super::names::Names;
 use super::numbers::number;
 use super::paths::{array_on_the_way, at};
+use super::state::marks;
 use evergrant_domain::fingerprint::fingerprint;
+use evergrant_domain::marks::mark;
 use evergrant_domain::schedule::KnownEnds;
+use evergrant_domain::sealed_token::{SEALED_REMEDY, SealedForm, holds_ciphertext};
 use evergrant_domain::twins::FirstHolder;
 use evergrant_domain::{
     ClaimNote, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status,
@@ -81,11 +85,13 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
     let provider: ProviderId = state.required("provider", state.text("provider")?)?;
     let status: Status = state.required("status", state.text("status")?)?;
     let attempts = state.whole("attempts")?.unwrap_or_default();
+    let generation = state.whole("generation")?.unwrap_or_default();
+    let sealed = sealed_form(state, generation, &refresh_token);
     Ok(Grant {
         id: state.id(),
         provider,
         status,
-        generation: state.whole("generation")?.unwrap_or_default(),
+        generation,
         ends: ends(state, &refresh_token)?,
         // A grant without a due time is due.
         next_refresh_at: state.time("next_refresh_at")?.unwrap_or_default(),
@@ -97,7 +103,16 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         refresh_token,
         last_error: state.last_error(),
         signed_in_until: signed_in_until(state),
+        sealed,
     })
+}
+
+/// How the application has sealed the refresh token. One that the provider took or gave is none of those.
+fn sealed_form(state: &State<'_>, generation: u64, token: &SecretString) -> Option<SealedForm> {
+    let access_token = at(state.document, &state.names.fields.access_token);
+    let form = SealedForm::of(token.expose_secret(), access_token.and_then(Bson::as_str))?;
+    let is_providers = || marks(state.names, state.document).contains(&mark(Some(token)));
+    (generation == 0 || !is_providers()).then_some(form)
 }
 
 /// What the application says of the access token's end, where Evergrant has said nothing yet.
@@ -146,6 +161,12 @@ fn refresh_token(state: &State<'_>) -> Result<Option<SecretString>, String> {
             Err(format!("{field} is longer than {MAX_TOKEN_BYTES} bytes"))
         }
         Some(Bson::String(token)) => Ok(Some(SecretString::from(token.as_str()))),
+        Some(Bson::Document(object)) if holds_ciphertext(object.keys().map(String::as_str)) => {
+            Err(format!("{field} is an object with a ciphertext: {SEALED_REMEDY}"))
+        }
+        Some(Bson::Binary(binary)) if binary.subtype == BinarySubtype::Encrypted => {
+            Err(format!("{field} is encrypted by a driver of MongoDB: {SEALED_REMEDY}"))
+        }
         Some(other) => Err(format!("{field} is {}, not a string", kind(other))),
     }
 }
@@ -309,5 +330,37 @@ fn kind(value: &Bson) -> &'static str {
         Bson::Binary(_) => "binary data",
         Bson::ObjectId(_) => "an ObjectId",
         _ => "of another type",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use bson::doc;
+
+    use super::*;
+    use crate::Fields;
+
+    const SEALED: &str = "enc:v1:YmJi";
+
+    /// The form of the token of a document with this generation and these marks.
+    fn form_with(generation: i64, held_before: &[i64]) -> Option<SealedForm> {
+        let names = Names::new("evergrant", Fields::default());
+        let state = doc! {
+            "status": "active", "provider": "p", "generation": generation,
+            "held_before": held_before, "lease": { "owner": "me" },
+        };
+        let document = doc! { "_id": "a", "refresh_token": SEALED, "evergrant": state };
+        match row(&names, &document, "me") {
+            Row::Present { grant, .. } => grant.sealed,
+            row => panic!("not a grant: {row:?}"),
+        }
+    }
+
+    #[test]
+    fn a_token_that_the_provider_took_or_gave_is_not_sealed() {
+        let this = mark(Some(&SEALED.into()));
+        assert_eq!(form_with(0, &[]), Some(SealedForm::Envelope));
+        assert_eq!(form_with(3, &[0, this + 1]), Some(SealedForm::Envelope));
+        assert_eq!(form_with(3, &[0, this]), None);
     }
 }

@@ -1,6 +1,6 @@
 //! What becomes of a document when another is laid over it, and what it remembers of its tokens.
 
-use bson::{Bson, Document};
+use bson::{Bson, Document, RawDocumentBuf};
 use secrecy::SecretString;
 
 use super::ids;
@@ -26,6 +26,17 @@ pub fn id_and_fields(document: ImportDocument) -> Result<(Bson, Document), &'sta
         return Err("its _id is of a type that no _id can have");
     }
     Ok((id, fields))
+}
+
+/// Whether a document can be imported, and if not, why: before it is put together with others, so that it
+/// alone is refused.
+///
+/// # Errors
+/// If it is no document of MongoDB, in words that hold nothing of it.
+pub fn check(document: &ImportDocument) -> Result<(), &'static str> {
+    let (_, fields) = id_and_fields(ImportDocument(document.0.clone()))?;
+    RawDocumentBuf::try_from(&fields).map_err(|_| "a name in it holds a NUL")?;
+    Ok(())
 }
 
 /// Fields as they are laid over a document, or inserted: what they say of a job or of a lease is of

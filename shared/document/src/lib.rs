@@ -17,3 +17,4 @@ pub mod state;
 
 pub use fields::Fields;
 pub use ids::canonical as canonical_id;
+pub use import::check as check_import;

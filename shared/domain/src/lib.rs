@@ -32,6 +32,7 @@ pub use provider_id::ProviderId;
 pub use provider_state::ProviderState;
 pub use revival::EndedDocument;
 pub use sealed_answer::SealedAnswer;
+pub use sealed_token::{SealedForm, SealedTokens};
 pub use secrets::Secrets;
 pub use settlement::{Route, Settlement, Signal, Write};
 pub use timestamp::Timestamp;

@@ -163,6 +163,12 @@ pub struct GrantView {
 }
 
 impl GrantView {
+    /// Whether it waits because the application has sealed its refresh token.
+    pub fn is_held_as_sealed(&self) -> bool {
+        let reason = self.last_error.as_ref().map(|error| error.reason);
+        self.status == Some(Status::Active) && reason == Some(FailureKind::SealedToken)
+    }
+
     /// Whether its new tokens wait in a dead letter or a journal: to send the old one would lose them.
     pub fn waits_for_answer(&self) -> bool {
         let reason = self.last_error.as_ref().map(|error| error.reason);

@@ -4,6 +4,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use evergrant_domain::SealedTokens;
 use evergrant_domain::classify::ThrottleScope;
 use evergrant_domain::limit::Limit;
 use evergrant_domain::schedule::{Adopt, Keep};
@@ -40,6 +41,7 @@ pub struct ProviderConfig {
     pub max_attempts: Option<u32>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub max_pause: Option<Duration>,
+    pub sealed_tokens: Option<SealedTokens>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub request_timeout: Option<Duration>,
     pub dead_codes: Option<Vec<String>>,

@@ -120,6 +120,7 @@ impl Provider {
                 ladder,
                 max_attempts,
                 max_pause: config.max_pause.unwrap_or(Duration::from_secs(3_600)),
+                sealed_tokens: config.sealed_tokens.unwrap_or_default(),
             },
             watch: watch(config, &setting)?,
             id,

@@ -138,6 +138,7 @@ mod tests {
             ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
             max_attempts: 3,
             max_pause: Duration::from_secs(3600),
+            sealed_tokens: evergrant_domain::SealedTokens::default(),
         }
     }
 

@@ -6,11 +6,11 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use evergrant_budget::{BudgetSettings, SharedBudget};
-use evergrant_domain::Policy;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::limit::Limit;
 use evergrant_domain::schedule::{Adopt, Keep, Schedule};
 use evergrant_domain::weigh::WatchSettings;
+use evergrant_domain::{Policy, SealedTokens};
 use evergrant_provider::{ClientAuth, Provider};
 use evergrant_rescue::{Journal, Keys, Sealer};
 use evergrant_runtime::reports::Reports;
@@ -237,6 +237,7 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
             ladder: Ladder::new(rungs).expect("a ladder"),
             max_attempts: 6,
             max_pause: Duration::from_secs(20),
+            sealed_tokens: SealedTokens::default(),
         },
         watch: WatchSettings {
             death_recheck,

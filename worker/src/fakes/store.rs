@@ -97,6 +97,7 @@ fn grant(id: &DocumentId) -> Grant {
         questioned: false,
         note: ClaimNote::default(),
         signed_in_until: None,
+        sealed: None,
         last_error: None,
     }
 }

@@ -21,7 +21,7 @@ pub(crate) use self::dlq::DlqCommand;
 pub(crate) use self::providers::ProvidersCommand;
 pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, Preset, RunArgs, SecretIn};
 pub(crate) use self::tokens::{TokensCommand, TokensWish};
-pub(crate) use self::transfer::{BackupArgs, ExportArgs};
+pub(crate) use self::transfer::{BackupArgs, ExportArgs, ImportArgs};
 use crate::output::Format;
 
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 partly done, \
@@ -73,16 +73,10 @@ pub(crate) enum Command {
     Run(RunArgs),
     /// Write settings for a provider, after asking or from flags, and make what they need.
     Init(InitArgs),
-    /// Put token documents into the store: JSON lines or a JSON array, extended JSON too. What
-    /// exists keeps Evergrant's state, and newer tokens than those of the file.
-    Import {
-        /// A file, or - for standard input.
-        file: PathBuf,
-        /// Lay the file's tokens over those in the store, even if they are older. A token that was
-        /// exchanged is spent: to send it again may end the user's grant.
-        #[arg(long)]
-        overwrite: bool,
-    },
+    /// Put token documents into the store: JSON (lines, an array, laid out over lines), extended JSON and
+    /// what MongoDB's shell prints, or a table (CSV); packed with gzip or in UTF-16, too. What exists keeps
+    /// Evergrant's state, and newer tokens than those of the file.
+    Import(ImportArgs),
     /// Write all token documents as JSON lines, TOKENS INCLUDED.
     Export(ExportArgs),
     /// Copy the SQLite file while it is in use, TOKENS INCLUDED.

@@ -1,8 +1,28 @@
-//! `evergrant export` and `evergrant backup`
+//! `evergrant import`, `evergrant export` and `evergrant backup`
 
 use std::path::PathBuf;
 
 use clap::Args as ClapArgs;
+
+use crate::import::MapEntry;
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ImportArgs {
+    /// A file, or - for standard input.
+    pub(crate) file: PathBuf,
+    /// Lay the file's tokens over those in the store, even if they are older. A token that was
+    /// exchanged is spent: to send it again may end the user's grant.
+    #[arg(long)]
+    pub(crate) overwrite: bool,
+    /// Take a table with a line of names (CSV; tabs, semicolons and bars, too). A file whose name ends in
+    /// .csv or .tsv needs no such word. All its values are texts; an empty one is none.
+    #[arg(long)]
+    pub(crate) csv: bool,
+    /// Which column or field of the file becomes which field of the document: id=_id. A dot leads into a
+    /// sub-document. For each one that has another name than the settings say, and may be given several times.
+    #[arg(long, value_name = "NAME=PATH")]
+    pub(crate) map: Vec<MapEntry>,
+}
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExportArgs {

@@ -12,6 +12,7 @@ use evergrant_provider::{ClientAuth, Provider};
 use futures::TryStreamExt;
 
 use super::row::{Level, Row};
+use crate::sealed::SealedSample;
 use evergrant_operations::overview::{ProviderOverview, Sources};
 
 /// Grants among which one is looked for that tells why a circuit is open.
@@ -48,6 +49,9 @@ async fn look(
         rows.push(circuit(provider, &found.standing, example.as_ref()));
         rows.push(exchanges(found));
         rows.push(grants(&provider.id, &counts));
+        if let Some(words) = SealedSample::of(&**store, &provider.id).await?.words() {
+            rows.push(Row::new(Level::Wrong, format!("tokens of {}", provider.id), words));
+        }
         let state = store.provider_state(&provider.id).await?;
         // Without limits nothing is slowed down.
         if !state.value.limits(&provider.limits).is_empty() {

@@ -46,6 +46,7 @@ mod tests {
             shut: None,
             due_now_done_at: None,
             dead_already: 0,
+            sealed: 0,
             horizons: Vec::new(),
             days: vec![day(86_400, 7), day(43_200, 0), day(0, 0)],
         };

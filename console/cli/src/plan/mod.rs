@@ -38,6 +38,7 @@ pub(crate) async fn plan(
     }
     let lost = |forecast: &Forecast| {
         forecast.dead_already > 0
+            || forecast.sealed > 0
             || forecast.horizons.iter().any(|horizon| horizon.expiring_unrefreshed > 0)
     };
     if forecasts.iter().all(|(_, forecast)| forecast.grants == 0) {
@@ -75,6 +76,13 @@ fn tell(forecasts: &[(ProviderId, Forecast)], output: &Output) {
             output.message(&format!(
                 "{provider}: {} grants have not been refreshed in time; their users must sign in again",
                 forecast.dead_already
+            ));
+        }
+        if forecast.sealed > 0 {
+            output.message(&format!(
+                "{provider}: {} grants hold a refresh token that the application has sealed; nothing is \
+                 sent for them, and they will be lost: see evergrant doctor",
+                forecast.sealed
             ));
         }
         output.line(&format!("\n{provider}, refreshes a day:"));

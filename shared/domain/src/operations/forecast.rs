@@ -50,6 +50,8 @@ pub struct Forecast {
     pub due_now_done_at: Option<Timestamp>,
     /// Grants whose refresh token is dead already.
     pub dead_already: u64,
+    /// Grants whose refresh token the application has sealed: nothing is sent for them.
+    pub sealed: u64,
     /// One for each horizon that was asked for.
     pub horizons: Vec<Horizon>,
     /// What happens on each day, from now on.
@@ -101,7 +103,7 @@ pub fn forecast(
     schedule: &Schedule,
     horizons_days: &[u32],
 ) -> Forecast {
-    let Sample { now, grants, due_now, dead_already, .. } = sample;
+    let Sample { now, grants, due_now, dead_already, sealed, .. } = sample;
     let last_day = horizons_days.last().copied().unwrap_or_default();
     let course = Course::new(sample, shut, schedule, last_day);
     let days = course.run(rate_per_s);
@@ -133,6 +135,7 @@ pub fn forecast(
         shut,
         due_now_done_at,
         dead_already,
+        sealed,
         horizons: horizons.collect(),
         days: days.iter().map(Day::from).collect(),
     }

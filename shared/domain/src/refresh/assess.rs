@@ -170,6 +170,8 @@ pub enum StaleReason {
     NotDue,
     /// It holds no refresh token.
     NoToken,
+    /// The application has sealed its refresh token.
+    SealedToken,
 }
 
 impl StaleReason {
@@ -181,6 +183,7 @@ impl StaleReason {
             Self::NotActive => "not_active",
             Self::NotDue => "not_due",
             Self::NoToken => "no_token",
+            Self::SealedToken => "sealed_token",
         }
     }
 }

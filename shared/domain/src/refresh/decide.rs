@@ -5,11 +5,12 @@ use std::time::Duration;
 use super::ladder::Ladder;
 use super::outcome::{Failure, NewTokens};
 use super::schedule::{KnownEnds, Schedule};
+use super::sealed_token::SEALED_REMEDY;
 use super::settlement::TripReason;
 use crate::fingerprint::fingerprint;
 use crate::{
-    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, Settlement, Signal,
-    Status, Timestamp, Write,
+    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, SealedTokens,
+    Settlement, Signal, Status, Timestamp, Write,
 };
 
 /// What a provider's grants are decided by.
@@ -23,6 +24,8 @@ pub struct Policy {
     pub max_attempts: u32,
     /// The longest pause that a provider's `Retry-After` is believed.
     pub max_pause: Duration,
+    /// What is done with a token that the application has sealed.
+    pub sealed_tokens: SealedTokens,
 }
 
 /// The pause after a throttle that does not say how long.
@@ -38,6 +41,9 @@ const EARLY_WAIT: Duration = Duration::from_secs(60);
 
 /// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
 const CIRCUIT_WAIT: Duration = Duration::from_secs(30);
+
+/// How long a grant waits whose token the application has sealed: until it is looked at again.
+pub const SEALED_WAIT: Duration = Duration::from_secs(15 * 60);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
@@ -121,6 +127,19 @@ pub fn decide_signed_in(policy: &Policy, grant: &Grant, now: Timestamp) -> Optio
     let times = policy.schedule.after_sign_in(&grant.id, grant.signed_in_until?, now)?;
     let write = Write::Schedule(times);
     Some(Settlement { write, route: Route::Done, signal: Signal::Neutral })
+}
+
+/// What follows for a grant whose token the application has sealed: nothing is sent, and it waits, since the
+/// grant lives. The provider would call such a text a dead token.
+pub fn decide_sealed(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    let form = grant.sealed.filter(|_| policy.sealed_tokens == SealedTokens::Hold)?;
+    let what = format!(
+        "its refresh token is sealed ({}), so it was not sent. {SEALED_REMEDY}. If the provider issues such \
+         tokens: sealed_tokens = \"send\" in its section",
+        form.as_str()
+    );
+    let case = Case { policy, grant, now };
+    Some(case.asked_later(&Failure::described(&what), FailureKind::SealedToken, SEALED_WAIT))
 }
 
 /// What follows for a claim that is given back unused: nothing was sent, nothing is burned.

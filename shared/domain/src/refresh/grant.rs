@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim_note::ClaimNote;
 use super::schedule::KnownEnds;
-use crate::{DocumentId, Failure, ProviderId, Timestamp};
+use crate::{DocumentId, Failure, ProviderId, SealedForm, Timestamp};
 
 /// One user's tokens at one provider, with Evergrant's state of them.
 #[derive(Clone, Debug)]
@@ -42,6 +42,8 @@ pub struct Grant {
     pub note: ClaimNote,
     /// When its access token expires, as the application tells of a document that is new to Evergrant.
     pub signed_in_until: Option<Timestamp>,
+    /// How the application has sealed its refresh token, if it has.
+    pub sealed: Option<SealedForm>,
 }
 
 /// Whether Evergrant keeps a grant alive.
@@ -203,6 +205,8 @@ pub enum FailureKind {
     Malformed,
     /// Another document had its refresh token first.
     Twin,
+    /// The application has sealed its refresh token, so nothing was sent.
+    SealedToken,
     /// The last attempt failed.
     AttemptsExhausted,
     /// New tokens exist, or may, that are not in the document yet: they wait in a dead letter or in a
@@ -233,6 +237,7 @@ impl FailureKind {
             Self::Misconfigured => "misconfigured",
             Self::Malformed => "malformed",
             Self::Twin => "twin",
+            Self::SealedToken => "sealed_token",
             Self::AttemptsExhausted => "attempts_exhausted",
             Self::UncommittedAnswer => "uncommitted_answer",
         }
@@ -257,6 +262,7 @@ impl Grant {
             questioned: false,
             note: ClaimNote::default(),
             signed_in_until: None,
+            sealed: None,
             last_error: None,
         }
     }
@@ -281,7 +287,7 @@ mod tests {
             assert_eq!(status.as_str().parse(), Ok(status));
         }
         for kind in
-            [FailureKind::Throttled, FailureKind::LostResponse, FailureKind::UncommittedAnswer]
+            [FailureKind::Throttled, FailureKind::SealedToken, FailureKind::UncommittedAnswer]
         {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }

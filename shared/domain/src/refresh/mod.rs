@@ -17,6 +17,7 @@ pub mod refusals;
 pub mod revival;
 pub mod schedule;
 pub mod sealed_answer;
+pub mod sealed_token;
 pub mod settlement;
 pub mod sign_in;
 pub mod twins;

@@ -13,6 +13,7 @@ pub struct Sample {
     pub(super) grants: u64,
     pub(super) due_now: u64,
     pub(super) dead_already: u64,
+    pub(super) sealed: u64,
     /// Of those that are not dead.
     pub(super) kept: Vec<Prospect>,
     /// Each of the kept stands for so many.
@@ -27,7 +28,21 @@ impl Sample {
     }
 
     pub(super) const fn of_at_most(max_kept: usize, now: Timestamp) -> Self {
-        Self { now, grants: 0, due_now: 0, dead_already: 0, kept: Vec::new(), weight: 1, max_kept }
+        Self {
+            now,
+            grants: 0,
+            due_now: 0,
+            dead_already: 0,
+            sealed: 0,
+            kept: Vec::new(),
+            weight: 1,
+            max_kept,
+        }
+    }
+
+    /// Notes that a grant was not refreshed because the application has sealed its token.
+    pub const fn note_sealed(&mut self) {
+        self.sealed += 1;
     }
 
     /// Adds a grant.

@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::Refusal;
+use crate::{Refusal, SealedForm};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -11,6 +11,7 @@ fn policy() -> Policy {
         ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
         max_attempts: 3,
         max_pause: Duration::from_secs(3600),
+        sealed_tokens: SealedTokens::Hold,
     }
 }
 
@@ -335,4 +336,27 @@ proptest! {
         let shown = format!("{settlement:?}");
         prop_assert!(!shown.contains("the-token"));
     }
+}
+
+#[test]
+fn a_sealed_token_is_not_sent_and_its_grant_waits_alive() {
+    let sealed = Grant { sealed: Some(SealedForm::Envelope), attempts: 2, ..grant() };
+    let settlement = decide_sealed(&policy(), &sealed, NOW).unwrap();
+    assert_eq!((settlement.route, settlement.signal), (Route::Done, Signal::Neutral));
+    let Write::Postpone { attempts, last_error: Some(error), next_refresh_at, .. } =
+        settlement.write
+    else {
+        panic!("not postponed")
+    };
+    assert_eq!((attempts, error.reason), (2, FailureKind::SealedToken));
+    assert_eq!(next_refresh_at, Some(NOW.plus(SEALED_WAIT)));
+    assert!(error.description.unwrap().contains("sealed_tokens = \"send\""));
+}
+
+#[test]
+fn a_sealed_token_is_sent_where_the_settings_say_so() {
+    let sealed = Grant { sealed: Some(SealedForm::Envelope), ..grant() };
+    let send = Policy { sealed_tokens: SealedTokens::Send, ..policy() };
+    assert!(decide_sealed(&send, &sealed, NOW).is_none());
+    assert!(decide_sealed(&policy(), &grant(), NOW).is_none());
 }
