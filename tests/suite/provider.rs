@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::{Outcome, classify};
+use evergrant_domain::{DocumentFields, Outcome, classify};
 use evergrant_provider::{Provider, ProviderClient, TokenEndpoint};
 use evergrant_runtime::config::Config;
 use evergrant_simulator::{FaultRates, Handle, Settings, Simulator};
@@ -41,7 +41,7 @@ impl Case {
     }
 
     async fn exchange(&self) -> Outcome {
-        let exchange = self.client.exchange(&self.token).await;
+        let exchange = self.client.exchange(&self.token, &DocumentFields::new()).await;
         classify(exchange, &self.provider.dialect, self.provider.secrets(&self.token))
     }
 }
@@ -59,7 +59,7 @@ async fn each_way_of_authentication_is_understood() {
         let Outcome::Refreshed(tokens) = case.exchange().await else { panic!("{auth}") };
         let new = tokens.refresh_token.expect("it rotates");
         assert_ne!(new.expose_secret(), case.token.expose_secret());
-        assert!(tokens.expires_in_s.is_some());
+        assert!(tokens.ends.access.is_some());
     }
 }
 

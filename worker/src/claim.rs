@@ -9,6 +9,7 @@ use evergrant_domain::decide::{
     decide_malformed, decide_no_token, decide_of_another, decide_sealed, decide_signed_in,
     decide_twin,
 };
+use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{
     ClaimNote, DocumentId, Grant, Lease, Row, SealedForm, Settlement, StaleReason, Timestamp,
     Verdict, assess,
@@ -221,7 +222,15 @@ fn unsent(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
         }
         return Some(settlement);
     }
-    decide_signed_in(policy, grant, now)
+    unsendable(lane, grant, now).or_else(|| decide_signed_in(policy, grant, now))
+}
+
+/// What follows for a grant for whose document no request can be made, such as one whose fields lead to a
+/// host that tokens may not be sent to.
+fn unsendable(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    let what = lane.provider.check_document(&grant.fields).err()?;
+    lane.metrics.count_malformed(&lane.provider.id);
+    Some(decide_malformed(&what, Some(fingerprint(&grant.refresh_token)), now))
 }
 
 /// Someone else has the document in hand. A process that has died on this machine has nothing in hand

@@ -90,7 +90,7 @@ async fn permit(lane: &Lane) -> Option<Admitted> {
 async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     let started = Instant::now();
     lane.metrics.sent(&lane.provider.id);
-    let exchange = lane.endpoint.exchange(&grant.refresh_token).await;
+    let exchange = lane.endpoint.exchange(&grant.refresh_token, &grant.fields).await;
     permit.answered();
     lane.metrics.answered(&lane.provider.id, started.elapsed());
     classify(exchange, &lane.provider.dialect, lane.provider.secrets(&grant.refresh_token))

@@ -4,6 +4,7 @@ mod args;
 mod audit;
 mod audit_verify;
 mod backup;
+mod catalogue;
 mod console;
 mod copies;
 mod demo;
@@ -37,7 +38,7 @@ use evergrant_runtime::{connect, process};
 use evergrant_telemetry::init_logs;
 use tokio::runtime::{Builder, Runtime};
 
-use args::{Args, Command, DlqCommand, TokensCommand, TokensWish};
+use args::{Args, Command, DlqCommand, ProvidersCommand, TokensCommand, TokensWish};
 use evergrant_operations::{bulk, letters, operator};
 use exit::Exit;
 use output::Output;
@@ -111,6 +112,9 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             let stores = migrate::Stores { from: &from, to: &to, old: &old };
             Ok(stores.migrate(unaudited, output).await?)
         }
+        Command::Providers(ProvidersCommand::Known(command)) => {
+            Ok(catalogue::carry_out(command, output)?)
+        }
         _ => operate(args, output).await,
     }
 }
@@ -142,7 +146,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         }
         Command::Export(wish) => Ok(export::export(&store, &wish, output).await?),
         Command::Tokens(command) => tokens(&config, &store, command, output).await,
-        Command::Providers(command) => {
+        Command::Providers(ProvidersCommand::Standing(command)) => {
             let queue = queue(&config)?;
             Ok(providers::Providers::new(&config, store, queue, output)?.run(command).await?)
         }
@@ -167,6 +171,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         | Command::Run(_)
         | Command::Console(_)
         | Command::Init(_)
+        | Command::Providers(ProvidersCommand::Known(_))
         | Command::Backup(_)
         | Command::Migrate(_) => Ok(Exit::Usage),
     }

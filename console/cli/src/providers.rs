@@ -10,7 +10,7 @@ use evergrant_ports::{JobQueue, StoreError};
 use evergrant_provider::Provider;
 use evergrant_runtime::config::{Config, ConfigError};
 
-use crate::args::ProvidersCommand;
+use crate::args::StandingCommand;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
 use crate::sealed::SealedSample;
@@ -35,16 +35,16 @@ impl<'a> Providers<'a> {
         Ok(Self { configured: config.providers()?, store, queue, output })
     }
 
-    pub(crate) async fn run(&self, command: ProvidersCommand) -> Result<Exit, ActionError> {
+    pub(crate) async fn run(&self, command: StandingCommand) -> Result<Exit, ActionError> {
         let (name, change, why) = match command {
-            ProvidersCommand::List => return Ok(self.list().await?),
-            ProvidersCommand::Pause { name, duration, why } => {
+            StandingCommand::List => return Ok(self.list().await?),
+            StandingCommand::Pause { name, duration, why } => {
                 (name, ProviderChange::Pause(duration), why)
             }
-            ProvidersCommand::Resume { name, why } => (name, ProviderChange::Resume, why),
-            ProvidersCommand::Probe { name, why } => (name, ProviderChange::Probe, why),
-            ProvidersCommand::Confirm { name, why } => (name, ProviderChange::Confirm, why),
-            ProvidersCommand::Limit { name, limits, reset, why } => {
+            StandingCommand::Resume { name, why } => (name, ProviderChange::Resume, why),
+            StandingCommand::Probe { name, why } => (name, ProviderChange::Probe, why),
+            StandingCommand::Confirm { name, why } => (name, ProviderChange::Confirm, why),
+            StandingCommand::Limit { name, limits, reset, why } => {
                 if let Some(contradiction) = contradiction(&limits) {
                     self.output.error(contradiction);
                     return Ok(Exit::Usage);

@@ -17,8 +17,8 @@ use evergrant_domain::schedule::KnownEnds;
 use evergrant_domain::sealed_token::{SEALED_REMEDY, SealedForm, holds_ciphertext};
 use evergrant_domain::twins::FirstHolder;
 use evergrant_domain::{
-    ClaimNote, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId, Row, Status,
-    Timestamp,
+    ClaimNote, DocumentFields, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId,
+    Row, Status, Timestamp,
 };
 use evergrant_ports::GrantView;
 
@@ -104,6 +104,7 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
         last_error: state.last_error(),
         signed_in_until: signed_in_until(state),
         sealed,
+        fields: fields(state),
     })
 }
 
@@ -113,6 +114,15 @@ fn sealed_form(state: &State<'_>, generation: u64, token: &SecretString) -> Opti
     let form = SealedForm::of(token.expose_secret(), access_token.and_then(Bson::as_str))?;
     let is_providers = || marks(state.names, state.document).contains(&mark(Some(token)));
     (generation == 0 || !is_providers()).then_some(form)
+}
+
+/// What the providers' addresses and requests need.
+fn fields(state: &State<'_>) -> DocumentFields {
+    let text = |path: &String| match at(state.document, path)? {
+        Bson::String(text) => Some((path.clone(), text.clone())),
+        value => Some((path.clone(), number(value)?.to_string())),
+    };
+    state.names.fields.needed.iter().filter_map(text).collect()
 }
 
 /// What the application says of the access token's end, where Evergrant has said nothing yet.

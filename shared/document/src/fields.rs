@@ -11,6 +11,8 @@ pub struct Fields {
     pub refresh_token: String,
     /// The user's email address.
     pub email: String,
+    /// What else the providers' addresses and requests need.
+    pub needed: Vec<String>,
 }
 
 impl Default for Fields {
@@ -20,6 +22,7 @@ impl Default for Fields {
             access_token: "access_token".to_owned(),
             refresh_token: "refresh_token".to_owned(),
             email: "email".to_owned(),
+            needed: Vec::new(),
         }
     }
 }

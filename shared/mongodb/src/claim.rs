@@ -19,7 +19,7 @@ use super::errors::driver;
 use super::update::HINT;
 use evergrant_document::adoption::ProviderField;
 use evergrant_document::change::SETTLED_BY;
-use evergrant_document::paths::remove;
+use evergrant_document::paths::{is_within, remove};
 use evergrant_document::{decode, ids};
 use evergrant_domain::{ClaimNote, DocumentId, Row, Timestamp};
 use evergrant_ports::{Claimed, StoreError};
@@ -95,6 +95,12 @@ impl MongoStore {
             projection.insert(field, 1);
         }
         projection.extend(self.names.expiry_paths.iter().map(|path| (path.clone(), Bson::from(1))));
+        for path in &self.names.fields.needed {
+            // A server reads no two paths at once of which one lies within the other.
+            if !projection.keys().any(|other| is_within(path, other) || is_within(other, path)) {
+                projection.insert(path, 1);
+            }
+        }
         let failed = |error| driver("claim", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
         let mut found = found.await.map_err(failed)?;

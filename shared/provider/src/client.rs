@@ -1,5 +1,6 @@
 //! The client of a token endpoint.
 
+use std::collections::BTreeMap;
 use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
@@ -8,19 +9,25 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::request_form::{BodyForm, Method, TokenRequest};
 use super::{ClientAuth, Provider};
-use evergrant_domain::Secrets;
 use evergrant_domain::classify::{Answer, Exchange};
 use evergrant_domain::error_code::clean_description;
+use evergrant_domain::expiry::TimePlace;
+use evergrant_domain::{DocumentFields, Secrets};
+use evergrant_ports::wall_clock;
 
 /// The longest answer that is read; a real one has a few kilobytes.
 const MAX_ANSWER_BYTES: usize = 256 * 1024;
 
+/// What we call ourselves.
+const USER_AGENT: &str = concat!("evergrant/", env!("CARGO_PKG_VERSION"));
+
 /// Where refresh tokens are exchanged.
 #[async_trait]
 pub trait TokenEndpoint: Send + Sync + 'static {
-    /// Exchanges a refresh token (RFC 6749 §6) and says how that ended.
-    async fn exchange(&self, refresh_token: &SecretString) -> Exchange;
+    /// Exchanges a refresh token (RFC 6749 §6) of a document with these fields and says how that ended.
+    async fn exchange(&self, refresh_token: &SecretString, fields: &DocumentFields) -> Exchange;
 }
 
 /// The token endpoint of one provider, over HTTP. It reports what happened and decides
@@ -49,49 +56,64 @@ impl ProviderClient {
         let fail = |reason: String| ClientError { provider: provider.id.to_string(), reason };
         provider.require_secret().map_err(|error| fail(error.to_string()))?;
         install_tls();
-        let http = reqwest::Client::builder()
+        let user_agent = provider.request.user_agent.as_deref();
+        let mut http = reqwest::Client::builder()
             .connect_timeout(provider.request_timeout.min(Duration::from_secs(5)))
             .timeout(provider.request_timeout)
             .redirect(reqwest::redirect::Policy::none())
             .retry(reqwest::retry::never())
-            .user_agent(concat!("evergrant/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|error| fail(error.to_string()))?;
+            .user_agent(user_agent.unwrap_or(USER_AGENT));
+        if let Some(certificate) = &provider.client_certificate {
+            let identity = reqwest::Identity::from_pem(certificate.expose_secret().as_bytes());
+            let wrong = |_| "client_certificate_file must hold a certificate and its key as PEM";
+            http = http.identity(identity.map_err(|error| fail(wrong(error).to_owned()))?);
+        }
+        let http = http.build().map_err(|error| fail(error.to_string()))?;
         let authorization = authorization(&provider);
         Ok(Self { http, provider, authorization })
     }
 
-    fn form<'a>(&'a self, refresh_token: &'a SecretString) -> Vec<(&'static str, &'a str)> {
-        let mut form =
-            vec![("grant_type", "refresh_token"), ("refresh_token", refresh_token.expose_secret())];
-        if let Some(scope) = &self.provider.scope {
-            form.push(("scope", scope));
-        }
-        if self.provider.client_auth != ClientAuth::Basic {
-            form.push(("client_id", &self.provider.client_id));
-        }
-        if let (ClientAuth::Body, Some(secret)) =
-            (self.provider.client_auth, &self.provider.client_secret)
-        {
-            form.push(("client_secret", secret.expose_secret()));
-        }
-        form
+    /// The request, ready to be sent. Nothing is sent for a document that it cannot be made for.
+    fn request(
+        &self,
+        refresh_token: &SecretString,
+        fields: &DocumentFields,
+    ) -> Result<reqwest::RequestBuilder, String> {
+        let provider = &self.provider;
+        let assertion = provider.assertion(fields, SystemTime::now())?;
+        let TokenRequest { mut url, parameters, headers } =
+            provider.token_request(refresh_token, fields, assertion)?;
+        let form = &provider.request;
+        let mut request = match (form.method, form.body) {
+            (Method::Get, _) => {
+                url.query_pairs_mut().extend_pairs(&parameters);
+                self.http.get(url)
+            }
+            (Method::Post, BodyForm::Form) => self.http.post(url).form(&parameters),
+            (Method::Post, BodyForm::Json) => {
+                let members: BTreeMap<&String, &String> =
+                    parameters.iter().map(|(name, value)| (name, value)).collect();
+                self.http.post(url).json(&members)
+            }
+        };
+        let mut all =
+            HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
+        all.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        all.extend(headers);
+        request = request.headers(all);
+        Ok(request)
     }
 }
 
 #[async_trait]
 impl TokenEndpoint for ProviderClient {
-    async fn exchange(&self, refresh_token: &SecretString) -> Exchange {
-        let mut request = self
-            .http
-            .post(self.provider.token_url.clone())
-            .header(ACCEPT, "application/json")
-            .form(&self.form(refresh_token));
-        if let Some(authorization) = &self.authorization {
-            request = request.header(AUTHORIZATION, authorization.clone());
-        }
+    async fn exchange(&self, refresh_token: &SecretString, fields: &DocumentFields) -> Exchange {
+        let request = match self.request(refresh_token, fields) {
+            Ok(request) => request,
+            Err(why) => return Exchange::NotSent(why),
+        };
         match request.send().await {
-            Ok(response) => read_answer(response).await,
+            Ok(response) => read_answer(response, &self.provider.dialect.answer.retry_after).await,
             Err(error) => failed(error),
         }
     }
@@ -103,25 +125,29 @@ pub fn install_tls() {
 }
 
 /// The `Authorization` header: id and secret are form-encoded before they are joined (RFC 6749
-/// §2.3.1), so that a colon in the id does no harm.
+/// §2.3.1), so that a colon in the id does no harm. Many servers do not decode them.
 fn authorization(provider: &Provider) -> Option<HeaderValue> {
-    if provider.client_auth != ClientAuth::Basic {
-        return None;
-    }
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let id = encode(&provider.client_id);
-    let secret = encode(provider.client_secret.as_ref()?.expose_secret());
-    let mut value =
-        HeaderValue::try_from(format!("Basic {}", STANDARD.encode(format!("{id}:{secret}"))))
-            .ok()?;
+    let secret = provider.client_secret.as_ref()?.expose_secret();
+    let pair = match provider.client_auth {
+        ClientAuth::Basic => format!("{}:{}", encode(&provider.client_id), encode(secret)),
+        ClientAuth::BasicRaw => format!("{}:{secret}", provider.client_id),
+        ClientAuth::BasicSecretOnly => format!("{secret}:"),
+        ClientAuth::Body
+        | ClientAuth::None
+        | ClientAuth::PrivateKeyJwt
+        | ClientAuth::Certificate => return None,
+    };
+    let mut value = HeaderValue::try_from(format!("Basic {}", STANDARD.encode(pair))).ok()?;
     value.set_sensitive(true);
     Some(value)
 }
 
-async fn read_answer(mut response: reqwest::Response) -> Exchange {
+async fn read_answer(mut response: reqwest::Response, retry_after: &[TimePlace]) -> Exchange {
     let status = response.status().as_u16();
-    let retry_after_ms = retry_after_ms(response.headers(), SystemTime::now());
+    let headers = std::mem::take(response.headers_mut());
+    let retry_after_ms = retry_after_ms(&headers, SystemTime::now());
     let expected = usize::try_from(response.content_length().unwrap_or_default());
     // Room for all of it: what a buffer leaves behind when it grows is not wiped.
     let body = Vec::with_capacity(expected.unwrap_or_default().min(MAX_ANSWER_BYTES));
@@ -134,7 +160,11 @@ async fn read_answer(mut response: reqwest::Response) -> Exchange {
             Ok(Some(_)) => {
                 return Exchange::NoAnswer(format!("the answer is over {MAX_ANSWER_BYTES} bytes"));
             }
-            Ok(None) => return Exchange::Answered(answer),
+            Ok(None) => {
+                let header = |name: &str| headers.get(name)?.to_str().ok();
+                answer.read_wait(retry_after, header, wall_clock());
+                return Exchange::Answered(answer);
+            }
             Err(error) => return failed(error),
         }
     }

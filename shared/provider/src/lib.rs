@@ -1,14 +1,28 @@
-//! Providers: what is known of them (`preset`), how one is set up (`section`, `settings`, `fingerprint`), and
-//! the client of their token endpoint (`client`).
+//! Providers: what is known of them (`preset`), how one is set up (`section`, `layers`, `settings`,
+//! `fingerprint`), what its requests look like (`request_form`, `token_url`, `assertion`), and the client of its
+//! token endpoint (`client`).
 
+mod assertion;
 mod client;
 mod fingerprint;
+mod host_pattern;
+mod layers;
 mod preset;
+mod request_form;
 mod section;
 mod settings;
+mod template;
 pub mod token_url;
 
+pub use assertion::AssertionKey;
 pub use client::{ClientError, ProviderClient, TokenEndpoint, install_tls};
-pub use preset::PresetName;
-pub use section::ProviderConfig;
+pub use host_pattern::HostPattern;
+pub use layers::with_presets;
+pub use preset::{
+    About, DEFAULT_PRESET, Fact, PresetFile, Source, Vector, VectorMeans, preset, preset_names,
+};
+pub use request_form::{BodyForm, Method, Parameter, RequestForm};
+pub use section::{Lifetime, ProviderConfig, Rotation};
 pub use settings::{ClientAuth, Provider};
+pub use template::Template;
+pub use token_url::TokenUrl;

@@ -1,69 +1,192 @@
-//! What is known of providers, so that an operator need not type it.
+//! What is known of providers, so that an operator need not type it: a file for each in `presets`.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
-use serde::Deserialize;
+use figment::providers::{Format, Toml};
+use figment::value::{Dict, Value};
+use figment::{Figment, Profile, Provider as _};
+use serde::{Deserialize, Serialize};
 
-use super::ClientAuth;
-use evergrant_domain::classify::Dialect;
-use evergrant_domain::schedule::Keep;
+use evergrant_domain::classify::Rule;
+use evergrant_settings::{ConfigError, config_error};
 
-/// A provider that Evergrant knows.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+/// The embedded files: name and text.
+const PRESETS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/presets.rs"));
+
+/// The preset of a section that names none: RFC 6749.
+pub const DEFAULT_PRESET: &str = "oauth2";
+
+/// What a preset says for people and for tests. The rest of its file are settings of a provider's section.
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct About {
+    /// The provider's name for people.
+    pub title: String,
+    /// What an operator must know.
+    pub help: Option<String>,
+    /// Where each fact comes from.
+    pub sources: BTreeMap<String, Source>,
+    /// Answers and what they mean.
+    pub vector: Vec<Vector>,
+}
+
+/// Where a fact comes from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Source {
+    /// The address.
+    pub source: String,
+    /// The day on which it was read.
+    pub date: String,
+    /// What is to be said of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub note: Option<String>,
+}
+
+/// An answer and what it means.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Vector {
+    /// A sentence.
+    pub name: String,
+    /// The HTTP status.
+    pub status: u16,
+    /// Headers.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
+    /// The body as it is sent.
+    pub body: String,
+    /// What it means.
+    pub means: VectorMeans,
+    /// The access token that is taken.
+    pub access_token: Option<String>,
+    /// The refresh token that is taken; none keeps the old one.
+    pub refresh_token: Option<String>,
+    /// What is read, as the settings write durations.
+    pub access_lifetime: Option<String>,
+    /// The same.
+    pub refresh_idle_lifetime: Option<String>,
+    /// The same.
+    pub refresh_absolute_lifetime: Option<String>,
+    /// The same.
+    pub retry_after: Option<String>,
+    /// Whom a throttle is about.
+    pub scope: Option<evergrant_domain::classify::ThrottleScope>,
+    /// The error code that is shown.
+    pub code: Option<String>,
+    /// When the answer comes.
+    pub now: Option<evergrant_domain::Timestamp>,
+    /// Where such an answer is shown.
+    pub source: Option<String>,
+}
+
+/// What an answer means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum PresetName {
-    /// Any provider that follows RFC 6749.
-    #[default]
-    Oauth2,
-    /// Autodesk Platform Services, OAuth v2.
-    Autodesk,
+pub enum VectorMeans {
+    /// New tokens.
+    Refreshed,
+    /// The user must sign in again.
+    Dead,
+    /// It may pass.
+    NotDead,
+    /// Slow down.
+    Throttled,
+    /// Our client is at fault.
+    ClientMisconfigured,
+    /// It was asked for before its time.
+    RetryLater,
+    /// The client or the user is refused.
+    Refused,
+    /// The token may be spent.
+    Ambiguous,
+    /// A success without tokens where they are looked for.
+    Unreadable,
 }
 
-/// What is known of a provider. Every part can be overridden by the settings.
+/// A preset's file, or a user's own of the same form.
 #[derive(Debug, Clone)]
-pub(super) struct Preset {
-    pub(super) token_url: Option<&'static str>,
-    pub(super) client_auth: ClientAuth,
-    pub(super) limits: &'static [&'static str],
-    pub(super) keep: Keep,
-    pub(super) access_lifetime: Duration,
-    pub(super) refresh_idle_lifetime: Option<Duration>,
-    pub(super) dialect: Dialect,
+pub struct PresetFile {
+    /// What it says for people and for tests.
+    pub about: About,
+    /// What its answers mean: looked at behind the rules of the section.
+    pub rules: Vec<Rule>,
+    /// The settings.
+    pub settings: Dict,
 }
 
-const HOUR: Duration = Duration::from_secs(3_600);
-const DAY: Duration = Duration::from_secs(86_400);
-
-impl PresetName {
-    pub(super) fn preset(self) -> Preset {
-        match self {
-            Self::Oauth2 => oauth2(),
-            Self::Autodesk => autodesk(),
-        }
-    }
+/// The names of the presets.
+pub fn preset_names() -> impl Iterator<Item = &'static str> {
+    PRESETS.iter().map(|(name, _)| *name)
 }
 
-/// The rules of RFC 6749, and the words of many providers ([`evergrant_domain::vocabulary`]).
-fn oauth2() -> Preset {
-    Preset {
-        token_url: None,
-        client_auth: ClientAuth::Basic,
-        limits: &["10/s"],
-        keep: Keep::KeepAlive,
-        access_lifetime: HOUR,
-        refresh_idle_lifetime: Some(14 * DAY),
-        dialect: Dialect::default(),
-    }
-}
-
-/// Autodesk Platform Services: Basic client authentication, access tokens of an hour, refresh
-/// tokens that die after 14 days unused (some documents say 15), rotation without a grace.
+/// The preset of this name.
 ///
-/// The endpoint takes 500 calls a minute from a client; sign-ins share them, so 50 are left.
-fn autodesk() -> Preset {
-    Preset {
-        token_url: Some("https://developer.api.autodesk.com/authentication/v2/token"),
-        limits: &["450/min"],
-        ..oauth2()
+/// # Errors
+/// If there is none, or its file is wrong, which a test excludes.
+pub fn preset(name: &str) -> Result<PresetFile, ConfigError> {
+    let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
+        let known: Vec<&str> = preset_names().collect();
+        let reason = format!("there is no preset of this name; there are {}", known.join(", "));
+        return Err(ConfigError::invalid("preset", reason));
+    };
+    PresetFile::read(Toml::string(text)).map_err(|error| error.within(&format!("preset {name}")))
+}
+
+/// A fact of a preset, for people.
+#[derive(Debug, Clone, Serialize)]
+pub struct Fact<'a> {
+    /// The setting.
+    pub name: &'a str,
+    /// Its value, as JSON where it is no text.
+    pub value: String,
+    /// Where it comes from.
+    #[serde(flatten)]
+    pub source: Option<&'a Source>,
+}
+
+impl PresetFile {
+    /// Whether it knows this setting.
+    pub fn has(&self, setting: &str) -> bool {
+        self.settings.contains_key(setting)
+    }
+
+    /// What is known, in the order of the settings' names.
+    pub fn facts(&self) -> Vec<Fact<'_>> {
+        let text = |value: &Value| match value {
+            Value::String(_, text) => text.clone(),
+            // A value of TOML is one of JSON.
+            value => serde_json::to_string(value).unwrap_or_default(),
+        };
+        let settings = self.settings.iter().map(|(name, value)| (name.as_str(), text(value)));
+        let rules =
+            (!self.rules.is_empty()).then(|| ("meaning", format!("{} rules", self.rules.len())));
+        settings
+            .chain(rules)
+            .map(|(name, value)| Fact { name, value, source: self.about.sources.get(name) })
+            .collect()
+    }
+
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// If it is no TOML, or what is not a setting of a section is wrong in it. The settings are read with
+    /// the section that they are for.
+    pub(crate) fn read(file: figment::providers::Data<Toml>) -> Result<Self, ConfigError> {
+        #[derive(Deserialize)]
+        struct Rules {
+            #[serde(default)]
+            meaning: Vec<Rule>,
+        }
+        let data = file.data().map_err(config_error)?;
+        let mut settings = data.get(&Profile::Default).cloned().unwrap_or_default();
+        let mut take = |names: &[&str]| -> Dict {
+            names.iter().filter_map(|name| settings.remove_entry(*name)).collect()
+        };
+        let (about, rules) = (take(&["title", "help", "sources", "vector"]), take(&["meaning"]));
+        let part = |part: Dict| Figment::from(figment::providers::Serialized::defaults(part));
+        let rules: Rules = part(rules).extract().map_err(config_error)?;
+        let about = part(about).extract().map_err(config_error)?;
+        Ok(Self { about, rules: rules.meaning, settings })
     }
 }

@@ -1,22 +1,27 @@
 //! A provider as it is set up.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::time::Duration;
 
-use secrecy::SecretString;
+use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
-use url::Url;
 
-use super::preset::Preset;
 use evergrant_settings::{ConfigError, secret};
 
-use crate::ProviderConfig;
-use crate::token_url::is_token_url_safe;
+use super::assertion::AssertionKey;
+use super::layers::file_of;
+use super::preset::preset;
+use super::request_form::RequestForm;
+use super::section::{Lifetime, ProviderConfig};
+use super::token_url::TokenUrl;
 use evergrant_domain::classify::Dialect;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::limit::{Limit, contradiction};
-use evergrant_domain::schedule::Schedule;
+use evergrant_domain::scalar::Scalar;
+use evergrant_domain::schedule::{Keep, Schedule};
 use evergrant_domain::weigh::WatchSettings;
-use evergrant_domain::{Policy, ProviderId, Secrets};
+use evergrant_domain::{DocumentFields, Policy, ProviderId, Secrets};
 
 /// How a client authenticates at the token endpoint (RFC 6749 §2.3.1). Exactly one way is used:
 /// some providers refuse a request with two.
@@ -25,11 +30,45 @@ use evergrant_domain::{Policy, ProviderId, Secrets};
 pub enum ClientAuth {
     /// The `Authorization` header.
     Basic,
+    /// The same, for servers that don't decode what the RFC wants encoded.
+    BasicRaw,
+    /// The same, with the secret in the place of the id and nothing behind it.
+    BasicSecretOnly,
     /// `client_id` and `client_secret` in the body.
     Body,
     /// A public client: `client_id` in the body, no secret.
     None,
+    /// `client_id` in the body, and an assertion signed with our client's key (RFC 7523 §2.2).
+    PrivateKeyJwt,
+    /// `client_id` in the body; the connection shows our client's certificate (RFC 8705 §2).
+    Certificate,
 }
+
+impl ClientAuth {
+    /// Whether it is done by the `Authorization` header.
+    pub(super) const fn is_header(self) -> bool {
+        matches!(self, Self::Basic | Self::BasicRaw | Self::BasicSecretOnly)
+    }
+
+    /// The name in the settings.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Basic => "basic",
+            Self::BasicRaw => "basic_raw",
+            Self::BasicSecretOnly => "basic_secret_only",
+            Self::Body => "body",
+            Self::None => "none",
+            Self::PrivateKeyJwt => "private_key_jwt",
+            Self::Certificate => "certificate",
+        }
+    }
+}
+
+/// What is assumed where neither the settings nor the preset know it: few providers give shorter access
+/// tokens, and few let refresh tokens die sooner.
+const ASSUMED_ACCESS_LIFETIME: Duration = Duration::from_secs(3_600);
+const ASSUMED_IDLE_LIFETIME: Duration = Duration::from_secs(14 * 86_400);
+const ASSUMED_LIMIT: &str = "10/s";
 
 /// A provider as it is set up: its preset and what the settings override.
 #[derive(Debug, Clone)]
@@ -37,7 +76,12 @@ pub struct Provider {
     /// Its name.
     pub id: ProviderId,
     /// Where tokens are exchanged.
-    pub token_url: Url,
+    pub token_url: TokenUrl,
+    /// The paths in a document of the values that its address and its requests need, by their names, where
+    /// a path is not the name.
+    pub fields: BTreeMap<String, String>,
+    /// The values for documents without them.
+    pub field_defaults: DocumentFields,
     /// Our client's id.
     pub client_id: String,
     /// Our client's secret. None for a public client, and where a process that exchanges nothing was not given
@@ -45,12 +89,21 @@ pub struct Provider {
     pub client_secret: Option<SecretString>,
     /// How our client authenticates.
     pub client_auth: ClientAuth,
+    /// The key that signs our client's assertions.
+    pub client_key: Option<AssertionKey>,
+    /// Our client's certificate and its key, as PEM.
+    pub client_certificate: Option<SecretString>,
+    /// What its requests look like.
+    pub request: RequestForm,
     /// The scope to ask for; None keeps the grant's.
     pub scope: Option<String>,
     /// How long an answer may take, connecting included.
     pub request_timeout: Duration,
     /// The rate limits, all of which are kept.
     pub limits: Vec<Limit>,
+    /// The settings of its lifetimes that neither the section nor its preset tells, so that they are assumed
+    /// where its answers don't tell them either.
+    pub assumed: Vec<&'static str>,
     /// How it differs from RFC 6749.
     pub dialect: Dialect,
     /// What its grants are decided by.
@@ -70,8 +123,20 @@ impl Provider {
     /// # Errors
     /// If there is none.
     pub fn require_secret(&self) -> Result<(), ConfigError> {
-        if self.client_secret.is_some() || self.client_auth == ClientAuth::None {
+        let (is_there, file) = match self.client_auth {
+            ClientAuth::None => return Ok(()),
+            ClientAuth::PrivateKeyJwt => (self.client_key.is_some(), "client_key_file"),
+            ClientAuth::Certificate => {
+                (self.client_certificate.is_some(), "client_certificate_file")
+            }
+            _ => (self.client_secret.is_some(), ""),
+        };
+        if is_there {
             return Ok(());
+        }
+        if !file.is_empty() {
+            let reason = format!("client_auth = \"{}\" needs it", self.client_auth.as_str());
+            return Err(ConfigError::missing(format!("providers.{}.{file}", self.id), reason));
         }
         Err(ConfigError::missing(
             format!("providers.{}.client_secret", self.id),
@@ -89,9 +154,7 @@ impl Provider {
         config: &ProviderConfig,
         ladder: Ladder,
     ) -> Result<Self, ConfigError> {
-        let preset = config.preset.preset();
         let setting = |name: &str| format!("providers.{id}.{name}");
-        let client_auth = config.client_auth.unwrap_or(preset.client_auth);
         let request_timeout = config.request_timeout.unwrap_or(Duration::from_secs(10));
         if !(Duration::from_millis(100)..=Duration::from_secs(300)).contains(&request_timeout) {
             let reason = "it must be from 100ms to 5min";
@@ -102,7 +165,9 @@ impl Provider {
             return Err(ConfigError::invalid(setting("max_attempts"), "it must be at least 1"));
         }
         Ok(Self {
-            token_url: token_url(config, &preset, &setting("token_url"))?,
+            token_url: token_url(config, &setting)?,
+            fields: config.fields.clone(),
+            field_defaults: field_defaults(config),
             client_id: config.client_id.clone().filter(|id| !id.is_empty()).ok_or_else(|| {
                 ConfigError::missing(
                     setting("client_id"),
@@ -110,13 +175,20 @@ impl Provider {
                 )
             })?,
             client_secret: client_secret(config, &setting("client_secret"))?,
-            client_auth,
+            client_auth: config.client_auth.unwrap_or(ClientAuth::Basic),
+            client_key: client_key(config, &setting("client_key_file"))?,
+            client_certificate: secret_of(
+                &config.client_certificate_file,
+                &setting("client_certificate_file"),
+            )?,
+            request: config.request.clone(),
             scope: config.scope.clone(),
             request_timeout,
-            limits: limits(config, &preset, &setting("limits"))?,
-            dialect: dialect(config, preset.dialect.clone()),
+            limits: limits(config, &setting("limits"))?,
+            assumed: assumed(config),
+            dialect: dialect(config, &setting)?,
             policy: Policy {
-                schedule: schedule(config, &preset, &setting)?,
+                schedule: schedule(config, &setting)?,
                 ladder,
                 max_attempts,
                 max_pause: config.max_pause.unwrap_or(Duration::from_secs(3_600)),
@@ -128,69 +200,87 @@ impl Provider {
     }
 }
 
-fn token_url(config: &ProviderConfig, preset: &Preset, setting: &str) -> Result<Url, ConfigError> {
-    let text = config.token_url.as_deref().or(preset.token_url).ok_or_else(|| {
-        ConfigError::missing(setting, "the URL of the provider's token endpoint, https://…")
+fn token_url(
+    config: &ProviderConfig,
+    setting: &impl Fn(&str) -> String,
+) -> Result<TokenUrl, ConfigError> {
+    let text = config.token_url.as_deref().ok_or_else(|| {
+        ConfigError::missing(
+            setting("token_url"),
+            "the URL of the provider's token endpoint, https://…",
+        )
     })?;
-    let wrong = |reason| Err(ConfigError::invalid(setting, reason));
-    let Some(url) = Url::parse(text).ok().filter(Url::has_host) else {
-        return wrong("it must be a URL that begins with https://");
-    };
-    if !url.username().is_empty() || url.password().is_some() || url.fragment().is_some() {
-        return wrong("it must hold neither a user nor a password nor a #");
-    }
-    match url.scheme() {
-        "https" => Ok(url),
-        "http" if is_token_url_safe(&url) || config.allow_http == Some(true) => Ok(url),
-        _ => wrong(
-            "it must begin with https://, since refresh tokens and the client's secret are sent there. \
-             http:// is for this machine, or for a simulator with allow_http = true in its section",
-        ),
-    }
+    let hosts = config.token_hosts.as_deref().unwrap_or_default();
+    TokenUrl::read(text, hosts, config.allow_http == Some(true))
+        .map_err(|(name, reason)| ConfigError::invalid(setting(name), reason))
+}
+
+fn field_defaults(config: &ProviderConfig) -> DocumentFields {
+    let defaults = config.field_defaults.iter();
+    defaults.map(|(name, Scalar(value))| (name.clone(), value.clone())).collect()
 }
 
 fn client_secret(
     config: &ProviderConfig,
     setting: &str,
 ) -> Result<Option<SecretString>, ConfigError> {
-    match &config.client_secret_file {
-        Some(file) => secret::of_file(file, &format!("{setting}_file")).map(Some),
-        None => Ok(config.client_secret.clone()),
-    }
+    let of_file = secret_of(&config.client_secret_file, &format!("{setting}_file"))?;
+    Ok(of_file.or_else(|| config.client_secret.clone()))
 }
 
-fn limits(
-    config: &ProviderConfig,
-    preset: &Preset,
-    setting: &str,
-) -> Result<Vec<Limit>, ConfigError> {
-    let known = || preset.limits.iter().filter_map(|limit| limit.parse().ok()).collect();
-    let limits: Vec<Limit> = config.limits.clone().unwrap_or_else(known);
+fn secret_of(file: &Option<PathBuf>, setting: &str) -> Result<Option<SecretString>, ConfigError> {
+    file.as_ref().map(|file| secret::of_file(file, setting)).transpose()
+}
+
+fn client_key(config: &ProviderConfig, setting: &str) -> Result<Option<AssertionKey>, ConfigError> {
+    let Some(pem) = secret_of(&config.client_key_file, setting)? else { return Ok(None) };
+    AssertionKey::read(pem.expose_secret(), config.client_key_id.as_deref())
+        .map(Some)
+        .map_err(|reason| ConfigError::invalid(setting, reason))
+}
+
+fn limits(config: &ProviderConfig, setting: &str) -> Result<Vec<Limit>, ConfigError> {
+    let assumed = || ASSUMED_LIMIT.parse().into_iter().collect();
+    let limits: Vec<Limit> = config.limits.clone().unwrap_or_else(assumed);
     match contradiction(&limits) {
         None => Ok(limits),
         Some(contradiction) => Err(ConfigError::invalid(setting, contradiction.to_string())),
     }
 }
 
-fn dialect(config: &ProviderConfig, preset: Dialect) -> Dialect {
-    let more = |known: Vec<String>, more: &Option<Vec<String>>| {
-        known.into_iter().chain(more.iter().flatten().cloned()).collect()
+/// The section's own rules come first: the first that fits counts.
+fn dialect(
+    config: &ProviderConfig,
+    setting: &impl Fn(&str) -> String,
+) -> Result<Dialect, ConfigError> {
+    let list = |list: &Option<Vec<String>>| list.clone().unwrap_or_default();
+    let lower = |texts: &Option<Vec<String>>| -> Vec<String> {
+        texts.iter().flatten().map(|text| text.to_lowercase()).collect()
     };
-    let more_texts = |known: Vec<String>, texts: &Option<Vec<String>>| {
-        known.into_iter().chain(texts.iter().flatten().map(|text| text.to_lowercase())).collect()
-    };
-    Dialect {
-        dead_codes: more(preset.dead_codes, &config.dead_codes),
-        dead_texts: more_texts(preset.dead_texts, &config.dead_texts),
-        not_dead_texts: more_texts(preset.not_dead_texts, &config.not_dead_texts),
-        throttle_codes: more(preset.throttle_codes, &config.throttle_codes),
-        throttle_scope: config.throttle_scope.unwrap_or(preset.throttle_scope),
+    let mut rules = config.meaning.clone();
+    if let Some(path) = &config.preset_file {
+        rules.extend(file_of(&path.display().to_string(), &setting("preset_file"))?.rules);
     }
+    rules.extend(preset(&config.preset).map_err(|error| error.at(&setting("preset")))?.rules);
+    Ok(Dialect {
+        dead_codes: list(&config.dead_codes),
+        dead_texts: lower(&config.dead_texts),
+        not_dead_texts: lower(&config.not_dead_texts),
+        throttle_codes: list(&config.throttle_codes),
+        throttle_scope: config.throttle_scope.unwrap_or_default(),
+        answer: config.answer.clone(),
+        rules,
+    })
+}
+
+fn assumed(config: &ProviderConfig) -> Vec<&'static str> {
+    let access = config.access_lifetime.is_none().then_some("access_lifetime");
+    let idle = config.refresh_idle_lifetime.is_none().then_some("refresh_idle_lifetime");
+    access.into_iter().chain(idle).collect()
 }
 
 fn schedule(
     config: &ProviderConfig,
-    preset: &Preset,
     setting: &impl Fn(&str) -> String,
 ) -> Result<Schedule, ConfigError> {
     let refresh_after_percent = config.refresh_after_percent.unwrap_or(50);
@@ -204,10 +294,12 @@ fn schedule(
         return Err(ConfigError::invalid(setting("jitter_percent"), reason));
     }
     Ok(Schedule {
-        keep: config.keep.unwrap_or(preset.keep),
-        access_lifetime: config.access_lifetime.unwrap_or(preset.access_lifetime),
-        refresh_idle_lifetime: config.refresh_idle_lifetime.or(preset.refresh_idle_lifetime),
-        refresh_absolute_lifetime: config.refresh_absolute_lifetime,
+        keep: config.keep.unwrap_or(Keep::KeepAlive),
+        access_lifetime: config.access_lifetime.unwrap_or(ASSUMED_ACCESS_LIFETIME),
+        refresh_idle_lifetime: config
+            .refresh_idle_lifetime
+            .map_or(Some(ASSUMED_IDLE_LIFETIME), Lifetime::limit),
+        refresh_absolute_lifetime: config.refresh_absolute_lifetime.and_then(Lifetime::limit),
         refresh_after_percent,
         jitter_percent,
         adopt: config.adopt.unwrap_or_default(),

@@ -60,6 +60,25 @@ impl ConfigError {
         Self::Invalid { setting: setting.into(), reason: reason.into() }
     }
 
+    /// The same of another setting.
+    pub fn at(self, setting: &str) -> Self {
+        match self {
+            Self::Invalid { reason, .. } => Self::invalid(setting, reason),
+            other => other,
+        }
+    }
+
+    /// The same, with the file in which it is.
+    pub fn within(self, file: &str) -> Self {
+        let within = |setting: String| format!("{setting} of {file}");
+        match self {
+            Self::Invalid { setting, reason } => Self::Invalid { setting: within(setting), reason },
+            Self::Missing { setting, reason } => Self::Missing { setting: within(setting), reason },
+            Self::Unknown { setting, known } => Self::Unknown { setting: within(setting), known },
+            other => other,
+        }
+    }
+
     /// A setting that is missing, and how to give it.
     pub fn missing(setting: impl Into<String>, reason: impl Into<String>) -> Self {
         Self::Missing { setting: setting.into(), reason: reason.into() }

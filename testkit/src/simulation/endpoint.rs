@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_domain::classify::Answer;
-use evergrant_domain::{Exchange, ProviderId};
+use evergrant_domain::{DocumentFields, Exchange, ProviderId};
 use evergrant_provider::{Provider, TokenEndpoint};
 use evergrant_simulator::Reply;
 use secrecy::{ExposeSecret, SecretString};
@@ -23,7 +23,7 @@ pub(crate) struct SimulatedEndpoint {
 
 #[async_trait]
 impl TokenEndpoint for SimulatedEndpoint {
-    async fn exchange(&self, refresh_token: &SecretString) -> Exchange {
+    async fn exchange(&self, refresh_token: &SecretString, _: &DocumentFields) -> Exchange {
         let exchange = self.send(refresh_token).await;
         let is_unanswered = matches!(exchange, Exchange::NoAnswer(_));
         if is_unanswered && self.process.world.is_broken_by(Sabotage::HiddenResend) {

@@ -1,5 +1,6 @@
 //! Starts processes, and starts them again when they have ended.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,8 +11,8 @@ use evergrant_domain::ladder::Ladder;
 use evergrant_domain::limit::Limit;
 use evergrant_domain::schedule::{Adopt, Keep, Schedule};
 use evergrant_domain::weigh::WatchSettings;
-use evergrant_domain::{Policy, SealedTokens};
-use evergrant_provider::{ClientAuth, Provider};
+use evergrant_domain::{DocumentFields, Policy, SealedTokens};
+use evergrant_provider::{ClientAuth, Provider, RequestForm};
 use evergrant_rescue::{Journal, Keys, Sealer};
 use evergrant_runtime::reports::Reports;
 use evergrant_telemetry::{Health, Metrics};
@@ -216,13 +217,19 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
     let rungs = [200, 1_000, 3_000, 8_000].map(Duration::from_millis).to_vec();
     Provider {
         id: name.parse().expect("a name"),
-        token_url: "http://localhost/token".parse().expect("a URL"),
+        token_url: url::Url::parse("http://localhost/token").expect("a URL").into(),
+        fields: BTreeMap::new(),
+        field_defaults: DocumentFields::new(),
         client_id: "evergrant".to_owned(),
         client_secret: Some("secret".into()),
         client_auth: ClientAuth::Basic,
+        client_key: None,
+        client_certificate: None,
+        request: RequestForm::default(),
         scope: None,
         request_timeout: REQUEST_TIMEOUT,
         limits: limit.into_iter().collect(),
+        assumed: Vec::new(),
         dialect: evergrant_domain::classify::Dialect::default(),
         policy: Policy {
             schedule: Schedule {

@@ -249,6 +249,7 @@ async fn names_are_the_applications_choice() {
         access_token: "tokens.access".to_owned(),
         refresh_token: "tokens.refresh".to_owned(),
         email: "user.mail".to_owned(),
+        needed: Vec::new(),
     };
     let settings =
         MongoSettings { fields, state_field: "meta.grant".to_owned(), ..settings().await };

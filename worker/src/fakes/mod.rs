@@ -12,7 +12,7 @@ use async_trait::async_trait;
 use evergrant_budget::{Budget, Permit};
 use evergrant_domain::classify::{Answer, Exchange};
 use evergrant_domain::weigh::{Belief, Evidence};
-use evergrant_domain::{DocumentId, Job, Signal, Timestamp};
+use evergrant_domain::{DocumentFields, DocumentId, Job, Signal, Timestamp};
 use evergrant_provider::TokenEndpoint;
 use evergrant_rescue::{Keys, Sealer};
 use evergrant_runtime::config::Config;
@@ -60,7 +60,7 @@ pub(crate) struct FakeEndpoint {
 
 #[async_trait]
 impl TokenEndpoint for FakeEndpoint {
-    async fn exchange(&self, _refresh_token: &SecretString) -> Exchange {
+    async fn exchange(&self, _: &SecretString, _: &DocumentFields) -> Exchange {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let tokens = r#"{"access_token":"a","refresh_token":"new"}"#;
         let body = self.body.lock().unwrap().unwrap_or(tokens).as_bytes().to_vec();
@@ -108,14 +108,15 @@ pub(crate) fn sealer(byte: u8) -> Sealer {
 
 impl Fakes {
     pub(crate) fn new(store: FakeStore, queue: FakeQueue) -> Self {
-        let variables = [
-            ("TOKEN_URL", "http://localhost/token"),
-            ("CLIENT_ID", "c"),
-            ("CLIENT_SECRET", "s"),
-            ("LIMITS", "[]"),
-        ];
-        let variables = variables
-            .map(|(name, value)| (format!("EVERGRANT_PROVIDERS__P__{name}").into(), value.into()));
+        Self::of_section(&[("TOKEN_URL", "http://localhost/token")], store, queue)
+    }
+
+    /// The same with these settings of the provider.
+    pub(crate) fn of_section(section: &[(&str, &str)], store: FakeStore, queue: FakeQueue) -> Self {
+        let variables = [("CLIENT_ID", "c"), ("CLIENT_SECRET", "s"), ("LIMITS", "[]")];
+        let variables = variables.iter().chain(section).map(|(name, value)| {
+            (format!("EVERGRANT_PROVIDERS__P__{name}").into(), (*value).into())
+        });
         let config = Config::from_parts(None, variables, &[]).unwrap();
         let provider = Arc::new(config.providers().unwrap().remove(0));
         let (store, queue) = (Arc::new(store), Arc::new(queue));

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_domain::{
-    ClaimNote, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, ProviderState, Row,
-    Status, Timestamp,
+    ClaimNote, DocumentFields, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId,
+    ProviderState, Row, Status, Timestamp,
 };
 use evergrant_ports::*;
 use futures::stream::BoxStream;
@@ -28,6 +28,8 @@ pub(crate) struct FakeStore {
     pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
     /// When the access tokens of all documents expire, as the application tells.
     pub(crate) signed_in_until: Option<Timestamp>,
+    /// What else documents say.
+    pub(crate) fields: DocumentFields,
     /// How many claims were asked for.
     pub(crate) claims: AtomicU32,
     /// Who leads in each role.
@@ -98,6 +100,7 @@ fn grant(id: &DocumentId) -> Grant {
         note: ClaimNote::default(),
         signed_in_until: None,
         sealed: None,
+        fields: DocumentFields::new(),
         last_error: None,
     }
 }
@@ -123,7 +126,9 @@ impl TokenStore for FakeStore {
         let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
         let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
         let told = self.signed_in_until;
-        let grant = |id: &DocumentId| Grant { signed_in_until: told, ..grant(id) };
+        let fields = &self.fields;
+        let grant =
+            |id: &DocumentId| Grant { signed_in_until: told, fields: fields.clone(), ..grant(id) };
         let mut leases = self.leases.lock().unwrap();
         let row = |id: &DocumentId| {
             let owned =

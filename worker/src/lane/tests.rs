@@ -46,6 +46,22 @@ async fn who_has_just_signed_in_is_scheduled_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_document_that_leads_elsewhere_is_ended_and_nothing_is_sent() {
+    let section = [("TOKEN_URL", "https://{shop}/token"), ("TOKEN_HOSTS", "[\"*.example.com\"]")];
+    for (shop, requests) in [("a.example.com", 1), ("a.example.org", 0)] {
+        let fields = [("shop".to_owned(), shop.to_owned())].into();
+        let store = FakeStore { fields, ..FakeStore::default() };
+        let fakes = Fakes::of_section(&section, store, FakeQueue::default());
+        claim(&fakes.lane, vec![fakes.work(1)]).await;
+        fakes.finish().await;
+        assert_eq!((fakes.requests(), fakes.acknowledged()), (requests, 1), "{shop}");
+        let committed = fakes.store.committed.lock().unwrap();
+        let is_ended = matches!(committed[0].write, Write::End { .. });
+        assert_eq!(is_ended, requests == 0, "{shop}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_claim_waits_for_its_turn_but_not_longer_than_the_worker_runs() {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
     let _busy = (fakes.lane.turns.next().await, fakes.lane.turns.next().await);

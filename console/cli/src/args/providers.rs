@@ -3,11 +3,35 @@
 use std::time::Duration;
 
 use clap::Subcommand;
+use clap::builder::PossibleValuesParser;
 use evergrant_domain::ProviderId;
 use evergrant_domain::limit::Limit;
+use evergrant_provider::preset_names;
+
+/// What is known of providers beforehand. It needs no settings.
+#[derive(Debug, Subcommand)]
+pub(crate) enum KnownCommand {
+    /// List the presets: providers that Evergrant knows, with the facts that matter most.
+    Catalogue,
+    /// Show what a preset says of its provider, and where each fact comes from.
+    Show {
+        /// The preset.
+        #[arg(value_parser = PossibleValuesParser::new(preset_names()), hide_possible_values = true)]
+        preset: String,
+    },
+}
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ProvidersCommand {
+    #[command(flatten)]
+    Standing(StandingCommand),
+    #[command(flatten)]
+    Known(KnownCommand),
+}
+
+/// How the providers of the settings stand.
+#[derive(Debug, Subcommand)]
+pub(crate) enum StandingCommand {
     /// List providers: whether they are open and why not, their limits and how much of them is used,
     /// what is due, queued and in flight, and how much failed in the last 15 minutes.
     List,

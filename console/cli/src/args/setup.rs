@@ -2,9 +2,11 @@
 
 use std::path::PathBuf;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::parser::ValueSource;
 use clap::{ArgMatches, Args as ClapArgs, CommandFactory, ValueEnum};
+use evergrant_provider::{DEFAULT_PRESET, preset_names};
 use evergrant_runtime::config::has_password;
 use secrecy::{ExposeSecret, SecretString};
 
@@ -21,9 +23,11 @@ pub(crate) struct RunArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InitArgs {
-    /// What is known of the provider.
-    #[arg(long, value_enum, default_value_t = Preset::Oauth2)]
-    pub(crate) preset: Preset,
+    /// What is known of the provider: `evergrant providers catalogue` lists the presets, and oauth2 is any
+    /// provider that follows RFC 6749.
+    #[arg(long, default_value = DEFAULT_PRESET, hide_possible_values = true)]
+    #[arg(value_parser = PossibleValuesParser::new(preset_names()))]
+    pub(crate) preset: String,
     /// The provider's name in the settings and in queues.
     #[arg(long)]
     pub(crate) provider: Option<String>,
@@ -60,15 +64,6 @@ pub(crate) enum SecretIn {
     Basic,
     /// In the body.
     Body,
-}
-
-/// Providers that Evergrant knows.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Preset {
-    /// Any provider that follows RFC 6749.
-    Oauth2,
-    /// Autodesk Platform Services.
-    Autodesk,
 }
 
 #[derive(Debug, ClapArgs)]

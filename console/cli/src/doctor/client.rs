@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use evergrant_domain::classify::classify;
-use evergrant_domain::{Failure, Outcome};
+use evergrant_domain::{DocumentFields, Failure, Outcome};
 use evergrant_provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
 use secrecy::SecretString;
 
@@ -20,7 +20,7 @@ pub(super) async fn try_client(provider: &Provider) -> Row {
         Err(error) => return Row::new(Level::Wrong, what, error.to_string()),
     };
     let made_up = SecretString::from(MADE_UP);
-    let exchange = client.exchange(&made_up).await;
+    let exchange = client.exchange(&made_up, &DocumentFields::new()).await;
     let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up));
     let (level, detail) = judge(&outcome, provider.client_auth);
     Row::new(level, what, detail)
@@ -49,11 +49,8 @@ fn judge(outcome: &Outcome, auth: ClientAuth) -> (Level, String) {
 }
 
 fn refused(answer: &str, auth: ClientAuth) -> String {
-    let (has, other) = match auth {
-        ClientAuth::Basic => ("basic", "body"),
-        ClientAuth::Body => ("body", "basic"),
-        ClientAuth::None => ("none", "basic"),
-    };
+    let has = auth.as_str();
+    let other = if auth == ClientAuth::Basic { "body" } else { "basic" };
     format!(
         "refused with {answer}: check client_id and client_secret, and whether the provider wants \
          client_auth = \"{other}\" in place of \"{has}\""

@@ -136,8 +136,12 @@ async fn openid_provider(config: &ConsoleConfig) -> Option<Row> {
 /// A connection and no more: a request would count toward the provider's limit.
 async fn reach(provider: &Provider) -> Row {
     let what = format!("token endpoint of {}", provider.id);
-    let host = provider.token_url.host_str().unwrap_or_default().to_owned();
-    let port = provider.token_url.port_or_known_default().unwrap_or(443);
+    let Some(url) = provider.token_url.fixed() else {
+        let detail = "its address depends on each document, so none was tried".to_owned();
+        return Row::new(Level::Note, what, detail);
+    };
+    let host = url.host_str().unwrap_or_default().to_owned();
+    let port = url.port_or_known_default().unwrap_or(443);
     let connecting = TcpStream::connect((host.as_str(), port));
     let (level, detail) = match tokio::time::timeout(Duration::from_secs(5), connecting).await {
         Ok(Ok(_)) => (Level::Ok, format!("{host}:{port} takes connections")),

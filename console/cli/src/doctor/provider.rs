@@ -8,7 +8,7 @@ use evergrant_domain::statistics::Counts;
 use evergrant_domain::{LastError, ProviderId, Status, Timestamp};
 use evergrant_ports::operators::{GrantCount, OperatorStore};
 use evergrant_ports::{GrantFilter, StoreError};
-use evergrant_provider::{ClientAuth, Provider};
+use evergrant_provider::Provider;
 use futures::TryStreamExt;
 
 use super::row::{Level, Row};
@@ -126,11 +126,7 @@ fn remedy(reason: &str, provider: &Provider) -> String {
     let resume = format!("then evergrant providers probe {id}");
     match reason {
         "misconfigured" => {
-            let auth = match provider.client_auth {
-                ClientAuth::Basic => "basic",
-                ClientAuth::Body => "body",
-                ClientAuth::None => "none",
-            };
+            let auth = provider.client_auth.as_str();
             format!(
                 "check client_id, client_secret and client_auth, which is {auth}, and what the \
                  application may do there; evergrant doctor --try-client tells whether the client is \

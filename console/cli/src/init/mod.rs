@@ -8,13 +8,14 @@ use std::path::{Path, PathBuf};
 
 use evergrant_domain::ProviderId;
 use evergrant_files::private_file;
+use evergrant_provider::{DEFAULT_PRESET, preset};
 use evergrant_rescue::Keys;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_sqlite::path_of_url;
 use secrecy::{ExposeSecret, SecretString};
 
-use crate::args::{InitArgs, Preset};
+use crate::args::InitArgs;
 use crate::exit::Exit;
 use crate::output::Output;
 use template::{Answers, FILE, RESCUE_KEY, secret_file};
@@ -92,26 +93,24 @@ fn check_url(url: Option<&str>) -> Result<(), InitError> {
 }
 
 fn answers(args: &InitArgs) -> Result<Answers, InitError> {
-    let default = match args.preset {
-        Preset::Autodesk => "autodesk",
-        Preset::Oauth2 => "provider",
-    };
+    let default = if args.preset == DEFAULT_PRESET { "provider" } else { &args.preset };
     let provider =
         ask("provider", "Name of the provider", args.provider.as_deref(), Some(default))?;
     let provider: ProviderId = provider
         .parse()
         .map_err(|error| InitError::Invalid { flag: "provider", reason: format!("{error}") })?;
-    let token_url = match args.preset {
-        Preset::Autodesk => args.token_url.clone(),
-        Preset::Oauth2 => {
-            Some(ask("token-url", "URL of its token endpoint", args.token_url.as_deref(), None)?)
-        }
+    let known = preset(&args.preset)
+        .map_err(|error| InitError::Invalid { flag: "preset", reason: error.to_string() })?;
+    let token_url = if known.has("token_url") {
+        args.token_url.clone()
+    } else {
+        Some(ask("token-url", "URL of its token endpoint", args.token_url.as_deref(), None)?)
     };
     let client_id =
         ask("client-id", "Client id of your application", args.client_id.as_deref(), None)?;
     let url = args.url.clone();
     let client_auth = args.client_auth;
-    Ok(Answers { provider, preset: args.preset, token_url, client_id, client_auth, url })
+    Ok(Answers { provider, preset: args.preset.clone(), token_url, client_id, client_auth, url })
 }
 
 /// What a flag says, or somebody at the terminal.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use evergrant_domain::ProviderId;
 
-use crate::args::{Preset, SecretIn};
+use crate::args::SecretIn;
 
 /// The file of settings.
 pub(super) const FILE: &str = "evergrant.toml";
@@ -14,7 +14,7 @@ pub(super) const RESCUE_KEY: &str = "rescue-key";
 /// What was answered.
 pub(super) struct Answers {
     pub(super) provider: ProviderId,
-    pub(super) preset: Preset,
+    pub(super) preset: String,
     pub(super) token_url: Option<String>,
     pub(super) client_id: String,
     pub(super) client_auth: Option<SecretIn>,
@@ -33,10 +33,6 @@ pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> Stri
     let path = |name: &str| quoted(&folder.join(name).display().to_string());
     let file = format!("sqlite:{}", folder.join("evergrant.db").display());
     let url = quoted(url.as_deref().unwrap_or(&file));
-    let preset = match preset {
-        Preset::Autodesk => "autodesk",
-        Preset::Oauth2 => "oauth2",
-    };
     let token_url = token_url.as_deref().map(|url| format!("token_url = {}\n", quoted(url)));
     let token_url = token_url.unwrap_or_default();
     let auth = match client_auth {
@@ -104,10 +100,11 @@ mod tests {
             let text = "MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE=";
             std::fs::write(folder.path().join(name), text).unwrap();
         }
-        for (preset, has_secret) in [(Preset::Oauth2, true), (Preset::Autodesk, false)] {
-            let token_url = (preset == Preset::Oauth2).then(|| "https://a.example/t?\"".to_owned());
+        for (preset, has_secret) in [("oauth2", true), ("autodesk", false)] {
+            let token_url = (preset == "oauth2").then(|| "https://a.example/t?\"".to_owned());
             let client_id = "a \"quoted\" \\ id".to_owned();
             let (provider, client_auth) = (provider.clone(), Some(SecretIn::Body));
+            let preset = preset.to_owned();
             let answers =
                 Answers { provider, preset, token_url, client_id, client_auth, url: None };
             let file = folder.path().join(FILE);

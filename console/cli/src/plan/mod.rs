@@ -9,6 +9,7 @@ use evergrant_domain::ProviderId;
 use evergrant_domain::forecast::{Forecast, Horizon, Shut};
 use evergrant_ports::TokenStore;
 use evergrant_producer::outlook;
+use evergrant_provider::Provider;
 use evergrant_runtime::config::Config;
 use serde_json::json;
 
@@ -30,11 +31,19 @@ pub(crate) async fn plan(
     if output.json {
         let all: Vec<_> = forecasts
             .iter()
-            .map(|(provider, forecast)| json!({ "provider": provider, "forecast": forecast }))
+            .map(|(provider, forecast)| {
+                let known = providers.iter().find(|known| known.id == *provider);
+                let assumed = known.map(|known| &known.assumed);
+                json!({ "provider": provider, "forecast": forecast, "assumed": assumed })
+            })
             .collect();
         output.json_list(&all);
     } else {
         tell(&forecasts, output);
+        providers
+            .iter()
+            .filter_map(|provider| told_assumed(provider))
+            .for_each(|words| output.message(&words));
     }
     let lost = |forecast: &Forecast| {
         forecast.dead_already > 0
@@ -48,6 +57,26 @@ pub(crate) async fn plan(
         Exit::Partial
     } else {
         Exit::Done
+    })
+}
+
+/// What the dates rest on, if nobody has told it: a refresh token that dies sooner is lost.
+fn told_assumed(provider: &Provider) -> Option<String> {
+    let schedule = &provider.policy.schedule;
+    let life = |life: Duration| humantime::format_duration(life).to_string();
+    let value = |name: &&str| match *name {
+        "access_lifetime" => format!("access_lifetime = \"{}\"", life(schedule.access_lifetime)),
+        name => {
+            format!("{name} = \"{}\"", life(schedule.refresh_idle_lifetime.unwrap_or_default()))
+        }
+    };
+    let assumed: Vec<String> = provider.assumed.iter().map(value).collect();
+    (!assumed.is_empty()).then(|| {
+        format!(
+            "{}: where its answers do not tell, {} is assumed: neither the settings nor the preset tell it",
+            provider.id,
+            assumed.join(" and ")
+        )
     })
 }
 

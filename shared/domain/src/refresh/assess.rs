@@ -12,6 +12,7 @@ const EARLY: Duration = Duration::from_secs(5);
 
 /// What the store says about a document after a claim was tried.
 #[derive(Debug, Clone)]
+#[allow(clippy::large_enum_variant, reason = "nearly all rows are the large one")]
 pub enum Row {
     /// There is no such document, or it is not adopted.
     Absent,

@@ -9,16 +9,19 @@
 
 use secrecy::zeroize::Zeroize;
 use secrecy::{SecretSlice, SecretString};
-use serde::Deserialize;
 use serde_json::{Map, Value};
 
+use super::answer_form::AnswerForm;
+pub use super::dialect::{Dialect, Means, Rule, ThrottleScope};
 use super::error_body::ErrorBody;
 use super::error_code::{clean_code, clean_description};
+use super::expiry::TimePlace;
 use super::outcome::{Failure, NewTokens, Outcome, Refusal};
 use super::vocabulary::{
     Meaning, is_among, is_consent_code, is_dead_code, is_passing_code, is_throttle_code, meaning,
 };
 use crate::secrets::Secrets;
+use crate::timestamp::Timestamp;
 use crate::values::plain_name::plain_name;
 
 /// How an exchange ended, as the provider's client saw it.
@@ -43,6 +46,24 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
+impl Answer {
+    /// Takes note of how long it asks to wait where its headers do not say `Retry-After`.
+    pub fn read_wait<'a>(
+        &mut self,
+        places: &[TimePlace],
+        header: impl Fn(&str) -> Option<&'a str>,
+        now: Timestamp,
+    ) {
+        if self.retry_after_ms.is_some() || places.is_empty() {
+            return;
+        }
+        let body = read_body(&self.body);
+        let told = places.iter().find_map(|place| place.read_answer(&header, body.as_ref()));
+        let wait = told.and_then(|told| told.life_from(now));
+        self.retry_after_ms = wait.and_then(|wait| u64::try_from(wait.as_millis()).ok());
+    }
+}
+
 impl Drop for Answer {
     /// Leaves no tokens in memory that is given back.
     fn drop(&mut self) {
@@ -57,32 +78,6 @@ impl std::fmt::Debug for Answer {
     }
 }
 
-/// How a provider differs from what most say (`vocabulary`).
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Dialect {
-    /// Further error codes that mean that the grant is dead.
-    pub dead_codes: Vec<String>,
-    /// Further texts that mean that the grant is dead, in lower case.
-    pub dead_texts: Vec<String>,
-    /// Further texts that take a death back, in lower case.
-    pub not_dead_texts: Vec<String>,
-    /// Further error codes that mean "slow down".
-    pub throttle_codes: Vec<String>,
-    /// Whom a throttle is meant for.
-    pub throttle_scope: ThrottleScope,
-}
-
-/// Whom a provider means when it asks to slow down.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ThrottleScope {
-    /// The client: all grants pause, the longer the more of them are throttled in a row.
-    #[default]
-    Client,
-    /// The user whose grant it is: no other waits.
-    User,
-}
-
 /// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
 /// token of the answer.
 pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> Outcome {
@@ -94,8 +89,8 @@ pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> 
 }
 
 fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) -> Outcome {
-    let body: Option<Value> = serde_json::from_slice(without_bom(&answer.body)).ok();
-    let error = body.as_ref().map(ErrorBody::of).unwrap_or_default();
+    let body = read_body(&answer.body);
+    let error = body.as_ref().map(|body| ErrorBody::of(body, &dialect.answer)).unwrap_or_default();
     let tells = !error.codes.is_empty() || !error.texts.is_empty();
     if let Some(body) = body.as_ref().filter(|_| tells) {
         secrets.add_tokens_of(body);
@@ -106,14 +101,53 @@ fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) 
         description: error.texts.first().map(|text| clean_description(text, &secrets)),
         retry_after_ms: answer.retry_after_ms,
     };
-    match answer.status {
-        429 => throttled(failure, dialect),
-        500..=599 => server_error(answer.status, failure),
-        408 | 425 => Outcome::Transient(failure),
-        300..=399 => Outcome::Refused(redirected(failure), Refusal::Unclear),
-        200..=299 => success(answer, body, &error, failure, dialect),
-        _ => said(&error, failure, dialect),
+    let rule = dialect.rule_for(answer.status, &error, body.as_ref());
+    match (answer.status, rule) {
+        (200..=299, rule) => success(answer, body, &error, failure, rule, dialect),
+        (_, Some(rule)) => ruled(rule, failure, dialect),
+        (429, None) => throttled(failure, dialect.throttle_scope),
+        (status @ 500..=599, None) => server_error(status, failure),
+        (408 | 425, None) => Outcome::Transient(failure),
+        (300..=399, None) => Outcome::Refused(redirected(failure), Refusal::Unclear),
+        (_, None) => said(&error, failure, dialect),
     }
+}
+
+/// What a provider's own rule makes of an answer.
+fn ruled(rule: &Rule, failure: Failure, dialect: &Dialect) -> Outcome {
+    let told = || {
+        let wait = rule.wait.and_then(|wait| u64::try_from(wait.as_millis()).ok());
+        Failure { retry_after_ms: failure.retry_after_ms.or(wait), ..failure.clone() }
+    };
+    match rule.means {
+        Means::Dead => Outcome::GrantDead(failure),
+        Means::NotDead => Outcome::Transient(failure),
+        Means::Throttled => throttled(told(), rule.scope.unwrap_or(dialect.throttle_scope)),
+        Means::ClientMisconfigured => Outcome::Refused(failure, Refusal::Client),
+        Means::RetryLater => Outcome::TooEarly(told()),
+    }
+}
+
+/// The body as JSON. A form (`access_token=…&…`) is an object of texts.
+fn read_body(body: &[u8]) -> Option<Value> {
+    let body = without_bom(body);
+    serde_json::from_slice(body).ok().or_else(|| read_form(body))
+}
+
+fn read_form(body: &[u8]) -> Option<Value> {
+    let is_name = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+    let text = std::str::from_utf8(body).ok()?.trim();
+    let is_pair = |pair: &str| {
+        let name = pair.split_once('=').map_or("", |(name, _)| name);
+        !name.is_empty() && name.chars().all(is_name)
+    };
+    if text.contains(char::is_whitespace) || !text.split('&').all(is_pair) {
+        return None;
+    }
+    let pairs = url::form_urlencoded::parse(text.as_bytes());
+    Some(Value::Object(
+        pairs.map(|(name, value)| (name.into_owned(), Value::String(value.into_owned()))).collect(),
+    ))
 }
 
 /// Some servers begin JSON with a byte order mark.
@@ -121,8 +155,8 @@ fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-fn throttled(failure: Failure, dialect: &Dialect) -> Outcome {
-    match dialect.throttle_scope {
+fn throttled(failure: Failure, scope: ThrottleScope) -> Outcome {
+    match scope {
         ThrottleScope::Client => Outcome::Throttled(failure, 1),
         ThrottleScope::User => Outcome::Throttled(failure, 0),
     }
@@ -154,19 +188,28 @@ fn success(
     body: Option<Value>,
     error: &ErrorBody,
     failure: Failure,
+    rule: Option<&Rule>,
     dialect: &Dialect,
 ) -> Outcome {
+    let form = &dialect.answer;
+    let is_error = match (&form.success, &body) {
+        (Some(success), Some(body)) => !success.holds(body),
+        _ => error.is_error,
+    };
     let tokens = match &body {
-        Some(Value::Object(members)) => tokens_of(members, error.is_error),
+        Some(body @ Value::Object(_)) => tokens_of(body, form, is_error),
         _ => Err("the answer is not a JSON object"),
     };
     let what = match tokens {
         Ok(tokens) => return Outcome::Refreshed(tokens),
         Err(what) => what,
     };
-    let holds_token = body.as_ref().is_some_and(|body| holds_token(body, 0));
-    if error.is_error && !holds_token {
-        return said(error, failure, dialect);
+    if !body.as_ref().is_some_and(|body| holds_token(body, 0)) {
+        match rule {
+            Some(rule) => return ruled(rule, failure, dialect),
+            None if is_error => return said(error, failure, dialect),
+            None => {}
+        }
     }
     let failure = described(failure, what);
     if is_page(&answer.body) {
@@ -198,7 +241,7 @@ fn said(error: &ErrorBody, failure: Failure, dialect: &Dialect) -> Outcome {
     } else if has(&|code| is_throttle_code(code) || is_among(code, &dialect.throttle_codes))
         || means(Meaning::Throttled)
     {
-        throttled(failure, dialect)
+        throttled(failure, dialect.throttle_scope)
     } else if has(&|code| is_dead_code(code) || is_among(code, &dialect.dead_codes))
         || contains(&dialect.dead_texts)
         || means(Meaning::Dead)
@@ -229,13 +272,13 @@ fn holds_token(value: &Value, depth: usize) -> bool {
 }
 
 /// The tokens of a successful answer (RFC 6749 §5.1).
-fn tokens_of(body: &Map<String, Value>, is_error: bool) -> Result<NewTokens, &'static str> {
-    let access_token = match body.get("access_token") {
+fn tokens_of(body: &Value, form: &AnswerForm, is_error: bool) -> Result<NewTokens, &'static str> {
+    let access_token = match form.access_token(body) {
         Some(Value::String(token)) if !token.is_empty() => SecretString::from(token.as_str()),
         _ => return Err("the answer has no access token where it is looked for"),
     };
-    let refresh_token = match body.get("refresh_token") {
-        None | Some(Value::Null) => None,
+    let refresh_token = match form.refresh_token(body) {
+        None => None,
         Some(Value::String(token)) if token.is_empty() => None,
         Some(Value::String(token)) => Some(SecretString::from(token.as_str())),
         Some(_) => return Err("the new refresh token is not a string"),
@@ -243,17 +286,10 @@ fn tokens_of(body: &Map<String, Value>, is_error: bool) -> Result<NewTokens, &'s
     if refresh_token.is_none() && is_error {
         return Err("the answer has an access token beside an error");
     }
-    if refresh_token.is_none() && has_other_refresh_token(body) {
+    if refresh_token.is_none() && body.as_object().is_some_and(has_other_refresh_token) {
         return Err("the answer has a refresh token where it is not looked for");
     }
-    let refresh_lifetime =
-        ["refresh_expires_in", "refresh_token_expires_in", "x_refresh_token_expires_in"];
-    Ok(NewTokens {
-        access_token,
-        refresh_token,
-        expires_in_s: body.get("expires_in").and_then(seconds),
-        refresh_expires_in_s: refresh_lifetime.into_iter().find_map(|key| seconds(body.get(key)?)),
-    })
+    Ok(NewTokens { access_token, refresh_token, ends: form.ends(body) })
 }
 
 /// Whether a refresh token stands beside the place for it. To keep the old one then would be to keep
@@ -264,22 +300,6 @@ fn has_other_refresh_token(body: &Map<String, Value>) -> bool {
         Value::Object(members) => has_other_refresh_token(members),
         _ => false,
     })
-}
-
-/// A lifetime, whether it came as a number or as text; nonsense counts as not given.
-fn seconds(value: &Value) -> Option<u64> {
-    const TEN_YEARS_S: u64 = 10 * 365 * 86_400;
-    let seconds = match value {
-        Value::Number(number) => number.as_u64().or_else(|| whole(number.as_f64()?)),
-        Value::String(text) => text.trim().parse().ok(),
-        _ => None,
-    };
-    seconds.filter(|&s| s > 0).map(|s| s.min(TEN_YEARS_S))
-}
-
-#[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
-fn whole(seconds: f64) -> Option<u64> {
-    (1.0..1e15).contains(&seconds).then_some(seconds as u64)
 }
 
 #[cfg(test)]

@@ -214,13 +214,7 @@ pub fn refresh_with(
     known: KnownEnds,
     answered_at: Timestamp,
 ) -> Write {
-    let times = policy.schedule.after_refresh(
-        id,
-        answered_at,
-        tokens.expires_in_s,
-        tokens.refresh_expires_in_s,
-        known,
-    );
+    let times = policy.schedule.after_refresh(id, answered_at, tokens.ends, known);
     Write::Refresh {
         access_token: tokens.access_token.clone(),
         refresh_token: tokens.refresh_token.clone(),

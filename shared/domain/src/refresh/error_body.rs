@@ -6,6 +6,7 @@
 
 use serde_json::{Map, Value};
 
+use super::answer_form::AnswerForm;
 use crate::values::plain_name::plain_name;
 
 /// The codes and the words of an answer.
@@ -60,9 +61,10 @@ const MAX_DEPTH: usize = 4;
 const MAX_ITEMS: usize = 16;
 
 impl ErrorBody {
-    /// Reads a body.
-    pub(super) fn of(body: &Value) -> Self {
-        let mut read = Self::default();
+    /// Reads a body. What stands where the provider's form says comes first.
+    pub(super) fn of(body: &Value, form: &AnswerForm) -> Self {
+        let mut read =
+            Self { codes: form.error_codes(body), texts: form.error_texts(body), is_error: false };
         read.look_into(body, 0);
         read
     }
@@ -144,8 +146,12 @@ mod tests {
 
     use super::*;
 
+    fn of(body: &Value) -> ErrorBody {
+        ErrorBody::of(body, &AnswerForm::default())
+    }
+
     fn codes(body: Value) -> Vec<String> {
-        ErrorBody::of(&body).codes
+        of(&body).codes
     }
 
     #[test]
@@ -172,7 +178,7 @@ mod tests {
             json!({"error": "none", "code": 0, "status": 200, "errors": []}),
             json!({"status": "success", "message": "OK"}),
         ] {
-            assert!(!ErrorBody::of(&body).is_error, "{body}");
+            assert!(!of(&body).is_error, "{body}");
         }
         for body in [
             json!({"ok": false}),
@@ -181,7 +187,7 @@ mod tests {
             json!({"errors": [{"message": "no"}]}),
             json!({"error": "Invalid Params: invalid refresh_token"}),
         ] {
-            assert!(ErrorBody::of(&body).is_error, "{body}");
+            assert!(of(&body).is_error, "{body}");
         }
     }
 
@@ -191,6 +197,6 @@ mod tests {
         for _ in 0..50 {
             deep = json!({"error": deep});
         }
-        assert!(ErrorBody::of(&deep).codes.is_empty());
+        assert!(of(&deep).codes.is_empty());
     }
 }

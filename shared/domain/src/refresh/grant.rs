@@ -1,5 +1,6 @@
 //! A grant: one user's tokens and what Evergrant knows about them.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use secrecy::SecretString;
@@ -44,7 +45,12 @@ pub struct Grant {
     pub signed_in_until: Option<Timestamp>,
     /// How the application has sealed its refresh token, if it has.
     pub sealed: Option<SealedForm>,
+    /// What else of the document the provider's address and requests need.
+    pub fields: DocumentFields,
 }
+
+/// Texts of a document by their paths in it.
+pub type DocumentFields = BTreeMap<String, String>;
 
 /// Whether Evergrant keeps a grant alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -263,6 +269,7 @@ impl Grant {
             note: ClaimNote::default(),
             signed_in_until: None,
             sealed: None,
+            fields: DocumentFields::new(),
             last_error: None,
         }
     }

@@ -1,11 +1,15 @@
 //! What becomes of a grant: from a job to its settlement.
 
+pub mod answer_form;
+pub mod answer_path;
 pub mod assess;
 mod claim_note;
 pub mod classify;
 pub mod decide;
+pub mod dialect;
 mod error_body;
 pub mod error_code;
+pub mod expiry;
 pub mod grant;
 pub mod import;
 pub mod job;
@@ -15,6 +19,7 @@ pub mod moment;
 pub mod outcome;
 pub mod refusals;
 pub mod revival;
+pub mod scalar;
 pub mod schedule;
 pub mod sealed_answer;
 pub mod sealed_token;

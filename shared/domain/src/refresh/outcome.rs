@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use secrecy::{SecretSlice, SecretString};
 
+use super::expiry::ToldEnds;
+
 /// What an exchange came to. [`super::classify()`] reads it from the answer, [`super::weigh`] changes it
 /// by what others were answered, and [`super::decide()`] turns it into what happens.
 #[derive(Debug, Clone)]
@@ -44,6 +46,8 @@ pub enum Refusal {
     /// It speaks of consent or of a right to the grant: if others succeed, the user or the tenant has
     /// to grant it anew.
     Consent,
+    /// It speaks of our client, by a rule of the provider's.
+    Client,
     /// It may be anything.
     Unclear,
 }
@@ -93,10 +97,8 @@ pub struct NewTokens {
     pub access_token: SecretString,
     /// The new refresh token. None means that the old one stays valid (RFC 6749 §6).
     pub refresh_token: Option<SecretString>,
-    /// The access token's lifetime in seconds; only recommended by the RFC, so it may be missing.
-    pub expires_in_s: Option<u64>,
-    /// The refresh token's lifetime in seconds, where the provider tells it.
-    pub refresh_expires_in_s: Option<u64>,
+    /// When they end, where the provider tells it.
+    pub ends: ToldEnds,
 }
 
 /// What is known about a failure. It holds nothing secret.

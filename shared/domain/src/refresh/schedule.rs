@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use super::expiry::{Expiry, ToldEnds};
 use crate::shard::stable_hash;
 use crate::{DocumentId, Timestamp};
 
@@ -84,24 +85,24 @@ const MIN_UNMOVED_INTERVAL: Duration = Duration::from_secs(60);
 const STILL: Duration = Duration::from_secs(5);
 
 impl Schedule {
-    /// The times after a refresh at `refreshed_at`. `known` is what earlier refreshes know: a successor
-    /// inherits an absolute end, as Okta's and Atlassian's do. One that has passed while the token
-    /// works was not this grant's, and is counted anew.
+    /// The times after a refresh at `refreshed_at`. What the answer `told` counts first. `known` is what
+    /// earlier refreshes know: a successor inherits an absolute end, as Okta's and Atlassian's do. One that
+    /// has passed while the token works was not this grant's, and is counted anew.
     pub fn after_refresh(
         &self,
         id: &DocumentId,
         refreshed_at: Timestamp,
-        expires_in_s: Option<u64>,
-        refresh_expires_in_s: Option<u64>,
+        told: ToldEnds,
         known: KnownEnds,
     ) -> Times {
-        let access = expires_in_s.map_or(self.access_lifetime, Duration::from_secs);
-        let idle = refresh_expires_in_s.map(Duration::from_secs).or(self.refresh_idle_lifetime);
+        let life = |told: Option<Expiry>| told.and_then(|end| end.life_from(refreshed_at));
+        let access = life(told.access).unwrap_or(self.access_lifetime);
+        let idle = life(told.idle).or(self.refresh_idle_lifetime);
         let access_expires_at = refreshed_at.plus(access);
         let refresh_idle_until = idle.map(|idle| refreshed_at.plus(idle));
-        let refresh_absolute_until = known
-            .absolute
-            .filter(|end| *end > refreshed_at)
+        let refresh_absolute_until = life(told.absolute)
+            .map(|life| refreshed_at.plus(life))
+            .or_else(|| known.absolute.filter(|end| *end > refreshed_at))
             .or_else(|| self.refresh_absolute_lifetime.map(|life| refreshed_at.plus(life)));
         let until_end = refresh_absolute_until.map(|end| end.since(refreshed_at));
         let (wait, unmoved) = match self.keep {
@@ -181,13 +182,17 @@ mod tests {
     const DAY: Duration = Duration::from_secs(86_400);
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
+    fn told(access_s: Option<u64>, idle_s: Option<u64>) -> ToldEnds {
+        let life = |s: Option<u64>| s.map(|s| Expiry::In(Duration::from_secs(s)));
+        ToldEnds { access: life(access_s), idle: life(idle_s), absolute: None }
+    }
+
     #[test]
     fn keep_alive_refreshes_well_before_the_refresh_token_dies() {
         let times = Schedule::example().after_refresh(
             &DocumentId::Integer(1),
             NOW,
-            Some(3600),
-            None,
+            told(Some(3600), None),
             NOTHING,
         );
         assert_eq!(times.access_expires_at, NOW.plus(Duration::from_secs(3600)));
@@ -200,7 +205,8 @@ mod tests {
     fn keep_fresh_refreshes_before_the_access_token_expires() {
         let schedule =
             Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..Schedule::example() };
-        let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, Some(1800), None, NOTHING);
+        let times =
+            schedule.after_refresh(&DocumentId::Integer(1), NOW, told(Some(1800), None), NOTHING);
         let wait = times.next_refresh_at.since(NOW);
         assert!(wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170), "{wait:?}");
     }
@@ -209,7 +215,7 @@ mod tests {
     const NOTHING: KnownEnds = KnownEnds { access: None, idle: None, absolute: None };
 
     fn times_known(schedule: &Schedule, known: KnownEnds) -> Times {
-        schedule.after_refresh(&DocumentId::Integer(1), NOW, None, None, known)
+        schedule.after_refresh(&DocumentId::Integer(1), NOW, told(None, None), known)
     }
 
     #[test]
@@ -231,6 +237,27 @@ mod tests {
         assert_eq!(times_known(&Schedule::example(), passed).refresh_absolute_until, None);
     }
 
+    #[test]
+    fn an_absolute_end_that_the_answer_tells_counts_before_what_was_known() {
+        let (known, end) = (NOW.plus(90 * DAY), NOW.plus(30 * DAY));
+        for absolute in [Expiry::In(30 * DAY), Expiry::At(end)] {
+            let told = ToldEnds { absolute: Some(absolute), ..ToldEnds::default() };
+            let known = KnownEnds { absolute: Some(known), ..NOTHING };
+            let schedule = Schedule::example();
+            let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, told, known);
+            assert_eq!(times.refresh_absolute_until, Some(end));
+        }
+    }
+
+    #[test]
+    fn a_told_time_that_has_passed_is_not_told() {
+        let past = Some(Expiry::At(NOW.minus(DAY)));
+        let told = ToldEnds { access: past, idle: past, absolute: past };
+        let schedule = Schedule::example();
+        let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, told, NOTHING);
+        assert_eq!(times, times_known(&schedule, NOTHING));
+    }
+
     /// How often a grant is refreshed within a time, given when each next one is due.
     fn count_within(time: Duration, mut next: impl FnMut(Timestamp) -> Timestamp) -> u32 {
         let (mut now, mut count) = (NOW, 0);
@@ -250,7 +277,7 @@ mod tests {
             let mut known = NOTHING;
             let count = count_within(150 * minute / 60, |now| {
                 let times =
-                    schedule.after_refresh(&DocumentId::Integer(id), now, None, None, known);
+                    schedule.after_refresh(&DocumentId::Integer(id), now, told(None, None), known);
                 known.absolute = times.refresh_absolute_until;
                 times.next_refresh_at
             });
@@ -267,7 +294,7 @@ mod tests {
             let count = count_within(Duration::from_secs(900), |now| {
                 let left = Some(session.since(now).as_secs());
                 let id = DocumentId::Integer(1);
-                let times = schedule.after_refresh(&id, now, left, left, known);
+                let times = schedule.after_refresh(&id, now, told(left, left), known);
                 known.access = Some(times.access_expires_at);
                 known.idle = times.refresh_idle_until;
                 times.next_refresh_at
@@ -281,23 +308,27 @@ mod tests {
         let schedule = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
         let wait = |expires_in_s| {
             let id = DocumentId::Integer(1);
-            let times = schedule.after_refresh(&id, NOW, Some(expires_in_s), None, NOTHING);
+            let times = schedule.after_refresh(&id, NOW, told(Some(expires_in_s), None), NOTHING);
             times.next_refresh_at.since(NOW)
         };
         assert!(wait(20) <= Duration::from_secs(10));
         let known = KnownEnds { access: Some(NOW.plus(Duration::from_secs(5))), ..NOTHING };
         let id = DocumentId::Integer(1);
-        let times = schedule.after_refresh(&id, NOW, Some(10), None, known);
+        let times = schedule.after_refresh(&id, NOW, told(Some(10), None), known);
         assert_eq!(times.next_refresh_at, NOW.plus(MIN_INTERVAL), "the end has moved");
         assert_eq!(wait(1), MIN_INTERVAL);
-        assert_eq!(wait(0), MIN_INTERVAL);
     }
 
     #[test]
     fn an_import_does_not_come_due_all_at_once() {
         let due: std::collections::HashSet<_> = (0..1_000)
             .map(|n| {
-                Schedule::example().after_refresh(&DocumentId::Integer(n), NOW, None, None, NOTHING)
+                Schedule::example().after_refresh(
+                    &DocumentId::Integer(n),
+                    NOW,
+                    told(None, None),
+                    NOTHING,
+                )
             })
             .map(|times| times.next_refresh_at)
             .collect();
@@ -313,7 +344,7 @@ mod tests {
             let keep = if fresh { Keep::KeepFresh } else { Keep::KeepAlive };
             let schedule = Schedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..Schedule::example() };
             let id = DocumentId::Integer(id);
-            let times = schedule.after_refresh(&id, NOW, Some(access_s), Some(idle_s), NOTHING);
+            let times = schedule.after_refresh(&id, NOW, told(Some(access_s), Some(idle_s)), NOTHING);
             let end = if fresh { times.access_expires_at } else { times.refresh_idle_until.unwrap() };
             prop_assert!(times.next_refresh_at >= NOW && times.next_refresh_at < end);
         }

@@ -6,6 +6,7 @@
 
 use std::time::Duration;
 
+use super::expiry::ToldEnds;
 use super::schedule::{Adopt, KnownEnds, Schedule, Times};
 use crate::{DocumentId, Timestamp};
 
@@ -25,7 +26,8 @@ impl Schedule {
         if self.adopt == Adopt::AtOnce || access_end <= now || issued_at > now.plus(AHEAD) {
             return None;
         }
-        let times = self.after_refresh(id, issued_at.min(now), None, None, KnownEnds::default());
+        let times =
+            self.after_refresh(id, issued_at.min(now), ToldEnds::default(), KnownEnds::default());
         (times.next_refresh_at > now).then_some(times)
     }
 }

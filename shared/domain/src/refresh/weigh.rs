@@ -4,7 +4,8 @@
 //! *different* grants in a row with no success between, as by a circuit breaker with a minimum count:
 //!
 //! * A refusal is the grant's own. When too many different ones are refused with no success between, the
-//!   provider refuses our client: its circuit opens and nobody's attempts are burned.
+//!   provider refuses our client: its circuit opens and nobody's attempts are burned. Where the provider
+//!   says that it is the client, the first will do.
 //! * A death is believed at the second look: it is asked again once before the user is told. When an
 //!   unusual share of the grants dies, none is believed. When a second look succeeds after all, the
 //!   provider's word is not taken for a while.
@@ -247,7 +248,9 @@ impl AnswerWatch {
         let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
         // Where nothing has ever succeeded, few grants that are refused again and again will do.
         let never = !evidence.client_works && self.refused.answers >= enough;
-        let is_everybodys = never || self.refused.grants.len() >= enough;
+        // By the provider's own word, if nothing that has just succeeded speaks against it.
+        let is_told = refusal == Refusal::Client && !succeeded_lately;
+        let is_everybodys = is_told || never || self.refused.grants.len() >= enough;
         if is_everybodys {
             self.take_back = Some(since);
         }

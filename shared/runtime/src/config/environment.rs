@@ -10,13 +10,16 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 27] = [
+const TEXT: [&str; 30] = [
     "url",
     "url_file",
     "client_id",
     "client_secret",
     "client_secret_file",
     "token_url",
+    "client_key_id",
+    "user_agent",
+    "assertion_audience",
     "scope",
     "database",
     "collection",

@@ -5,14 +5,13 @@
 
 mod console;
 mod environment;
-mod figment_error;
 mod oidc;
 mod rescue;
 mod sections;
 mod server_url;
 mod weakness;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -21,8 +20,8 @@ use secrecy::SecretString;
 
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::ProviderId;
-use evergrant_provider::{Provider, ProviderConfig};
-use evergrant_settings::secret;
+use evergrant_provider::{Provider, ProviderConfig, with_presets};
+use evergrant_settings::{config_error, secret};
 use evergrant_telemetry::TelemetryConfig;
 
 pub use console::{ConsoleConfig, Network};
@@ -97,11 +96,14 @@ impl Config {
                 settings = settings.merge(Serialized::global(path, value));
             }
         }
-        let mut config: Self = settings.extract().map_err(figment_error::config_error)?;
+        let settings = with_presets(settings)?;
+        let mut config: Self = settings.extract().map_err(config_error)?;
         config.file = file.map(Path::to_owned);
         config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
         config.queue.url = secret::read(&config.queue.url, &config.queue.url_file, "queue.url")?;
         config.check()?;
+        let needed = config.providers()?.iter().flat_map(Provider::document_paths).collect();
+        config.store.needed_fields = BTreeSet::into_iter(needed).collect();
         Ok(config)
     }
 

@@ -34,6 +34,9 @@ pub struct StoreConfig {
     #[serde(deserialize_with = "duration::required")]
     pub selection_timeout: Duration,
     pub fields: FieldsConfig,
+    /// What the providers' addresses and requests need of a document.
+    #[serde(skip)]
+    pub(super) needed_fields: Vec<String>,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -99,6 +102,7 @@ impl StoreConfig {
             access_token: self.fields.access_token.clone(),
             refresh_token: self.fields.refresh_token.clone(),
             email: self.fields.email.clone(),
+            needed: self.needed_fields.clone(),
         }
     }
 

@@ -41,7 +41,8 @@ impl Config {
             found.extend(of_server(setting, url.expose_secret()));
         }
         for provider in self.providers()? {
-            found.extend(of_token_url(provider.id.as_str(), &provider.token_url));
+            let url = provider.token_url.fixed();
+            found.extend(url.and_then(|url| of_token_url(provider.id.as_str(), url)));
         }
         let secrets = self.secret_files().into_iter();
         found.extend(secrets.filter_map(|(setting, path)| of_file(setting, path, 0o006)));
@@ -72,8 +73,13 @@ impl Config {
             self.console.oidc.iter().map(|oidc| {
                 ("console.oidc.client_secret_file".to_owned(), &oidc.client_secret_file)
             });
-        let providers = self.providers.iter().map(|(id, provider)| {
-            (format!("providers.{id}.client_secret_file"), &provider.client_secret_file)
+        let providers = self.providers.iter().flat_map(|(id, provider)| {
+            [
+                ("client_secret_file", &provider.client_secret_file),
+                ("client_key_file", &provider.client_key_file),
+                ("client_certificate_file", &provider.client_certificate_file),
+            ]
+            .map(|(name, file)| (format!("providers.{id}.{name}"), file))
         });
         let named = ours.chain(oidc).chain(providers);
         named.filter_map(|(setting, file)| Some((setting, file.as_deref()?))).collect()

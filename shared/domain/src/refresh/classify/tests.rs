@@ -2,7 +2,10 @@ use proptest::prelude::*;
 use secrecy::ExposeSecret;
 use serde_json::json;
 
+use std::time::Duration;
+
 use super::*;
+use crate::Expiry;
 
 fn dialect() -> Dialect {
     Dialect {
@@ -10,8 +13,12 @@ fn dialect() -> Dialect {
         dead_texts: vec!["no such session".into()],
         not_dead_texts: vec!["patience".into()],
         throttle_codes: vec!["calm_down".into()],
-        throttle_scope: ThrottleScope::Client,
+        ..Dialect::default()
     }
+}
+
+fn seconds(s: u64) -> Option<Expiry> {
+    Some(Expiry::In(Duration::from_secs(s)))
 }
 
 fn answer(status: u16, body: impl Into<String>) -> Outcome {
@@ -30,7 +37,7 @@ fn new_tokens_are_taken_as_the_rfc_gives_them() {
     let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else { panic!("not refreshed") };
     assert_eq!(tokens.access_token.expose_secret(), "a");
     assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r");
-    assert_eq!(tokens.expires_in_s, Some(3600));
+    assert_eq!(tokens.ends.access, seconds(3600));
 }
 
 #[test]
@@ -60,7 +67,7 @@ fn a_lifetime_is_read_as_number_or_text_and_nonsense_is_ignored() {
     ] {
         let body = json!({"access_token": "a", "expires_in": given});
         let Outcome::Refreshed(tokens) = answer(200, body.to_string()) else { panic!("{body}") };
-        assert_eq!(tokens.expires_in_s, read, "{given}");
+        assert_eq!(tokens.ends.access, read.and_then(seconds), "{given}");
     }
 }
 
@@ -197,7 +204,7 @@ fn a_success_whose_tokens_are_elsewhere_is_kept_and_never_taken_for_an_error() {
         assert_eq!(name(200, body.clone()), "unreadable", "{body}");
         assert_eq!(name(201, body.clone()), "unreadable", "{body}");
     }
-    assert_eq!(answer(200, "access_token=a&refresh_token=r").name(), "unreadable");
+    assert_eq!(answer(200, "at=a&rt=r").name(), "unreadable");
 }
 
 #[test]

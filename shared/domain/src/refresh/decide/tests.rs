@@ -1,7 +1,7 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Refusal, SealedForm};
+use crate::{Expiry, Refusal, SealedForm, ToldEnds};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -31,8 +31,10 @@ fn tokens() -> NewTokens {
     NewTokens {
         access_token: "a2".into(),
         refresh_token: Some("r2".into()),
-        expires_in_s: Some(3600),
-        refresh_expires_in_s: None,
+        ends: ToldEnds {
+            access: Some(Expiry::In(Duration::from_secs(3600))),
+            ..ToldEnds::default()
+        },
     }
 }
 

@@ -1,5 +1,5 @@
 use super::*;
-use crate::{DocumentId, NewTokens};
+use crate::{DocumentId, NewTokens, ToldEnds};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 const CALM: Evidence = Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true };
@@ -38,14 +38,23 @@ impl Scene {
     }
 
     fn success(&mut self, who: i64) -> &'static str {
-        let tokens = NewTokens {
-            access_token: "a".into(),
-            refresh_token: None,
-            expires_in_s: None,
-            refresh_expires_in_s: None,
-        };
+        let tokens =
+            NewTokens { access_token: "a".into(), refresh_token: None, ends: ToldEnds::default() };
         self.weigh(who, false, Outcome::Refreshed(tokens))
     }
+}
+
+#[test]
+fn a_refusal_that_a_rule_calls_the_clients_opens_the_circuit_unless_others_have_just_succeeded() {
+    let told = |scene: &mut Scene, who| {
+        scene.weigh(who, false, Outcome::Refused(Failure::default(), Refusal::Client))
+    };
+    assert_eq!(told(&mut Scene::new(), 1), "misconfigured");
+    let mut scene = Scene::new();
+    scene.success(1);
+    assert_eq!(told(&mut scene, 2), "refused");
+    scene.now = NOW.plus(Duration::from_secs(601));
+    assert_eq!(told(&mut scene, 3), "misconfigured");
 }
 
 #[test]
@@ -68,8 +77,7 @@ fn a_success_at_a_second_look_shows_that_deaths_are_not_to_be_believed() {
         Outcome::Refreshed(NewTokens {
             access_token: "a".into(),
             refresh_token: None,
-            expires_in_s: None,
-            refresh_expires_in_s: None,
+            ends: ToldEnds::default(),
         }),
     );
     assert_eq!(scene.second_death(2), "unconfirmed");

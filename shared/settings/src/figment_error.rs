@@ -1,10 +1,11 @@
 //! figment's errors in words of settings.
 
-use evergrant_settings::ConfigError;
 use figment::error::Kind;
 
+use crate::ConfigError;
+
 /// Says what figment found, without the value that it quotes.
-pub(super) fn config_error(error: figment::Error) -> ConfigError {
+pub fn config_error(error: figment::Error) -> ConfigError {
     let source = error.metadata.as_ref().map(|metadata| match &metadata.source {
         Some(source) => format!(" (in {source})"),
         None => format!(" (in {})", metadata.name),

@@ -1,0 +1,191 @@
+//! How a provider differs from what most say.
+
+use std::time::Duration;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::answer_form::{AnswerForm, texts_at};
+use super::answer_path::AnswerPath;
+use super::error_body::ErrorBody;
+use super::scalar::{Scalar, one_or_many};
+
+/// How a provider differs from what most say (`vocabulary`).
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Dialect {
+    /// Further error codes that mean that the grant is dead.
+    pub dead_codes: Vec<String>,
+    /// Further texts that mean that the grant is dead, in lower case.
+    pub dead_texts: Vec<String>,
+    /// Further texts that take a death back, in lower case.
+    pub not_dead_texts: Vec<String>,
+    /// Further error codes that mean "slow down".
+    pub throttle_codes: Vec<String>,
+    /// Whom a throttle is meant for.
+    pub throttle_scope: ThrottleScope,
+    /// Where its answers hold what.
+    pub answer: AnswerForm,
+    /// What its answers mean, before what is generally known. The first rule that fits counts.
+    pub rules: Vec<Rule>,
+}
+
+/// Whom a provider means when it asks to slow down.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ThrottleScope {
+    /// The client: all grants pause, the longer the more of them are throttled in a row.
+    #[default]
+    Client,
+    /// The user whose grant it is: no other waits.
+    User,
+}
+
+/// What answers of a kind mean. All that is given must fit, and of each list one.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Written")]
+pub struct Rule {
+    status: Vec<StatusPattern>,
+    code: Vec<String>,
+    text: Vec<String>,
+    path: Option<AnswerPath>,
+    /// What they mean.
+    pub means: Means,
+    /// Whom a throttle is meant for, if not whom the provider means by most.
+    pub scope: Option<ThrottleScope>,
+    /// How long to wait, where the answer does not tell.
+    pub wait: Option<Duration>,
+}
+
+/// What an answer without tokens means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Means {
+    /// The user must sign in again.
+    Dead,
+    /// It may pass.
+    NotDead,
+    /// Slow down.
+    Throttled,
+    /// Our client is at fault, not the user.
+    ClientMisconfigured,
+    /// It was asked for before its time.
+    RetryLater,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    #[serde(default, deserialize_with = "one_or_many")]
+    status: Vec<StatusPattern>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    code: Vec<Scalar>,
+    #[serde(default, deserialize_with = "one_or_many")]
+    text: Vec<String>,
+    path: Option<AnswerPath>,
+    means: Means,
+    scope: Option<ThrottleScope>,
+    wait: Option<String>,
+}
+
+impl TryFrom<Written> for Rule {
+    type Error = String;
+
+    fn try_from(written: Written) -> Result<Self, String> {
+        let Written { status, code, text, path, means, scope, wait } = written;
+        if status.is_empty() && code.is_empty() && text.is_empty() {
+            return Err("a rule needs at least one of status, code and text".to_owned());
+        }
+        if path.is_some() && code.is_empty() && text.is_empty() {
+            return Err("a rule with a path needs code or text".to_owned());
+        }
+        let wait = wait.map(|wait| humantime::parse_duration(&wait)).transpose();
+        Ok(Self {
+            status,
+            code: code.into_iter().map(|Scalar(code)| code.to_ascii_lowercase()).collect(),
+            text: text.iter().map(|text| text.to_lowercase()).collect(),
+            path,
+            means,
+            scope,
+            wait: wait.map_err(|_| "wait is a duration such as \"30s\" or \"15min\"".to_owned())?,
+        })
+    }
+}
+
+/// A status, or all of a hundred: `400`, `4xx`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+enum StatusPattern {
+    One(u16),
+    Hundred(u16),
+}
+
+impl TryFrom<Scalar> for StatusPattern {
+    type Error = String;
+
+    fn try_from(Scalar(text): Scalar) -> Result<Self, String> {
+        let hundred = text.strip_suffix("xx").and_then(|hundred| hundred.parse().ok());
+        let one = text.parse().ok().filter(|status| (100..600).contains(status));
+        match (hundred, one) {
+            (Some(hundred @ 1..=5), _) => Ok(Self::Hundred(hundred)),
+            (_, Some(one)) => Ok(Self::One(one)),
+            _ => {
+                Err("a status is a number such as 400, or \"4xx\" for all of a hundred".to_owned())
+            }
+        }
+    }
+}
+
+impl StatusPattern {
+    fn fits(self, status: u16) -> bool {
+        match self {
+            Self::One(one) => one == status,
+            Self::Hundred(hundred) => hundred == status / 100,
+        }
+    }
+}
+
+impl Dialect {
+    /// The rule for an answer that is no success.
+    pub(super) fn rule_for(
+        &self,
+        status: u16,
+        error: &ErrorBody,
+        body: Option<&Value>,
+    ) -> Option<&Rule> {
+        self.rules.iter().find(|rule| rule.fits(status, error, body))
+    }
+}
+
+impl Rule {
+    fn fits(&self, status: u16, error: &ErrorBody, body: Option<&Value>) -> bool {
+        if self.status.is_empty() {
+            // A server that fails says nothing of a grant, whatever words it uses.
+            if self.means == Means::Dead && status >= 500 {
+                return false;
+            }
+        } else if !self.status.iter().any(|pattern| pattern.fits(status)) {
+            return false;
+        }
+        match &self.path {
+            Some(path) => {
+                let there = body.map(|body| texts_at([path], body)).unwrap_or_default();
+                self.says(&there, &there)
+            }
+            None => self.says(&error.codes, &error.texts),
+        }
+    }
+
+    fn says(&self, codes: &[String], texts: &[String]) -> bool {
+        let is_code = |known: &String| {
+            codes.iter().map(|code| code.to_ascii_lowercase()).any(|code| {
+                known.strip_suffix('*').map_or(code == *known, |start| code.starts_with(start))
+            })
+        };
+        let is_text = |known: &String| texts.iter().any(|text| text.to_lowercase().contains(known));
+        (self.code.is_empty() || self.code.iter().any(is_code))
+            && (self.text.is_empty() || self.text.iter().any(is_text))
+    }
+}
+
+#[cfg(test)]
+mod tests;

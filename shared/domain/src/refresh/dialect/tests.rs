@@ -1,0 +1,166 @@
+//! What a provider's own form and rules make of its answers.
+
+use std::time::Duration;
+
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+use super::*;
+use crate::classify::{Answer, Exchange, classify};
+use crate::{Expiry, NewTokens, Outcome, Refusal, Secrets, Timestamp};
+
+fn rules(rules: Value) -> Dialect {
+    Dialect { rules: serde_json::from_value(rules).unwrap(), ..Dialect::default() }
+}
+
+fn form(form: Value) -> Dialect {
+    Dialect { answer: serde_json::from_value(form).unwrap(), ..Dialect::default() }
+}
+
+fn outcome(dialect: &Dialect, status: u16, body: &Value) -> Outcome {
+    let body = body.to_string().into_bytes();
+    let answer = Answer { status, retry_after_ms: None, body };
+    classify(Exchange::Answered(answer), dialect, Secrets::default())
+}
+
+fn name(dialect: &Dialect, status: u16, body: Value) -> &'static str {
+    outcome(dialect, status, &body).name()
+}
+
+fn refreshed(dialect: &Dialect, body: &Value) -> NewTokens {
+    match outcome(dialect, 200, body) {
+        Outcome::Refreshed(tokens) => tokens,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn all_that_a_rule_gives_must_fit_and_the_first_that_fits_counts() {
+    let dialect = rules(json!([
+        {"status": [400, "5xx"], "code": "x", "text": "Gone", "means": "dead"},
+        {"code": ["x", "AUTH-*"], "means": "not_dead"},
+        {"status": "4xx", "means": "client_misconfigured"},
+    ]));
+    let gone = || json!({"error": "X", "error_description": "it is gone"});
+    assert_eq!(name(&dialect, 400, gone()), "grant_dead");
+    assert_eq!(name(&dialect, 500, gone()), "grant_dead");
+    assert_eq!(name(&dialect, 401, gone()), "transient");
+    assert_eq!(name(&dialect, 400, json!({"error": "x"})), "transient");
+    assert_eq!(name(&dialect, 400, json!({"errorCode": "auth-003"})), "transient");
+    let other = outcome(&dialect, 400, &json!({"error": "invalid_grant"}));
+    assert!(
+        matches!(other, Outcome::Refused(_, Refusal::Client)),
+        "before what is generally known"
+    );
+    assert_eq!(name(&dialect, 200, json!({"error": "invalid_grant"})), "grant_dead");
+}
+
+#[test]
+fn a_rule_that_names_no_status_makes_no_death_of_a_servers_failure() {
+    let dialect = rules(json!([{"code": "x", "means": "dead"}]));
+    assert_eq!(name(&dialect, 500, json!({"error": "x"})), "transient");
+    assert_eq!(name(&dialect, 200, json!({"error": "x"})), "grant_dead");
+}
+
+#[test]
+fn a_rule_may_look_at_one_place_only() {
+    let dialect = rules(
+        json!([{"path": "a.*.n", "code": 7, "means": "throttled", "scope": "user", "wait": "2min"}]),
+    );
+    let told = outcome(&dialect, 400, &json!({"a": [{"n": 1}, {"n": 7}]}));
+    let Outcome::Throttled(failure, 0) = told else { panic!("{told:?}") };
+    assert_eq!(failure.retry_after_ms, Some(120_000));
+    assert_eq!(name(&dialect, 400, json!({"code": 7})), "refused");
+}
+
+#[test]
+fn tokens_count_before_any_rule() {
+    let dialect = rules(json!([{"status": "2xx", "means": "dead"}]));
+    assert_eq!(name(&dialect, 200, json!({"access_token": "a"})), "refreshed");
+    let elsewhere = json!({"data": {"access_token": "a", "refresh_token": "r"}});
+    assert_eq!(name(&dialect, 200, elsewhere), "unreadable");
+    assert_eq!(name(&dialect, 200, json!({"ok": false})), "grant_dead");
+}
+
+#[test]
+fn a_wrapped_answer_is_read_where_the_form_says() {
+    let dialect = form(json!({
+        "success": {"path": "status", "is": 0},
+        "access_token": ["body.at", "body.access_token"],
+        "refresh_token": "body.rt",
+        "access_lifetime": "body.expires_in",
+        "refresh_idle_lifetime": {"path": "body.idle", "as": "milliseconds"},
+        "refresh_absolute_lifetime": {"path": "body.end", "as": "at_text"},
+        "error_code": "status",
+        "error_text": "why",
+    }));
+    let tokens = refreshed(
+        &dialect,
+        &json!({"status": 0, "body": {"access_token": "a", "rt": "r", "expires_in": "60",
+                "idle": 5000, "end": "2026-11-28T12:00:00Z"}}),
+    );
+    assert_eq!(tokens.access_token.expose_secret(), "a");
+    assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r");
+    assert_eq!(tokens.ends.access, Some(Expiry::In(Duration::from_secs(60))));
+    assert_eq!(tokens.ends.idle, Some(Expiry::In(Duration::from_secs(5))));
+    let end = Timestamp::from_unix_ms(1_795_867_200_000);
+    assert_eq!(tokens.ends.absolute, Some(Expiry::At(end)));
+    let dead = json!({"status": 293, "why": "invalid refresh token", "body": {}});
+    let told = outcome(&dialect, 200, &dead);
+    assert_eq!(told.name(), "grant_dead");
+    assert_eq!(told.failure().unwrap().code.as_deref(), Some("293"));
+}
+
+#[test]
+fn the_same_token_may_be_what_is_used_and_what_is_exchanged() {
+    let dialect = form(json!({"refresh_token": "access_token"}));
+    let tokens = refreshed(&dialect, &json!({"access_token": "a", "expires_in": 5_184_000}));
+    assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "a");
+}
+
+#[test]
+fn a_success_is_what_the_form_calls_one() {
+    let dialect = form(json!({"success": {"path": "ok", "is": true}}));
+    assert_eq!(name(&dialect, 200, json!({"ok": false, "why": 5})), "refused");
+    let tokens = json!({"ok": true, "error": "a_warning", "access_token": "a"});
+    assert_eq!(name(&dialect, 200, tokens), "refreshed");
+}
+
+#[test]
+fn a_wait_is_read_from_a_header_or_the_body() {
+    let dialect = form(json!({"retry_after": [
+        {"header": "x-reset", "as": "at_seconds"}, {"path": "wait_ms", "as": "milliseconds"}
+    ]}));
+    let now = Timestamp::from_unix_ms(1_000_000);
+    let wait = |retry_after_ms, header: Option<&'static str>| {
+        let body = br#"{"wait_ms": 1500}"#.to_vec();
+        let mut answer = Answer { status: 429, retry_after_ms, body };
+        answer.read_wait(
+            &dialect.answer.retry_after,
+            |name| header.filter(|_| name == "x-reset"),
+            now,
+        );
+        answer.retry_after_ms
+    };
+    assert_eq!(wait(None, Some("1030")), Some(30_000));
+    assert_eq!(wait(None, Some("900")), None, "a time that has passed");
+    assert_eq!(wait(None, None), Some(1_500));
+    assert_eq!(wait(Some(7), Some("1030")), Some(7));
+}
+
+#[test]
+fn a_rule_that_cannot_be_is_refused() {
+    for rule in [
+        json!({"means": "dead"}),
+        json!({"code": "x"}),
+        json!({"code": "x", "means": "maybe"}),
+        json!({"code": "x", "means": "dead", "states": 400}),
+        json!({"status": 99, "means": "dead"}),
+        json!({"status": "6xx", "means": "dead"}),
+        json!({"status": 400, "path": "a", "means": "dead"}),
+        json!({"code": "x", "path": "a..b", "means": "dead"}),
+        json!({"code": "x", "means": "retry_later", "wait": "soon"}),
+    ] {
+        assert!(serde_json::from_value::<Rule>(rule.clone()).is_err(), "{rule}");
+    }
+}

@@ -1,0 +1,219 @@
+//! What a provider's token request looks like.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::SystemTime;
+
+use reqwest::header::{HeaderName, HeaderValue};
+use secrecy::{ExposeSecret, SecretString};
+use serde::Deserialize;
+use url::Url;
+
+use super::template::Template;
+use super::{ClientAuth, Provider};
+use evergrant_domain::DocumentFields;
+
+/// How a token request differs from that of RFC 6749 §6.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct RequestForm {
+    /// The method.
+    pub(super) method: Method,
+    /// How the parameters are written.
+    pub(super) body: BodyForm,
+    /// The `User-Agent`, if not Evergrant's own.
+    pub(super) user_agent: Option<String>,
+    /// Parameters of the standard that are not sent.
+    pub(super) omit: Vec<Parameter>,
+    /// Other names of parameters of the standard.
+    pub(super) names: BTreeMap<Parameter, String>,
+    /// Further parameters, and other values of those of the standard.
+    pub(super) parameters: BTreeMap<String, Template>,
+    /// Further headers.
+    pub(super) headers: BTreeMap<String, Template>,
+    /// For whom an assertion of `private_key_jwt` is, if not for the token URL.
+    pub(super) assertion_audience: Option<String>,
+}
+
+/// The method of a token request.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+pub enum Method {
+    /// The parameters are in the body.
+    #[default]
+    #[serde(rename = "POST")]
+    Post,
+    /// The parameters are in the query.
+    #[serde(rename = "GET")]
+    Get,
+}
+
+/// How parameters are written in a body.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BodyForm {
+    /// As `application/x-www-form-urlencoded`.
+    #[default]
+    Form,
+    /// As JSON.
+    Json,
+}
+
+/// The parameters of the standard.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Parameter {
+    /// `grant_type`
+    GrantType,
+    /// `refresh_token`
+    RefreshToken,
+    /// `scope`
+    Scope,
+    /// `client_id`
+    ClientId,
+    /// `client_secret`
+    ClientSecret,
+}
+
+impl Parameter {
+    const fn as_str(self) -> &'static str {
+        match self {
+            Self::GrantType => "grant_type",
+            Self::RefreshToken => "refresh_token",
+            Self::Scope => "scope",
+            Self::ClientId => "client_id",
+            Self::ClientSecret => "client_secret",
+        }
+    }
+}
+
+/// A request that is ready to be sent, but for its authentication.
+pub(super) struct TokenRequest {
+    pub(super) url: Url,
+    pub(super) parameters: Vec<(String, String)>,
+    pub(super) headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Provider {
+    /// The request for a refresh token of a document with these fields. `assertion` authenticates our
+    /// client, if a key does.
+    ///
+    /// # Errors
+    /// Why nothing may be sent for this document.
+    pub(super) fn token_request(
+        &self,
+        refresh_token: &SecretString,
+        fields: &DocumentFields,
+        assertion: Option<String>,
+    ) -> Result<TokenRequest, String> {
+        let url = self.token_url.complete(|name| self.value(name, fields))?;
+        let secret = self.client_secret.as_ref().map(|secret| secret.expose_secret());
+        let value = |name: &str| match name {
+            "refresh_token" => Some(refresh_token.expose_secret()),
+            "client_id" => Some(self.client_id.as_str()),
+            "client_secret" => secret,
+            _ => self.value(name, fields),
+        };
+        let fill = |template| Template::fill(template, value).map_err(missing);
+        let mut parameters = self.standard_parameters(refresh_token, assertion);
+        for (name, template) in &self.request.parameters {
+            let text = fill(template)?;
+            match parameters.iter_mut().find(|(known, _)| known == name) {
+                Some((_, known)) => *known = text,
+                None => parameters.push((name.clone(), text)),
+            }
+        }
+        let mut headers = Vec::new();
+        for (name, template) in &self.request.headers {
+            let wrong = || format!("the header {name} cannot hold its value; nothing was sent");
+            let mut header = HeaderValue::try_from(fill(template)?).map_err(|_| wrong())?;
+            header.set_sensitive(true);
+            headers.push((HeaderName::try_from(name).map_err(|_| wrong())?, header));
+        }
+        Ok(TokenRequest { url, parameters, headers })
+    }
+
+    /// What authenticates our client, if a key does.
+    ///
+    /// # Errors
+    /// As [`Self::token_request`].
+    pub(super) fn assertion(
+        &self,
+        fields: &DocumentFields,
+        now: SystemTime,
+    ) -> Result<Option<String>, String> {
+        let Some(key) =
+            self.client_key.as_ref().filter(|_| self.client_auth == ClientAuth::PrivateKeyJwt)
+        else {
+            return Ok(None);
+        };
+        let audience = match &self.request.assertion_audience {
+            Some(audience) => audience.clone(),
+            None => self.token_url.complete(|name| self.value(name, fields))?.into(),
+        };
+        key.assert(&self.client_id, &audience, now).map(Some)
+    }
+
+    /// A value of a document, or the one for documents without it.
+    fn value<'a>(&'a self, name: &str, fields: &'a DocumentFields) -> Option<&'a str> {
+        let path = self.fields.get(name).map_or(name, String::as_str);
+        let of_document = fields.get(path).filter(|value| !value.is_empty());
+        of_document.or_else(|| self.field_defaults.get(name)).map(String::as_str)
+    }
+
+    fn standard_parameters(
+        &self,
+        refresh_token: &SecretString,
+        assertion: Option<String>,
+    ) -> Vec<(String, String)> {
+        let secret = self.client_secret.as_ref().filter(|_| self.client_auth == ClientAuth::Body);
+        let client_id = (!self.client_auth.is_header()).then_some(self.client_id.as_str());
+        let standard = [
+            (Parameter::GrantType, Some("refresh_token")),
+            (Parameter::RefreshToken, Some(refresh_token.expose_secret())),
+            (Parameter::Scope, self.scope.as_deref()),
+            (Parameter::ClientId, client_id),
+            (Parameter::ClientSecret, secret.map(|secret| secret.expose_secret())),
+        ];
+        let sent = standard.into_iter().filter(|(name, _)| !self.request.omit.contains(name));
+        let mut parameters: Vec<(String, String)> = sent
+            .filter_map(|(parameter, value)| {
+                let name = self.request.names.get(&parameter).map(String::as_str);
+                Some((name.unwrap_or(parameter.as_str()).to_owned(), value?.to_owned()))
+            })
+            .collect();
+        if let Some(assertion) = assertion {
+            let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
+            parameters.push(("client_assertion_type".to_owned(), kind.to_owned()));
+            parameters.push(("client_assertion".to_owned(), assertion));
+        }
+        parameters
+    }
+
+    /// The names of the values that its address and its requests take from a document.
+    fn field_names(&self) -> impl Iterator<Item = &str> {
+        let templates = self.request.parameters.values().chain(self.request.headers.values());
+        let own = |name: &&str| !["refresh_token", "client_id", "client_secret"].contains(name);
+        templates.flat_map(Template::names).filter(own).chain(self.token_url.names())
+    }
+
+    /// The paths in a document of what its address and its requests need.
+    pub fn document_paths(&self) -> BTreeSet<String> {
+        let path = |name| self.fields.get(name).map_or(name, String::as_str).to_owned();
+        self.field_names().map(path).collect()
+    }
+
+    /// That a request can be made for a document with these fields.
+    ///
+    /// # Errors
+    /// Why nothing may be sent for it.
+    pub fn check_document(&self, fields: &DocumentFields) -> Result<(), String> {
+        self.token_url.complete(|name| self.value(name, fields))?;
+        match self.field_names().find(|name| self.value(name, fields).is_none()) {
+            None => Ok(()),
+            Some(name) => Err(missing(name)),
+        }
+    }
+}
+
+fn missing(name: &str) -> String {
+    format!("the document has no {name}, which the request needs; nothing was sent")
+}

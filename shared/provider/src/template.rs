@@ -1,0 +1,81 @@
+//! A text with places for values: `https://{shop}/token`.
+
+use serde::Deserialize;
+
+use evergrant_domain::scalar::Scalar;
+
+/// A text with the names of values in braces.
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "Scalar")]
+pub struct Template(Vec<Part>);
+
+/// A part of a template.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Part {
+    /// As it is.
+    Text(String),
+    /// The value of this name.
+    Value(String),
+}
+
+impl TryFrom<Scalar> for Template {
+    type Error = String;
+
+    fn try_from(Scalar(text): Scalar) -> Result<Self, String> {
+        Self::read(&text)
+    }
+}
+
+impl Template {
+    /// Reads a text.
+    pub(super) fn read(text: &str) -> Result<Self, String> {
+        let is_name = |name: &str| {
+            let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.');
+            !name.is_empty() && name.chars().all(plain)
+        };
+        let mut parts = Vec::new();
+        let mut rest = text;
+        while let Some((before, after)) = rest.split_once('{') {
+            let name = after.split_once('}').filter(|(name, _)| is_name(name));
+            let Some((name, behind)) = name else {
+                return Err("{ and } enclose the name of a value, such as {shop}".to_owned());
+            };
+            if !before.is_empty() {
+                parts.push(Part::Text(before.to_owned()));
+            }
+            parts.push(Part::Value(name.to_owned()));
+            rest = behind;
+        }
+        if !rest.is_empty() {
+            parts.push(Part::Text(rest.to_owned()));
+        }
+        Ok(Self(parts))
+    }
+
+    pub(super) fn parts(&self) -> &[Part] {
+        &self.0
+    }
+
+    /// The names of the values that it needs.
+    pub(super) fn names(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().filter_map(|part| match part {
+            Part::Value(name) => Some(name.as_str()),
+            Part::Text(_) => None,
+        })
+    }
+
+    /// The text with its values.
+    ///
+    /// # Errors
+    /// The first name that has no value.
+    pub(super) fn fill<'a>(
+        &'a self,
+        value: impl Fn(&str) -> Option<&'a str>,
+    ) -> Result<String, &'a str> {
+        let part = |part: &'a Part| match part {
+            Part::Text(text) => Ok(text.as_str()),
+            Part::Value(name) => value(name).ok_or(name.as_str()),
+        };
+        self.0.iter().map(part).collect()
+    }
+}
