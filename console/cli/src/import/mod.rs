@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use evergrant_document::canonical_id;
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::mark;
-use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
+use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TransferStore};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 
@@ -34,7 +34,7 @@ pub(crate) enum ImportError {
 
 /// Imports a file, or standard input.
 pub(crate) async fn import(
-    store: &dyn TokenStore,
+    store: &dyn TransferStore,
     path: &Path,
     token_field: &str,
     overwrite: bool,
@@ -62,7 +62,7 @@ pub(crate) async fn import(
 }
 
 struct Import<'a> {
-    store: &'a dyn TokenStore,
+    store: &'a dyn TransferStore,
     mode: ImportMode,
     /// Where a document has its refresh token: a dot leads into a sub-document.
     token_field: &'a str,
@@ -95,7 +95,7 @@ impl Count {
 
 impl<'a> Import<'a> {
     fn new(
-        store: &'a dyn TokenStore,
+        store: &'a dyn TransferStore,
         mode: ImportMode,
         token_field: &'a str,
         known: KnownTokens,

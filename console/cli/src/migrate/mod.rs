@@ -12,10 +12,7 @@ use std::sync::Arc;
 
 use evergrant_domain::DocumentId;
 use evergrant_domain::audit::{Action, Outcome};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{
-    GrantFilter, ImportDocument, ImportMode, QueueError, StoreError, TokenStore,
-};
+use evergrant_ports::{GrantFilter, ImportDocument, ImportMode, QueueError, Store, StoreError};
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
 use indicatif::{ProgressBar, ProgressStyle};
@@ -89,8 +86,8 @@ struct Tally {
 
 /// What a migration is about.
 pub(crate) struct Stores<'a> {
-    pub(crate) from: &'a Arc<dyn OperatorStore>,
-    pub(crate) to: &'a Arc<dyn OperatorStore>,
+    pub(crate) from: &'a Arc<dyn Store>,
+    pub(crate) to: &'a Arc<dyn Store>,
     /// Whose stores they are.
     pub(crate) old: &'a Installation,
 }
@@ -116,8 +113,8 @@ impl Stores<'_> {
 }
 
 async fn migrate(
-    from: &dyn TokenStore,
-    to: &dyn TokenStore,
+    from: &dyn Store,
+    to: &dyn Store,
     old: &Installation,
     output: &Output,
 ) -> Result<Exit, MigrateError> {
@@ -163,7 +160,7 @@ fn report(tally: &Tally, arrived: &Summary, output: &Output) {
 /// # Errors
 /// If one is being refreshed: its token would be rotated away under the copy. Or if one was when its
 /// worker died: the answer may be in a journal.
-async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
+async fn count_at_rest(store: &dyn Store) -> Result<u64, MigrateError> {
     let now = store.now().await?;
     let mut grants = store.list(GrantFilter::default());
     let (mut total, mut leased, mut abandoned) = (0, 0, 0);
@@ -183,8 +180,8 @@ async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
 }
 
 async fn copy(
-    from: &dyn TokenStore,
-    to: &dyn TokenStore,
+    from: &dyn Store,
+    to: &dyn Store,
     state_field: &str,
     progress: &ProgressBar,
 ) -> Result<Tally, MigrateError> {
@@ -247,7 +244,7 @@ async fn next_of(
     Ok(next)
 }
 
-async fn write(to: &dyn TokenStore, batch: &mut Vec<Value>) -> Result<(), StoreError> {
+async fn write(to: &dyn Store, batch: &mut Vec<Value>) -> Result<(), StoreError> {
     let documents = batch.drain(..).filter_map(|document| match document {
         Value::Object(fields) => Some(ImportDocument(fields)),
         _ => None,
