@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_domain::provider_state::{SlowStore, Standing};
 use evergrant_domain::statistics::Counts;
 use evergrant_domain::{LastError, ProviderId, Status, Timestamp};
-use evergrant_ports::{GrantCount, GrantFilter, Store, StoreError};
+use evergrant_ports::{GrantAdmin, GrantCount, GrantFilter, Store, StoreError};
 use evergrant_provider::{ClientAuth, Provider};
 use futures::TryStreamExt;
 
@@ -56,7 +56,7 @@ async fn look(store: &Arc<dyn Store>, providers: &[Provider]) -> Result<Vec<Row>
 /// The last error of a grant that met the open circuit. Those are due, and the ones that are due the longest
 /// were tried first.
 async fn example(
-    store: &dyn Store,
+    store: &dyn GrantAdmin,
     provider: &ProviderId,
     reason: &str,
     now: Timestamp,
