@@ -10,7 +10,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, bail, ensure};
 use evergrant_domain::ProviderId;
-use evergrant_ports::{GrantFilter, ImportDocument, TokenStore};
+use evergrant_ports::{GrantFilter, ImportDocument, Store};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_testkit::deployment::PROVIDER;
@@ -76,7 +76,7 @@ struct Raw {
 struct Site {
     provider: Provider,
     config: Config,
-    store: Arc<dyn TokenStore>,
+    store: Arc<dyn Store>,
     /// How many times each grant was refreshed before.
     refreshed: i64,
     variables: Vec<(String, String)>,
@@ -117,8 +117,8 @@ impl Site {
         // As a worker has it: what is under way, claimed and being committed.
         let (prefetch, count) = (in_flight.saturating_mul(3), documents.len());
         let (consume, ids) = stages::consume(&*queue, &provider, count, prefetch, batch).await?;
-        let (claim, held) = stages::claim(&self.store, &ids, batch).await?;
-        let commit = stages::commit(&self.store, &held, batch).await?;
+        let (claim, held) = stages::claim(self.store.clone(), &ids, batch).await?;
+        let commit = stages::commit(self.store.clone(), &held, batch).await?;
         let token_url = self.provider.token_url();
         let exchange = exchange::measure(&token_url, &documents, usize::from(in_flight)).await?;
         // In the order of a drain, which is not that in which they lie in the file.

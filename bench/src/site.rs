@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{JobPublisher, JobQueue, Store as _};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_rescue::Keys;
 use evergrant_runtime::config::Config;

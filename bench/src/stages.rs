@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, anyhow, ensure};
 use evergrant_domain::schedule::Times;
 use evergrant_domain::{DocumentId, Grant, Job, ProviderId, Row, Write};
-use evergrant_ports::{Commit, Committed, Delivery, JobQueue, QueueError, TokenStore, wall_clock};
+use evergrant_ports::{Commit, Committed, Delivery, JobQueue, LeaseStore, QueueError, wall_clock};
 use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
@@ -66,7 +66,7 @@ pub(crate) type Held = (Grant, String);
 
 /// Claims all of `ids`; claims a second.
 pub(crate) async fn claim(
-    store: &Arc<dyn TokenStore>,
+    store: Arc<dyn LeaseStore>,
     ids: &[DocumentId],
     batch: usize,
 ) -> anyhow::Result<(f64, Vec<Held>)> {
@@ -74,7 +74,7 @@ pub(crate) async fn claim(
     let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
     let held = Arc::new(Mutex::new(Vec::with_capacity(ids.len())));
     let batches = ids.chunks(batch).map(<[DocumentId]>::to_vec).enumerate().collect();
-    let (store, holding) = (Arc::clone(store), Arc::clone(&held));
+    let holding = Arc::clone(&held);
     let claim = move |(number, ids): (usize, Vec<DocumentId>)| {
         let (store, holding) = (Arc::clone(&store), Arc::clone(&holding));
         async move {
@@ -97,14 +97,13 @@ pub(crate) async fn claim(
 
 /// Writes new tokens to all that is held; commits a second.
 pub(crate) async fn commit(
-    store: &Arc<dyn TokenStore>,
+    store: Arc<dyn LeaseStore>,
     held: &[Held],
     batch: usize,
 ) -> anyhow::Result<f64> {
     let commits: Vec<Commit> =
         held.iter().map(|(grant, owner)| Commit::of_grant(grant, owner, refresh(grant))).collect();
     let batches = commits.chunks(batch).map(<[Commit]>::to_vec).collect();
-    let store = Arc::clone(store);
     let commit = move |commits: Vec<Commit>| {
         let store = Arc::clone(&store);
         async move {

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{LeaderElection, StoreError};
 
 /// The lead in the store that producers compete for.
 const ROLE: &str = "producer";
 
 /// A producer's part in the competition.
 pub(crate) struct Candidate<'a> {
-    pub(crate) store: &'a dyn TokenStore,
+    pub(crate) election: &'a dyn LeaderElection,
     /// The producer's name, unique to the process.
     pub(crate) name: &'a str,
     /// How long the lead lasts unless it is kept.
@@ -51,7 +51,7 @@ impl Candidate<'_> {
 
     /// Gives the lead to whoever stands by.
     pub(crate) async fn resign(&self) {
-        let resigning = self.store.resign(ROLE, self.name);
+        let resigning = self.election.resign(ROLE, self.name);
         let resigned = tokio::time::timeout(RESIGN_PATIENCE, resigning).await;
         if !matches!(resigned, Ok(Ok(()))) {
             tracing::debug!("the lead was not given up: it runs out");
@@ -59,7 +59,7 @@ impl Candidate<'_> {
     }
 
     async fn lead(&self) -> Result<bool, StoreError> {
-        self.store.lead(ROLE, self.name, self.lease).await
+        self.election.lead(ROLE, self.name, self.lease).await
     }
 
     /// Three tries within a lease.

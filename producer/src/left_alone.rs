@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use evergrant_ports::TokenStore;
+use evergrant_ports::DueStore;
 
 /// When the documents of a first pass are adopted.
 const FIRST_LOOK_DELAY: Duration = Duration::from_secs(5);
@@ -13,7 +13,7 @@ const LOOK_INTERVAL: Duration = Duration::from_secs(3_600);
 const MAX_NAMED: usize = 10;
 
 /// Looks now and then, for ever.
-pub(crate) async fn keep_telling(store: &dyn TokenStore) {
+pub(crate) async fn keep_telling(store: &dyn DueStore) {
     let mut told = BTreeSet::new();
     let mut wait = FIRST_LOOK_DELAY;
     loop {

@@ -25,7 +25,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::ProviderId;
-use evergrant_ports::{JobQueue, QueueError, StoreError, TokenStore, Which};
+use evergrant_ports::{DueStore, JobPublisher, LeaderElection, QueueError, StoreError, Which};
 use evergrant_runtime::config::ProducerConfig;
 use evergrant_runtime::reports::Reports;
 use evergrant_telemetry::{Health, Metrics};
@@ -40,9 +40,11 @@ use metrics::ProducerMetrics;
 /// What a producer needs.
 pub struct Deps {
     /// Where documents live.
-    pub store: Arc<dyn TokenStore>,
+    pub store: Arc<dyn DueStore>,
+    /// Which of several producers leads.
+    pub election: Arc<dyn LeaderElection>,
     /// How jobs travel.
-    pub queue: Arc<dyn JobQueue>,
+    pub queue: Arc<dyn JobPublisher>,
     /// The providers to serve.
     pub providers: Vec<ProviderId>,
     /// How much and how often.
@@ -116,7 +118,7 @@ pub enum PassError {
 pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
     let metrics = ProducerMetrics::register(&deps.metrics);
     let (name, lease) = (&deps.settings.name, deps.settings.leader_lease);
-    let candidate = Candidate { store: &*deps.store, name, lease };
+    let candidate = Candidate { election: &*deps.election, name, lease };
     let serving = async {
         loop {
             candidate.elected().await;

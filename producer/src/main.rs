@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use clap::Parser;
 use evergrant_domain::heartbeat::Role;
-use evergrant_ports::{TokenStore, Which};
+use evergrant_ports::Which;
 use evergrant_producer::{
     Deps, ProducerSettings, Selection, TerminalProgress, keep_outlook, run, run_once,
 };
@@ -69,13 +69,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     let providers = config.some_providers()?;
 
     let shutdown = process::shutdown()?;
-    let operators = connect::store(&config).await?;
-    let store: Arc<dyn TokenStore> = operators.clone();
+    let store = connect::store(&config).await?;
     let name = process::unique_name();
     let queue = connect::queue(&config, format!("evergrant-producer {name}"))?;
     let deps = Deps {
-        store,
-        queue,
+        store: store.clone(),
+        election: store.clone(),
+        queue: queue.clone(),
         providers: providers.iter().map(|provider| provider.id.clone()).collect(),
         settings: ProducerSettings::of(&config.producer, name),
         metrics: Metrics::default(),
@@ -84,6 +84,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     };
     let served_providers = providers.into_iter().map(Arc::new).collect();
     if let Some(selection) = selection {
+        // It fails at once if a server is away.
+        store.prepare().await?;
+        queue.prepare().await?;
         return once(&deps, &selection).await;
     }
     let (metrics, health) = (deps.metrics.clone(), deps.health.clone());
@@ -91,13 +94,12 @@ async fn main() -> anyhow::Result<ExitCode> {
     if let Some(address) = served {
         tracing::info!(%address, "serving health and metrics");
     }
-    if startup::prepare(&*deps.store, &*deps.queue, &deps.health, shutdown.clone()).await? {
-        let (store, metrics) = (Arc::clone(&deps.store), deps.metrics.clone());
-        let default_provider = config.default_provider();
-        tokio::spawn(keep_outlook(store, served_providers, default_provider, metrics));
+    if startup::prepare(&*store, &*queue, &deps.health, shutdown.clone()).await? {
+        let (default_provider, metrics) = (config.default_provider(), deps.metrics.clone());
+        tokio::spawn(keep_outlook(store.clone(), served_providers, default_provider, metrics));
         tracing::info!(providers = deps.providers.len(), "started");
         let name = deps.settings.name.clone();
-        let teller = deps.reports.start_telling(operators, Role::Producer, name);
+        let teller = deps.reports.start_telling(store, Role::Producer, name);
         run(deps, shutdown.wait()).await;
         teller.end().await;
     }
@@ -108,10 +110,8 @@ async fn main() -> anyhow::Result<ExitCode> {
 /// Some is done and some is not; the summary says what.
 const PARTIAL: u8 = 3;
 
-/// A single pass prints its summary and fails at once if a server is away.
+/// A single pass prints its summary.
 async fn once(deps: &Deps, selection: &Selection) -> anyhow::Result<ExitCode> {
-    deps.store.prepare().await?;
-    deps.queue.prepare().await?;
     let summary = run_once(deps, selection, &TerminalProgress::default()).await;
     if let Some(failure) = summary.total_failure() {
         return Err(failure.clone().into());

@@ -8,7 +8,7 @@ use evergrant_domain::cell::Cell;
 use evergrant_domain::forecast::{Forecast, Prospect, Sample, Shut, forecast};
 use evergrant_domain::limit::Limit;
 use evergrant_domain::{ProviderId, ProviderState, Status, Timestamp};
-use evergrant_ports::{GrantFilter, GrantView, StoreError, TokenStore};
+use evergrant_ports::{GrantAdmin, GrantFilter, GrantView, ProviderStates, StoreError};
 use evergrant_provider::Provider;
 use evergrant_telemetry::{Labels, Metrics};
 use futures::TryStreamExt;
@@ -27,7 +27,7 @@ const METRICS_INTERVAL: Duration = Duration::from_secs(600);
 /// # Errors
 /// If the store cannot be read.
 pub async fn outlook(
-    store: &dyn TokenStore,
+    store: &(impl GrantAdmin + ProviderStates + ?Sized),
     providers: &[Arc<Provider>],
     default_provider: Option<&ProviderId>,
     horizons_days: &[u32],
@@ -102,7 +102,7 @@ fn rate_per_s(limits: &[Limit]) -> Option<f64> {
 /// Keeps the metrics `evergrant_slack_seconds` and `evergrant_expiring_unrefreshed` up to date, for
 /// ever.
 pub async fn keep_outlook(
-    store: Arc<dyn TokenStore>,
+    store: Arc<impl GrantAdmin + ProviderStates + ?Sized>,
     providers: Vec<Arc<Provider>>,
     default_provider: Option<ProviderId>,
     metrics: Metrics,

@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use evergrant_ports::Backoff;
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{DueStore, StoreError};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::Deps;
@@ -18,7 +18,7 @@ const PART: u32 = 2_000;
 const REST: u32 = 3;
 
 /// Sweeps once, from the beginning to the end. Returns how many grants live again.
-pub(crate) async fn sweep_whole(store: &dyn TokenStore) -> Result<u64, StoreError> {
+pub(crate) async fn sweep_whole(store: &dyn DueStore) -> Result<u64, StoreError> {
     let (mut revived, mut place) = (0, None);
     loop {
         let part = store.revive_signed_in(place, PART).await?;

@@ -6,9 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_domain::{
-    DeadLetter, DocumentId, Job, LastError, ProviderId, ProviderState, SealedAnswer, Timestamp,
-};
+use evergrant_domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_ports::*;
 use evergrant_runtime::reports::Reports;
 use evergrant_telemetry::{Health, Metrics};
@@ -34,10 +32,14 @@ fn refused(operation: &'static str) -> StoreError {
 }
 
 #[async_trait]
-impl TokenStore for FakeStore {
+impl StoreClock for FakeStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(Timestamp::default())
     }
+}
+
+#[async_trait]
+impl DueStore for FakeStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         if self.refuses_adoption { Err(refused("adopt")) } else { Ok(0) }
     }
@@ -77,73 +79,15 @@ impl TokenStore for FakeStore {
             next: (!swept.is_multiple_of(self.parts.max(1))).then_some(place),
         })
     }
+}
+
+#[async_trait]
+impl LeaderElection for FakeStore {
     async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
         Ok(true)
     }
     async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
         Ok(())
-    }
-
-    async fn prepare(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn claim(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<Claimed, StoreError> {
-        unreachable!()
-    }
-    async fn commit(&self, _: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        unreachable!()
-    }
-    async fn release(&self, _: &[DocumentId], _: &str) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
-        unreachable!()
-    }
-    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
-        unreachable!()
-    }
-    async fn set_provider_state(
-        &self,
-        _: &ProviderId,
-        _: u64,
-        _: &ProviderState,
-    ) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    fn list(&self, _: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
-        unreachable!()
-    }
-    async fn get(&self, _: &DocumentId) -> Result<Option<GrantView>, StoreError> {
-        unreachable!()
-    }
-    async fn reactivate(
-        &self,
-        _: &DocumentId,
-        _: Duration,
-    ) -> Result<Option<DueGrant>, StoreError> {
-        unreachable!()
-    }
-    async fn import_as(
-        &self,
-        _: Vec<ImportDocument>,
-        _: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
-        unreachable!()
-    }
-    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
-        unreachable!()
-    }
-    async fn withhold(&self, _: &DocumentId, _: &str, _: &LastError) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
-        unreachable!()
-    }
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        unreachable!()
     }
 }
 
@@ -164,7 +108,7 @@ fn unconfirmed() -> QueueError {
 }
 
 #[async_trait]
-impl JobQueue for FakeQueue {
+impl JobPublisher for FakeQueue {
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         if Some(provider) != self.broken.as_ref() {
             return Ok(0);
@@ -174,9 +118,11 @@ impl JobQueue for FakeQueue {
         }
         Err(QueueError::Unavailable { operation: "depth", reason: "no leader".to_owned() })
     }
+
     async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
         self.publish_each(jobs).await.into_iter().collect()
     }
+
     async fn publish_each(&self, jobs: &[Job]) -> Vec<Result<(), QueueError>> {
         let mut counts = self.jobs.lock().unwrap();
         let publish = |job: &Job| {
@@ -187,36 +133,6 @@ impl JobQueue for FakeQueue {
             Ok(())
         };
         jobs.iter().map(publish).collect()
-    }
-
-    async fn prepare(&self) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn retry(&self, _: &Job, _: Duration) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn bury(&self, _: &DeadLetter) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn rescue(&self, _: &SealedAnswer) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
-        unreachable!()
-    }
-    async fn consume(
-        &self,
-        _: &ProviderId,
-        _: Option<&[u16]>,
-        _: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        unreachable!()
-    }
-    async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
-        unreachable!()
-    }
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
-        unreachable!()
     }
 }
 
@@ -238,6 +154,7 @@ impl Scene {
             (Arc::new(FakeStore { due: Mutex::new(due.into()), ..store }), Arc::new(queue));
         let deps = Deps {
             store: store.clone(),
+            election: store.clone(),
             queue: queue.clone(),
             providers: vec![provider("a"), provider("b")],
             settings: ProducerSettings {

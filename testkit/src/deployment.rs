@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{JobQueue, Store};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_rescue::Keys;
 use evergrant_runtime::config::Config;
@@ -30,7 +30,7 @@ pub struct Deployment {
     /// The provider, from within.
     pub simulator: Handle,
     /// The store and the queue, as the programs see them.
-    pub store: Arc<dyn TokenStore>,
+    pub store: Arc<dyn Store>,
     /// See [`Self::store`].
     pub queue: Arc<dyn JobQueue>,
     /// The collection of token documents.

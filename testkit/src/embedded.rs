@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use evergrant_domain::Status;
-use evergrant_ports::{GrantFilter, GrantView, TokenStore};
+use evergrant_ports::{GrantFilter, GrantView, Store};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
@@ -20,7 +20,7 @@ pub struct Embedded {
     /// The provider, from within.
     pub simulator: Handle,
     /// The store, beside that of the programs.
-    pub store: Arc<dyn TokenStore>,
+    pub store: Arc<dyn Store>,
     /// Where the file, logs and others go.
     pub folder: TempDir,
     /// The environment of the programs.

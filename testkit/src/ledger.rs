@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use evergrant_ports::TokenStore;
+use evergrant_ports::TransferStore;
 use evergrant_simulator::{CheckReport, Document, Handle, SeedPlan};
 use futures::TryStreamExt;
 
@@ -25,7 +25,7 @@ pub fn seed_file(simulator: &Handle, plan: SeedPlan, folder: &Path) -> String {
 ///
 /// # Panics
 /// If the store does not answer.
-pub async fn judge(simulator: &Handle, store: &dyn TokenStore) -> CheckReport {
+pub async fn judge(simulator: &Handle, store: &dyn TransferStore) -> CheckReport {
     let documents: Vec<serde_json::Value> =
         store.export().try_collect().await.expect("read all documents");
     let documents: Vec<_> = documents

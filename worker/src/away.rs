@@ -1,11 +1,11 @@
 //! Waiting for a store that is away.
 
 use evergrant_ports::Backoff;
-use evergrant_ports::TokenStore;
+use evergrant_ports::StoreClock;
 use tokio_util::sync::CancellationToken;
 
 /// Waits until the store answers, but not past the moment when the worker stops.
-pub(crate) async fn until_it_answers(store: &dyn TokenStore, stop: &CancellationToken) {
+pub(crate) async fn until_it_answers(store: &dyn StoreClock, stop: &CancellationToken) {
     let answers = async {
         let mut backoff = Backoff::for_an_answer();
         while store.now().await.is_err() {

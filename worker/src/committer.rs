@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evergrant_ports::Backoff;
-use evergrant_ports::{Commit, Committed, StoreError, TokenStore};
+use evergrant_ports::{Commit, Committed, LeaseStore, StoreError};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
@@ -51,7 +51,7 @@ impl Committer {
     /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
     /// the groups in `written`. It ends when the last clone is gone and everything is written.
     pub(crate) fn start(
-        store: Arc<dyn TokenStore>,
+        store: Arc<dyn LeaseStore>,
         turns: Turns,
         batch: usize,
         written: &Counter,
@@ -116,7 +116,7 @@ fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
 /// What is needed to write a group.
 #[derive(Clone)]
 struct Writer {
-    store: Arc<dyn TokenStore>,
+    store: Arc<dyn LeaseStore>,
     turns: Turns,
     written: Counter,
     written_at: WrittenAt,

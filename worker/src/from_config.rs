@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use evergrant_budget::{BudgetSettings, SharedBudget};
-use evergrant_ports::TokenStore;
+use evergrant_ports::ProviderStates;
 use evergrant_provider::{Provider, ProviderClient};
 use evergrant_rescue::{FileJournal, Journal};
 use evergrant_runtime::config::{Config, WorkerConfig};
@@ -35,14 +35,14 @@ impl WorkerSettings {
 }
 
 impl ProviderDeps {
-    /// A client of the provider, and its budget, which is kept in `store` from now on. Clones share
+    /// A client of the provider, and its budget, which is kept in `states` from now on. Clones share
     /// both.
     ///
     /// # Errors
     /// If there can be no client.
     pub fn start(
         provider: Provider,
-        store: &Arc<dyn TokenStore>,
+        states: Arc<dyn ProviderStates>,
         metrics: &Metrics,
     ) -> anyhow::Result<Self> {
         let provider = Arc::new(provider);
@@ -53,7 +53,7 @@ impl ProviderDeps {
             client: provider.fingerprint(),
             metrics: metrics.clone(),
         };
-        let budget = SharedBudget::start(Arc::clone(store), settings);
+        let budget = SharedBudget::start(states, settings);
         Ok(Self { provider, endpoint: Arc::new(client), budget: Arc::new(budget) })
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use evergrant_budget::Budget;
 use evergrant_domain::Lease;
 use evergrant_domain::weigh::AnswerWatch;
-use evergrant_ports::{JobQueue, QueueError, TokenStore};
+use evergrant_ports::{LeaderElection, LeaseStore, QueueError, WorkQueue};
 use evergrant_provider::{Provider, TokenEndpoint};
 use evergrant_rescue::Estate;
 use evergrant_telemetry::Health;
@@ -29,8 +29,9 @@ pub(crate) struct Lane {
     pub(crate) provider: Arc<Provider>,
     pub(crate) endpoint: Arc<dyn TokenEndpoint>,
     pub(crate) budget: Arc<dyn Budget>,
-    pub(crate) store: Arc<dyn TokenStore>,
-    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) store: Arc<dyn LeaseStore>,
+    pub(crate) election: Arc<dyn LeaderElection>,
+    pub(crate) queue: Arc<dyn WorkQueue>,
     pub(crate) committer: Committer,
     pub(crate) leases: Leases,
     /// When it may claim: commits have their turns as well.
@@ -60,8 +61,9 @@ pub(crate) struct Lane {
 /// What the lanes of a worker share.
 #[derive(Clone)]
 pub(crate) struct Common {
-    pub(crate) store: Arc<dyn TokenStore>,
-    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) store: Arc<dyn LeaseStore>,
+    pub(crate) election: Arc<dyn LeaderElection>,
+    pub(crate) queue: Arc<dyn WorkQueue>,
     pub(crate) turns: Turns,
     pub(crate) nets: Option<Arc<Nets>>,
     pub(crate) settings: Arc<WorkerSettings>,
@@ -78,7 +80,8 @@ pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
 
 impl Lane {
     pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
-        let Common { store, queue, turns, nets, settings, metrics, health, stop } = common;
+        let Common { store, election, queue, turns, nets, settings, metrics, health, stop } =
+            common;
         let pace = Pace::new(settings.exchanges_in_flight, deps.budget.spacing());
         let batch = usize::from(settings.batch);
         let written = &metrics.commit_groups;
@@ -91,6 +94,7 @@ impl Lane {
             budget: deps.budget,
             leases: Leases::start(Arc::clone(&store), settings.lease),
             store,
+            election,
             queue,
             committer,
             turns,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::DocumentId;
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{LeaseStore, StoreError};
 use futures::future::OptionFuture;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
@@ -46,7 +46,7 @@ enum Change {
 
 impl Leases {
     /// Starts to keep leases in `store`, which last for `lease`. It ends when the last clone is gone.
-    pub(crate) fn start(store: Arc<dyn TokenStore>, lease: Duration) -> Self {
+    pub(crate) fn start(store: Arc<dyn LeaseStore>, lease: Duration) -> Self {
         let (changes, receiver) = mpsc::unbounded_channel();
         tokio::spawn(Keeper::default().run(store, receiver));
         Self { lease, changes }
@@ -121,7 +121,7 @@ struct Ended {
 impl Keeper {
     async fn run(
         mut self,
-        store: Arc<dyn TokenStore>,
+        store: Arc<dyn LeaseStore>,
         mut changes: mpsc::UnboundedReceiver<Change>,
     ) {
         loop {
@@ -168,7 +168,7 @@ impl Keeper {
         }
     }
 
-    fn prolong_all_due(&mut self, store: &Arc<dyn TokenStore>) {
+    fn prolong_all_due(&mut self, store: &Arc<dyn LeaseStore>) {
         let now = Instant::now();
         for (claim, group) in self.groups.iter_mut().filter(|(_, group)| group.due <= now) {
             // Unless an answer comes before.
@@ -197,7 +197,7 @@ impl Keeper {
 
 /// Prolongs the leases of one claim.
 async fn prolong(
-    store: Arc<dyn TokenStore>,
+    store: Arc<dyn LeaseStore>,
     claim: ClaimKey,
     ids: Vec<DocumentId>,
     asked_at: Instant,
@@ -213,7 +213,7 @@ async fn prolong(
 }
 
 /// Gives leases back.
-pub(crate) async fn release(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) {
+pub(crate) async fn release(store: &dyn LeaseStore, ids: &[DocumentId], owner: &str) {
     let released = all_or_each(ids, |ids| store.release(ids, owner)).await;
     if let Err(error) = released {
         tracing::warn!(%error, documents = ids.len(), "leases were not given back: they run out");

@@ -47,7 +47,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_budget::Budget;
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{LeaderElection, LeaseStore, WorkQueue};
 use evergrant_provider::{Provider, TokenEndpoint};
 use evergrant_runtime::reports::Reports;
 use evergrant_telemetry::{Health, Metrics};
@@ -69,9 +69,11 @@ use crate::turns::Turns;
 /// What a worker needs.
 pub struct Deps {
     /// Where documents live.
-    pub store: Arc<dyn TokenStore>,
+    pub store: Arc<dyn LeaseStore>,
+    /// Which worker writes the dead letter of a document that is refused.
+    pub election: Arc<dyn LeaderElection>,
     /// How jobs travel.
-    pub queue: Arc<dyn JobQueue>,
+    pub queue: Arc<dyn WorkQueue>,
     /// The providers to serve.
     pub providers: Vec<ProviderDeps>,
     /// The nets under answers that are not committed yet; None without a key.
@@ -158,6 +160,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
     }
     let common = Common {
         store: deps.store,
+        election: deps.election,
         queue: deps.queue,
         turns,
         nets,

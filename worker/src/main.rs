@@ -2,11 +2,9 @@
 
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::sync::Arc;
 
 use clap::Parser;
 use evergrant_domain::heartbeat::Role;
-use evergrant_ports::TokenStore;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::reports::Reports;
 use evergrant_runtime::{connect, process, startup};
@@ -44,8 +42,7 @@ async fn main() -> anyhow::Result<ExitCode> {
     let name = process::unique_name();
     let shutdown = process::shutdown()?;
     let (metrics, health) = (Metrics::default(), Health::default());
-    let operators = connect::store(&config).await?;
-    let store: Arc<dyn TokenStore> = operators.clone();
+    let store = connect::store(&config).await?;
     let reports = Reports::default();
     let queue = connect::queue(&config, format!("evergrant-worker {name}"))?;
 
@@ -62,11 +59,13 @@ async fn main() -> anyhow::Result<ExitCode> {
     if rescue.is_none() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }
-    let providers =
-        providers.into_iter().map(|provider| ProviderDeps::start(provider, &store, &metrics));
+    let providers = providers
+        .into_iter()
+        .map(|provider| ProviderDeps::start(provider, store.clone(), &metrics));
     let deps = Deps {
         providers: providers.collect::<Result<_, _>>()?,
-        store,
+        store: store.clone(),
+        election: store.clone(),
         queue,
         rescue,
         settings: WorkerSettings::of(&config.worker, name),
@@ -74,7 +73,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         health,
         reports: reports.clone(),
     };
-    let teller = reports.start_telling(operators, Role::Worker, deps.settings.name.clone());
+    let teller = reports.start_telling(store, Role::Worker, deps.settings.name.clone());
     let ended = run(deps, shutdown.wait()).await;
     teller.end().await;
     match ended {

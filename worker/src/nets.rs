@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evergrant_domain::{ProviderId, SealedAnswer};
 use evergrant_ports::Backoff;
-use evergrant_ports::{Commit, JobQueue, wall_clock};
+use evergrant_ports::{Commit, WorkQueue, wall_clock};
 use evergrant_rescue::{Entry, Journal, Sealer, UnreadAnswer};
 
 use crate::metrics::WorkerMetrics;
@@ -26,7 +26,7 @@ pub(crate) struct Nets {
     pub(crate) sealer: Sealer,
     pub(crate) journal: Option<Arc<dyn Journal>>,
     pub(crate) after: Duration,
-    pub(crate) queue: Arc<dyn JobQueue>,
+    pub(crate) queue: Arc<dyn WorkQueue>,
     pub(crate) metrics: WorkerMetrics,
     pub(crate) rescues: Rescues,
 }

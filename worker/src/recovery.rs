@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use evergrant_domain::SealedAnswer;
 use evergrant_ports::Backoff;
-use evergrant_ports::{Acker, Commit, Committed, StoreError, TokenStore};
+use evergrant_ports::{Acker, Commit, Committed, LeaseStore, StoreError};
 use evergrant_provider::Provider;
 use evergrant_rescue::{Entry, Journal, Opened, Unsealable};
 use futures::future::join_all;
@@ -46,7 +46,7 @@ const UNREAD: &str = "the provider's success holds no tokens where its settings 
 /// Settles rescued answers.
 pub(crate) struct Recovery {
     pub(crate) nets: Arc<Nets>,
-    pub(crate) store: Arc<dyn TokenStore>,
+    pub(crate) store: Arc<dyn LeaseStore>,
     /// The worker's name, for dead letters.
     pub(crate) name: String,
     /// The providers whose answers can be read and whose dead letters there are.

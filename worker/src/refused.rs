@@ -66,7 +66,7 @@ pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[Row]) {
         let lane = Arc::clone(lane);
         lane.clone().jobs.spawn(async move {
             // Without this a letter of the next refusal could be left out for a while.
-            let _ = lane.store.resign(&role(&lane, &id), &lane.settings.name).await;
+            let _ = lane.election.resign(&role(&lane, &id), &lane.settings.name).await;
         });
     }
 }
@@ -110,7 +110,7 @@ pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, s
 
 /// Of the workers that find the same document, one writes its letter.
 async fn is_first_to_tell(lane: &Lane, id: &DocumentId) -> bool {
-    let leading = lane.store.lead(&role(lane, id), &lane.settings.name, LETTER_HOLDS).await;
+    let leading = lane.election.lead(&role(lane, id), &lane.settings.name, LETTER_HOLDS).await;
     // Rather two letters than none.
     leading.unwrap_or(true)
 }

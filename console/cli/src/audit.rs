@@ -3,8 +3,7 @@
 use evergrant_domain::Timestamp;
 use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
 use evergrant_operations::about;
-use evergrant_ports::StoreError;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{OperationsLog, StoreError};
 use serde::Serialize;
 
 use crate::args::{AuditArgs, AuditCommand};
@@ -22,7 +21,7 @@ struct Shown<'a> {
 
 /// Lists entries, newest first, or checks them.
 pub(crate) async fn list(
-    store: &dyn OperatorStore,
+    store: &dyn OperationsLog,
     args: AuditArgs,
     output: &Output,
 ) -> Result<Exit, StoreError> {

@@ -1,8 +1,7 @@
 //! `evergrant audit verify`: whether an entry of the audit record was changed or removed.
 
 use evergrant_domain::audit_chain::{ChainCheck, ChainFlaw};
-use evergrant_ports::StoreError;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{OperationsLog, StoreError};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -23,7 +22,7 @@ struct Report<'a> {
 
 /// Follows the chain from its beginning to its end.
 pub(crate) async fn verify(
-    store: &dyn OperatorStore,
+    store: &dyn OperationsLog,
     known: Option<&str>,
     output: &Output,
 ) -> Result<Exit, StoreError> {

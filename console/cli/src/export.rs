@@ -7,8 +7,7 @@ use std::sync::Arc;
 use evergrant_domain::audit::{Action, Outcome};
 use evergrant_domain::printable::ascii_json;
 use evergrant_files::private_file::PrivateFile;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{Store, StoreError, TransferStore};
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -30,7 +29,7 @@ pub(crate) enum ExportError {
 
 /// Writes all documents as JSON lines, and a note of it into the audit record before.
 pub(crate) async fn export(
-    store: &Arc<dyn OperatorStore>,
+    store: &Arc<dyn Store>,
     wish: &ExportArgs,
     output: &Output,
 ) -> Result<Exit, ExportError> {
@@ -51,7 +50,7 @@ pub(crate) async fn export(
 
 /// A file appears under its name only when it is whole.
 async fn write(
-    store: &dyn TokenStore,
+    store: &dyn TransferStore,
     path: &Path,
     force: bool,
     output: &Output,
@@ -75,7 +74,7 @@ async fn write(
 }
 
 async fn write_all(
-    store: &dyn TokenStore,
+    store: &dyn TransferStore,
     path: &Path,
     writer: &mut impl Write,
     fail: impl Fn(std::io::Error) -> ExportError,

@@ -31,8 +31,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use evergrant_domain::audit::{Action, Outcome};
-use evergrant_ports::JobQueue;
-use evergrant_ports::operators::{GrantChange, OperatorStore};
+use evergrant_ports::{GrantChange, JobQueue, Store};
 use evergrant_runtime::config::{Config, Override};
 use evergrant_runtime::{connect, process};
 use evergrant_telemetry::init_logs;
@@ -179,7 +178,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
 
 async fn tokens(
     config: &Config,
-    store: &Arc<dyn OperatorStore>,
+    store: &Arc<dyn Store>,
     command: TokensCommand,
     output: &Output,
 ) -> anyhow::Result<Exit> {
@@ -201,7 +200,7 @@ async fn tokens(
 
 async fn dead_letters(
     config: &Config,
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
     command: DlqCommand,
     output: &Output,
 ) -> anyhow::Result<Exit> {

@@ -5,8 +5,7 @@ use std::sync::Arc;
 use evergrant_domain::ProviderId;
 use evergrant_domain::limit::contradiction;
 use evergrant_domain::provider_state::Standing;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, StoreError};
+use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use evergrant_runtime::config::{Config, ConfigError};
 
@@ -20,7 +19,7 @@ use evergrant_operations::overview::{MOST_DUE, Overview, ProviderOverview, Sourc
 /// The providers of the settings, and what all workers know of them.
 pub(crate) struct Providers<'a> {
     configured: Vec<Provider>,
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
     queue: Arc<dyn JobQueue>,
     output: &'a Output,
 }
@@ -28,7 +27,7 @@ pub(crate) struct Providers<'a> {
 impl<'a> Providers<'a> {
     pub(crate) fn new(
         config: &Config,
-        store: Arc<dyn OperatorStore>,
+        store: Arc<dyn Store>,
         queue: Arc<dyn JobQueue>,
         output: &'a Output,
     ) -> Result<Self, ConfigError> {

@@ -2,7 +2,7 @@
 
 use evergrant_domain::decide::SEALED_WAIT;
 use evergrant_domain::{ProviderId, Status};
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::GrantAdmin;
 use evergrant_ports::{GrantFilter, StoreError};
 use futures::TryStreamExt;
 
@@ -19,7 +19,7 @@ pub(crate) struct SealedSample {
 impl SealedSample {
     /// Looks at those that are due next, among which all that wait so are.
     pub(crate) async fn of(
-        store: &dyn OperatorStore,
+        store: &dyn GrantAdmin,
         provider: &ProviderId,
     ) -> Result<Self, StoreError> {
         let due_soon = GrantFilter {

@@ -5,8 +5,7 @@ use std::io::IsTerminal;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_ports::JobQueue;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, Store};
 use evergrant_provider::Provider;
 use evergrant_runtime::process::{self, Shutdown};
 
@@ -18,7 +17,7 @@ use evergrant_operations::overview::{Overview, ProviderOverview, Sources};
 
 /// What it shows.
 pub(crate) struct Top<'a> {
-    pub(crate) store: Arc<dyn OperatorStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) providers: Vec<Provider>,
     pub(crate) output: &'a Output,

@@ -2,8 +2,7 @@
 
 use evergrant_domain::Timestamp;
 use evergrant_domain::heartbeat::Heartbeat;
-use evergrant_ports::StoreError;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{OperationsLog, StoreError};
 use serde::Serialize;
 
 use crate::exit::Exit;
@@ -18,7 +17,7 @@ struct Shown<'a> {
 }
 
 /// Lists all processes. Those that have said nothing for a while are gone, and are listed for a day.
-pub(crate) async fn list(store: &dyn OperatorStore, output: &Output) -> Result<Exit, StoreError> {
+pub(crate) async fn list(store: &dyn OperationsLog, output: &Output) -> Result<Exit, StoreError> {
     let (processes, now) = (store.processes().await?, store.now().await?);
     if processes.is_empty() {
         output

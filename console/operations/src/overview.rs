@@ -9,8 +9,7 @@ use evergrant_domain::limit::Limit;
 use evergrant_domain::provider_state::Standing;
 use evergrant_domain::statistics::{Counts, MINUTE, minute_of};
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, StoreError};
+use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use serde::Serialize;
 
@@ -68,7 +67,7 @@ pub struct ProviderOverview {
 /// What an overview is of.
 pub struct Sources<'a> {
     /// Where grants, processes and figures are.
-    pub store: &'a Arc<dyn OperatorStore>,
+    pub store: &'a Arc<dyn Store>,
     /// None leaves the queue out.
     pub queue: Option<&'a Arc<dyn JobQueue>>,
     /// The providers of the settings.

@@ -38,8 +38,7 @@ use axum::Router;
 use axum::middleware::from_fn_with_state;
 use axum::routing::{get, post};
 use evergrant_domain::ProviderId;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, StoreError};
+use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use evergrant_runtime::process::Shutdown;
 use tokio::sync::Semaphore;
@@ -63,7 +62,7 @@ const QUESTIONS_MAX: usize = 16;
 /// What the console is made of.
 pub struct Deps {
     /// Where the grants are.
-    pub store: Arc<dyn OperatorStore>,
+    pub store: Arc<dyn Store>,
     /// Where the jobs are.
     pub queue: Arc<dyn JobQueue>,
     /// The providers of the settings.
@@ -78,7 +77,7 @@ pub struct Deps {
 
 /// What all pages share.
 pub(crate) struct Web {
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
     queue: Arc<dyn JobQueue>,
     providers: Vec<Arc<Provider>>,
     queued_for: Duration,
@@ -122,10 +121,7 @@ impl Web {
     }
 
     /// Asks the store for a page. One that is known to be away is not waited for.
-    async fn ask<T, F>(
-        &self,
-        question: impl FnOnce(Arc<dyn OperatorStore>) -> F,
-    ) -> Result<T, Problem>
+    async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Problem>
     where
         T: Send + 'static,
         F: Future<Output = Result<T, StoreError>> + Send + 'static,

@@ -11,8 +11,7 @@ use std::time::Duration;
 use evergrant_domain::heartbeat::Heartbeat;
 use evergrant_domain::statistics::{KEPT_FOR, MINUTE, MinuteCounts, minute_of};
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, wall_clock};
+use evergrant_ports::{JobQueue, Store, wall_clock};
 use evergrant_producer::outlook;
 use evergrant_provider::Provider;
 use evergrant_runtime::process::Shutdown;
@@ -43,7 +42,7 @@ const HORIZONS_DAYS: [u32; 2] = [7, 30];
 
 /// Reads what there is to know.
 pub(super) struct Watcher {
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
     queue: Arc<dyn JobQueue>,
     default_provider: Option<ProviderId>,
     known: watch::Sender<Arc<Watched>>,
@@ -75,7 +74,7 @@ impl Rest {
 
 impl Watcher {
     pub(super) fn new(
-        store: Arc<dyn OperatorStore>,
+        store: Arc<dyn Store>,
         queue: Arc<dyn JobQueue>,
         providers: &[Arc<Provider>],
         default_provider: Option<ProviderId>,

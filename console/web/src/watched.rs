@@ -7,8 +7,7 @@ use evergrant_domain::forecast::Forecast;
 use evergrant_domain::heartbeat::Heartbeat;
 use evergrant_domain::statistics::Counts;
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_ports::operators::GrantCount;
-use evergrant_ports::wall_clock;
+use evergrant_ports::{GrantCount, wall_clock};
 use evergrant_provider::Provider;
 
 use evergrant_operations::overview::ProviderOverview;

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use evergrant_ports::Backoff;
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{ProviderStates, StoreError};
 
 /// Replicas write it as well, each a few times a second.
 const TRIES: u32 = 100;
@@ -15,7 +15,7 @@ const TRIES: u32 = 100;
 /// # Errors
 /// If the store fails, or others change it all the time.
 pub async fn change_provider(
-    store: &dyn TokenStore,
+    store: &dyn ProviderStates,
     provider: &ProviderId,
     change: impl Fn(&mut ProviderState, Timestamp),
 ) -> Result<ProviderState, StoreError> {

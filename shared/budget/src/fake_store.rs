@@ -5,10 +5,9 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use tokio::time::Instant;
 
-use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
+use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use evergrant_ports::*;
 
 /// A store that knows one provider.
@@ -86,7 +85,7 @@ impl FakeStore {
 }
 
 #[async_trait]
-impl TokenStore for FakeStore {
+impl ProviderStates for FakeStore {
     async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.latency / 2).await;
@@ -121,80 +120,5 @@ impl TokenStore for FakeStore {
         counter.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.write / 2).await;
         Ok(replaced)
-    }
-
-    async fn prepare(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        unreachable!()
-    }
-    async fn adopt(&self) -> Result<u64, StoreError> {
-        unreachable!()
-    }
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
-        unreachable!()
-    }
-    fn due(&self, _: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        unreachable!()
-    }
-    async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn claim(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<Claimed, StoreError> {
-        unreachable!()
-    }
-    async fn commit(&self, _: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        unreachable!()
-    }
-    async fn release(&self, _: &[DocumentId], _: &str) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn renew(&self, _: &[DocumentId], _: &str, _: Duration) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn lead(&self, _: &str, _: &str, _: Duration) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    async fn resign(&self, _: &str, _: &str) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn revive_signed_in(&self, _: Option<SweepPlace>, _: u32) -> Result<Revived, StoreError> {
-        unreachable!()
-    }
-    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
-        unreachable!()
-    }
-    fn list(&self, _: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
-        unreachable!()
-    }
-    async fn get(&self, _: &DocumentId) -> Result<Option<GrantView>, StoreError> {
-        unreachable!()
-    }
-    async fn withhold(&self, _: &DocumentId, _: &str, _: &LastError) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    async fn reactivate(
-        &self,
-        _: &DocumentId,
-        _: Duration,
-    ) -> Result<Option<DueGrant>, StoreError> {
-        unreachable!()
-    }
-    async fn import_as(
-        &self,
-        _: Vec<ImportDocument>,
-        _: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
-        unreachable!()
-    }
-    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
-        unreachable!()
-    }
-    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
-        unreachable!()
-    }
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        unreachable!()
     }
 }

@@ -14,7 +14,7 @@ use evergrant_domain::ProviderId;
 use evergrant_domain::cell::SURE;
 use evergrant_domain::limit::Limit;
 use evergrant_ports::Backoff;
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{ProviderStates, StoreError};
 
 /// A board and the bells at it.
 pub(super) struct Desk {
@@ -54,7 +54,7 @@ impl Desk {
 /// Keeps a board for one provider.
 pub(super) struct Keeper {
     pub(super) desk: Arc<Desk>,
-    pub(super) store: Arc<dyn TokenStore>,
+    pub(super) store: Arc<dyn ProviderStates>,
     pub(super) provider: ProviderId,
     pub(super) metrics: BudgetMetrics,
     /// The store's time stayed unsure at the last look, however often it was asked.

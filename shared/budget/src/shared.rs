@@ -13,7 +13,7 @@ use super::metrics::BudgetMetrics;
 use evergrant_domain::limit::Limit;
 use evergrant_domain::weigh::Evidence;
 use evergrant_domain::{ProviderId, Signal};
-use evergrant_ports::TokenStore;
+use evergrant_ports::ProviderStates;
 use evergrant_telemetry::Metrics;
 
 /// What the settings say about a provider's budget.
@@ -46,7 +46,7 @@ pub struct SharedBudget {
 
 impl SharedBudget {
     /// The budget of a provider in `store`. It works as long as it exists. Call it within a runtime.
-    pub fn start(store: Arc<dyn TokenStore>, settings: BudgetSettings) -> Self {
+    pub fn start(store: Arc<dyn ProviderStates>, settings: BudgetSettings) -> Self {
         let BudgetSettings { provider, limits, client, metrics } = settings;
         let desk = Arc::new(Desk::new(limits, client));
         let stop = CancellationToken::new();

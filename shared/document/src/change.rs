@@ -156,7 +156,7 @@ impl<'a> Change<'a> {
     }
 
     /// What becomes of a document whose new tokens wait elsewhere; see
-    /// [`evergrant_ports::TokenStore::withhold`].
+    /// [`evergrant_ports::LeaseStore::withhold`].
     pub fn withheld(
         names: &'a Names,
         spent: &str,

@@ -10,19 +10,79 @@
 use std::collections::HashMap;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
 use super::clock::{from_now, is_after, is_over};
+use super::detached::{LONG, SHORT, detached};
 use super::errors::driver;
 use super::update::HINT;
 use evergrant_document::adoption::ProviderField;
 use evergrant_document::change::SETTLED_BY;
 use evergrant_document::paths::{is_within, remove};
 use evergrant_document::{decode, ids};
-use evergrant_domain::{ClaimNote, DocumentId, Row, Timestamp};
-use evergrant_ports::{Claimed, StoreError};
+use evergrant_domain::{ClaimNote, DocumentId, LastError, ProviderId, Row, Timestamp};
+use evergrant_ports::{Claimed, Commit, Committed, LeaseStore, StoreError};
+
+#[async_trait]
+impl LeaseStore for MongoStore {
+    async fn claim(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let claim = async move { this.claim_documents(&ids, &owner, lease).await };
+        detached("claim", SHORT, claim).await
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        let (this, commits) = (self.clone(), commits.to_vec());
+        detached("commit", SHORT, async move { this.commit_all(&commits).await }).await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (this, id) = (self.clone(), id.clone());
+        let (spent, last_error) = (spent.to_owned(), last_error.clone());
+        let withholding = async move { this.withhold_spent(&id, &spent, &last_error).await };
+        detached("withhold", SHORT, withholding).await
+    }
+
+    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let release = async move { this.release_leases(&ids, &owner).await };
+        detached("release", SHORT, release).await
+    }
+
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
+        let renew = async move { this.renew_leases(&ids, &owner, lease).await };
+        detached("renew", SHORT, renew).await
+    }
+
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (this, provider) = (self.clone(), provider.clone());
+        let revive = async move { this.revive_where_dead(&provider, since).await };
+        detached("revive_dead", LONG, revive).await
+    }
+}
 
 /// The types of what is not there, such as a lease that nobody holds.
 pub(super) const NOTHING: [&str; 3] = ["missing", "null", "undefined"];

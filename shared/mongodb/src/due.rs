@@ -1,17 +1,55 @@
 //! The grants that want a job, by one cursor on the due index.
 
-use futures::TryStreamExt;
 use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::detached::{Gone, Sender};
+use super::detached::{Gone, LONG, SHORT, Sender, detached, streamed};
 use super::errors::driver;
 use evergrant_document::change::date;
 use evergrant_document::{decode, ids};
-use evergrant_domain::Timestamp;
-use evergrant_ports::{DueGrant, DueQuery, StoreError, Which};
+use evergrant_domain::{DocumentId, Timestamp};
+use evergrant_ports::{
+    DueGrant, DueQuery, DueStore, Revived, StoreError, SweepPlace, Unadopted, Which,
+};
+
+#[async_trait]
+impl DueStore for MongoStore {
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        let this = self.clone();
+        detached("adopt", LONG, async move { this.adopt_documents().await }).await
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        let this = self.clone();
+        detached("unadopted", LONG, async move { this.count_unadopted().await }).await
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move { this.send_due(query, sender).await })
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        let (this, ids) = (self.clone(), ids.to_vec());
+        let marking = async move { this.mark(&ids, duration).await };
+        detached("mark_queued", SHORT, marking).await
+    }
+
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        let this = self.clone();
+        let revive = async move { this.sweep(after, most).await };
+        detached("revive_signed_in", LONG, revive).await
+    }
+}
 
 /// Documents in one answer of the server.
 const BATCH: u32 = 1_000;

@@ -7,8 +7,10 @@
 //! * `due`, `claim`, `first_tokens`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `change`, `fit`: what a commit makes of its document.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
-//! * `listing`, `operate`, `operators`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
+//! * `operators`, `listing`, `operate`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
 //! * `detached`, `update`, `errors`: how the driver is called; `engine`: which server this is.
+//!
+//! Each role of the store ([`evergrant_ports`]) is implemented beside what it does.
 //!
 //! What holds everywhere here:
 //!
@@ -45,7 +47,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::{
     ClientOptions, CollectionOptions, ReadConcern, ReadPreference, SelectionCriteria,
@@ -55,15 +56,10 @@ use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
 use evergrant_document::names::Names;
-use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Timestamp};
-use evergrant_ports::Rest;
-use evergrant_ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
-    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
-    Versioned,
-};
+use evergrant_domain::Timestamp;
+use evergrant_ports::{Finding, Rest, Store, StoreClock, StoreError};
 
-use detached::{LONG, SHORT, detached, streamed};
+use detached::{LONG, SHORT, detached};
 use errors::{driver, refused};
 use server_clock::ServerClock;
 pub use settings::MongoSettings;
@@ -160,171 +156,18 @@ fn primary_options() -> CollectionOptions {
 const MIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
 
 #[async_trait]
-impl TokenStore for MongoStore {
-    async fn prepare(&self) -> Result<(), StoreError> {
-        let this = self.clone();
-        detached("prepare", LONG, async move { this.prepare_collection().await }).await
-    }
-
+impl StoreClock for MongoStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         let this = self.clone();
         detached("now", SHORT, async move { this.server_now("now").await }).await
     }
+}
 
-    async fn adopt(&self) -> Result<u64, StoreError> {
+#[async_trait]
+impl Store for MongoStore {
+    async fn prepare(&self) -> Result<(), StoreError> {
         let this = self.clone();
-        detached("adopt", LONG, async move { this.adopt_documents().await }).await
-    }
-
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
-        let this = self.clone();
-        detached("unadopted", LONG, async move { this.count_unadopted().await }).await
-    }
-
-    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        let this = self.clone();
-        streamed(|sender| async move { this.send_due(query, sender).await })
-    }
-
-    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
-        let (this, ids) = (self.clone(), ids.to_vec());
-        let marking = async move { this.mark(&ids, duration).await };
-        detached("mark_queued", SHORT, marking).await
-    }
-
-    async fn claim(
-        &self,
-        ids: &[DocumentId],
-        owner: &str,
-        lease: Duration,
-    ) -> Result<Claimed, StoreError> {
-        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
-        let claim = async move { this.claim_documents(&ids, &owner, lease).await };
-        detached("claim", SHORT, claim).await
-    }
-
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
-        let (this, commits) = (self.clone(), commits.to_vec());
-        detached("commit", SHORT, async move { this.commit_all(&commits).await }).await
-    }
-
-    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
-        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
-        let release = async move { this.release_leases(&ids, &owner).await };
-        detached("release", SHORT, release).await
-    }
-
-    async fn renew(
-        &self,
-        ids: &[DocumentId],
-        owner: &str,
-        lease: Duration,
-    ) -> Result<(), StoreError> {
-        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
-        let renew = async move { this.renew_leases(&ids, &owner, lease).await };
-        detached("renew", SHORT, renew).await
-    }
-
-    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
-        let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
-        let lead = async move { this.take_lead(&role, &owner, lease).await };
-        detached("lead", SHORT, lead).await
-    }
-
-    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
-        let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
-        let resign = async move { this.give_up_lead(&role, &owner).await };
-        detached("resign", SHORT, resign).await
-    }
-
-    async fn revive_signed_in(
-        &self,
-        after: Option<SweepPlace>,
-        most: u32,
-    ) -> Result<Revived, StoreError> {
-        let this = self.clone();
-        let revive = async move { this.sweep(after, most).await };
-        detached("revive_signed_in", LONG, revive).await
-    }
-
-    async fn revive_dead(
-        &self,
-        provider: &ProviderId,
-        since: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let (this, provider) = (self.clone(), provider.clone());
-        let revive = async move { this.revive_where_dead(&provider, since).await };
-        detached("revive_dead", LONG, revive).await
-    }
-
-    async fn provider_state(
-        &self,
-        provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError> {
-        let (this, provider) = (self.clone(), provider.clone());
-        let read = async move { this.read_provider_state(&provider).await };
-        detached("provider_state", SHORT, read).await
-    }
-
-    async fn set_provider_state(
-        &self,
-        provider: &ProviderId,
-        version: u64,
-        state: &ProviderState,
-    ) -> Result<bool, StoreError> {
-        let (this, provider, state) = (self.clone(), provider.clone(), state.clone());
-        let replace = async move { this.replace_provider_state(&provider, version, &state).await };
-        detached("set_provider_state", SHORT, replace).await
-    }
-
-    fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
-        let this = self.clone();
-        streamed(|sender| async move { this.send_views(filter, sender).await })
-    }
-
-    async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
-        let (this, id) = (self.clone(), id.clone());
-        detached("get", SHORT, async move { this.view(&id).await }).await
-    }
-
-    async fn withhold(
-        &self,
-        id: &DocumentId,
-        spent: &str,
-        last_error: &LastError,
-    ) -> Result<bool, StoreError> {
-        let (this, id) = (self.clone(), id.clone());
-        let (spent, last_error) = (spent.to_owned(), last_error.clone());
-        let withholding = async move { this.withhold_spent(&id, &spent, &last_error).await };
-        detached("withhold", SHORT, withholding).await
-    }
-
-    async fn reactivate(
-        &self,
-        id: &DocumentId,
-        queued: Duration,
-    ) -> Result<Option<DueGrant>, StoreError> {
-        let (this, id) = (self.clone(), id.clone());
-        detached("reactivate", SHORT, async move { this.revive(&id, queued).await }).await
-    }
-
-    async fn import_as(
-        &self,
-        documents: Vec<ImportDocument>,
-        mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
-        let this = self.clone();
-        detached("import", LONG, async move { this.import_documents(documents, mode).await }).await
-    }
-
-    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
-        let this = self.clone();
-        streamed(|sender| async move { this.send_documents(sender).await })
-    }
-
-    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
-        let this = self.clone();
-        streamed(|sender| async move { this.send_held_tokens(sender).await })
+        detached("prepare", LONG, async move { this.prepare_collection().await }).await
     }
 
     async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {

@@ -1,6 +1,7 @@
 //! What is kept for operators beside the documents: the audit record, the processes that live, and
 //! statistics. What the server need not look into is JSON.
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::IndexOptions;
@@ -9,6 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::coordinate::is_duplicate;
+use super::detached::{SHORT, detached};
 use super::errors::{driver, refused};
 use super::update::{HINT, JOURNALLED};
 use super::{MongoStore, primary_options};
@@ -20,7 +22,209 @@ use evergrant_domain::audit_chain::{ChainLink, StoredProgress};
 use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use evergrant_domain::{ProviderId, Timestamp};
-use evergrant_ports::{StoreError, new_audit_id};
+use evergrant_ports::{OperationsLog, StoreError, new_audit_id};
+
+#[async_trait]
+impl OperationsLog for MongoStore {
+    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
+        const OPERATION: &str = "begin_audit";
+        let this = self.clone();
+        detached(OPERATION, SHORT, async move {
+            let audit = this.records(AUDIT);
+            let failed = |error| driver(OPERATION, &error);
+            // Two that begin at once would get one number; the index lets one of them.
+            let once = IndexOptions::builder().unique(true).sparse(true).build();
+            let index = IndexModel::builder().keys(doc! { "number": 1 }).options(once).build();
+            audit.create_index(index).await.map_err(failed)?;
+            let mut tries = 0;
+            loop {
+                let last = this.last_link(OPERATION).await?;
+                let now = this.server_now(OPERATION).await?;
+                let entry =
+                    AuditEntry::begin(new_audit_id(now), intent.clone(), now, last.as_ref());
+                let progress = StoredProgress::of(&entry.id, &entry.progress);
+                let document = audit_document(OPERATION, &entry, &progress)?;
+                match audit.insert_one(document).write_concern(JOURNALLED.concern()).await {
+                    Ok(_) => return Ok(progress.put_into(entry, now)),
+                    Err(error) if is_duplicate(&error) && tries < NUMBER_TRIES_MAX => tries += 1,
+                    Err(error) => return Err(failed(error)),
+                }
+            }
+        })
+        .await
+    }
+
+    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError> {
+        const OPERATION: &str = "tell_audit";
+        let (this, id, progress) = (self.clone(), id.to_owned(), progress.clone());
+        detached(OPERATION, SHORT, async move {
+            let (now, _) = this.estimated_now(OPERATION).await?;
+            let progress = json(OPERATION, &StoredProgress::of(&id, &progress))?;
+            let told = doc! { "told_at": date(now), "progress": progress };
+            let audit = this.records(AUDIT);
+            let updated = audit.update_one(doc! { "_id": id }, doc! { "$set": told }).await;
+            updated.map(drop).map_err(|error| driver(OPERATION, &error))
+        })
+        .await
+    }
+
+    async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
+        const OPERATION: &str = "audit";
+        let (this, filter) = (self.clone(), filter.clone());
+        detached(OPERATION, SHORT, async move {
+            if filter.limit == 0 {
+                // To the server, no limit.
+                return Ok(Vec::new());
+            }
+            let mut wanted = Document::new();
+            if let Some(before) = &filter.before {
+                wanted.insert("_id", doc! { "$lt": before });
+            }
+            if let Some(who) = &filter.who {
+                wanted.insert("who", who);
+            }
+            if let Some(action) = filter.action {
+                wanted.insert("action", action.as_str());
+            }
+            if let Some(provider) = &filter.provider {
+                wanted.insert("provider", provider.as_str());
+            }
+            if let Some(id) = &filter.document {
+                wanted.insert("document", json(OPERATION, id)?);
+            }
+            if let Some(since) = filter.since {
+                wanted.insert("at", doc! { "$gte": date(since) });
+            }
+            let audit = this.records(AUDIT);
+            let newest_first = audit.find(wanted).sort(doc! { "_id": -1 });
+            let found = all(newest_first.limit(i64::from(filter.limit)).await).await;
+            let found = found.map_err(|error| driver(OPERATION, &error))?;
+            found.iter().map(|document| audit_entry(OPERATION, document)).collect()
+        })
+        .await
+    }
+
+    async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
+        const OPERATION: &str = "audit_chain";
+        let this = self.clone();
+        detached(OPERATION, SHORT, async move {
+            let after = doc! { "number": { "$gt": i64::try_from(number).unwrap_or(i64::MAX) } };
+            let audit = this.records(AUDIT);
+            let chain = audit.find(after).sort(doc! { "number": 1 }).limit(i64::from(limit.max(1)));
+            let found = all(chain.await).await.map_err(|error| driver(OPERATION, &error))?;
+            found.iter().map(|document| audit_entry(OPERATION, document)).collect()
+        })
+        .await
+    }
+
+    async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
+        const OPERATION: &str = "audit_entry";
+        let (this, id) = (self.clone(), id.to_owned());
+        detached(OPERATION, SHORT, async move {
+            let found = this.records(AUDIT).find_one(doc! { "_id": id }).await;
+            let found = found.map_err(|error| driver(OPERATION, &error))?;
+            found.map(|document| audit_entry(OPERATION, &document)).transpose()
+        })
+        .await
+    }
+
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
+        const OPERATION: &str = "beat";
+        let (this, heartbeat) = (self.clone(), heartbeat.clone());
+        detached(OPERATION, SHORT, async move {
+            let failed = |error| driver(OPERATION, &error);
+            let (now, _) = this.estimated_now(OPERATION).await?;
+            let processes = this.records(PROCESSES);
+            let beat = doc! { "beat_at": date(now), "beat": json(OPERATION, &heartbeat)? };
+            let written = processes
+                .update_one(doc! { "_id": &heartbeat.name }, doc! { "$set": beat })
+                .upsert(true)
+                .write_concern(HINT.concern())
+                .await;
+            match written {
+                // Two at once: the other one is as good.
+                Err(error) if is_duplicate(&error) => {}
+                written => drop(written.map_err(failed)?),
+            }
+            let forgotten = doc! { "beat_at": { "$lt": date(now.minus(FORGOTTEN_AFTER)) } };
+            let removed = processes.delete_many(forgotten).write_concern(HINT.concern()).await;
+            removed.map(drop).map_err(failed)
+        })
+        .await
+    }
+
+    async fn end_beat(&self, name: &str) -> Result<(), StoreError> {
+        let (this, name) = (self.clone(), name.to_owned());
+        detached("end_beat", SHORT, async move {
+            let processes = this.records(PROCESSES);
+            let removed = processes.delete_one(doc! { "_id": name });
+            let removed = removed.write_concern(HINT.concern()).await;
+            removed.map(drop).map_err(|error| driver("end_beat", &error))
+        })
+        .await
+    }
+
+    async fn processes(&self) -> Result<Vec<Heartbeat>, StoreError> {
+        const OPERATION: &str = "processes";
+        let this = self.clone();
+        detached(OPERATION, SHORT, async move {
+            let found = all(this.records(PROCESSES).find(doc! {}).await).await;
+            let found = found.map_err(|error| driver(OPERATION, &error))?;
+            let beat = |document: &Document| {
+                let heartbeat: Heartbeat = read(OPERATION, document, "beat")?;
+                Ok(Heartbeat { beat_at: time(document, "beat_at"), ..heartbeat })
+            };
+            let mut processes = found.iter().map(beat).collect::<Result<Vec<_>, StoreError>>()?;
+            processes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
+            Ok(processes)
+        })
+        .await
+    }
+
+    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError> {
+        const OPERATION: &str = "add_statistics";
+        let (this, counts) = (self.clone(), counts.to_vec());
+        detached(OPERATION, SHORT, async move {
+            let (now, _) = this.estimated_now(OPERATION).await?;
+            let minute = minute_of(now);
+            let statistics = this.records(STATISTICS);
+            for (provider, counts) in counts.iter().filter(|(_, counts)| !counts.is_empty()) {
+                let increments = counts.named().into_iter().map(|count| {
+                    let n = i64::try_from(count.n).unwrap_or(i64::MAX);
+                    (format!("counts.{}", count.name), Bson::Int64(n))
+                });
+                let add = doc! { "$inc": increments.collect::<Document>() };
+                let id = doc! { "_id": format!("{}{provider}", minute_key(minute)) };
+                let adding = || {
+                    let adding = statistics.update_one(id.clone(), add.clone()).upsert(true);
+                    adding.write_concern(HINT.concern())
+                };
+                let added = match adding().await {
+                    // Another one has just made it: now it is there to be added to.
+                    Err(error) if is_duplicate(&error) => adding().await,
+                    added => added,
+                };
+                added.map_err(|error| driver(OPERATION, &error))?;
+            }
+            let forgotten = doc! { "_id": { "$lt": minute_key(now.minus(KEPT_FOR)) } };
+            let removed = statistics.delete_many(forgotten).write_concern(HINT.concern()).await;
+            removed.map(drop).map_err(|error| driver(OPERATION, &error))
+        })
+        .await
+    }
+
+    async fn statistics(&self, since: Timestamp) -> Result<Vec<MinuteCounts>, StoreError> {
+        const OPERATION: &str = "statistics";
+        let this = self.clone();
+        detached(OPERATION, SHORT, async move {
+            let since = doc! { "_id": { "$gte": minute_key(minute_of(since)) } };
+            let found = this.records(STATISTICS).find(since).sort(doc! { "_id": 1 }).await;
+            let found = all(found).await.map_err(|error| driver(OPERATION, &error))?;
+            Ok(found.iter().filter_map(minute_counts).collect())
+        })
+        .await
+    }
+}
 
 const AUDIT: &str = "evergrant_audit";
 const PROCESSES: &str = "evergrant_processes";
@@ -33,29 +237,6 @@ impl MongoStore {
         self.database.collection_with_options(name, primary_options())
     }
 
-    pub(super) async fn insert_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
-        const OPERATION: &str = "begin_audit";
-        let audit = self.records(AUDIT);
-        let failed = |error| driver(OPERATION, &error);
-        // Two that begin at once would get one number; the index lets one of them.
-        let once = IndexOptions::builder().unique(true).sparse(true).build();
-        let index = IndexModel::builder().keys(doc! { "number": 1 }).options(once).build();
-        audit.create_index(index).await.map_err(failed)?;
-        let mut tries = 0;
-        loop {
-            let last = self.last_link(OPERATION).await?;
-            let now = self.server_now(OPERATION).await?;
-            let entry = AuditEntry::begin(new_audit_id(now), intent.clone(), now, last.as_ref());
-            let progress = StoredProgress::of(&entry.id, &entry.progress);
-            let document = audit_document(OPERATION, &entry, &progress)?;
-            match audit.insert_one(document).write_concern(JOURNALLED.concern()).await {
-                Ok(_) => return Ok(progress.put_into(entry, now)),
-                Err(error) if is_duplicate(&error) && tries < NUMBER_TRIES_MAX => tries += 1,
-                Err(error) => return Err(failed(error)),
-            }
-        }
-    }
-
     /// The end of the chain.
     async fn last_link(&self, operation: &'static str) -> Result<Option<ChainLink>, StoreError> {
         let audit = self.records(AUDIT);
@@ -63,161 +244,6 @@ impl MongoStore {
         let last = last.await.map_err(|error| driver(operation, &error))?;
         let last = last.map(|document| audit_entry(operation, &document)).transpose()?;
         Ok(last.and_then(|entry| entry.link))
-    }
-
-    pub(super) async fn find_audit_chain(
-        &self,
-        number: u64,
-        limit: u32,
-    ) -> Result<Vec<AuditEntry>, StoreError> {
-        const OPERATION: &str = "audit_chain";
-        let after = doc! { "number": { "$gt": i64::try_from(number).unwrap_or(i64::MAX) } };
-        let audit = self.records(AUDIT);
-        let chain = audit.find(after).sort(doc! { "number": 1 }).limit(i64::from(limit.max(1)));
-        let found = all(chain.await).await.map_err(|error| driver(OPERATION, &error))?;
-        found.iter().map(|document| audit_entry(OPERATION, document)).collect()
-    }
-
-    pub(super) async fn update_audit(
-        &self,
-        id: &str,
-        progress: &Progress,
-    ) -> Result<(), StoreError> {
-        const OPERATION: &str = "tell_audit";
-        let (now, _) = self.estimated_now(OPERATION).await?;
-        let progress = json(OPERATION, &StoredProgress::of(id, progress))?;
-        let told = doc! { "told_at": date(now), "progress": progress };
-        let audit = self.records(AUDIT);
-        let updated = audit.update_one(doc! { "_id": id }, doc! { "$set": told }).await;
-        updated.map(drop).map_err(|error| driver(OPERATION, &error))
-    }
-
-    pub(super) async fn find_audit(
-        &self,
-        filter: &AuditFilter,
-    ) -> Result<Vec<AuditEntry>, StoreError> {
-        const OPERATION: &str = "audit";
-        if filter.limit == 0 {
-            // To the server, no limit.
-            return Ok(Vec::new());
-        }
-        let mut wanted = Document::new();
-        if let Some(before) = &filter.before {
-            wanted.insert("_id", doc! { "$lt": before });
-        }
-        if let Some(who) = &filter.who {
-            wanted.insert("who", who);
-        }
-        if let Some(action) = filter.action {
-            wanted.insert("action", action.as_str());
-        }
-        if let Some(provider) = &filter.provider {
-            wanted.insert("provider", provider.as_str());
-        }
-        if let Some(id) = &filter.document {
-            wanted.insert("document", json(OPERATION, id)?);
-        }
-        if let Some(since) = filter.since {
-            wanted.insert("at", doc! { "$gte": date(since) });
-        }
-        let audit = self.records(AUDIT);
-        let newest_first = audit.find(wanted).sort(doc! { "_id": -1 });
-        let found = all(newest_first.limit(i64::from(filter.limit)).await).await;
-        let found = found.map_err(|error| driver(OPERATION, &error))?;
-        found.iter().map(|document| audit_entry(OPERATION, document)).collect()
-    }
-
-    pub(super) async fn find_audit_entry(
-        &self,
-        id: &str,
-    ) -> Result<Option<AuditEntry>, StoreError> {
-        const OPERATION: &str = "audit_entry";
-        let found = self.records(AUDIT).find_one(doc! { "_id": id }).await;
-        let found = found.map_err(|error| driver(OPERATION, &error))?;
-        found.map(|document| audit_entry(OPERATION, &document)).transpose()
-    }
-
-    pub(super) async fn note_beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
-        const OPERATION: &str = "beat";
-        let failed = |error| driver(OPERATION, &error);
-        let (now, _) = self.estimated_now(OPERATION).await?;
-        let processes = self.records(PROCESSES);
-        let beat = doc! { "beat_at": date(now), "beat": json(OPERATION, heartbeat)? };
-        let written = processes
-            .update_one(doc! { "_id": &heartbeat.name }, doc! { "$set": beat })
-            .upsert(true)
-            .write_concern(HINT.concern())
-            .await;
-        match written {
-            // Two at once: the other one is as good.
-            Err(error) if is_duplicate(&error) => {}
-            written => drop(written.map_err(failed)?),
-        }
-        let forgotten = doc! { "beat_at": { "$lt": date(now.minus(FORGOTTEN_AFTER)) } };
-        let removed = processes.delete_many(forgotten).write_concern(HINT.concern()).await;
-        removed.map(drop).map_err(failed)
-    }
-
-    pub(super) async fn remove_beat(&self, name: &str) -> Result<(), StoreError> {
-        let processes = self.records(PROCESSES);
-        let removed = processes.delete_one(doc! { "_id": name });
-        let removed = removed.write_concern(HINT.concern()).await;
-        removed.map(drop).map_err(|error| driver("end_beat", &error))
-    }
-
-    pub(super) async fn find_processes(&self) -> Result<Vec<Heartbeat>, StoreError> {
-        const OPERATION: &str = "processes";
-        let found = all(self.records(PROCESSES).find(doc! {}).await).await;
-        let found = found.map_err(|error| driver(OPERATION, &error))?;
-        let beat = |document: &Document| {
-            let heartbeat: Heartbeat = read(OPERATION, document, "beat")?;
-            Ok(Heartbeat { beat_at: time(document, "beat_at"), ..heartbeat })
-        };
-        let mut processes = found.iter().map(beat).collect::<Result<Vec<_>, StoreError>>()?;
-        processes.sort_by(|a, b| (a.role, &a.name).cmp(&(b.role, &b.name)));
-        Ok(processes)
-    }
-
-    pub(super) async fn note_statistics(
-        &self,
-        counts: &[(ProviderId, Counts)],
-    ) -> Result<(), StoreError> {
-        const OPERATION: &str = "add_statistics";
-        let (now, _) = self.estimated_now(OPERATION).await?;
-        let minute = minute_of(now);
-        let statistics = self.records(STATISTICS);
-        for (provider, counts) in counts.iter().filter(|(_, counts)| !counts.is_empty()) {
-            let increments = counts.named().into_iter().map(|count| {
-                let n = i64::try_from(count.n).unwrap_or(i64::MAX);
-                (format!("counts.{}", count.name), Bson::Int64(n))
-            });
-            let add = doc! { "$inc": increments.collect::<Document>() };
-            let id = doc! { "_id": format!("{}{provider}", minute_key(minute)) };
-            let adding = || {
-                let adding = statistics.update_one(id.clone(), add.clone()).upsert(true);
-                adding.write_concern(HINT.concern())
-            };
-            let added = match adding().await {
-                // Another one has just made it: now it is there to be added to.
-                Err(error) if is_duplicate(&error) => adding().await,
-                added => added,
-            };
-            added.map_err(|error| driver(OPERATION, &error))?;
-        }
-        let forgotten = doc! { "_id": { "$lt": minute_key(now.minus(KEPT_FOR)) } };
-        let removed = statistics.delete_many(forgotten).write_concern(HINT.concern()).await;
-        removed.map(drop).map_err(|error| driver(OPERATION, &error))
-    }
-
-    pub(super) async fn find_statistics(
-        &self,
-        since: Timestamp,
-    ) -> Result<Vec<MinuteCounts>, StoreError> {
-        const OPERATION: &str = "statistics";
-        let since = doc! { "_id": { "$gte": minute_key(minute_of(since)) } };
-        let found = self.records(STATISTICS).find(since).sort(doc! { "_id": 1 }).await;
-        let found = all(found).await.map_err(|error| driver(OPERATION, &error))?;
-        Ok(found.iter().filter_map(minute_counts).collect())
     }
 }
 

@@ -1,35 +1,52 @@
 //! Documents in and out, as extended JSON.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
+use async_trait::async_trait;
 use futures::TryStreamExt;
+use futures::stream::BoxStream;
 use mongodb::bson::{Document, doc};
 
 use super::MongoStore;
-use super::detached::{Gone, Sender};
+use super::detached::{Gone, LONG, Sender, detached, streamed};
 use super::errors::{driver, is_cursor_gone};
 use evergrant_document::import::held_tokens;
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_document::{extended_json, ids};
-use evergrant_ports::HeldTokens;
+use evergrant_ports::{
+    HeldTokens, ImportDocument, ImportMode, Imported, StoreError, TransferStore,
+};
+
+#[async_trait]
+impl TransferStore for MongoStore {
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        let this = self.clone();
+        detached("import", LONG, async move { this.import_documents(documents, mode).await }).await
+    }
+
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move {
+            this.send_each("export", doc! {}, extended_json::of_document, sender).await
+        })
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        let this = self.clone();
+        streamed(|sender| async move {
+            let projection =
+                doc! { &this.names.fields.refresh_token: 1, this.names.path(HELD_BEFORE): 1 };
+            let held = |document: Document| held_tokens(&this.names, &document);
+            this.send_each("held_tokens", projection, held, sender).await
+        })
+    }
+}
 
 impl MongoStore {
-    pub(super) async fn send_documents(
-        &self,
-        sender: Sender<serde_json::Value>,
-    ) -> Result<(), Gone> {
-        self.send_each("export", doc! {}, extended_json::of_document, sender).await
-    }
-
-    pub(super) async fn send_held_tokens(&self, sender: Sender<HeldTokens>) -> Result<(), Gone> {
-        let projection =
-            doc! { &self.names.fields.refresh_token: 1, self.names.path(HELD_BEFORE): 1 };
-        let names = Arc::clone(&self.names);
-        let held = move |document: Document| held_tokens(&names, &document);
-        self.send_each("held_tokens", projection, held, sender).await
-    }
-
     /// Sends what is made of each document, in the order of their `_id`. When a cursor is gone because
     /// whoever takes is slow, another one goes on after the last document.
     async fn send_each<T>(

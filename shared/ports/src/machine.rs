@@ -4,7 +4,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use evergrant_domain::Timestamp;
 
-/// This machine's clock. Leases and schedules use the store's clock instead ([`crate::TokenStore::now`]), so that
+/// This machine's clock. Leases and schedules use the store's clock instead ([`crate::StoreClock::now`]), so that
 /// replicas' clocks don't matter.
 pub fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();

@@ -76,7 +76,9 @@ use self::topology::Topology;
 use self::turns::Origin;
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
-use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+use evergrant_ports::{
+    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+};
 
 /// [`JobQueue`] over RabbitMQ. It needs no broker to exist: each operation connects if it has to,
 /// or fails with [`QueueError::Unavailable`].
@@ -263,12 +265,7 @@ impl RabbitQueue {
 const FOR_WHAT_COMES_BACK: u16 = 4;
 
 #[async_trait]
-impl JobQueue for RabbitQueue {
-    async fn prepare(&self) -> Result<(), QueueError> {
-        const OPERATION: &str = "prepare";
-        topology::declare(OPERATION, &self.consuming, &self.topology()).await
-    }
-
+impl JobPublisher for RabbitQueue {
     /// Of the queues that answer; the error of one if none does.
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         let mut depths = self.depths_of(provider).await;
@@ -298,6 +295,30 @@ impl JobQueue for RabbitQueue {
     async fn publish_each(&self, jobs: &[Job]) -> Vec<Result<(), QueueError>> {
         let published = self.publish_by_queue("publish", jobs).await;
         published.unwrap_or_else(|error| vec![Err(error); jobs.len()])
+    }
+}
+
+#[async_trait]
+impl WorkQueue for RabbitQueue {
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        let [work, again] = self.both_of(provider, shards);
+        let for_again = prefetch / FOR_WHAT_COMES_BACK;
+        let work_shares = shares(prefetch - for_again, work.len());
+        let again_shares = shares(for_again, again.len());
+        let with = |origin| move |(name, prefetch)| QueueShare { name, origin, prefetch };
+        let work = work.into_iter().zip(work_shares).map(with(Origin::Work));
+        let again = again.into_iter().zip(again_shares).map(with(Origin::Retry));
+        let mut queues: Vec<_> = work.chain(again).collect();
+        // One worker of each shard is enough.
+        if shards.is_none_or(|shards| shards.contains(&0)) {
+            queues.extend(self.leftover_of(provider, prefetch).await);
+        }
+        self.consume_queues("consume", queues).await
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
@@ -342,26 +363,13 @@ impl JobQueue for RabbitQueue {
         let queue = QueueShare { name: self.names.rescue(), origin: Origin::Work, prefetch };
         self.consume_queues("consume rescues", vec![queue]).await
     }
+}
 
-    async fn consume(
-        &self,
-        provider: &ProviderId,
-        shards: Option<&[u16]>,
-        prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        let [work, again] = self.both_of(provider, shards);
-        let for_again = prefetch / FOR_WHAT_COMES_BACK;
-        let work_shares = shares(prefetch - for_again, work.len());
-        let again_shares = shares(for_again, again.len());
-        let with = |origin| move |(name, prefetch)| QueueShare { name, origin, prefetch };
-        let work = work.into_iter().zip(work_shares).map(with(Origin::Work));
-        let again = again.into_iter().zip(again_shares).map(with(Origin::Retry));
-        let mut queues: Vec<_> = work.chain(again).collect();
-        // One worker of each shard is enough.
-        if shards.is_none_or(|shards| shards.contains(&0)) {
-            queues.extend(self.leftover_of(provider, prefetch).await);
-        }
-        self.consume_queues("consume", queues).await
+#[async_trait]
+impl JobQueue for RabbitQueue {
+    async fn prepare(&self) -> Result<(), QueueError> {
+        const OPERATION: &str = "prepare";
+        topology::declare(OPERATION, &self.consuming, &self.topology()).await
     }
 
     async fn dead_letters(

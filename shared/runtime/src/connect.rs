@@ -6,8 +6,7 @@ use secrecy::ExposeSecret;
 
 use crate::config::{Config, ConfigError};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, QueueError, StoreError};
+use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_sqlite::{SqliteQueue, SqliteStore, is_sqlite_url};
 
@@ -30,7 +29,7 @@ pub enum ConnectError {
 ///
 /// # Errors
 /// If the URL cannot be used, or the file cannot.
-pub async fn store(config: &Config) -> Result<Arc<dyn OperatorStore>, ConnectError> {
+pub async fn store(config: &Config) -> Result<Arc<dyn Store>, ConnectError> {
     let adoption = config.adoption()?;
     if is_sqlite_url(config.store.url.expose_secret()) {
         let settings = config.store.sqlite(adoption)?;

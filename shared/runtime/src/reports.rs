@@ -16,7 +16,7 @@ use evergrant_domain::heartbeat::{
 };
 use evergrant_domain::statistics::Counts;
 use evergrant_domain::{ProviderId, Timestamp};
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::OperationsLog;
 use evergrant_ports::{StoreError, wall_clock};
 
 /// How long the last words of a process may take.
@@ -113,7 +113,7 @@ impl Reports {
     }
 
     /// Begins to tell `store` every few seconds, as the process named `name`.
-    pub fn start_telling(&self, store: Arc<dyn OperatorStore>, role: Role, name: String) -> Teller {
+    pub fn start_telling(&self, store: Arc<dyn OperationsLog>, role: Role, name: String) -> Teller {
         let stop = CancellationToken::new();
         let task = tokio::spawn(self.clone().keep_telling(store, role, name, stop.clone()));
         Teller { stop: stop.drop_guard(), task }
@@ -121,7 +121,7 @@ impl Reports {
 
     async fn keep_telling(
         self,
-        store: Arc<dyn OperatorStore>,
+        store: Arc<dyn OperationsLog>,
         role: Role,
         name: String,
         stop: CancellationToken,
@@ -161,7 +161,7 @@ impl Reports {
         let _ = tokio::time::timeout(LAST_WORDS, last_words).await;
     }
 
-    async fn tell(&self, store: &dyn OperatorStore, first: &Heartbeat) -> Result<(), StoreError> {
+    async fn tell(&self, store: &dyn OperationsLog, first: &Heartbeat) -> Result<(), StoreError> {
         let (leads, lanes) = self.lock().beat();
         let problems = self.lock().problems();
         store.beat(&Heartbeat { leads, lanes, problems, ..first.clone() }).await?;
@@ -169,13 +169,13 @@ impl Reports {
     }
 
     /// Looks how many workers live.
-    async fn look(&self, store: &dyn OperatorStore) -> Result<(), StoreError> {
+    async fn look(&self, store: &dyn OperationsLog) -> Result<(), StoreError> {
         let workers = heartbeat::workers(&store.processes().await?);
         self.workers.send_if_modified(|known| std::mem::replace(known, workers) != workers);
         Ok(())
     }
 
-    async fn tell_counts(&self, store: &dyn OperatorStore) -> Result<(), StoreError> {
+    async fn tell_counts(&self, store: &dyn OperationsLog) -> Result<(), StoreError> {
         let untold = self.lock().take();
         if untold.is_empty() {
             return Ok(());

@@ -2,7 +2,7 @@
 
 use crate::process::Shutdown;
 use evergrant_ports::Backoff;
-use evergrant_ports::{JobQueue, QueueError, StoreError, TokenStore};
+use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
 use evergrant_telemetry::Health;
 
 /// A server that refuses: waiting would not help.
@@ -21,7 +21,7 @@ pub enum StartError {
 /// # Errors
 /// A server that refuses: a wrong password, a queue with other arguments.
 pub async fn prepare(
-    store: &dyn TokenStore,
+    store: &dyn Store,
     queue: &dyn JobQueue,
     health: &Health,
     shutdown: Shutdown,

@@ -6,7 +6,7 @@ use std::process::Output;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::Store;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_simulator::{Handle, Simulator};
@@ -22,7 +22,7 @@ use crate::program::{self, Program};
 pub(super) struct Scene {
     pub(super) simulator: Handle,
     /// The store, beside that of the programs.
-    pub(super) store: Arc<dyn OperatorStore>,
+    pub(super) store: Arc<dyn Store>,
     pub(super) folder: TempDir,
     pub(super) signed_in: SignedIn,
     /// What commands have said, by the name that the case gave them.
@@ -200,7 +200,7 @@ fn lay(below: &mut Table, above: &Table) {
     }
 }
 
-async fn open(folder: &TempDir, settings: &Table) -> Result<Arc<dyn OperatorStore>, String> {
+async fn open(folder: &TempDir, settings: &Table) -> Result<Arc<dyn Store>, String> {
     let path = folder.path().join(CONFIG);
     std::fs::write(&path, toml::to_string(settings).map_err(text)?).map_err(text)?;
     let config = Config::from_parts(Some(&path), [], &[]).map_err(text)?;

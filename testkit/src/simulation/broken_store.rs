@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, FailureKind, Row, Status, Write};
-use evergrant_ports::{Commit, DueGrant, StoreError, TokenStore};
+use evergrant_ports::{Commit, DueGrant, GrantAdmin, StoreError};
 use futures::TryStreamExt;
 use serde_json::json;
 

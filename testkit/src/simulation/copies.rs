@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use evergrant_domain::{DeadReason, DocumentId, Row, Timestamp};
-use evergrant_ports::{GrantView, ImportDocument, ImportMode, Imported, JobQueue, TokenStore};
+use evergrant_ports::{GrantView, ImportDocument, ImportMode, Imported, JobQueue, TransferStore};
 use evergrant_simulator::TokenState;
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evergrant_domain::settlement::TripReason;
 use evergrant_domain::{DocumentId, ProviderId, ProviderState};
-use evergrant_ports::TokenStore;
+use evergrant_ports::ProviderStates;
 use futures::FutureExt;
 use tokio::time::Instant;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp};
-use evergrant_ports::{GrantView, JobQueue, TokenStore};
+use evergrant_ports::{GrantAdmin, GrantView, JobQueue, TransferStore};
 use evergrant_simulator::{Document, Verdict};
 use futures::TryStreamExt;
 use serde_json::Value;

@@ -4,8 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, Job, Row, Status};
-use evergrant_ports::operators::{Changed, GrantChange, OperatorStore};
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{Changed, GrantAdmin, GrantChange, JobPublisher};
 
 use super::Fault;
 use super::copies::{discard, import_copy, keep_copy};

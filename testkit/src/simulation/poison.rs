@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evergrant_domain::classify::Answer;
 use evergrant_domain::{DocumentId, Status};
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{GrantAdmin, StoreError};
 use fastrand::Rng;
 use futures::{FutureExt, TryStreamExt};
 use serde_json::json;

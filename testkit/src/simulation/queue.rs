@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_memory::MemoryQueue;
-use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+use evergrant_ports::{Intake, JobPublisher, QueueError, WorkQueue};
 
 use super::intake::{FaultyIntake, Unread};
 use super::process::{Fate, Process};
@@ -138,11 +138,7 @@ impl World {
 }
 
 #[async_trait]
-impl JobQueue for FaultyQueue {
-    async fn prepare(&self) -> Result<(), QueueError> {
-        self.call("prepare", |queue, _| async move { queue.prepare().await }).await
-    }
-
+impl JobPublisher for FaultyQueue {
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         let provider = provider.clone();
         self.call("depth", |queue, _| async move { queue.depth(&provider).await }).await
@@ -156,6 +152,23 @@ impl JobQueue for FaultyQueue {
             queue.publish(&world.under_way(&queue, jobs)).await
         };
         self.confirmed_unless(Sabotage::MarkBeforeConfirm, "publish", publish).await
+    }
+}
+
+#[async_trait]
+impl WorkQueue for FaultyQueue {
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        let (provider, shards) = (provider.clone(), shards.map(<[u16]>::to_vec));
+        let consume = |queue: MemoryQueue, _| async move {
+            queue.consume(&provider, shards.as_deref(), prefetch).await
+        };
+        let intake = self.call("consume", consume).await?;
+        Ok(Box::new(FaultyIntake::new(&self.0, intake)))
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
@@ -211,33 +224,6 @@ impl JobQueue for FaultyQueue {
             return Ok(Box::new(Unread));
         }
         Ok(Box::new(FaultyIntake::new(&self.0, intake)))
-    }
-
-    async fn consume(
-        &self,
-        provider: &ProviderId,
-        shards: Option<&[u16]>,
-        prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        let (provider, shards) = (provider.clone(), shards.map(<[u16]>::to_vec));
-        let consume = |queue: MemoryQueue, _| async move {
-            queue.consume(&provider, shards.as_deref(), prefetch).await
-        };
-        let intake = self.call("consume", consume).await?;
-        Ok(Box::new(FaultyIntake::new(&self.0, intake)))
-    }
-
-    async fn dead_letters(
-        &self,
-        provider: &ProviderId,
-    ) -> Result<Box<dyn DeadLetters>, QueueError> {
-        let provider = provider.clone();
-        self.call("dead_letters", |queue, _| async move { queue.dead_letters(&provider).await })
-            .await
-    }
-
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
-        self.call("inspect", |queue, _| async move { queue.inspect().await }).await
     }
 }
 

@@ -7,9 +7,8 @@ use async_trait::async_trait;
 use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Status, Timestamp};
 use evergrant_memory::MemoryStore;
 use evergrant_ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
-    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
-    Versioned,
+    Claimed, Commit, Committed, DueGrant, DueQuery, DueStore, LeaderElection, LeaseStore,
+    ProviderStates, Revived, StoreClock, StoreError, SweepPlace, Unadopted, Versioned,
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
@@ -50,23 +49,6 @@ impl FaultyStore {
         process.call(fate, way_ms, operation, failed, effect(store)).await
     }
 
-    fn read_only<T: Send + 'static>(
-        &self,
-        operation: &'static str,
-        read: impl FnOnce(Arc<MemoryStore>) -> BoxStream<'static, Result<T, StoreError>>
-        + Send
-        + 'static,
-    ) -> BoxStream<'_, Result<T, StoreError>> {
-        let whole = async move {
-            let found = self.call(operation, |store| read(store).try_collect::<Vec<T>>()).await;
-            match found {
-                Ok(found) => stream::iter(self.cut(operation, found)).boxed(),
-                Err(error) => stream::iter([Err(error)]).boxed(),
-            }
-        };
-        stream::once(whole).flatten().boxed()
-    }
-
     /// A reading that may end before its end.
     fn cut<T>(&self, operation: &'static str, found: Vec<T>) -> Vec<Result<T, StoreError>> {
         let world = &self.0.world;
@@ -82,62 +64,14 @@ impl FaultyStore {
 }
 
 #[async_trait]
-impl TokenStore for FaultyStore {
-    async fn prepare(&self) -> Result<(), StoreError> {
-        self.call("prepare", |store| async move { store.prepare().await }).await
-    }
-
+impl StoreClock for FaultyStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         self.call("now", |store| async move { store.now().await }).await
     }
+}
 
-    async fn adopt(&self) -> Result<u64, StoreError> {
-        let world = Arc::clone(&self.0.world);
-        let adopt = |store: Arc<MemoryStore>| async move {
-            let refused = world.refused_documents(Poison::Adopt, None).await;
-            let is_blind = world.is_broken_by(Sabotage::AdoptionToWrongProvider);
-            let new = if is_blind { world.not_adopted().await } else { Vec::new() };
-            let adopted = store.adopt().await;
-            world.refuse(Poison::Adopt, &refused, None);
-            world.give_to_default(&new);
-            if world.is_broken_by(Sabotage::AdoptionStartsOver) {
-                world.start_over().await;
-            }
-            adopted
-        };
-        self.call("adopt", adopt).await
-    }
-
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
-        self.call("unadopted", |store| async move { store.unadopted().await }).await
-    }
-
-    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        let sabotage = self.0.world.options.sabotage;
-        self.read_only("due", move |store| {
-            stream::once(async move { store.due(query).collect::<Vec<_>>().await })
-                .flat_map(stream::iter)
-                .try_filter(move |due| std::future::ready(broken_due(sabotage, due)))
-                .boxed()
-        })
-    }
-
-    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
-        self.0.world.is_to_be_marked(&self.0.name, ids);
-        let (ids, world) = (ids.to_vec(), Arc::clone(&self.0.world));
-        let mark = |store: Arc<MemoryStore>| async move {
-            match world.refused_at(Poison::Mark, &ids) {
-                // Those before it are marked.
-                Some(at) => {
-                    store.mark_queued(&ids[..at], duration).await?;
-                    Err(refused("mark_queued"))
-                }
-                None => store.mark_queued(&ids, duration).await,
-            }
-        };
-        self.call("mark_queued", mark).await
-    }
-
+#[async_trait]
+impl LeaseStore for FaultyStore {
     async fn claim(
         &self,
         ids: &[DocumentId],
@@ -184,6 +118,24 @@ impl TokenStore for FaultyStore {
         self.call("commit", commit).await
     }
 
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
+        let world = Arc::clone(&self.0.world);
+        let withhold = |store: Arc<MemoryStore>| async move {
+            let waits = store.withhold(&id, &spent, &last_error).await?;
+            if waits {
+                world.withheld(&id);
+            }
+            Ok(waits)
+        };
+        self.call("withhold", withhold).await
+    }
+
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
         let (ids, owner) = (ids.to_vec(), owner.to_owned());
         self.call("release", |store| async move { store.release(&ids, &owner).await }).await
@@ -199,14 +151,74 @@ impl TokenStore for FaultyStore {
         self.call("renew", |store| async move { store.renew(&ids, &owner, lease).await }).await
     }
 
-    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
-        let (role, owner) = (role.to_owned(), owner.to_owned());
-        self.call("lead", |store| async move { store.lead(&role, &owner, lease).await }).await
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let (provider, world) = (provider.clone(), Arc::clone(&self.0.world));
+        let revive = |store: Arc<MemoryStore>| async move {
+            let dead = world.dead_documents();
+            let revived = store.revive_dead(&provider, since).await;
+            world.taken_back(&dead);
+            revived
+        };
+        self.call("revive_dead", revive).await
+    }
+}
+
+#[async_trait]
+impl DueStore for FaultyStore {
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        let world = Arc::clone(&self.0.world);
+        let adopt = |store: Arc<MemoryStore>| async move {
+            let refused = world.refused_documents(Poison::Adopt, None).await;
+            let is_blind = world.is_broken_by(Sabotage::AdoptionToWrongProvider);
+            let new = if is_blind { world.not_adopted().await } else { Vec::new() };
+            let adopted = store.adopt().await;
+            world.refuse(Poison::Adopt, &refused, None);
+            world.give_to_default(&new);
+            if world.is_broken_by(Sabotage::AdoptionStartsOver) {
+                world.start_over().await;
+            }
+            adopted
+        };
+        self.call("adopt", adopt).await
     }
 
-    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
-        let (role, owner) = (role.to_owned(), owner.to_owned());
-        self.call("resign", |store| async move { store.resign(&role, &owner).await }).await
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        self.call("unadopted", |store| async move { store.unadopted().await }).await
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        let sabotage = self.0.world.options.sabotage;
+        let whole = async move {
+            let read = |store: Arc<MemoryStore>| async move {
+                let due = store.due(query).try_collect::<Vec<_>>().await?;
+                Ok(due.into_iter().filter(|due| broken_due(sabotage, due)).collect())
+            };
+            match self.call("due", read).await {
+                Ok(found) => self.cut("due", found),
+                Err(error) => vec![Err(error)],
+            }
+        };
+        stream::once(whole).flat_map(stream::iter).boxed()
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        self.0.world.is_to_be_marked(&self.0.name, ids);
+        let (ids, world) = (ids.to_vec(), Arc::clone(&self.0.world));
+        let mark = |store: Arc<MemoryStore>| async move {
+            match world.refused_at(Poison::Mark, &ids) {
+                // Those before it are marked.
+                Some(at) => {
+                    store.mark_queued(&ids[..at], duration).await?;
+                    Err(refused("mark_queued"))
+                }
+                None => store.mark_queued(&ids, duration).await,
+            }
+        };
+        self.call("mark_queued", mark).await
     }
 
     async fn revive_signed_in(
@@ -227,22 +239,23 @@ impl TokenStore for FaultyStore {
         };
         self.call("revive_signed_in", revive).await
     }
+}
 
-    async fn revive_dead(
-        &self,
-        provider: &ProviderId,
-        since: Timestamp,
-    ) -> Result<u64, StoreError> {
-        let (provider, world) = (provider.clone(), Arc::clone(&self.0.world));
-        let revive = |store: Arc<MemoryStore>| async move {
-            let dead = world.dead_documents();
-            let revived = store.revive_dead(&provider, since).await;
-            world.taken_back(&dead);
-            revived
-        };
-        self.call("revive_dead", revive).await
+#[async_trait]
+impl LeaderElection for FaultyStore {
+    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        let (role, owner) = (role.to_owned(), owner.to_owned());
+        self.call("lead", |store| async move { store.lead(&role, &owner, lease).await }).await
     }
 
+    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
+        let (role, owner) = (role.to_owned(), owner.to_owned());
+        self.call("resign", |store| async move { store.resign(&role, &owner).await }).await
+    }
+}
+
+#[async_trait]
+impl ProviderStates for FaultyStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
@@ -271,73 +284,5 @@ impl TokenStore for FaultyStore {
             Ok(is_set)
         };
         self.call("set_provider_state", set).await
-    }
-
-    fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
-        self.read_only("list", |store| {
-            stream::once(async move { store.list(filter).collect::<Vec<_>>().await })
-                .flat_map(stream::iter)
-                .boxed()
-        })
-    }
-
-    async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
-        let id = id.clone();
-        self.call("get", |store| async move { store.get(&id).await }).await
-    }
-
-    async fn withhold(
-        &self,
-        id: &DocumentId,
-        spent: &str,
-        last_error: &LastError,
-    ) -> Result<bool, StoreError> {
-        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
-        let world = Arc::clone(&self.0.world);
-        let withhold = |store: Arc<MemoryStore>| async move {
-            let waits = store.withhold(&id, &spent, &last_error).await?;
-            if waits {
-                world.withheld(&id);
-            }
-            Ok(waits)
-        };
-        self.call("withhold", withhold).await
-    }
-
-    async fn reactivate(
-        &self,
-        id: &DocumentId,
-        queued: Duration,
-    ) -> Result<Option<DueGrant>, StoreError> {
-        let id = id.clone();
-        self.call("reactivate", |store| async move { store.reactivate(&id, queued).await }).await
-    }
-
-    async fn import_as(
-        &self,
-        documents: Vec<ImportDocument>,
-        mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
-        self.call("import", |store| async move { store.import_as(documents, mode).await }).await
-    }
-
-    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
-        self.read_only("export", |store| {
-            stream::once(async move { store.export().collect::<Vec<_>>().await })
-                .flat_map(stream::iter)
-                .boxed()
-        })
-    }
-
-    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
-        self.read_only("held_tokens", |store| {
-            stream::once(async move { store.held_tokens().collect::<Vec<_>>().await })
-                .flat_map(stream::iter)
-                .boxed()
-        })
-    }
-
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        self.call("inspect", |store| async move { store.inspect().await }).await
     }
 }

@@ -102,8 +102,10 @@ fn finished(process: &Process) {
 }
 
 fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
+    let store = Arc::new(FaultyStore(Arc::clone(process)));
     evergrant_producer::Deps {
-        store: Arc::new(FaultyStore(Arc::clone(process))),
+        store: store.clone(),
+        election: store,
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
         providers: process.world.provider_ids(),
         settings: evergrant_producer::ProducerSettings {
@@ -123,6 +125,7 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
 
 fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
     let world = &process.world;
+    let store = Arc::new(FaultyStore(Arc::clone(process)));
     let lane = |provider: &Arc<Provider>| evergrant_worker::ProviderDeps {
         provider: Arc::clone(provider),
         endpoint: Arc::new(SimulatedEndpoint {
@@ -132,7 +135,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
         budget: Arc::new(WatchedBudget {
             process: Arc::clone(process),
             budget: Arc::new(SharedBudget::start(
-                Arc::new(FaultyStore(Arc::clone(process))),
+                store.clone(),
                 BudgetSettings {
                     provider: provider.id.clone(),
                     limits: provider.limits.clone(),
@@ -143,9 +146,10 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
         }),
     };
     evergrant_worker::Deps {
-        store: Arc::new(FaultyStore(Arc::clone(process))),
-        queue: Arc::new(FaultyQueue(Arc::clone(process))),
         providers: world.providers.iter().map(lane).collect(),
+        store: store.clone(),
+        election: store,
+        queue: Arc::new(FaultyQueue(Arc::clone(process))),
         rescue: rescue(process),
         settings: evergrant_worker::WorkerSettings {
             clock: clock(process),

@@ -8,7 +8,7 @@ use std::time::Duration;
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::{DocumentId, ProviderId, Timestamp};
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
-use evergrant_ports::{ImportDocument, TokenStore};
+use evergrant_ports::{ImportDocument, TransferStore};
 use evergrant_provider::Provider;
 use evergrant_rescue::Sealer;
 use evergrant_simulator::{Config, Handle, RuntimeClock, SeedPlan, Settings};

@@ -8,8 +8,7 @@ use std::time::Duration;
 use evergrant_domain::ladder::Ladder;
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{TokenStore, wall_clock};
+use evergrant_ports::{Store, wall_clock};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_testkit::mongodb as server;
 use evergrant_testkit::rabbitmq::{V3, V4, Version};
@@ -18,7 +17,7 @@ use futures::future::BoxFuture;
 use super::queue::Case;
 
 /// Opens an adapter, with nothing in it.
-type Opener = fn() -> BoxFuture<'static, Arc<dyn OperatorStore>>;
+type Opener = fn() -> BoxFuture<'static, Arc<dyn Store>>;
 
 tokio::task_local! {
     /// The adapter that a test is about.
@@ -31,12 +30,7 @@ pub(super) async fn on(adapter: Opener, test: impl Future<Output = ()>) {
 }
 
 /// A store of its own for each test.
-pub(super) async fn store() -> Arc<dyn TokenStore> {
-    operator_store().await
-}
-
-/// The same, as operators need it.
-pub(super) async fn operator_store() -> Arc<dyn OperatorStore> {
+pub(super) async fn store() -> Arc<dyn Store> {
     let store = ADAPTER.get()().await;
     store.prepare().await.unwrap();
     store
@@ -59,22 +53,22 @@ macro_rules! on_each_store {
 }
 pub(super) use on_each_store;
 
-pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
+pub(super) fn mongodb() -> BoxFuture<'static, Arc<dyn Store>> {
     Box::pin(async {
         let settings = super::store::settings(server::url().await);
-        Arc::new(MongoStore::connect(settings).await.unwrap()) as Arc<dyn OperatorStore>
+        Arc::new(MongoStore::connect(settings).await.unwrap()) as Arc<dyn Store>
     })
 }
 
-pub(super) fn memory() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
+pub(super) fn memory() -> BoxFuture<'static, Arc<dyn Store>> {
     Box::pin(async {
         let clock = MemoryClock::starting_at(wall_clock());
-        Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn OperatorStore>
+        Arc::new(MemoryStore::new(clock, "p".parse().ok())) as Arc<dyn Store>
     })
 }
 
-pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn OperatorStore>> {
-    Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn OperatorStore> })
+pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn Store>> {
+    Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn Store> })
 }
 
 /// Every test of this list runs over every queue.

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use evergrant_domain::{DocumentId, Row, Timestamp};
 use evergrant_memory::{MemoryClock, MemoryStore};
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{DueStore, JobPublisher, JobQueue, StoreClock, TransferStore, WorkQueue};
 use serde_json::json;
 
 use super::adapters::memory_broker;

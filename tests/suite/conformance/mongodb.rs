@@ -11,7 +11,8 @@ use evergrant_domain::schedule::Times;
 use evergrant_domain::{DocumentId, Grant, Row, Status, Write};
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
-    Commit, Committed, DueGrant, DueQuery, ImportDocument, TokenStore, Which, wall_clock,
+    Commit, Committed, DueGrant, DueQuery, DueStore, GrantAdmin, ImportDocument, LeaseStore, Store,
+    TransferStore, Which, wall_clock,
 };
 use evergrant_testkit::mongodb as server;
 use evergrant_testkit::way::Way;

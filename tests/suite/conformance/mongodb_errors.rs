@@ -4,7 +4,10 @@
 use std::time::Duration;
 
 use evergrant_mongodb::{MongoSettings, MongoStore};
-use evergrant_ports::{Commit, Committed, DueQuery, ImportDocument, StoreError, TokenStore, Which};
+use evergrant_ports::{
+    Commit, Committed, DueQuery, DueStore, ImportDocument, LeaseStore, Store, StoreClock,
+    StoreError, TransferStore, Which,
+};
 use evergrant_testkit::container::Server;
 use futures::StreamExt;
 use mongodb::bson::{Document, doc};

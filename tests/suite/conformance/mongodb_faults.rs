@@ -7,7 +7,8 @@ use std::sync::Arc;
 use evergrant_domain::Status;
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
-    Commit, Committed, GrantFilter, ImportDocument, ImportMode, StoreError, TokenStore, wall_clock,
+    Commit, Committed, DueStore, GrantAdmin, GrantFilter, ImportDocument, ImportMode, LeaseStore,
+    Store, StoreError, TransferStore, wall_clock,
 };
 use evergrant_testkit::mongodb as server;
 use evergrant_testkit::mongodb_faults::{Effect, Fault, FaultyWay};

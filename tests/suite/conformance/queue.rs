@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
-use evergrant_ports::{Delivery, Intake, JobQueue, QueueError, wall_clock};
+use evergrant_ports::{
+    Delivery, Intake, JobPublisher, JobQueue, QueueError, WorkQueue, wall_clock,
+};
 use evergrant_rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_testkit::deployment::eventually;
 use evergrant_testkit::rabbitmq;

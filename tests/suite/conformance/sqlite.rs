@@ -8,8 +8,10 @@ use evergrant_document::Fields;
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::audit::{Action, Intent};
 use evergrant_domain::{DocumentId, Row};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{DueQuery, ImportDocument, JobQueue, StoreError, TokenStore, Which};
+use evergrant_ports::{
+    DueQuery, DueStore, GrantAdmin, ImportDocument, JobPublisher, JobQueue, LeaseStore,
+    OperationsLog, Store, StoreError, TransferStore, Which, WorkQueue,
+};
 use evergrant_sqlite::{SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings};
 use futures::TryStreamExt;
 use serde_json::json;

@@ -1,4 +1,4 @@
-//! What holds for every [`TokenStore`].
+//! What holds for every [`Store`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -14,7 +14,7 @@ use evergrant_domain::{
 use evergrant_mongodb::MongoSettings;
 use evergrant_ports::{
     Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, ImportMode,
-    Imported, TokenStore, Which, wall_clock,
+    Imported, Store, Which, wall_clock,
 };
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -76,7 +76,7 @@ pub(super) fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportD
 }
 
 /// A store with the documents 1 to `count`, adopted.
-pub(super) async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
+pub(super) async fn with(count: i64) -> (Arc<dyn Store>, Vec<DocumentId>) {
     let store = store().await;
     let documents = (1..=count).map(|id| document(id, format!("token-{id}"))).collect();
     store.import(documents).await.unwrap();
@@ -84,12 +84,12 @@ pub(super) async fn with(count: i64) -> (Arc<dyn TokenStore>, Vec<DocumentId>) {
     (store, (1..=count).map(DocumentId::Integer).collect())
 }
 
-pub(super) async fn claim(store: &dyn TokenStore, ids: &[DocumentId], owner: &str) -> Vec<Row> {
+pub(super) async fn claim(store: &dyn Store, ids: &[DocumentId], owner: &str) -> Vec<Row> {
     claim_for(store, ids, owner, LEASE).await.rows
 }
 
 pub(super) async fn claim_for(
-    store: &dyn TokenStore,
+    store: &dyn Store,
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,
@@ -146,22 +146,17 @@ pub(super) fn ended(now: Timestamp) -> Write {
     }
 }
 
-pub(super) async fn commit(
-    store: &dyn TokenStore,
-    row: &Row,
-    owner: &str,
-    write: Write,
-) -> Committed {
+pub(super) async fn commit(store: &dyn Store, row: &Row, owner: &str, write: Write) -> Committed {
     let commit = Commit::of_grant(grant(row), owner, write);
     store.commit(&[commit]).await.unwrap()[0]
 }
 
-pub(super) async fn due(store: &dyn TokenStore, which: Which) -> Vec<DueGrant> {
+pub(super) async fn due(store: &dyn Store, which: Which) -> Vec<DueGrant> {
     let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
     store.due(query).try_collect().await.unwrap()
 }
 
-pub(super) async fn exported(store: &dyn TokenStore) -> Vec<Value> {
+pub(super) async fn exported(store: &dyn Store) -> Vec<Value> {
     store.export().try_collect().await.unwrap()
 }
 
@@ -211,7 +206,7 @@ async fn a_lease_that_ran_out_is_taken_over_and_says_from_whom() {
 
 /// Claims one document until it is had.
 async fn claim_in_the_end(
-    store: &dyn TokenStore,
+    store: &dyn Store,
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,

@@ -1,4 +1,4 @@
-//! What holds for every [`TokenStore`]: which documents are taken up, and by which provider.
+//! What holds for every [`Store`]: which documents are taken up, and by which provider.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -8,9 +8,7 @@ use evergrant_domain::schedule::Times;
 use evergrant_domain::{ClaimNote, DocumentId, ProviderId, Row, Status, Timestamp, Write};
 use evergrant_memory::{MemoryClock, MemoryStore};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::{
-    Commit, Committed, ImportDocument, LeftAlone, TokenStore, Unadopted, wall_clock,
-};
+use evergrant_ports::{Commit, Committed, ImportDocument, LeftAlone, Store, Unadopted, wall_clock};
 use evergrant_sqlite::SqliteStore;
 use evergrant_testkit::mongodb as server;
 use serde_json::{Value, json};
@@ -19,7 +17,7 @@ use super::sqlite;
 use super::store::{claim, grant};
 
 /// A store of each kind with these rules.
-async fn stores(rules: &AdoptionRules) -> [Arc<dyn TokenStore>; 3] {
+async fn stores(rules: &AdoptionRules) -> [Arc<dyn Store>; 3] {
     let mut settings = super::store::settings(server::url().await);
     settings.adoption = rules.clone();
     let mongo = MongoStore::connect(settings).await.unwrap();
@@ -44,13 +42,13 @@ fn rules(field: ProviderField) -> AdoptionRules {
     }
 }
 
-async fn import(store: &dyn TokenStore, documents: Vec<Value>) {
+async fn import(store: &dyn Store, documents: Vec<Value>) {
     let document = |json: Value| ImportDocument(json.as_object().unwrap().clone());
     store.import(documents.into_iter().map(document).collect()).await.unwrap();
 }
 
 /// The providers that documents were adopted by, and their statuses.
-async fn adopted(store: &dyn TokenStore, count: i64) -> Vec<Option<(String, Status)>> {
+async fn adopted(store: &dyn Store, count: i64) -> Vec<Option<(String, Status)>> {
     let mut adopted = Vec::new();
     for id in 1..=count {
         let view = store.get(&DocumentId::Integer(id)).await.unwrap().unwrap();
@@ -64,7 +62,7 @@ fn active(provider: &str) -> Option<(String, Status)> {
     Some((provider.to_owned(), Status::Active))
 }
 
-async fn left(store: &dyn TokenStore) -> BTreeMap<LeftAlone, u64> {
+async fn left(store: &dyn Store) -> BTreeMap<LeftAlone, u64> {
     let left = store.unadopted().await.unwrap();
     left.into_iter().map(|Unadopted { why, documents }| (why, documents)).collect()
 }

@@ -1,4 +1,4 @@
-//! What holds for every [`TokenStore`] that replicas coordinate by: leases that are prolonged, a lead,
+//! What holds for every [`Store`] that replicas coordinate by: leases that are prolonged, a lead,
 //! and what is known of a provider.
 
 use std::sync::Arc;

@@ -1,8 +1,8 @@
-//! What holds for every [`TokenStore`]: which documents of an import are laid over what is there.
+//! What holds for every [`Store`]: which documents of an import are laid over what is there.
 
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::REMEMBERED;
-use evergrant_ports::{Committed, ImportDocument, ImportMode, Imported, TokenStore};
+use evergrant_ports::{Committed, ImportDocument, ImportMode, Imported, Store};
 use serde_json::{Value, json};
 
 use super::adapters::{on_each_store, store};
@@ -27,17 +27,17 @@ on_each_store!(
 );
 
 /// Exchanges the token of a document for `next`.
-async fn refresh(store: &dyn TokenStore, id: &DocumentId, next: Option<&str>) {
+async fn refresh(store: &dyn Store, id: &DocumentId, next: Option<&str>) {
     let claimed = claim_for(store, std::slice::from_ref(id), "o", LEASE).await;
     let write = refreshed("access", next, claimed.now);
     assert_eq!(commit(store, &claimed.rows[0], "o", write).await, Committed::Applied);
 }
 
-async fn import(store: &dyn TokenStore, token: impl Into<Value>) -> Imported {
+async fn import(store: &dyn Store, token: impl Into<Value>) -> Imported {
     store.import(vec![document(1, token)]).await.unwrap().remove(0)
 }
 
-async fn token(store: &dyn TokenStore) -> Value {
+async fn token(store: &dyn Store) -> Value {
     exported(store).await[0]["refresh_token"].clone()
 }
 
@@ -66,7 +66,7 @@ async fn a_token_that_was_exchanged_is_never_brought_back() {
 }
 
 /// The application writes a token into the document, past Evergrant.
-async fn write_past(store: &dyn TokenStore, token: &str) {
+async fn write_past(store: &dyn Store, token: &str) {
     let mut document = exported(store).await.remove(0).as_object().unwrap().clone();
     document.insert("refresh_token".to_owned(), token.into());
     store.import_as(vec![ImportDocument(document)], ImportMode::Copy).await.unwrap();

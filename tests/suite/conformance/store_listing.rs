@@ -1,10 +1,10 @@
-//! What holds for every [`TokenStore`] that operators list grants of: each once, in order, page by
+//! What holds for every [`Store`] that operators list grants of: each once, in order, page by
 //! page.
 
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, Status, Write};
-use evergrant_ports::{GrantFilter, GrantPlace, GrantView, ImportDocument, TokenStore};
+use evergrant_ports::{GrantFilter, GrantPlace, GrantView, ImportDocument, Store};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
 
@@ -19,12 +19,12 @@ on_each_store!(
     every_part_of_a_filter_must_match,
 );
 
-async fn list(store: &dyn TokenStore, filter: GrantFilter) -> Vec<GrantView> {
+async fn list(store: &dyn Store, filter: GrantFilter) -> Vec<GrantView> {
     store.list(filter).try_collect().await.unwrap()
 }
 
 /// All pages of a listing, two grants each.
-async fn pages(store: &dyn TokenStore, filter: GrantFilter) -> Vec<DocumentId> {
+async fn pages(store: &dyn Store, filter: GrantFilter) -> Vec<DocumentId> {
     let mut found = Vec::new();
     let mut after: Option<GrantPlace> = filter.after.clone();
     loop {
@@ -45,7 +45,7 @@ fn ids(views: &[GrantView]) -> Vec<DocumentId> {
     views.iter().map(|view| view.id.clone()).collect()
 }
 
-async fn of_every_type(store: &dyn TokenStore) {
+async fn of_every_type(store: &dyn Store) {
     let ids = [
         json!(-3),
         json!(2),

@@ -1,4 +1,4 @@
-//! What holds for every [`OperatorStore`]: the audit record, the processes that live, statistics, and
+//! What holds for every [`Store`]: the audit record, the processes that live, statistics, and
 //! what is done to one grant.
 
 use std::sync::Arc;
@@ -9,13 +9,14 @@ use evergrant_domain::audit_chain::ChainCheck;
 use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
 use evergrant_domain::statistics::{Counts, minute_of};
 use evergrant_domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
-use evergrant_ports::operators::{Changed, GrantChange, GrantCount, OperatorStore};
-use evergrant_ports::{Commit, Committed, GrantView, Which};
+use evergrant_ports::{
+    Changed, Commit, Committed, GrantChange, GrantCount, GrantView, Store, Which,
+};
 
-use super::adapters::{on_each_store, operator_store};
+use super::adapters::{on_each_store, store};
 use super::store::{
     LEASE, claim, claim_for, commit, document, due, ended, exported, grant, owned, postponed,
-    refreshed,
+    refreshed, with,
 };
 
 on_each_store!(
@@ -35,16 +36,7 @@ on_each_store!(
     nothing_is_forgotten_while_an_answer_may_come,
 );
 
-/// A store with the documents 1 to `count`, adopted.
-async fn with(count: i64) -> (Arc<dyn OperatorStore>, Vec<DocumentId>) {
-    let store = operator_store().await;
-    let documents = (1..=count).map(|id| document(id, format!("token-{id}"))).collect();
-    store.import(documents).await.unwrap();
-    store.adopt().await.unwrap();
-    (store, (1..=count).map(DocumentId::Integer).collect())
-}
-
-async fn view(store: &dyn OperatorStore, id: &DocumentId) -> GrantView {
+async fn view(store: &dyn Store, id: &DocumentId) -> GrantView {
     store.get(id).await.unwrap().unwrap()
 }
 
@@ -60,7 +52,7 @@ fn intent(who: &str, action: Action, document: Option<DocumentId>) -> Intent {
 }
 
 async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
-    let store = operator_store().await;
+    let store = store().await;
     let wanted = intent("root@host", Action::Redrive, Some(DocumentId::ObjectId([7; 12])));
     let begun = store.begin_audit(wanted.clone()).await.unwrap();
     let now = store.now().await.unwrap();
@@ -89,7 +81,7 @@ async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
 }
 
 async fn entries_are_one_chain_whoever_begins_them() {
-    let store = operator_store().await;
+    let store = store().await;
     let begin = |number: i64| {
         let store = Arc::clone(&store);
         let wanted = intent("ann", Action::Export, Some(DocumentId::Integer(number)));
@@ -114,7 +106,7 @@ async fn entries_are_one_chain_whoever_begins_them() {
 }
 
 async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
-    let store = operator_store().await;
+    let store = store().await;
     let one = DocumentId::Integer(1);
     for (who, action, document) in [
         ("ann", Action::Redrive, None),
@@ -180,7 +172,7 @@ fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
 }
 
 async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
-    let store = operator_store().await;
+    let store = store().await;
     store.beat(&heartbeat("b", Role::Worker, 1)).await.unwrap();
     store.beat(&heartbeat("a", Role::Worker, 1)).await.unwrap();
     store.beat(&heartbeat("z", Role::Producer, 0)).await.unwrap();
@@ -199,7 +191,7 @@ async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
 }
 
 async fn what_happened_in_a_minute_is_added_up_over_all_workers() {
-    let store = operator_store().await;
+    let store = store().await;
     let [p, q] = ["p", "q"].map(|name| name.parse::<ProviderId>().unwrap());
     let counts = Counts {
         refreshed: 10,

@@ -1,11 +1,11 @@
-//! What holds for every [`TokenStore`]: who was given up and lives again.
+//! What holds for every [`Store`]: who was given up and lives again.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{ClaimNote, DocumentId, FailureKind, Row, Status, Timestamp, Write};
-use evergrant_ports::{Commit, Committed, GrantView, ImportDocument, TokenStore, Which};
+use evergrant_ports::{Commit, Committed, GrantView, ImportDocument, Store, Which};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ on_each_store!(
 );
 
 /// Gives up a document as dead, as a worker does, and says when.
-pub(super) async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Timestamp {
+pub(super) async fn give_up(store: &Arc<dyn Store>, id: &DocumentId) -> Timestamp {
     let ids = std::slice::from_ref(id);
     let claimed = claim_for(&**store, ids, "o", LEASE).await;
     let token = SecretString::from(format!("token-{id}"));
@@ -48,7 +48,7 @@ pub(super) async fn give_up(store: &Arc<dyn TokenStore>, id: &DocumentId) -> Tim
 }
 
 /// A whole sweep.
-pub(super) async fn sweep(store: &Arc<dyn TokenStore>) -> u64 {
+pub(super) async fn sweep(store: &Arc<dyn Store>) -> u64 {
     let (mut revived, mut place) = (0, None);
     loop {
         let part = store.revive_signed_in(place, 100).await.unwrap();
@@ -71,7 +71,7 @@ fn failed(reason: FailureKind, token: Option<&SecretString>, now: Timestamp) -> 
     }
 }
 
-async fn view(store: &Arc<dyn TokenStore>, id: &DocumentId) -> GrantView {
+async fn view(store: &Arc<dyn Store>, id: &DocumentId) -> GrantView {
     store.get(id).await.unwrap().unwrap()
 }
 

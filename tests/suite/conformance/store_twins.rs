@@ -1,7 +1,7 @@
-//! What holds for every [`TokenStore`]: of two documents with one refresh token one is exchanged.
+//! What holds for every [`Store`]: of two documents with one refresh token one is exchanged.
 
 use evergrant_domain::{DocumentId, Row};
-use evergrant_ports::{Commit, TokenStore};
+use evergrant_ports::{Commit, Store};
 use secrecy::ExposeSecret;
 
 use super::adapters::{on_each_store, store};
@@ -17,7 +17,7 @@ const ONE: DocumentId = DocumentId::Integer(1);
 const TWO: DocumentId = DocumentId::Integer(2);
 
 /// Two documents that hold one token.
-async fn with_twins() -> std::sync::Arc<dyn TokenStore> {
+async fn with_twins() -> std::sync::Arc<dyn Store> {
     let store = store().await;
     store.import(vec![document(1, "same"), document(2, "same")]).await.unwrap();
     store.adopt().await.unwrap();

@@ -1,8 +1,8 @@
-//! What holds for every [`TokenStore`]: documents that are out of reach, since their new tokens wait elsewhere.
+//! What holds for every [`Store`]: documents that are out of reach, since their new tokens wait elsewhere.
 
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp, Write};
-use evergrant_ports::{Committed, TokenStore, Which};
+use evergrant_ports::{Committed, Store, Which};
 use secrecy::SecretString;
 
 use super::adapters::on_each_store;
@@ -15,7 +15,7 @@ on_each_store!(
     what_is_withheld_is_not_taken_for_signed_in_or_for_a_death,
 );
 
-async fn withhold(store: &dyn TokenStore, id: i64, token: &str) -> bool {
+async fn withhold(store: &dyn Store, id: i64, token: &str) -> bool {
     let now = store.now().await.unwrap();
     let why = error(FailureKind::UncommittedAnswer, now);
     let spent = fingerprint(&SecretString::from(token));

@@ -10,8 +10,7 @@ use evergrant_domain::{
     DeadLetter, DeadReason, DocumentId, FailureKind, Grant, Job, LastError, Row, Status, Timestamp,
     Write,
 };
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{Commit, ImportDocument, JobQueue};
+use evergrant_ports::{Commit, ImportDocument, JobQueue, Store};
 use evergrant_runtime::config::Config as Settings;
 use evergrant_runtime::connect;
 use evergrant_simulator::Config;
@@ -22,7 +21,7 @@ use serde_json::json;
 /// A file with grants and dead letters.
 pub(super) struct Scene {
     pub(super) evergrant: Embedded,
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
 }
 
 /// Addresses and descriptions as a hostile user or provider may choose them.

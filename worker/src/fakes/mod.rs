@@ -141,6 +141,7 @@ impl Fakes {
         };
         let common = Common {
             store: store.clone(),
+            election: store.clone(),
             queue: queue.clone(),
             turns: Turns::new(),
             nets: Some(Arc::new(nets)),

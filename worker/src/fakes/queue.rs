@@ -23,7 +23,16 @@ pub(crate) struct FakeQueue {
 }
 
 #[async_trait]
-impl JobQueue for FakeQueue {
+impl WorkQueue for FakeQueue {
+    async fn consume(
+        &self,
+        _: &ProviderId,
+        _: Option<&[u16]>,
+        _: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        Ok(Box::new(FakeIntake(Arc::default())))
+    }
+
     async fn retry(&self, _job: &Job, delay: Duration) -> Result<(), QueueError> {
         if Some(delay) == self.broken_rung {
             return Err(QueueError::Unconfirmed { operation: "retry", reason: "stuck".to_owned() });
@@ -38,27 +47,11 @@ impl JobQueue for FakeQueue {
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(), QueueError> {
-        unreachable!()
-    }
-    async fn depth(&self, _provider: &ProviderId) -> Result<u64, QueueError> {
-        unreachable!()
-    }
-    async fn publish(&self, _jobs: &[Job]) -> Result<(), QueueError> {
-        unreachable!()
-    }
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError> {
         self.buried.lock().unwrap().push(letter.clone());
         Ok(())
     }
-    async fn consume(
-        &self,
-        _provider: &ProviderId,
-        _shards: Option<&[u16]>,
-        _prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        unreachable!()
-    }
+
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
         if self.confirms_no_rescue.load(Ordering::Relaxed) {
             std::future::pending::<()>().await;
@@ -66,14 +59,9 @@ impl JobQueue for FakeQueue {
         self.rescued.lock().unwrap().push(answer.clone());
         Ok(())
     }
+
     async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
         Ok(Box::new(FakeIntake(self.rescued.clone())))
-    }
-    async fn dead_letters(&self, _: &ProviderId) -> Result<Box<dyn DeadLetters>, QueueError> {
-        unreachable!()
-    }
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
-        unreachable!()
     }
 }
 

@@ -7,11 +7,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_domain::{
-    ClaimNote, DocumentFields, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId,
-    ProviderState, Row, Status, Timestamp,
+    ClaimNote, DocumentFields, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, Row,
+    Status, Timestamp,
 };
 use evergrant_ports::*;
-use futures::stream::BoxStream;
 use tokio::time::Instant;
 
 /// Grants every claim, after a while.
@@ -106,7 +105,14 @@ fn grant(id: &DocumentId) -> Grant {
 }
 
 #[async_trait]
-impl TokenStore for FakeStore {
+impl StoreClock for FakeStore {
+    async fn now(&self) -> Result<Timestamp, StoreError> {
+        self.answers("now").map(|()| Timestamp::default())
+    }
+}
+
+#[async_trait]
+impl LeaseStore for FakeStore {
     async fn claim(
         &self,
         ids: &[DocumentId],
@@ -159,30 +165,24 @@ impl TokenStore for FakeStore {
         Ok(vec![Committed::Applied; commits.len()])
     }
 
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        _: &LastError,
+    ) -> Result<bool, StoreError> {
+        self.answers("withhold")?;
+        self.hang().await;
+        self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
+        Ok(!self.moved_on.load(Ordering::Relaxed))
+    }
+
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
         let mut leases = self.leases.lock().unwrap();
         leases.retain(|id, holder| holder != owner || !ids.contains(id));
         Ok(())
     }
 
-    async fn prepare(&self) -> Result<(), StoreError> {
-        unreachable!()
-    }
-    async fn now(&self) -> Result<Timestamp, StoreError> {
-        self.answers("now").map(|()| Timestamp::default())
-    }
-    async fn adopt(&self) -> Result<u64, StoreError> {
-        unreachable!()
-    }
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
-        unreachable!()
-    }
-    fn due(&self, _query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        unreachable!()
-    }
-    async fn mark_queued(&self, _: &[DocumentId], _: Duration) -> Result<(), StoreError> {
-        unreachable!()
-    }
     async fn renew(
         &self,
         ids: &[DocumentId],
@@ -203,69 +203,21 @@ impl TokenStore for FakeStore {
         }
         Ok(())
     }
+
+    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
+        Ok(0)
+    }
+}
+
+#[async_trait]
+impl LeaderElection for FakeStore {
     async fn lead(&self, role: &str, owner: &str, _: Duration) -> Result<bool, StoreError> {
         let mut leaders = self.leaders.lock().unwrap();
         Ok(leaders.entry(role.to_owned()).or_insert_with(|| owner.to_owned()) == owner)
     }
+
     async fn resign(&self, role: &str, _: &str) -> Result<(), StoreError> {
         self.leaders.lock().unwrap().remove(role);
         Ok(())
-    }
-    async fn revive_signed_in(&self, _: Option<SweepPlace>, _: u32) -> Result<Revived, StoreError> {
-        unreachable!()
-    }
-    async fn revive_dead(&self, _: &ProviderId, _: Timestamp) -> Result<u64, StoreError> {
-        unreachable!()
-    }
-    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
-        unreachable!()
-    }
-    async fn set_provider_state(
-        &self,
-        _: &ProviderId,
-        _: u64,
-        _: &ProviderState,
-    ) -> Result<bool, StoreError> {
-        unreachable!()
-    }
-    fn list(&self, _filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
-        unreachable!()
-    }
-    async fn get(&self, _id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
-        unreachable!()
-    }
-    async fn withhold(
-        &self,
-        id: &DocumentId,
-        spent: &str,
-        _: &LastError,
-    ) -> Result<bool, StoreError> {
-        self.answers("withhold")?;
-        self.hang().await;
-        self.withheld.lock().unwrap().push((id.clone(), spent.to_owned()));
-        Ok(!self.moved_on.load(Ordering::Relaxed))
-    }
-    async fn reactivate(
-        &self,
-        _id: &DocumentId,
-        _queued: Duration,
-    ) -> Result<Option<DueGrant>, StoreError> {
-        unreachable!()
-    }
-    async fn import_as(
-        &self,
-        _: Vec<ImportDocument>,
-        _: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
-        unreachable!()
-    }
-    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
-        unreachable!()
-    }
-    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
-        unreachable!()
-    }
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        unreachable!()
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_domain::decide::RESCUE_FIRST;
 use evergrant_domain::{DeadReason, DocumentId, Lease, Timestamp, Write};
-use evergrant_ports::TokenStore;
+use evergrant_ports::StoreClock;
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, until};

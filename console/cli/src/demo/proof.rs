@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use evergrant_domain::Status;
-use evergrant_ports::{GrantFilter, TokenStore};
+use evergrant_ports::{GrantAdmin, GrantFilter, TransferStore};
 use evergrant_runtime::process::Shutdown;
 use evergrant_simulator::{CheckReport, Document};
 use evergrant_worker::Ended;
@@ -18,7 +18,7 @@ use crate::exit::Exit;
 use crate::output::Output;
 
 /// Grants that are neither refreshed nor reported.
-pub(super) async fn unfinished(store: &dyn TokenStore) -> anyhow::Result<u64> {
+pub(super) async fn unfinished(store: &dyn GrantAdmin) -> anyhow::Result<u64> {
     let mut grants = store.list(GrantFilter::default());
     let mut unfinished = 0;
     while let Some(grant) = grants.try_next().await? {
@@ -33,7 +33,7 @@ pub(super) async fn unfinished(store: &dyn TokenStore) -> anyhow::Result<u64> {
 pub(super) struct Proof(CheckReport);
 
 impl Proof {
-    pub(super) async fn of(scene: &Scene, store: &dyn TokenStore) -> anyhow::Result<Self> {
+    pub(super) async fn of(scene: &Scene, store: &dyn TransferStore) -> anyhow::Result<Self> {
         let mut report = scene.simulator.empty_report();
         let mut documents = store.export();
         while let Some(document) = documents.try_next().await? {

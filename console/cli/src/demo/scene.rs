@@ -2,7 +2,7 @@
 
 use std::ffi::OsString;
 
-use evergrant_ports::{ImportDocument, TokenStore};
+use evergrant_ports::{ImportDocument, TransferStore};
 use evergrant_runtime::config::Config;
 use evergrant_simulator::{FaultRates, Handle, SeedPlan, Settings, Simulator};
 use serde_json::Value;
@@ -163,7 +163,7 @@ impl Scene {
     /// Signs all users in, and stores their documents as an application would have.
     pub(super) async fn import(
         &self,
-        store: &dyn TokenStore,
+        store: &dyn TransferStore,
         args: &DemoArgs,
     ) -> anyhow::Result<()> {
         let trouble = Trouble::of(args.faults);

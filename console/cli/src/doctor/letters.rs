@@ -3,8 +3,7 @@
 use std::sync::Arc;
 
 use evergrant_domain::DeadReason;
-use evergrant_ports::JobQueue;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::{JobQueue, Store};
 use evergrant_provider::Provider;
 
 use super::row::{Level, Row};
@@ -12,7 +11,7 @@ use evergrant_operations::letters::{Group, LetterFilter, Letters};
 
 /// A row for each provider and reason.
 pub(super) async fn rows(
-    store: &Arc<dyn OperatorStore>,
+    store: &Arc<dyn Store>,
     queue: &Arc<dyn JobQueue>,
     providers: &[Provider],
 ) -> Vec<Row> {

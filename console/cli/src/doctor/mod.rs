@@ -10,8 +10,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::ProviderId;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{DOCUMENTS_OF, Finding, JobQueue};
+use evergrant_ports::{DOCUMENTS_OF, Finding, JobQueue, Store};
 use evergrant_provider::Provider;
 use evergrant_runtime::config::{Config, ConsoleConfig, Weakness};
 use futures::future::join_all;
@@ -26,7 +25,7 @@ use row::{Level, Row};
 /// What a look takes.
 pub(crate) struct Doctor<'a> {
     pub(crate) config: &'a Config,
-    pub(crate) store: Arc<dyn OperatorStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) providers: Vec<Provider>,
     /// Whether each token endpoint is sent one request with a made-up token.

@@ -6,8 +6,7 @@ use std::time::Duration;
 use evergrant_domain::provider_state::{SlowStore, Standing};
 use evergrant_domain::statistics::Counts;
 use evergrant_domain::{LastError, ProviderId, Status, Timestamp};
-use evergrant_ports::operators::{GrantCount, OperatorStore};
-use evergrant_ports::{GrantFilter, StoreError};
+use evergrant_ports::{GrantAdmin, GrantCount, GrantFilter, Store, StoreError};
 use evergrant_provider::Provider;
 use futures::TryStreamExt;
 
@@ -25,17 +24,14 @@ const FEW_ENDED: u64 = 5;
 const SLOW_FOR: Duration = Duration::from_secs(120);
 
 /// Some rows for each provider.
-pub(super) async fn rows(store: &Arc<dyn OperatorStore>, providers: &[Provider]) -> Vec<Row> {
+pub(super) async fn rows(store: &Arc<dyn Store>, providers: &[Provider]) -> Vec<Row> {
     match look(store, providers).await {
         Ok(rows) => rows,
         Err(error) => vec![Row::new(Level::Wrong, "providers", error.to_string())],
     }
 }
 
-async fn look(
-    store: &Arc<dyn OperatorStore>,
-    providers: &[Provider],
-) -> Result<Vec<Row>, StoreError> {
+async fn look(store: &Arc<dyn Store>, providers: &[Provider]) -> Result<Vec<Row>, StoreError> {
     let overview = Sources { store, queue: None, providers }.overview().await?;
     let counts = store.count_grants().await?;
     let mut rows = Vec::new();
@@ -64,7 +60,7 @@ async fn look(
 /// The last error of a grant that met the open circuit. Those are due, and the ones that are due the longest
 /// were tried first.
 async fn example(
-    store: &dyn OperatorStore,
+    store: &dyn GrantAdmin,
     provider: &ProviderId,
     reason: &str,
     now: Timestamp,

@@ -3,13 +3,13 @@
 use std::collections::BTreeMap;
 
 use evergrant_domain::heartbeat::{Heartbeat, Role};
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::OperationsLog;
 
 use super::row::{Level, Row};
 
 /// Which processes live, and what they say does not work. Each problem is told once, however many of them
 /// say it.
-pub(super) async fn rows(store: &dyn OperatorStore) -> Vec<Row> {
+pub(super) async fn rows(store: &dyn OperationsLog) -> Vec<Row> {
     let (now, processes) = match tokio::try_join!(store.now(), store.processes()) {
         Ok(found) => found,
         Err(error) => return vec![Row::new(Level::Wrong, "processes", error.to_string())],

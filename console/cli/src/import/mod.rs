@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use evergrant_document::{canonical_id, check_import};
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::mark;
-use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TokenStore};
+use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TransferStore};
 use evergrant_runtime::config::StoreConfig;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -61,7 +61,7 @@ pub(crate) fn request(wish: &ImportArgs) -> Value {
 
 /// Imports a file, or standard input.
 pub(crate) async fn import(
-    store: &dyn TokenStore,
+    store: &dyn TransferStore,
     wish: ImportArgs,
     config: &StoreConfig,
     output: &Output,
@@ -120,7 +120,7 @@ impl From<StoreError> for Stop {
 }
 
 struct Import<'a> {
-    store: &'a dyn TokenStore,
+    store: &'a dyn TransferStore,
     mode: ImportMode,
     /// Where a document has its refresh token: a dot leads into a sub-document.
     token_field: &'a str,
@@ -153,7 +153,7 @@ impl Count {
 
 impl<'a> Import<'a> {
     fn new(
-        store: &'a dyn TokenStore,
+        store: &'a dyn TransferStore,
         mode: ImportMode,
         token_field: &'a str,
         known: KnownTokens,

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use evergrant_ports::{StoreError, TokenStore};
+use evergrant_ports::{StoreError, TransferStore};
 use futures::TryStreamExt;
 use indicatif::ProgressBar;
 use serde_json::Value;
@@ -24,7 +24,7 @@ impl fmt::Display for Summary {
 
 /// Reads all documents of a store, each as `moved` makes it.
 pub(super) async fn summarise(
-    store: &dyn TokenStore,
+    store: &dyn TransferStore,
     moved: impl Fn(Value) -> Value,
     progress: Option<&ProgressBar>,
 ) -> Result<Summary, StoreError> {

@@ -12,9 +12,9 @@ use std::sync::Arc;
 
 use evergrant_domain::DocumentId;
 use evergrant_domain::audit::{Action, Outcome};
-use evergrant_ports::operators::OperatorStore;
 use evergrant_ports::{
-    GrantFilter, ImportDocument, ImportMode, QueueError, StoreError, TokenStore,
+    GrantAdmin, GrantFilter, ImportDocument, ImportMode, QueueError, Store, StoreError,
+    TransferStore,
 };
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
@@ -89,8 +89,8 @@ struct Tally {
 
 /// What a migration is about.
 pub(crate) struct Stores<'a> {
-    pub(crate) from: &'a Arc<dyn OperatorStore>,
-    pub(crate) to: &'a Arc<dyn OperatorStore>,
+    pub(crate) from: &'a Arc<dyn Store>,
+    pub(crate) to: &'a Arc<dyn Store>,
     /// Whose stores they are.
     pub(crate) old: &'a Installation,
 }
@@ -116,8 +116,8 @@ impl Stores<'_> {
 }
 
 async fn migrate(
-    from: &dyn TokenStore,
-    to: &dyn TokenStore,
+    from: &dyn Store,
+    to: &dyn Store,
     old: &Installation,
     output: &Output,
 ) -> Result<Exit, MigrateError> {
@@ -163,7 +163,7 @@ fn report(tally: &Tally, arrived: &Summary, output: &Output) {
 /// # Errors
 /// If one is being refreshed: its token would be rotated away under the copy. Or if one was when its
 /// worker died: the answer may be in a journal.
-async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
+async fn count_at_rest(store: &dyn GrantAdmin) -> Result<u64, MigrateError> {
     let now = store.now().await?;
     let mut grants = store.list(GrantFilter::default());
     let (mut total, mut leased, mut abandoned) = (0, 0, 0);
@@ -183,8 +183,8 @@ async fn count_at_rest(store: &dyn TokenStore) -> Result<u64, MigrateError> {
 }
 
 async fn copy(
-    from: &dyn TokenStore,
-    to: &dyn TokenStore,
+    from: &dyn TransferStore,
+    to: &dyn TransferStore,
     state_field: &str,
     progress: &ProgressBar,
 ) -> Result<Tally, MigrateError> {
@@ -247,7 +247,7 @@ async fn next_of(
     Ok(next)
 }
 
-async fn write(to: &dyn TokenStore, batch: &mut Vec<Value>) -> Result<(), StoreError> {
+async fn write(to: &dyn TransferStore, batch: &mut Vec<Value>) -> Result<(), StoreError> {
     let documents = batch.drain(..).filter_map(|document| match document {
         Value::Object(fields) => Some(ImportDocument(fields)),
         _ => None,

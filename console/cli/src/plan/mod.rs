@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::forecast::{Forecast, Horizon, Shut};
-use evergrant_ports::TokenStore;
+use evergrant_ports::Store;
 use evergrant_producer::outlook;
 use evergrant_provider::Provider;
 use evergrant_runtime::config::Config;
@@ -22,7 +22,7 @@ const HORIZONS_DAYS: [u32; 2] = [7, 30];
 /// Says what will happen. Partly done is said if a grant would be lost.
 pub(crate) async fn plan(
     config: &Config,
-    store: &dyn TokenStore,
+    store: &dyn Store,
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let providers: Vec<_> = config.some_providers()?.into_iter().map(Arc::new).collect();

@@ -4,8 +4,7 @@ use std::sync::Arc;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::heartbeat::Role;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{JobQueue, Store};
 use evergrant_producer::ProducerSettings;
 use evergrant_provider::Provider;
 use evergrant_runtime::config::Config;
@@ -18,7 +17,7 @@ use tokio::task::JoinSet;
 
 /// The store and the queue.
 pub(crate) struct Servers {
-    pub(crate) store: Arc<dyn OperatorStore>,
+    pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<dyn JobQueue>,
 }
 
@@ -33,7 +32,7 @@ impl Servers {
 
 /// A producer and workers, ready to run.
 pub(crate) struct Engine {
-    operators: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
     producer: evergrant_producer::Deps,
     workers: Vec<evergrant_worker::Deps>,
     providers: Vec<Arc<Provider>>,
@@ -54,22 +53,24 @@ impl Engine {
         let name = process::unique_name();
         let producer = evergrant_producer::Deps {
             store: servers.store.clone(),
-            queue: Arc::clone(&servers.queue),
+            election: servers.store.clone(),
+            queue: servers.queue.clone(),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
             settings: ProducerSettings::of(&config.producer, name.clone()),
             metrics: metrics.clone(),
             health: health.clone(),
             reports: Reports::default(),
         };
-        let store: Arc<dyn TokenStore> = servers.store.clone();
-        let served =
-            providers.into_iter().map(|provider| ProviderDeps::start(provider, &store, &metrics));
+        let served = providers
+            .into_iter()
+            .map(|provider| ProviderDeps::start(provider, servers.store.clone(), &metrics));
         let served = served.collect::<anyhow::Result<Vec<_>>>()?;
         let workers = (1..=workers.max(1)).map(|number| {
             let name = format!("{name}-{number}");
             Ok(evergrant_worker::Deps {
-                store: Arc::clone(&store),
-                queue: Arc::clone(&servers.queue),
+                store: servers.store.clone(),
+                election: servers.store.clone(),
+                queue: servers.queue.clone(),
                 // Clones, so that all workers share one client and one budget.
                 providers: served.clone(),
                 rescue: RescueDeps::of(config, &name)?,
@@ -80,7 +81,7 @@ impl Engine {
             })
         });
         Ok(Self {
-            operators: servers.store.clone(),
+            store: servers.store.clone(),
             producer,
             workers: workers.collect::<anyhow::Result<_>>()?,
             providers: served.iter().map(|served| Arc::clone(&served.provider)).collect(),
@@ -100,18 +101,18 @@ impl Engine {
 
     /// Runs until `shutdown`; then finishes what was sent, gives back the rest, and returns.
     pub(crate) async fn run(self, shutdown: Shutdown) -> Ended {
-        let (store, metrics) = (Arc::clone(&self.producer.store), self.producer.metrics.clone());
+        let (store, metrics) = (self.store.clone(), self.producer.metrics.clone());
         let outlook =
             evergrant_producer::keep_outlook(store, self.providers, self.default_provider, metrics);
         let outlook = tokio::spawn(outlook);
         let (reports, name) = (&self.producer.reports, self.producer.settings.name.clone());
-        let mut tellers = vec![reports.start_telling(self.operators.clone(), Role::Producer, name)];
+        let mut tellers = vec![reports.start_telling(self.store.clone(), Role::Producer, name)];
         let producer =
             tokio::spawn(evergrant_producer::run(self.producer, shutdown.clone().wait()));
         let mut workers = JoinSet::new();
         for deps in self.workers {
             tellers.push(deps.reports.start_telling(
-                self.operators.clone(),
+                self.store.clone(),
                 Role::Worker,
                 deps.settings.name.clone(),
             ));

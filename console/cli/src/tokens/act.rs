@@ -3,8 +3,7 @@
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, ProviderId, Status};
-use evergrant_ports::operators::{Changed, GrantChange};
-use evergrant_ports::{JobQueue, StoreError};
+use evergrant_ports::{Changed, GrantChange, JobQueue, StoreError};
 use serde_json::json;
 
 use super::Tokens;

@@ -5,8 +5,7 @@ mod show;
 
 use std::sync::Arc;
 
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{GrantFilter, GrantPlace, GrantView, StoreError};
+use evergrant_ports::{GrantFilter, GrantPlace, GrantView, Store, StoreError};
 use futures::TryStreamExt;
 
 use crate::exit::Exit;
@@ -17,7 +16,7 @@ const ROWS_AT_ONCE: usize = 1_000;
 
 /// What the commands need.
 pub(crate) struct Tokens<'a> {
-    pub(crate) store: &'a Arc<dyn OperatorStore>,
+    pub(crate) store: &'a Arc<dyn Store>,
     pub(crate) output: &'a Output,
 }
 

@@ -6,9 +6,7 @@ use std::time::Duration;
 
 use evergrant_domain::audit::Progress;
 use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
-use evergrant_ports::Backoff;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{QueueError, StoreError};
+use evergrant_ports::{Backoff, OperationsLog, QueueError, StoreError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
@@ -226,7 +224,7 @@ fn is_passing(error: &LettersError) -> bool {
 /// Tells the audit record how far it is, for ever: an action that nobody hears of is taken to have
 /// died.
 pub(super) async fn keep_telling(
-    store: &dyn OperatorStore,
+    store: &dyn OperationsLog,
     id: &str,
     counted: Option<u64>,
     told: Arc<Mutex<Tally>>,

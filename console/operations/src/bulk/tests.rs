@@ -9,8 +9,10 @@ use evergrant_domain::audit::{AuditEntry, AuditFilter, Outcome};
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp};
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore};
-use evergrant_ports::operators::{GrantChange, OperatorStore};
-use evergrant_ports::{ImportDocument, JobQueue, TokenStore};
+use evergrant_ports::{
+    DueStore, GrantAdmin, GrantChange, ImportDocument, JobPublisher, JobQueue, OperationsLog,
+    StoreClock, TransferStore, WorkQueue,
+};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 

@@ -11,8 +11,7 @@ use std::sync::Arc;
 
 use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
 use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{GrantFilter, JobQueue, QueueError, StoreError};
+use evergrant_ports::{GrantFilter, JobQueue, QueueError, Store, StoreError};
 use futures::TryStreamExt;
 
 pub use filter::LetterFilter;
@@ -29,7 +28,7 @@ const RECENT: u32 = 100;
 #[derive(Clone)]
 pub struct Letters {
     /// Where the grants are.
-    pub store: Arc<dyn OperatorStore>,
+    pub store: Arc<dyn Store>,
     /// Where the letters are.
     pub queue: Arc<dyn JobQueue>,
     /// All providers that are configured.

@@ -6,8 +6,7 @@
 use std::time::Duration;
 
 use evergrant_domain::DeadLetter;
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{DeadLetters, QueueError, StoreError};
+use evergrant_ports::{DeadLetters, GrantAdmin, QueueError, StoreError};
 
 use super::Wanted;
 
@@ -34,7 +33,7 @@ pub(super) async fn next_chunk(
 
 /// Compares letters with the store. Those that cannot be compared are open: none is hidden that matters.
 pub(super) struct Marks<'a> {
-    pub(super) store: &'a dyn OperatorStore,
+    pub(super) store: &'a dyn GrantAdmin,
     pub(super) away: bool,
 }
 
@@ -65,7 +64,7 @@ impl Marks<'_> {
 
 /// Whether the grant of each letter lives again.
 pub(super) async fn are_revived(
-    store: &dyn OperatorStore,
+    store: &dyn GrantAdmin,
     letters: &[DeadLetter],
 ) -> Result<Vec<bool>, StoreError> {
     let asked = |letter: &&DeadLetter| letter.reason.ends_grant() && letter.id.is_some();

@@ -4,8 +4,7 @@ use std::time::Duration;
 
 use evergrant_domain::audit::{Action, Outcome};
 use evergrant_domain::{DocumentId, ProviderId, Status};
-use evergrant_ports::JobQueue;
-use evergrant_ports::operators::{Changed, GrantChange};
+use evergrant_ports::{Changed, GrantChange, JobQueue};
 
 use super::{About, ActionError, Operator};
 use crate::bulk::forced_job;

@@ -10,8 +10,7 @@ use std::time::Duration;
 
 use evergrant_domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
 use evergrant_domain::{DocumentId, ProviderId};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{QueueError, StoreError};
+use evergrant_ports::{QueueError, Store, StoreError};
 
 pub use grants::Refreshed;
 pub use providers::ProviderChange;
@@ -21,7 +20,7 @@ pub use who::os_user;
 #[derive(Clone)]
 pub struct Operator {
     /// Where it is noted.
-    pub store: Arc<dyn OperatorStore>,
+    pub store: Arc<dyn Store>,
     /// The user of the operating system, or a login.
     pub who: String,
     /// In the operator's words.
@@ -74,7 +73,7 @@ const STILL_RUNNING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl Operator {
     /// The user of the operating system, who was not asked why.
-    pub fn of_this_terminal(store: Arc<dyn OperatorStore>) -> Self {
+    pub fn of_this_terminal(store: Arc<dyn Store>) -> Self {
         Self { store, who: os_user(), why: String::new() }
     }
 

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use evergrant_domain::audit::Action;
 use evergrant_domain::printable::printable;
-use evergrant_ports::operators::OperatorStore;
+use evergrant_ports::Store;
 use evergrant_runtime::process::Shutdown;
 use serde_json::{Value, json};
 use tokio::sync::mpsc;
@@ -90,11 +90,11 @@ pub(crate) struct LoginRecord {
 pub(crate) struct Writer {
     notes: mpsc::Receiver<Note>,
     refusals: Arc<Mutex<Gathered>>,
-    store: Arc<dyn OperatorStore>,
+    store: Arc<dyn Store>,
 }
 
 /// The record, and what writes it.
-pub(crate) fn record(store: Arc<dyn OperatorStore>) -> (LoginRecord, Writer) {
+pub(crate) fn record(store: Arc<dyn Store>) -> (LoginRecord, Writer) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let refusals = Arc::<Mutex<Gathered>>::default();
     let record = LoginRecord { notes: sender, refusals: Arc::clone(&refusals) };

@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::Response;
 use evergrant_domain::limit::{Limit, contradiction};
 use evergrant_domain::{DocumentId, Status};
-use evergrant_ports::operators::{Changed, GrantChange};
+use evergrant_ports::{Changed, GrantChange};
 
 use super::providers::pause_of;
 use super::{provider_of, tokens};

@@ -7,8 +7,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use evergrant_domain::{DeadReason, DocumentId, Timestamp};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{StoreError, wall_clock};
+use evergrant_ports::{Store, StoreError, wall_clock};
 use futures::stream;
 use futures::{StreamExt, TryStreamExt};
 
@@ -192,7 +191,7 @@ fn group_row(group: &Group, query: &Fields, now: Timestamp) -> GroupRow {
 /// Each with its user, as far as the store tells.
 async fn rows(web: &Web, shown: &[&Letter], now: Timestamp) -> Vec<Row> {
     let ids: Vec<_> = shown.iter().map(|letter| letter.letter.id.clone()).collect();
-    let look_up = |store: Arc<dyn OperatorStore>| async move {
+    let look_up = |store: Arc<dyn Store>| async move {
         let user = |id: Option<DocumentId>| {
             let store = Arc::clone(&store);
             async move {

@@ -6,8 +6,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
 use evergrant_domain::{DocumentId, Status, Timestamp};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{GrantFilter, GrantOrder, GrantPlace, GrantView};
+use evergrant_ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, Store};
 use futures::TryStreamExt;
 
 use super::{Choice, mood, or_dash, typed};
@@ -91,7 +90,7 @@ pub(crate) async fn page(
             Err(wrong) => error = Some(wrong),
             Ok(filter) => {
                 order = filter.order();
-                let list = |store: Arc<dyn OperatorStore>| async move {
+                let list = |store: Arc<dyn Store>| async move {
                     store.list(filter).try_collect::<Vec<GrantView>>().await
                 };
                 rows = web.ask(list).await?;

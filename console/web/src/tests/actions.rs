@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::StatusCode;
 use evergrant_domain::audit::{Action, Outcome};
 use evergrant_domain::{DeadReason, DocumentId, Status};
-use evergrant_ports::{JobQueue, TokenStore};
+use evergrant_ports::{GrantAdmin, JobPublisher, ProviderStates, WorkQueue};
 use serde_json::json;
 
 use super::browser::Browser;

@@ -4,8 +4,7 @@ use axum::http::StatusCode;
 use evergrant_domain::audit::{Action, Intent};
 use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Role};
 use evergrant_domain::{DeadReason, DocumentId};
-use evergrant_ports::operators::OperatorStore;
-use evergrant_ports::{JobQueue, wall_clock};
+use evergrant_ports::{OperationsLog, WorkQueue, wall_clock};
 use serde_json::json;
 
 use super::browser::Browser;

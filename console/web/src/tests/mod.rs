@@ -17,7 +17,9 @@ use std::time::Duration;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId};
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore};
-use evergrant_ports::{ImportDocument, JobQueue, TokenStore, wall_clock};
+use evergrant_ports::{
+    ImportDocument, JobQueue, OperationsLog, TransferStore, WorkQueue, wall_clock,
+};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::process::Shutdown;
 use serde_json::{Value, json};
@@ -164,7 +166,6 @@ impl Console {
     }
 
     async fn audit(&self) -> Vec<evergrant_domain::audit::AuditEntry> {
-        use evergrant_ports::operators::OperatorStore;
         let all = evergrant_domain::audit::AuditFilter { limit: 100, ..Default::default() };
         self.store.audit(&all).await.unwrap()
     }

@@ -24,7 +24,9 @@ use self::message::QueueName;
 use super::MemoryClock;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::{DeadLetter, DocumentId, Job, ProviderId, SealedAnswer};
-use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+use evergrant_ports::{
+    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+};
 
 /// What there is at the broker.
 #[derive(Debug, Clone)]
@@ -105,11 +107,7 @@ fn shared_out(queues: Vec<QueueName>, prefetch: u16) -> Vec<(QueueName, usize)> 
 }
 
 #[async_trait]
-impl JobQueue for MemoryQueue {
-    async fn prepare(&self) -> Result<(), QueueError> {
-        Ok(())
-    }
-
+impl JobPublisher for MemoryQueue {
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         self.broker.lock().depth(provider)
     }
@@ -119,6 +117,22 @@ impl JobQueue for MemoryQueue {
         // As many as have a queue, though one has none.
         let published = jobs.iter().map(|job| broker.publish(job));
         published.fold(Ok(()), Result::and)
+    }
+}
+
+#[async_trait]
+impl WorkQueue for MemoryQueue {
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        let [work, again] = self.broker.lock().queues_of(provider, shards);
+        let for_again = prefetch / FOR_WHAT_COMES_BACK;
+        let mut queues = shared_out(work, prefetch - for_again);
+        queues.extend(shared_out(again, for_again));
+        self.open("consume", queues)
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
@@ -137,18 +151,12 @@ impl JobQueue for MemoryQueue {
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
         self.open("consume rescues", vec![(QueueName::Rescue, usize::from(prefetch).max(1))])
     }
+}
 
-    async fn consume(
-        &self,
-        provider: &ProviderId,
-        shards: Option<&[u16]>,
-        prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        let [work, again] = self.broker.lock().queues_of(provider, shards);
-        let for_again = prefetch / FOR_WHAT_COMES_BACK;
-        let mut queues = shared_out(work, prefetch - for_again);
-        queues.extend(shared_out(again, for_again));
-        self.open("consume", queues)
+#[async_trait]
+impl JobQueue for MemoryQueue {
+    async fn prepare(&self) -> Result<(), QueueError> {
+        Ok(())
     }
 
     async fn dead_letters(

@@ -33,11 +33,11 @@ use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
 use evergrant_domain::heartbeat::Heartbeat;
 use evergrant_domain::statistics::{Counts, MinuteCounts};
 use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp};
-use evergrant_ports::operators::{Changed, GrantChange, GrantCount, OperatorStore};
 use evergrant_ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, Finding, GrantFilter, GrantView, HeldTokens,
-    ImportDocument, ImportMode, Imported, Revived, StoreError, SweepPlace, TokenStore, Unadopted,
-    Versioned,
+    Changed, Claimed, Commit, Committed, DueGrant, DueQuery, DueStore, Finding, GrantAdmin,
+    GrantChange, GrantCount, GrantFilter, GrantView, HeldTokens, ImportDocument, ImportMode,
+    Imported, LeaderElection, LeaseStore, OperationsLog, ProviderStates, Revived, Store,
+    StoreClock, StoreError, SweepPlace, TransferStore, Unadopted, Versioned,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
@@ -107,32 +107,14 @@ fn streamed<T: Send + 'static>(items: Vec<T>) -> BoxStream<'static, Result<T, St
 }
 
 #[async_trait]
-impl TokenStore for MemoryStore {
-    async fn prepare(&self) -> Result<(), StoreError> {
-        Ok(())
-    }
-
+impl StoreClock for MemoryStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         Ok(self.clock.now())
     }
+}
 
-    async fn adopt(&self) -> Result<u64, StoreError> {
-        Ok(self.with(|state, now| state.documents.adopt(now)))
-    }
-
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
-        Ok(self.with(|state, _| state.documents.unadopted()))
-    }
-
-    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
-        streamed(self.with(|state, now| state.documents.due(&query, now)))
-    }
-
-    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
-        self.with(|state, now| state.documents.mark_queued(ids, duration, now));
-        Ok(())
-    }
-
+#[async_trait]
+impl LeaseStore for MemoryStore {
     async fn claim(
         &self,
         ids: &[DocumentId],
@@ -144,6 +126,15 @@ impl TokenStore for MemoryStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
         Ok(self.with(|state, _| commits.iter().map(|c| state.documents.commit(c)).collect()))
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| state.documents.withhold(id, spent, last_error)))
     }
 
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
@@ -161,12 +152,31 @@ impl TokenStore for MemoryStore {
         Ok(())
     }
 
-    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
-        Ok(self.with(|state, now| state.agreed.lead(role, owner, lease, now)))
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.revive_dead(provider, since, now)))
+    }
+}
+
+#[async_trait]
+impl DueStore for MemoryStore {
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.adopt(now)))
     }
 
-    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
-        self.with(|state, _| state.agreed.resign(role, owner));
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        Ok(self.with(|state, _| state.documents.unadopted()))
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        streamed(self.with(|state, now| state.documents.due(&query, now)))
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        self.with(|state, now| state.documents.mark_queued(ids, duration, now));
         Ok(())
     }
 
@@ -177,15 +187,22 @@ impl TokenStore for MemoryStore {
     ) -> Result<Revived, StoreError> {
         Ok(self.with(|state, now| state.documents.sweep(after, most, now)))
     }
+}
 
-    async fn revive_dead(
-        &self,
-        provider: &ProviderId,
-        since: Timestamp,
-    ) -> Result<u64, StoreError> {
-        Ok(self.with(|state, now| state.documents.revive_dead(provider, since, now)))
+#[async_trait]
+impl LeaderElection for MemoryStore {
+    async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
+        Ok(self.with(|state, now| state.agreed.lead(role, owner, lease, now)))
     }
 
+    async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
+        self.with(|state, _| state.agreed.resign(role, owner));
+        Ok(())
+    }
+}
+
+#[async_trait]
+impl ProviderStates for MemoryStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
@@ -201,7 +218,10 @@ impl TokenStore for MemoryStore {
     ) -> Result<bool, StoreError> {
         Ok(self.with(|state, _| state.agreed.set_provider_state(provider, version, value)))
     }
+}
 
+#[async_trait]
+impl GrantAdmin for MemoryStore {
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>> {
         streamed(self.with(|state, _| state.documents.list(&filter)))
     }
@@ -210,13 +230,17 @@ impl TokenStore for MemoryStore {
         Ok(self.with(|state, _| state.documents.view(id)))
     }
 
-    async fn withhold(
-        &self,
-        id: &DocumentId,
-        spent: &str,
-        last_error: &LastError,
-    ) -> Result<bool, StoreError> {
-        Ok(self.with(|state, _| state.documents.withhold(id, spent, last_error)))
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+        let status = |state: &State, id| state.documents.view(id).and_then(|view| view.status);
+        Ok(self.with(|state, _| ids.iter().map(|id| status(state, id)).collect()))
+    }
+
+    async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError> {
+        Ok(self.with(|state, _| state.documents.count_grants()))
+    }
+
+    async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError> {
+        Ok(self.with(|state, now| state.documents.count_due(provider, most, now)))
     }
 
     async fn reactivate(
@@ -227,6 +251,17 @@ impl TokenStore for MemoryStore {
         Ok(self.with(|state, now| state.documents.reactivate(id, queued, now)))
     }
 
+    async fn change_grant(
+        &self,
+        id: &DocumentId,
+        change: GrantChange,
+    ) -> Result<Changed, StoreError> {
+        Ok(self.with(|state, _| state.documents.change(id, change)))
+    }
+}
+
+#[async_trait]
+impl TransferStore for MemoryStore {
     async fn import_as(
         &self,
         documents: Vec<ImportDocument>,
@@ -242,14 +277,10 @@ impl TokenStore for MemoryStore {
     fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
         streamed(self.with(|state, _| state.documents.held_tokens()))
     }
-
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
-        Ok(self.with(|state, _| state.documents.findings()))
-    }
 }
 
 #[async_trait]
-impl OperatorStore for MemoryStore {
+impl OperationsLog for MemoryStore {
     async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
         Ok(self.with(|state, now| state.records.begin_audit(intent, now)))
     }
@@ -293,25 +324,15 @@ impl OperatorStore for MemoryStore {
     async fn statistics(&self, since: Timestamp) -> Result<Vec<MinuteCounts>, StoreError> {
         Ok(self.with(|state, _| state.records.statistics(since)))
     }
+}
 
-    async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError> {
-        Ok(self.with(|state, _| state.documents.count_grants()))
+#[async_trait]
+impl Store for MemoryStore {
+    async fn prepare(&self) -> Result<(), StoreError> {
+        Ok(())
     }
 
-    async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError> {
-        Ok(self.with(|state, now| state.documents.count_due(provider, most, now)))
-    }
-
-    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
-        let status = |state: &State, id| state.documents.view(id).and_then(|view| view.status);
-        Ok(self.with(|state, _| ids.iter().map(|id| status(state, id)).collect()))
-    }
-
-    async fn change_grant(
-        &self,
-        id: &DocumentId,
-        change: GrantChange,
-    ) -> Result<Changed, StoreError> {
-        Ok(self.with(|state, _| state.documents.change(id, change)))
+    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+        Ok(self.with(|state, _| state.documents.findings()))
     }
 }

@@ -12,8 +12,7 @@ use evergrant_domain::audit_chain::StoredProgress;
 use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
 use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
 use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
-use evergrant_ports::new_audit_id;
-use evergrant_ports::operators::{Changed, GrantChange, GrantCount};
+use evergrant_ports::{Changed, GrantChange, GrantCount, new_audit_id};
 
 /// What is kept for operators.
 #[derive(Default)]

@@ -35,7 +35,9 @@ use super::failure::Failure;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
-use evergrant_ports::{DeadLetters, Finding, Intake, JobQueue, QueueError};
+use evergrant_ports::{
+    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+};
 
 /// How often a process looks whether others have died.
 const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(1);
@@ -200,11 +202,7 @@ fn no_queue(operation: &'static str, queue: &str) -> QueueError {
 }
 
 #[async_trait]
-impl JobQueue for SqliteQueue {
-    async fn prepare(&self) -> Result<(), QueueError> {
-        self.declare("prepare").await
-    }
-
+impl JobPublisher for SqliteQueue {
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         const OPERATION: &str = "depth";
         self.declare(OPERATION).await?;
@@ -230,6 +228,20 @@ impl JobQueue for SqliteQueue {
         let messages =
             jobs.iter().map(|job| Outgoing { queue: self.queue_of(job), body: job.encode() });
         self.send("publish", messages.collect(), Turn::New).await
+    }
+}
+
+#[async_trait]
+impl WorkQueue for SqliteQueue {
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError> {
+        // One worker of each shard is enough for what former shards left.
+        let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
+        self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
     }
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
@@ -266,16 +278,12 @@ impl JobQueue for SqliteQueue {
     async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
         self.open_intake("consume rescues", vec![self.names.rescue()], None, prefetch).await
     }
+}
 
-    async fn consume(
-        &self,
-        provider: &ProviderId,
-        shards: Option<&[u16]>,
-        prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
-        // One worker of each shard is enough for what former shards left.
-        let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
-        self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
+#[async_trait]
+impl JobQueue for SqliteQueue {
+    async fn prepare(&self) -> Result<(), QueueError> {
+        self.declare("prepare").await
     }
 
     async fn dead_letters(

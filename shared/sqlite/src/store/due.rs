@@ -1,16 +1,57 @@
 //! The grants that want a job, in chunks: no transaction is held open between them.
 
 use std::sync::Arc;
+use std::time::Duration;
 
+use async_trait::async_trait;
+use futures::stream::BoxStream;
 use rusqlite::{Connection, Row, params};
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::{Inner, table};
+use super::{Inner, SqliteStore, adopt, in_chunks, lease, revive, table};
 use evergrant_document::names::Names;
 use evergrant_document::{decode, ids};
-use evergrant_domain::Timestamp;
-use evergrant_ports::{DueGrant, DueQuery, Which};
+use evergrant_domain::{DocumentId, Timestamp};
+use evergrant_ports::{
+    DueGrant, DueQuery, DueStore, Revived, StoreError, SweepPlace, Unadopted, Which,
+};
+
+#[async_trait]
+impl DueStore for SqliteStore {
+    async fn adopt(&self) -> Result<u64, StoreError> {
+        adopt::adopt(&self.0).await.map_err(|failure| failure.in_store("adopt"))
+    }
+
+    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+        let counted = adopt::count_unadopted(&self.0).await;
+        counted.map_err(|failure| failure.in_store("unadopted"))
+    }
+
+    fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
+        in_chunks(beginning(&query), move |place| {
+            let query = query.clone();
+            self.read("due", move |connection, inner| read_chunk(connection, inner, &query, place))
+        })
+    }
+
+    async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.write("mark_queued", move |connection, inner| {
+            lease::mark_queued(connection, &inner.names, &ids, duration)
+        })
+        .await
+    }
+
+    async fn revive_signed_in(
+        &self,
+        after: Option<SweepPlace>,
+        most: u32,
+    ) -> Result<Revived, StoreError> {
+        let revived = revive::sweep(&self.0, after, most).await;
+        revived.map_err(|failure| failure.in_store("revive_signed_in"))
+    }
+}
 
 /// Grants in one chunk.
 const CHUNK: usize = 1_000;

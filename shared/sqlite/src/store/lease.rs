@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use async_trait::async_trait;
 use bson::{Bson, doc};
 use rusqlite::Connection;
 
@@ -11,14 +12,79 @@ use super::super::file::now_ms;
 use super::super::process;
 use super::paths::{set_over, unset};
 use super::table::{self, Stored, over_ms};
-use super::{Inner, first_tokens};
+use super::{Inner, SqliteStore, commit, first_tokens, revive};
 
 use evergrant_document::change::{SETTLED_BY, date};
 use evergrant_document::decode;
 use evergrant_document::names::Names;
 use evergrant_document::paths::at;
-use evergrant_domain::{DocumentId, Row, Status, Timestamp};
-use evergrant_ports::Claimed;
+use evergrant_domain::{DocumentId, LastError, ProviderId, Row, Status, Timestamp};
+use evergrant_ports::{Claimed, Commit, Committed, LeaseStore, StoreError};
+
+#[async_trait]
+impl LeaseStore for SqliteStore {
+    async fn claim(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<Claimed, StoreError> {
+        let (ids, owner) = (ids.to_vec(), owner.to_owned());
+        self.write("claim", move |connection, inner| claim(connection, inner, &ids, &owner, lease))
+            .await
+    }
+
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+        let commits = commits.to_vec();
+        self.write("commit", move |connection, inner| {
+            commit::commit(connection, &inner.names, &commits)
+        })
+        .await
+    }
+
+    async fn withhold(
+        &self,
+        id: &DocumentId,
+        spent: &str,
+        last_error: &LastError,
+    ) -> Result<bool, StoreError> {
+        let (id, spent, last_error) = (id.clone(), spent.to_owned(), last_error.clone());
+        self.write("withhold", move |connection, inner| {
+            revive::withhold(connection, &inner.names, &id, &spent, &last_error)
+        })
+        .await
+    }
+
+    async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
+        let (ids, owner) = (ids.to_vec(), owner.to_owned());
+        self.write("release", move |connection, inner| {
+            release(connection, &inner.names, &ids, &owner)
+        })
+        .await
+    }
+
+    async fn renew(
+        &self,
+        ids: &[DocumentId],
+        owner: &str,
+        lease: Duration,
+    ) -> Result<(), StoreError> {
+        let (ids, owner) = (ids.to_vec(), owner.to_owned());
+        self.write("renew", move |connection, inner| {
+            renew(connection, &inner.names, &ids, &owner, lease)
+        })
+        .await
+    }
+
+    async fn revive_dead(
+        &self,
+        provider: &ProviderId,
+        since: Timestamp,
+    ) -> Result<u64, StoreError> {
+        let revived = revive::revive_dead(&self.0, provider, since).await;
+        revived.map_err(|failure| failure.in_store("revive_dead"))
+    }
+}
 
 pub(super) fn now(connection: &Connection) -> Result<Timestamp, Failure> {
     now_ms(connection).map(Timestamp::from_unix_ms)

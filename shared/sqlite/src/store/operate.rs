@@ -7,7 +7,7 @@ use super::super::failure::Failure;
 use super::table;
 use evergrant_document::decode;
 use evergrant_document::names::Names;
-use evergrant_domain::{DocumentId, Status, Timestamp};
+use evergrant_domain::{Status, Timestamp};
 use evergrant_ports::{GrantFilter, GrantOrder, GrantView};
 
 /// Documents that are looked at in one chunk.
@@ -192,13 +192,4 @@ fn known_providers(connection: &Connection) -> Result<Vec<String>, Failure> {
             None => return Ok(providers),
         }
     }
-}
-
-pub(super) fn get(
-    connection: &Connection,
-    names: &Names,
-    id: &DocumentId,
-) -> Result<Option<GrantView>, Failure> {
-    let found = table::find(connection, names, id)?;
-    Ok(found.map(|stored| decode::view(names, &stored.document)))
 }

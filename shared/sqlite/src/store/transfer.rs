@@ -1,16 +1,49 @@
 //! Documents in and out, as extended JSON.
 
+use async_trait::async_trait;
 use bson::{Bson, Document};
+use futures::stream::BoxStream;
 use rusqlite::{Connection, Row};
 
 use super::super::failure::Failure;
 use super::paths::set_over;
-use super::{key, table};
-use evergrant_document::import::{kept, marks_after, prepared};
+use super::{SqliteStore, in_chunks, key, table};
+use evergrant_document::import::{held_tokens, kept, marks_after, prepared};
 use evergrant_document::names::Names;
 use evergrant_document::state::HELD_BEFORE;
-use evergrant_document::{ids, import::id_and_fields};
-use evergrant_ports::{ImportDocument, ImportMode, Imported};
+use evergrant_document::{extended_json, ids, import::id_and_fields};
+use evergrant_ports::{
+    HeldTokens, ImportDocument, ImportMode, Imported, StoreError, TransferStore,
+};
+
+#[async_trait]
+impl TransferStore for SqliteStore {
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError> {
+        let read = read_all(documents).map_err(|failure| failure.in_store("import"))?;
+        self.write("import", move |connection, inner| import(connection, &inner.names, read, mode))
+            .await
+    }
+
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
+        in_chunks(Vec::new(), move |after: Vec<u8>| {
+            self.read("export", move |connection, _| {
+                chunk(connection, &after, extended_json::of_document)
+            })
+        })
+    }
+
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>> {
+        in_chunks(Vec::new(), move |after: Vec<u8>| {
+            self.read("held_tokens", move |connection, inner| {
+                chunk(connection, &after, |document| held_tokens(&inner.names, &document))
+            })
+        })
+    }
+}
 
 /// A document to import, read.
 pub(super) struct Read {

@@ -1,0 +1,85 @@
+//! Whole documents in and out.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+
+use crate::StoreError;
+use evergrant_domain::DocumentId;
+
+/// Token documents as they are imported and exported, whole and with their tokens.
+#[async_trait]
+pub trait TransferStore: Send + Sync + 'static {
+    /// Inserts documents, or writes the given fields over those of the document whose `_id` exists,
+    /// unless they are older ([`evergrant_domain::import`]): an older document is left as it is. Evergrant's
+    /// state of an existing document is kept, unless the document brings its own. One outcome for each
+    /// document, in order; each `_id` is in `documents` once.
+    ///
+    /// # Errors
+    /// If not all are known to be written. Trying again is safe.
+    async fn import_as(
+        &self,
+        documents: Vec<ImportDocument>,
+        mode: ImportMode,
+    ) -> Result<Vec<Imported>, StoreError>;
+
+    /// Imports documents, and leaves out what is older.
+    async fn import(&self, documents: Vec<ImportDocument>) -> Result<Vec<Imported>, StoreError> {
+        self.import_as(documents, ImportMode::KeepNewer).await
+    }
+
+    /// All documents as extended JSON, tokens included, in the order of their `_id`.
+    fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>>;
+
+    /// Which refresh tokens each document holds and held, in the order of their `_id`, as marks
+    /// ([`evergrant_domain::marks::mark`]): to find two documents of one grant.
+    fn held_tokens(&self) -> BoxStream<'_, Result<HeldTokens, StoreError>>;
+}
+
+/// A document to import: extended JSON with an `_id`.
+#[derive(Clone)]
+pub struct ImportDocument(pub serde_json::Map<String, serde_json::Value>);
+
+impl std::fmt::Debug for ImportDocument {
+    /// Nothing of the document: it holds tokens.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("ImportDocument")
+    }
+}
+
+/// Which refresh tokens a document holds and held.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HeldTokens {
+    /// The document.
+    pub id: DocumentId,
+    /// The mark of its refresh token, if it has one.
+    pub held: Option<i64>,
+    /// Marks of the last ones that it held before.
+    pub before: Vec<i64>,
+}
+
+/// What an import may do to documents that are there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ImportMode {
+    /// What is older than the document in the store is left out, and so is a twin.
+    KeepNewer,
+    /// What is older is written all the same. A twin is left out.
+    Overwrite,
+    /// Everything is written as it is: this is a copy of another store.
+    Copy,
+}
+
+/// What became of a document to import.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Imported {
+    /// It is new.
+    Inserted,
+    /// Its fields were written over those of the document with its `_id`.
+    Updated,
+    /// It was left out, since Evergrant has refreshed the document in the store since.
+    Kept,
+    /// It was left out, since nobody can tell whether it is older than the document in the store.
+    KeptUnknown,
+    /// It was left out, since there is a document whose `_id` people take for the same: one is an
+    /// ObjectId, the other its hexadecimal digits.
+    Twin(DocumentId),
+}

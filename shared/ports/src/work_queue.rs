@@ -1,0 +1,71 @@
+//! Deliveries, and where a worker sends what becomes of them.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use crate::QueueError;
+use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
+
+/// The queues as workers use them: jobs, retries, dead letters and rescued answers.
+#[async_trait]
+pub trait WorkQueue: Send + Sync + 'static {
+    /// Consumes a provider's work queues, all shards or some, with at most `prefetch` deliveries
+    /// unacknowledged, but at least one for each shard.
+    async fn consume(
+        &self,
+        provider: &ProviderId,
+        shards: Option<&[u16]>,
+        prefetch: u16,
+    ) -> Result<Box<dyn Intake>, QueueError>;
+
+    /// Publishes a job that comes back to its work queue after `delay`, a rung of the ladder.
+    /// Returns when it is confirmed.
+    async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError>;
+
+    /// Publishes a dead letter. Returns when it is confirmed.
+    async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError>;
+
+    /// Puts a sealed answer of a provider into the rescue queue, for any worker to commit. Returns
+    /// when it is confirmed.
+    async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError>;
+
+    /// Consumes the rescue queue: each delivery's body is an encoded [`SealedAnswer`].
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError>;
+}
+
+/// Deliveries of one consumer.
+#[async_trait]
+pub trait Intake: Send {
+    /// The next delivery. None when the consumer has ended: the broker cancelled it or the
+    /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
+    /// before it ends loses no delivery.
+    async fn next(&mut self) -> Option<Delivery>;
+
+    /// The queues that cannot be consumed for now, each with the reason. They are tried again while the
+    /// others go on.
+    fn missing(&self) -> Vec<(String, QueueError)> {
+        Vec::new()
+    }
+
+    /// Stops deliveries. Those that were handed out can still be acknowledged; those that were
+    /// not go back to the queue.
+    async fn stop(&mut self);
+}
+
+/// A message and the right to acknowledge it.
+pub struct Delivery {
+    /// The message's body.
+    pub body: Vec<u8>,
+    /// It was delivered before, to a consumer that did not acknowledge it.
+    pub redelivered: bool,
+    /// Acknowledges it. Dropped without that, it is delivered again once the consumer is gone.
+    pub acker: Box<dyn Acker>,
+}
+
+/// The right to acknowledge one delivery.
+#[async_trait]
+pub trait Acker: Send + Sync {
+    /// Acknowledges it, once. A failure means that it will be delivered again, which is harmless.
+    async fn ack(self: Box<Self>) -> Result<(), QueueError>;
+}
