@@ -1,4 +1,6 @@
 //! Providers as the settings describe them: every preset's answers, and every form of request.
 
+#![allow(clippy::unwrap_used, reason = "tests")]
+
 mod presets;
 mod requests;
