@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand, ValueEnum};
-use evergrant_domain::limit::Limit;
+use evergrant_domain::limit::RateLimit;
 
 use crate::seed;
 
@@ -119,7 +119,7 @@ pub(crate) enum PeerKind {
 pub(crate) struct BudgetArgs {
     /// The provider's limit.
     #[arg(long, default_value = "200/s")]
-    pub(crate) rate: Limit,
+    pub(crate) rate: RateLimit,
     /// Numbers of worker processes.
     #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
     pub(crate) replicas: Vec<u16>,
@@ -145,7 +145,7 @@ pub(crate) struct ScaleArgs {
 pub(crate) struct WindowArgs {
     /// Refreshes, as the provider's limit.
     #[arg(long, default_value = "200/s")]
-    pub(crate) rate: Limit,
+    pub(crate) rate: RateLimit,
     /// For how long.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) seconds: u32,

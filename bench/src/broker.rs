@@ -1,7 +1,7 @@
 //! RabbitMQ: the one that is given, or one in a container.
 
 use anyhow::{Context, ensure};
-use evergrant_testkit::container::Server;
+use evergrant_testkit::container::TestServer;
 use evergrant_testkit::rabbitmq;
 use tokio::process::Command;
 
@@ -15,7 +15,7 @@ pub(crate) struct Broker {
     pub(crate) url: String,
     /// What it is, for the report.
     pub(crate) what: String,
-    _server: Option<Server>,
+    _server: Option<TestServer>,
 }
 
 impl Broker {
@@ -26,7 +26,7 @@ impl Broker {
         }
         let image = image().await?;
         let name = format!("bench-rabbitmq-{}", uuid::Uuid::new_v4().simple());
-        let server = Server::start_image(&image, 5672, &[], Some(name)).await;
+        let server = TestServer::start_image(&image, 5672, &[], Some(name)).await;
         let url = rabbitmq::direct_url_when_ready(&server).await;
         Ok(Self { url, what: image, _server: Some(server) })
     }

@@ -3,8 +3,8 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use evergrant_domain::limit::Limit;
-use evergrant_simulator::Stats;
+use evergrant_domain::limit::RateLimit;
+use evergrant_simulator::SimulatorStats;
 
 use crate::args::BudgetArgs;
 use crate::report::{Report, say};
@@ -12,7 +12,7 @@ use crate::scene::Scene;
 use crate::site::Worker;
 use crate::{Servers, seed};
 
-const POLL: Duration = Duration::from_millis(10);
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const START_LIMIT: Duration = Duration::from_secs(60);
 /// The steady part begins so long after the first request.
 const WARM_UP: Duration = Duration::from_secs(2);
@@ -44,29 +44,34 @@ pub(crate) async fn run(servers: &Servers, args: &BudgetArgs) -> anyhow::Result<
 }
 
 /// What the limit lets through in so long.
-pub(crate) fn docs(rate: Limit, seconds: u32) -> anyhow::Result<u32> {
+pub(crate) fn docs(rate: RateLimit, seconds: u32) -> anyhow::Result<u32> {
     let docs = per_s(rate) * f64::from(seconds);
     ensure!((50.0..=1e6).contains(&docs), "in {seconds} s {rate} are {docs} requests");
     Ok(docs as u32)
 }
 
-fn per_s(rate: Limit) -> f64 {
+fn per_s(rate: RateLimit) -> f64 {
     f64::from(rate.requests()) / rate.per().as_secs_f64()
 }
 
 /// The largest count in a window, by what the limit allows in it.
-fn share(count: u64, rate: Limit, window_s: u32) -> f64 {
+fn share(count: u64, rate: RateLimit, window_s: u32) -> f64 {
     let windows = (f64::from(window_s) / rate.per().as_secs_f64()).ceil();
     count as f64 / (windows * f64::from(rate.requests()))
 }
 
-struct Seen {
+struct SeenRate {
     used: f64,
     drain_over_ideal: f64,
-    end: Stats,
+    end: SimulatorStats,
 }
 
-async fn drain(servers: &Servers, rate: Limit, docs: u32, replicas: u16) -> anyhow::Result<Seen> {
+async fn drain(
+    servers: &Servers,
+    rate: RateLimit,
+    docs: u32,
+    replicas: u16,
+) -> anyhow::Result<SeenRate> {
     let limits = format!("[\"{rate}\"]");
     let settings = [("PROVIDERS__SIMULATOR__LIMITS", limits.as_str())];
     let scene = Scene::new(servers, docs, seed::ONCE, &settings).await?;
@@ -89,13 +94,13 @@ pub(crate) async fn all_ready(workers: &[Worker]) -> anyhow::Result<()> {
     for worker in workers {
         while !worker.is_ready().await {
             ensure!(Instant::now() < deadline, "a worker did not become ready");
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     Ok(())
 }
 
-async fn watch(scene: &Scene, rate: Limit, docs: u32) -> anyhow::Result<Seen> {
+async fn watch(scene: &Scene, rate: RateLimit, docs: u32) -> anyhow::Result<SeenRate> {
     let docs = u64::from(docs);
     let ideal_s = docs as f64 / per_s(rate);
     let limit = Instant::now() + START_LIMIT + Duration::from_secs_f64(3.0 * ideal_s);
@@ -109,10 +114,10 @@ async fn watch(scene: &Scene, rate: Limit, docs: u32) -> anyhow::Result<Seen> {
             break stats;
         }
         ensure!(Instant::now() < limit, "{} of {docs} were exchanged in time", stats.exchanges);
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     };
     let (first, last) = (samples[0].0, samples[samples.len() - 1].0);
-    Ok(Seen {
+    Ok(SeenRate {
         used: steady_per_s(&samples, docs).unwrap_or(f64::NAN) / per_s(rate),
         drain_over_ideal: (last - first).as_secs_f64() / ideal_s,
         end,
@@ -143,7 +148,7 @@ mod tests {
 
     #[test]
     fn the_largest_count_is_a_share_of_what_the_window_allows() {
-        let rate = |text: &str| text.parse::<Limit>().unwrap();
+        let rate = |text: &str| text.parse::<RateLimit>().unwrap();
         assert!((share(150, rate("200/s"), 1) - 0.75).abs() < 1e-9);
         assert!((share(6_000, rate("200/s"), 60) - 0.5).abs() < 1e-9);
         assert!((share(300, rate("300/min"), 1) - 1.0).abs() < 1e-9);

@@ -10,7 +10,7 @@ use evergrant_ports::{ImportDocument, wall_clock};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_testkit::deployment::{PROVIDER, provider};
-use evergrant_testkit::program::Program;
+use evergrant_testkit::program::TestProgram;
 use futures::{StreamExt, TryStreamExt, stream};
 use serde_json::{Value, json};
 
@@ -91,7 +91,7 @@ pub(crate) async fn run(
     let address = format!("127.0.0.1:{}", free_port()?);
     let log = folder.path().join("console.log");
     let mut console =
-        Program::start("evergrant", &["console", "--listen", &address], &variables, log);
+        TestProgram::start("evergrant", &["console", "--listen", &address], &variables, log);
     let rows = measure(&mut console, &format!("http://{address}"), args, &mut report).await?;
     report.number("rss_mib", usage::peak_rss_mib(console.id())?);
     report.rows("pages", rows);
@@ -109,7 +109,7 @@ async fn list(
     let mut rss_mib = 0.0_f64;
     for _ in 0..LISTS {
         let began = Instant::now();
-        let mut list = Program::start("evergrant", &["dlq", "list"], variables, log.to_owned());
+        let mut list = TestProgram::start("evergrant", &["dlq", "list"], variables, log.to_owned());
         while list.is_running() {
             // It may end in between.
             rss_mib = rss_mib.max(usage::peak_rss_mib(list.id()).unwrap_or_default());
@@ -195,7 +195,7 @@ fn letter(ordinal: u32) -> DeadLetter {
 }
 
 async fn measure(
-    console: &mut Program,
+    console: &mut TestProgram,
     url: &str,
     args: &ConsoleArgs,
     report: &mut Report,

@@ -10,15 +10,15 @@ use crate::rates::{Rate, Rates};
 use crate::raw::queue::RawQueue;
 use crate::raw::{claim, commit, exchange};
 use crate::report::{Report, say};
-use crate::scene::{Beside, Scene};
+use crate::scene::{Scene, SideLoad};
 use crate::site::Worker;
 use crate::store::Store;
 use crate::{Servers, peer, seed};
 
 /// How long workers may take to begin, and a drain to get on by one commit.
-const PATIENCE: Duration = Duration::from_secs(60);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
 /// Each look costs the provider and the workers something.
-const POLL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
 /// What workers have to do.
 #[derive(Clone, Copy)]
@@ -30,7 +30,7 @@ pub(crate) struct Load {
 }
 
 /// What workers did, from when all of them were at work until the last commit.
-pub(crate) struct Drained {
+pub(crate) struct DrainResult {
     pub(crate) refreshes_per_s: f64,
     /// CPU time of all workers together.
     pub(crate) worker_cpu_us: f64,
@@ -75,7 +75,7 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
 }
 
 /// What is used up, in figures of the workers and of the servers that are ours.
-pub(crate) fn report_usage(report: &mut Report, drained: &Drained) {
+pub(crate) fn report_usage(report: &mut Report, drained: &DrainResult) {
     report.number("worker_cpu_us_per_refresh", drained.worker_cpu_us);
     let rss_mib = drained.rss_mib.iter().copied().fold(0.0, f64::max);
     report.number("worker_rss_mib", rss_mib);
@@ -139,7 +139,7 @@ pub(crate) async fn measure(
     servers: &Servers,
     load: Load,
     workers: u16,
-) -> anyhow::Result<(Drained, u16)> {
+) -> anyhow::Result<(DrainResult, u16)> {
     let Load { docs, refreshed, latency_ms } = load;
     let scene = Scene::new(servers, docs, refreshed, &[]).await?;
     scene.site.publish().await?;
@@ -165,7 +165,7 @@ struct Moment {
 }
 
 impl Moment {
-    async fn now(servers: &Beside<'_>, workers: &[Worker], commits: u64) -> anyhow::Result<Self> {
+    async fn now(servers: &SideLoad<'_>, workers: &[Worker], commits: u64) -> anyhow::Result<Self> {
         let workers_us: Result<Vec<u64>, _> = workers.iter().map(Worker::cpu_us).collect();
         Ok(Self {
             at: Instant::now(),
@@ -178,10 +178,10 @@ impl Moment {
 }
 
 pub(crate) async fn watch(
-    servers: &Beside<'_>,
+    servers: &SideLoad<'_>,
     workers: &mut [Worker],
     docs: u64,
-) -> anyhow::Result<Drained> {
+) -> anyhow::Result<DrainResult> {
     let commits = all_at_work(workers).await?;
     let begin = Moment::now(servers, workers, commits).await?;
     // Metrics are the workers' work, so they are asked only when it is nearly done.
@@ -195,7 +195,7 @@ pub(crate) async fn watch(
         "the workers had done most before all of them were at work: take more --docs"
     );
     let each = |begin_us: u64, end_us: u64| (end_us - begin_us) as f64 / refreshed;
-    Ok(Drained {
+    Ok(DrainResult {
         refreshes_per_s: refreshed / (end.at - begin.at).as_secs_f64(),
         worker_cpu_us: each(begin.workers_us, end.workers_us),
         provider_cpu_us: each(begin.provider_us, end.provider_us),
@@ -208,7 +208,7 @@ pub(crate) async fn watch(
 
 /// Waits until each worker has committed something; how much it is for all.
 async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + DRAIN_TIMEOUT;
     let mut commits = 0;
     for worker in &mut *workers {
         loop {
@@ -219,7 +219,7 @@ async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
             }
             worker.check()?;
             ensure!(Instant::now() < deadline, "a worker has nothing to do: take more --docs");
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
     // The first ones have gone on meanwhile.
@@ -258,10 +258,10 @@ async fn wait(
         if now > last {
             (last, since) = (now, Instant::now());
         }
-        if since.elapsed() > PATIENCE {
-            bail!("no {what} for {} s, at {now} of {wanted}", PATIENCE.as_secs());
+        if since.elapsed() > DRAIN_TIMEOUT {
+            bail!("no {what} for {} s, at {now} of {wanted}", DRAIN_TIMEOUT.as_secs());
         }
         workers.iter_mut().try_for_each(Worker::check)?;
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
 }

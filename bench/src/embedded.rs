@@ -21,12 +21,12 @@ use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::args::DrainArgs;
-use crate::drain::{Drained, report_bounds, report_usage, watch};
+use crate::drain::{DrainResult, report_bounds, report_usage, watch};
 use crate::provider::{CLIENT, Provider};
 use crate::rates::{Rate, Rates};
 use crate::raw::{exchange, group};
 use crate::report::{Report, say};
-use crate::scene::Beside;
+use crate::scene::SideLoad;
 use crate::site::{Worker, succeeded};
 use crate::{seed, stages};
 
@@ -141,7 +141,7 @@ impl Site {
         Ok(due)
     }
 
-    async fn drain(&self, args: &DrainArgs) -> anyhow::Result<Drained> {
+    async fn drain(&self, args: &DrainArgs) -> anyhow::Result<DrainResult> {
         self.import((0..args.others as usize).map(not_due)).await?;
         self.publish(args.docs).await?;
         self.provider.set_latency_ms(args.latency_ms).await?;
@@ -154,7 +154,7 @@ impl Site {
             &evergrant_testkit::http_client(),
         )?;
         let mut running = [run];
-        let beside = Beside { provider: &self.provider, store: None };
+        let beside = SideLoad { provider: &self.provider, store: None };
         let drained = watch(&beside, &mut running, u64::from(args.docs)).await?;
         let [run] = running;
         run.stop().await?;

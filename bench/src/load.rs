@@ -16,7 +16,7 @@ use crate::report::Report;
 use crate::usage;
 
 /// The longest answer that is read.
-const MAX_ANSWER_BYTES: usize = 16 * 1024;
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) async fn run(args: &SimulatorArgs) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir().context("a folder for logs")?;
@@ -54,7 +54,7 @@ async fn exchange_again_and_again(url: String, token: String, times: u32) -> any
     let mut stream = TcpStream::connect(&address).await.context("connect")?;
     stream.set_nodelay(true)?;
     let (id, secret) = CLIENT;
-    let (mut token, mut buffer) = (token, vec![0; MAX_ANSWER_BYTES]);
+    let (mut token, mut buffer) = (token, vec![0; ANSWER_BYTES_MAX]);
     for _ in 0..times {
         let body = format!(
             "grant_type=refresh_token&refresh_token={token}&client_id={id}&client_secret={secret}"

@@ -94,7 +94,7 @@ async fn once(args: &Args) -> anyhow::Result<Report> {
         }
         _ => {}
     }
-    let stores = Stores::of(&args.servers)?;
+    let stores = Stores::from_args(&args.servers)?;
     let broker = Broker::start().await.context("start RabbitMQ")?;
     let servers = Servers { broker, stores };
     match &args.command {

@@ -21,13 +21,13 @@ const SECONDS: u64 = 15;
 const STORE_VARIABLE: &str = "EVERGRANT_BENCH_PEER_STORE";
 
 /// What the loop did.
-pub(crate) struct Measured {
+pub(crate) struct PeerResult {
     pub(crate) refreshes_per_s: f64,
     cpu_us: f64,
     rss_mib: f64,
 }
 
-impl Measured {
+impl PeerResult {
     pub(crate) fn report(&self) -> Report {
         let mut report = Report::default();
         report.text("name", "sequential");
@@ -43,7 +43,7 @@ pub(crate) async fn measure(
     servers: &Servers,
     docs: u32,
     latency_ms: u64,
-) -> anyhow::Result<Measured> {
+) -> anyhow::Result<PeerResult> {
     let scene = Scene::new(servers, docs, seed::ONCE, &[]).await?;
     scene.provider.set_latency_ms(latency_ms).await?;
     let output = Command::new(std::env::current_exe()?)
@@ -58,7 +58,7 @@ pub(crate) async fn measure(
     ensure!(output.status.success(), "the sequential loop failed: {said}");
     let report: serde_json::Value = serde_json::from_slice(&output.stdout)?;
     let figure = |name: &str| report[name].as_f64().with_context(|| format!("no {name}"));
-    Ok(Measured {
+    Ok(PeerResult {
         refreshes_per_s: figure("refreshes_per_s")?,
         cpu_us: figure("cpu_us_per_refresh")?,
         rss_mib: figure("rss_mib")?,

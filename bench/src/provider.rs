@@ -4,8 +4,8 @@ use std::path::Path;
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
-use evergrant_simulator::{SeedPlan, Stats};
-use evergrant_testkit::program::Program;
+use evergrant_simulator::{SeedPlan, SimulatorStats};
+use evergrant_testkit::program::TestProgram;
 use serde_json::{Value, json};
 
 /// Its client's id and secret: the simulator's own defaults, which guard nothing.
@@ -15,7 +15,7 @@ const START_LIMIT: Duration = Duration::from_secs(10);
 
 /// A running provider. It ends with this.
 pub(crate) struct Provider {
-    program: Program,
+    program: TestProgram,
     http: reqwest::Client,
     pub(crate) url: String,
 }
@@ -25,7 +25,7 @@ impl Provider {
     pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("simulator.log");
         let args = ["serve", "--listen", "127.0.0.1:0"];
-        let program = Program::start("evergrant-simulator", &args, &[], log);
+        let program = TestProgram::start("evergrant-simulator", &args, &[], log);
         let deadline = tokio::time::Instant::now() + START_LIMIT;
         // The first line that it writes is its URL.
         let url = loop {
@@ -48,7 +48,7 @@ impl Provider {
     }
 
     /// What it has seen.
-    pub(crate) async fn stats(&self) -> anyhow::Result<Stats> {
+    pub(crate) async fn stats(&self) -> anyhow::Result<SimulatorStats> {
         let stats = self.http.get(format!("{}/stats", self.url)).send().await;
         stats.context("ask the simulator")?.json().await.context("read the simulator's statistics")
     }

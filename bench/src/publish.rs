@@ -14,11 +14,11 @@ use crate::{Servers, seed, usage};
 
 /// Jobs and marks that a raw stage is measured by: enough for its rate.
 const SAMPLE: usize = 50_000;
-const POLL: Duration = Duration::from_millis(20);
+const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(3_600);
 
 /// What the producer did.
-struct Published {
+struct PublishResult {
     docs_per_s: f64,
     cpu_us: f64,
     rss_mib: f64,
@@ -64,7 +64,7 @@ async fn raw_rates(servers: &Servers, site: &Site, docs: usize) -> anyhow::Resul
 }
 
 /// One pass, from the start of the process to its end.
-async fn measure(site: &Site, docs: u32) -> anyhow::Result<Published> {
+async fn measure(site: &Site, docs: u32) -> anyhow::Result<PublishResult> {
     let started = Instant::now();
     let mut producer = site.start_publishing();
     let (mut cpu_us, mut rss_mib) = (0, 0.0);
@@ -76,14 +76,14 @@ async fn measure(site: &Site, docs: u32) -> anyhow::Result<Published> {
             (cpu_us, rss_mib) = (cpu, rss);
         }
         ensure!(started.elapsed() < LIMIT, "the producer did not end");
-        tokio::time::sleep(POLL).await;
+        tokio::time::sleep(POLL_INTERVAL).await;
     }
     let elapsed_s = started.elapsed().as_secs_f64();
-    let status = producer.wait(POLL).await;
+    let status = producer.wait(POLL_INTERVAL).await;
     ensure!(status.success(), "the producer failed: {}", producer.logged());
     let queued = site.depth().await?;
     ensure!(queued == u64::from(docs), "{queued} jobs of {docs} are in the queue");
-    Ok(Published {
+    Ok(PublishResult {
         docs_per_s: f64::from(docs) / elapsed_s,
         cpu_us: cpu_us as f64 / f64::from(docs),
         rss_mib,

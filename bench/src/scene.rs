@@ -37,13 +37,13 @@ impl Scene {
         Ok(Self { store, provider, site, documents, _folder: folder })
     }
 
-    pub(crate) const fn servers(&self) -> Beside<'_> {
-        Beside { provider: &self.provider, store: Some(&self.store) }
+    pub(crate) const fn servers(&self) -> SideLoad<'_> {
+        SideLoad { provider: &self.provider, store: Some(&self.store) }
     }
 }
 
 /// What works beside the workers.
-pub(crate) struct Beside<'a> {
+pub(crate) struct SideLoad<'a> {
     pub(crate) provider: &'a Provider,
     /// None where it is a part of the workers.
     pub(crate) store: Option<&'a Store>,

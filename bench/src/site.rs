@@ -7,10 +7,10 @@ use anyhow::{Context, ensure};
 use evergrant_mongodb::MongoStore;
 use evergrant_ports::{JobPublisher, JobQueue, Store as _};
 use evergrant_rabbitmq::RabbitQueue;
-use evergrant_rescue::Keys;
+use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
 use evergrant_testkit::deployment::provider;
-use evergrant_testkit::program::{self, Program};
+use evergrant_testkit::program::{self, TestProgram};
 use mongodb::Collection;
 use mongodb::bson::Document;
 use secrecy::ExposeSecret;
@@ -36,7 +36,7 @@ pub(crate) struct Site {
 
 /// A process that works: a worker, or `evergrant run`.
 pub(crate) struct Worker {
-    program: Program,
+    program: TestProgram,
     http: reqwest::Client,
     address: String,
 }
@@ -52,7 +52,7 @@ impl Site {
     ) -> anyhow::Result<Self> {
         let name = format!("bench-{}", uuid::Uuid::new_v4().simple());
         let folder = tempfile::tempdir().context("a folder for logs and journals")?;
-        let (journal, key) = (folder.path().display().to_string(), Keys::generate());
+        let (journal, key) = (folder.path().display().to_string(), SealingKeys::generate());
         let common = [
             ("STORE__URL", store.url.as_str()),
             ("STORE__DATABASE", &name),
@@ -96,8 +96,8 @@ impl Site {
     }
 
     /// Starts the producer for one pass.
-    pub(crate) fn start_publishing(&self) -> Program {
-        Program::start("evergrant-producer", &["--once"], &self.variables, self.log("producer"))
+    pub(crate) fn start_publishing(&self) -> TestProgram {
+        TestProgram::start("evergrant-producer", &["--once"], &self.variables, self.log("producer"))
     }
 
     /// Starts a worker.
@@ -148,7 +148,7 @@ impl Worker {
     ) -> anyhow::Result<Self> {
         let address = format!("127.0.0.1:{}", free_port()?);
         let args = [args, &["--listen", &address]].concat();
-        let program = Program::start(program, &args, variables, log);
+        let program = TestProgram::start(program, &args, variables, log);
         Ok(Self { program, http: http.clone(), address })
     }
 

@@ -8,9 +8,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
-use evergrant_domain::schedule::Times;
-use evergrant_domain::{DocumentId, Grant, Job, ProviderId, Row, Write};
-use evergrant_ports::{Commit, Committed, Delivery, JobQueue, LeaseStore, QueueError, wall_clock};
+use evergrant_domain::schedule::RefreshTimes;
+use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, Grant, Job, ProviderId};
+use evergrant_ports::{
+    Commit, CommitResult, Delivery, JobQueue, LeaseStore, QueueError, wall_clock,
+};
 use futures::FutureExt;
 use secrecy::{ExposeSecret, SecretString};
 use tokio::task::JoinSet;
@@ -62,14 +64,14 @@ pub(crate) async fn consume(
 }
 
 /// A document as it was claimed, and by whom.
-pub(crate) type Held = (Grant, String);
+pub(crate) type ClaimedBatch = (Grant, String);
 
 /// Claims all of `ids`; claims a second.
 pub(crate) async fn claim(
     store: Arc<dyn LeaseStore>,
     ids: &[DocumentId],
     batch: usize,
-) -> anyhow::Result<(f64, Vec<Held>)> {
+) -> anyhow::Result<(f64, Vec<ClaimedBatch>)> {
     static ROUNDS: AtomicU32 = AtomicU32::new(0);
     let round = ROUNDS.fetch_add(1, Ordering::Relaxed);
     let held = Arc::new(Mutex::new(Vec::with_capacity(ids.len())));
@@ -83,7 +85,7 @@ pub(crate) async fn claim(
             let rows = store.claim(&ids, &owner, LEASE).await?.rows;
             let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
             for row in rows {
-                let Row::Present { grant, owned: true, .. } = row else { continue };
+                let ClaimedDocument::Present { grant, owned: true, .. } = row else { continue };
                 holding.push((grant, owner.clone()));
             }
             anyhow::Ok(())
@@ -98,7 +100,7 @@ pub(crate) async fn claim(
 /// Writes new tokens to all that is held; commits a second.
 pub(crate) async fn commit(
     store: Arc<dyn LeaseStore>,
-    held: &[Held],
+    held: &[ClaimedBatch],
     batch: usize,
 ) -> anyhow::Result<f64> {
     let commits: Vec<Commit> =
@@ -108,7 +110,7 @@ pub(crate) async fn commit(
         let store = Arc::clone(&store);
         async move {
             let written = store.commit(&commits).await?;
-            let all = written.iter().all(|committed| *committed == Committed::Applied);
+            let all = written.iter().all(|committed| *committed == CommitResult::Applied);
             ensure!(all, "not all commits found their document");
             anyhow::Ok(())
         }
@@ -117,14 +119,14 @@ pub(crate) async fn commit(
 }
 
 /// New tokens as long as the old one.
-fn refresh(grant: &Grant) -> Write {
+fn refresh(grant: &Grant) -> DocumentWrite {
     let token: String = grant.refresh_token.expose_secret().chars().rev().collect();
     let now = wall_clock();
-    Write::Refresh {
+    DocumentWrite::Refresh {
         access_token: SecretString::from(token.clone()),
         refresh_token: Some(SecretString::from(token)),
         refreshed_at: now,
-        times: Times {
+        times: RefreshTimes {
             access_expires_at: now.plus(HOUR),
             refresh_idle_until: Some(now.plus(HOUR * 336)),
             refresh_absolute_until: None,

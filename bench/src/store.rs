@@ -38,7 +38,7 @@ pub(crate) struct Store {
 
 impl Stores {
     /// What the command line and the environment ask for.
-    pub(crate) fn of(args: &ServerArgs) -> anyhow::Result<Self> {
+    pub(crate) fn from_args(args: &ServerArgs) -> anyhow::Result<Self> {
         if let Some(url) = &args.store {
             ensure!(!args.sync, "--sync is for a store that is started here, not for one by URL");
             return Ok(Self::Given(url.clone()));

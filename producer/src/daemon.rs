@@ -2,21 +2,21 @@
 //! another that is slow or broken.
 
 use evergrant_domain::ProviderId;
-use evergrant_ports::Which;
+use evergrant_ports::DueSelection;
 use futures::future::join_all;
 use tokio::sync::watch;
 use tokio::time::MissedTickBehavior;
 
 use crate::metrics::ProducerMetrics;
 use crate::publishing::Publishing;
-use crate::standing::Standing;
+use crate::standing::ProducerStanding;
 use crate::sweep::keep_sweeping;
-use crate::unmarked::Unmarked;
-use crate::{Deps, NoProgress, Selection};
+use crate::unmarked::UnmarkedDocuments;
+use crate::{NoProgress, PassSelection, ProducerDeps};
 
 /// Publishes what is due, again and again, for ever.
-pub(crate) async fn serve(deps: &Deps, metrics: &ProducerMetrics) {
-    let standing = Standing::new(deps, metrics);
+pub(crate) async fn serve(deps: &ProducerDeps, metrics: &ProducerMetrics) {
+    let standing = ProducerStanding::new(deps, metrics);
     let rounds = watch::Sender::new(());
     let passes = deps.providers.iter().map(|provider| {
         // Subscribed before the first round begins.
@@ -27,7 +27,11 @@ pub(crate) async fn serve(deps: &Deps, metrics: &ProducerMetrics) {
 }
 
 /// Adopts, and then begins a round of passes. However long that takes, what is adopted gets its jobs.
-async fn keep_adopting(deps: &Deps, standing: &Standing<'_>, rounds: &watch::Sender<()>) {
+async fn keep_adopting(
+    deps: &ProducerDeps,
+    standing: &ProducerStanding<'_>,
+    rounds: &watch::Sender<()>,
+) {
     let interval = deps.settings.interval;
     let mut ticks = tokio::time::interval(interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -47,13 +51,13 @@ async fn keep_adopting(deps: &Deps, standing: &Standing<'_>, rounds: &watch::Sen
 
 /// Makes one provider's part of each round. One that is slow leaves rounds out.
 async fn keep_publishing(
-    deps: &Deps,
-    standing: &Standing<'_>,
+    deps: &ProducerDeps,
+    standing: &ProducerStanding<'_>,
     provider: &ProviderId,
     mut rounds: watch::Receiver<()>,
 ) {
-    let selection = Selection { which: Which::Due, dry_run: false, sweep: false };
-    let unmarked = Unmarked::new();
+    let selection = PassSelection { which: DueSelection::Due, dry_run: false, sweep: false };
+    let unmarked = UnmarkedDocuments::new();
     while rounds.changed().await.is_ok() {
         let publishing = Publishing {
             deps,

@@ -52,7 +52,7 @@ impl Candidate<'_> {
     /// Gives the lead to whoever stands by.
     pub(crate) async fn resign(&self) {
         let resigning = self.election.resign(ROLE, self.name);
-        let resigned = tokio::time::timeout(RESIGN_PATIENCE, resigning).await;
+        let resigned = tokio::time::timeout(RESIGN_TIMEOUT, resigning).await;
         if !matches!(resigned, Ok(Ok(()))) {
             tracing::debug!("the lead was not given up: it runs out");
         }
@@ -69,4 +69,4 @@ impl Candidate<'_> {
 }
 
 /// How long a producer that ends waits for the store.
-const RESIGN_PATIENCE: Duration = Duration::from_secs(2);
+const RESIGN_TIMEOUT: Duration = Duration::from_secs(2);

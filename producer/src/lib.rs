@@ -25,20 +25,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::ProviderId;
-use evergrant_ports::{DueStore, JobPublisher, LeaderElection, QueueError, StoreError, Which};
+use evergrant_ports::{
+    DueSelection, DueStore, JobPublisher, LeaderElection, QueueError, StoreError,
+};
 use evergrant_runtime::config::ProducerConfig;
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Health, Metrics};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
 
 pub use outlook::{keep_outlook, outlook};
-pub use progress::{NoProgress, Progress, TerminalProgress};
-pub use summary::{ProviderSummary, Summary};
+pub use progress::{NoProgress, PassProgress, TerminalProgress};
+pub use summary::{PassSummary, ProviderSummary};
 
 use leader::Candidate;
 use metrics::ProducerMetrics;
 
 /// What a producer needs.
-pub struct Deps {
+pub struct ProducerDeps {
     /// Where documents live.
     pub store: Arc<dyn DueStore>,
     /// Which of several producers leads.
@@ -50,11 +52,11 @@ pub struct Deps {
     /// How much and how often.
     pub settings: ProducerSettings,
     /// Where metrics are registered.
-    pub metrics: Metrics,
+    pub metrics: ProcessMetrics,
     /// Where the producer says what works.
-    pub health: Health,
+    pub health: HealthChecks,
     /// Where it counts what operators want to know.
-    pub reports: Reports,
+    pub reports: ProcessReporter,
 }
 
 /// How much a producer publishes, and how often.
@@ -78,7 +80,7 @@ pub struct ProducerSettings {
 
 impl ProducerSettings {
     /// Those of a producer of this name, which no other process has.
-    pub fn of(config: &ProducerConfig, name: String) -> Self {
+    pub fn from_config(config: &ProducerConfig, name: String) -> Self {
         Self {
             name,
             leader_lease: config.leader_lease,
@@ -93,9 +95,9 @@ impl ProducerSettings {
 
 /// What a single pass publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Selection {
-    /// Which active grants. All but [`Which::Due`] are refreshed whether they are due or not.
-    pub which: Which,
+pub struct PassSelection {
+    /// Which active grants. All but [`DueSelection::Due`] are refreshed whether they are due or not.
+    pub which: DueSelection,
     /// Only count, publish nothing.
     pub dry_run: bool,
     /// Look for users who have signed in again as well.
@@ -115,7 +117,7 @@ pub enum PassError {
 }
 
 /// Publishes what is due, again and again while it leads, until `shutdown` ends.
-pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
+pub async fn run(deps: ProducerDeps, shutdown: impl Future<Output = ()>) {
     let metrics = ProducerMetrics::register(&deps.metrics);
     let (name, lease) = (&deps.settings.name, deps.settings.leader_lease);
     let candidate = Candidate { election: &*deps.election, name, lease };
@@ -144,6 +146,10 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) {
 }
 
 /// Publishes once what `selection` wants. What failed is in the summary; the rest is done.
-pub async fn run_once(deps: &Deps, selection: &Selection, progress: &dyn Progress) -> Summary {
+pub async fn run_once(
+    deps: &ProducerDeps,
+    selection: &PassSelection,
+    progress: &dyn PassProgress,
+) -> PassSummary {
     pass::pass(deps, selection, progress).await
 }

@@ -6,15 +6,15 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use clap::Parser;
-use evergrant_domain::heartbeat::Role;
-use evergrant_ports::Which;
+use evergrant_domain::heartbeat::ProcessRole;
+use evergrant_ports::DueSelection;
 use evergrant_producer::{
-    Deps, ProducerSettings, Selection, TerminalProgress, keep_outlook, run, run_once,
+    PassSelection, ProducerDeps, ProducerSettings, TerminalProgress, keep_outlook, run, run_once,
 };
 use evergrant_runtime::config::Config;
-use evergrant_runtime::reports::Reports;
+use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_runtime::{connect, process, startup};
-use evergrant_telemetry::{Health, Metrics, init_logs, serve};
+use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs, serve};
 
 /// Finds the grants that are due and publishes one job for each. Without a mode it goes on for
 /// ever.
@@ -46,14 +46,14 @@ struct Args {
 
 impl Args {
     /// The single pass that is asked for; None to go on for ever.
-    fn selection(&self) -> Option<Selection> {
+    fn selection(&self) -> Option<PassSelection> {
         let which = match &self.user {
-            Some(user) => Which::User(user.clone()),
-            None if self.all => Which::All,
-            None if self.once || self.dry_run => Which::Due,
+            Some(user) => DueSelection::User(user.clone()),
+            None if self.all => DueSelection::All,
+            None if self.once || self.dry_run => DueSelection::Due,
             None => return None,
         };
-        Some(Selection { which, dry_run: self.dry_run, sweep: true })
+        Some(PassSelection { which, dry_run: self.dry_run, sweep: true })
     }
 }
 
@@ -72,15 +72,15 @@ async fn main() -> anyhow::Result<ExitCode> {
     let store = connect::store(&config).await?;
     let name = process::unique_name();
     let queue = connect::queue(&config, format!("evergrant-producer {name}"))?;
-    let deps = Deps {
+    let deps = ProducerDeps {
         store: store.clone(),
         election: store.clone(),
         queue: queue.clone(),
         providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-        settings: ProducerSettings::of(&config.producer, name),
-        metrics: Metrics::default(),
-        health: Health::default(),
-        reports: Reports::default(),
+        settings: ProducerSettings::from_config(&config.producer, name),
+        metrics: ProcessMetrics::default(),
+        health: HealthChecks::default(),
+        reports: ProcessReporter::default(),
     };
     let served_providers = providers.into_iter().map(Arc::new).collect();
     if let Some(selection) = selection {
@@ -99,7 +99,7 @@ async fn main() -> anyhow::Result<ExitCode> {
         tokio::spawn(keep_outlook(store.clone(), served_providers, default_provider, metrics));
         tracing::info!(providers = deps.providers.len(), "started");
         let name = deps.settings.name.clone();
-        let teller = deps.reports.start_telling(store, Role::Producer, name);
+        let teller = deps.reports.start_telling(store, ProcessRole::Producer, name);
         run(deps, shutdown.wait()).await;
         teller.end().await;
     }
@@ -111,7 +111,7 @@ async fn main() -> anyhow::Result<ExitCode> {
 const PARTIAL: u8 = 3;
 
 /// A single pass prints its summary.
-async fn once(deps: &Deps, selection: &Selection) -> anyhow::Result<ExitCode> {
+async fn once(deps: &ProducerDeps, selection: &PassSelection) -> anyhow::Result<ExitCode> {
     let summary = run_once(deps, selection, &TerminalProgress::default()).await;
     if let Some(failure) = summary.total_failure() {
         return Err(failure.clone().into());

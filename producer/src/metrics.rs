@@ -1,6 +1,6 @@
 //! What a producer counts.
 
-use evergrant_telemetry::{Labels, Metrics};
+use evergrant_telemetry::{MetricLabels, ProcessMetrics};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -9,8 +9,8 @@ use crate::ProviderSummary;
 
 /// What a producer counts.
 pub(crate) struct ProducerMetrics {
-    published: Family<Labels, Counter>,
-    unmarked: Family<Labels, Gauge>,
+    published: Family<MetricLabels, Counter>,
+    unmarked: Family<MetricLabels, Gauge>,
     pub(crate) adopted: Counter,
     pub(crate) revived: Counter,
     /// 1 while this producer leads.
@@ -20,7 +20,7 @@ pub(crate) struct ProducerMetrics {
 }
 
 impl ProducerMetrics {
-    pub(crate) fn register(metrics: &Metrics) -> Self {
+    pub(crate) fn register(metrics: &ProcessMetrics) -> Self {
         Self {
             published: metrics.add("jobs_published", "Jobs published", Family::default()),
             unmarked: metrics.add(
@@ -45,7 +45,7 @@ impl ProducerMetrics {
 
     /// A provider's part of a pass was made; the store refuses to mark so many of its documents.
     pub(crate) fn published(&self, summary: &ProviderSummary, unmarked: usize) {
-        let labels = Labels { provider: summary.provider.to_string(), kind: "due" };
+        let labels = MetricLabels { provider: summary.provider.to_string(), kind: "due" };
         self.published.get_or_create(&labels).inc_by(summary.published);
         let unmarked = i64::try_from(unmarked).unwrap_or(i64::MAX);
         self.unmarked.get_or_create(&labels).set(unmarked);

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::cell::Cell;
-use evergrant_domain::forecast::{Forecast, Prospect, Sample, Shut, forecast};
-use evergrant_domain::limit::Limit;
-use evergrant_domain::{ProviderId, ProviderState, Status, Timestamp};
+use evergrant_domain::forecast::{Forecast, GrantProspect, GrantSample, ProviderClosure, forecast};
+use evergrant_domain::limit::RateLimit;
+use evergrant_domain::rate_schedule::RateSchedule;
+use evergrant_domain::{GrantStatus, ProviderId, ProviderState, Timestamp};
 use evergrant_ports::{GrantAdmin, GrantFilter, GrantView, ProviderStates, StoreError};
 use evergrant_provider::Provider;
-use evergrant_telemetry::{Labels, Metrics};
+use evergrant_telemetry::{MetricLabels, ProcessMetrics};
 use futures::TryStreamExt;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
@@ -33,15 +33,15 @@ pub async fn outlook(
     horizons_days: &[u32],
 ) -> Result<Vec<(ProviderId, Forecast)>, StoreError> {
     let now = store.now().await?;
-    let mut samples: BTreeMap<&ProviderId, Sample> = BTreeMap::new();
+    let mut samples: BTreeMap<&ProviderId, GrantSample> = BTreeMap::new();
     let mut grants = store.list(GrantFilter::default());
     while let Some(grant) = grants.try_next().await? {
         let id = grant.provider.as_ref().or(default_provider);
         let provider = providers.iter().find(|provider| Some(&provider.id) == id);
         // What has no status yet will be adopted, and is due then.
-        let kept = matches!(grant.status, None | Some(Status::Active));
+        let kept = matches!(grant.status, None | Some(GrantStatus::Active));
         if let (Some(provider), true) = (provider, kept) {
-            let sample = samples.entry(&provider.id).or_insert_with(|| Sample::new(now));
+            let sample = samples.entry(&provider.id).or_insert_with(|| GrantSample::new(now));
             sample.add(prospect(&grant, provider, now));
             if grant.is_held_as_sealed() {
                 sample.note_sealed();
@@ -51,7 +51,7 @@ pub async fn outlook(
     drop(grants);
     let mut outlook = Vec::with_capacity(providers.len());
     for provider in providers {
-        let sample = samples.remove(&provider.id).unwrap_or_else(|| Sample::new(now));
+        let sample = samples.remove(&provider.id).unwrap_or_else(|| GrantSample::new(now));
         // An operator may have set others than the settings have.
         let state = store.provider_state(&provider.id).await?.value;
         let rate = rate_per_s(state.limits(&provider.limits));
@@ -69,7 +69,7 @@ pub async fn outlook(
 }
 
 /// A grant that was never refreshed is taken to have been signed in just now: nothing tells when.
-fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> Prospect {
+fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> GrantProspect {
     let idle = provider.policy.schedule.refresh_idle_lifetime;
     let idle_until = match (grant.refresh_idle_until, grant.generation) {
         (Some(until), _) => Some(until),
@@ -77,7 +77,7 @@ fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> Prospect 
         (None, _) => None,
     };
     let ends_at = grant.refresh_absolute_until;
-    Prospect {
+    GrantProspect {
         due_at: grant.next_refresh_at.unwrap_or(now),
         dies_at: [idle_until, ends_at].into_iter().flatten().min(),
         ends_at,
@@ -85,18 +85,18 @@ fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> Prospect 
 }
 
 /// Whether nothing is refreshed for now. Nobody knows when an open circuit closes.
-fn shut(state: &ProviderState, now: Timestamp) -> Option<Shut> {
+fn shut(state: &ProviderState, now: Timestamp) -> Option<ProviderClosure> {
     match state.shut_until(now) {
-        _ if state.gate.tripped().is_some() => Some(Shut::WithoutEnd),
-        Some(Some(until)) => Some(Shut::Until(until)),
-        Some(None) => Some(Shut::WithoutEnd),
+        _ if state.gate.tripped().is_some() => Some(ProviderClosure::WithoutEnd),
+        Some(Some(until)) => Some(ProviderClosure::Until(until)),
+        Some(None) => Some(ProviderClosure::WithoutEnd),
         None => None,
     }
 }
 
 /// What the budget lets through a second under these limits, in the long run.
-fn rate_per_s(limits: &[Limit]) -> Option<f64> {
-    Cell::default().spacing(limits).map(|spacing| 1.0 / spacing.as_secs_f64())
+fn rate_per_s(limits: &[RateLimit]) -> Option<f64> {
+    RateSchedule::default().spacing(limits).map(|spacing| 1.0 / spacing.as_secs_f64())
 }
 
 /// Keeps the metrics `evergrant_slack_seconds` and `evergrant_expiring_unrefreshed` up to date, for
@@ -105,17 +105,17 @@ pub async fn keep_outlook(
     store: Arc<impl GrantAdmin + ProviderStates + ?Sized>,
     providers: Vec<Arc<Provider>>,
     default_provider: Option<ProviderId>,
-    metrics: Metrics,
+    metrics: ProcessMetrics,
 ) {
     let slack = metrics.add(
         "slack_seconds",
         "The least time between a refresh and the death that it averts",
-        Family::<Labels, Gauge>::default(),
+        Family::<MetricLabels, Gauge>::default(),
     );
     let expiring = metrics.add(
         "expiring_unrefreshed",
         "Grants that will expire before their turn comes, at the present limits",
-        Family::<Labels, Gauge>::default(),
+        Family::<MetricLabels, Gauge>::default(),
     );
     let mut ticks = tokio::time::interval(METRICS_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -130,7 +130,7 @@ pub async fn keep_outlook(
             }
         };
         for (provider, forecast) in forecasts {
-            let labels = Labels { provider: provider.to_string(), kind: METRICS_KIND };
+            let labels = MetricLabels { provider: provider.to_string(), kind: METRICS_KIND };
             let Some(week) = forecast.horizons.first() else { continue };
             let lost = week.expiring_unrefreshed + forecast.dead_already;
             expiring.get_or_create(&labels).set(i64::try_from(lost).unwrap_or(i64::MAX));

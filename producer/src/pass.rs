@@ -1,16 +1,20 @@
 //! One pass: what is due becomes jobs.
 
-use evergrant_ports::{StoreError, Which};
+use evergrant_ports::{DueSelection, StoreError};
 use futures::future::join_all;
 
 use crate::publishing::Publishing;
 use crate::sweep::sweep_whole;
-use crate::unmarked::Unmarked;
-use crate::{Deps, PassError, Progress, ProviderSummary, Selection, Summary};
+use crate::unmarked::UnmarkedDocuments;
+use crate::{PassError, PassProgress, PassSelection, PassSummary, ProducerDeps, ProviderSummary};
 
 /// Makes one pass over all providers, each on its own: neither a full nor a broken queue of one holds up
 /// another, and nor does a failing adoption.
-pub(crate) async fn pass(deps: &Deps, selection: &Selection, progress: &dyn Progress) -> Summary {
+pub(crate) async fn pass(
+    deps: &ProducerDeps,
+    selection: &PassSelection,
+    progress: &dyn PassProgress,
+) -> PassSummary {
     let (mut adopted, mut revived, mut failures) = (0, 0, Vec::new());
     let mut count = |counted: &mut u64, result: Result<u64, StoreError>| match result {
         Ok(n) => *counted = n,
@@ -22,22 +26,22 @@ pub(crate) async fn pass(deps: &Deps, selection: &Selection, progress: &dyn Prog
     let mut providers = publish_all(deps, selection, progress).await;
     if selection.sweep && !selection.dry_run {
         count(&mut revived, sweep_whole(&*deps.store).await);
-        if revived > 0 && selection.which == Which::Due {
+        if revived > 0 && selection.which == DueSelection::Due {
             let again = publish_all(deps, selection, progress).await;
             let both = providers.into_iter().zip(again);
             providers = both.map(|(first, second)| first.and_then(second)).collect();
         }
     }
     progress.finish();
-    Summary { adopted, revived, dry_run: selection.dry_run, providers, failures }
+    PassSummary { adopted, revived, dry_run: selection.dry_run, providers, failures }
 }
 
 async fn publish_all(
-    deps: &Deps,
-    selection: &Selection,
-    progress: &dyn Progress,
+    deps: &ProducerDeps,
+    selection: &PassSelection,
+    progress: &dyn PassProgress,
 ) -> Vec<ProviderSummary> {
-    let unmarked = Unmarked::new();
+    let unmarked = UnmarkedDocuments::new();
     let each = deps.providers.iter().map(|provider| {
         Publishing { deps, selection, progress, provider, unmarked: &unmarked }.run()
     });

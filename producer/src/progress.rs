@@ -5,7 +5,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 /// Someone who watches a pass.
-pub trait Progress: Send + Sync {
+pub trait PassProgress: Send + Sync {
     /// So many more jobs are published.
     fn published(&self, jobs: u64);
 
@@ -17,7 +17,7 @@ pub trait Progress: Send + Sync {
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 
-impl Progress for NoProgress {
+impl PassProgress for NoProgress {
     fn published(&self, _jobs: u64) {}
 
     fn finish(&self) {}
@@ -39,7 +39,7 @@ impl Default for TerminalProgress {
     }
 }
 
-impl Progress for TerminalProgress {
+impl PassProgress for TerminalProgress {
     fn published(&self, jobs: u64) {
         self.0.inc(jobs);
     }

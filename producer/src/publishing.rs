@@ -1,17 +1,17 @@
 //! One provider's part of a pass: what is due becomes jobs.
 
-use evergrant_domain::statistics::Counts;
+use evergrant_domain::statistics::ProviderCounts;
 use evergrant_domain::{DocumentId, Job, ProviderId, Timestamp};
-use evergrant_ports::{DueGrant, DueQuery, QueueError, StoreError, Which};
+use evergrant_ports::{DueGrant, DueQuery, DueSelection, QueueError, StoreError};
 use futures::future::join;
 use futures::{Stream, TryStreamExt};
 
-use crate::unmarked::Unmarked;
-use crate::{Deps, PassError, Progress, ProviderSummary, Selection};
+use crate::unmarked::UnmarkedDocuments;
+use crate::{PassError, PassProgress, PassSelection, ProducerDeps, ProviderSummary};
 
 /// What became of some jobs.
 #[derive(Default)]
-struct Published {
+struct PublishedJobs {
     /// Jobs that are in their queues, or would be in a dry run.
     count: u64,
     /// The documents to mark.
@@ -27,12 +27,12 @@ const REFUSALS_MAX: u32 = 32;
 
 /// One provider's part of a pass.
 pub(crate) struct Publishing<'a> {
-    pub(crate) deps: &'a Deps,
-    pub(crate) selection: &'a Selection,
-    pub(crate) progress: &'a dyn Progress,
+    pub(crate) deps: &'a ProducerDeps,
+    pub(crate) selection: &'a PassSelection,
+    pub(crate) progress: &'a dyn PassProgress,
     pub(crate) provider: &'a ProviderId,
     /// Documents that the store refuses to mark.
-    pub(crate) unmarked: &'a Unmarked,
+    pub(crate) unmarked: &'a UnmarkedDocuments,
 }
 
 impl Publishing<'_> {
@@ -114,13 +114,13 @@ impl Publishing<'_> {
 
     /// Whether a grant wants a job now. One that cannot be marked has had one.
     fn wants(&self, grant: &DueGrant) -> bool {
-        let asked_for = self.selection.which != Which::Due || self.selection.dry_run;
+        let asked_for = self.selection.which != DueSelection::Due || self.selection.dry_run;
         asked_for || !self.unmarked.is_parked(&grant.id)
     }
 
     /// How many jobs may be added. What an operator asks for by name is not limited.
     async fn room(&self) -> Result<u64, PassError> {
-        if self.selection.dry_run || self.selection.which != Which::Due {
+        if self.selection.dry_run || self.selection.which != DueSelection::Due {
             return Ok(u64::MAX);
         }
         let depth = self.deps.queue.depth(self.provider).await?;
@@ -129,12 +129,12 @@ impl Publishing<'_> {
 
     /// Publishes a job for each and returns, once it is known which are confirmed, the documents to mark. A
     /// queue that takes no jobs holds up no other of the provider.
-    async fn publish(&self, grants: &[DueGrant], now: Timestamp) -> Published {
+    async fn publish(&self, grants: &[DueGrant], now: Timestamp) -> PublishedJobs {
         if self.selection.dry_run {
-            return Published { count: grants.len() as u64, ..Published::default() };
+            return PublishedJobs { count: grants.len() as u64, ..PublishedJobs::default() };
         }
         let jobs: Vec<Job> = grants.iter().map(|grant| self.job(grant, now)).collect();
-        let mut published = Published::default();
+        let mut published = PublishedJobs::default();
         for (job, result) in jobs.iter().zip(self.deps.queue.publish_each(&jobs).await) {
             match result {
                 Ok(()) => published.confirmed.push(job.id.clone()),
@@ -142,7 +142,7 @@ impl Publishing<'_> {
             }
         }
         published.count = published.confirmed.len() as u64;
-        let due = Counts { due: published.count, ..Counts::default() };
+        let due = ProviderCounts { due: published.count, ..ProviderCounts::default() };
         self.deps.reports.count(self.provider, &due);
         published
     }
@@ -180,7 +180,7 @@ impl Publishing<'_> {
 
     fn job(&self, grant: &DueGrant, now: Timestamp) -> Job {
         Job {
-            force: self.selection.which != Which::Due,
+            force: self.selection.which != DueSelection::Due,
             ..Job::new(self.provider.clone(), grant.id.clone(), grant.generation, now)
         }
     }

@@ -3,22 +3,22 @@
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 
-use evergrant_ports::{Revived, StoreError};
+use evergrant_ports::{StoreError, SweepResult};
 
 use crate::metrics::ProducerMetrics;
-use crate::{Deps, PassError, ProviderSummary};
+use crate::{PassError, ProducerDeps, ProviderSummary};
 
 /// What works and what does not, by log, metrics, health and the heartbeat.
-pub(crate) struct Standing<'a> {
-    deps: &'a Deps,
+pub(crate) struct ProducerStanding<'a> {
+    deps: &'a ProducerDeps,
     metrics: &'a ProducerMetrics,
     /// What failed the last time, by its name.
     failures: Mutex<BTreeMap<String, PassError>>,
 }
 
-impl<'a> Standing<'a> {
+impl<'a> ProducerStanding<'a> {
     /// Nothing has failed yet.
-    pub(crate) fn new(deps: &'a Deps, metrics: &'a ProducerMetrics) -> Self {
+    pub(crate) fn new(deps: &'a ProducerDeps, metrics: &'a ProducerMetrics) -> Self {
         Self { deps, metrics, failures: Mutex::default() }
     }
 
@@ -54,8 +54,8 @@ impl<'a> Standing<'a> {
     }
 
     /// A part of a sweep was made.
-    pub(crate) fn swept(&self, part: &Result<Revived, StoreError>) {
-        if let Ok(Revived { revived: grants @ 1.., .. }) = part {
+    pub(crate) fn swept(&self, part: &Result<SweepResult, StoreError>) {
+        if let Ok(SweepResult { revived: grants @ 1.., .. }) = part {
             self.metrics.revived.inc_by(*grants);
             tracing::info!(grants, "users have signed in again");
         }

@@ -8,7 +8,7 @@ use crate::PassError;
 
 /// What a pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Summary {
+pub struct PassSummary {
     /// Documents that had no state of Evergrant's and have one now.
     pub adopted: u64,
     /// Grants that are active again since their user has signed in again.
@@ -57,7 +57,7 @@ impl ProviderSummary {
     }
 }
 
-impl Summary {
+impl PassSummary {
     /// Jobs published, or counted, for all providers.
     pub fn published(&self) -> u64 {
         self.providers.iter().map(|provider| provider.published).sum()
@@ -92,7 +92,7 @@ impl fmt::Display for ProviderSummary {
     }
 }
 
-impl fmt::Display for Summary {
+impl fmt::Display for PassSummary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let verb = if self.dry_run { "would publish" } else { "published" };
         write!(f, "{verb} {} jobs", self.published())?;
@@ -122,8 +122,8 @@ mod tests {
         ProviderSummary::new(name.parse().unwrap())
     }
 
-    fn summary(providers: Vec<ProviderSummary>) -> Summary {
-        Summary { adopted: 0, revived: 0, dry_run: false, providers, failures: Vec::new() }
+    fn summary(providers: Vec<ProviderSummary>) -> PassSummary {
+        PassSummary { adopted: 0, revived: 0, dry_run: false, providers, failures: Vec::new() }
     }
 
     fn failure() -> Option<PassError> {
@@ -136,7 +136,7 @@ mod tests {
         let mut autodesk = provider("autodesk");
         autodesk.published = 2_000;
         autodesk.more_is_due = true;
-        let summary = Summary { adopted: 5, revived: 2, ..summary(vec![autodesk]) };
+        let summary = PassSummary { adopted: 5, revived: 2, ..summary(vec![autodesk]) };
         assert_eq!(
             summary.to_string(),
             "published 2000 jobs, autodesk: 2000 (its queues are full; more is due); \

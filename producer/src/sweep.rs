@@ -9,8 +9,8 @@ use evergrant_ports::Backoff;
 use evergrant_ports::{DueStore, StoreError};
 use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::Deps;
-use crate::standing::Standing;
+use crate::ProducerDeps;
+use crate::standing::ProducerStanding;
 
 /// Documents that are looked at in one part.
 const PART: u32 = 2_000;
@@ -31,7 +31,7 @@ pub(crate) async fn sweep_whole(store: &dyn DueStore) -> Result<u64, StoreError>
 }
 
 /// Sweeps again and again, for ever.
-pub(crate) async fn keep_sweeping(deps: &Deps, standing: &Standing<'_>) {
+pub(crate) async fn keep_sweeping(deps: &ProducerDeps, standing: &ProducerStanding<'_>) {
     let mut ticks = tokio::time::interval(deps.settings.sweep_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {

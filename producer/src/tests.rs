@@ -8,11 +8,13 @@ use std::time::Duration;
 use async_trait::async_trait;
 use evergrant_domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_ports::*;
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Health, Metrics};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
 use futures::stream::{self, BoxStream, StreamExt};
 
-use crate::{Deps, NoProgress, ProducerSettings, Selection, Summary, run, run_once};
+use crate::{
+    NoProgress, PassSelection, PassSummary, ProducerDeps, ProducerSettings, run, run_once,
+};
 
 /// Grants that are due until they are marked.
 #[derive(Default)]
@@ -43,7 +45,7 @@ impl DueStore for FakeStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         if self.refuses_adoption { Err(refused("adopt")) } else { Ok(0) }
     }
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         Ok(Vec::new())
     }
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
@@ -70,11 +72,11 @@ impl DueStore for FakeStore {
         &self,
         after: Option<SweepPlace>,
         _: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         let swept = self.swept.fetch_add(1, Ordering::Relaxed) + 1;
         tokio::time::sleep(Duration::from_secs(1)).await;
         let place = after.unwrap_or_else(SweepPlace::beginning);
-        Ok(Revived {
+        Ok(SweepResult {
             revived: 0,
             next: (!swept.is_multiple_of(self.parts.max(1))).then_some(place),
         })
@@ -140,7 +142,7 @@ impl JobPublisher for FakeQueue {
 struct Scene {
     store: Arc<FakeStore>,
     queue: Arc<FakeQueue>,
-    deps: Deps,
+    deps: ProducerDeps,
 }
 
 fn provider(name: &str) -> ProviderId {
@@ -152,7 +154,7 @@ impl Scene {
         let due = [(provider("a"), (0..10).collect()), (provider("b"), (10..20).collect())];
         let (store, queue) =
             (Arc::new(FakeStore { due: Mutex::new(due.into()), ..store }), Arc::new(queue));
-        let deps = Deps {
+        let deps = ProducerDeps {
             store: store.clone(),
             election: store.clone(),
             queue: queue.clone(),
@@ -166,15 +168,15 @@ impl Scene {
                 window: 4,
                 queued_for: Duration::from_secs(60),
             },
-            metrics: Metrics::default(),
-            health: Health::default(),
-            reports: Reports::default(),
+            metrics: ProcessMetrics::default(),
+            health: HealthChecks::default(),
+            reports: ProcessReporter::default(),
         };
         Self { store, queue, deps }
     }
 
-    async fn once(&self) -> Summary {
-        let selection = Selection { which: Which::Due, dry_run: false, sweep: true };
+    async fn once(&self) -> PassSummary {
+        let selection = PassSelection { which: DueSelection::Due, dry_run: false, sweep: true };
         run_once(&self.deps, &selection, &NoProgress).await
     }
 

@@ -4,22 +4,22 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use evergrant_domain::DocumentId;
-use evergrant_domain::refusals::Refusals;
+use evergrant_domain::refusals::WriteRefusals;
 use tokio::time::Instant;
 
-/// After so long such a document has another job; the wait doubles up to [`LONGEST_WAIT`].
-const FIRST_WAIT: Duration = Duration::from_secs(30);
-const LONGEST_WAIT: Duration = Duration::from_secs(3_600);
+/// After so long such a document has another job; the wait doubles up to [`DELAY_MAX`].
+const FIRST_DELAY: Duration = Duration::from_secs(30);
+const DELAY_MAX: Duration = Duration::from_secs(3_600);
 
 /// Documents that the store refuses to mark, of one provider.
-pub(crate) struct Unmarked {
-    refusals: Mutex<Refusals>,
+pub(crate) struct UnmarkedDocuments {
+    refusals: Mutex<WriteRefusals>,
     began_at: Instant,
 }
 
-impl Unmarked {
+impl UnmarkedDocuments {
     pub(crate) fn new() -> Self {
-        let refusals = Mutex::new(Refusals::new(FIRST_WAIT, LONGEST_WAIT));
+        let refusals = Mutex::new(WriteRefusals::new(FIRST_DELAY, DELAY_MAX));
         Self { refusals, began_at: Instant::now() }
     }
 
@@ -50,7 +50,7 @@ impl Unmarked {
         refusals.len()
     }
 
-    fn lock(&self) -> MutexGuard<'_, Refusals> {
+    fn lock(&self) -> MutexGuard<'_, WriteRefusals> {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

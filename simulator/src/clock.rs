@@ -8,7 +8,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 /// of a lifetime, a grace or a limit moves the clock instead of waiting.
 ///
 /// Latency is the exception: it is really waited for.
-pub trait Clock: Send + Sync + 'static {
+pub trait TimeSource: Send + Sync + 'static {
     /// Microseconds since the Unix epoch. Never goes backwards.
     fn now_us(&self) -> u64;
 
@@ -41,7 +41,7 @@ impl Default for SystemClock {
     }
 }
 
-impl Clock for SystemClock {
+impl TimeSource for SystemClock {
     fn now_us(&self) -> u64 {
         self.base_us + self.started.elapsed().as_micros() as u64
     }
@@ -62,7 +62,7 @@ impl RuntimeClock {
     }
 }
 
-impl Clock for RuntimeClock {
+impl TimeSource for RuntimeClock {
     fn now_us(&self) -> u64 {
         self.base_us + self.started.elapsed().as_micros() as u64
     }
@@ -89,7 +89,7 @@ impl ManualClock {
     }
 }
 
-impl Clock for ManualClock {
+impl TimeSource for ManualClock {
     fn now_us(&self) -> u64 {
         self.0.load(Ordering::SeqCst)
     }

@@ -1,10 +1,10 @@
 //! What is set once, at the start.
 
-use crate::settings::Settings;
+use crate::settings::SimulatorSettings;
 
 /// The simulator's identity and the settings that it starts with.
 #[derive(Clone)]
-pub struct Config {
+pub struct SimulatorConfig {
     /// The id of the one client that the provider knows.
     pub client_id: String,
     /// Its secret.
@@ -14,23 +14,23 @@ pub struct Config {
     /// Decides every draw and every token.
     pub seed: u64,
     /// How the provider behaves at first.
-    pub settings: Settings,
+    pub settings: SimulatorSettings,
 }
 
-impl Default for Config {
+impl Default for SimulatorConfig {
     fn default() -> Self {
         Self {
             client_id: "evergrant".to_owned(),
             client_secret: "evergrant-simulator-secret".to_owned(),
             scope: "data:read offline_access".to_owned(),
             seed: 1,
-            settings: Settings::default(),
+            settings: SimulatorSettings::default(),
         }
     }
 }
 
 /// Shows no secret.
-impl std::fmt::Debug for Config {
+impl std::fmt::Debug for SimulatorConfig {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Config")
             .field("client_id", &self.client_id)

@@ -8,27 +8,27 @@ use serde_json::Value;
 
 use crate::faults::FaultRates;
 use crate::ledger::{
-    CheckReport, DeathCause, Document, GrantView, Judgement, LedgerSummary, SeedDocument,
-    SeedError, SeedPlan, Terms, TokenState, judge, signed_in, sow,
+    CheckReport, DeathCause, GrantJudgement, GrantView, LedgerDocument, LedgerSummary,
+    SeedDocument, SeedError, SeedPlan, Terms, TokenState, judge, signed_in, sow,
 };
 use crate::provider::Provider;
 use crate::requests::RequestRecord;
-use crate::script::{Play, Script, ScriptError};
-use crate::settings::Settings;
+use crate::script::{AnswerScript, Play, ScriptError};
+use crate::settings::SimulatorSettings;
 use crate::settings_error::SettingsError;
-use crate::stats::Stats;
+use crate::stats::SimulatorStats;
 use crate::sync::lock;
 
 /// A running simulator's other end. Clones are the same simulator.
 #[derive(Clone)]
-pub struct Handle {
+pub struct SimulatorHandle {
     pub(crate) provider: Arc<Provider>,
 }
 
 /// Which dead grants come back to life.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Forgive {
+pub struct ForgiveRequest {
     /// The users whose grants do. None is all.
     pub users: Option<Vec<String>>,
     /// Whether the fault rates stay as they are. Otherwise they are set to zero.
@@ -37,7 +37,7 @@ pub struct Forgive {
 
 /// What forgiving came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Forgiven {
+pub struct ForgiveResult {
     /// Grants that live again, with the tokens that were good when they died.
     pub forgiven: u64,
     /// Grants that stay dead because a client lost them by presenting an old token.
@@ -48,21 +48,21 @@ pub struct Forgiven {
 
 /// What revoking came to.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Revoked {
+pub struct RevokeResult {
     /// Grants that were live and now are dead.
     pub revoked: u64,
     /// Users who never had a grant.
     pub unknown_users: u64,
 }
 
-impl Handle {
+impl SimulatorHandle {
     /// How the provider behaves now.
-    pub fn settings(&self) -> Arc<Settings> {
+    pub fn settings(&self) -> Arc<SimulatorSettings> {
         self.provider.settings()
     }
 
     /// Changes how the provider behaves from the next request on.
-    pub fn change(&self, change: impl FnOnce(&mut Settings)) -> Result<(), SettingsError> {
+    pub fn change(&self, change: impl FnOnce(&mut SimulatorSettings)) -> Result<(), SettingsError> {
         let changed = self.provider.change(|settings| {
             let mut settings = settings.clone();
             change(&mut settings);
@@ -72,7 +72,7 @@ impl Handle {
     }
 
     /// Applies a JSON merge patch to the settings and answers what they are then.
-    pub fn patch(&self, patch: &Value) -> Result<Arc<Settings>, SettingsError> {
+    pub fn patch(&self, patch: &Value) -> Result<Arc<SimulatorSettings>, SettingsError> {
         self.provider.change(|settings| settings.patched(patch))
     }
 
@@ -80,7 +80,7 @@ impl Handle {
     ///
     /// # Errors
     /// If it contradicts itself, or its settings cannot be; then nothing has changed.
-    pub fn play(&self, script: Script) -> Result<(), ScriptError> {
+    pub fn play(&self, script: AnswerScript) -> Result<(), ScriptError> {
         script.validate()?;
         self.patch(&Value::Object(script.settings.clone()))?;
         self.provider.play(Play::new(script));
@@ -93,9 +93,9 @@ impl Handle {
     }
 
     /// What has happened since the start or the last reset.
-    pub fn stats(&self) -> Stats {
+    pub fn stats(&self) -> SimulatorStats {
         let gate = lock(&self.provider.gate);
-        Stats {
+        SimulatorStats {
             max_in_1s: gate.largest_1s(),
             max_in_60s: gate.largest_60s(),
             grants: self.provider.ledger.len(),
@@ -110,9 +110,9 @@ impl Handle {
     }
 
     /// Makes documents and their grants, one each time the iterator is asked.
-    pub fn seed(&self, plan: SeedPlan) -> Result<Seeding, SeedError> {
+    pub fn seed(&self, plan: SeedPlan) -> Result<SeedStream, SeedError> {
         plan.validate()?;
-        Ok(Seeding { provider: self.provider.clone(), left: plan.count, plan })
+        Ok(SeedStream { provider: self.provider.clone(), left: plan.count, plan })
     }
 
     /// The user signs in (again) and gets a grant of its own, as a new document.
@@ -125,13 +125,16 @@ impl Handle {
     }
 
     /// Judges one document.
-    pub fn judge(&self, document: &Document) -> Judgement {
+    pub fn judge(&self, document: &LedgerDocument) -> GrantJudgement {
         let provider = &self.provider;
         judge(&provider.ledger, &provider.codec, document, provider.clock.now_ms())
     }
 
     /// Judges documents and adds the verdicts up.
-    pub fn check<'a>(&self, documents: impl IntoIterator<Item = &'a Document>) -> CheckReport {
+    pub fn check<'a>(
+        &self,
+        documents: impl IntoIterator<Item = &'a LedgerDocument>,
+    ) -> CheckReport {
         let mut report = self.empty_report();
         for document in documents {
             report.add(document, self.judge(document));
@@ -156,7 +159,7 @@ impl Handle {
     pub fn grants_of(&self, user_id: &str) -> Vec<GrantView> {
         let ledger = &self.provider.ledger;
         let now_ms = self.provider.clock.now_ms();
-        let view = |id| ledger.with(id, |grant| GrantView::of(id, grant, now_ms));
+        let view = |id| ledger.with(id, |grant| GrantView::from_grant(id, grant, now_ms));
         ledger.all_of(user_id).into_iter().filter_map(view).collect()
     }
 
@@ -165,17 +168,17 @@ impl Handle {
         let now_ms = self.provider.clock.now_ms();
         let id = self.provider.codec.open_refresh_token(refresh_token);
         let state = id.and_then(|id| {
-            let of = |grant: &mut _| TokenState::of(grant, id.number, now_ms);
+            let of = |grant: &mut _| TokenState::from_grant(grant, id.number, now_ms);
             self.provider.ledger.with(id.grant, of)
         });
         state.unwrap_or(TokenState::Unknown)
     }
 
     /// Revokes all grants of the users.
-    pub fn revoke<S: AsRef<str>>(&self, users: &[S]) -> Revoked {
+    pub fn revoke<S: AsRef<str>>(&self, users: &[S]) -> RevokeResult {
         let ledger = &self.provider.ledger;
         let now_ms = self.provider.clock.now_ms();
-        let mut revoked = Revoked::default();
+        let mut revoked = RevokeResult::default();
         for user in users {
             let ids = ledger.all_of(user.as_ref());
             revoked.unknown_users += u64::from(ids.is_empty());
@@ -193,17 +196,17 @@ impl Handle {
 
     /// Brings grants that the provider killed back to life, with the tokens that were good when
     /// they died, and ends all faults unless they are to be kept.
-    pub fn forgive(&self, forgive: &Forgive) -> Forgiven {
+    pub fn forgive(&self, forgive: &ForgiveRequest) -> ForgiveResult {
         let provider = &self.provider;
         if !forgive.keep_faults {
-            let clear = |settings: &Settings| {
+            let clear = |settings: &SimulatorSettings| {
                 let faults = FaultRates::default();
-                Ok::<_, std::convert::Infallible>(Settings { faults, ..settings.clone() })
+                Ok::<_, std::convert::Infallible>(SimulatorSettings { faults, ..settings.clone() })
             };
             let Ok(_) = provider.change(clear);
         }
         let (now_ms, terms) = (provider.clock.now_ms(), Terms::from(&*provider.settings()));
-        let mut forgiven = Forgiven::default();
+        let mut forgiven = ForgiveResult::default();
         let mut each = |grant: &mut crate::ledger::Grant| {
             if grant.forgive(now_ms, &terms) {
                 forgiven.forgiven += 1;
@@ -223,18 +226,18 @@ impl Handle {
                 provider.ledger.with(id, &mut each);
             }
         }
-        Forgiven { unknown_users, ..forgiven }
+        ForgiveResult { unknown_users, ..forgiven }
     }
 }
 
 /// Documents in the making.
-pub struct Seeding {
+pub struct SeedStream {
     provider: Arc<Provider>,
     plan: SeedPlan,
     left: u32,
 }
 
-impl Iterator for Seeding {
+impl Iterator for SeedStream {
     type Item = SeedDocument;
 
     fn next(&mut self) -> Option<SeedDocument> {

@@ -4,7 +4,6 @@ mod clock;
 mod config;
 mod draw;
 mod faults;
-mod gate;
 mod handle;
 mod http;
 mod in_process;
@@ -12,6 +11,7 @@ mod ledger;
 mod limit;
 mod oauth;
 mod provider;
+mod request_gate;
 mod requests;
 mod script;
 mod server;
@@ -24,21 +24,21 @@ mod test_bench;
 mod token;
 mod window;
 
-pub use clock::{Clock, ManualClock, RuntimeClock, SystemClock};
-pub use config::Config;
+pub use clock::{ManualClock, RuntimeClock, SystemClock, TimeSource};
+pub use config::SimulatorConfig;
 pub use faults::FaultRates;
-pub use handle::{Forgive, Forgiven, Handle, Revoked, Seeding};
-pub use in_process::{Exchanged, Reply};
+pub use handle::{ForgiveRequest, ForgiveResult, RevokeResult, SeedStream, SimulatorHandle};
+pub use in_process::{ClientReply, ExchangeReply};
 pub use ledger::{
-    CheckReport, DeadCounts, DeathCause, Document, DocumentSplitter, GrantState, GrantView,
-    Judgement, LedgerSummary, LostCause, LostCounts, SeedDocument, SeedError, SeedPlan, SplitError,
-    TokenState, Verdict,
+    CheckReport, DeadCounts, DeathCause, DocumentSplitter, GrantJudgement, GrantState,
+    GrantVerdict, GrantView, LedgerDocument, LedgerSummary, LostCause, LostCounts, SeedDocument,
+    SeedError, SeedPlan, SplitError, TokenState,
 };
-pub use limit::{Limit, LimitError, MAX_LIMIT_COUNT, MAX_LIMIT_WINDOW_S};
+pub use limit::{LIMIT_COUNT_MAX, LIMIT_WINDOW_S_MAX, LimitError, RequestLimit};
 pub use requests::RequestRecord;
-pub use script::{Script, ScriptError};
+pub use script::{AnswerScript, ScriptError};
 pub use server::{Simulator, SimulatorError};
-pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, Settings};
+pub use settings::{ClientAuth, DeadReply, QuotaBody, RetryAfter, SimulatorSettings};
 pub use settings_error::SettingsError;
-pub use stats::{Answers, Stats};
+pub use stats::{AnswerCounts, SimulatorStats};
 pub use token::{ACCESS_TOKEN_PREFIX, REFRESH_TOKEN_PREFIX};

@@ -6,14 +6,14 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 
 /// The most requests a window may allow: the log of a limit holds one time for each.
-pub const MAX_LIMIT_COUNT: u32 = 1_000_000;
+pub const LIMIT_COUNT_MAX: u32 = 1_000_000;
 /// The longest window, in seconds.
-pub const MAX_LIMIT_WINDOW_S: u64 = 86_400;
+pub const LIMIT_WINDOW_S_MAX: u64 = 86_400;
 
 /// At most `count` requests in any sliding window of `window_us` microseconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(into = "String", try_from = "String")]
-pub struct Limit {
+pub struct RequestLimit {
     /// Requests that one window allows.
     pub count: u32,
     /// Length of the window, in microseconds.
@@ -28,18 +28,18 @@ pub struct LimitError {
     why: &'static str,
 }
 
-impl FromStr for Limit {
+impl FromStr for RequestLimit {
     type Err = LimitError;
 
     fn from_str(text: &str) -> Result<Self, LimitError> {
         let fail = |why| LimitError { text: text.chars().take(40).collect(), why };
         let (count, window) = text.trim().split_once('/').ok_or(fail("has no '/'"))?;
         let count: u32 = count.trim().parse().map_err(|_| fail("the count is not a number"))?;
-        if count == 0 || count > MAX_LIMIT_COUNT {
+        if count == 0 || count > LIMIT_COUNT_MAX {
             return Err(fail("the count must be from 1 to 1000000"));
         }
         let window_s = window_s(window.trim()).ok_or(fail("the window is not a time"))?;
-        if window_s == 0 || window_s > MAX_LIMIT_WINDOW_S {
+        if window_s == 0 || window_s > LIMIT_WINDOW_S_MAX {
             return Err(fail("the window must be from 1 second to 24 hours"));
         }
         Ok(Self { count, window_us: window_s * 1_000_000 })
@@ -60,7 +60,7 @@ fn window_s(text: &str) -> Option<u64> {
     times.checked_mul(unit_s)
 }
 
-impl TryFrom<String> for Limit {
+impl TryFrom<String> for RequestLimit {
     type Error = LimitError;
 
     fn try_from(text: String) -> Result<Self, LimitError> {
@@ -68,13 +68,13 @@ impl TryFrom<String> for Limit {
     }
 }
 
-impl From<Limit> for String {
-    fn from(limit: Limit) -> Self {
+impl From<RequestLimit> for String {
+    fn from(limit: RequestLimit) -> Self {
         limit.to_string()
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for RequestLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.window_us / 1_000_000 {
             1 => write!(f, "{}/s", self.count),
@@ -93,8 +93,8 @@ mod tests {
         for (text, count, window_s) in
             [("500/min", 500, 60), ("10/s", 10, 1), ("300/60s", 300, 60), (" 7 / 2h ", 7, 7_200)]
         {
-            let limit: Limit = text.parse().unwrap();
-            assert_eq!(limit, Limit { count, window_us: window_s * 1_000_000 }, "{text}");
+            let limit: RequestLimit = text.parse().unwrap();
+            assert_eq!(limit, RequestLimit { count, window_us: window_s * 1_000_000 }, "{text}");
             assert_eq!(limit.to_string().parse(), Ok(limit));
         }
     }
@@ -102,7 +102,7 @@ mod tests {
     #[test]
     fn absurd_limits_are_refused_with_what_is_wrong() {
         for text in ["", "10", "0/s", "-1/s", "10/fortnight", "10/0s", "9999999/s", "1/99h", "1/"] {
-            let error = text.parse::<Limit>().unwrap_err().to_string();
+            let error = text.parse::<RequestLimit>().unwrap_err().to_string();
             assert!(error.contains("500/min"), "{error}");
         }
     }

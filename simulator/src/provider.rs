@@ -6,16 +6,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, RwLock};
 
-use crate::clock::Clock;
-use crate::config::Config;
+use crate::clock::TimeSource;
+use crate::config::SimulatorConfig;
 use crate::draw::{self, Purpose};
 use crate::faults::{Effect, Fault};
-use crate::gate::Gate;
 use crate::ledger::{DeathCause, Exchange, Grant, Ledger, Terms, TokenState};
 use crate::oauth::{self, Client, ExpiresIn, Refusal, Reply, Success, TokenRequest};
+use crate::request_gate::RequestGate;
 use crate::requests::{RequestLog, RequestRecord};
 use crate::script::Play;
-use crate::settings::{DeadReply, Settings};
+use crate::settings::{DeadReply, SimulatorSettings};
 use crate::stats::{AnswerKind, Counters};
 use crate::sync::{lock, read, write};
 use crate::token::{TokenCodec, TokenId};
@@ -28,13 +28,13 @@ pub(crate) struct Provider {
     pub(crate) codec: TokenCodec,
     pub(crate) ledger: Ledger,
     pub(crate) counters: Counters,
-    pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) gate: Mutex<Gate>,
+    pub(crate) clock: Arc<dyn TimeSource>,
+    pub(crate) gate: Mutex<RequestGate>,
     /// How many documents were ever seeded.
     pub(crate) seeded: AtomicU64,
     /// How many requests with a token of nobody were answered.
     strangers: AtomicU64,
-    settings: RwLock<Arc<Settings>>,
+    settings: RwLock<Arc<SimulatorSettings>>,
     play: RwLock<Option<Arc<Play>>>,
     /// What came while a script was played.
     pub(crate) requests: RequestLog,
@@ -79,7 +79,7 @@ impl<'a> RawRequest<'a> {
 }
 
 /// What a presentation came to in the ledger.
-pub(crate) struct Presented {
+pub(crate) struct PresentationResult {
     pub(crate) fault: Option<Fault>,
     pub(crate) exchange: Option<Exchange>,
     /// What the draws of this presentation depend on, beside the seed.
@@ -87,7 +87,7 @@ pub(crate) struct Presented {
 }
 
 impl Provider {
-    pub(crate) fn new(config: Config, clock: Arc<dyn Clock>) -> Self {
+    pub(crate) fn new(config: SimulatorConfig, clock: Arc<dyn TimeSource>) -> Self {
         Self {
             client: Client { id: config.client_id, secret: config.client_secret },
             scope: config.scope,
@@ -96,7 +96,7 @@ impl Provider {
             ledger: Ledger::new(),
             counters: Counters::default(),
             clock,
-            gate: Mutex::new(Gate::new(&config.settings.limits)),
+            gate: Mutex::new(RequestGate::new(&config.settings.limits)),
             seeded: AtomicU64::new(0),
             strangers: AtomicU64::new(0),
             settings: RwLock::new(Arc::new(config.settings)),
@@ -105,15 +105,15 @@ impl Provider {
         }
     }
 
-    pub(crate) fn settings(&self) -> Arc<Settings> {
+    pub(crate) fn settings(&self) -> Arc<SimulatorSettings> {
         read(&self.settings).clone()
     }
 
     /// Replaces the settings by what `change` makes of them, one change at a time.
     pub(crate) fn change<E>(
         &self,
-        change: impl FnOnce(&Settings) -> Result<Settings, E>,
-    ) -> Result<Arc<Settings>, E> {
+        change: impl FnOnce(&SimulatorSettings) -> Result<SimulatorSettings, E>,
+    ) -> Result<Arc<SimulatorSettings>, E> {
         let mut settings = write(&self.settings);
         let changed = Arc::new(change(&settings)?);
         lock(&self.gate).set_limits(&changed.limits);
@@ -178,7 +178,7 @@ impl Provider {
     fn read_request<'a>(
         &'a self,
         raw: RawRequest<'a>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
     ) -> Result<TokenRequest<'a>, Box<Answer>> {
         let (authorization, content_type) =
             (raw.header("authorization"), raw.header("content-type"));
@@ -202,7 +202,7 @@ impl Provider {
     pub(crate) fn refresh(
         &self,
         request: &TokenRequest<'_>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
         now_us: u64,
     ) -> Answer {
         let id = self.codec.open_refresh_token(&request.refresh_token);
@@ -240,29 +240,34 @@ impl Provider {
     }
 
     /// Draws the fault and applies it and the exchange to the grant, in one step.
-    fn present(&self, id: Option<TokenId>, settings: &Settings, now_ms: u64) -> Presented {
+    fn present(
+        &self,
+        id: Option<TokenId>,
+        settings: &SimulatorSettings,
+        now_ms: u64,
+    ) -> PresentationResult {
         let terms = Terms::from(settings);
         let found = id.and_then(|id| {
             self.ledger.with(id.grant, |grant| {
                 let subject = (u64::from(id.grant), u64::from(grant.present()));
                 let fault = self.fault(settings, subject);
                 let exchange = apply(grant, id.number, fault, now_ms, &terms);
-                Presented { fault, exchange, subject }
+                PresentationResult { fault, exchange, subject }
             })
         });
         found.unwrap_or_else(|| {
             let subject = (u64::MAX, self.strangers.fetch_add(1, Ordering::Relaxed));
             let fault = self.fault(settings, subject);
             let reaches = fault.map_or(Effect::Exchange, Fault::effect) != Effect::Untouched;
-            Presented { fault, exchange: reaches.then_some(Exchange::Unknown), subject }
+            PresentationResult { fault, exchange: reaches.then_some(Exchange::Unknown), subject }
         })
     }
 
-    fn fault(&self, settings: &Settings, subject: (u64, u64)) -> Option<Fault> {
+    fn fault(&self, settings: &SimulatorSettings, subject: (u64, u64)) -> Option<Fault> {
         settings.faults.pick(draw::unit(self.seed, Purpose::Fault, subject.0, subject.1))
     }
 
-    pub(crate) fn latency_ms(&self, settings: &Settings, subject: (u64, u64)) -> u64 {
+    pub(crate) fn latency_ms(&self, settings: &SimulatorSettings, subject: (u64, u64)) -> u64 {
         let spread_ms = settings.latency_spread_ms;
         if spread_ms == 0 {
             return settings.latency_ms;
@@ -271,7 +276,7 @@ impl Provider {
         (settings.latency_ms + draw % (2 * spread_ms + 1)).saturating_sub(spread_ms)
     }
 
-    pub(crate) fn count(&self, presented: &Presented) {
+    pub(crate) fn count(&self, presented: &PresentationResult) {
         if let Some(fault) = presented.fault {
             self.counters.faulted(fault);
         }
@@ -289,7 +294,7 @@ impl Provider {
         successor: Option<u32>,
         fault: Option<Fault>,
         request: &TokenRequest<'_>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
     ) -> (AnswerKind, Reply) {
         let id = id.unwrap_or(TokenId { grant: u32::MAX, number: 0 });
         let successor = successor.map(|number| TokenId { number, ..id });
@@ -333,7 +338,7 @@ fn apply(
 }
 
 /// The reply of a fault that leaves the token alone. A reset has none that anyone would see.
-fn untouched(fault: Fault, settings: &Settings, now_us: u64) -> (AnswerKind, Reply) {
+fn untouched(fault: Fault, settings: &SimulatorSettings, now_us: u64) -> (AnswerKind, Reply) {
     let wait_s = settings.fault_retry_after_s;
     let wait = wait_s.and_then(|wait_s| oauth::retry_after(settings.retry_after, wait_s, now_us));
     match fault {

@@ -8,15 +8,15 @@ use std::time::Duration;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio_util::sync::CancellationToken;
 
-use crate::clock::{Clock, SystemClock};
-use crate::config::Config;
-use crate::handle::Handle;
+use crate::clock::{SystemClock, TimeSource};
+use crate::config::SimulatorConfig;
+use crate::handle::SimulatorHandle;
 use crate::http::{Acceptor, App, Connection, router};
 use crate::provider::Provider;
 use crate::settings_error::SettingsError;
 
 /// How long requests in flight may take after the shutdown.
-const DRAIN_LIMIT: Duration = Duration::from_secs(5);
+const DRAIN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Why the simulator could not start or go on.
 #[derive(Debug, thiserror::Error)]
@@ -41,15 +41,18 @@ pub struct Simulator {
 
 impl Simulator {
     /// Checks the settings and binds the address; port 0 takes a free one.
-    pub async fn bind(config: Config, listen: impl ToSocketAddrs) -> Result<Self, SimulatorError> {
+    pub async fn bind(
+        config: SimulatorConfig,
+        listen: impl ToSocketAddrs,
+    ) -> Result<Self, SimulatorError> {
         Self::bind_with_clock(config, listen, Arc::new(SystemClock::new())).await
     }
 
     /// Like [`Simulator::bind`], with a clock that a test can move.
     pub async fn bind_with_clock(
-        config: Config,
+        config: SimulatorConfig,
         listen: impl ToSocketAddrs,
-        clock: Arc<dyn Clock>,
+        clock: Arc<dyn TimeSource>,
     ) -> Result<Self, SimulatorError> {
         config.settings.validate()?;
         let listener = TcpListener::bind(listen).await.map_err(SimulatorError::Bind)?;
@@ -68,8 +71,8 @@ impl Simulator {
     }
 
     /// The other end, for the same process.
-    pub fn handle(&self) -> Handle {
-        Handle { provider: self.provider.clone() }
+    pub fn handle(&self) -> SimulatorHandle {
+        SimulatorHandle { provider: self.provider.clone() }
     }
 
     /// Serves until `shutdown` is ready, then lets requests in flight finish, for five seconds at
@@ -86,7 +89,7 @@ impl Simulator {
             served = &mut serve => return served.map_err(SimulatorError::Serve),
             () = shutdown => stop.cancel(),
         }
-        match tokio::time::timeout(DRAIN_LIMIT, serve).await {
+        match tokio::time::timeout(DRAIN_TIMEOUT, serve).await {
             Ok(served) => served.map_err(SimulatorError::Serve),
             Err(_) => {
                 tracing::warn!("requests were still in flight when the time to drain was over");

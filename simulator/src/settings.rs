@@ -5,21 +5,21 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::faults::FaultRates;
-use crate::limit::Limit;
+use crate::limit::RequestLimit;
 use crate::settings_error::SettingsError;
 
 /// The longest lifetime or grace, in seconds: a hundred years.
-const MAX_S: u64 = 3_153_600_000;
+const SECONDS_MAX: u64 = 3_153_600_000;
 /// The longest latency, in milliseconds.
-const MAX_LATENCY_MS: u64 = 600_000;
+const LATENCY_MS_MAX: u64 = 600_000;
 /// The most limits at once.
-const MAX_LIMITS: usize = 8;
+const LIMITS_MAX: usize = 8;
 
 /// How the provider behaves. As JSON it is what `GET /admin/faults` shows, and any part of it is
 /// what `POST /admin/faults` takes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Settings {
+pub struct SimulatorSettings {
     /// Whether an exchange replaces the refresh token. If not, it stays, and no new one is sent.
     pub rotate: bool,
     /// How long after its rotation the immediately previous token is still accepted, in seconds.
@@ -34,7 +34,7 @@ pub struct Settings {
     /// is for ever.
     pub refresh_absolute_s: Option<u64>,
     /// The rate limits, all of them in force at once.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<RequestLimit>,
     /// Whether and how a reply that turns a request away names the time to wait.
     pub retry_after: RetryAfter,
     /// The wait that faults ask for (`throttle_429`, `http_503`), in seconds. None sends no
@@ -110,7 +110,7 @@ pub enum ClientAuth {
     Body,
 }
 
-impl Default for Settings {
+impl Default for SimulatorSettings {
     fn default() -> Self {
         Self {
             rotate: true,
@@ -133,19 +133,19 @@ impl Default for Settings {
     }
 }
 
-impl Settings {
+impl SimulatorSettings {
     /// Checks every number against its range.
     pub fn validate(&self) -> Result<(), SettingsError> {
         let ranges = [
-            ("grace_s", self.grace_s, 0, MAX_S),
-            ("access_token_s", self.access_token_s, 1, MAX_S),
-            ("refresh_idle_s", self.refresh_idle_s.unwrap_or(1), 1, MAX_S),
-            ("refresh_absolute_s", self.refresh_absolute_s.unwrap_or(1), 1, MAX_S),
-            ("fault_retry_after_s", self.fault_retry_after_s.unwrap_or(0), 0, MAX_S),
-            ("latency_ms", self.latency_ms, 0, MAX_LATENCY_MS),
-            ("latency_spread_ms", self.latency_spread_ms, 0, MAX_LATENCY_MS),
-            ("no_reply_hold_s", self.no_reply_hold_s, 0, MAX_S),
-            ("limits", self.limits.len() as u64, 0, MAX_LIMITS as u64),
+            ("grace_s", self.grace_s, 0, SECONDS_MAX),
+            ("access_token_s", self.access_token_s, 1, SECONDS_MAX),
+            ("refresh_idle_s", self.refresh_idle_s.unwrap_or(1), 1, SECONDS_MAX),
+            ("refresh_absolute_s", self.refresh_absolute_s.unwrap_or(1), 1, SECONDS_MAX),
+            ("fault_retry_after_s", self.fault_retry_after_s.unwrap_or(0), 0, SECONDS_MAX),
+            ("latency_ms", self.latency_ms, 0, LATENCY_MS_MAX),
+            ("latency_spread_ms", self.latency_spread_ms, 0, LATENCY_MS_MAX),
+            ("no_reply_hold_s", self.no_reply_hold_s, 0, SECONDS_MAX),
+            ("limits", self.limits.len() as u64, 0, LIMITS_MAX as u64),
         ];
         for (name, value, least, most) in ranges {
             if !(least..=most).contains(&value) {
@@ -193,7 +193,7 @@ mod tests {
 
     #[test]
     fn a_patch_changes_what_it_names_and_nothing_else() {
-        let before = Settings { grace_s: 9, ..Settings::default() };
+        let before = SimulatorSettings { grace_s: 9, ..SimulatorSettings::default() };
         let patch = json!({"latency_ms": 5, "limits": ["3/s"], "faults": {"http_500": 0.5}});
         let after = before.patched(&patch).unwrap();
         assert_eq!((after.grace_s, after.latency_ms, after.faults.http_500), (9, 5, 0.5));
@@ -213,7 +213,7 @@ mod tests {
             (json!({"faults": {"http_501": 0.1}}), "http_501"),
             (json!([]), "object"),
         ] {
-            let error = Settings::default().patched(&patch).unwrap_err().to_string();
+            let error = SimulatorSettings::default().patched(&patch).unwrap_err().to_string();
             assert!(error.contains(name), "{error}");
         }
     }

@@ -22,7 +22,7 @@ pub(crate) enum AnswerKind {
 /// Requests by what they were answered with.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Answers {
+pub struct AnswerCounts {
     /// 200 with an access token.
     pub refreshed: u64,
     /// 429, by a limit or a fault.
@@ -42,11 +42,11 @@ pub struct Answers {
 /// What has happened since the start or the last reset, as `GET /stats` shows it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Stats {
+pub struct SimulatorStats {
     /// Requests to the token endpoint. Those in the midst of being read have no answer yet.
     pub requests: u64,
     /// Requests by what they were answered with.
-    pub answers: Answers,
+    pub answers: AnswerCounts,
     /// Faults that were drawn, by name.
     pub faults: BTreeMap<String, u64>,
     /// Tokens exchanged, whether or not the reply got through.
@@ -119,13 +119,13 @@ impl Counters {
     }
 
     /// All counters, without what the gate and the ledger know.
-    pub(crate) fn snapshot(&self) -> Stats {
+    pub(crate) fn snapshot(&self) -> SimulatorStats {
         let answer = |kind: AnswerKind| get(&self.answers[kind as usize]);
         let names = FaultRates::default().named().map(|(name, _)| name.to_owned());
         let counts = ALL.map(|fault| get(&self.faults[fault as usize]));
-        Stats {
+        SimulatorStats {
             requests: get(&self.requests),
-            answers: Answers {
+            answers: AnswerCounts {
                 refreshed: answer(AnswerKind::Refreshed),
                 throttled: answer(AnswerKind::Throttled),
                 invalid_grant: answer(AnswerKind::InvalidGrant),
@@ -141,7 +141,7 @@ impl Counters {
             client_gone: get(&self.client_gone),
             in_flight: get(&self.in_flight),
             in_flight_max: get(&self.in_flight_max),
-            ..Stats::default()
+            ..SimulatorStats::default()
         }
     }
 

@@ -12,18 +12,18 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
 /// How long a page may take to show something.
-const PATIENCE: Duration = Duration::from_secs(30);
+const BROWSER_TIMEOUT: Duration = Duration::from_secs(30);
 /// Where Debian has it; elsewhere chromedriver finds it by itself.
 const CHROMIUM: &str = "/usr/bin/chromium";
 
 /// A browser with a window of its own. It is gone with this.
-pub struct Browser {
+pub struct TestBrowser {
     client: Client,
     _driver: Child,
     _profile: TempDir,
 }
 
-impl Browser {
+impl TestBrowser {
     /// A browser as wide as a desk's screen.
     ///
     /// # Panics
@@ -110,7 +110,7 @@ impl Browser {
     /// # Panics
     /// If there is none in time; the message holds the page's words.
     pub async fn find(&self, css: &str) -> Element {
-        match self.client.wait().at_most(PATIENCE).for_element(Locator::Css(css)).await {
+        match self.client.wait().at_most(BROWSER_TIMEOUT).for_element(Locator::Css(css)).await {
             Ok(element) => element,
             Err(error) => {
                 let (address, words) = (self.address().await, self.text("body").await);
@@ -124,7 +124,7 @@ impl Browser {
     /// # Panics
     /// If it does not in time.
     pub async fn shows(&self, css: &str, words: &str) {
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + BROWSER_TIMEOUT;
         loop {
             let shown = self.text(css).await;
             if shown.contains(words) {
@@ -153,7 +153,7 @@ impl Browser {
     pub async fn follow(&self, css: &str) {
         let before = self.find("html").await;
         self.click(css).await;
-        let deadline = tokio::time::Instant::now() + PATIENCE;
+        let deadline = tokio::time::Instant::now() + BROWSER_TIMEOUT;
         // An element of a page that is gone cannot be asked any more.
         while before.tag_name().await.is_ok() {
             assert!(tokio::time::Instant::now() < deadline, "{css} leads nowhere");

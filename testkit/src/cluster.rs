@@ -4,15 +4,15 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::dedicated::Dedicated;
+use crate::dedicated::DedicatedServer;
 use crate::docker::{self, docker, image};
 
 /// How many nodes: the fewest of which one can be lost.
 const NODES: usize = 3;
 
 /// A cluster on a network of its own. It goes when this is dropped.
-pub struct Cluster {
-    nodes: Vec<Dedicated>,
+pub struct ServerCluster {
+    nodes: Vec<DedicatedServer>,
     network: Network,
 }
 
@@ -39,7 +39,7 @@ entry=/usr/local/bin/docker-entrypoint.sh
 if [ -x "$entry" ]; then exec "$entry" rabbitmq-server; else exec /bin/sh "$entry" rabbitmq-server; fi
 "#;
 
-impl Cluster {
+impl ServerCluster {
     /// Starts the nodes in the image that the variable names, and waits until each knows the others.
     ///
     /// # Panics
@@ -65,11 +65,11 @@ impl Cluster {
 
     /// Where each node is, from this machine.
     pub fn urls(&self) -> Vec<String> {
-        self.nodes.iter().map(Dedicated::url).collect()
+        self.nodes.iter().map(DedicatedServer::url).collect()
     }
 
     /// A node, from 0.
-    pub fn node(&self, number: usize) -> &Dedicated {
+    pub fn node(&self, number: usize) -> &DedicatedServer {
         &self.nodes[number]
     }
 
@@ -159,9 +159,9 @@ async fn start_node(
     number: usize,
     cookie: &str,
     conf: &str,
-) -> Dedicated {
+) -> DedicatedServer {
     let (host, name) = (host(number), format!("RABBITMQ_NODENAME={}", erlang_name(number)));
     let options = ["--network", network, "--hostname", &host, "--network-alias", &host];
     let variables = ["--env", &name, "--env", cookie, "--env", conf, "--entrypoint", "/bin/sh"];
-    Dedicated::node(image, &[options.as_slice(), &variables].concat(), &["-c", START]).await
+    DedicatedServer::node(image, &[options.as_slice(), &variables].concat(), &["-c", START]).await
 }

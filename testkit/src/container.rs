@@ -11,14 +11,14 @@ use crate::deployment::eventually;
 
 /// A server in a container. Kept in a static it outlives the tests; `tests/run` removes it by its
 /// label.
-pub struct Server {
+pub struct TestServer {
     container: ContainerAsync<GenericImage>,
     /// Within the container.
     inner_port: u16,
     port: u16,
 }
 
-impl Server {
+impl TestServer {
     /// Starts the image that the variable names and publishes a port of it.
     ///
     /// # Panics

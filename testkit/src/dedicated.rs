@@ -15,7 +15,7 @@ enum Kind {
 
 /// A server in a container that keeps its port and its data when it is killed and started. It goes when
 /// this is dropped.
-pub struct Dedicated {
+pub struct DedicatedServer {
     kind: Kind,
     name: String,
     port: u16,
@@ -26,7 +26,7 @@ const TRIES: usize = 3;
 /// A server that is paused takes connections and says nothing.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
-impl Dedicated {
+impl DedicatedServer {
     /// A RabbitMQ in the image that the variable names.
     ///
     /// # Panics
@@ -146,7 +146,7 @@ impl Dedicated {
     }
 }
 
-impl Drop for Dedicated {
+impl Drop for DedicatedServer {
     fn drop(&mut self) {
         docker::remove(&[&self.name], &[]);
     }

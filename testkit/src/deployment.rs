@@ -11,24 +11,24 @@ use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_mongodb::MongoStore;
 use evergrant_ports::{JobQueue, Store};
 use evergrant_rabbitmq::RabbitQueue;
-use evergrant_rescue::Keys;
+use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
-use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
+use evergrant_simulator::{CheckReport, SeedPlan, Simulator, SimulatorHandle};
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
 use tempfile::TempDir;
 
 use crate::ledger;
-use crate::program::{self, Program};
+use crate::program::{self, TestProgram};
 
 /// The provider's name in all deployments.
 pub const PROVIDER: &str = "simulator";
 
 /// Evergrant beside real servers. What it made goes with it, but for the queues and the database,
 /// which go with their containers.
-pub struct Deployment {
+pub struct TestDeployment {
     /// The provider, from within.
-    pub simulator: Handle,
+    pub simulator: SimulatorHandle,
     /// The store and the queue, as the programs see them.
     pub store: Arc<dyn Store>,
     /// See [`Self::store`].
@@ -42,7 +42,7 @@ pub struct Deployment {
     started: AtomicU32,
 }
 
-impl Deployment {
+impl TestDeployment {
     /// A deployment on the servers at these URLs.
     ///
     /// # Panics
@@ -50,7 +50,7 @@ impl Deployment {
     pub async fn new(
         amqp_url: &str,
         mongodb_url: &str,
-        provider: evergrant_simulator::Config,
+        provider: evergrant_simulator::SimulatorConfig,
     ) -> Self {
         let name = format!("e2e-{}", uuid::Uuid::new_v4().simple());
         let secret = provider.client_secret.clone();
@@ -70,7 +70,7 @@ impl Deployment {
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", &secret),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
             ("PROVIDERS__SIMULATOR__DEATH_RECHECK", "1s"),
-            ("RESCUE__KEY", Keys::generate().expose_secret()),
+            ("RESCUE__KEY", SealingKeys::generate().expose_secret()),
             ("RESCUE__JOURNAL", journal.to_str().expect("a path in UTF-8")),
             ("TELEMETRY__LISTEN", "off"),
             ("TELEMETRY__LOG_LEVEL", "debug"),
@@ -110,25 +110,25 @@ impl Deployment {
     }
 
     /// Starts a program.
-    pub fn start(&self, name: &str, args: &[&str]) -> Program {
+    pub fn start(&self, name: &str, args: &[&str]) -> TestProgram {
         self.start_with(name, args, &[])
     }
 
     /// Starts a program that differs from the others in some variables.
-    pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, &str)]) -> Program {
+    pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, &str)]) -> TestProgram {
         let variable =
             |(name, value): &(&str, &str)| (format!("EVERGRANT_{name}"), (*value).to_owned());
         self.start_among(name, args, own.iter().map(variable))
     }
 
     /// Starts a producer and so many workers, as if each had a machine of its own.
-    pub fn start_all(&self, workers: usize) -> Vec<Program> {
+    pub fn start_all(&self, workers: usize) -> Vec<TestProgram> {
         let workers = (1..=workers)
             .map(|number| self.start_on(&format!("worker-{number}"), "evergrant-worker"));
         std::iter::once(self.start_on("producer", "evergrant-producer")).chain(workers).collect()
     }
 
-    fn start_on(&self, host: &str, name: &str) -> Program {
+    fn start_on(&self, host: &str, name: &str) -> TestProgram {
         self.start_among(name, &[], [("HOSTNAME".to_owned(), host.to_owned())])
     }
 
@@ -137,11 +137,11 @@ impl Deployment {
         name: &str,
         args: &[&str],
         own: impl IntoIterator<Item = (String, String)>,
-    ) -> Program {
+    ) -> TestProgram {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.path().join(format!("{number}-{name}.log"));
         let variables: Vec<_> = self.variables.iter().cloned().chain(own).collect();
-        Program::start(name, args, &variables, log)
+        TestProgram::start(name, args, &variables, log)
     }
 
     /// What a variable is set to.
@@ -204,7 +204,7 @@ impl Deployment {
     /// If the broker does not answer.
     pub async fn dead_letters(&self) -> Vec<DeadLetter> {
         let mut look = self.queue.dead_letters(&provider()).await.expect("look at dead letters");
-        look.look_only();
+        look.browse_only();
         let mut letters = Vec::new();
         while let Some(letter) = look.next().await.expect("the next dead letter") {
             letters.push(letter);
@@ -256,7 +256,7 @@ impl Deployment {
 }
 
 /// A test that fails shows what its programs said last, and keeps all that they said.
-impl Drop for Deployment {
+impl Drop for TestDeployment {
     fn drop(&mut self) {
         if std::thread::panicking() {
             self.folder.disable_cleanup(true);
@@ -287,7 +287,7 @@ pub fn provider() -> ProviderId {
     PROVIDER.parse().expect("a name")
 }
 
-/// Which documents are [`Deployment::unfinished`].
+/// Which documents are [`TestDeployment::unfinished`].
 pub(crate) fn unfinished() -> Document {
     let refreshed = doc! { "evergrant.generation": { "$gte": 1 } };
     let ended = doc! { "evergrant.status": { "$in": ["needs_reauth", "failed", "no_token"] } };

@@ -4,21 +4,21 @@ use std::process::Output;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use evergrant_domain::Status;
+use evergrant_domain::GrantStatus;
 use evergrant_ports::{GrantFilter, GrantView, Store};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
-use evergrant_simulator::{CheckReport, Handle, SeedPlan, Simulator};
+use evergrant_simulator::{CheckReport, SeedPlan, Simulator, SimulatorHandle};
 use futures::TryStreamExt;
 use tempfile::TempDir;
 
 use crate::ledger;
-use crate::program::{self, Program};
+use crate::program::{self, TestProgram};
 
 /// A file and a provider. What was made goes with this.
-pub struct Embedded {
+pub struct EmbeddedDeployment {
     /// The provider, from within.
-    pub simulator: Handle,
+    pub simulator: SimulatorHandle,
     /// The store, beside that of the programs.
     pub store: Arc<dyn Store>,
     /// Where the file, logs and others go.
@@ -28,12 +28,12 @@ pub struct Embedded {
     started: AtomicU32,
 }
 
-impl Embedded {
+impl EmbeddedDeployment {
     /// A file of its own, and a provider that behaves as `provider` says.
     ///
     /// # Panics
     /// If one of them cannot be made.
-    pub async fn new(provider: evergrant_simulator::Config) -> Self {
+    pub async fn new(provider: evergrant_simulator::SimulatorConfig) -> Self {
         let secret = provider.client_secret.clone();
         let simulator = Simulator::bind(provider, "127.0.0.1:0").await.expect("start the provider");
         let (handle, url) = (simulator.handle(), simulator.url());
@@ -66,10 +66,10 @@ impl Embedded {
     }
 
     /// Starts `evergrant`.
-    pub fn start(&self, args: &[&str]) -> Program {
+    pub fn start(&self, args: &[&str]) -> TestProgram {
         let number = self.started.fetch_add(1, Ordering::Relaxed);
         let log = self.folder.path().join(format!("{number}.log"));
-        Program::start("evergrant", args, &self.variables, log)
+        TestProgram::start("evergrant", args, &self.variables, log)
     }
 
     /// Runs a command of `evergrant` to its end.
@@ -102,8 +102,12 @@ impl Embedded {
 
     /// Grants that are neither refreshed nor given up.
     pub async fn unfinished(&self) -> usize {
-        let ended =
-            |status| matches!(status, Some(Status::NeedsReauth | Status::Failed | Status::NoToken));
+        let ended = |status| {
+            matches!(
+                status,
+                Some(GrantStatus::NeedsReauth | GrantStatus::Failed | GrantStatus::NoToken)
+            )
+        };
         let unfinished = |grant: &&GrantView| grant.generation == 0 && !ended(grant.status);
         self.grants().await.iter().filter(unfinished).count()
     }

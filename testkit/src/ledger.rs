@@ -3,14 +3,14 @@
 use std::path::Path;
 
 use evergrant_ports::TransferStore;
-use evergrant_simulator::{CheckReport, Document, Handle, SeedPlan};
+use evergrant_simulator::{CheckReport, LedgerDocument, SeedPlan, SimulatorHandle};
 use futures::TryStreamExt;
 
 /// Makes users with the provider and a file of their documents in `folder`; returns its path.
 ///
 /// # Panics
 /// If the file cannot be written.
-pub fn seed_file(simulator: &Handle, plan: SeedPlan, folder: &Path) -> String {
+pub fn seed_file(simulator: &SimulatorHandle, plan: SeedPlan, folder: &Path) -> String {
     let path = folder.join("tokens.jsonl");
     let lines: Vec<String> = simulator
         .seed(plan)
@@ -25,14 +25,14 @@ pub fn seed_file(simulator: &Handle, plan: SeedPlan, folder: &Path) -> String {
 ///
 /// # Panics
 /// If the store does not answer.
-pub async fn judge(simulator: &Handle, store: &dyn TransferStore) -> CheckReport {
+pub async fn judge(simulator: &SimulatorHandle, store: &dyn TransferStore) -> CheckReport {
     let documents: Vec<serde_json::Value> =
         store.export().try_collect().await.expect("read all documents");
     let documents: Vec<_> = documents
         .iter()
         .map(|document| {
             let json = serde_json::to_vec(document).expect("JSON");
-            Document::from_json(&json).expect("a document")
+            LedgerDocument::from_json(&json).expect("a document")
         })
         .collect();
     simulator.check(&documents)

@@ -10,13 +10,13 @@ pub mod dedicated;
 pub mod deployment;
 pub mod docker;
 pub mod embedded;
+pub mod fault_proxy;
 pub mod ledger;
 pub mod mongodb;
 pub mod mongodb_faults;
 pub mod program;
 pub mod rabbitmq;
 pub mod simulation;
-pub mod way;
 
 /// An HTTP client.
 ///

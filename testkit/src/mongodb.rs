@@ -3,7 +3,7 @@
 use mongodb::bson::doc;
 use tokio::sync::OnceCell;
 
-use crate::container::Server;
+use crate::container::TestServer;
 
 /// The URL of a server for all tests: the one that `EVERGRANT_TEST_MONGODB_URL` names, or one in a
 /// container.
@@ -11,12 +11,12 @@ use crate::container::Server;
 /// # Panics
 /// If there is neither.
 pub async fn url() -> String {
-    static SERVER: OnceCell<Server> = OnceCell::const_new();
+    static SERVER: OnceCell<TestServer> = OnceCell::const_new();
     if let Ok(url) = std::env::var("EVERGRANT_TEST_MONGODB_URL") {
         return url;
     }
     let server = SERVER.get_or_init(|| async {
-        let server = Server::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &[]).await;
+        let server = TestServer::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &[]).await;
         let url = url_of(&server);
         server.wait_until(|| answers(&url)).await;
         server
@@ -24,7 +24,7 @@ pub async fn url() -> String {
     url_of(server.await)
 }
 
-fn url_of(server: &Server) -> String {
+fn url_of(server: &TestServer) -> String {
     format!("mongodb://{}/?directConnection=true", server.address())
 }
 

@@ -11,11 +11,11 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::tcp::{OwnedReadHalf, OwnedWriteHalf};
 use tokio::net::{TcpListener, TcpStream};
 
-use crate::way::split;
+use crate::fault_proxy::split;
 
 /// Whether the server has carried out the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Effect {
+pub enum FaultEffect {
     /// The server never gets it.
     None,
     /// The server has carried it out and answered.
@@ -23,20 +23,20 @@ pub enum Effect {
 }
 
 /// What becomes of a command.
-pub enum Fault {
+pub enum CommandFault {
     /// The connection is reset.
-    Reset(Effect),
+    Reset(FaultEffect),
     /// This is the answer.
-    Answer(Effect, Document),
+    Answer(FaultEffect, Document),
     /// These fields are added to the server's answer.
     Also(Document),
     /// This is done between the server's answer and its arrival.
     Meanwhile(Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>),
 }
 
-impl Fault {
+impl CommandFault {
     /// The command fails with this code.
-    pub fn error(effect: Effect, code: i32) -> Self {
+    pub fn error(effect: FaultEffect, code: i32) -> Self {
         Self::Answer(effect, doc! { "ok": 0.0, "code": code, "errmsg": "s3cret" })
     }
 
@@ -61,7 +61,7 @@ pub struct FaultyWay {
 #[derive(Default)]
 struct Plan {
     /// By the names of commands, the first of a name first.
-    faults: Vec<(&'static str, Fault)>,
+    faults: Vec<(&'static str, CommandFault)>,
     /// Fields of every answer to a command.
     always: Vec<(&'static str, Document)>,
     /// `nModified` is `n` in all answers.
@@ -69,12 +69,12 @@ struct Plan {
 }
 
 impl Plan {
-    fn fault_of(&mut self, command: &str) -> Option<Fault> {
+    fn fault_of(&mut self, command: &str) -> Option<CommandFault> {
         if let Some(at) = self.faults.iter().position(|(name, _)| *name == command) {
             return Some(self.faults.remove(at).1);
         }
         let always = self.always.iter().find(|(name, _)| *name == command);
-        always.map(|(_, fields)| Fault::Also(fields.clone()))
+        always.map(|(_, fields)| CommandFault::Also(fields.clone()))
     }
 }
 
@@ -99,7 +99,7 @@ impl FaultyWay {
     }
 
     /// The next command of this name, after those of earlier calls, meets a fault.
-    pub fn next(&self, command: &'static str, fault: Fault) {
+    pub fn next(&self, command: &'static str, fault: CommandFault) {
         locked(&self.plan).faults.push((command, fault));
     }
 
@@ -136,7 +136,7 @@ async fn accept(listener: std::net::TcpListener, server: String, plan: Arc<Mutex
 struct Connection {
     plan: Arc<Mutex<Plan>>,
     /// What becomes of answers, by the numbers of their requests.
-    awaited: Mutex<HashMap<i32, Fault>>,
+    awaited: Mutex<HashMap<i32, CommandFault>>,
     to_near: tokio::sync::Mutex<OwnedWriteHalf>,
 }
 
@@ -157,10 +157,10 @@ impl Connection {
             let message = Message::read(&mut from).await?;
             let fault = message.command().and_then(|command| locked(&self.plan).fault_of(command));
             match fault {
-                Some(Fault::Reset(Effect::None)) => {
+                Some(CommandFault::Reset(FaultEffect::None)) => {
                     return Err(io::ErrorKind::ConnectionReset.into());
                 }
-                Some(Fault::Answer(Effect::None, answer)) => {
+                Some(CommandFault::Answer(FaultEffect::None, answer)) => {
                     let answer = Message::answer(message.number(), &answer);
                     self.to_near.lock().await.write_all(&answer.0).await?;
                     continue;
@@ -177,12 +177,12 @@ impl Connection {
             let mut message = Message::read(&mut from).await?;
             let fault = locked(&self.awaited).remove(&message.answers());
             match fault {
-                Some(Fault::Reset(_)) => return Err(io::ErrorKind::ConnectionReset.into()),
-                Some(Fault::Answer(_, answer)) => {
+                Some(CommandFault::Reset(_)) => return Err(io::ErrorKind::ConnectionReset.into()),
+                Some(CommandFault::Answer(_, answer)) => {
                     message = Message::answer(message.answers(), &answer);
                 }
-                Some(Fault::Also(fields)) => message.change(|answer| answer.extend(fields)),
-                Some(Fault::Meanwhile(work)) => work().await,
+                Some(CommandFault::Also(fields)) => message.change(|answer| answer.extend(fields)),
+                Some(CommandFault::Meanwhile(work)) => work().await,
                 None => {}
             }
             if locked(&self.plan).all_modified && message.has("nModified") {

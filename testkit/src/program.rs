@@ -28,13 +28,13 @@ pub fn path(name: &str) -> PathBuf {
 }
 
 /// A program that runs. It is killed when this is dropped.
-pub struct Program {
+pub struct TestProgram {
     child: Child,
     /// The file that holds what it writes to standard output and standard error.
     pub log: PathBuf,
 }
 
-impl Program {
+impl TestProgram {
     /// Starts a program with the environment given and nothing of this process's own settings.
     ///
     /// # Panics

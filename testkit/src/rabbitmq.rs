@@ -4,22 +4,22 @@ use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
 use tokio::sync::OnceCell;
 
-use crate::container::Server;
+use crate::container::TestServer;
 
 /// A version of RabbitMQ.
-pub struct Version {
+pub struct BrokerVersion {
     image_variable: &'static str,
-    server: OnceCell<Server>,
+    server: OnceCell<TestServer>,
 }
 
 /// RabbitMQ 3.10.
-pub static V3: Version = Version::of("EVERGRANT_TEST_RABBITMQ_3_IMAGE");
+pub static V3: BrokerVersion = BrokerVersion::from_variable("EVERGRANT_TEST_RABBITMQ_3_IMAGE");
 /// RabbitMQ 4.
-pub static V4: Version = Version::of("EVERGRANT_TEST_RABBITMQ_4_IMAGE");
+pub static V4: BrokerVersion = BrokerVersion::from_variable("EVERGRANT_TEST_RABBITMQ_4_IMAGE");
 
-impl Version {
+impl BrokerVersion {
     /// A server of the version in the image that the variable names.
-    pub const fn of(image_variable: &'static str) -> Self {
+    pub const fn from_variable(image_variable: &'static str) -> Self {
         Self { image_variable, server: OnceCell::const_new() }
     }
 
@@ -37,8 +37,8 @@ impl Version {
     }
 }
 
-async fn start(image_variable: &str) -> Server {
-    let server = Server::start(image_variable, 5672, &[]).await;
+async fn start(image_variable: &str) -> TestServer {
+    let server = TestServer::start(image_variable, 5672, &[]).await;
     url_when_ready(&server).await;
     server
 }
@@ -51,7 +51,7 @@ pub(crate) async fn answers(url: &str) -> bool {
 ///
 /// # Panics
 /// If it does not within 90 s.
-async fn url_when_ready(server: &Server) -> String {
+async fn url_when_ready(server: &TestServer) -> String {
     let url = url_of(server);
     server.wait_until(|| answers(&url)).await;
     url
@@ -61,12 +61,12 @@ async fn url_when_ready(server: &Server) -> String {
 ///
 /// # Panics
 /// If the broker does not answer within 90 s.
-pub async fn direct_url_when_ready(server: &Server) -> String {
+pub async fn direct_url_when_ready(server: &TestServer) -> String {
     let url = url_when_ready(server).await;
     server.direct_address().await.map_or(url, |address| url_at(&address))
 }
 
-fn url_of(server: &Server) -> String {
+fn url_of(server: &TestServer) -> String {
     url_at(&server.address())
 }
 

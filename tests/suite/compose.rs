@@ -4,7 +4,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::{Command, Output, Stdio};
 
-use evergrant_rescue::Keys;
+use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
 use evergrant_testkit::deployment::eventually;
 use mongodb::Collection;
@@ -40,7 +40,7 @@ impl Stack {
             ("PROVIDER_ALLOW_HTTP", "true".into()),
             ("PROVIDER_LIMITS", "[]".into()),
             ("PROVIDER_CLIENT_SECRET", password()),
-            ("RESCUE_KEY", Keys::generate().expose_secret().to_owned()),
+            ("RESCUE_KEY", SealingKeys::generate().expose_secret().to_owned()),
             ("RABBITMQ_PORT", "0".into()),
             ("RABBITMQ_MANAGEMENT_PORT", "0".into()),
             ("MONGODB_PORT", "0".into()),

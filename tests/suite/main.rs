@@ -10,6 +10,7 @@ mod compose;
 mod conformance;
 mod end_to_end;
 mod image;
+mod names;
 mod provider;
 mod simulation;
 mod supply_chain;

@@ -6,20 +6,20 @@ use std::time::Duration;
 use evergrant_domain::{DocumentFields, Outcome, classify};
 use evergrant_provider::{Provider, ProviderClient, TokenEndpoint};
 use evergrant_runtime::config::Config;
-use evergrant_simulator::{FaultRates, Handle, Settings, Simulator};
+use evergrant_simulator::{FaultRates, Simulator, SimulatorHandle, SimulatorSettings};
 use secrecy::{ExposeSecret, SecretString};
 
 /// A provider, a client of it and a token to exchange.
 struct Case {
-    handle: Handle,
+    handle: SimulatorHandle,
     provider: Arc<Provider>,
     client: ProviderClient,
     token: SecretString,
 }
 
 impl Case {
-    async fn new(settings: Settings, more: &[(&str, &str)]) -> Self {
-        let config = evergrant_simulator::Config { settings, ..Default::default() };
+    async fn new(settings: SimulatorSettings, more: &[(&str, &str)]) -> Self {
+        let config = evergrant_simulator::SimulatorConfig { settings, ..Default::default() };
         let simulator = Simulator::bind(config, "127.0.0.1:0").await.unwrap();
         let (handle, url) = (simulator.handle(), format!("{}/token", simulator.url()));
         tokio::spawn(simulator.run(std::future::pending()));
@@ -46,8 +46,8 @@ impl Case {
     }
 }
 
-fn always(set: impl FnOnce(&mut FaultRates)) -> Settings {
-    let mut settings = Settings::default();
+fn always(set: impl FnOnce(&mut FaultRates)) -> SimulatorSettings {
+    let mut settings = SimulatorSettings::default();
     set(&mut settings.faults);
     settings
 }
@@ -55,7 +55,7 @@ fn always(set: impl FnOnce(&mut FaultRates)) -> Settings {
 #[tokio::test]
 async fn each_way_of_authentication_is_understood() {
     for auth in ["basic", "body"] {
-        let case = Case::new(Settings::default(), &[("CLIENT_AUTH", auth)]).await;
+        let case = Case::new(SimulatorSettings::default(), &[("CLIENT_AUTH", auth)]).await;
         let Outcome::Refreshed(tokens) = case.exchange().await else { panic!("{auth}") };
         let new = tokens.refresh_token.expect("it rotates");
         assert_ne!(new.expose_secret(), case.token.expose_secret());
@@ -65,7 +65,7 @@ async fn each_way_of_authentication_is_understood() {
 
 #[tokio::test]
 async fn each_fault_is_told_for_what_it_is() {
-    let cases: Vec<(&str, Settings)> = vec![
+    let cases: Vec<(&str, SimulatorSettings)> = vec![
         ("transient", always(|faults| faults.http_500 = 1.0)),
         ("transient", always(|faults| faults.http_503 = 1.0)),
         ("ambiguous", always(|faults| faults.html_error = 1.0)),
@@ -96,7 +96,7 @@ async fn each_fault_is_told_for_what_it_is() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_our_fault_and_not_the_users() {
-    let case = Case::new(Settings::default(), &[("CLIENT_SECRET", "wrong")]).await;
+    let case = Case::new(SimulatorSettings::default(), &[("CLIENT_SECRET", "wrong")]).await;
     assert_eq!(case.exchange().await.name(), "refused");
     assert_eq!(case.handle.stats().exchanges, 0);
 }
@@ -106,13 +106,16 @@ async fn a_provider_that_is_not_there_has_spent_nothing() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);
-    let case = Case::new(Settings::default(), &[("TOKEN_URL", &url)]).await;
+    let case = Case::new(SimulatorSettings::default(), &[("TOKEN_URL", &url)]).await;
     assert_eq!(case.exchange().await.name(), "transient");
 }
 
 #[tokio::test]
 async fn a_limit_says_how_long_to_wait() {
-    let settings = Settings { limits: vec!["1/min".parse().unwrap()], ..Settings::default() };
+    let settings = SimulatorSettings {
+        limits: vec!["1/min".parse().unwrap()],
+        ..SimulatorSettings::default()
+    };
     let case = Case::new(settings, &[]).await;
     assert_eq!(case.exchange().await.name(), "refreshed");
     let Outcome::Throttled(failure, _) = case.exchange().await else { panic!("not throttled") };

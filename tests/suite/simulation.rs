@@ -2,14 +2,16 @@
 
 use std::fmt::Write;
 
-use evergrant_testkit::simulation::{Excuse, Fault, Options, Sabotage, Sums, Sweep, run};
+use evergrant_testkit::simulation::{
+    Excuse, Fault, Sabotage, SeedOptions, SeedSweep, SweepSums, run,
+};
 
 /// How many in a thousand exchanges may be excused for any one reason.
-const MOST_EXCUSED_PER_MILLE: u64 = 30;
+const EXCUSED_PER_MILLE_MAX: u64 = 30;
 
 #[test]
 fn no_seed_of_five_hundred_violates_an_invariant() {
-    let sums = Sweep::until_violated(0..500, Options::default()).run(|_| ());
+    let sums = SeedSweep::until_violated(0..500, SeedOptions::default()).run(|_| ());
     if let Some(outcome) = sums.first() {
         let (seed, violation) = (outcome.seed, outcome.violation.as_deref().unwrap_or_default());
         let replay = "cargo run --release -p evergrant-testkit --bin simulate -- --trace --seed";
@@ -19,12 +21,12 @@ fn no_seed_of_five_hundred_violates_an_invariant() {
     let never = Fault::ALL.map(Fault::as_str).into_iter().filter(|name| sums.reached.of(name) == 0);
     assert_eq!(never.collect::<Vec<_>>(), Vec::<&str>::new(), "no seed has reached these faults");
     for excuse in Excuse::ALL.map(Excuse::as_str) {
-        let most = sums.figures.exchanges * MOST_EXCUSED_PER_MILLE / 1_000;
+        let most = sums.figures.exchanges * EXCUSED_PER_MILLE_MAX / 1_000;
         assert!(sums.excuses.of(excuse) <= most, "{excuse} is used more than {most} times");
     }
 }
 
-fn table_of_faults(sums: &Sums) -> String {
+fn table_of_faults(sums: &SweepSums) -> String {
     let mut table = String::new();
     let exchanges = sums.figures.exchanges;
     writeln!(table, "Faults reached over {} seeds, {exchanges} exchanges", sums.seeds)
@@ -41,7 +43,7 @@ fn table_of_faults(sums: &Sums) -> String {
 
 #[test]
 fn a_seed_replays_to_the_letter() {
-    let options = Options { trace: true, ..Options::default() };
+    let options = SeedOptions { trace: true, ..SeedOptions::default() };
     for seed in 0..10 {
         let (once, again) = (run(seed, options), run(seed, options));
         assert!(once.trace.len() > 100, "seed {seed}: nothing happens");
@@ -56,8 +58,8 @@ fn every_sabotage_is_noticed_within_two_hundred_seeds() {
     let mut table = "Sabotages, and the seeds until each is noticed\n".to_owned();
     let mut unnoticed = Vec::new();
     for sabotage in Sabotage::ALL {
-        let options = Options { sabotage: Some(sabotage), ..Options::default() };
-        let sums = Sweep::until_violated(0..200, options).run(|_| ());
+        let options = SeedOptions { sabotage: Some(sabotage), ..SeedOptions::default() };
+        let sums = SeedSweep::until_violated(0..200, options).run(|_| ());
         let name = sabotage.as_str();
         match sums.first() {
             Some(outcome) => {

@@ -11,25 +11,25 @@ use evergrant_domain::decide::{
 };
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{
-    ClaimNote, DocumentId, Grant, Lease, Row, SealedForm, Settlement, StaleReason, Timestamp,
-    Verdict, assess,
+    ClaimNote, ClaimedDocument, DocumentId, Grant, JobDecision, Lease, SealedForm, Settlement,
+    StaleReason, Timestamp, assess,
 };
 use evergrant_ports::Backoff;
-use evergrant_ports::{Claimed, Commit, StoreError};
-use evergrant_rescue::Estate;
+use evergrant_ports::{ClaimResult, Commit, StoreError};
+use evergrant_rescue::PeerJournal;
 use tokio::time::Instant;
 
+use crate::job_delivery::{Claim, JobDelivery};
 use crate::lane::Lane;
 use crate::lease::release;
 use crate::refresh::refresh;
 use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
-use crate::settle::{Settled, acknowledge, rebury, retry, settle, settle_unsent};
+use crate::settle::{PendingCommit, acknowledge, rebury, retry, settle, settle_unsent};
 use crate::takeover::take_over;
-use crate::work::{Claim, Work};
 
 /// Jobs whose documents are claimed together.
 struct Batch {
-    work: Vec<Work>,
+    work: Vec<JobDelivery>,
     /// One owner for all tries, those of its parts included: what a failed try has claimed would else be
     /// nobody's until it runs out.
     owner: String,
@@ -38,8 +38,8 @@ struct Batch {
 }
 
 /// What came of a claim.
-enum Tried {
-    Claimed(Claim, Vec<Row>),
+enum ClaimAttempt {
+    Claimed(Claim, Vec<ClaimedDocument>),
     /// The store refuses one of the documents, or all.
     Refused(StoreError),
     /// The worker stops.
@@ -49,7 +49,7 @@ enum Tried {
 /// Claims the documents of `work` and starts what follows for each. While the store is away it
 /// tries again, until the worker stops; then the deliveries are dropped and come again. A document
 /// that the store refuses is set aside meanwhile, and nobody waits for it.
-pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
+pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<JobDelivery>) {
     let (work, refused) = take_out_refused(lane, work);
     // Two jobs of one document have a claim each, or both would have its lease.
     let mut seen = HashSet::new();
@@ -64,7 +64,7 @@ pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<Work>) {
 }
 
 impl Batch {
-    fn new(lane: &Lane, work: Vec<Work>) -> Self {
+    fn new(lane: &Lane, work: Vec<JobDelivery>) -> Self {
         Self { work, owner: lane.next_owner(), since: Instant::now() }
     }
 
@@ -84,25 +84,30 @@ fn claim_meanwhile(lane: &Arc<Lane>, batch: Batch) {
 async fn claim_batch(lane: &Arc<Lane>, mut batch: Batch) {
     let ids: Vec<DocumentId> = batch.work.iter().map(|work| work.job.id.clone()).collect();
     match claim_until(lane, &ids, &batch.owner).await {
-        Tried::Claimed(claim, rows) => {
+        ClaimAttempt::Claimed(claim, rows) => {
             note_claimed(lane, &ids, &rows);
             start_all(lane, batch.work, rows, &claim).await;
         }
-        Tried::Refused(error) if batch.work.len() == 1 => {
+        ClaimAttempt::Refused(error) if batch.work.len() == 1 => {
             let Some(work) = batch.work.pop() else { return };
             let (lane, since) = (Arc::clone(lane), batch.since);
             lane.clone().jobs.spawn(async move { set_aside(&lane, work, &error, since).await });
         }
-        Tried::Refused(error) => {
+        ClaimAttempt::Refused(error) => {
             tracing::debug!(%error, documents = ids.len(), "a claim is refused: splitting it");
             wait_if_all_is_refused(lane).await;
             batch.halves().into_iter().for_each(|half| claim_meanwhile(lane, half));
         }
-        Tried::Stopped => {}
+        ClaimAttempt::Stopped => {}
     }
 }
 
-async fn start_all(lane: &Arc<Lane>, work: Vec<Work>, rows: Vec<Row>, claim: &Claim) {
+async fn start_all(
+    lane: &Arc<Lane>,
+    work: Vec<JobDelivery>,
+    rows: Vec<ClaimedDocument>,
+    claim: &Claim,
+) {
     let mut unused = Vec::new();
     for (work, row) in work.into_iter().zip(rows) {
         let (id, owned) = (work.job.id.clone(), row.owned());
@@ -116,21 +121,21 @@ async fn start_all(lane: &Arc<Lane>, work: Vec<Work>, rows: Vec<Row>, claim: &Cl
 }
 
 /// Claims all of `ids`, however long the store is away.
-async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> Tried {
+async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> ClaimAttempt {
     let mut backoff = Backoff::for_a_server();
-    while let Some(turn) = lane.stop.run_until_cancelled(lane.turns.next()).await {
+    while let Some(turn) = lane.stop.run_until_cancelled(lane.store_limiter.next()).await {
         let (sent_at, sent_at_steady) = (Instant::now(), lane.settings.clock.now());
         let claimed = lane.store.claim(ids, owner, lane.settings.lease).await;
         drop(turn);
         match claimed {
-            Ok(Claimed { now, rows }) => {
+            Ok(ClaimResult { now, rows }) => {
                 lane.metrics.claim_batches.inc();
                 lane.set_store_healthy(true);
                 let owner = owner.to_owned();
                 let claim = Claim { owner, stored_at: now, sent_at, sent_at_steady };
-                return Tried::Claimed(claim, rows);
+                return ClaimAttempt::Claimed(claim, rows);
             }
-            Err(error @ StoreError::Refused { .. }) => return Tried::Refused(error),
+            Err(error @ StoreError::Refused { .. }) => return ClaimAttempt::Refused(error),
             Err(error) => {
                 lane.set_store_healthy(false);
                 tracing::error!(%error, documents = ids.len(), "cannot claim: trying again");
@@ -138,15 +143,15 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> Tried {
             }
         }
     }
-    Tried::Stopped
+    ClaimAttempt::Stopped
 }
 
 /// Starts what follows for one job. False if its lease, if it has one, is not needed.
-fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
+fn start(lane: &Arc<Lane>, work: JobDelivery, row: ClaimedDocument, claim: &Claim) -> bool {
     let (lane, claim) = (Arc::clone(lane), claim.clone());
     let tracker = lane.jobs.clone();
     match assess(&work.job, row, work.redelivered, claim.now()) {
-        Verdict::Exchange(grant) => {
+        JobDecision::Exchange(grant) => {
             let unsent = unsent(&lane, &grant, claim.now());
             tracker.spawn(async move {
                 match unsent {
@@ -158,7 +163,7 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             });
             true
         }
-        Verdict::TakenOver(grant, from) => {
+        JobDecision::TakenOver(grant, from) => {
             let (provider, id) = (&lane.provider.id, &grant.id);
             tracing::debug!(%provider, %id, ?from, "its worker died: an answer may be rescued first");
             tracker.spawn(async move {
@@ -168,19 +173,19 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             });
             true
         }
-        Verdict::Malformed { what, fingerprint } => {
+        JobDecision::Malformed { what, fingerprint } => {
             lane.metrics.count_malformed(&lane.provider.id);
             let settlement = decide_malformed(&what, fingerprint, claim.now());
             tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
             true
         }
-        Verdict::NoToken => {
+        JobDecision::NoToken => {
             lane.metrics.count_stale(&lane.provider.id, StaleReason::NoToken);
             tracker
                 .spawn(async move { end_unreadable(&lane, work, decide_no_token(), &claim).await });
             true
         }
-        Verdict::OfAnother => {
+        JobDecision::OfAnother => {
             lane.metrics.count_stale(&lane.provider.id, StaleReason::Moved);
             let (provider, id) = (&lane.provider.id, &work.job.id);
             tracing::info!(%provider, %id, "the document names another provider: it is adopted anew");
@@ -188,22 +193,22 @@ fn start(lane: &Arc<Lane>, work: Work, row: Row, claim: &Claim) -> bool {
             tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
             true
         }
-        Verdict::Twin { of, fingerprint } => {
+        JobDecision::Twin { of, fingerprint } => {
             let (provider, id) = (&lane.provider.id, &work.job.id);
             tracing::warn!(%provider, %id, %of, "two documents have one refresh token: one is not sent");
             let settlement = decide_twin(&of, fingerprint, claim.now());
             tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
             true
         }
-        Verdict::Stale(reason) => {
+        JobDecision::Stale(reason) => {
             tracker.spawn(async move { drop_stale(&lane, work, reason).await });
             false
         }
-        Verdict::Held { wait, lease } => {
+        JobDecision::LeasedElsewhere { wait, lease } => {
             tracker.spawn(async move { wait_for_holder(&lane, work, wait, lease).await });
             false
         }
-        Verdict::Rebury(ended) => {
+        JobDecision::RepublishDeadLetter(ended) => {
             tracker.spawn(async move { rebury(&lane, work, &ended).await });
             false
         }
@@ -238,11 +243,11 @@ fn unsendable(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> 
 /// lease is.
 async fn wait_for_holder(
     lane: &Arc<Lane>,
-    mut work: Work,
+    mut work: JobDelivery,
     wait: Duration,
     lease: Option<Box<Lease>>,
 ) {
-    drop(work.place.take());
+    drop(work.flow_permit.take());
     let since = Instant::now();
     if let Some(lease) = lease
         && is_settled(lane, lease.process(), wait).await
@@ -255,18 +260,21 @@ async fn wait_for_holder(
 }
 
 /// How often it is looked whether what a dead process left is written.
-const ESTATE_CHECK: Duration = Duration::from_millis(100);
+const JOURNAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
 /// Whether a process has died and all that it left is written, or is within that time.
 async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
     let until = Instant::now() + within;
     loop {
-        match lane.estate_of(process) {
-            Estate::Settled => return true,
-            Estate::Open if Instant::now() < until && !lane.stop.is_cancelled() => {
-                lane.sleep(ESTATE_CHECK).await;
+        match lane.peer_journal(process) {
+            PeerJournal::Drained => return true,
+            PeerJournal::Recovering if Instant::now() < until && !lane.stop.is_cancelled() => {
+                lane.sleep(JOURNAL_CHECK_INTERVAL).await;
             }
-            Estate::Open | Estate::Unreadable | Estate::HandedOn | Estate::None => return false,
+            PeerJournal::Recovering
+            | PeerJournal::Unreadable
+            | PeerJournal::Forwarded
+            | PeerJournal::Unknown => return false,
         }
     }
 }
@@ -278,7 +286,7 @@ async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
         .is_ok()
 }
 
-async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
+async fn drop_stale(lane: &Lane, work: JobDelivery, reason: StaleReason) {
     lane.metrics.count_stale(&lane.provider.id, reason);
     let (provider, id) = (&lane.provider.id, &work.job.id);
     tracing::debug!(%provider, %id, reason = reason.as_str(), "nothing to do");
@@ -286,7 +294,7 @@ async fn drop_stale(lane: &Lane, work: Work, reason: StaleReason) {
 }
 
 /// Ends a document in which there is nothing to exchange.
-async fn end_unreadable(lane: &Lane, mut work: Work, settlement: Settlement, claim: &Claim) {
+async fn end_unreadable(lane: &Lane, mut work: JobDelivery, settlement: Settlement, claim: &Claim) {
     let commit = Commit {
         id: work.job.id.clone(),
         owner: claim.owner.clone(),
@@ -295,6 +303,11 @@ async fn end_unreadable(lane: &Lane, mut work: Work, settlement: Settlement, cla
         note: ClaimNote::default(),
         write: settlement.write.clone(),
     };
-    let place = work.place.take();
-    settle(lane, work, Settled { settlement, commit, place, answered_at: Instant::now() }).await;
+    let flow_permit = work.flow_permit.take();
+    settle(
+        lane,
+        work,
+        PendingCommit { settlement, commit, flow_permit, answered_at: Instant::now() },
+    )
+    .await;
 }

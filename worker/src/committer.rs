@@ -5,13 +5,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use evergrant_ports::Backoff;
-use evergrant_ports::{Commit, Committed, LeaseStore, StoreError};
+use evergrant_ports::{Commit, CommitResult, LeaseStore, StoreError};
 use prometheus_client::metrics::counter::Counter;
 use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::turns::{Turn, Turns};
+use crate::store_limiter::{StoreLimiter, StorePermit};
 
 /// Writes outcomes in groups. Cheap to clone.
 #[derive(Clone)]
@@ -30,10 +30,10 @@ struct Request {
 
 /// Who waits for what became of a commit.
 struct Reply {
-    committed: oneshot::Sender<Committed>,
-    /// Its place among what the lane has in hand. It is free when the outcome is written, and when the store
+    committed: oneshot::Sender<CommitResult>,
+    /// Its permit among what the lane has in hand. It is free when the outcome is written, and when the store
     /// refuses this document alone: that may last, and answers pile up before a slow store only.
-    place: Option<OwnedSemaphorePermit>,
+    flow_permit: Option<OwnedSemaphorePermit>,
 }
 
 /// Groups of a lane that are under way at most, those included that are tried again: a store that fails
@@ -41,25 +41,29 @@ struct Reply {
 const GROUPS: usize = 2;
 
 /// A store that has failed after so long had too much to do. One that is away says so at once.
-const LONG_TRY: Duration = Duration::from_secs(5);
+const SLOW_WRITE_DELAY: Duration = Duration::from_secs(5);
 
 /// How long it is waited before a document that the store refuses is written again; the wait doubles.
-const REFUSED_FIRST_WAIT: Duration = Duration::from_millis(100);
-const REFUSED_LONGEST_WAIT: Duration = Duration::from_secs(15);
+const REFUSED_FIRST_DELAY: Duration = Duration::from_millis(100);
+const REFUSED_DELAY_MAX: Duration = Duration::from_secs(15);
 
 impl Committer {
     /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
     /// the groups in `written`. It ends when the last clone is gone and everything is written.
     pub(crate) fn start(
         store: Arc<dyn LeaseStore>,
-        turns: Turns,
+        store_limiter: StoreLimiter,
         batch: usize,
         written: &Counter,
     ) -> Self {
         let (groups, requests) = mpsc::channel(batch);
         let written_at = WrittenAt::default();
-        let writer =
-            Writer { store, turns, written: written.clone(), written_at: written_at.clone() };
+        let writer = Writer {
+            store,
+            store_limiter,
+            written: written.clone(),
+            written_at: written_at.clone(),
+        };
         tokio::spawn(write_groups(writer, requests, batch));
         Self { groups, written_at }
     }
@@ -76,10 +80,10 @@ impl Committer {
     pub(crate) async fn commit(
         &self,
         commit: Commit,
-        place: Option<OwnedSemaphorePermit>,
-    ) -> Option<Committed> {
+        flow_permit: Option<OwnedSemaphorePermit>,
+    ) -> Option<CommitResult> {
         let (reply, committed) = oneshot::channel();
-        let reply = Reply { committed: reply, place };
+        let reply = Reply { committed: reply, flow_permit };
         self.groups.send(Request { commit, reply }).await.ok()?;
         committed.await.ok()
     }
@@ -87,14 +91,14 @@ impl Committer {
 
 async fn write_groups(writer: Writer, mut requests: mpsc::Receiver<Request>, batch: usize) {
     let (mut group, mut writing) = (Vec::with_capacity(batch), JoinSet::new());
-    let mut place = writer.turns.queue();
+    let mut permits = writer.store_limiter.queue();
     let mut more_may_come = true;
     while more_may_come || !group.is_empty() || !writing.is_empty() {
         let room = batch - group.len();
         tokio::select! {
             biased;
             Some(_) = writing.join_next() => {}
-            turn = place.next(), if begins(group.len(), batch, writing.len()) => {
+            turn = permits.next(), if begins(group.len(), batch, writing.len()) => {
                 let group = std::mem::replace(&mut group, Vec::with_capacity(batch));
                 writing.spawn(writer.clone().write_group(group, turn));
             }
@@ -117,13 +121,13 @@ fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
 #[derive(Clone)]
 struct Writer {
     store: Arc<dyn LeaseStore>,
-    turns: Turns,
+    store_limiter: StoreLimiter,
     written: Counter,
     written_at: WrittenAt,
 }
 
 impl Writer {
-    async fn write_group(self, group: Vec<Request>, turn: Turn) {
+    async fn write_group(self, group: Vec<Request>, turn: StorePermit) {
         let (commits, replies): (Vec<_>, Vec<_>) =
             group.into_iter().map(|request| (request.commit, request.reply)).unzip();
         match self.write_while_away(&commits, turn).await {
@@ -150,14 +154,14 @@ impl Writer {
 
     /// Writes one document, however often the store refuses it.
     async fn write_one(&self, commit: &[Commit], mut reply: Reply) {
-        let mut backoff = Backoff::new(REFUSED_FIRST_WAIT, REFUSED_LONGEST_WAIT);
+        let mut backoff = Backoff::new(REFUSED_FIRST_DELAY, REFUSED_DELAY_MAX);
         let mut told = false;
         loop {
-            let turn = self.turns.next().await;
+            let turn = self.store_limiter.next().await;
             match self.write_while_away(commit, turn).await {
                 Ok(results) => return reply_all(vec![reply], results),
                 Err(error) => {
-                    drop(reply.place.take());
+                    drop(reply.flow_permit.take());
                     report(&error, commit, std::mem::replace(&mut told, true));
                 }
             }
@@ -171,8 +175,8 @@ impl Writer {
     async fn write_while_away(
         &self,
         commits: &[Commit],
-        mut turn: Turn,
-    ) -> Result<Vec<Committed>, StoreError> {
+        mut turn: StorePermit,
+    ) -> Result<Vec<CommitResult>, StoreError> {
         let mut backoff = Backoff::for_an_answer();
         let mut told = false;
         let (mut results, mut most) = (Vec::with_capacity(commits.len()), commits.len());
@@ -193,19 +197,19 @@ impl Writer {
                 }
                 Err(error @ StoreError::Unavailable { .. }) => {
                     report(&error, part, std::mem::replace(&mut told, true));
-                    if tried_at.elapsed() >= LONG_TRY {
+                    if tried_at.elapsed() >= SLOW_WRITE_DELAY {
                         most = part.len().div_ceil(2);
                     }
                     tokio::time::sleep(backoff.next_wait()).await;
                 }
                 Err(error) => return Err(error),
             }
-            turn = self.turns.next().await;
+            turn = self.store_limiter.next().await;
         }
     }
 }
 
-fn reply_all(replies: Vec<Reply>, results: Vec<Committed>) {
+fn reply_all(replies: Vec<Reply>, results: Vec<CommitResult>) {
     for (reply, committed) in replies.into_iter().zip(results) {
         // The receiver is gone only when the process is ending.
         let _ = reply.committed.send(committed);
@@ -248,11 +252,11 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn what_waits_for_its_turn_is_one_group() {
-        let (store, turns) = (Arc::new(FakeStore::default()), Turns::new());
+        let (store, store_limiter) = (Arc::new(FakeStore::default()), StoreLimiter::new());
         let written = Counter::default();
-        let committer = Committer::start(store.clone(), turns.clone(), 64, &written);
+        let committer = Committer::start(store.clone(), store_limiter.clone(), 64, &written);
         let committer = &committer;
-        let busy = (turns.next().await, turns.next().await);
+        let busy = (store_limiter.next().await, store_limiter.next().await);
         let commits = (1_i64..=10).map(|id| async move {
             tokio::time::sleep(Duration::from_millis(id.unsigned_abs())).await;
             committer.commit(commit(id), None).await
@@ -269,10 +273,11 @@ mod tests {
     async fn a_store_that_is_too_slow_for_a_whole_group_is_given_smaller_ones() {
         let too_many = Some(8);
         let store = Arc::new(FakeStore { too_many, ..FakeStore::default() });
-        let committer = Committer::start(store.clone(), Turns::new(), 64, &Counter::default());
+        let committer =
+            Committer::start(store.clone(), StoreLimiter::new(), 64, &Counter::default());
         let committer = &committer;
         let results = join_all((1..=64).map(|id| committer.commit(commit(id), None))).await;
-        assert!(results.iter().all(|result| *result == Some(Committed::Applied)));
+        assert!(results.iter().all(|result| *result == Some(CommitResult::Applied)));
         let committed = store.committed.lock().unwrap();
         let ids: Vec<_> = committed.iter().map(|commit| commit.id.clone()).collect();
         assert_eq!(ids, (1..=64).map(DocumentId::Integer).collect::<Vec<_>>(), "each once");
@@ -282,14 +287,15 @@ mod tests {
     async fn a_group_that_cannot_be_written_leaves_others_their_turn() {
         let away_for = Duration::from_secs(60).into();
         let store = Arc::new(FakeStore { away_for, ..FakeStore::default() });
-        let turns = Turns::new();
-        let committer = Committer::start(store.clone(), turns.clone(), 64, &Counter::default());
-        let _claiming = turns.next().await;
+        let store_limiter = StoreLimiter::new();
+        let committer =
+            Committer::start(store.clone(), store_limiter.clone(), 64, &Counter::default());
+        let _claiming = store_limiter.next().await;
         let writing = tokio::spawn(async move { committer.commit(commit(1), None).await });
         tokio::time::sleep(Duration::from_secs(10)).await;
-        let others = tokio::time::timeout(Duration::from_secs(10), turns.next()).await;
+        let others = tokio::time::timeout(Duration::from_secs(10), store_limiter.next()).await;
         assert!(others.is_ok() && store.committed.lock().unwrap().is_empty());
         drop(others);
-        assert_eq!(writing.await.unwrap(), Some(Committed::Applied));
+        assert_eq!(writing.await.unwrap(), Some(CommitResult::Applied));
     }
 }

@@ -6,9 +6,9 @@ use anyhow::Context;
 use evergrant_budget::{BudgetSettings, SharedBudget};
 use evergrant_ports::ProviderStates;
 use evergrant_provider::{Provider, ProviderClient};
-use evergrant_rescue::{FileJournal, Journal};
+use evergrant_rescue::{AnswerJournal, FileJournal};
 use evergrant_runtime::config::{Config, WorkerConfig};
-use evergrant_telemetry::Metrics;
+use evergrant_telemetry::ProcessMetrics;
 
 use crate::steady_clock::SteadyClock;
 use crate::{ProviderDeps, RescueDeps, WorkerSettings};
@@ -20,7 +20,7 @@ pub const NO_RESCUE_KEY: &str = "no rescue.key is set: a provider's answer is in
 
 impl WorkerSettings {
     /// Those of a worker of this name, which no other process has.
-    pub fn of(config: &WorkerConfig, name: String) -> Self {
+    pub fn from_config(config: &WorkerConfig, name: String) -> Self {
         Self {
             name,
             exchanges_in_flight: config.exchanges_in_flight,
@@ -43,7 +43,7 @@ impl ProviderDeps {
     pub fn start(
         provider: Provider,
         states: Arc<dyn ProviderStates>,
-        metrics: &Metrics,
+        metrics: &ProcessMetrics,
     ) -> anyhow::Result<Self> {
         let provider = Arc::new(provider);
         let client = ProviderClient::new(Arc::clone(&provider)).context("start")?;
@@ -59,12 +59,12 @@ impl ProviderDeps {
 }
 
 impl RescueDeps {
-    /// The nets of a worker of this name; None without a key, and then [`NO_RESCUE_KEY`] is to be
+    /// The safeguards of a worker of this name; None without a key, and then [`NO_RESCUE_KEY`] is to be
     /// said.
     ///
     /// # Errors
     /// If the key cannot be read, or there can be no journal.
-    pub fn of(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
+    pub fn from_config(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
         let rescue = config.worker_rescue()?;
         let Some(sealer) = rescue.sealer()? else { return Ok(None) };
         let journal = match &rescue.journal {
@@ -73,7 +73,7 @@ impl RescueDeps {
                 let journal = FileJournal::open(folder, name).with_context(|| {
                     format!("open a journal in rescue.journal = {}", folder.display())
                 })?;
-                Some(Arc::new(journal) as Arc<dyn Journal>)
+                Some(Arc::new(journal) as Arc<dyn AnswerJournal>)
             }
         };
         Ok(Some(Self { sealer, journal, after: rescue.after }))

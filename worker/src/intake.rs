@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::{DeadLetter, Job};
-use evergrant_ports::{Delivery, Intake, wall_clock};
+use evergrant_ports::{Delivery, DeliveryStream, wall_clock};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
 use crate::claim;
-use crate::lane::{Lane, PAUSE_CHECK};
+use crate::job_delivery::JobDelivery;
+use crate::lane::{Lane, PAUSE_CHECK_INTERVAL};
 use crate::settle::bury;
-use crate::work::Work;
 
 /// Why a consumer ended.
 #[derive(Debug, PartialEq, Eq)]
@@ -34,7 +34,7 @@ pub(crate) enum IntakeEnd {
 /// workers meanwhile, but they could not use it either; and to give it back counts as a delivery
 /// of each, of which there is a limit. RabbitMQ takes a consumer for dead that holds a delivery
 /// for 30 minutes.
-const HOLD: Duration = Duration::from_secs(15 * 60);
+const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 
 /// A consumer is made anew when it should hold so many times as much: an operator has raised a limit.
 const OUTGROWN: u16 = 4;
@@ -43,7 +43,7 @@ const OUTGROWN: u16 = 4;
 /// long.
 pub(crate) async fn drive(
     lane: &Arc<Lane>,
-    mut intake: Box<dyn Intake>,
+    mut intake: Box<dyn DeliveryStream>,
     prefetch: u16,
 ) -> IntakeEnd {
     let mut served = false;
@@ -56,10 +56,10 @@ pub(crate) async fn drive(
             if lane.stop.is_cancelled() {
                 break IntakeEnd::Stopped;
             }
-            if since.elapsed() >= HOLD {
+            if since.elapsed() >= HOLD_MAX {
                 break IntakeEnd::Shut(pause);
             }
-            lane.sleep(pause.min(PAUSE_CHECK)).await;
+            lane.sleep(pause.min(PAUSE_CHECK_INTERVAL)).await;
             continue;
         }
         shut_since = None;
@@ -74,7 +74,7 @@ pub(crate) async fn drive(
             biased;
             () = lane.stop.cancelled() => break IntakeEnd::Stopped,
             first = next_with_places(lane, &mut *intake) => first,
-            () = tokio::time::sleep(PAUSE_CHECK) => continue,
+            () = tokio::time::sleep(PAUSE_CHECK_INTERVAL) => continue,
         };
         let Some(first) = first else { break IntakeEnd::Lost { served } };
         served = true;
@@ -86,40 +86,44 @@ pub(crate) async fn drive(
     end
 }
 
-/// A delivery, and places for it and maybe for more.
-type Taken = (Delivery, OwnedSemaphorePermit);
+/// A delivery, and permits for it and maybe for more.
+type TakenDelivery = (Delivery, OwnedSemaphorePermit);
 
 /// Places first, then a delivery: nothing is taken that could not be claimed. Dropping this before it
 /// ends loses neither.
-async fn next_with_places(lane: &Lane, intake: &mut dyn Intake) -> Option<Taken> {
-    let ahead = &lane.pace.ahead;
+async fn next_with_places(lane: &Lane, intake: &mut dyn DeliveryStream) -> Option<TakenDelivery> {
+    let ahead = &lane.flow.ahead;
     let enough = u32::from(ahead.enough(lane.settings.batch));
-    let places = ahead.semaphore().acquire_many_owned(enough).await.ok()?;
-    Some((intake.next().await?, places))
+    let flow_permits = ahead.semaphore().acquire_many_owned(enough).await.ok()?;
+    Some((intake.next().await?, flow_permits))
 }
 
 /// What is there already, up to a batch.
-fn fill_batch(lane: &Lane, intake: &mut dyn Intake, (first, mut places): Taken) -> Vec<Taken> {
-    let mut others = places.split(places.num_permits().saturating_sub(1));
-    let mut batch = vec![(first, places)];
+fn fill_batch(
+    lane: &Lane,
+    intake: &mut dyn DeliveryStream,
+    (first, mut flow_permits): TakenDelivery,
+) -> Vec<TakenDelivery> {
+    let mut others = flow_permits.split(flow_permits.num_permits().saturating_sub(1));
+    let mut batch = vec![(first, flow_permits)];
     while batch.len() < usize::from(lane.settings.batch) {
         let held = others.as_mut().and_then(|others| others.split(1));
-        let free = || lane.pace.ahead.semaphore().try_acquire_owned().ok();
-        let Some(place) = held.or_else(free) else { break };
+        let free = || lane.flow.ahead.semaphore().try_acquire_owned().ok();
+        let Some(flow_permit) = held.or_else(free) else { break };
         let Some(Some(delivery)) = intake.next().now_or_never() else { break };
-        batch.push((delivery, place));
+        batch.push((delivery, flow_permit));
     }
     batch
 }
 
 /// The job of a delivery. What is no job goes to the dead letters.
-fn decode(lane: &Arc<Lane>, (delivery, place): Taken) -> Option<Work> {
+fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<JobDelivery> {
     match Job::decode_from(&lane.provider.id, &delivery.body) {
-        Ok(job) => Some(Work {
+        Ok(job) => Some(JobDelivery {
             job,
             acker: delivery.acker,
             redelivered: delivery.redelivered,
-            place: Some(place),
+            flow_permit: Some(flow_permit),
         }),
         Err(error) => {
             tracing::warn!(provider = %lane.provider.id, %error, "a message is not a job");

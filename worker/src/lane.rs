@@ -9,19 +9,19 @@ use evergrant_domain::Lease;
 use evergrant_domain::weigh::AnswerWatch;
 use evergrant_ports::{LeaderElection, LeaseStore, QueueError, WorkQueue};
 use evergrant_provider::{Provider, TokenEndpoint};
-use evergrant_rescue::Estate;
-use evergrant_telemetry::Health;
+use evergrant_rescue::PeerJournal;
+use evergrant_telemetry::HealthChecks;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_log::AnswerLog;
 use crate::committer::Committer;
-use crate::lease::Leases;
+use crate::flow_control::FlowControl;
+use crate::lease::LeaseRenewals;
 use crate::metrics::WorkerMetrics;
-use crate::nets::Nets;
-use crate::pace::Pace;
 use crate::refused_documents::RefusedDocuments;
-use crate::turns::Turns;
+use crate::store_limiter::StoreLimiter;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// One provider as this worker serves it.
@@ -33,11 +33,11 @@ pub(crate) struct Lane {
     pub(crate) election: Arc<dyn LeaderElection>,
     pub(crate) queue: Arc<dyn WorkQueue>,
     pub(crate) committer: Committer,
-    pub(crate) leases: Leases,
+    pub(crate) leases: LeaseRenewals,
     /// When it may claim: commits have their turns as well.
-    pub(crate) turns: Turns,
+    pub(crate) store_limiter: StoreLimiter,
     /// None without a key: then an answer is in memory only until it is written.
-    pub(crate) nets: Option<Arc<Nets>>,
+    pub(crate) answer_log: Option<Arc<AnswerLog>>,
     /// One request at a time while nothing has succeeded with the present settings of our client.
     trial: Arc<Semaphore>,
     /// Whom answers are about.
@@ -45,7 +45,7 @@ pub(crate) struct Lane {
     /// Documents that the store refuses to write.
     pub(crate) refused: RefusedDocuments,
     /// How much may be in hand.
-    pub(crate) pace: Pace,
+    pub(crate) flow: FlowControl,
     pub(crate) settings: Arc<WorkerSettings>,
     pub(crate) metrics: WorkerMetrics,
     /// Jobs under way, so that a shutdown can wait for them.
@@ -54,53 +54,62 @@ pub(crate) struct Lane {
     pub(crate) stop: CancellationToken,
     /// Somebody was told that a token is sealed. One word is enough for all of them.
     pub(crate) has_told_of_sealed: AtomicBool,
-    health: Health,
+    health: HealthChecks,
     claims: AtomicU64,
 }
 
 /// What the lanes of a worker share.
 #[derive(Clone)]
-pub(crate) struct Common {
+pub(crate) struct LaneContext {
     pub(crate) store: Arc<dyn LeaseStore>,
     pub(crate) election: Arc<dyn LeaderElection>,
     pub(crate) queue: Arc<dyn WorkQueue>,
-    pub(crate) turns: Turns,
-    pub(crate) nets: Option<Arc<Nets>>,
+    pub(crate) store_limiter: StoreLimiter,
+    pub(crate) answer_log: Option<Arc<AnswerLog>>,
     pub(crate) settings: Arc<WorkerSettings>,
     pub(crate) metrics: WorkerMetrics,
-    pub(crate) health: Health,
+    pub(crate) health: HealthChecks,
     pub(crate) stop: CancellationToken,
 }
 
 /// A pause that ends within this time is waited out with claims in hand, so that requests go out the moment it
 /// ends.
-const SHORT_PAUSE: Duration = Duration::from_secs(2);
+const SHORT_PAUSE_MAX: Duration = Duration::from_secs(2);
 /// How often it is looked whether a provider is shut.
-pub(crate) const PAUSE_CHECK: Duration = Duration::from_millis(250);
+pub(crate) const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Lane {
-    pub(crate) fn new(deps: ProviderDeps, common: Common) -> Arc<Self> {
-        let Common { store, election, queue, turns, nets, settings, metrics, health, stop } =
-            common;
-        let pace = Pace::new(settings.exchanges_in_flight, deps.budget.spacing());
+    pub(crate) fn new(deps: ProviderDeps, common: LaneContext) -> Arc<Self> {
+        let LaneContext {
+            store,
+            election,
+            queue,
+            store_limiter,
+            answer_log,
+            settings,
+            metrics,
+            health,
+            stop,
+        } = common;
+        let flow = FlowControl::new(settings.exchanges_in_flight, deps.budget.spacing());
         let batch = usize::from(settings.batch);
         let written = &metrics.commit_groups;
-        let committer = Committer::start(Arc::clone(&store), turns.clone(), batch, written);
+        let committer = Committer::start(Arc::clone(&store), store_limiter.clone(), batch, written);
         Arc::new(Self {
             trial: Arc::new(Semaphore::new(1)),
             watch: Mutex::new(AnswerWatch::new(deps.provider.watch)),
             provider: deps.provider,
             endpoint: deps.endpoint,
             budget: deps.budget,
-            leases: Leases::start(Arc::clone(&store), settings.lease),
+            leases: LeaseRenewals::start(Arc::clone(&store), settings.lease),
             store,
             election,
             queue,
             committer,
-            turns,
-            nets,
+            store_limiter,
+            answer_log,
             refused: RefusedDocuments::new(),
-            pace,
+            flow,
             settings,
             metrics,
             jobs: TaskTracker::new(),
@@ -132,12 +141,12 @@ impl Lane {
 
     /// How many deliveries to hold.
     pub(crate) fn prefetch(&self) -> u16 {
-        self.pace.prefetch(self.budget.spacing())
+        self.flow.prefetch(self.budget.spacing())
     }
 
     /// How long the provider is shut, if that is long enough to claim nothing meanwhile.
     pub(crate) fn long_pause(&self) -> Option<Duration> {
-        self.budget.shut_for().filter(|pause| *pause > SHORT_PAUSE)
+        self.budget.shut_for().filter(|pause| *pause > SHORT_PAUSE_MAX)
     }
 
     /// The owner of a new claim: no other claim of any worker has it.
@@ -147,9 +156,9 @@ impl Lane {
     }
 
     /// What is known of a process by its journal on this machine.
-    pub(crate) fn estate_of(&self, process: &str) -> Estate {
-        let journal = self.nets.as_ref().and_then(|nets| nets.journal.as_ref());
-        journal.map_or(Estate::None, |journal| journal.estate_of(process))
+    pub(crate) fn peer_journal(&self, process: &str) -> PeerJournal {
+        let journal = self.answer_log.as_ref().and_then(|answer_log| answer_log.journal.as_ref());
+        journal.map_or(PeerJournal::Unknown, |journal| journal.peer_journal(process))
     }
 
     /// Says whether the store answers.

@@ -15,19 +15,19 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::work::Claim;
+use crate::job_delivery::Claim;
 
 /// The leases that a lane keeps. Cheap to clone.
 #[derive(Clone)]
-pub(crate) struct Leases {
+pub(crate) struct LeaseRenewals {
     /// How long one lasts that was just taken.
     lease: Duration,
     changes: mpsc::UnboundedSender<Change>,
 }
 
 /// A lease that is kept until this is dropped.
-pub(crate) struct Kept {
-    leases: Leases,
+pub(crate) struct LeaseGuard {
+    leases: LeaseRenewals,
     claim: ClaimKey,
     id: DocumentId,
 }
@@ -44,11 +44,11 @@ enum Change {
     LetGo(ClaimKey, DocumentId),
 }
 
-impl Leases {
+impl LeaseRenewals {
     /// Starts to keep leases in `store`, which last for `lease`. It ends when the last clone is gone.
     pub(crate) fn start(store: Arc<dyn LeaseStore>, lease: Duration) -> Self {
         let (changes, receiver) = mpsc::unbounded_channel();
-        tokio::spawn(Keeper::default().run(store, receiver));
+        tokio::spawn(RenewalTask::default().run(store, receiver));
         Self { lease, changes }
     }
 
@@ -66,15 +66,20 @@ impl Leases {
             done = &mut work => return done,
             () = sleep_until(claim.sent_at + self.lease / 2) => {}
         }
-        let _kept = self.keep(id, &claim.owner, self.lease);
+        let _kept = self.renew_lease_while(id, &claim.owner, self.lease);
         work.await
     }
 
     /// Prolongs a lease at once, and whenever half of it is over: each time it ends after `lease`.
-    pub(crate) fn keep(&self, id: &DocumentId, owner: &str, lease: Duration) -> Kept {
+    pub(crate) fn renew_lease_while(
+        &self,
+        id: &DocumentId,
+        owner: &str,
+        lease: Duration,
+    ) -> LeaseGuard {
         let claim = ClaimKey { owner: owner.to_owned(), lease };
         self.tell(Change::Keep(claim.clone(), id.clone()));
-        Kept { leases: self.clone(), claim, id: id.clone() }
+        LeaseGuard { leases: self.clone(), claim, id: id.clone() }
     }
 
     fn tell(&self, change: Change) {
@@ -83,22 +88,22 @@ impl Leases {
     }
 }
 
-impl Drop for Kept {
+impl Drop for LeaseGuard {
     fn drop(&mut self) {
         self.leases.tell(Change::LetGo(self.claim.clone(), self.id.clone()));
     }
 }
 
 /// For so long it is waited for others of the same claim.
-const GATHER: Duration = Duration::from_millis(10);
+const RENEWAL_BATCH_DELAY: Duration = Duration::from_millis(10);
 
 /// Calls for one claim that the store has not answered.
 const UNANSWERED: usize = 2;
 
 #[derive(Default)]
-struct Keeper {
+struct RenewalTask {
     groups: HashMap<ClaimKey, Group>,
-    calls: JoinSet<Ended>,
+    calls: JoinSet<RenewalEnd>,
 }
 
 struct Group {
@@ -111,14 +116,14 @@ struct Group {
 }
 
 /// A call that was answered.
-struct Ended {
+struct RenewalEnd {
     claim: ClaimKey,
     asked_at: Instant,
     /// It need not be made again soon.
     is_final: bool,
 }
 
-impl Keeper {
+impl RenewalTask {
     async fn run(
         mut self,
         store: Arc<dyn LeaseStore>,
@@ -149,14 +154,14 @@ impl Keeper {
                 let group = self.groups.entry(claim);
                 let group = group.or_insert_with(|| Group {
                     ids: HashSet::new(),
-                    due: now + GATHER,
+                    due: now + RENEWAL_BATCH_DELAY,
                     asked_at: None,
                     unanswered: 0,
                 });
                 group.ids.insert(id);
                 // All others of the claim are prolonged with it, so not for each that comes.
                 let soon = group.asked_at.map_or(now, |asked_at| now.max(asked_at + lease / 8));
-                group.due = group.due.min(soon + GATHER);
+                group.due = group.due.min(soon + RENEWAL_BATCH_DELAY);
             }
             Change::LetGo(claim, id) => {
                 let Some(group) = self.groups.get_mut(&claim) else { return };
@@ -183,7 +188,7 @@ impl Keeper {
     }
 
     /// It is due again when half of the lease is over, or long before that if the call has failed.
-    fn note(&mut self, ended: &Ended) {
+    fn note(&mut self, ended: &RenewalEnd) {
         let Some(group) = self.groups.get_mut(&ended.claim) else { return };
         group.unanswered = group.unanswered.saturating_sub(1);
         let (lease, asked_at) = (ended.claim.lease, ended.asked_at);
@@ -201,7 +206,7 @@ async fn prolong(
     claim: ClaimKey,
     ids: Vec<DocumentId>,
     asked_at: Instant,
-) -> Ended {
+) -> RenewalEnd {
     let ClaimKey { owner, lease } = &claim;
     let prolonged = all_or_each(&ids, |ids| store.renew(ids, owner, *lease)).await;
     if let Err(error) = &prolonged {
@@ -209,7 +214,7 @@ async fn prolong(
         tracing::warn!(%error, owner, documents, "leases were not prolonged: they may run out");
     }
     let is_final = matches!(prolonged, Ok(()) | Err(StoreError::Refused { .. }));
-    Ended { claim, asked_at, is_final }
+    RenewalEnd { claim, asked_at, is_final }
 }
 
 /// Gives leases back.
@@ -255,8 +260,8 @@ mod tests {
         (0..count).map(DocumentId::Integer).collect()
     }
 
-    fn keep_all(fakes: &Fakes, ids: &[DocumentId]) -> Vec<Kept> {
-        ids.iter().map(|id| fakes.lane.leases.keep(id, "worker/p/1", LEASE)).collect()
+    fn keep_all(fakes: &Fakes, ids: &[DocumentId]) -> Vec<LeaseGuard> {
+        ids.iter().map(|id| fakes.lane.leases.renew_lease_while(id, "worker/p/1", LEASE)).collect()
     }
 
     fn calls(fakes: &Fakes) -> Vec<usize> {
@@ -297,7 +302,8 @@ mod tests {
         let fakes = fakes();
         let _kept = keep_all(&fakes, &ids(64));
         tokio::time::sleep(LEASE / 16).await;
-        let late = fakes.lane.leases.keep(&DocumentId::Integer(99), "worker/p/1", LEASE);
+        let late =
+            fakes.lane.leases.renew_lease_while(&DocumentId::Integer(99), "worker/p/1", LEASE);
         tokio::time::sleep(LEASE / 4).await;
         assert_eq!(calls(&fakes), [64, 65]);
         drop(late);

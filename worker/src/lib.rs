@@ -12,34 +12,34 @@
 //! and the job is routed before its delivery is acknowledged.
 
 mod answer_letter;
+mod answer_log;
+mod answer_recovery;
 mod away;
+mod call_timeout;
 mod claim;
 mod committer;
 #[cfg(test)]
 mod fakes;
+mod flow_control;
 mod from_config;
 mod intake;
+mod job_delivery;
 mod lane;
 mod lease;
-mod limit;
 mod metrics;
-mod nets;
-mod pace;
+mod recovered_answers;
 mod recovery;
 mod refresh;
 mod refused;
 mod refused_documents;
-mod rescuer;
-mod rescues;
+mod revive_deaths;
 mod settle;
 mod steady_clock;
+mod store_limiter;
 mod supervisor;
-mod take_back;
 mod takeover;
-mod turns;
 mod unread;
 mod withhold;
-mod work;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -49,25 +49,25 @@ use std::time::Duration;
 use evergrant_budget::Budget;
 use evergrant_ports::{LeaderElection, LeaseStore, WorkQueue};
 use evergrant_provider::{Provider, TokenEndpoint};
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Health, Metrics};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::answer_log::AnswerLog;
+pub use crate::answer_log::RescueDeps;
+use crate::answer_recovery::AnswerRecovery;
 pub use crate::from_config::NO_RESCUE_KEY;
-use crate::lane::{Common, Lane};
+use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
-use crate::nets::Nets;
-pub use crate::nets::RescueDeps;
-use crate::recovery::Recovery;
-use crate::rescuer::Rescuer;
-use crate::rescues::Rescues;
+use crate::recovered_answers::RecoveredAnswers;
+use crate::recovery::AnswerCommits;
 pub use crate::steady_clock::{SteadyClock, SteadyTime};
-use crate::turns::Turns;
+use crate::store_limiter::StoreLimiter;
 
 /// What a worker needs.
-pub struct Deps {
+pub struct WorkerDeps {
     /// Where documents live.
     pub store: Arc<dyn LeaseStore>,
     /// Which worker writes the dead letter of a document that is refused.
@@ -76,16 +76,16 @@ pub struct Deps {
     pub queue: Arc<dyn WorkQueue>,
     /// The providers to serve.
     pub providers: Vec<ProviderDeps>,
-    /// The nets under answers that are not committed yet; None without a key.
+    /// The safeguards under answers that are not committed yet; None without a key.
     pub rescue: Option<RescueDeps>,
     /// How much to do at once, and for how long.
     pub settings: WorkerSettings,
     /// Where metrics are registered.
-    pub metrics: Metrics,
+    pub metrics: ProcessMetrics,
     /// Where the worker says what works.
-    pub health: Health,
+    pub health: HealthChecks,
     /// Where it counts what operators want to know.
-    pub reports: Reports,
+    pub reports: ProcessReporter,
 }
 
 /// What a worker needs to serve a provider.
@@ -122,7 +122,7 @@ pub struct WorkerSettings {
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     /// What was sent is committed; the rest is given back.
     Cleanly,
     /// The grace was over before all was finished.
@@ -131,39 +131,47 @@ pub enum Ended {
 
 /// Serves all providers until `shutdown` ends; then finishes what was sent, gives back the rest,
 /// and returns.
-pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
+pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> WorkerEnd {
     let stop = CancellationToken::new();
     let metrics = WorkerMetrics::register(&deps.metrics, deps.reports);
     metrics.reports.serve(deps.providers.iter().map(|deps| &deps.provider.id));
     let grace = deps.settings.shutdown_grace;
     let settings = Arc::new(deps.settings);
     let (mut lanes, mut running) = (JoinSet::new(), HashMap::new());
-    let nets = deps.rescue.map(|rescue| {
+    let answer_log = deps.rescue.map(|rescue| {
         let RescueDeps { sealer, journal, after } = rescue;
         let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
-        Arc::new(Nets { sealer, journal, after, queue, metrics, rescues: Rescues::default() })
+        Arc::new(AnswerLog {
+            sealer,
+            journal,
+            after,
+            queue,
+            metrics,
+            recovered: RecoveredAnswers::default(),
+        })
     });
-    let turns = Turns::new();
-    let following = turns.clone().follow(metrics.reports.workers());
+    let store_limiter = StoreLimiter::new();
+    let following = store_limiter.clone().follow(metrics.reports.workers());
     tokio::spawn(stop.clone().run_until_cancelled_owned(following));
-    if let Some(nets) = &nets {
-        let recovery = Recovery {
-            nets: Arc::clone(nets),
+    if let Some(answer_log) = &answer_log {
+        let recovery = AnswerCommits {
+            answer_log: Arc::clone(answer_log),
             store: Arc::clone(&deps.store),
             name: settings.name.clone(),
             providers: deps.providers.iter().map(|deps| Arc::clone(&deps.provider)).collect(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
         };
-        let id = lanes.spawn(Arc::new(Rescuer::new(recovery, turns.clone())).run()).id();
+        let id =
+            lanes.spawn(Arc::new(AnswerRecovery::new(recovery, store_limiter.clone())).run()).id();
         running.insert(id, "rescued answers".to_owned());
     }
-    let common = Common {
+    let common = LaneContext {
         store: deps.store,
         election: deps.election,
         queue: deps.queue,
-        turns,
-        nets,
+        store_limiter,
+        answer_log,
         settings,
         metrics,
         health: deps.health,
@@ -184,7 +192,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
         }
     };
     match tokio::time::timeout(grace, finished).await {
-        Ok(()) => Ended::Cleanly,
+        Ok(()) => WorkerEnd::Cleanly,
         Err(_) => {
             let unfinished = running.into_values().collect::<Vec<_>>().join(", ");
             tracing::error!(
@@ -193,7 +201,7 @@ pub async fn run(deps: Deps, shutdown: impl Future<Output = ()>) -> Ended {
                  the journal or the rescue queue, if there are any; the rest comes again when its \
                  leases run out. If this happens often, raise worker.shutdown_grace"
             );
-            Ended::GraceOver
+            WorkerEnd::GraceOver
         }
     }
 }

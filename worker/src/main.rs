@@ -4,12 +4,14 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser;
-use evergrant_domain::heartbeat::Role;
+use evergrant_domain::heartbeat::ProcessRole;
 use evergrant_runtime::config::Config;
-use evergrant_runtime::reports::Reports;
+use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_runtime::{connect, process, startup};
-use evergrant_telemetry::{Health, Metrics, init_logs, serve};
-use evergrant_worker::{Deps, Ended, NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerSettings, run};
+use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs, serve};
+use evergrant_worker::{
+    NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerDeps, WorkerEnd, WorkerSettings, run,
+};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
 /// you like.
@@ -41,9 +43,9 @@ async fn main() -> anyhow::Result<ExitCode> {
 
     let name = process::unique_name();
     let shutdown = process::shutdown()?;
-    let (metrics, health) = (Metrics::default(), Health::default());
+    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
     let store = connect::store(&config).await?;
-    let reports = Reports::default();
+    let reports = ProcessReporter::default();
     let queue = connect::queue(&config, format!("evergrant-worker {name}"))?;
 
     let served =
@@ -55,33 +57,33 @@ async fn main() -> anyhow::Result<ExitCode> {
         return Ok(ExitCode::SUCCESS);
     }
     tracing::info!(worker = name, providers = providers.len(), "started");
-    let rescue = RescueDeps::of(&config, &name)?;
+    let rescue = RescueDeps::from_config(&config, &name)?;
     if rescue.is_none() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }
     let providers = providers
         .into_iter()
         .map(|provider| ProviderDeps::start(provider, store.clone(), &metrics));
-    let deps = Deps {
+    let deps = WorkerDeps {
         providers: providers.collect::<Result<_, _>>()?,
         store: store.clone(),
         election: store.clone(),
         queue,
         rescue,
-        settings: WorkerSettings::of(&config.worker, name),
+        settings: WorkerSettings::from_config(&config.worker, name),
         metrics,
         health,
         reports: reports.clone(),
     };
-    let teller = reports.start_telling(store, Role::Worker, deps.settings.name.clone());
+    let teller = reports.start_telling(store, ProcessRole::Worker, deps.settings.name.clone());
     let ended = run(deps, shutdown.wait()).await;
     teller.end().await;
     match ended {
-        Ended::Cleanly => {
+        WorkerEnd::Cleanly => {
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
         // What is unfinished was said where it is known.
-        Ended::GraceOver => Ok(ExitCode::FAILURE),
+        WorkerEnd::GraceOver => Ok(ExitCode::FAILURE),
     }
 }

@@ -2,10 +2,12 @@
 
 use std::time::Duration;
 
-use evergrant_domain::statistics::Counts;
-use evergrant_domain::{DeadReason, Outcome, ProviderId, Route, StaleReason};
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Labels, Metrics, duration_histogram, short_duration_histogram};
+use evergrant_domain::statistics::ProviderCounts;
+use evergrant_domain::{DeadReason, JobRoute, Outcome, ProviderId, StaleReason};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{
+    MetricLabels, ProcessMetrics, duration_histogram, short_duration_histogram,
+};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
@@ -15,12 +17,12 @@ use prometheus_client::metrics::histogram::Histogram;
 /// What a worker counts.
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
-    outcomes: Family<Labels, Counter>,
-    stale: Family<Labels, Counter>,
-    dead: Family<Labels, Counter>,
+    outcomes: Family<MetricLabels, Counter>,
+    stale: Family<MetricLabels, Counter>,
+    dead: Family<MetricLabels, Counter>,
     refused_documents: Family<Worker, Gauge>,
     /// The same, as operators are told it.
-    pub(crate) reports: Reports,
+    pub(crate) reports: ProcessReporter,
     /// Requests under way.
     in_flight: Gauge,
     /// Seconds from sending a request to its answer.
@@ -45,7 +47,7 @@ pub(crate) struct WorkerMetrics {
 }
 
 impl WorkerMetrics {
-    pub(crate) fn register(metrics: &Metrics, reports: Reports) -> Self {
+    pub(crate) fn register(metrics: &ProcessMetrics, reports: ProcessReporter) -> Self {
         Self {
             reports,
             outcomes: metrics.add("outcomes", "Exchanges, by what they came to", Family::default()),
@@ -115,12 +117,12 @@ impl WorkerMetrics {
     }
 
     /// An exchange came to `outcome`, and its job goes this `route`.
-    pub(crate) fn count_exchange(&self, provider: &ProviderId, outcome: &Outcome, route: Route) {
+    pub(crate) fn count_exchange(&self, provider: &ProviderId, outcome: &Outcome, route: JobRoute) {
         self.outcomes.get_or_create(&labels(provider, outcome.name())).inc();
-        let mut counts = Counts::default();
+        let mut counts = ProviderCounts::default();
         match (outcome, route) {
             // Counted with its reason when it is written.
-            (_, Route::DeadLetter(_)) => return,
+            (_, JobRoute::DeadLetter(_)) => return,
             (Outcome::Refreshed(_), _) => counts.refreshed = 1,
             (Outcome::Throttled(..), _) => counts.throttled = 1,
             (
@@ -175,7 +177,7 @@ impl WorkerMetrics {
     pub(crate) fn count_dead(&self, provider: &ProviderId, reason: DeadReason) {
         self.dead.get_or_create(&labels(provider, reason.as_str())).inc();
         let dead = [(reason, 1)].into();
-        self.reports.count(provider, &Counts { dead, ..Counts::default() });
+        self.reports.count(provider, &ProviderCounts { dead, ..ProviderCounts::default() });
     }
 }
 
@@ -186,6 +188,6 @@ struct Worker {
     worker: String,
 }
 
-fn labels(provider: &ProviderId, kind: &'static str) -> Labels {
-    Labels { provider: provider.to_string(), kind }
+fn labels(provider: &ProviderId, kind: &'static str) -> MetricLabels {
+    MetricLabels { provider: provider.to_string(), kind }
 }

@@ -10,14 +10,14 @@ use evergrant_rescue::UnreadAnswer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
+use crate::job_delivery::{Claim, JobDelivery};
 use crate::lane::Lane;
-use crate::settle::{Settled, hold, route, settle_unsent, write};
-use crate::take_back::take_back;
+use crate::revive_deaths::revive_deaths;
+use crate::settle::{PendingCommit, hold, route, settle_unsent, write};
 use crate::unread::keep_unread;
-use crate::work::{Claim, Work};
 
 /// Refreshes a claimed grant and settles what came of it.
-pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &Claim) {
+pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, claim: &Claim) {
     let deadline = claim.sent_at + lane.settings.permit_wait;
     let permit = tokio::select! {
         // In this order: a claim whose answer took long may be past its deadline already, and then
@@ -33,21 +33,21 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         drop(admitted);
         return give_back(lane, work, &grant, claim).await;
     }
-    let Admitted { slot, trial, permit } = admitted;
-    // Its place among the claims ahead is free for the next one.
-    drop(work.place.take());
+    let AdmittedRequest { slot, trial, permit } = admitted;
+    // Its permit among the claims ahead is free for the next one.
+    drop(work.flow_permit.take());
     let sent_at = Instant::now();
-    lane.pace.sent(lane.budget.spacing());
+    lane.flow.sent(lane.budget.spacing());
     let exchanging = exchange(lane, &grant, permit);
     let outcome = lane.leases.keep_during(&grant.id, claim, exchanging).await;
     let answered_at = Instant::now();
     let now = claim.now();
     let (outcome, doubted_since) = {
         let mut watch = lane.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        (watch.weigh(outcome, &grant, now, lane.budget.evidence()), watch.take_back())
+        (watch.weigh(outcome, &grant, now, lane.budget.evidence()), watch.revive_since())
     };
     if let Some(since) = doubted_since {
-        take_back(lane, since);
+        revive_deaths(lane, since);
     }
     report(lane, &grant, &outcome);
     let settlement = decide(&lane.provider.policy, &grant, &outcome, now);
@@ -59,21 +59,21 @@ pub(crate) async fn refresh(lane: &Lane, mut work: Work, grant: Grant, claim: &C
         let unread = UnreadAnswer::to_grant(&grant, &claim.owner, status, body, now);
         let keeping = keep_unread(lane, work, &unread, settlement, answered_at);
         lane.leases.keep_during(&grant.id, claim, keeping).await;
-        return lane.pace.done(sent_at);
+        return lane.flow.done(sent_at);
     }
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
     // Its slot is kept until the outcome is written: answers must not pile up before a slow store.
-    let place = Some(slot);
-    let writing = write(lane, Settled { settlement, commit, place, answered_at });
+    let flow_permit = Some(slot);
+    let writing = write(lane, PendingCommit { settlement, commit, flow_permit, answered_at });
     let writing = lane.leases.keep_during(&grant.id, claim, writing);
     let Some(written) = hold(lane, &mut work, writing).await else { return };
-    lane.pace.done(sent_at);
+    lane.flow.done(sent_at);
     route(lane, work, written).await;
 }
 
 /// The right to send one request.
-struct Admitted {
-    /// Its place among those under way.
+struct AdmittedRequest {
+    /// Its permit among those under way.
     slot: OwnedSemaphorePermit,
     /// See [`Lane::trial`].
     trial: Option<OwnedSemaphorePermit>,
@@ -81,10 +81,10 @@ struct Admitted {
 }
 
 /// The budget's permit comes last, since it is for now. None only when the process is ending.
-async fn permit(lane: &Lane) -> Option<Admitted> {
-    let slot = lane.pace.exchanges.semaphore().acquire_owned().await.ok()?;
+async fn permit(lane: &Lane) -> Option<AdmittedRequest> {
+    let slot = lane.flow.exchanges.semaphore().acquire_owned().await.ok()?;
     let trial = lane.trial().await;
-    Some(Admitted { slot, trial, permit: lane.budget.acquire().await })
+    Some(AdmittedRequest { slot, trial, permit: lane.budget.acquire().await })
 }
 
 async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
@@ -97,13 +97,13 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
 }
 
 /// No permit in time: the lease would not outlive the request, so the job comes again later.
-async fn give_back(lane: &Lane, work: Work, grant: &Grant, claim: &Claim) {
+async fn give_back(lane: &Lane, work: JobDelivery, grant: &Grant, claim: &Claim) {
     let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
     settle_unsent(lane, work, grant, settlement, claim).await;
 }
 
 /// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.
-async fn release(lane: &Lane, work: Work, claim: &Claim) {
+async fn release(lane: &Lane, work: JobDelivery, claim: &Claim) {
     if let Err(error) = lane.store.release(&[work.job.id], &claim.owner).await {
         tracing::warn!(%error, "a lease was not given back: it runs out");
     }

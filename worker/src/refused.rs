@@ -7,24 +7,27 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::refusals::RefusalCause;
-use evergrant_domain::{DeadLetter, DocumentId, Row};
+use evergrant_domain::{ClaimedDocument, DeadLetter, DocumentId};
 use evergrant_ports::{StoreError, wall_clock};
 use tokio::time::Instant;
 
+use crate::job_delivery::JobDelivery;
 use crate::lane::Lane;
 use crate::settle::{acknowledge, bury, retry};
-use crate::work::Work;
 
 /// For so long no other worker writes a letter of the same document.
-const LETTER_HOLDS: Duration = Duration::from_secs(7 * 86_400);
+const LETTER_TTL: Duration = Duration::from_secs(7 * 86_400);
 /// So many documents in a row, and none written between: the store may refuse everything.
 const SUSPICIOUS: u32 = 8;
 /// How long a refused batch waits before it is split while the store may refuse everything.
-const SUSPICION_WAIT: Duration = Duration::from_secs(2);
+const SUSPICION_DELAY: Duration = Duration::from_secs(2);
 
 /// Takes out of a batch what the store refused the last time, so that the others need not be split from it.
 /// What is parked is done with; a job that an operator sent is tried at once.
-pub(crate) fn take_out_refused(lane: &Arc<Lane>, batch: Vec<Work>) -> (Vec<Work>, Vec<Work>) {
+pub(crate) fn take_out_refused(
+    lane: &Arc<Lane>,
+    batch: Vec<JobDelivery>,
+) -> (Vec<JobDelivery>, Vec<JobDelivery>) {
     let mut refusals = lane.refused.lock();
     if refusals.is_empty() {
         return (batch, Vec::new());
@@ -47,7 +50,7 @@ pub(crate) fn take_out_refused(lane: &Arc<Lane>, batch: Vec<Work>) -> (Vec<Work>
 }
 
 /// A claim of these documents was not refused, and found `rows`.
-pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[Row]) {
+pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[ClaimedDocument]) {
     let now = lane.refused.at(Instant::now());
     let (written, others): (Vec<_>, Vec<_>) =
         ids.iter().zip(rows).partition(|(_, row)| row.owned());
@@ -76,14 +79,19 @@ pub(crate) async fn wait_if_all_is_refused(lane: &Lane) {
     let in_a_row = lane.refused.lock().in_a_row();
     if in_a_row >= SUSPICIOUS {
         lane.set_store_healthy(false);
-        lane.sleep(SUSPICION_WAIT).await;
+        lane.sleep(SUSPICION_DELAY).await;
     }
 }
 
 /// A document that the store refused by itself, and at first in a batch at `since`. If the store writes
 /// others, the document is at fault: it gets its letter and is parked. Else its job comes again.
-pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, since: Instant) {
-    drop(work.place.take());
+pub(crate) async fn set_aside(
+    lane: &Lane,
+    mut work: JobDelivery,
+    error: &StoreError,
+    since: Instant,
+) {
+    drop(work.flow_permit.take());
     let (since, now) = (lane.refused.at(since), lane.refused.at(Instant::now()));
     let cause = lane.refused.lock().refuse(&work.job.id, since, now);
     tell(lane, Some((&work.job.id, error)));
@@ -110,7 +118,7 @@ pub(crate) async fn set_aside(lane: &Lane, mut work: Work, error: &StoreError, s
 
 /// Of the workers that find the same document, one writes its letter.
 async fn is_first_to_tell(lane: &Lane, id: &DocumentId) -> bool {
-    let leading = lane.election.lead(&role(lane, id), &lane.settings.name, LETTER_HOLDS).await;
+    let leading = lane.election.lead(&role(lane, id), &lane.settings.name, LETTER_TTL).await;
     // Rather two letters than none.
     leading.unwrap_or(true)
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use evergrant_ports::Backoff;
 
 use crate::intake::{self, IntakeEnd};
-use crate::lane::{Lane, PAUSE_CHECK};
+use crate::lane::{Lane, PAUSE_CHECK_INTERVAL};
 
 impl Lane {
     /// Serves the provider until the worker stops, then waits for the jobs under way.
@@ -40,7 +40,7 @@ impl Lane {
             if self.stop.is_cancelled() {
                 return;
             }
-            self.sleep(pause.min(PAUSE_CHECK)).await;
+            self.sleep(pause.min(PAUSE_CHECK_INTERVAL)).await;
         }
     }
 

@@ -2,30 +2,33 @@
 //! document is out of reach until somebody can read it.
 
 use evergrant_domain::decide::without_body;
-use evergrant_domain::{ClaimNote, DeadLetter, DeadReason, LastError, Settlement, Write};
+use evergrant_domain::{ClaimNote, DeadLetter, DeadReason, DocumentWrite, LastError, Settlement};
 use evergrant_ports::Backoff;
 use evergrant_ports::Commit;
 use evergrant_rescue::UnreadAnswer;
 use tokio::time::Instant;
 
+use crate::answer_log::{AnswerLog, LoggedAnswer};
+use crate::job_delivery::JobDelivery;
 use crate::lane::Lane;
-use crate::nets::{Caught, Nets};
-use crate::settle::{Settled, acknowledge, settle};
-use crate::work::Work;
+use crate::settle::{PendingCommit, acknowledge, settle};
 
 /// Keeps an answer and carries out what was decided about its document. The body is in the journal before
 /// anything is awaited. Without a key it cannot be kept, and the grant is lost with it.
 pub(crate) async fn keep_unread(
     lane: &Lane,
-    work: Work,
+    work: JobDelivery,
     unread: &UnreadAnswer,
     settlement: Settlement,
     answered_at: Instant,
 ) {
     let (provider, id) = (&lane.provider.id, &unread.id);
-    let nets = lane.nets.as_deref();
-    let caught = nets.and_then(|nets| Some((nets, nets.catch_unread(provider, unread)?)));
-    let (Some((nets, caught)), Write::End { last_error, .. }) = (caught, &settlement.write) else {
+    let answer_log = lane.answer_log.as_deref();
+    let logged = answer_log
+        .and_then(|answer_log| Some((answer_log, answer_log.record_unread(provider, unread)?)));
+    let (Some((answer_log, logged)), DocumentWrite::End { last_error, .. }) =
+        (logged, &settlement.write)
+    else {
         tracing::error!(%provider, %id, "the body of this answer held the new tokens and is not kept: \
             set rescue.key, so that the next one is");
         let settlement = without_body(settlement);
@@ -37,36 +40,46 @@ pub(crate) async fn keep_unread(
             note: ClaimNote::default(),
             write: settlement.write.clone(),
         };
-        return settle(lane, work, Settled { settlement, commit, place: None, answered_at }).await;
+        return settle(
+            lane,
+            work,
+            PendingCommit { settlement, commit, flow_permit: None, answered_at },
+        )
+        .await;
     };
-    if withhold(lane, nets, &caught, last_error).await {
-        bury(lane, &caught, last_error).await;
+    if withhold(lane, answer_log, &logged, last_error).await {
+        bury(lane, &logged, last_error).await;
     }
-    nets.forget(&caught);
+    answer_log.forget(&logged);
     acknowledge(work.acker).await;
 }
 
 /// Puts its document out of reach, however long the store takes. If that is long, the answer is in the
 /// rescue queue as well. False if the document has moved on: then nobody waits for these tokens.
-async fn withhold(lane: &Lane, nets: &Nets, caught: &Caught, last_error: &LastError) -> bool {
-    let (id, began) = (&caught.answer.id, Instant::now());
-    let spent = caught.answer.spent.as_deref().unwrap_or_default();
+async fn withhold(
+    lane: &Lane,
+    answer_log: &AnswerLog,
+    logged: &LoggedAnswer,
+    last_error: &LastError,
+) -> bool {
+    let (id, began) = (&logged.answer.id, Instant::now());
+    let spent = logged.answer.spent.as_deref().unwrap_or_default();
     let (mut backoff, mut rescued) = (Backoff::for_an_answer(), false);
     loop {
         match lane.store.withhold(id, spent, last_error).await {
             Ok(waits) => return waits,
             Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
         }
-        if !rescued && began.elapsed() >= nets.after {
-            rescued = lane.queue.rescue(&caught.answer).await.is_ok();
+        if !rescued && began.elapsed() >= answer_log.after {
+            rescued = lane.queue.rescue(&logged.answer).await.is_ok();
         }
         tokio::time::sleep(backoff.next_wait()).await;
     }
 }
 
 /// Publishes its letter, however long the broker takes: until then it is in the journal alone.
-async fn bury(lane: &Lane, caught: &Caught, last_error: &LastError) {
-    let answer = &caught.answer;
+async fn bury(lane: &Lane, logged: &LoggedAnswer, last_error: &LastError) {
+    let answer = &logged.answer;
     let (provider, worker) = (answer.provider.clone(), &lane.settings.name);
     let why = last_error.description.clone().unwrap_or_default();
     let id = Some(answer.id.clone());

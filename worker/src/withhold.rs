@@ -1,19 +1,19 @@
 //! The document of an answer that cannot be written yet is put out of reach: nobody sends the token that it
 //! still holds.
 
-use evergrant_domain::{Failure, FailureKind, LastError};
+use evergrant_domain::{ExchangeFailure, FailureKind, LastError};
 use evergrant_ports::Backoff;
 use evergrant_ports::StoreError;
 
-use crate::limit::Limit;
-use crate::recovery::{Recovery, Rescue};
+use crate::call_timeout::CallTimeout;
+use crate::recovery::{AnswerCommits, RescuedAnswer};
 
-impl Recovery {
+impl AnswerCommits {
     /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait
     /// for the answer any more.
-    pub(crate) async fn withhold(&self, rescue: &mut Rescue, why: &str) -> bool {
+    pub(crate) async fn withhold(&self, rescue: &mut RescuedAnswer, why: &str) -> bool {
         let (mut backoff, mut told) = (Backoff::for_a_server(), false);
-        let mut limit = Limit::to_withhold();
+        let mut limit = CallTimeout::to_withhold();
         loop {
             match self.try_to_withhold(rescue, why, &mut limit).await {
                 Ok(waits) => return waits,
@@ -30,22 +30,22 @@ impl Recovery {
     /// Tries once, within `limit`. Errors are the store's.
     pub(crate) async fn try_to_withhold(
         &self,
-        rescue: &mut Rescue,
+        rescue: &mut RescuedAnswer,
         why: &str,
-        limit: &mut Limit,
+        limit: &mut CallTimeout,
     ) -> Result<bool, StoreError> {
         let answer = rescue.answer.as_ref().ok();
         // One that has replaced no token does no harm if its document is refreshed once more.
         let spent = answer.and_then(|answer| Some((&answer.id, answer.spent.as_deref()?)));
         let Some((id, spent)) = spent else { return Ok(true) };
         let withholding = async {
-            let (failure, kind) = (Failure::described(why), FailureKind::UncommittedAnswer);
-            let last_error = LastError::of(&failure, kind, self.store.now().await?);
+            let (failure, kind) = (ExchangeFailure::described(why), FailureKind::UncommittedAnswer);
+            let last_error = LastError::from_failure(&failure, kind, self.store.now().await?);
             self.store.withhold(id, spent, &last_error).await
         };
         let waits = limit.hold("withhold", withholding).await?;
         if waits {
-            self.nets.metrics.withheld.inc();
+            self.answer_log.metrics.withheld.inc();
             rescue.held = None;
         }
         Ok(waits)

@@ -1,7 +1,7 @@
 //! `evergrant audit`: who did what, when, why, and what came of it.
 
 use evergrant_domain::Timestamp;
-use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::audit::{ActionOutcome, AuditEntry, AuditFilter, OperatorAction};
 use evergrant_operations::about;
 use evergrant_ports::{OperationsLog, StoreError};
 use serde::Serialize;
@@ -12,11 +12,11 @@ use crate::exit::Exit;
 use crate::output::{Output, or_dash};
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShownEntry<'a> {
     #[serde(flatten)]
     entry: &'a AuditEntry,
     /// As anybody can tell now: a process that died is told.
-    outcome: Outcome,
+    outcome: ActionOutcome,
 }
 
 /// Lists entries, newest first, or checks them.
@@ -40,15 +40,17 @@ pub(crate) async fn list(
         return Ok(Exit::Nothing);
     }
     if output.json {
-        let shown = |entry| Shown { entry, outcome: AuditEntry::outcome(entry, now) };
+        let shown = |entry| ShownEntry { entry, outcome: AuditEntry::outcome(entry, now) };
         output.json_list(&entries.iter().map(shown).collect::<Vec<_>>());
         return Ok(Exit::Done);
     }
     let header =
         ["ID", "WHEN", "WHO", "ACTION", "ABOUT", "MATCHED", "DONE", "OUTCOME", "WHY", "DETAIL"];
     output.table(&header, entries.iter().map(|entry| row(entry, now)));
-    let is_bulk = |entry: &&AuditEntry| matches!(entry.action, Action::Redrive | Action::Discard);
-    let died = |entry: &&AuditEntry| entry.outcome(now) == Outcome::Died;
+    let is_bulk = |entry: &&AuditEntry| {
+        matches!(entry.action, OperatorAction::Redrive | OperatorAction::Discard)
+    };
+    let died = |entry: &&AuditEntry| entry.outcome(now) == ActionOutcome::Died;
     let died = entries.iter().filter(is_bulk).find(died);
     // A bulk action alone can be gone on with.
     if let Some(entry) = died {

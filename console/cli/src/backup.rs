@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::bail;
-use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_ports::StoreError;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
@@ -13,7 +13,7 @@ use serde_json::json;
 use crate::args::BackupArgs;
 use crate::exit::Exit;
 use crate::output::Output;
-use evergrant_operations::operator::{About, Operator, unaudited_hint};
+use evergrant_operations::operator::{ActingOperator, ActionSubject, unaudited_hint};
 
 /// What is in a backup, beside the documents.
 const KEY: &str = "the key of sealed answers is not in it: keep that of the settings (rescue.key_file), or the \
@@ -46,10 +46,11 @@ pub(crate) async fn backup(
 }
 
 async fn audited(config: &Config, file: &Path, path: &Path) -> anyhow::Result<u64> {
-    let operator = Operator::of_this_terminal(connect::store(config).await?);
-    let about = About::all(Action::Backup, json!({ "file": path.display().to_string() }));
+    let operator = ActingOperator::of_this_terminal(connect::store(config).await?);
+    let about =
+        ActionSubject::all(OperatorAction::Backup, json!({ "file": path.display().to_string() }));
     let work = async { Ok(evergrant_sqlite::backup(file, path).await?) };
-    let told = |bytes: &u64| (Outcome::Done, format!("{bytes} bytes"));
+    let told = |bytes: &u64| (ActionOutcome::Done, format!("{bytes} bytes"));
     let copied: Result<u64, BackupFailure> = operator.audited(about, work, told).await;
     Ok(copied?)
 }

@@ -1,6 +1,6 @@
 //! `evergrant providers catalogue` and `show`: what is known of providers beforehand, and by whom.
 
-use evergrant_provider::{Fact, PresetFile, preset, preset_names};
+use evergrant_provider::{PresetFact, PresetFile, preset, preset_names};
 use evergrant_runtime::config::ConfigError;
 use serde::Serialize;
 
@@ -24,7 +24,7 @@ struct Known<'a> {
     preset: &'a str,
     title: &'a str,
     help: Option<&'a str>,
-    facts: Vec<Fact<'a>>,
+    facts: Vec<PresetFact<'a>>,
 }
 
 impl<'a> Known<'a> {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use evergrant_domain::audit::Action;
+use evergrant_domain::audit::OperatorAction;
 use evergrant_http_server::ServerTls;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::{connect, process};
-use evergrant_web::{Deps, Door, UsersFile};
+use evergrant_web::{AccessPolicy, ConsoleDeps, UsersFile};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -18,7 +18,7 @@ use tokio::net::TcpListener;
 use crate::args::{ConsoleArgs, ConsoleCommand, UserCommand};
 use crate::exit::Exit;
 use crate::output::Output;
-use evergrant_operations::operator::{About, Operator, os_user};
+use evergrant_operations::operator::{ActingOperator, ActionSubject, os_user};
 
 /// How long a change of the users may take to be noted.
 const NOTE_TIMEOUT: Duration = Duration::from_secs(5);
@@ -37,7 +37,7 @@ pub(crate) async fn console(
 
 async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let providers = config.some_providers()?.into_iter().map(Arc::new).collect();
-    let door = Door::new(&config.console, &os_user())?;
+    let door = AccessPolicy::new(&config.console, &os_user())?;
     let tls = config.console.tls();
     let tls = tls.map(|(certificate, key)| ServerTls::new(certificate, key)).transpose()?;
     let shutdown = process::shutdown()?;
@@ -46,7 +46,7 @@ async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
         .await
         .with_context(|| format!("listen at {listen} (console.listen, or --listen)"))?;
     let name = format!("evergrant console {}", process::unique_name());
-    let deps = Deps {
+    let deps = ConsoleDeps {
         store: connect::store(config).await?,
         queue: connect::queue(config, name)?,
         providers,
@@ -72,7 +72,7 @@ async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyho
             file.add(name.clone(), *role, &password)?;
             output.message(&format!("{name} may log in as {role}"));
             let request = json!({ "user": name.as_str(), "role": role.as_str() });
-            note(config, Action::UserAdd, request, output).await;
+            note(config, OperatorAction::UserAdd, request, output).await;
         }
         UserCommand::List => {
             let users = file.users()?;
@@ -93,7 +93,7 @@ async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyho
             file.remove(name)?;
             output.message(&format!("{name} may not log in any more"));
             let request = json!({ "user": name.as_str() });
-            note(config, Action::UserRemove, request, output).await;
+            note(config, OperatorAction::UserRemove, request, output).await;
         }
     }
     Ok(Exit::Done)
@@ -101,10 +101,10 @@ async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyho
 
 /// Notes a change of the users in the audit record. The first user may be made before there is a store, so
 /// one that cannot be reached is told and no more.
-async fn note(config: &Config, action: Action, request: Value, output: &Output) {
+async fn note(config: &Config, action: OperatorAction, request: Value, output: &Output) {
     let noting = async {
-        let operator = Operator::of_this_terminal(connect::store(config).await?);
-        anyhow::Ok(operator.note(About::all(action, request), 1, String::new()).await?)
+        let operator = ActingOperator::of_this_terminal(connect::store(config).await?);
+        anyhow::Ok(operator.note(ActionSubject::all(action, request), 1, String::new()).await?)
     };
     let noted = tokio::time::timeout(NOTE_TIMEOUT, noting).await;
     let why = match noted {

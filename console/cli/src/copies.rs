@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 
 use evergrant_domain::DocumentId;
-use evergrant_ports::{Finding, StoreError, TransferStore};
+use evergrant_ports::{InspectionFinding, StoreError, TransferStore};
 use futures::TryStreamExt;
 
 /// Pairs that are named.
@@ -19,7 +19,7 @@ pub(crate) struct KnownTokens {
 
 impl KnownTokens {
     /// All tokens that documents of a store hold, and the last that they held before.
-    pub(crate) async fn of(store: &dyn TransferStore) -> Result<Self, StoreError> {
+    pub(crate) async fn from_store(store: &dyn TransferStore) -> Result<Self, StoreError> {
         let mut known = Self::default();
         let mut documents = store.held_tokens();
         while let Some(document) = documents.try_next().await? {
@@ -46,7 +46,7 @@ impl KnownTokens {
 }
 
 /// Documents whose refresh token is, or was, another document's.
-pub(crate) async fn find(store: &dyn TransferStore) -> Result<Finding, StoreError> {
+pub(crate) async fn find(store: &dyn TransferStore) -> Result<InspectionFinding, StoreError> {
     let (mut held, mut pairs) = (KnownTokens::default(), Pairs::default());
     let mut documents = store.held_tokens();
     while let Some(document) = documents.try_next().await? {
@@ -81,10 +81,10 @@ impl Pairs {
         }
     }
 
-    fn finding(self) -> Finding {
+    fn finding(self) -> InspectionFinding {
         let (what, ok) = ("refresh tokens".to_owned(), self.count == 0);
         if ok {
-            return Finding { what, ok, detail: "each is in one document".to_owned() };
+            return InspectionFinding { what, ok, detail: "each is in one document".to_owned() };
         }
         let more = if self.count > NAMED as u64 { ", …" } else { "" };
         let detail = format!(
@@ -93,7 +93,7 @@ impl Pairs {
             self.count,
             self.named.join(", ")
         );
-        Finding { what, ok, detail }
+        InspectionFinding { what, ok, detail }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::process::ExitCode;
 
-use evergrant_domain::audit::Outcome;
+use evergrant_domain::audit::ActionOutcome;
 
 /// How a command ended. Wrong usage (2) is clap's, and [`Exit::Usage`] where it cannot know.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,7 +34,7 @@ impl From<Exit> for ExitCode {
     }
 }
 
-impl From<Exit> for Outcome {
+impl From<Exit> for ActionOutcome {
     fn from(exit: Exit) -> Self {
         match exit {
             Exit::Done => Self::Done,

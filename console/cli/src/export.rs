@@ -4,7 +4,7 @@ use std::io::{BufWriter, IsTerminal, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_domain::printable::ascii_json;
 use evergrant_files::private_file::PrivateFile;
 use evergrant_ports::{Store, StoreError, TransferStore};
@@ -14,7 +14,7 @@ use serde_json::json;
 use crate::args::ExportArgs;
 use crate::exit::Exit;
 use crate::output::Output;
-use evergrant_operations::operator::{About, Operator, unaudited_hint};
+use evergrant_operations::operator::{ActingOperator, ActionSubject, unaudited_hint};
 
 /// An export that failed.
 #[derive(Debug, thiserror::Error)]
@@ -37,12 +37,15 @@ pub(crate) async fn export(
     let count = if wish.unaudited {
         work.await?
     } else {
-        let about = About::all(Action::Export, json!({ "file": wish.file.display().to_string() }));
+        let about = ActionSubject::all(
+            OperatorAction::Export,
+            json!({ "file": wish.file.display().to_string() }),
+        );
         let told = |count: &u64| match count {
-            0 => (Outcome::Nothing, String::new()),
-            count => (Outcome::Done, format!("{count} documents")),
+            0 => (ActionOutcome::Nothing, String::new()),
+            count => (ActionOutcome::Done, format!("{count} documents")),
         };
-        Operator::of_this_terminal(Arc::clone(store)).audited(about, work, told).await?
+        ActingOperator::of_this_terminal(Arc::clone(store)).audited(about, work, told).await?
     };
     output.message(&format!("exported {count} documents"));
     Ok(if count == 0 { Exit::Nothing } else { Exit::Done })

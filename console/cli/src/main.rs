@@ -30,9 +30,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_ports::{GrantChange, JobQueue, Store};
-use evergrant_runtime::config::{Config, Override};
+use evergrant_runtime::config::{Config, SettingOverride};
 use evergrant_runtime::{connect, process};
 use evergrant_telemetry::init_logs;
 use tokio::runtime::{Builder, Runtime};
@@ -105,7 +105,7 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             let from = config.with_store_url(stores.from.as_ref(), stores.from_file.as_deref());
             let to = config.with_store_url(stores.to.as_ref(), stores.to_file.as_deref());
             let (from, to) = (from.context("--from")?, to.context("--to")?);
-            let old = migrate::Installation::of(&from).context("--from")?;
+            let old = migrate::Installation::from_config(&from).context("--from")?;
             let from = connect::store(&from).await.context("--from")?;
             let to = connect::store(&to).await.context("--to")?;
             let stores = migrate::Stores { from: &from, to: &to, old: &old };
@@ -119,13 +119,13 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
 }
 
 /// Commands that end by themselves say what they have to say as data.
-fn quiet(args: &Args) -> [Override; 2] {
+fn quiet(args: &Args) -> [SettingOverride; 2] {
     let level = args.log_level.clone().unwrap_or_else(|| "warn".to_owned());
     [("telemetry.log_level", Some(level)), ("telemetry.listen", None)]
 }
 
 /// The settings, with logs as they say.
-fn load<const N: usize>(args: &Args, overrides: [Override; N]) -> anyhow::Result<Config> {
+fn load<const N: usize>(args: &Args, overrides: [SettingOverride; N]) -> anyhow::Result<Config> {
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
     Ok(config)
@@ -138,9 +138,9 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         Command::Import(wish) => {
             let request = import::request(&wish);
             let import = import::import(&*store, wish, &config.store, output);
-            let about = operator::About::all(Action::Import, request);
-            let operator = operator::Operator::of_this_terminal(Arc::clone(&store));
-            let told = |exit: &Exit| -> (Outcome, String) { ((*exit).into(), String::new()) };
+            let about = operator::ActionSubject::all(OperatorAction::Import, request);
+            let operator = operator::ActingOperator::of_this_terminal(Arc::clone(&store));
+            let told = |exit: &Exit| -> (ActionOutcome, String) { ((*exit).into(), String::new()) };
             Ok(operator.audited(about, import, told).await?)
         }
         Command::Export(wish) => Ok(export::export(&store, &wish, output).await?),
@@ -205,16 +205,17 @@ async fn dead_letters(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let providers = config.providers.keys().cloned().collect();
-    let letters = letters::Letters { store, queue: queue(config)?, providers };
-    let bulk = bulk::Bulk { letters, queued_for: config.producer.queued_for };
+    let letters = letters::LetterQueues { store, queue: queue(config)?, providers };
+    let bulk = bulk::BulkActions { letters, queued_for: config.producer.queued_for };
     let dlq = dlq::Dlq { bulk, output };
     match command {
         DlqCommand::List(filter) => Ok(dlq.list(&filter.into()).await?),
         DlqCommand::Show { filter, limit } => Ok(dlq.show(&filter.into(), limit).await?),
-        DlqCommand::Redrive(bulk) => dlq.bulk(bulk.wish(bulk::Kind::Redrive)).await,
+        DlqCommand::Redrive(bulk) => dlq.bulk(bulk.wish(bulk::BulkKind::Redrive)).await,
         DlqCommand::Discard { bulk, include_uncommitted_answers } => {
-            let wish = bulk.wish(bulk::Kind::Discard);
-            dlq.bulk(dlq::Wish { uncommitted_answers: include_uncommitted_answers, ..wish }).await
+            let wish = bulk.wish(bulk::BulkKind::Discard);
+            dlq.bulk(dlq::BulkWish { uncommitted_answers: include_uncommitted_answers, ..wish })
+                .await
         }
         DlqCommand::Resume { id, yes } => dlq.resume(&id, yes).await,
     }

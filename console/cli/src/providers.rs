@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::limit::contradiction;
-use evergrant_domain::provider_state::Standing;
+use evergrant_domain::provider_state::ProviderStanding;
 use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use evergrant_runtime::config::{Config, ConfigError};
@@ -13,8 +13,8 @@ use crate::args::StandingCommand;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
 use crate::sealed::SealedSample;
-use evergrant_operations::operator::{ActionError, Operator, ProviderChange, os_user};
-use evergrant_operations::overview::{MOST_DUE, Overview, ProviderOverview, Sources};
+use evergrant_operations::operator::{ActingOperator, ActionError, ProviderChange, os_user};
+use evergrant_operations::overview::{DUE_MAX, FleetOverview, OverviewSources, ProviderOverview};
 
 /// The providers of the settings, and what all workers know of them.
 pub(crate) struct Providers<'a> {
@@ -84,7 +84,7 @@ impl<'a> Providers<'a> {
             self.output.error(format!("there is no provider {name}; there are: {names}"));
             return Ok(Exit::Usage);
         };
-        let operator = Operator { store: Arc::clone(&self.store), who: os_user(), why };
+        let operator = ActingOperator { store: Arc::clone(&self.store), who: os_user(), why };
         let state = operator.change_provider(name, change).await?;
         if *change == ProviderChange::Probe {
             self.say_what_a_probe_does(&state.standing(self.store.now().await?));
@@ -94,21 +94,21 @@ impl<'a> Providers<'a> {
         Ok(Exit::Done)
     }
 
-    fn say_what_a_probe_does(&self, standing: &Standing) {
+    fn say_what_a_probe_does(&self, standing: &ProviderStanding) {
         self.output.message(match standing {
-            Standing::Tripped { .. } => {
+            ProviderStanding::Tripped { .. } => {
                 "the next job is sent as a probe: its answer closes the circuit or opens it for longer"
             }
-            Standing::Open => "it is open: there is nothing to probe",
-            Standing::Paused(_) => "an operator paused it: nothing is probed before `resume`",
-            Standing::Throttled { .. } => {
+            ProviderStanding::Open => "it is open: there is nothing to probe",
+            ProviderStanding::Paused(_) => "an operator paused it: nothing is probed before `resume`",
+            ProviderStanding::Throttled { .. } => {
                 "the provider asked to wait, and its circuit is closed: there is nothing to probe"
             }
         });
     }
 
-    async fn overview(&self, providers: &[Provider]) -> Result<Overview, StoreError> {
-        Sources { store: &self.store, queue: Some(&self.queue), providers }.overview().await
+    async fn overview(&self, providers: &[Provider]) -> Result<FleetOverview, StoreError> {
+        OverviewSources { store: &self.store, queue: Some(&self.queue), providers }.overview().await
     }
 
     fn show(&self, providers: &[ProviderOverview]) {
@@ -135,12 +135,12 @@ impl<'a> Providers<'a> {
 }
 
 /// Until when a provider is as it stands, and why.
-pub(crate) fn until_and_why(standing: &Standing) -> (String, String) {
+pub(crate) fn until_and_why(standing: &ProviderStanding) -> (String, String) {
     let (until, why) = match standing {
-        Standing::Open => (None, None),
-        Standing::Paused(pause) => (pause.until, Some(pause.why.as_str())),
-        Standing::Throttled { until } => (Some(*until), None),
-        Standing::Tripped { reason, until } => (*until, Some(reason.as_str())),
+        ProviderStanding::Open => (None, None),
+        ProviderStanding::Paused(pause) => (pause.until, Some(pause.why.as_str())),
+        ProviderStanding::Throttled { until } => (Some(*until), None),
+        ProviderStanding::Tripped { reason, until } => (*until, Some(reason.as_str())),
     };
     (or_dash(until), or_dash(why.filter(|why| !why.is_empty())))
 }
@@ -152,7 +152,7 @@ pub(crate) fn share(percent: Option<f64>) -> String {
 
 /// A count that may go on.
 pub(crate) fn due(due: u64) -> String {
-    if due >= MOST_DUE { format!("{due} or more") } else { due.to_string() }
+    if due >= DUE_MAX { format!("{due} or more") } else { due.to_string() }
 }
 
 fn row(view: &ProviderOverview) -> Vec<String> {

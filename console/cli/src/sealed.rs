@@ -1,7 +1,7 @@
 //! Grants that wait because the application has sealed their tokens.
 
-use evergrant_domain::decide::SEALED_WAIT;
-use evergrant_domain::{ProviderId, Status};
+use evergrant_domain::decide::SEALED_DELAY;
+use evergrant_domain::{GrantStatus, ProviderId};
 use evergrant_ports::GrantAdmin;
 use evergrant_ports::{GrantFilter, StoreError};
 use futures::TryStreamExt;
@@ -24,8 +24,8 @@ impl SealedSample {
     ) -> Result<Self, StoreError> {
         let due_soon = GrantFilter {
             provider: Some(provider.clone()),
-            status: Some(Status::Active),
-            due_by: Some(store.now().await?.plus(SEALED_WAIT)),
+            status: Some(GrantStatus::Active),
+            due_by: Some(store.now().await?.plus(SEALED_DELAY)),
             limit: Some(SAMPLE_MAX),
             ..GrantFilter::default()
         };

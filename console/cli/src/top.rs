@@ -7,13 +7,13 @@ use std::time::Duration;
 
 use evergrant_ports::{JobQueue, Store};
 use evergrant_provider::Provider;
-use evergrant_runtime::process::{self, Shutdown};
+use evergrant_runtime::process::{self, ShutdownSignal};
 
 use crate::exit::Exit;
 use crate::output::{Output, render_table};
 use crate::providers::{due, share, until_and_why};
 use crate::workers;
-use evergrant_operations::overview::{Overview, ProviderOverview, Sources};
+use evergrant_operations::overview::{FleetOverview, OverviewSources, ProviderOverview};
 
 /// What it shows.
 pub(crate) struct Top<'a> {
@@ -31,7 +31,7 @@ impl Top<'_> {
         let mut screen = live.then(Screen::default);
         let mut away_since = None;
         loop {
-            let sources = Sources {
+            let sources = OverviewSources {
                 store: &self.store,
                 queue: Some(&self.queue),
                 providers: &self.providers,
@@ -58,7 +58,7 @@ impl Top<'_> {
         }
     }
 
-    fn show(&self, overview: &Overview, screen: Option<&mut Screen>) -> std::io::Result<()> {
+    fn show(&self, overview: &FleetOverview, screen: Option<&mut Screen>) -> std::io::Result<()> {
         if self.output.json {
             self.output.json(overview);
             return Ok(());
@@ -76,7 +76,7 @@ impl Top<'_> {
 }
 
 /// True if somebody wants it to end.
-async fn wait(shutdown: &Shutdown, every: Duration) -> bool {
+async fn wait(shutdown: &ShutdownSignal, every: Duration) -> bool {
     tokio::select! {
         () = shutdown.clone().wait() => true,
         () = tokio::time::sleep(every) => false,
@@ -110,7 +110,7 @@ impl Screen {
 }
 
 /// A look as lines.
-fn lines(overview: &Overview) -> Vec<String> {
+fn lines(overview: &FleetOverview) -> Vec<String> {
     let providers = &overview.providers;
     let sum = |of: fn(&ProviderOverview) -> u64| providers.iter().map(of).sum::<u64>();
     let per_second: f64 = providers.iter().map(|provider| provider.refreshed_per_second).sum();

@@ -9,7 +9,7 @@ use crate::exit::Exit;
 use crate::output::Output;
 
 #[derive(Serialize)]
-struct Shown<'a> {
+struct ShownProcess<'a> {
     #[serde(flatten)]
     process: &'a Heartbeat,
     gone: bool,
@@ -25,7 +25,7 @@ pub(crate) async fn list(store: &dyn OperationsLog, output: &Output) -> Result<E
         return Ok(Exit::Nothing);
     }
     if output.json {
-        let shown = |process| Shown {
+        let shown = |process| ShownProcess {
             process,
             gone: Heartbeat::is_gone(process, now),
             refreshed_per_second: Heartbeat::per_second(process, None, now),

@@ -5,22 +5,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::heartbeat::Heartbeat;
-use evergrant_domain::limit::Limit;
-use evergrant_domain::provider_state::Standing;
-use evergrant_domain::statistics::{Counts, MINUTE, minute_of};
+use evergrant_domain::limit::RateLimit;
+use evergrant_domain::provider_state::ProviderStanding;
+use evergrant_domain::statistics::{MINUTE, ProviderCounts, minute_of};
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use serde::Serialize;
 
 /// More grants than this that are due are not counted: the time that takes has a limit.
-pub const MOST_DUE: u64 = 100_000;
+pub const DUE_MAX: u64 = 100_000;
 /// The time that error rates are of.
-const LATELY: Duration = Duration::from_secs(15 * 60);
+const RECENT_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
 /// All of it at one look.
 #[derive(Debug, Clone, Serialize)]
-pub struct Overview {
+pub struct FleetOverview {
     /// The store's clock.
     pub now: Timestamp,
     /// Each provider.
@@ -38,16 +38,16 @@ pub struct ProviderOverview {
     pub provider: ProviderId,
     /// Whether requests are sent, and if not, why.
     #[serde(flatten)]
-    pub standing: Standing,
+    pub standing: ProviderStanding,
     /// The limits in force.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<RateLimit>,
     /// Whether an operator has set the limits.
     pub limits_set: bool,
     /// Until when deaths are believed, if an operator has confirmed them.
     pub deaths_believed_until: Option<Timestamp>,
     /// When our client's settings changed, if nothing has been refreshed with them yet.
     pub client_changed_at: Option<Timestamp>,
-    /// Grants that want a job, counted up to [`MOST_DUE`].
+    /// Grants that want a job, counted up to [`DUE_MAX`].
     pub due: u64,
     /// Jobs that wait in the queue. None if it cannot be reached.
     pub queued: Option<u64>,
@@ -59,13 +59,13 @@ pub struct ProviderOverview {
     /// what was refreshed of late, if that is more. None without a limit.
     pub budget_used_percent: Option<f64>,
     /// What happened in the last quarter of an hour.
-    pub lately: Counts,
+    pub lately: ProviderCounts,
     /// How many of those exchanges failed. None if there were none.
     pub failed_percent: Option<f64>,
 }
 
 /// What an overview is of.
-pub struct Sources<'a> {
+pub struct OverviewSources<'a> {
     /// Where grants, processes and figures are.
     pub store: &'a Arc<dyn Store>,
     /// None leaves the queue out.
@@ -74,19 +74,20 @@ pub struct Sources<'a> {
     pub providers: &'a [Provider],
 }
 
-impl Sources<'_> {
+impl OverviewSources<'_> {
     /// Looks at everything.
     ///
     /// # Errors
     /// If the store is away: without it there is nothing to show.
-    pub async fn overview(&self) -> Result<Overview, StoreError> {
+    pub async fn overview(&self) -> Result<FleetOverview, StoreError> {
         let now = self.store.now().await?;
         let processes = self.store.processes().await?;
-        let minutes = self.store.statistics(now.minus(LATELY)).await?;
-        let mut overview = Overview { now, providers: Vec::new(), processes, queue_error: None };
+        let minutes = self.store.statistics(now.minus(RECENT_INTERVAL)).await?;
+        let mut overview =
+            FleetOverview { now, providers: Vec::new(), processes, queue_error: None };
         for provider in self.providers {
             let state = self.store.provider_state(&provider.id).await?.value;
-            let due = self.store.count_due(&provider.id, MOST_DUE).await?;
+            let due = self.store.count_due(&provider.id, DUE_MAX).await?;
             let of_provider = minutes.iter().filter(|minute| minute.provider == provider.id);
             let of_provider = of_provider.map(|minute| (minute.minute, &minute.counts));
             let processes = &overview.processes;
@@ -117,13 +118,13 @@ impl ProviderOverview {
         provider: &Provider,
         state: &ProviderState,
         processes: &[Heartbeat],
-        minutes: impl Iterator<Item = (Timestamp, &'a Counts)> + Clone,
+        minutes: impl Iterator<Item = (Timestamp, &'a ProviderCounts)> + Clone,
         now: Timestamp,
     ) -> Self {
         let id = &provider.id;
         let limits = state.limits(&provider.limits).to_vec();
-        let mut lately = Counts::default();
-        let late = minutes.clone().filter(|(minute, _)| now.minus(LATELY) <= *minute);
+        let mut lately = ProviderCounts::default();
+        let late = minutes.clone().filter(|(minute, _)| now.minus(RECENT_INTERVAL) <= *minute);
         late.for_each(|(_, counts)| lately.add(counts));
         let living = || processes.iter().filter(|process| !process.is_gone(now));
         let lanes = living().flat_map(|process| &process.lanes);
@@ -160,13 +161,13 @@ pub fn refreshed_per_second<'a>(
 
 /// How many exchanges came to something else than new tokens. None if there were none.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
-pub fn failed_percent(counts: &Counts) -> Option<f64> {
+pub fn failed_percent(counts: &ProviderCounts) -> Option<f64> {
     let exchanges = counts.exchanges();
     (exchanges > 0).then(|| counts.failures() as f64 / exchanges as f64 * 100.0)
 }
 
 /// What all limits allow together.
-pub fn allowed_per_second(limits: &[Limit]) -> Option<f64> {
+pub fn allowed_per_second(limits: &[RateLimit]) -> Option<f64> {
     let rates = limits.iter().map(|limit| f64::from(limit.requests()) / limit.per().as_secs_f64());
     rates.reduce(f64::min)
 }
@@ -174,7 +175,7 @@ pub fn allowed_per_second(limits: &[Limit]) -> Option<f64> {
 /// Requests of the last whole minute and the present one.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 fn sent_per_second<'a>(
-    minutes: impl Iterator<Item = (Timestamp, &'a Counts)>,
+    minutes: impl Iterator<Item = (Timestamp, &'a ProviderCounts)>,
     now: Timestamp,
 ) -> f64 {
     let from = minute_of(now).minus(MINUTE);
@@ -191,7 +192,7 @@ mod tests {
 
     #[test]
     fn the_budget_that_is_used_is_that_of_the_strictest_limit() {
-        let counts = |refreshed| Counts { refreshed, ..Counts::default() };
+        let counts = |refreshed| ProviderCounts { refreshed, ..ProviderCounts::default() };
         let at = Timestamp::from_unix_ms;
         let minutes =
             [(at(0), counts(9_999)), (at(60_000), counts(300)), (at(120_000), counts(150))];

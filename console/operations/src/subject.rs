@@ -53,7 +53,7 @@ fn plain(value: &Value) -> String {
 #[cfg(test)]
 mod tests {
     use evergrant_domain::Timestamp;
-    use evergrant_domain::audit::{Action, Intent};
+    use evergrant_domain::audit::{ActionIntent, OperatorAction};
     use serde_json::json;
 
     use super::*;
@@ -75,9 +75,9 @@ mod tests {
             (Some("p"), Value::Null, "p"),
             (None, json!({ "file": "/tmp/tokens.jsonl" }), "/tmp/tokens.jsonl"),
         ] {
-            let intent = Intent {
+            let intent = ActionIntent {
                 who: "ann@host".to_owned(),
-                action: Action::Redrive,
+                action: OperatorAction::Redrive,
                 provider: provider.map(|name| name.parse().unwrap()),
                 document: None,
                 request,

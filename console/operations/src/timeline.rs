@@ -7,7 +7,7 @@ use serde::Serialize;
 
 /// Something that happened, or will.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Event {
+pub struct TimelineEvent {
     /// When.
     pub at: Timestamp,
     /// What happened, in words.
@@ -15,7 +15,7 @@ pub struct Event {
 }
 
 /// What is known of a grant's life. `audit` is what operators did to it.
-pub fn timeline(grant: &GrantView, audit: &[AuditEntry], now: Timestamp) -> Vec<Event> {
+pub fn timeline(grant: &GrantView, audit: &[AuditEntry], now: Timestamp) -> Vec<TimelineEvent> {
     let failed = grant.last_error.as_ref().map(|error| {
         let mut what = format!("failed: {}", error.reason.as_str());
         if let Some(status) = error.http_status {
@@ -46,9 +46,11 @@ pub fn timeline(grant: &GrantView, audit: &[AuditEntry], now: Timestamp) -> Vec<
         ),
         or(grant.refresh_absolute_until, "the grant ended", "the grant ends"),
     ];
-    let events =
-        known.into_iter().chain(failed).filter_map(|(at, what)| Some(Event { at: at?, what }));
-    let done = audit.iter().map(|entry| Event { at: entry.at, what: told(entry, now) });
+    let events = known
+        .into_iter()
+        .chain(failed)
+        .filter_map(|(at, what)| Some(TimelineEvent { at: at?, what }));
+    let done = audit.iter().map(|entry| TimelineEvent { at: entry.at, what: told(entry, now) });
     let mut events: Vec<_> = events.chain(done).collect();
     events.sort_by_key(|event| event.at);
     events
@@ -65,8 +67,8 @@ fn told(entry: &AuditEntry, now: Timestamp) -> String {
 
 #[cfg(test)]
 mod tests {
-    use evergrant_domain::audit::{Action, Intent};
-    use evergrant_domain::{DocumentId, FailureKind, LastError, Status};
+    use evergrant_domain::audit::{ActionIntent, OperatorAction};
+    use evergrant_domain::{DocumentId, FailureKind, GrantStatus, LastError};
 
     use super::*;
 
@@ -81,7 +83,7 @@ mod tests {
             user: None,
             email: None,
             provider: None,
-            status: Some(Status::Paused),
+            status: Some(GrantStatus::Paused),
             generation: 3,
             refreshed_at: Some(at(10)),
             access_expires_at: Some(at(20)),
@@ -101,9 +103,9 @@ mod tests {
                 at: at(42),
             }),
         };
-        let intent = Intent {
+        let intent = ActionIntent {
             who: "ann@host".to_owned(),
-            action: Action::TokenPause,
+            action: OperatorAction::TokenPause,
             provider: None,
             document: Some(grant.id.clone()),
             request: serde_json::Value::Null,

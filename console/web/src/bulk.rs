@@ -4,17 +4,17 @@ use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use evergrant_domain::Timestamp;
-use evergrant_domain::audit::Outcome;
+use evergrant_domain::audit::ActionOutcome;
 use evergrant_ports::wall_clock;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use super::format;
-use evergrant_operations::bulk::{Kind, Request};
+use evergrant_operations::bulk::{BulkKind, BulkRequest};
 
 /// What an operator wants to be done to dead letters.
 pub(super) struct Order {
-    pub(super) request: Request,
+    pub(super) request: BulkRequest,
     /// Which letters, in words.
     pub(super) which: String,
     /// How many there are, as far as that was counted.
@@ -25,8 +25,8 @@ pub(super) struct Order {
 
 /// A bulk action, while it runs and after.
 #[derive(Debug, Clone)]
-pub(super) struct Running {
-    pub(super) kind: Kind,
+pub(super) struct BulkProgress {
+    pub(super) kind: BulkKind,
     pub(super) who: String,
     pub(super) why: String,
     /// Which letters, in words.
@@ -38,11 +38,11 @@ pub(super) struct Running {
     pub(super) matched: Option<u64>,
     pub(super) done: u64,
     pub(super) left: u64,
-    pub(super) outcome: Outcome,
+    pub(super) outcome: ActionOutcome,
     pub(super) detail: String,
 }
 
-impl Running {
+impl BulkProgress {
     /// One that begins now.
     pub(super) fn new(order: &Order) -> Self {
         Self {
@@ -56,13 +56,13 @@ impl Running {
             matched: order.matched,
             done: 0,
             left: 0,
-            outcome: Outcome::Running,
+            outcome: ActionOutcome::Running,
             detail: String::new(),
         }
     }
 
     pub(super) fn is_running(&self) -> bool {
-        self.outcome == Outcome::Running
+        self.outcome == ActionOutcome::Running
     }
 
     /// In a sentence.
@@ -73,8 +73,8 @@ impl Running {
 
     pub(super) const fn verb(&self) -> &'static str {
         match self.kind {
-            Kind::Redrive => "Redrive",
-            Kind::Discard => "Discard",
+            BulkKind::Redrive => "Redrive",
+            BulkKind::Discard => "Discard",
         }
     }
 }
@@ -82,29 +82,29 @@ impl Running {
 /// The bulk action that this console runs, or has run last.
 #[derive(Default)]
 pub(super) struct Bulk {
-    last: watch::Sender<Option<Running>>,
+    last: watch::Sender<Option<BulkProgress>>,
     cancel: Mutex<CancellationToken>,
 }
 
 impl Bulk {
     /// The one that runs.
-    pub(super) fn running(&self) -> Option<Running> {
-        self.last().filter(Running::is_running)
+    pub(super) fn running(&self) -> Option<BulkProgress> {
+        self.last().filter(BulkProgress::is_running)
     }
 
     /// The one that runs or has run last.
-    pub(super) fn last(&self) -> Option<Running> {
+    pub(super) fn last(&self) -> Option<BulkProgress> {
         self.last.borrow().clone()
     }
 
-    pub(super) fn changes(&self) -> watch::Receiver<Option<Running>> {
+    pub(super) fn changes(&self) -> watch::Receiver<Option<BulkProgress>> {
         self.last.subscribe()
     }
 
     /// Begins one, unless another runs. Returns what ends it early.
-    pub(super) fn begin(&self, running: Running) -> Option<CancellationToken> {
+    pub(super) fn begin(&self, running: BulkProgress) -> Option<CancellationToken> {
         let begun = self.last.send_if_modified(|last| {
-            let free = !last.as_ref().is_some_and(Running::is_running);
+            let free = !last.as_ref().is_some_and(BulkProgress::is_running);
             if free {
                 *last = Some(running);
             }
@@ -118,7 +118,7 @@ impl Bulk {
     }
 
     /// Notes how far it is.
-    pub(super) fn tell(&self, change: impl FnOnce(&mut Running)) {
+    pub(super) fn tell(&self, change: impl FnOnce(&mut BulkProgress)) {
         self.last.send_modify(|last| {
             if let Some(running) = last {
                 change(running);
@@ -129,7 +129,7 @@ impl Bulk {
     /// It could not even begin.
     pub(super) fn fail(&self, error: &str) {
         self.tell(|running| {
-            running.outcome = Outcome::Failed;
+            running.outcome = ActionOutcome::Failed;
             running.ended_at = Some(wall_clock());
             error.clone_into(&mut running.detail);
         });

@@ -8,18 +8,18 @@ use evergrant_ports::wall_clock;
 use tokio_util::sync::CancellationToken;
 
 use super::Web;
-use super::bulk::{Order, Running};
+use super::bulk::{BulkProgress, Order};
 use super::problem::Problem;
-use evergrant_operations::bulk::{Bulk as Engine, Request};
-use evergrant_operations::letters::Letters;
+use evergrant_operations::bulk::{BulkActions as Engine, BulkRequest};
+use evergrant_operations::letters::LetterQueues;
 
 /// How long an action may take to end when the console does.
-const END_WITHIN: Duration = Duration::from_secs(10);
+const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Web {
     /// What does it.
     pub(super) fn engine(&self) -> Engine {
-        let letters = Letters {
+        let letters = LetterQueues {
             store: Arc::clone(&self.store),
             queue: Arc::clone(&self.queue),
             providers: self.providers.iter().map(|provider| provider.id.clone()).collect(),
@@ -32,7 +32,7 @@ impl Web {
     /// # Errors
     /// If another one runs, or the audit record cannot be written: then nothing was begun.
     pub(super) async fn begin_bulk(self: &Arc<Self>, order: Order) -> Result<AuditEntry, Problem> {
-        let Some(stop) = self.bulk.begin(Running::new(&order)) else {
+        let Some(stop) = self.bulk.begin(BulkProgress::new(&order)) else {
             return Err(Problem::busy(self.bulk.last().map(|running| running.words())));
         };
         let Order { request, matched, who, why, .. } = order;
@@ -55,13 +55,13 @@ impl Web {
         &self,
         engine: &Engine,
         entry: &AuditEntry,
-        request: &Request,
+        request: &BulkRequest,
         stop: &CancellationToken,
     ) {
         // Nobody looks at the same time, at least in this process.
         let looking = Arc::clone(&self.letters.looking);
         let mine = looking.lock().await;
-        let watch = |tally: &evergrant_operations::bulk::Tally| {
+        let watch = |tally: &evergrant_operations::bulk::BulkTally| {
             self.bulk.tell(|running| (running.done, running.left) = (tally.done, tally.left()));
         };
         let ended = engine.run(entry, request, watch, stop).await;
@@ -83,7 +83,7 @@ impl Web {
     pub(super) async fn end_bulk(&self) {
         self.bulk.cancel();
         let mut changes = self.bulk.changes();
-        let ended = changes.wait_for(|last| !last.as_ref().is_some_and(Running::is_running));
-        let _ = tokio::time::timeout(END_WITHIN, ended).await;
+        let ended = changes.wait_for(|last| !last.as_ref().is_some_and(BulkProgress::is_running));
+        let _ = tokio::time::timeout(END_TIMEOUT, ended).await;
     }
 }

@@ -1,10 +1,10 @@
 //! Charts, drawn by the server.
 
 use evergrant_domain::Timestamp;
-use evergrant_domain::statistics::{Counts, MINUTE, minute_of};
+use evergrant_domain::statistics::{MINUTE, ProviderCounts, minute_of};
 
+use super::fleet_snapshot::Minutes;
 use super::format;
-use super::watched::Minutes;
 
 const WIDTH: u32 = 720;
 const HEIGHT: u32 = 150;
@@ -79,7 +79,7 @@ impl Chart {
         let step_ms = i64::from(step_minutes) * 60_000;
         let last = minute_of(now).unix_ms().div_euclid(step_ms) * step_ms;
         let begin = Timestamp::from_unix_ms(last - step_ms * i64::from(steps - 1));
-        let counts: Vec<(Timestamp, Counts)> = (0..steps)
+        let counts: Vec<(Timestamp, ProviderCounts)> = (0..steps)
             .map(|index| {
                 let from = begin.plus(step * index);
                 (from, sum(minutes, from, from.plus(step)))
@@ -94,7 +94,7 @@ impl Chart {
             at: px(scale.x(index)),
             text: format::clock(begin.plus(step * index)).chars().take(5).collect(),
         });
-        let mut all = Counts::default();
+        let mut all = ProviderCounts::default();
         counts.iter().for_each(|(_, counts)| all.add(counts));
         Self {
             title,
@@ -120,15 +120,15 @@ impl Chart {
 }
 
 /// What happened from one time to another, at all providers.
-pub(super) fn sum(minutes: &Minutes, from: Timestamp, until: Timestamp) -> Counts {
-    let mut all = Counts::default();
+pub(super) fn sum(minutes: &Minutes, from: Timestamp, until: Timestamp) -> ProviderCounts {
+    let mut all = ProviderCounts::default();
     for counts in minutes.range(from..until).flat_map(|(_, providers)| providers.values()) {
         all.add(counts);
     }
     all
 }
 
-fn height_of(counts: &Counts) -> u64 {
+fn height_of(counts: &ProviderCounts) -> u64 {
     counts.refreshed + counts.retried + counts.dead_in_all()
 }
 
@@ -174,7 +174,7 @@ impl Scale {
         f64::from(HEIGHT - BOTTOM) - room * n as f64 / self.top as f64
     }
 
-    fn bar(&self, index: u32, from: Timestamp, counts: &Counts) -> Bar {
+    fn bar(&self, index: u32, from: Timestamp, counts: &ProviderCounts) -> Bar {
         let dead = counts.dead_in_all();
         let part = |above: u64, n: u64| {
             let (low, high) = (self.y(above), self.y(above + n));
@@ -213,7 +213,8 @@ mod tests {
     #[test]
     fn a_bar_is_as_high_as_what_happened_in_its_time() {
         let now = Timestamp::from_unix_ms(1_700_000_040_000);
-        let counts = |refreshed| Counts { refreshed, retried: 2, ..Counts::default() };
+        let counts =
+            |refreshed| ProviderCounts { refreshed, retried: 2, ..ProviderCounts::default() };
         let at = |minutes_ago: u32| minute_of(now).minus(MINUTE * minutes_ago);
         let provider: evergrant_domain::ProviderId = "p".parse().unwrap();
         let minutes: Minutes = [(at(0), 8), (at(59), 3), (at(60), 100)]

@@ -6,10 +6,10 @@ use evergrant_domain::DocumentId;
 
 use super::Web;
 use super::fields::Fields;
-use super::letters::{Letter, Taken};
+use super::letters::{Letter, LetterSnapshot};
 use super::pages::typed;
 use super::problem::Problem;
-use evergrant_operations::bulk::{Request, Tally};
+use evergrant_operations::bulk::{BulkRequest, BulkTally};
 use evergrant_operations::letters::LetterFilter;
 
 /// The fields that are a filter.
@@ -48,7 +48,7 @@ pub(super) fn picked(fields: &Fields) -> Result<BTreeSet<DocumentId>, String> {
 /// The letters that match, by a picture of them. Users are looked up by the store's index.
 pub(super) async fn matching<'a>(
     web: &Web,
-    taken: &'a Taken,
+    taken: &'a LetterSnapshot,
     filter: &LetterFilter,
     picked: &BTreeSet<DocumentId>,
 ) -> Result<Vec<&'a Letter>, Problem> {
@@ -70,8 +70,8 @@ pub(super) async fn matching<'a>(
 }
 
 /// How many of these letters an action means, and what stays.
-pub(super) fn meant(request: &Request, matching: &[&Letter]) -> Tally {
-    let mut tally = Tally::default();
+pub(super) fn meant(request: &BulkRequest, matching: &[&Letter]) -> BulkTally {
+    let mut tally = BulkTally::default();
     for letter in matching {
         tally.count(request, &letter.letter);
     }

@@ -43,7 +43,7 @@ pub(super) fn span(seconds: u64) -> String {
 
 /// A time as pages show it: exactly, and how long ago or ahead.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) struct When {
+pub(super) struct ShownTime {
     /// For machines, and to copy: RFC 3339.
     pub(super) exact: String,
     /// To the second.
@@ -52,7 +52,7 @@ pub(super) struct When {
     pub(super) relative: String,
 }
 
-impl When {
+impl ShownTime {
     pub(super) fn new(at: Timestamp, now: Timestamp) -> Self {
         let exact = at.to_string();
         let plain = match exact.split_once('.') {
@@ -124,10 +124,10 @@ mod tests {
     #[test]
     fn a_time_is_told_exactly_and_relatively() {
         let at = Timestamp::from_unix_ms;
-        let when = When::new(at(1_795_493_241_259), at(1_795_493_301_259));
+        let when = ShownTime::new(at(1_795_493_241_259), at(1_795_493_301_259));
         assert_eq!(when.plain, "2026-11-24 04:07:21");
         assert_eq!(when.relative, "1 min ago");
-        assert_eq!(When::new(at(7_200_000), at(0)).relative, "in 2 h");
+        assert_eq!(ShownTime::new(at(7_200_000), at(0)).relative, "in 2 h");
         assert_eq!(clock(at(1_795_493_241_259)), "04:07:21 UTC");
     }
 }

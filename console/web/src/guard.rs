@@ -15,11 +15,11 @@ use axum::response::{IntoResponse, Redirect, Response};
 use super::Web;
 use super::address::sent_from;
 use super::auth::oidc::{BEGIN as OIDC_BEGIN, CALLBACK as OIDC_CALLBACK};
-use super::auth::{Account, Activity, Arrival, Cookies, Refusal, Role, random};
+use super::auth::{AccessRefusal, Account, Activity, Cookies, RequestOrigin, UserRole, random};
 use super::fields::Fields;
+use super::page_context::{CSRF, Effect, Form, PageContext, Theme};
 use super::pages;
 use super::problem::Problem;
-use super::seen::{CSRF, Effect, Form, Seen, Theme};
 
 /// The largest form: a selection of a page's dead letters is far smaller.
 const FORM_BYTES_MAX: usize = 1 << 20;
@@ -50,14 +50,14 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     let activity = if by_person { Activity::Click } else { Activity::Background };
     let mut cookies = web.door.cookies(request.headers());
     let (version, headers) = (request.version(), request.headers());
-    let arrival = Arrival { peer, version, headers, activity };
+    let arrival = RequestOrigin { peer, version, headers, activity };
     let mut response = match web.door.visit(arrival, &cookies) {
         Err(refusal) => turned_away(&refusal),
         Ok(visit) => {
             let shows_flash = by_person && is_safe(request.method());
-            let seen = Seen {
+            let seen = PageContext {
                 flash: if shows_flash { cookies.take_flash() } else { None },
-                theme: cookies.theme().map_or(Theme::System, |name| Theme::of(&name)),
+                theme: cookies.theme().map_or(Theme::System, |name| Theme::from_name(&name)),
                 here: here(&request),
                 visit,
             };
@@ -73,7 +73,7 @@ pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: N
     response
 }
 
-async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) -> Response {
+async fn let_through(web: &Arc<Web>, seen: &PageContext, request: Request, next: Next) -> Response {
     let response = match admit(web, seen, request).await {
         Ok(request) => next.run(request).await,
         Err(response) => response,
@@ -85,7 +85,7 @@ async fn let_through(web: &Arc<Web>, seen: &Seen, request: Request, next: Next) 
 }
 
 /// The request as the page gets it, or why it does not.
-async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request, Response> {
+async fn admit(web: &Arc<Web>, seen: &PageContext, request: Request) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
     if let Some(response) = by_printed_address(web, seen, &request) {
         return Err(response);
@@ -104,7 +104,7 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
         return Ok(with(request, seen));
     }
     let request = with_form(web, seen, request).await?;
-    if who.role < Role::Operator && !FOR_EVERYBODY.contains(&path.as_str()) {
+    if who.role < UserRole::Operator && !FOR_EVERYBODY.contains(&path.as_str()) {
         web.record.refuse_action(&who.name, seen.visit.address, &path);
         let text = format!(
             "{} is a viewer. Nothing was done. An operator may do this; whoever runs the console \
@@ -118,7 +118,7 @@ async fn admit(web: &Arc<Web>, seen: &Seen, request: Request) -> Result<Request,
 
 /// The answer to the address that a console without users has printed: the same page by an address that
 /// may be seen, kept and sent on.
-fn by_printed_address(web: &Web, seen: &Seen, request: &Request) -> Option<Response> {
+fn by_printed_address(web: &Web, seen: &PageContext, request: &Request) -> Option<Response> {
     if !web.door.is_local() || request.method() != Method::GET || request.uri().path() != "/" {
         return None;
     }
@@ -132,13 +132,13 @@ fn by_printed_address(web: &Web, seen: &Seen, request: &Request) -> Option<Respo
     Some(Effect::LogIn(account).and_go("/"))
 }
 
-fn with(mut request: Request, seen: &Seen) -> Request {
+fn with(mut request: Request, seen: &PageContext) -> Request {
     request.extensions_mut().insert(seen.clone());
     request
 }
 
 /// The request with the fields of its form, if it is one of ours.
-async fn with_form(web: &Web, seen: &Seen, request: Request) -> Result<Request, Response> {
+async fn with_form(web: &Web, seen: &PageContext, request: Request) -> Result<Request, Response> {
     let (parts, body) = request.into_parts();
     let refused = |refusal| turned_away_from(&refusal, seen);
     web.door.check_sender(&seen.visit, &parts.headers).map_err(refused)?;
@@ -167,7 +167,7 @@ async fn fields_of(body: Body, bytes_max: usize) -> Result<Fields, Response> {
     Ok(Fields::parse(&body))
 }
 
-fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Response {
+fn ask_to_log_in(web: &Web, seen: &PageContext, method: &Method, path: &str) -> Response {
     if is_live(path) {
         return StatusCode::UNAUTHORIZED.into_response();
     }
@@ -192,7 +192,12 @@ fn ask_to_log_in(web: &Web, seen: &Seen, method: &Method, path: &str) -> Respons
 }
 
 /// Does to the cookies what an answer says.
-fn affect(web: &Web, seen: &Seen, cookies: &mut Cookies<'_>, mut response: Response) -> Response {
+fn affect(
+    web: &Web,
+    seen: &PageContext,
+    cookies: &mut Cookies<'_>,
+    mut response: Response,
+) -> Response {
     match response.extensions_mut().remove::<Effect>() {
         None => {}
         Some(Effect::Flash(text)) => cookies.set_flash(&text),
@@ -227,7 +232,7 @@ fn here(request: &Request) -> String {
     sent_from(request.headers())
 }
 
-/// Whether a method changes nothing. Pages have these two; `Method::is_safe` lets through more.
+/// Whether a method changes nothing. Pages have these two; `RequestMethod::is_safe` lets through more.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
@@ -246,29 +251,29 @@ fn is_live(path: &str) -> bool {
     path.starts_with(LIVE)
 }
 
-fn turned_away(refusal: &Refusal) -> Response {
+fn turned_away(refusal: &AccessRefusal) -> Response {
     let text = match refusal {
-        Refusal::Host => {
+        AccessRefusal::Host => {
             "This console answers on this machine's own names only (localhost, 127.0.0.1). If a proxy \
              stands before it, give its address as console.public_url.\n"
         }
-        Refusal::Forwarded => {
+        AccessRefusal::Forwarded => {
             "This console is for the one who has started it, and a proxy sent this request. For others, \
              make users (evergrant console user add NAME) and give the address that they type as \
              console.public_url.\n"
         }
-        Refusal::Users(error) => {
+        AccessRefusal::Users(error) => {
             tracing::error!(%error, "nobody can log in");
             "Nobody can log in: the users file cannot be used. The console's log says why.\n"
         }
-        Refusal::Origin | Refusal::Csrf => "This form comes from elsewhere.\n",
+        AccessRefusal::Origin | AccessRefusal::Csrf => "This form comes from elsewhere.\n",
     };
     (StatusCode::FORBIDDEN, text).into_response()
 }
 
-fn turned_away_from(refusal: &Refusal, seen: &Seen) -> Response {
+fn turned_away_from(refusal: &AccessRefusal, seen: &PageContext) -> Response {
     let (title, text) = match refusal {
-        Refusal::Origin => (
+        AccessRefusal::Origin => (
             "This form comes from another site",
             "Nothing was done. If that was you, open the console itself. If a proxy stands before it, \
              its address belongs into console.public_url.",

@@ -12,23 +12,23 @@ use std::time::Duration;
 
 use evergrant_domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
 use evergrant_ports::wall_clock;
-use evergrant_runtime::process::Shutdown;
+use evergrant_runtime::process::ShutdownSignal;
 use sha2::{Digest, Sha256};
 use tokio::sync::{Notify, watch};
 use tokio::time::Instant;
 
-use evergrant_operations::letters::{Group, LetterFilter, Letters as Source, group};
+use evergrant_operations::letters::{LetterFilter, LetterGroup, LetterQueues as Source, group};
 
 /// Letters that are kept. One takes about 400 bytes.
-const MOST_KEPT: usize = 100_000;
+const KEPT_MAX: usize = 100_000;
 /// A picture that is younger is as good as a new one.
-const FRESH_FOR: Duration = Duration::from_secs(1);
+const SNAPSHOT_TTL: Duration = Duration::from_secs(1);
 /// How many times as long as a look took nobody looks again.
-const REST: u32 = 5;
+const QUERY_COOLDOWN_FACTOR: u32 = 5;
 /// How long a page waits for a new picture before it shows the old one.
-const PAGE_WAITS: Duration = Duration::from_millis(120);
+const PAGE_TIMEOUT: Duration = Duration::from_millis(120);
 /// How long a page waits for the first picture.
-const FIRST_PAGE_WAITS: Duration = Duration::from_secs(5);
+const FIRST_PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A dead letter that is shown: all of it but the message's body, which may hold anything.
 pub(super) struct Letter {
@@ -59,14 +59,14 @@ impl Letter {
 }
 
 /// All dead letters at a time.
-pub(super) struct Taken {
+pub(super) struct LetterSnapshot {
     /// By this machine's clock.
     pub(super) at: Timestamp,
     /// When it began, by the store's clock. None if the store was away.
     pub(super) cutoff: Option<Timestamp>,
     /// How long it took.
     took: Duration,
-    pub(super) groups: Vec<Group>,
+    pub(super) groups: Vec<LetterGroup>,
     pub(super) letters: Vec<Letter>,
     /// Letters that somebody has to do something about.
     pub(super) total: u64,
@@ -74,7 +74,7 @@ pub(super) struct Taken {
     pub(super) revived: u64,
 }
 
-impl Taken {
+impl LetterSnapshot {
     /// Letters that are counted and not kept.
     pub(super) fn beyond(&self) -> u64 {
         (self.total + self.revived) - self.letters.len() as u64
@@ -96,9 +96,9 @@ impl Taken {
 
 /// What is known of the dead letters.
 #[derive(Clone, Default)]
-pub(super) struct Seen {
+pub(super) struct LettersView {
     /// The last picture.
-    pub(super) taken: Option<Arc<Taken>>,
+    pub(super) taken: Option<Arc<LetterSnapshot>>,
     /// Why there is no newer one: since when, and what the broker said.
     pub(super) away: Option<(Timestamp, String)>,
     /// A bulk action runs, and whoever looks takes letters from it.
@@ -106,39 +106,39 @@ pub(super) struct Seen {
 }
 
 /// Takes pictures.
-pub(super) struct Letters {
+pub(super) struct LetterCache {
     source: Source,
-    seen: watch::Sender<Seen>,
+    seen: watch::Sender<LettersView>,
     wanted: Notify,
     /// Held by whoever looks or runs a bulk action here: a page does not wait for either.
     pub(super) looking: Arc<tokio::sync::Mutex<()>>,
 }
 
-impl Letters {
+impl LetterCache {
     pub(super) fn new(source: Source) -> Self {
         let (seen, wanted, looking) = (watch::Sender::default(), Notify::new(), Arc::default());
         Self { source, seen, wanted, looking }
     }
 
     /// What is known, without another look.
-    pub(super) fn seen(&self) -> Seen {
+    pub(super) fn seen(&self) -> LettersView {
         self.seen.borrow().clone()
     }
 
     /// What is known, of now if that is quickly had.
-    pub(super) async fn latest(&self) -> Seen {
+    pub(super) async fn latest(&self) -> LettersView {
         let mut changes = self.seen.subscribe();
         let known = changes.borrow_and_update().clone();
         let age = known.taken.as_ref().map(|taken| wall_clock().since(taken.at));
-        if age.is_some_and(|age| age < FRESH_FOR) {
+        if age.is_some_and(|age| age < SNAPSHOT_TTL) {
             return known;
         }
         self.wanted.notify_one();
         let waits = match &known.taken {
-            None if known.away.is_none() => FIRST_PAGE_WAITS,
+            None if known.away.is_none() => FIRST_PAGE_TIMEOUT,
             // It would not be there in time.
-            Some(taken) if taken.took > PAGE_WAITS => return known,
-            _ => PAGE_WAITS,
+            Some(taken) if taken.took > PAGE_TIMEOUT => return known,
+            _ => PAGE_TIMEOUT,
         };
         let _ = tokio::time::timeout(waits, changes.changed()).await;
         self.seen()
@@ -158,7 +158,7 @@ impl Letters {
     }
 
     /// Takes pictures until `shutdown`, when they are wanted.
-    pub(super) async fn run(self: Arc<Self>, shutdown: Shutdown) {
+    pub(super) async fn run(self: Arc<Self>, shutdown: ShutdownSignal) {
         loop {
             tokio::select! {
                 () = self.wanted.notified() => {}
@@ -166,7 +166,7 @@ impl Letters {
             }
             self.look().await;
             let took = self.seen.borrow().taken.as_ref().map(|taken| taken.took);
-            let rest = took.unwrap_or_default() * REST;
+            let rest = took.unwrap_or_default() * QUERY_COOLDOWN_FACTOR;
             tokio::select! {
                 () = tokio::time::sleep(rest) => {}
                 () = shutdown.clone().wait() => return,
@@ -201,7 +201,7 @@ impl Letters {
         matches!(self.source.under_way().await, Ok(Some(_)))
     }
 
-    async fn take(&self) -> Result<Taken, String> {
+    async fn take(&self) -> Result<LetterSnapshot, String> {
         let began = Instant::now();
         let at = wall_clock();
         let cutoff = self.source.store.now().await.ok();
@@ -215,12 +215,12 @@ impl Letters {
                 total += 1;
                 group(&mut groups, &letter);
             }
-            if letters.len() < MOST_KEPT {
+            if letters.len() < KEPT_MAX {
                 letters.push(Letter::new(letter, lives_again));
             }
             ControlFlow::Continue(())
         });
         looked.await.map_err(|error| error.to_string())?;
-        Ok(Taken { at, took: began.elapsed(), groups, letters, total, revived, cutoff })
+        Ok(LetterSnapshot { at, took: began.elapsed(), groups, letters, total, revived, cutoff })
     }
 }

@@ -1,7 +1,7 @@
 //! `evergrant console`: the operator's web console.
 //!
 //! * `guard`: what every request goes through. `auth`: who may.
-//! * `watch`, `letters`: what is known of the fleet, read in the background.
+//! * `fleet_monitor`, `letters`: what is known of the fleet, read in the background.
 //! * `pages`: what is shown and done. `live`: the parts that change by themselves.
 //! * `bulk`: the bulk action under way.
 //!
@@ -16,19 +16,19 @@ mod bulk_run;
 mod chart;
 mod fields;
 mod filter;
+mod fleet_monitor;
+mod fleet_snapshot;
 mod format;
-mod frame;
 mod guard;
 mod letters;
 mod live;
+mod page_context;
+mod page_layout;
 mod pages;
 mod problem;
-mod seen;
 mod serve;
 #[cfg(test)]
 mod tests;
-mod watch;
-mod watched;
 
 use std::future::Future;
 use std::sync::Arc;
@@ -40,19 +40,19 @@ use axum::routing::{get, post};
 use evergrant_domain::ProviderId;
 use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
-use evergrant_runtime::process::Shutdown;
+use evergrant_runtime::process::ShutdownSignal;
 use tokio::sync::Semaphore;
 
 use auth::record::{self, LoginRecord};
 use bulk::SharedBulk;
-use letters::Letters;
+use fleet_monitor::{FleetMonitor, QUERY_TIMEOUT};
+use fleet_snapshot::Part;
+use letters::LetterCache;
 use problem::Problem;
-use watch::{PATIENCE, Watcher};
-use watched::Part;
 
 pub use auth::{
-    Door, DoorError, Oidc, OidcSetupError, Role, User, UserName, Users, UsersError, UsersFile,
-    oidc_of,
+    AccessPolicy, ConsoleUser, ConsoleUsers, DoorError, OidcSetupError, OpenIdClient, UserName,
+    UserRole, UsersError, UsersFile, oidc_of,
 };
 pub use serve::serve;
 
@@ -60,7 +60,7 @@ pub use serve::serve;
 const QUESTIONS_MAX: usize = 16;
 
 /// What the console is made of.
-pub struct Deps {
+pub struct ConsoleDeps {
     /// Where the grants are.
     pub store: Arc<dyn Store>,
     /// Where the jobs are.
@@ -72,7 +72,7 @@ pub struct Deps {
     /// How long a job is taken to be under way.
     pub queued_for: Duration,
     /// When the console ends.
-    pub shutdown: Shutdown,
+    pub shutdown: ShutdownSignal,
 }
 
 /// What all pages share.
@@ -81,10 +81,10 @@ pub(crate) struct Web {
     queue: Arc<dyn JobQueue>,
     providers: Vec<Arc<Provider>>,
     queued_for: Duration,
-    shutdown: Shutdown,
-    door: Door,
-    watcher: Arc<Watcher>,
-    letters: Arc<Letters>,
+    shutdown: ShutdownSignal,
+    door: AccessPolicy,
+    watcher: Arc<FleetMonitor>,
+    letters: Arc<LetterCache>,
     bulk: SharedBulk,
     record: LoginRecord,
     streams: Arc<Semaphore>,
@@ -93,11 +93,12 @@ pub(crate) struct Web {
 
 impl Web {
     /// The console, and what writes its logins down.
-    pub(crate) fn new(deps: Deps, door: Door) -> (Arc<Self>, record::Writer) {
-        let Deps { store, queue, providers, default_provider, queued_for, shutdown } = deps;
+    pub(crate) fn new(deps: ConsoleDeps, door: AccessPolicy) -> (Arc<Self>, record::Writer) {
+        let ConsoleDeps { store, queue, providers, default_provider, queued_for, shutdown } = deps;
         let (for_watcher, for_letters) = (Arc::clone(&store), Arc::clone(&store));
-        let watcher = Watcher::new(for_watcher, Arc::clone(&queue), &providers, default_provider);
-        let letters = Letters::new(evergrant_operations::letters::Letters {
+        let watcher =
+            FleetMonitor::new(for_watcher, Arc::clone(&queue), &providers, default_provider);
+        let letters = LetterCache::new(evergrant_operations::letters::LetterQueues {
             store: for_letters,
             queue: Arc::clone(&queue),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
@@ -114,7 +115,7 @@ impl Web {
             letters: Arc::new(letters),
             bulk: Arc::default(),
             record,
-            streams: Arc::new(Semaphore::new(live::MOST_STREAMS)),
+            streams: Arc::new(Semaphore::new(live::STREAMS_MAX)),
             questions: Arc::new(Semaphore::new(QUESTIONS_MAX)),
         };
         (Arc::new(web), writer)
@@ -130,7 +131,7 @@ impl Web {
             return Err(Problem::store_away(why));
         }
         let turn = Arc::clone(&self.questions).acquire_owned();
-        let Ok(Ok(turn)) = tokio::time::timeout(PATIENCE, turn).await else {
+        let Ok(Ok(turn)) = tokio::time::timeout(QUERY_TIMEOUT, turn).await else {
             return Err(Problem::store_busy());
         };
         let question = question(Arc::clone(&self.store));
@@ -140,7 +141,7 @@ impl Web {
             let _turn = turn;
             question.await
         });
-        match tokio::time::timeout(PATIENCE, asking).await {
+        match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
             Ok(Ok(answer)) => Ok(answer?),
             Ok(Err(_)) | Err(_) => Err(Problem::store_away("it takes too long")),
         }

@@ -16,32 +16,32 @@ use tokio::sync::{OwnedSemaphorePermit, watch};
 use tokio::time::Instant;
 
 use super::Web;
-use super::auth::Visit;
+use super::auth::BrowserVisit;
+use super::page_context::PageContext;
 use super::pages;
-use super::seen::Seen;
 
 /// Streams at once.
-pub(super) const MOST_STREAMS: usize = 100;
+pub(super) const STREAMS_MAX: usize = 100;
 /// How long a stream lasts.
-const LASTS: Duration = Duration::from_secs(60);
+const STREAM_TTL: Duration = Duration::from_secs(60);
 /// How often a part is sent at most.
-const PACE: Duration = Duration::from_millis(500);
+const EVENT_INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a stream ends after its reader's login.
 const LOGIN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
 /// How old the count of dead letters may be on a page that is looked at.
-const LETTERS_WITHIN: Duration = Duration::from_secs(10);
+const LETTERS_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The overview's.
-pub(super) async fn overview(State(web): State<Arc<Web>>, seen: Seen) -> Response {
+pub(super) async fn overview(State(web): State<Arc<Web>>, seen: PageContext) -> Response {
     let changes = web.watcher.changes();
     answer(&web, seen.visit, changes, |web, _| {
-        web.letters.keep_within(LETTERS_WITHIN);
+        web.letters.keep_within(LETTERS_TIMEOUT);
         Some(pages::overview::part(web))
     })
 }
 
 /// The bulk action's. It ends with the action.
-pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: Seen) -> Response {
+pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: PageContext) -> Response {
     let changes = web.bulk.changes();
     answer(&web, seen.visit, changes, |_, running| {
         running.as_ref().filter(|running| running.is_running()).map(pages::bulk::part)
@@ -51,7 +51,7 @@ pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: Seen) -> Response {
 /// What to do when a part is at its end.
 fn answer<T: Clone + Send + Sync + 'static>(
     web: &Arc<Web>,
-    visit: Visit,
+    visit: BrowserVisit,
     changes: watch::Receiver<T>,
     part: impl Fn(&Web, &T) -> Option<String> + Send + Sync + Clone + 'static,
 ) -> Response {
@@ -63,7 +63,7 @@ fn answer<T: Clone + Send + Sync + 'static>(
         visit,
         changes,
         part,
-        until: Instant::now() + LASTS,
+        until: Instant::now() + STREAM_TTL,
         first: true,
         ended: false,
         _turn: turn,
@@ -76,7 +76,7 @@ fn answer<T: Clone + Send + Sync + 'static>(
 struct Reader<T, F> {
     web: Arc<Web>,
     /// Whose it is.
-    visit: Visit,
+    visit: BrowserVisit,
     changes: watch::Receiver<T>,
     part: F,
     until: Instant,
@@ -104,7 +104,7 @@ impl<T, F> Reader<T, F> {
                 return None;
             }
         }
-        tokio::time::sleep(PACE).await;
+        tokio::time::sleep(EVENT_INTERVAL).await;
         self.web.door.is_still_in(&self.visit).then_some(())
     }
 }

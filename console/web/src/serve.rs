@@ -6,12 +6,12 @@ use std::time::Duration;
 use evergrant_http_server::{HttpLimits, ServerTls};
 use tokio::net::TcpListener;
 
-use crate::auth::Door;
+use crate::auth::AccessPolicy;
 use crate::guard::LOCAL_TOKEN;
-use crate::{Deps, Web, router};
+use crate::{ConsoleDeps, Web, router};
 
 /// How long a connection may be left open after the end has begun.
-const GRACE: Duration = Duration::from_secs(5);
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Serves the console until `deps.shutdown`, over TLS where there is a certificate. `say` is told where it is.
 ///
@@ -19,8 +19,8 @@ const GRACE: Duration = Duration::from_secs(5);
 /// If the listener has no address.
 pub async fn serve(
     listener: TcpListener,
-    deps: Deps,
-    door: Door,
+    deps: ConsoleDeps,
+    door: AccessPolicy,
     tls: Option<ServerTls>,
     say: impl Fn(&str),
 ) -> std::io::Result<()> {
@@ -45,7 +45,7 @@ pub async fn serve(
     let grace = async {
         shutdown.clone().wait().await;
         web.end_bulk().await;
-        tokio::time::sleep(GRACE).await;
+        tokio::time::sleep(SHUTDOWN_TIMEOUT).await;
     };
     tokio::select! {
         () = serving => {}
@@ -54,13 +54,13 @@ pub async fn serve(
     }
     web.end_bulk().await;
     // The last refusals are still to be written.
-    let _ = tokio::time::timeout(GRACE, writing).await;
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, writing).await;
     Ok(())
 }
 
 /// Says where the console is. Where there are no users, each address is good for one browser, so it says
 /// another one when that is used up.
-async fn announce(door: &Door, address: &str, say: impl Fn(&str)) {
+async fn announce(door: &AccessPolicy, address: &str, say: impl Fn(&str)) {
     let Some(mut tokens) = door.local_tokens() else {
         say(&format!("the console is at {address}/; Ctrl-C ends it"));
         return std::future::pending().await;

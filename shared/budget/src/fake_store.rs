@@ -86,7 +86,10 @@ impl FakeStore {
 
 #[async_trait]
 impl ProviderStates for FakeStore {
-    async fn provider_state(&self, _: &ProviderId) -> Result<Versioned<ProviderState>, StoreError> {
+    async fn provider_state(
+        &self,
+        _: &ProviderId,
+    ) -> Result<VersionedValue<ProviderState>, StoreError> {
         self.reads.fetch_add(1, Ordering::Relaxed);
         tokio::time::sleep(self.latency / 2).await;
         self.check()?;
@@ -97,7 +100,7 @@ impl ProviderStates for FakeStore {
             Some((behind, error)) => (self.clock().minus(behind), Some(error)),
             None => (now, None),
         };
-        Ok(Versioned { value, version, now, now_error })
+        Ok(VersionedValue { value, version, now, now_error })
     }
 
     async fn set_provider_state(

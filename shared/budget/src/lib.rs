@@ -4,30 +4,30 @@
 //! answer. [`SharedBudget`] keeps a provider's limits, pauses and circuit for any number of
 //! replicas, by way of the store:
 //!
-//! * `board`: what a replica knows, and who waits. No I/O.
-//! * `keeper`: the task that reserves places and reads what other replicas wrote.
+//! * `local_state`: what a replica knows, and who waits. No I/O.
+//! * `sync_task`: the task that reserves slots and reads what other replicas wrote.
 //! * `shared`: the two together.
 //! * `change`: what an operator changes.
 //!
-//! What is decided is in [`evergrant_domain`]: `cell`, `gate`, `provider_state`, `punctuality`.
+//! What is decided is in [`evergrant_domain`]: `rate_schedule`, `circuit_breaker`, `provider_state`, `arrival_lateness`.
 
-mod board;
 mod change;
 #[cfg(test)]
 mod fake_store;
-mod keeper;
+mod local_state;
 mod metrics;
-mod shared;
+mod shared_budget;
+mod sync_task;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
 
-use evergrant_domain::Signal;
-use evergrant_domain::weigh::Evidence;
+use evergrant_domain::BudgetSignal;
+use evergrant_domain::weigh::DeathEvidence;
 
 pub use change::change_provider;
-pub use shared::{BudgetSettings, Permit, SharedBudget};
+pub use shared_budget::{BudgetSettings, Permit, SharedBudget};
 
 /// A provider's budget: its rate limits, its pauses and its circuit.
 #[async_trait]
@@ -37,15 +37,15 @@ pub trait Budget: Send + Sync + 'static {
     async fn acquire(&self) -> Permit;
 
     /// Takes note of what an answer says about the provider.
-    fn note(&self, signal: &Signal);
+    fn note(&self, signal: &BudgetSignal);
 
     /// The time between two requests of all replicas together; None without a limit.
     fn spacing(&self) -> Option<Duration>;
 
     /// What is known beforehand of an answer.
-    fn evidence(&self) -> Evidence;
+    fn evidence(&self) -> DeathEvidence;
 
     /// For how long nothing may be sent, as far as that is known: a pause, an open circuit, or a
-    /// limit whose next place is far off.
+    /// limit whose next slot is far off.
     fn shut_for(&self) -> Option<Duration>;
 }

@@ -7,18 +7,18 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 
 use evergrant_domain::ProviderId;
-use evergrant_telemetry::{Labels, Metrics, duration_histogram};
+use evergrant_telemetry::{MetricLabels, ProcessMetrics, duration_histogram};
 
 /// What a replica counts of its budget.
 #[derive(Clone)]
 pub(super) struct BudgetMetrics {
     /// Seconds from the read of a provider's state to its conditional write.
     reservation_seconds: Histogram,
-    missed: Family<Labels, Counter>,
+    missed: Family<MetricLabels, Counter>,
 }
 
 impl BudgetMetrics {
-    pub(super) fn register(metrics: &Metrics) -> Self {
+    pub(super) fn register(metrics: &ProcessMetrics) -> Self {
         Self {
             reservation_seconds: metrics.add(
                 "reservation_seconds",
@@ -37,7 +37,7 @@ impl BudgetMetrics {
     pub(super) fn reserved(&self, provider: &ProviderId, took: Duration, missed: u64) {
         self.reservation_seconds.observe(took.as_secs_f64());
         if missed > 0 {
-            let labels = Labels { provider: provider.to_string(), kind: "slow_store" };
+            let labels = MetricLabels { provider: provider.to_string(), kind: "slow_store" };
             self.missed.get_or_create(&labels).inc_by(missed);
         }
     }

@@ -5,9 +5,9 @@ use bson::spec::BinarySubtype;
 use bson::{Bson, DateTime, Document};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::change::ENDS_OF;
+use super::document_update::ENDS_OF;
+use super::field_paths::FieldPaths;
 use super::ids;
-use super::names::Names;
 use super::numbers::number;
 use super::paths::{array_on_the_way, at};
 use super::state::marks;
@@ -17,40 +17,44 @@ use evergrant_domain::schedule::KnownEnds;
 use evergrant_domain::sealed_token::{SEALED_REMEDY, SealedForm, holds_ciphertext};
 use evergrant_domain::twins::FirstHolder;
 use evergrant_domain::{
-    ClaimNote, DocumentFields, EndedDocument, Grant, LastError, Lease, Predecessor, ProviderId,
-    Row, Status, Timestamp,
+    ClaimNote, ClaimedDocument, DocumentFields, EndedDocument, Grant, GrantStatus, LastError,
+    Lease, PreviousOwner, ProviderId, Timestamp,
 };
 use evergrant_ports::GrantView;
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
-const MAX_TOKEN_BYTES: usize = 64 * 1024;
+const TOKEN_BYTES_MAX: usize = 64 * 1024;
 /// A number of this size is a time in milliseconds since 1973, and no time in seconds before the year 5138.
 const FIRST_MS: i64 = 100_000_000_000;
 
 /// A document as a claim finds it.
-pub fn row(names: &Names, document: &Document, owner: &str) -> Row {
+pub fn row(names: &FieldPaths, document: &Document, owner: &str) -> ClaimedDocument {
     let state = State { names, document };
     // Nobody has adopted it, or it was forgotten since the job was made.
     if state.get("status").is_none() {
-        return Row::Absent;
+        return ClaimedDocument::Absent;
     }
     // Read leniently: whatever else is wrong, whether this claim holds the lease must be told.
     let lease = state.lease().map(Box::new);
     let owned = lease.as_ref().is_some_and(|lease| lease.owner == owner);
     let token = refresh_token(&state);
     if matches!(token, Ok(None)) {
-        return Row::NoToken { owned };
+        return ClaimedDocument::NoToken { owned };
     }
     let known = token.as_ref().ok().cloned().flatten();
     match token.and_then(|token| grant(&state, token)) {
-        Ok(grant) if names.rules.is_anothers(document, &grant.provider) => Row::OfAnother { owned },
-        Ok(grant) => Row::Present { grant, lease, owned },
-        Err(what) => Row::Malformed { what, fingerprint: known.as_ref().map(fingerprint), owned },
+        Ok(grant) if names.rules.is_anothers(document, &grant.provider) => {
+            ClaimedDocument::OfAnother { owned }
+        }
+        Ok(grant) => ClaimedDocument::Present { grant, lease, owned },
+        Err(what) => {
+            ClaimedDocument::Malformed { what, fingerprint: known.as_ref().map(fingerprint), owned }
+        }
     }
 }
 
 /// A document as a sweep finds it. None if its status cannot be read.
-pub fn ended(names: &Names, document: &Document) -> Option<EndedDocument> {
+pub fn ended(names: &FieldPaths, document: &Document) -> Option<EndedDocument> {
     let state = State { names, document };
     let token = refresh_token(&state).ok().flatten();
     Some(EndedDocument {
@@ -63,7 +67,7 @@ pub fn ended(names: &Names, document: &Document) -> Option<EndedDocument> {
 }
 
 /// A document that had a token first, as it is now.
-pub fn first_holder(names: &Names, document: &Document) -> FirstHolder {
+pub fn first_holder(names: &FieldPaths, document: &Document) -> FirstHolder {
     let state = State { names, document };
     FirstHolder {
         generation: state.whole("generation").ok().flatten().unwrap_or_default(),
@@ -72,10 +76,10 @@ pub fn first_holder(names: &Names, document: &Document) -> FirstHolder {
 }
 
 /// The status of a document that is adopted.
-pub fn adopted_as(names: &Names, document: &Document) -> Status {
+pub fn adopted_as(names: &FieldPaths, document: &Document) -> GrantStatus {
     match refresh_token(&State { names, document }) {
-        Ok(None) => Status::NoToken,
-        Ok(Some(_)) | Err(_) => Status::Active,
+        Ok(None) => GrantStatus::NoToken,
+        Ok(Some(_)) | Err(_) => GrantStatus::Active,
     }
 }
 
@@ -83,7 +87,7 @@ fn grant(state: &State<'_>, token: Option<SecretString>) -> Result<Grant, String
     let field = &state.names.fields.refresh_token;
     let refresh_token = token.ok_or_else(|| format!("{field} is missing, null or empty"))?;
     let provider: ProviderId = state.required("provider", state.text("provider")?)?;
-    let status: Status = state.required("status", state.text("status")?)?;
+    let status: GrantStatus = state.required("status", state.text("status")?)?;
     let attempts = state.whole("attempts")?.unwrap_or_default();
     let generation = state.whole("generation")?.unwrap_or_default();
     let sealed = sealed_form(state, generation, &refresh_token);
@@ -167,8 +171,8 @@ fn refresh_token(state: &State<'_>) -> Result<Option<SecretString>, String> {
             None => Ok(None),
         },
         Some(Bson::String(token)) if token.is_empty() => Ok(None),
-        Some(Bson::String(token)) if token.len() > MAX_TOKEN_BYTES => {
-            Err(format!("{field} is longer than {MAX_TOKEN_BYTES} bytes"))
+        Some(Bson::String(token)) if token.len() > TOKEN_BYTES_MAX => {
+            Err(format!("{field} is longer than {TOKEN_BYTES_MAX} bytes"))
         }
         Some(Bson::String(token)) => Ok(Some(SecretString::from(token.as_str()))),
         Some(Bson::Document(object)) if holds_ciphertext(object.keys().map(String::as_str)) => {
@@ -182,7 +186,7 @@ fn refresh_token(state: &State<'_>) -> Result<Option<SecretString>, String> {
 }
 
 /// A document as operators see it. What cannot be read is left out.
-pub fn view(names: &Names, document: &Document) -> GrantView {
+pub fn view(names: &FieldPaths, document: &Document) -> GrantView {
     let state = State { names, document };
     let time = |part| state.time(part).ok().flatten();
     let attempts = state.whole("attempts").ok().flatten().unwrap_or_default();
@@ -209,7 +213,7 @@ pub fn view(names: &Names, document: &Document) -> GrantView {
 
 /// The generation and the due time of a document that wants a job. What cannot be read is as in a
 /// new document: the worker that claims it will say what is wrong.
-pub fn due(names: &Names, document: &Document) -> (u64, Option<Timestamp>) {
+pub fn due(names: &FieldPaths, document: &Document) -> (u64, Option<Timestamp>) {
     let state = State { names, document };
     let generation = state.whole("generation").ok().flatten().unwrap_or_default();
     (generation, state.time("next_refresh_at").ok().flatten())
@@ -225,7 +229,7 @@ fn label(value: &Bson) -> Option<String> {
 
 /// Evergrant's part of a document.
 struct State<'a> {
-    names: &'a Names,
+    names: &'a FieldPaths,
     document: &'a Document,
 }
 
@@ -300,11 +304,11 @@ impl State<'_> {
 
 /// Whose lease it was, as `taken_over` in a document has it: false, the owner, or true where there is no
 /// telling.
-fn predecessor(taken_over: Option<&Bson>) -> Option<Predecessor> {
+fn predecessor(taken_over: Option<&Bson>) -> Option<PreviousOwner> {
     match taken_over? {
         Bson::Boolean(false) | Bson::Null => None,
-        Bson::String(owner) => Some(Predecessor::Claim(owner.clone())),
-        _ => Some(Predecessor::Unknown),
+        Bson::String(owner) => Some(PreviousOwner::Claim(owner.clone())),
+        _ => Some(PreviousOwner::Unknown),
     }
 }
 
@@ -348,20 +352,20 @@ mod tests {
     use bson::doc;
 
     use super::*;
-    use crate::Fields;
+    use crate::FieldNames;
 
     const SEALED: &str = "enc:v1:YmJi";
 
     /// The form of the token of a document with this generation and these marks.
     fn form_with(generation: i64, held_before: &[i64]) -> Option<SealedForm> {
-        let names = Names::new("evergrant", Fields::default());
+        let names = FieldPaths::new("evergrant", FieldNames::default());
         let state = doc! {
             "status": "active", "provider": "p", "generation": generation,
             "held_before": held_before, "lease": { "owner": "me" },
         };
         let document = doc! { "_id": "a", "refresh_token": SEALED, "evergrant": state };
         match row(&names, &document, "me") {
-            Row::Present { grant, .. } => grant.sealed,
+            ClaimedDocument::Present { grant, .. } => grant.sealed,
             row => panic!("not a grant: {row:?}"),
         }
     }

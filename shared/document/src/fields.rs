@@ -2,7 +2,7 @@
 
 /// The application's own names of its fields. A dot leads into a sub-document.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Fields {
+pub struct FieldNames {
     /// The user's id.
     pub user_id: String,
     /// The access token.
@@ -15,7 +15,7 @@ pub struct Fields {
     pub needed: Vec<String>,
 }
 
-impl Default for Fields {
+impl Default for FieldNames {
     fn default() -> Self {
         Self {
             user_id: "userId".to_owned(),

@@ -7,7 +7,7 @@ use serde_json::Value;
 use evergrant_domain::DocumentId;
 
 /// Whole doubles beyond this are not exact.
-const MAX_EXACT_DOUBLE: f64 = 9_007_199_254_740_992.0;
+const EXACT_DOUBLE_MAX: f64 = 9_007_199_254_740_992.0;
 
 /// The `_id` of a document.
 pub fn from_bson(id: &Bson) -> DocumentId {
@@ -29,7 +29,7 @@ pub fn from_bson(id: &Bson) -> DocumentId {
 
 #[allow(clippy::cast_possible_truncation, reason = "it is whole and within the range")]
 fn whole(number: f64) -> Option<i64> {
-    (number.fract() == 0.0 && number.abs() <= MAX_EXACT_DOUBLE).then_some(number as i64)
+    (number.fract() == 0.0 && number.abs() <= EXACT_DOUBLE_MAX).then_some(number as i64)
 }
 
 fn other(id: &Bson) -> DocumentId {

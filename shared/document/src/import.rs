@@ -3,14 +3,14 @@
 use bson::{Bson, Document, RawDocumentBuf};
 use secrecy::SecretString;
 
+use super::field_paths::FieldPaths;
 use super::ids;
-use super::names::Names;
 use super::paths::{at, first, remove};
 use super::state::{generation, marks};
-use evergrant_domain::Status;
-use evergrant_domain::import::{Age, Brought, Held, age};
+use evergrant_domain::GrantStatus;
+use evergrant_domain::import::{ExistingTokens, ImportAge, ImportedTokens, age};
 use evergrant_domain::marks::{BEGINNING, mark, remembered};
-use evergrant_ports::{HeldTokens, ImportDocument, ImportMode, Imported};
+use evergrant_ports::{HeldTokens, ImportDocument, ImportMode, ImportResult};
 
 /// The `_id` of a document to import, and its other fields.
 pub fn id_and_fields(document: ImportDocument) -> Result<(Bson, Document), &'static str> {
@@ -42,7 +42,7 @@ pub fn check(document: &ImportDocument) -> Result<(), &'static str> {
 /// Fields as they are laid over a document, or inserted: what they say of a job or of a lease is of
 /// another installation, or of before. While the document has a lease its state stays.
 pub fn prepared(
-    names: &Names,
+    names: &FieldPaths,
     document: Option<&Document>,
     mut fields: Document,
     mode: ImportMode,
@@ -61,24 +61,24 @@ pub fn prepared(
 
 /// Why fields are not laid over a document, if so.
 pub fn kept(
-    names: &Names,
+    names: &FieldPaths,
     document: &Document,
     fields: &Document,
     mode: ImportMode,
-) -> Option<Imported> {
+) -> Option<ImportResult> {
     if mode != ImportMode::KeepNewer {
         return None;
     }
     match age(&held(names, document)?, brought(names, document, fields)) {
-        Age::Newer => None,
-        Age::Older => Some(Imported::Kept),
-        Age::Unknown => Some(Imported::KeptUnknown),
+        ImportAge::Newer => None,
+        ImportAge::Older => Some(ImportResult::Kept),
+        ImportAge::Unknown => Some(ImportResult::KeptUnknown),
     }
 }
 
 /// What a document remembers once fields are laid over it, if that changes: the token that they
 /// replace. Fields that bring a state of their own bring what they remember.
-pub fn marks_after(names: &Names, document: &Document, fields: &Document) -> Option<Bson> {
+pub fn marks_after(names: &FieldPaths, document: &Document, fields: &Document) -> Option<Bson> {
     let adopted = at(document, &names.path("status")).is_some();
     if !adopted || fields.contains_key(first(&names.state)) {
         return None;
@@ -90,7 +90,7 @@ pub fn marks_after(names: &Names, document: &Document, fields: &Document) -> Opt
 }
 
 /// Which refresh tokens a document holds and held.
-pub fn held_tokens(names: &Names, document: &Document) -> HeldTokens {
+pub fn held_tokens(names: &FieldPaths, document: &Document) -> HeldTokens {
     let held = token(document, &names.fields.refresh_token).map(|token| mark(Some(&token)));
     let is_before = |mark: &i64| *mark != BEGINNING && Some(*mark) != held;
     HeldTokens {
@@ -101,17 +101,19 @@ pub fn held_tokens(names: &Names, document: &Document) -> HeldTokens {
 }
 
 /// An adopted document as it is judged.
-fn held(names: &Names, document: &Document) -> Option<Held> {
+fn held(names: &FieldPaths, document: &Document) -> Option<ExistingTokens> {
     let status = at(document, &names.path("status"))?.as_str();
-    Some(Held {
+    Some(ExistingTokens {
         generation: generation(names, document).unwrap_or_default(),
-        has_ended: ![Status::Active, Status::Paused].iter().any(|of| Some(of.as_str()) == status),
+        has_ended: ![GrantStatus::Active, GrantStatus::Paused]
+            .iter()
+            .any(|of| Some(of.as_str()) == status),
         marks: marks(names, document),
     })
 }
 
 /// What fields bring, beside a document.
-fn brought(names: &Names, document: &Document, fields: &Document) -> Brought {
+fn brought(names: &FieldPaths, document: &Document, fields: &Document) -> ImportedTokens {
     let brings = |path: &str| fields.contains_key(first(path));
     let (refresh, access) = (&names.fields.refresh_token, &names.fields.access_token);
     let brought = token(fields, refresh);
@@ -119,7 +121,7 @@ fn brought(names: &Names, document: &Document, fields: &Document) -> Brought {
         let text = |document| at(document, refresh).and_then(Bson::as_str).unwrap_or_default();
         text(fields) != text(document)
     };
-    Brought {
+    ImportedTokens {
         other_token: (brings(refresh) && is_other()).then(|| mark(brought.as_ref())),
         other_access_token: brings(access) && at(fields, access) != at(document, access),
         generation: generation(names, fields),

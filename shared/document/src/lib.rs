@@ -2,19 +2,19 @@
 //! asks a server: every store keeps documents of this form.
 
 pub mod adoption;
-pub mod change;
 pub mod condition;
 pub mod decode;
+pub mod document_update;
 pub mod extended_json;
+pub mod field_paths;
 mod fields;
 pub mod ids;
 pub mod import;
-pub mod names;
 pub mod numbers;
 pub mod owner;
 pub mod paths;
 pub mod state;
 
-pub use fields::Fields;
+pub use fields::FieldNames;
 pub use ids::canonical as canonical_id;
 pub use import::check as check_import;

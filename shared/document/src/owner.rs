@@ -2,22 +2,22 @@
 
 use bson::Document;
 
-use super::names::Names;
+use super::field_paths::FieldPaths;
 use super::paths::{array_on_the_way, at};
 use evergrant_ports::LeftAlone;
 
-use crate::adoption::{Owner, ProviderField};
+use crate::adoption::{DocumentOwner, ProviderField};
 
-impl Names {
+impl FieldPaths {
     /// Whose an unadopted document is. None if it does not fulfil the filter, so is no business of ours.
-    pub fn owner(&self, document: &Document) -> Option<Owner> {
+    pub fn owner(&self, document: &Document) -> Option<DocumentOwner> {
         let Self { rules, fields, .. } = self;
         if rules.filter.as_ref().is_some_and(|filter| !filter.holds(document)) {
             return None;
         }
         let tokens = [&fields.refresh_token, &fields.access_token];
         if let Some(array) = tokens.iter().find_map(|path| array_on_the_way(document, path)) {
-            return Some(Owner::Nobody(LeftAlone::Array(array.to_owned())));
+            return Some(DocumentOwner::Nobody(LeftAlone::Array(array.to_owned())));
         }
         let in_state = at(document, &self.path("provider"));
         let in_field = rules.provider_field.paths().into_iter().find_map(|path| at(document, path));

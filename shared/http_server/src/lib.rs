@@ -111,7 +111,8 @@ pub async fn serve(
             Ok((stream, peer)) => {
                 // Closed at once if each of the others is being answered.
                 let Some(connection) = connections.admit(peer.ip()) else { continue };
-                let serving = Serving { connection, peer, limits, stopping: stopping.clone() };
+                let serving =
+                    ServedConnection { connection, peer, limits, stopping: stopping.clone() };
                 tasks.spawn(serving.serve(stream, acceptor.clone(), router.clone()));
             }
             Err(error) if is_of_the_peer(&error) => {}
@@ -134,14 +135,14 @@ fn is_of_the_peer(error: &std::io::Error) -> bool {
 }
 
 /// One connection, being served.
-struct Serving {
+struct ServedConnection {
     connection: Arc<Connection>,
     peer: SocketAddr,
     limits: HttpLimits,
     stopping: CancellationToken,
 }
 
-impl Serving {
+impl ServedConnection {
     async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
         // Small answers wait for nothing; without it they only come later.
         let _ = stream.set_nodelay(true);

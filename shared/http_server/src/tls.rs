@@ -16,7 +16,7 @@ use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
 /// How often the files are looked at. Certificates are renewed weeks before they end.
-const LOOK_EVERY: Duration = Duration::from_secs(60);
+const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The certificate of a server and its key, which are files.
 #[derive(Debug, Clone)]
@@ -74,7 +74,7 @@ impl ServerTls {
         let mut seen = self.0.changed_at();
         loop {
             tokio::select! {
-                () = tokio::time::sleep(LOOK_EVERY) => {}
+                () = tokio::time::sleep(RELOAD_INTERVAL) => {}
                 () = &mut shutdown => return,
             }
             let now = self.0.changed_at();

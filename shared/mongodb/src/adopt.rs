@@ -12,15 +12,15 @@ use super::errors::{driver, refused};
 use super::update::{DURABLE, Statement};
 use evergrant_document::adoption::{AdoptionRules, ProviderField};
 use evergrant_document::numbers::number;
-use evergrant_domain::Status;
-use evergrant_ports::{LeftAlone, StoreError, Unadopted};
+use evergrant_domain::GrantStatus;
+use evergrant_ports::{LeftAlone, StoreError, UnadoptedDocuments};
 
 /// The number of the type "array".
 const ARRAY: i32 = 4;
 /// Documents in one command where each is adopted for itself.
 const BATCH: usize = 500;
 /// Reasons to leave documents alone that are counted each for itself.
-const MAX_REASONS: i64 = 50;
+const REASONS_MAX: i64 = 50;
 
 impl MongoStore {
     /// Gives the state to documents without one that are a provider's of ours.
@@ -102,22 +102,25 @@ impl MongoStore {
     }
 
     /// Counts the documents that are left alone, by the reason.
-    pub(super) async fn count_unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    pub(super) async fn count_unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         let key = doc! { "told": self.told(&self.told_paths()), "array": self.array() };
         let pipeline = vec![
             doc! { "$match": { "$and": self.unadopted() } },
             doc! { "$group": { "_id": key, "n": { "$sum": 1 } } },
             doc! { "$sort": { "n": -1 } },
-            doc! { "$limit": MAX_REASONS },
+            doc! { "$limit": REASONS_MAX },
         ];
         let rows = self.aggregate("unadopted", pipeline).await?;
         let counted = rows.iter().filter_map(|row| {
             let key = row.get_document("_id").ok()?;
             let why = self.why(key)?;
             let documents = row.get("n").and_then(number).unwrap_or_default();
-            Some(Unadopted { why, documents: u64::try_from(documents).unwrap_or_default() })
+            Some(UnadoptedDocuments {
+                why,
+                documents: u64::try_from(documents).unwrap_or_default(),
+            })
         });
-        Ok(Unadopted::together(counted))
+        Ok(UnadoptedDocuments::together(counted))
     }
 
     /// None for documents that only wait to be adopted.
@@ -209,7 +212,7 @@ impl MongoStore {
     fn adopted_as(&self) -> Document {
         let token = format!("${}", self.names.fields.refresh_token);
         let none = doc! { "$or": [is_nothing(&token), { "$eq": [token, ""] }] };
-        doc! { "$cond": [none, Status::NoToken.as_str(), Status::Active.as_str()] }
+        doc! { "$cond": [none, GrantStatus::NoToken.as_str(), GrantStatus::Active.as_str()] }
     }
 }
 

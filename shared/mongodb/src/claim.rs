@@ -16,15 +16,15 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
 use super::clock::{from_now, is_after, is_over};
-use super::detached::{LONG, SHORT, detached};
 use super::errors::driver;
+use super::uncancelled::{LONG_TIMEOUT, SHORT_TIMEOUT, uncancelled};
 use super::update::HINT;
 use evergrant_document::adoption::ProviderField;
-use evergrant_document::change::SETTLED_BY;
+use evergrant_document::document_update::SETTLED_BY;
 use evergrant_document::paths::{is_within, remove};
 use evergrant_document::{decode, ids};
-use evergrant_domain::{ClaimNote, DocumentId, LastError, ProviderId, Row, Timestamp};
-use evergrant_ports::{Claimed, Commit, Committed, LeaseStore, StoreError};
+use evergrant_domain::{ClaimNote, ClaimedDocument, DocumentId, LastError, ProviderId, Timestamp};
+use evergrant_ports::{ClaimResult, Commit, CommitResult, LeaseStore, StoreError};
 
 #[async_trait]
 impl LeaseStore for MongoStore {
@@ -33,15 +33,15 @@ impl LeaseStore for MongoStore {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
         let claim = async move { this.claim_documents(&ids, &owner, lease).await };
-        detached("claim", SHORT, claim).await
+        uncancelled("claim", SHORT_TIMEOUT, claim).await
     }
 
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         let (this, commits) = (self.clone(), commits.to_vec());
-        detached("commit", SHORT, async move { this.commit_all(&commits).await }).await
+        uncancelled("commit", SHORT_TIMEOUT, async move { this.commit_all(&commits).await }).await
     }
 
     async fn withhold(
@@ -53,13 +53,13 @@ impl LeaseStore for MongoStore {
         let (this, id) = (self.clone(), id.clone());
         let (spent, last_error) = (spent.to_owned(), last_error.clone());
         let withholding = async move { this.withhold_spent(&id, &spent, &last_error).await };
-        detached("withhold", SHORT, withholding).await
+        uncancelled("withhold", SHORT_TIMEOUT, withholding).await
     }
 
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
         let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
         let release = async move { this.release_leases(&ids, &owner).await };
-        detached("release", SHORT, release).await
+        uncancelled("release", SHORT_TIMEOUT, release).await
     }
 
     async fn renew(
@@ -70,7 +70,7 @@ impl LeaseStore for MongoStore {
     ) -> Result<(), StoreError> {
         let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
         let renew = async move { this.renew_leases(&ids, &owner, lease).await };
-        detached("renew", SHORT, renew).await
+        uncancelled("renew", SHORT_TIMEOUT, renew).await
     }
 
     async fn revive_dead(
@@ -80,7 +80,7 @@ impl LeaseStore for MongoStore {
     ) -> Result<u64, StoreError> {
         let (this, provider) = (self.clone(), provider.clone());
         let revive = async move { this.revive_where_dead(&provider, since).await };
-        detached("revive_dead", LONG, revive).await
+        uncancelled("revive_dead", LONG_TIMEOUT, revive).await
     }
 }
 
@@ -93,11 +93,11 @@ impl MongoStore {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         let wanted = ids::all_to_bson(ids);
         if wanted.is_empty() {
-            let rows = ids.iter().map(|_| Row::Absent).collect();
-            return Ok(Claimed { now: self.server_now("claim").await?, rows });
+            let rows = ids.iter().map(|_| ClaimedDocument::Absent).collect();
+            return Ok(ClaimResult { now: self.server_now("claim").await?, rows });
         }
         let active = doc! { "_id": { "$in": &wanted }, self.names.path("status"): "active" };
         self.collection
@@ -110,9 +110,9 @@ impl MongoStore {
             None => self.server_now("claim").await?,
         };
         self.note_first_uses(&mut rows).await?;
-        let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(Row::Absent);
+        let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(ClaimedDocument::Absent);
         let rows = ids.iter().map(row).collect();
-        Ok(Claimed { now, rows })
+        Ok(ClaimResult { now, rows })
     }
 
     /// The stage of an update that takes the lease where it is free, over, or this claim's already,
@@ -149,7 +149,7 @@ impl MongoStore {
         &self,
         wanted: Vec<Bson>,
         owner: &str,
-    ) -> Result<HashMap<DocumentId, Row>, StoreError> {
+    ) -> Result<HashMap<DocumentId, ClaimedDocument>, StoreError> {
         let mut projection = doc! { &self.names.state: 1, &self.names.fields.refresh_token: 1 };
         if let ProviderField::Named(field) = &self.names.rules.provider_field {
             projection.insert(field, 1);
@@ -169,7 +169,7 @@ impl MongoStore {
         while let Some(mut document) = found.try_next().await.map_err(failed)? {
             let id = ids::from_bson(document.get("_id").unwrap_or(&Bson::Null));
             let mut row = decode::row(&self.names, &document, owner);
-            if let Row::Present { grant, owned: true, .. } = &mut row {
+            if let ClaimedDocument::Present { grant, owned: true, .. } = &mut row {
                 remove(&mut document, &self.names.fields.refresh_token);
                 grant.note = ClaimNote::new(document);
             }
@@ -215,7 +215,7 @@ impl MongoStore {
         duration: Duration,
     ) -> Result<(), StoreError> {
         let wanted = ids::all_to_bson(ids);
-        for batch in wanted.chunks(MAX_IDS) {
+        for batch in wanted.chunks(IDS_MAX) {
             // The worker may have been faster than this mark: what it has refreshed or postponed
             // meanwhile has a due time to come, and the mark would hide that.
             let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
@@ -234,12 +234,17 @@ impl MongoStore {
 }
 
 /// Ids in one command.
-const MAX_IDS: usize = 1_000;
+const IDS_MAX: usize = 1_000;
 
 /// When this claim's leases were taken, if it holds any: all at one time of the server's clock.
-fn taken_at<'a>(rows: impl Iterator<Item = &'a Row>, duration: Duration) -> Option<Timestamp> {
+fn taken_at<'a>(
+    rows: impl Iterator<Item = &'a ClaimedDocument>,
+    duration: Duration,
+) -> Option<Timestamp> {
     rows.filter_map(|row| match row {
-        Row::Present { lease: Some(lease), owned: true, .. } => Some(lease.until.minus(duration)),
+        ClaimedDocument::Present { lease: Some(lease), owned: true, .. } => {
+            Some(lease.until.minus(duration))
+        }
         _ => None,
     })
     .max()

@@ -37,20 +37,20 @@ use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
 use super::fit::{fit, value_at};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use evergrant_document::change::{Change, int, needs_document};
 use evergrant_document::condition::{may_be_written, needs_lease, took_effect};
+use evergrant_document::document_update::{DocumentUpdate, int, needs_document};
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::ids;
-use evergrant_document::names::Names;
 use evergrant_document::paths::{at, first};
-use evergrant_domain::{DocumentId, Write};
-use evergrant_ports::{Commit, Committed, StoreError};
+use evergrant_domain::{DocumentId, DocumentWrite};
+use evergrant_ports::{Commit, CommitResult, StoreError};
 
 /// How often documents are read again while others change them.
 const ROUNDS: u32 = 5;
 
 /// What is known of the document of a commit.
 #[derive(Clone, Copy)]
-enum Known<'a> {
+enum KnownDocument<'a> {
     /// Nothing: it comes by another way than a claim, and needs to know nothing.
     Nothing,
     /// What its claim has read of it. The claim has held it since, unless its lease has run out.
@@ -59,13 +59,13 @@ enum Known<'a> {
     Read(&'a Document),
 }
 
-type Try<'a> = (&'a Commit, Known<'a>);
+type Try<'a> = (&'a Commit, KnownDocument<'a>);
 
 impl MongoStore {
     pub(super) async fn commit_all(
         &self,
         commits: &[Commit],
-    ) -> Result<Vec<Committed>, StoreError> {
+    ) -> Result<Vec<CommitResult>, StoreError> {
         let tries: Vec<Option<Try<'_>>> = commits.iter().map(first_try).collect();
         let known: Vec<Try<'_>> = tries.iter().flatten().copied().collect();
         let are_written = match self.write(&known).await {
@@ -75,34 +75,34 @@ impl MongoStore {
             Err(error) => return Err(error),
         };
         let applied = |tried: &Option<Try<'_>>| {
-            (are_written && tried.is_some()).then_some(Committed::Applied)
+            (are_written && tried.is_some()).then_some(CommitResult::Applied)
         };
         let mut results: Vec<_> = tries.iter().map(applied).collect();
         if let Some(all) = results.iter().copied().collect() {
             return Ok(all);
         }
         for _ in 0..ROUNDS {
-            let is_open = |result: &Option<Committed>| *result != Some(Committed::Applied);
+            let is_open = |result: &Option<CommitResult>| *result != Some(CommitResult::Applied);
             let asked = commits.iter().zip(&results).filter(|(_, result)| is_open(result));
             let found = self.read_back(asked.map(|(commit, _)| commit)).await?;
             let mut open: Vec<Try<'_>> = Vec::new();
             for (commit, result) in commits.iter().zip(&mut results) {
                 let document = found.get(&ids::canonical(&commit.id));
                 match document {
-                    _ if *result == Some(Committed::Applied) => {}
+                    _ if *result == Some(CommitResult::Applied) => {}
                     Some(document) if may_be_written(&self.names, document, commit) => {
                         *result = None;
-                        open.push((commit, Known::Read(document)));
+                        open.push((commit, KnownDocument::Read(document)));
                     }
                     Some(document) if took_effect(&self.names, document, commit) => {
-                        *result = Some(Committed::Applied);
+                        *result = Some(CommitResult::Applied);
                     }
-                    _ => *result = Some(Committed::Superseded),
+                    _ => *result = Some(CommitResult::Superseded),
                 }
             }
             if open.is_empty() || self.write(&open).await? {
                 let results =
-                    results.into_iter().map(|result| result.unwrap_or(Committed::Applied));
+                    results.into_iter().map(|result| result.unwrap_or(CommitResult::Applied));
                 let results: Vec<_> = results.collect();
                 self.give_back_superseded(commits, &results).await?;
                 return Ok(results);
@@ -161,12 +161,12 @@ impl MongoStore {
     async fn give_back_superseded(
         &self,
         commits: &[Commit],
-        results: &[Committed],
+        results: &[CommitResult],
     ) -> Result<(), StoreError> {
         let (lease, queued_until) = (self.names.path("lease"), self.names.path("queued_until"));
         let give_back = doc! { "$unset": { lease: "", queued_until: "" } };
         let superseded = commits.iter().zip(results);
-        let superseded = superseded.filter(|(_, result)| **result == Committed::Superseded);
+        let superseded = superseded.filter(|(_, result)| **result == CommitResult::Superseded);
         let statements = superseded.filter_map(|(commit, _)| {
             let held =
                 doc! { "_id": ids::to_bson(&commit.id)?, self.names.path("lease.owner"): &commit.owner };
@@ -185,8 +185,8 @@ const UNWRITABLE: &str =
 /// A commit as it is tried before anything is read; None if it has to know its document.
 fn first_try(commit: &Commit) -> Option<Try<'_>> {
     match commit.note.read() {
-        Some(claimed) => Some((commit, Known::Claimed(claimed))),
-        None => (!needs_document(&commit.write)).then_some((commit, Known::Nothing)),
+        Some(claimed) => Some((commit, KnownDocument::Claimed(claimed))),
+        None => (!needs_document(&commit.write)).then_some((commit, KnownDocument::Nothing)),
     }
 }
 
@@ -195,20 +195,25 @@ fn first_try(commit: &Commit) -> Option<Try<'_>> {
 /// A refresh writes the state as one value, in which a server has one way to go and not twenty-five. So its
 /// condition is that nobody else has changed the state since it was read, but for what a refresh leaves
 /// nothing of: while a claim holds the document, others change its status, mark jobs, and prolong the lease.
-fn statement(names: &Names, commit: &Commit, id: Bson, known: Known<'_>) -> Option<Statement> {
+fn statement(
+    names: &FieldPaths,
+    commit: &Commit,
+    id: Bson,
+    known: KnownDocument<'_>,
+) -> Option<Statement> {
     let mut filter = condition(names, commit, id);
     let nothing = Document::new();
     let document = match known {
-        Known::Nothing => &nothing,
-        Known::Claimed(document) | Known::Read(document) => document,
+        KnownDocument::Nothing => &nothing,
+        KnownDocument::Claimed(document) | KnownDocument::Read(document) => document,
     };
-    let change = Change::of(names, commit, document);
-    if !matches!(commit.write, Write::Refresh { .. }) {
+    let change = DocumentUpdate::from_commit(names, commit, document);
+    if !matches!(commit.write, DocumentWrite::Refresh { .. }) {
         return Statement::new(filter, fit(change.operators(), document));
     }
     // Where something of the application stands in the place of the state, the server is to refuse.
     let change = change.of_whole_state(document).unwrap_or_else(|| change.operators());
-    if let Known::Read(_) = known {
+    if let KnownDocument::Read(_) = known {
         let state = value_at(document, &names.state).cloned().unwrap_or(Bson::Null);
         filter.insert(&names.state, doc! { "$eq": state });
         return Statement::new(filter, fit(change, document));
@@ -222,7 +227,7 @@ fn statement(names: &Names, commit: &Commit, id: Bson, known: Known<'_>) -> Opti
 }
 
 /// [`may_be_written`] as a filter.
-fn condition(names: &Names, commit: &Commit, id: Bson) -> Document {
+fn condition(names: &FieldPaths, commit: &Commit, id: Bson) -> Document {
     let mut filter = doc! { "_id": id };
     if let Some(sent) = &commit.sent {
         filter.insert(&names.fields.refresh_token, sent.expose_secret());

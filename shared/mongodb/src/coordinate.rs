@@ -6,18 +6,18 @@ use async_trait::async_trait;
 use mongodb::bson::{Document, deserialize_from_bson, doc, serialize_to_bson};
 
 use super::clock::{from_now, is_over};
-use super::detached::{SHORT, detached};
 use super::errors::{DUPLICATE_KEY, code, driver, refused};
+use super::uncancelled::{SHORT_TIMEOUT, uncancelled};
 use super::update::HINT;
 use super::{MongoStore, primary_options};
 use evergrant_domain::{ProviderId, ProviderState};
-use evergrant_ports::{LeaderElection, ProviderStates, StoreError, Versioned};
+use evergrant_ports::{LeaderElection, ProviderStates, StoreError, VersionedValue};
 
 #[async_trait]
 impl LeaderElection for MongoStore {
     async fn lead(&self, role: &str, owner: &str, lease: Duration) -> Result<bool, StoreError> {
         let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
-        detached("lead", SHORT, async move {
+        uncancelled("lead", SHORT_TIMEOUT, async move {
             let failed = |error| driver("lead", &error);
             let (meta, id) = (this.meta(), format!("lead-{role}"));
             let vacant = doc! { "$setOnInsert": { "owner": null, "until": null } };
@@ -39,7 +39,7 @@ impl LeaderElection for MongoStore {
 
     async fn resign(&self, role: &str, owner: &str) -> Result<(), StoreError> {
         let (this, role, owner) = (self.clone(), role.to_owned(), owner.to_owned());
-        detached("resign", SHORT, async move {
+        uncancelled("resign", SHORT_TIMEOUT, async move {
             let mine = doc! { "_id": format!("lead-{role}"), "owner": owner };
             let vacate = doc! { "$set": { "owner": null, "until": null } };
             let given_up = this.meta().update_one(mine, vacate).write_concern(HINT.concern()).await;
@@ -54,10 +54,10 @@ impl ProviderStates for MongoStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError> {
+    ) -> Result<VersionedValue<ProviderState>, StoreError> {
         const OPERATION: &str = "provider_state";
         let (this, provider) = (self.clone(), provider.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let found = this.providers().find_one(doc! { "_id": provider.as_str() }).await;
             let found = found.map_err(|error| {
                 this.clock.forget();
@@ -66,7 +66,7 @@ impl ProviderStates for MongoStore {
             let (now, error) = this.estimated_now(OPERATION).await?;
             let now_error = Some(error);
             let Some(document) = found else {
-                return Ok(Versioned { value: ProviderState::default(), version: 0, now, now_error });
+                return Ok(VersionedValue { value: ProviderState::default(), version: 0, now, now_error });
             };
             let version = document.get("version").and_then(evergrant_document::numbers::number);
             let version = version.and_then(|version| u64::try_from(version).ok()).unwrap_or_default();
@@ -78,7 +78,7 @@ impl ProviderStates for MongoStore {
                 );
                 refused(OPERATION, reason)
             })?;
-            Ok(Versioned { value, version, now, now_error })
+            Ok(VersionedValue { value, version, now, now_error })
         })
         .await
     }
@@ -91,7 +91,7 @@ impl ProviderStates for MongoStore {
     ) -> Result<bool, StoreError> {
         const OPERATION: &str = "set_provider_state";
         let (this, provider, state) = (self.clone(), provider.clone(), state.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let state = serialize_to_bson(&state)
                 .map_err(|_| refused(OPERATION, "it cannot be written as BSON"))?;
             let version = i64::try_from(version).unwrap_or(i64::MAX);

@@ -8,25 +8,28 @@ use futures::stream::BoxStream;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::detached::{Gone, LONG, SHORT, Sender, detached, streamed};
 use super::errors::driver;
-use evergrant_document::change::date;
+use super::uncancelled::{
+    DocumentSender, LONG_TIMEOUT, ReaderGone, SHORT_TIMEOUT, streamed, uncancelled,
+};
+use evergrant_document::document_update::date;
 use evergrant_document::{decode, ids};
 use evergrant_domain::{DocumentId, Timestamp};
 use evergrant_ports::{
-    DueGrant, DueQuery, DueStore, Revived, StoreError, SweepPlace, Unadopted, Which,
+    DueGrant, DueQuery, DueSelection, DueStore, StoreError, SweepPlace, SweepResult,
+    UnadoptedDocuments,
 };
 
 #[async_trait]
 impl DueStore for MongoStore {
     async fn adopt(&self) -> Result<u64, StoreError> {
         let this = self.clone();
-        detached("adopt", LONG, async move { this.adopt_documents().await }).await
+        uncancelled("adopt", LONG_TIMEOUT, async move { this.adopt_documents().await }).await
     }
 
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         let this = self.clone();
-        detached("unadopted", LONG, async move { this.count_unadopted().await }).await
+        uncancelled("unadopted", LONG_TIMEOUT, async move { this.count_unadopted().await }).await
     }
 
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>> {
@@ -37,26 +40,26 @@ impl DueStore for MongoStore {
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
         let (this, ids) = (self.clone(), ids.to_vec());
         let marking = async move { this.mark(&ids, duration).await };
-        detached("mark_queued", SHORT, marking).await
+        uncancelled("mark_queued", SHORT_TIMEOUT, marking).await
     }
 
     async fn revive_signed_in(
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         let this = self.clone();
         let revive = async move { this.sweep(after, most).await };
-        detached("revive_signed_in", LONG, revive).await
+        uncancelled("revive_signed_in", LONG_TIMEOUT, revive).await
     }
 }
 
 /// Documents in one answer of the server.
 const BATCH: u32 = 1_000;
 /// How many times in a row a reading resumes without getting on.
-const MAX_RESUMES: u32 = 5;
+const RESUMES_MAX: u32 = 5;
 /// The wait before the first resumption; it doubles.
-const RESUME_WAIT: Duration = Duration::from_millis(250);
+const RESUME_DELAY: Duration = Duration::from_millis(250);
 
 impl MongoStore {
     /// Sends the grants of `query`, soonest due first.
@@ -67,29 +70,33 @@ impl MongoStore {
     pub(super) async fn send_due(
         &self,
         mut query: DueQuery,
-        sender: Sender<DueGrant>,
-    ) -> Result<(), Gone> {
+        sender: DocumentSender<DueGrant>,
+    ) -> Result<(), ReaderGone> {
         let mut resumes = 0;
         loop {
             let began_at = query.from;
             let error = match self.read_due(&mut query, &sender).await {
                 Ok(()) => return Ok(()),
-                Err(Stop::Gone) => return Err(Gone),
+                Err(Stop::Gone) => return Err(ReaderGone),
                 Err(Stop::Failed(error)) => error,
             };
             resumes = if query.from > began_at { 0 } else { resumes + 1 };
             // What was refused, or never began, is the caller's to judge.
             let passing = matches!(error, StoreError::Unavailable { .. });
-            if !passing || query.from.is_none() || resumes > MAX_RESUMES {
+            if !passing || query.from.is_none() || resumes > RESUMES_MAX {
                 return sender.send(Err(error)).await;
             }
             tracing::warn!(%error, "reading what is due was interrupted, it resumes");
-            tokio::time::sleep(RESUME_WAIT * 2_u32.pow(resumes)).await;
+            tokio::time::sleep(RESUME_DELAY * 2_u32.pow(resumes)).await;
         }
     }
 
     /// Reads until the end or a failure, and notes in `query` how far it has come.
-    async fn read_due(&self, query: &mut DueQuery, sender: &Sender<DueGrant>) -> Result<(), Stop> {
+    async fn read_due(
+        &self,
+        query: &mut DueQuery,
+        sender: &DocumentSender<DueGrant>,
+    ) -> Result<(), Stop> {
         let failed = |error| Stop::Failed(driver("due", &error));
         let now = self.server_now("due").await.map_err(Stop::Failed)?;
         let (due_at, generation) =
@@ -110,7 +117,7 @@ impl MongoStore {
                 generation,
                 next_refresh_at: due_at.unwrap_or(now),
             };
-            sender.send(Ok(grant)).await.map_err(|Gone| Stop::Gone)?;
+            sender.send(Ok(grant)).await.map_err(|ReaderGone| Stop::Gone)?;
             query.from = due_at.or(query.from);
         }
         Ok(())
@@ -123,15 +130,15 @@ impl MongoStore {
             self.names.path("status"): "active",
         };
         match &query.which {
-            Which::Due => {
+            DueSelection::Due => {
                 // "Not later" rather than "earlier or now": what is missing or no date is due too,
                 // so that a worker looks at it and says what is wrong.
                 filter.insert(&due_at, doc! { "$not": { "$gt": date(now) } });
                 let queued_until = self.names.path("queued_until");
                 filter.insert(queued_until, doc! { "$not": { "$gt": date(now) } });
             }
-            Which::All => {}
-            Which::User(user) => {
+            DueSelection::All => {}
+            DueSelection::User(user) => {
                 filter.insert(&self.names.fields.user_id, doc! { "$in": ids::user_ids(user) });
             }
         }

@@ -11,14 +11,14 @@ use super::update::{DURABLE, Statement};
 use super::{MongoStore, primary_options};
 use evergrant_document::{decode, ids};
 use evergrant_domain::twins::FirstUse;
-use evergrant_domain::{DocumentId, Row};
+use evergrant_domain::{ClaimedDocument, DocumentId};
 use evergrant_ports::StoreError;
 
 /// The collection: a document for each token, under its provider and fingerprint.
 const FIRST_TOKENS: &str = "evergrant_first_tokens";
 
 /// A document that is about to be exchanged for the first time.
-struct New {
+struct FirstExchange {
     id: DocumentId,
     first_use: FirstUse,
     /// What its token is noted under.
@@ -30,7 +30,7 @@ impl MongoStore {
     /// one had first become twins.
     pub(super) async fn note_first_uses(
         &self,
-        rows: &mut HashMap<DocumentId, Row>,
+        rows: &mut HashMap<DocumentId, ClaimedDocument>,
     ) -> Result<(), StoreError> {
         let collection = self.collection.name();
         let (new, notes): (Vec<_>, Vec<_>) = rows
@@ -40,7 +40,7 @@ impl MongoStore {
                 let key = format!("{collection}/{}", first_use.key());
                 let note = doc! { "_id": &key, "document": ids::to_bson(id)? };
                 let note = Statement::insertion(&note)?;
-                Some((New { id: id.clone(), first_use, key }, note))
+                Some((FirstExchange { id: id.clone(), first_use, key }, note))
             })
             .unzip();
         if new.is_empty() {
@@ -52,7 +52,7 @@ impl MongoStore {
             return Ok(());
         }
         let noted = self.find_notes(keys).await?;
-        for New { id, first_use, key } in new {
+        for FirstExchange { id, first_use, key } in new {
             let Some(first) = noted.get(&key).filter(|first| **first != id) else { continue };
             if self.keeps(first, &first_use).await? || !self.hand_over(&key, first, &id).await? {
                 rows.insert(id, first_use.twin_of(first.clone()));

@@ -12,13 +12,13 @@ use mongodb::bson::{Bson, Document, doc};
 use super::MongoStore;
 use super::errors::{DUPLICATE_KEY, driver, refused, server, unavailable};
 use super::update::{JOURNALLED, Statement, batches};
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::ids;
 use evergrant_document::import::{id_and_fields, kept, marks_after, prepared};
-use evergrant_document::names::Names;
 use evergrant_document::paths::{at, first};
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_domain::DocumentId;
-use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError};
+use evergrant_ports::{ImportDocument, ImportMode, ImportResult, StoreError};
 
 const OPERATION: &str = "import";
 /// How often a batch is decided anew while others change its documents.
@@ -29,7 +29,7 @@ const UNWRITABLE: &str = "the name of one of its fields cannot be written as BSO
 struct Line {
     id: Bson,
     fields: Document,
-    outcome: Option<Imported>,
+    outcome: Option<ImportResult>,
 }
 
 impl MongoStore {
@@ -38,7 +38,7 @@ impl MongoStore {
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportResult>, StoreError> {
         let lines = documents.into_iter().enumerate().map(|(index, document)| {
             let line = id_and_fields(document).and_then(|(id, fields)| {
                 // Also what is never written is refused, so that all or none are.
@@ -105,7 +105,7 @@ impl MongoStore {
                     None => updated.push((line, document)),
                 },
                 None => match twins.into_iter().find(|twin| seen.contains(twin)) {
-                    Some(twin) => line.outcome = Some(Imported::Twin(twin)),
+                    Some(twin) => line.outcome = Some(ImportResult::Twin(twin)),
                     None => inserted.push(line),
                 },
             }
@@ -140,7 +140,7 @@ impl MongoStore {
                 }
             }
             for (at, line) in of_batch.into_iter().enumerate() {
-                line.outcome = (!there.contains(&at)).then_some(Imported::Inserted);
+                line.outcome = (!there.contains(&at)).then_some(ImportResult::Inserted);
             }
         }
         Ok(())
@@ -170,7 +170,9 @@ impl MongoStore {
             let wanted = batch.len();
             let of_batch: Vec<_> = lines.by_ref().take(wanted).collect();
             if self.update(OPERATION, batch, JOURNALLED).await? >= wanted as u64 {
-                of_batch.into_iter().for_each(|(line, _)| line.outcome = Some(Imported::Updated));
+                of_batch
+                    .into_iter()
+                    .for_each(|(line, _)| line.outcome = Some(ImportResult::Updated));
             }
         }
         Ok(())
@@ -181,7 +183,12 @@ impl MongoStore {
 ///
 /// A pipeline, because a classic `$set` puts new fields in alphabetical order and takes a dot in a
 /// name for a path. The document is a literal, so that nothing in it is an expression.
-fn lay_over(names: &Names, id: Bson, fields: Document, document: &Document) -> Option<Statement> {
+fn lay_over(
+    names: &FieldPaths,
+    id: Bson,
+    fields: Document,
+    document: &Document,
+) -> Option<Statement> {
     let mut filter = doc! { "_id": id };
     let brings_state = fields.contains_key(first(&names.state));
     let owner = brings_state.then(|| names.path("lease.owner"));

@@ -9,20 +9,22 @@ use mongodb::bson::{Bson, Document, doc};
 use super::errors::driver;
 use super::{MongoStore, is_router};
 use evergrant_document::numbers::number;
-use evergrant_domain::{ProviderId, Status};
-use evergrant_ports::{DOCUMENTS_OF, Finding, LEFT_ALONE, StoreError, Unadopted};
+use evergrant_domain::{GrantStatus, ProviderId};
+use evergrant_ports::{
+    DOCUMENTS_OF, InspectionFinding, LEFT_ALONE, StoreError, UnadoptedDocuments,
+};
 
 /// How long a count over the collection may take.
-const MAX_COUNT_TIME: Duration = Duration::from_secs(20);
+const COUNT_TIMEOUT: Duration = Duration::from_secs(20);
 /// Users with several documents are counted up to this many.
-const MAX_DUPLICATES: i32 = 5;
+const DUPLICATES_MAX: i32 = 5;
 
-fn finding(what: &str, ok: bool, detail: impl Into<String>) -> Finding {
-    Finding { what: what.to_owned(), ok, detail: detail.into() }
+fn finding(what: &str, ok: bool, detail: impl Into<String>) -> InspectionFinding {
+    InspectionFinding { what: what.to_owned(), ok, detail: detail.into() }
 }
 
 impl MongoStore {
-    pub(super) async fn findings(&self) -> Vec<Finding> {
+    pub(super) async fn findings(&self) -> Vec<InspectionFinding> {
         let reached = self.find_server().await;
         let mut findings = vec![outcome("MongoDB", reached)];
         if findings.iter().all(|finding| finding.ok) {
@@ -33,7 +35,9 @@ impl MongoStore {
             findings.push(outcome("token documents", self.find_documents().await));
             let providers = self.find_providers().await;
             match self.count_unadopted().await {
-                Ok(left) => findings.extend(Unadopted::finding(&left, providers.is_empty())),
+                Ok(left) => {
+                    findings.extend(UnadoptedDocuments::finding(&left, providers.is_empty()))
+                }
                 Err(error) => findings.push(outcome(LEFT_ALONE, Err(error))),
             }
             findings.extend(providers);
@@ -81,7 +85,7 @@ impl MongoStore {
     }
 
     /// A TTL index deletes documents by a time that Evergrant does not move.
-    async fn find_expiry(&self) -> Option<Finding> {
+    async fn find_expiry(&self) -> Option<InspectionFinding> {
         let there = self.list_indexes().await.ok()?;
         let expires = |index: &&IndexModel| {
             index.options.as_ref().is_some_and(|options| options.expire_after.is_some())
@@ -105,14 +109,14 @@ impl MongoStore {
 
     async fn find_documents(&self) -> Result<(bool, String), StoreError> {
         let group = doc! { "$group": { "_id": self.names.value("status"), "n": { "$sum": 1 } } };
-        let mut counts = [0; Status::ALL.len()];
+        let mut counts = [0; GrantStatus::ALL.len()];
         let (mut without, mut unknown) = (0, 0);
         for row in self.aggregate("inspect", vec![group]).await? {
             let n = row.get("n").and_then(number).unwrap_or_default();
             match row.get("_id") {
                 None | Some(Bson::Null | Bson::Undefined) => without += n,
                 Some(Bson::String(name)) => {
-                    match Status::ALL.iter().position(|s| s.as_str() == name) {
+                    match GrantStatus::ALL.iter().position(|s| s.as_str() == name) {
                         Some(index) => counts[index] += n,
                         None => unknown += n,
                     }
@@ -120,8 +124,11 @@ impl MongoStore {
                 Some(_) => unknown += n,
             }
         }
-        let mut words: Vec<_> =
-            Status::ALL.iter().zip(counts).map(|(status, n)| format!("{n} {status}")).collect();
+        let mut words: Vec<_> = GrantStatus::ALL
+            .iter()
+            .zip(counts)
+            .map(|(status, n)| format!("{n} {status}"))
+            .collect();
         words.push(format!("{without} not adopted yet"));
         if unknown > 0 {
             words.push(format!(
@@ -132,7 +139,7 @@ impl MongoStore {
     }
 
     /// One finding for each provider that documents name.
-    async fn find_providers(&self) -> Vec<Finding> {
+    async fn find_providers(&self) -> Vec<InspectionFinding> {
         let group = doc! { "$group": { "_id": self.names.value("provider"), "n": { "$sum": 1 } } };
         let rows =
             match self.aggregate("inspect", vec![group, doc! { "$sort": { "_id": 1 } }]).await {
@@ -155,13 +162,13 @@ impl MongoStore {
             .aggregate("inspect", vec![
                 doc! { "$group": { "_id": { "user": user, "provider": provider }, "n": { "$sum": 1 } } },
                 doc! { "$match": { "n": { "$gt": 1 }, "_id.user": { "$ne": null } } },
-                doc! { "$limit": MAX_DUPLICATES },
+                doc! { "$limit": DUPLICATES_MAX },
             ])
             .await?;
         let detail = match rows.len() {
             0 => "each has one document".to_owned(),
             n => {
-                let or_more = if n == MAX_DUPLICATES as usize { " or more" } else { "" };
+                let or_more = if n == DUPLICATES_MAX as usize { " or more" } else { "" };
                 format!(
                     "{n}{or_more} have several documents of one provider, which is sound only if \
                      each holds a grant of its own"
@@ -179,12 +186,12 @@ impl MongoStore {
     ) -> Result<Vec<Document>, StoreError> {
         let failed = |error| driver(operation, &error);
         let cursor =
-            self.collection.aggregate(pipeline).max_time(MAX_COUNT_TIME).allow_disk_use(true);
+            self.collection.aggregate(pipeline).max_time(COUNT_TIMEOUT).allow_disk_use(true);
         cursor.await.map_err(failed)?.try_collect().await.map_err(failed)
     }
 }
 
-fn outcome(what: &str, found: Result<(bool, String), StoreError>) -> Finding {
+fn outcome(what: &str, found: Result<(bool, String), StoreError>) -> InspectionFinding {
     match found {
         Ok((ok, detail)) => finding(what, ok, detail),
         Err(StoreError::Unavailable { reason, .. } | StoreError::Refused { reason, .. }) => {

@@ -8,13 +8,13 @@
 //! * `change`, `fit`: what a commit makes of its document.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `operators`, `listing`, `operate`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
-//! * `detached`, `update`, `errors`: how the driver is called; `engine`: which server this is.
+//! * `uncancelled`, `update`, `errors`: how the driver is called; `engine`: which server this is.
 //!
 //! Each role of the store ([`evergrant_ports`]) is implemented beside what it does.
 //!
 //! What holds everywhere here:
 //!
-//! * No future of the driver is dropped half-way (see `detached`).
+//! * No future of the driver is dropped half-way (see `uncancelled`).
 //! * Nothing that the server or the driver says is passed on where it could quote a document or
 //!   the URL (see `errors`).
 //! * Every time that decides is the server's, and dates are compared as numbers (see `clock`).
@@ -24,7 +24,6 @@ mod claim;
 mod clock;
 mod commit;
 mod coordinate;
-mod detached;
 mod due;
 mod engine;
 mod errors;
@@ -41,6 +40,7 @@ mod revive;
 mod server_clock;
 mod settings;
 mod transfer;
+mod uncancelled;
 mod update;
 
 use std::sync::Arc;
@@ -55,27 +55,27 @@ use mongodb::{Client, Collection, Database};
 use secrecy::ExposeSecret;
 use tokio::sync::OnceCell;
 
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_domain::Timestamp;
-use evergrant_ports::{Finding, Rest, Store, StoreClock, StoreError};
+use evergrant_ports::{InspectionFinding, SearchCooldown, Store, StoreClock, StoreError};
 
-use detached::{LONG, SHORT, detached};
 use errors::{driver, refused};
 use server_clock::ServerClock;
 pub use settings::MongoSettings;
+use uncancelled::{LONG_TIMEOUT, SHORT_TIMEOUT, uncancelled};
 
 /// Token documents in MongoDB. A clone is another handle of the same connections.
 #[derive(Clone)]
 pub struct MongoStore {
     database: Database,
     collection: Collection<Document>,
-    names: Arc<Names>,
+    names: Arc<FieldPaths>,
     clock: Arc<ServerClock>,
     sharded: Arc<OnceCell<bool>>,
     /// The addresses of the servers in the URL.
     hosts: Arc<[String]>,
     /// After a search for documents to adopt.
-    rest: Arc<Rest>,
+    rest: Arc<SearchCooldown>,
 }
 
 impl std::fmt::Debug for MongoStore {
@@ -92,20 +92,20 @@ impl MongoStore {
     /// If the URL is not a MongoDB URL, or its DNS name is not to be found.
     pub async fn connect(settings: MongoSettings) -> Result<Self, StoreError> {
         let url = settings.url.clone();
-        let mut options = detached("connect", SHORT, async move {
+        let mut options = uncancelled("connect", SHORT_TIMEOUT, async move {
             let url = url.expose_secret();
             ClientOptions::parse(url).await.map_err(|error| errors::url(url, &error))
         })
         .await?;
         options.server_selection_timeout = Some(settings.selection_timeout);
-        options.connect_timeout.get_or_insert(settings.selection_timeout.max(MIN_CONNECT_TIMEOUT));
+        options.connect_timeout.get_or_insert(settings.selection_timeout.max(CONNECT_TIMEOUT_MIN));
         options.app_name.get_or_insert_with(|| "evergrant".to_owned());
         let hosts =
             options.hosts.iter().map(|address| address.to_string().to_lowercase()).collect();
         let client = Client::with_options(options).map_err(|error| driver("connect", &error))?;
         let database = client.database(&settings.database);
         let collection = database.collection_with_options(&settings.collection, primary_options());
-        let names = Names::new(&settings.state_field, settings.fields);
+        let names = FieldPaths::new(&settings.state_field, settings.fields);
         let names = Arc::new(names.with_rules(settings.adoption));
         let clock = Arc::new(ServerClock::new());
         let (sharded, rest) = (Arc::default(), Arc::default());
@@ -153,13 +153,13 @@ fn primary_options() -> CollectionOptions {
 }
 
 /// A handshake with TLS and authentication takes several round trips.
-const MIN_CONNECT_TIMEOUT: Duration = Duration::from_secs(2);
+const CONNECT_TIMEOUT_MIN: Duration = Duration::from_secs(2);
 
 #[async_trait]
 impl StoreClock for MongoStore {
     async fn now(&self) -> Result<Timestamp, StoreError> {
         let this = self.clone();
-        detached("now", SHORT, async move { this.server_now("now").await }).await
+        uncancelled("now", SHORT_TIMEOUT, async move { this.server_now("now").await }).await
     }
 }
 
@@ -167,11 +167,11 @@ impl StoreClock for MongoStore {
 impl Store for MongoStore {
     async fn prepare(&self) -> Result<(), StoreError> {
         let this = self.clone();
-        detached("prepare", LONG, async move { this.prepare_collection().await }).await
+        uncancelled("prepare", LONG_TIMEOUT, async move { this.prepare_collection().await }).await
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, StoreError> {
         let this = self.clone();
-        detached("inspect", LONG, async move { Ok(this.findings().await) }).await
+        uncancelled("inspect", LONG_TIMEOUT, async move { Ok(this.findings().await) }).await
     }
 }

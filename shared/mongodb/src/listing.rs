@@ -8,13 +8,13 @@ use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::detached::{Gone, Sender};
 use super::errors::{driver, is_cursor_gone};
-use evergrant_document::change::date;
+use super::uncancelled::{DocumentSender, ReaderGone};
+use evergrant_document::document_update::date;
 use evergrant_document::ids::user_ids;
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
-use evergrant_domain::Status;
+use evergrant_domain::GrantStatus;
 use evergrant_ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, StoreError};
 
 impl MongoStore {
@@ -23,8 +23,8 @@ impl MongoStore {
     pub(super) async fn send_views(
         &self,
         mut filter: GrantFilter,
-        sender: Sender<GrantView>,
-    ) -> Result<(), Gone> {
+        sender: DocumentSender<GrantView>,
+    ) -> Result<(), ReaderGone> {
         let mut left = filter.limit.unwrap_or(u64::MAX);
         'from_place: loop {
             let stretches = match self.stretches(&filter).await {
@@ -58,8 +58,8 @@ impl MongoStore {
         stretch: Document,
         left: &mut u64,
         last: &mut Option<GrantPlace>,
-        sender: &Sender<GrantView>,
-    ) -> Result<Result<(), mongodb::error::Error>, Gone> {
+        sender: &DocumentSender<GrantView>,
+    ) -> Result<Result<(), mongodb::error::Error>, ReaderGone> {
         let order = match filter.order() {
             GrantOrder::Id => doc! { "_id": 1 },
             GrantOrder::Due => doc! { self.names.path("next_refresh_at"): 1, "_id": 1 },
@@ -76,7 +76,7 @@ impl MongoStore {
             match cursor.try_next().await {
                 Ok(Some(document)) => {
                     let view = decode::view(&self.names, &document);
-                    *last = Some(GrantPlace::of(&view, filter.order()));
+                    *last = Some(GrantPlace::from_grant(&view, filter.order()));
                     sender.send(Ok(view)).await?;
                     *left -= 1;
                 }
@@ -141,7 +141,7 @@ impl MongoStore {
             Some(wanted) => drop(filter.insert(status, wanted.as_str())),
             // So that the index by provider, status and id can be used.
             None if wanted.provider.is_some() && order == GrantOrder::Id => {
-                let all = Status::ALL.map(Status::as_str);
+                let all = GrantStatus::ALL.map(GrantStatus::as_str);
                 filter.insert(status, doc! { "$in": all.as_slice() });
             }
             None => {}

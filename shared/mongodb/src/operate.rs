@@ -8,10 +8,10 @@ use super::MongoStore;
 use super::clock::from_now;
 use super::errors::driver;
 use super::update::{JOURNALLED, Statement};
-use evergrant_document::change::{Change, OF_AN_END, holds_token};
+use evergrant_document::document_update::{DocumentUpdate, OF_AN_END, holds_token};
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{DocumentId, LastError, Status};
+use evergrant_domain::{DocumentId, GrantStatus, LastError};
 use evergrant_ports::{DueGrant, GrantView, StoreError, SweepPlace};
 
 impl MongoStore {
@@ -39,7 +39,7 @@ impl MongoStore {
             token: at(&found, token),
             self.names.path("status"): { "$exists": true },
         };
-        let change = Change::withheld(&self.names, spent, last_error, &found);
+        let change = DocumentUpdate::withheld(&self.names, spent, last_error, &found);
         let statements = Statement::new(unchanged, change.operators()).into_iter().collect();
         Ok(self.update(OPERATION, statements, JOURNALLED).await? > 0)
     }
@@ -66,10 +66,10 @@ impl MongoStore {
         let ended = doc! {
             "_id": bson,
             self.names.path("status"):
-                { "$in": SweepPlace::ENDED.map(Status::as_str).as_slice() },
+                { "$in": SweepPlace::ENDED.map(GrantStatus::as_str).as_slice() },
         };
         let revived = doc! { "$set": {
-            self.names.path("status"): Status::Active.as_str(),
+            self.names.path("status"): GrantStatus::Active.as_str(),
             self.names.path("attempts"): 0,
             self.names.path("next_refresh_at"): "$$NOW",
             self.names.path("queued_until"): from_now(queued),
@@ -85,7 +85,7 @@ impl MongoStore {
 
     fn active_grant(&self, document: &Document) -> Option<DueGrant> {
         let view = decode::view(&self.names, document);
-        if view.status != Some(Status::Active) {
+        if view.status != Some(GrantStatus::Active) {
             return None;
         }
         Some(DueGrant {

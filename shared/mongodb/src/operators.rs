@@ -9,14 +9,14 @@ use futures::stream::BoxStream;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::detached::{LONG, SHORT, detached, streamed};
 use super::errors::driver;
+use super::uncancelled::{LONG_TIMEOUT, SHORT_TIMEOUT, streamed, uncancelled};
 use evergrant_document::numbers::number;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 use evergrant_ports::{
-    Changed, DueGrant, DueQuery, GrantAdmin, GrantChange, GrantCount, GrantFilter, GrantView,
-    StoreError, Which,
+    ChangeResult, DueGrant, DueQuery, DueSelection, GrantAdmin, GrantChange, GrantCount,
+    GrantFilter, GrantView, StoreError,
 };
 
 #[async_trait]
@@ -28,12 +28,12 @@ impl GrantAdmin for MongoStore {
 
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
         let (this, id) = (self.clone(), id.clone());
-        detached("get", SHORT, async move { this.view(&id).await }).await
+        uncancelled("get", SHORT_TIMEOUT, async move { this.view(&id).await }).await
     }
 
-    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<GrantStatus>>, StoreError> {
         let (this, ids) = (self.clone(), ids.to_vec());
-        detached("statuses", SHORT, async move {
+        uncancelled("statuses", SHORT_TIMEOUT, async move {
             let failed = |error| driver("statuses", &error);
             let wanted = doc! { "_id": { "$in": ids::all_to_bson(&ids) } };
             let found = this.collection.find(wanted).projection(this.view_projection());
@@ -50,7 +50,7 @@ impl GrantAdmin for MongoStore {
 
     async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError> {
         let this = self.clone();
-        detached("count_grants", LONG, async move {
+        uncancelled("count_grants", LONG_TIMEOUT, async move {
             let failed = |error| driver("count_grants", &error);
             let by = doc! {
                 "provider": this.names.value("provider"),
@@ -76,13 +76,13 @@ impl GrantAdmin for MongoStore {
 
     async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError> {
         let (this, provider) = (self.clone(), provider.clone());
-        detached("count_due", SHORT, async move {
+        uncancelled("count_due", SHORT_TIMEOUT, async move {
             if most == 0 {
                 // To the server, no limit.
                 return Ok(0);
             }
             let (now, _) = this.estimated_now("count_due").await?;
-            let query = DueQuery { provider, which: Which::Due, from: None };
+            let query = DueQuery { provider, which: DueSelection::Due, from: None };
             let counted = this.collection.count_documents(this.due_filter(&query, now)).limit(most);
             counted.await.map_err(|error| driver("count_due", &error))
         })
@@ -95,28 +95,29 @@ impl GrantAdmin for MongoStore {
         queued: Duration,
     ) -> Result<Option<DueGrant>, StoreError> {
         let (this, id) = (self.clone(), id.clone());
-        detached("reactivate", SHORT, async move { this.revive(&id, queued).await }).await
+        uncancelled("reactivate", SHORT_TIMEOUT, async move { this.revive(&id, queued).await })
+            .await
     }
 
     async fn change_grant(
         &self,
         id: &DocumentId,
         change: GrantChange,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<ChangeResult, StoreError> {
         const OPERATION: &str = "change_grant";
         let (this, id) = (self.clone(), id.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let failed = |error| driver(OPERATION, &error);
-            let Some(bson) = ids::to_bson(&id) else { return Ok(Changed::Absent) };
+            let Some(bson) = ids::to_bson(&id) else { return Ok(ChangeResult::Absent) };
             let (status, queued) = (this.names.path("status"), this.names.path("queued_until"));
             let (condition, update) = match change {
                 GrantChange::Pause => (
-                    doc! { "_id": bson, &status: Status::Active.as_str() },
-                    doc! { "$set": { &status: Status::Paused.as_str() } },
+                    doc! { "_id": bson, &status: GrantStatus::Active.as_str() },
+                    doc! { "$set": { &status: GrantStatus::Paused.as_str() } },
                 ),
                 GrantChange::Resume => (
-                    doc! { "_id": bson, &status: Status::Paused.as_str() },
-                    doc! { "$set": { &status: Status::Active.as_str() }, "$unset": { queued: "" } },
+                    doc! { "_id": bson, &status: GrantStatus::Paused.as_str() },
+                    doc! { "$set": { &status: GrantStatus::Active.as_str() }, "$unset": { queued: "" } },
                 ),
                 // Also matches a document in which the path is missing.
                 GrantChange::Forget => (
@@ -126,12 +127,12 @@ impl GrantAdmin for MongoStore {
             };
             let updated = this.collection.update_one(condition, update).await.map_err(failed)?;
             if updated.matched_count > 0 {
-                return Ok(Changed::Applied);
+                return Ok(ChangeResult::Applied);
             }
             Ok(match (this.view(&id).await?, change) {
-                (None, _) => Changed::Absent,
-                (Some(_), GrantChange::Forget) => Changed::UnderWay,
-                (Some(view), _) => Changed::NotIn(view.status),
+                (None, _) => ChangeResult::Absent,
+                (Some(_), GrantChange::Forget) => ChangeResult::UnderWay,
+                (Some(view), _) => ChangeResult::NotIn(view.status),
             })
         })
         .await

@@ -10,26 +10,26 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use super::coordinate::is_duplicate;
-use super::detached::{SHORT, detached};
 use super::errors::{driver, refused};
+use super::uncancelled::{SHORT_TIMEOUT, uncancelled};
 use super::update::{HINT, JOURNALLED};
 use super::{MongoStore, primary_options};
-use evergrant_document::change::date;
 use evergrant_document::decode::timestamp;
+use evergrant_document::document_update::date;
 use evergrant_document::numbers::number;
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::audit_chain::{ChainLink, StoredProgress};
-use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
-use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
+use evergrant_domain::heartbeat::{HEARTBEAT_TTL, Heartbeat};
+use evergrant_domain::statistics::{MinuteCounts, ProviderCounts, STATISTICS_TTL, minute_of};
 use evergrant_domain::{ProviderId, Timestamp};
 use evergrant_ports::{OperationsLog, StoreError, new_audit_id};
 
 #[async_trait]
 impl OperationsLog for MongoStore {
-    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
+    async fn begin_audit(&self, intent: ActionIntent) -> Result<AuditEntry, StoreError> {
         const OPERATION: &str = "begin_audit";
         let this = self.clone();
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let audit = this.records(AUDIT);
             let failed = |error| driver(OPERATION, &error);
             // Two that begin at once would get one number; the index lets one of them.
@@ -42,7 +42,7 @@ impl OperationsLog for MongoStore {
                 let now = this.server_now(OPERATION).await?;
                 let entry =
                     AuditEntry::begin(new_audit_id(now), intent.clone(), now, last.as_ref());
-                let progress = StoredProgress::of(&entry.id, &entry.progress);
+                let progress = StoredProgress::new(&entry.id, &entry.progress);
                 let document = audit_document(OPERATION, &entry, &progress)?;
                 match audit.insert_one(document).write_concern(JOURNALLED.concern()).await {
                     Ok(_) => return Ok(progress.put_into(entry, now)),
@@ -54,12 +54,12 @@ impl OperationsLog for MongoStore {
         .await
     }
 
-    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError> {
+    async fn tell_audit(&self, id: &str, progress: &ActionProgress) -> Result<(), StoreError> {
         const OPERATION: &str = "tell_audit";
         let (this, id, progress) = (self.clone(), id.to_owned(), progress.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let (now, _) = this.estimated_now(OPERATION).await?;
-            let progress = json(OPERATION, &StoredProgress::of(&id, &progress))?;
+            let progress = json(OPERATION, &StoredProgress::new(&id, &progress))?;
             let told = doc! { "told_at": date(now), "progress": progress };
             let audit = this.records(AUDIT);
             let updated = audit.update_one(doc! { "_id": id }, doc! { "$set": told }).await;
@@ -71,7 +71,7 @@ impl OperationsLog for MongoStore {
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError> {
         const OPERATION: &str = "audit";
         let (this, filter) = (self.clone(), filter.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             if filter.limit == 0 {
                 // To the server, no limit.
                 return Ok(Vec::new());
@@ -107,7 +107,7 @@ impl OperationsLog for MongoStore {
     async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError> {
         const OPERATION: &str = "audit_chain";
         let this = self.clone();
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let after = doc! { "number": { "$gt": i64::try_from(number).unwrap_or(i64::MAX) } };
             let audit = this.records(AUDIT);
             let chain = audit.find(after).sort(doc! { "number": 1 }).limit(i64::from(limit.max(1)));
@@ -120,7 +120,7 @@ impl OperationsLog for MongoStore {
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError> {
         const OPERATION: &str = "audit_entry";
         let (this, id) = (self.clone(), id.to_owned());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let found = this.records(AUDIT).find_one(doc! { "_id": id }).await;
             let found = found.map_err(|error| driver(OPERATION, &error))?;
             found.map(|document| audit_entry(OPERATION, &document)).transpose()
@@ -131,7 +131,7 @@ impl OperationsLog for MongoStore {
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError> {
         const OPERATION: &str = "beat";
         let (this, heartbeat) = (self.clone(), heartbeat.clone());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let failed = |error| driver(OPERATION, &error);
             let (now, _) = this.estimated_now(OPERATION).await?;
             let processes = this.records(PROCESSES);
@@ -146,7 +146,7 @@ impl OperationsLog for MongoStore {
                 Err(error) if is_duplicate(&error) => {}
                 written => drop(written.map_err(failed)?),
             }
-            let forgotten = doc! { "beat_at": { "$lt": date(now.minus(FORGOTTEN_AFTER)) } };
+            let forgotten = doc! { "beat_at": { "$lt": date(now.minus(HEARTBEAT_TTL)) } };
             let removed = processes.delete_many(forgotten).write_concern(HINT.concern()).await;
             removed.map(drop).map_err(failed)
         })
@@ -155,7 +155,7 @@ impl OperationsLog for MongoStore {
 
     async fn end_beat(&self, name: &str) -> Result<(), StoreError> {
         let (this, name) = (self.clone(), name.to_owned());
-        detached("end_beat", SHORT, async move {
+        uncancelled("end_beat", SHORT_TIMEOUT, async move {
             let processes = this.records(PROCESSES);
             let removed = processes.delete_one(doc! { "_id": name });
             let removed = removed.write_concern(HINT.concern()).await;
@@ -167,7 +167,7 @@ impl OperationsLog for MongoStore {
     async fn processes(&self) -> Result<Vec<Heartbeat>, StoreError> {
         const OPERATION: &str = "processes";
         let this = self.clone();
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let found = all(this.records(PROCESSES).find(doc! {}).await).await;
             let found = found.map_err(|error| driver(OPERATION, &error))?;
             let beat = |document: &Document| {
@@ -181,10 +181,13 @@ impl OperationsLog for MongoStore {
         .await
     }
 
-    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError> {
+    async fn add_statistics(
+        &self,
+        counts: &[(ProviderId, ProviderCounts)],
+    ) -> Result<(), StoreError> {
         const OPERATION: &str = "add_statistics";
         let (this, counts) = (self.clone(), counts.to_vec());
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let (now, _) = this.estimated_now(OPERATION).await?;
             let minute = minute_of(now);
             let statistics = this.records(STATISTICS);
@@ -206,7 +209,7 @@ impl OperationsLog for MongoStore {
                 };
                 added.map_err(|error| driver(OPERATION, &error))?;
             }
-            let forgotten = doc! { "_id": { "$lt": minute_key(now.minus(KEPT_FOR)) } };
+            let forgotten = doc! { "_id": { "$lt": minute_key(now.minus(STATISTICS_TTL)) } };
             let removed = statistics.delete_many(forgotten).write_concern(HINT.concern()).await;
             removed.map(drop).map_err(|error| driver(OPERATION, &error))
         })
@@ -216,7 +219,7 @@ impl OperationsLog for MongoStore {
     async fn statistics(&self, since: Timestamp) -> Result<Vec<MinuteCounts>, StoreError> {
         const OPERATION: &str = "statistics";
         let this = self.clone();
-        detached(OPERATION, SHORT, async move {
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
             let since = doc! { "_id": { "$gte": minute_key(minute_of(since)) } };
             let found = this.records(STATISTICS).find(since).sort(doc! { "_id": 1 }).await;
             let found = all(found).await.map_err(|error| driver(OPERATION, &error))?;
@@ -255,7 +258,7 @@ fn minute_key(minute: Timestamp) -> String {
 /// None for what someone else has put there.
 fn minute_counts(document: &Document) -> Option<MinuteCounts> {
     let (minute, provider) = document.get_str("_id").ok()?.split_once('/')?;
-    let mut counts = Counts::default();
+    let mut counts = ProviderCounts::default();
     for (name, n) in document.get_document("counts").ok()? {
         counts.add_named(name, number(n).and_then(|n| u64::try_from(n).ok()).unwrap_or_default());
     }

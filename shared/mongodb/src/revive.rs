@@ -6,11 +6,11 @@ use mongodb::bson::{Bson, Document, doc};
 use super::MongoStore;
 use super::errors::driver;
 use super::update::{DURABLE, Statement, batches};
-use evergrant_document::change::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
+use evergrant_document::document_update::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{EndedDocument, ProviderId, Status, Timestamp};
-use evergrant_ports::{Revived, StoreError, SweepPlace};
+use evergrant_domain::{EndedDocument, GrantStatus, ProviderId, Timestamp};
+use evergrant_ports::{StoreError, SweepPlace, SweepResult};
 
 /// Documents that are made active in one command.
 const BATCH: usize = 500;
@@ -21,7 +21,7 @@ impl MongoStore {
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         let place = after.unwrap_or_else(SweepPlace::beginning);
         let read = self.read_ended(&place, most).await?;
         let last = read.last().map(|document| ids::from_bson(id_of(document)));
@@ -40,7 +40,7 @@ impl MongoStore {
             }
             revived => revived?,
         };
-        Ok(Revived { revived, next })
+        Ok(SweepResult { revived, next })
     }
 
     /// At most `most` documents after a place, of its status, in the order of their ids.
@@ -78,7 +78,7 @@ impl MongoStore {
     ) -> Result<u64, StoreError> {
         let failed = |error| driver("revive_dead", &error);
         let dead = doc! {
-            self.names.path("status"): Status::NeedsReauth.as_str(),
+            self.names.path("status"): GrantStatus::NeedsReauth.as_str(),
             self.names.path("provider"): provider.as_str(),
             self.names.path("last_error.at"): { "$gte": date(since) },
         };
@@ -106,7 +106,7 @@ impl MongoStore {
             token: at(document, token)?,
         };
         let active = doc! { "$set": {
-            status: Status::Active.as_str(),
+            status: GrantStatus::Active.as_str(),
             self.names.path("attempts"): 0,
             self.names.path("next_refresh_at"): "$$NOW",
         } };

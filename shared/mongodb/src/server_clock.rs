@@ -12,11 +12,11 @@ use evergrant_ports::StoreError;
 #[derive(Debug)]
 pub(super) struct ServerClock {
     started: Instant,
-    known: Mutex<Option<Known>>,
+    known: Mutex<Option<ClockEstimate>>,
 }
 
 #[derive(Debug, Clone, Copy)]
-struct Known {
+struct ClockEstimate {
     offset: ClockOffset,
     asked_at: Duration,
     /// How often the server was asked.
@@ -24,7 +24,7 @@ struct Known {
 }
 
 /// After so long the server is asked again.
-const ASK_EVERY: Duration = Duration::from_secs(5);
+const CLOCK_READ_INTERVAL: Duration = Duration::from_secs(5);
 /// So often it is asked at first, one question after the other: on a new connection the server reads
 /// its clock after the handshakes of TCP, TLS and SCRAM, so the first answer tells little.
 const FIRST_ANSWERS: u32 = 3;
@@ -38,21 +38,21 @@ impl ServerClock {
     /// if the server is to be asked.
     fn estimate(&self, local: Duration) -> Option<(Timestamp, Duration)> {
         let known = self.known()?;
-        let enough = known.answers >= FIRST_ANSWERS && local < known.asked_at + ASK_EVERY;
+        let enough = known.answers >= FIRST_ANSWERS && local < known.asked_at + CLOCK_READ_INTERVAL;
         let error = known.offset.uncertainty(local);
         enough.then(|| (known.offset.server(local).timestamp(), error))
     }
 
     fn learn(&self, time: Timestamp, sent: Duration, received: Duration) {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
-        let latest = ClockOffset::of(time, sent, received);
+        let latest = ClockOffset::from_round_trip(time, sent, received);
         let mut offset = known.map_or(latest, |known| known.offset);
         offset.learn(latest);
         let answers = known.map_or(0, |known| known.answers).saturating_add(1);
-        *known = Some(Known { offset, asked_at: received, answers });
+        *known = Some(ClockEstimate { offset, asked_at: received, answers });
     }
 
-    fn known(&self) -> Option<Known> {
+    fn known(&self) -> Option<ClockEstimate> {
         *self.known.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

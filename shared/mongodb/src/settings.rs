@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionRules;
 
 /// What the MongoDB adapter needs to know.
@@ -17,7 +17,7 @@ pub struct MongoSettings {
     /// The collection of token documents.
     pub collection: String,
     /// The application's own names of its fields.
-    pub fields: Fields,
+    pub fields: FieldNames,
     /// The sub-document of Evergrant's state.
     pub state_field: String,
     /// Which documents are taken up, and by which provider.

@@ -8,13 +8,13 @@ use futures::stream::BoxStream;
 use mongodb::bson::{Document, doc};
 
 use super::MongoStore;
-use super::detached::{Gone, LONG, Sender, detached, streamed};
 use super::errors::{driver, is_cursor_gone};
+use super::uncancelled::{DocumentSender, LONG_TIMEOUT, ReaderGone, streamed, uncancelled};
 use evergrant_document::import::held_tokens;
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_document::{extended_json, ids};
 use evergrant_ports::{
-    HeldTokens, ImportDocument, ImportMode, Imported, StoreError, TransferStore,
+    HeldTokens, ImportDocument, ImportMode, ImportResult, StoreError, TransferStore,
 };
 
 #[async_trait]
@@ -23,9 +23,14 @@ impl TransferStore for MongoStore {
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportResult>, StoreError> {
         let this = self.clone();
-        detached("import", LONG, async move { this.import_documents(documents, mode).await }).await
+        uncancelled(
+            "import",
+            LONG_TIMEOUT,
+            async move { this.import_documents(documents, mode).await },
+        )
+        .await
     }
 
     fn export(&self) -> BoxStream<'_, Result<serde_json::Value, StoreError>> {
@@ -54,8 +59,8 @@ impl MongoStore {
         operation: &'static str,
         projection: Document,
         made: impl Fn(Document) -> T,
-        sender: Sender<T>,
-    ) -> Result<(), Gone> {
+        sender: DocumentSender<T>,
+    ) -> Result<(), ReaderGone> {
         let mut stretches = VecDeque::from([doc! {}]);
         while let Some(stretch) = stretches.pop_front() {
             let mut last = None;

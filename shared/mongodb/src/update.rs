@@ -16,11 +16,11 @@ use evergrant_document::numbers::{millis, number};
 use evergrant_ports::StoreError;
 
 /// What one command may hold; the server's limit is 16 MiB.
-const MAX_COMMAND_BYTES: usize = 8 * 1024 * 1024;
+const COMMAND_BYTES_MAX: usize = 8 * 1024 * 1024;
 /// A document may be as large as the server takes, so a command of one may be larger than that.
-const MAX_COMMAND_STATEMENTS: usize = 1_000;
+const COMMAND_STATEMENTS_MAX: usize = 1_000;
 /// How long the server waits for a majority before it says that there is none.
-const DURABLE_WAIT: Duration = Duration::from_secs(10);
+const DURABLE_WRITE_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// How safe a write must be before it is answered.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -41,7 +41,7 @@ impl Durability {
         let w = if self.majority { Acknowledgment::Majority } else { Acknowledgment::Nodes(1) };
         let mut concern = WriteConcern::default();
         concern.w = Some(w);
-        concern.w_timeout = self.majority.then_some(DURABLE_WAIT);
+        concern.w_timeout = self.majority.then_some(DURABLE_WRITE_TIMEOUT);
         concern.journal = self.journal;
         concern
     }
@@ -49,7 +49,7 @@ impl Durability {
     fn document(self) -> RawDocumentBuf {
         let mut concern = rawdoc! { "w": 1 };
         if self.majority {
-            concern = rawdoc! { "w": "majority", "wtimeout": millis(DURABLE_WAIT) };
+            concern = rawdoc! { "w": "majority", "wtimeout": millis(DURABLE_WRITE_TIMEOUT) };
         }
         if let Some(journal) = self.journal {
             concern.append(cstr!("j"), journal);
@@ -81,7 +81,7 @@ pub(super) fn batches(statements: Vec<Statement>) -> Vec<Vec<Statement>> {
     for statement in statements {
         let more = statement.0.as_bytes().len();
         let batch = batches.last_mut().filter(|batch| {
-            batch.len() < MAX_COMMAND_STATEMENTS && bytes.saturating_add(more) <= MAX_COMMAND_BYTES
+            batch.len() < COMMAND_STATEMENTS_MAX && bytes.saturating_add(more) <= COMMAND_BYTES_MAX
         });
         match batch {
             Some(batch) => {
@@ -199,7 +199,7 @@ mod tests {
 
     #[test]
     fn commands_hold_neither_too_much_nor_too_many() {
-        let half = MAX_COMMAND_BYTES / 2 - 100;
+        let half = COMMAND_BYTES_MAX / 2 - 100;
         let sizes = |statements| batches(statements).iter().map(Vec::len).collect::<Vec<_>>();
         assert_eq!(sizes(vec![]), Vec::<usize>::new());
         assert_eq!(sizes((0..2_500).map(|_| statement(10)).collect()), [1_000, 1_000, 500]);

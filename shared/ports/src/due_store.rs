@@ -5,20 +5,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::BoxStream;
 
-use crate::{StoreClock, StoreError, Unadopted};
-use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
+use crate::{StoreClock, StoreError, UnadoptedDocuments};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId, Timestamp};
 
 /// Token documents as the producer enumerates them: adopted, due, marked as queued, and taken up again
 /// when their user has signed in.
 #[async_trait]
 pub trait DueStore: StoreClock {
     /// Gives Evergrant's state to every document that has none and is a provider's of ours
-    /// (the rules of adoption say which): active and due, or [`Status::NoToken`] if it holds no refresh token.
+    /// (the rules of adoption say which): active and due, or [`GrantStatus::NoToken`] if it holds no refresh token.
     /// Returns how many. The others are left alone.
     async fn adopt(&self) -> Result<u64, StoreError>;
 
     /// Counts the documents that [`Self::adopt`] leaves alone, by the reason.
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError>;
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError>;
 
     /// The grants that want a job, soonest due first. Memory does not grow with their number.
     fn due(&self, query: DueQuery) -> BoxStream<'_, Result<DueGrant, StoreError>>;
@@ -35,7 +35,7 @@ pub trait DueStore: StoreClock {
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError>;
+    ) -> Result<SweepResult, StoreError>;
 }
 
 /// Which grants want a job.
@@ -44,14 +44,14 @@ pub struct DueQuery {
     /// Of this provider.
     pub provider: ProviderId,
     /// Which of its active grants.
-    pub which: Which,
+    pub which: DueSelection,
     /// Only those due at this time or later: where an earlier reading ended.
     pub from: Option<Timestamp>,
 }
 
 /// Which active grants want a job.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Which {
+pub enum DueSelection {
     /// Those that are due by the schedule and have no job under way.
     Due,
     /// All of them.
@@ -77,14 +77,15 @@ pub struct DueGrant {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SweepPlace {
     /// Among the documents of this status.
-    pub status: Status,
+    pub status: GrantStatus,
     /// The last document that it looked at. None before the first.
     pub id: Option<DocumentId>,
 }
 
 impl SweepPlace {
     /// The statuses of grants that can be taken up again by themselves.
-    pub const ENDED: [Status; 3] = [Status::NeedsReauth, Status::Failed, Status::NoToken];
+    pub const ENDED: [GrantStatus; 3] =
+        [GrantStatus::NeedsReauth, GrantStatus::Failed, GrantStatus::NoToken];
 
     /// Where a sweep begins.
     pub const fn beginning() -> Self {
@@ -104,7 +105,7 @@ impl SweepPlace {
 
 /// What a part of a sweep did.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Revived {
+pub struct SweepResult {
     /// Grants that are active again.
     pub revived: u64,
     /// Where to go on. None at the end: the next sweep begins anew.

@@ -7,7 +7,7 @@ use futures::stream::BoxStream;
 use serde::Serialize;
 
 use crate::{DueGrant, GrantFilter, GrantView, StoreClock, StoreError};
-use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 
 /// Grants as operators list, count and change them.
 #[async_trait]
@@ -19,7 +19,7 @@ pub trait GrantAdmin: StoreClock {
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError>;
 
     /// What status each of these grants is in, in order. None where the document is gone, or not adopted.
-    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError>;
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<GrantStatus>>, StoreError>;
 
     /// How many grants there are, by provider and status. It reads a whole index: ask seldom.
     async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError>;
@@ -42,7 +42,7 @@ pub trait GrantAdmin: StoreClock {
         &self,
         id: &DocumentId,
         change: GrantChange,
-    ) -> Result<Changed, StoreError>;
+    ) -> Result<ChangeResult, StoreError>;
 }
 
 /// How many grants of a provider are in a status.
@@ -51,7 +51,7 @@ pub struct GrantCount {
     /// The provider. None where it is not adopted yet, or the name cannot be read.
     pub provider: Option<ProviderId>,
     /// The status. None where it is not adopted yet, or the status cannot be read.
-    pub status: Option<Status>,
+    pub status: Option<GrantStatus>,
     /// How many.
     pub count: u64,
 }
@@ -71,12 +71,12 @@ pub enum GrantChange {
 
 /// What became of a [`GrantChange`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Changed {
+pub enum ChangeResult {
     /// It is done.
     Applied,
     /// It cannot be done to a grant in this status: only active ones are paused, only paused ones
     /// resumed.
-    NotIn(Option<Status>),
+    NotIn(Option<GrantStatus>),
     /// Not now: a lease is held, or was not given back by a worker that died, and the answer of the
     /// provider would be lost without the state.
     UnderWay,

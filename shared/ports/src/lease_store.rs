@@ -7,7 +7,7 @@ use secrecy::{ExposeSecret, SecretString};
 
 use crate::{StoreClock, StoreError};
 use evergrant_domain::{
-    ClaimNote, DocumentId, Grant, LastError, ProviderId, Row, Timestamp, Write,
+    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, Grant, LastError, ProviderId, Timestamp,
 };
 
 /// Token documents as workers refresh them: claimed under a lease, and written on a condition. The
@@ -28,18 +28,18 @@ pub trait LeaseStore: StoreClock {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError>;
+    ) -> Result<ClaimResult, StoreError>;
 
     /// Writes the outcomes of exchanges, durably (acknowledged by a majority, journalled), each on
     /// its condition (see [`Commit`]). One result for each commit, in order.
     ///
     /// # Errors
     /// If it is not known whether all took effect. Trying again is safe: a commit that took effect
-    /// is reported as [`Committed::Applied`] again.
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError>;
+    /// is reported as [`CommitResult::Applied`] again.
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError>;
 
     /// Puts a document out of reach whose new tokens exist, or may, but cannot be written for now: it ends
-    /// as [`evergrant_domain::Status::Failed`] with `last_error`, whatever it was and whoever holds its
+    /// as [`evergrant_domain::GrantStatus::Failed`] with `last_error`, whatever it was and whoever holds its
     /// lease, which is over. The new tokens make it active when they come.
     ///
     /// Only where it still holds the token of which `spent` is the fingerprint. False if it does not, or is
@@ -71,16 +71,16 @@ pub trait LeaseStore: StoreClock {
 
 /// The answer to a claim.
 #[derive(Debug, Clone)]
-pub struct Claimed {
+pub struct ClaimResult {
     /// The store's clock at the claim.
     pub now: Timestamp,
     /// What each document is now, in the order that was asked.
-    pub rows: Vec<Row>,
+    pub rows: Vec<ClaimedDocument>,
 }
 
 /// The outcome of an exchange, to be written if its condition holds.
 ///
-/// [`Write::Refresh`] is conditional on the refresh token that was sent, but not on the lease: the new
+/// [`DocumentWrite::Refresh`] is conditional on the refresh token that was sent, but not on the lease: the new
 /// token is the only one that still lives, so it is written even if the lease ran out meanwhile. Where
 /// the token stays the same it is conditional on the generation as well. Every other write is
 /// conditional on token, generation and lease. So none can overwrite another worker's rotation or a
@@ -98,12 +98,12 @@ pub struct Commit {
     /// What the store noted when it was claimed.
     pub note: ClaimNote,
     /// What to write.
-    pub write: Write,
+    pub write: DocumentWrite,
 }
 
 impl Commit {
     /// The commit of a claimed grant.
-    pub fn of_grant(grant: &Grant, owner: &str, write: Write) -> Self {
+    pub fn of_grant(grant: &Grant, owner: &str, write: DocumentWrite) -> Self {
         Self {
             id: grant.id.clone(),
             owner: owner.to_owned(),
@@ -117,7 +117,7 @@ impl Commit {
     /// Whether the answer has replaced the token that was sent, which is spent then.
     pub fn rotates(&self) -> bool {
         match (&self.write, &self.sent) {
-            (Write::Refresh { refresh_token: Some(new), .. }, Some(sent)) => {
+            (DocumentWrite::Refresh { refresh_token: Some(new), .. }, Some(sent)) => {
                 new.expose_secret() != sent.expose_secret()
             }
             _ => false,
@@ -133,7 +133,7 @@ impl Commit {
 
 /// What became of a commit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Committed {
+pub enum CommitResult {
     /// It is written.
     Applied,
     /// The document has moved on: another worker's rotation, or a user who has signed in again.

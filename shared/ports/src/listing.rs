@@ -1,6 +1,6 @@
 //! Grants as operators list them.
 
-use evergrant_domain::{DocumentId, FailureKind, LastError, ProviderId, Status, Timestamp};
+use evergrant_domain::{DocumentId, FailureKind, GrantStatus, LastError, ProviderId, Timestamp};
 
 /// Which grants an operator wants to see. Empty fields don't filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -8,7 +8,7 @@ pub struct GrantFilter {
     /// Of this provider.
     pub provider: Option<ProviderId>,
     /// In this status.
-    pub status: Option<Status>,
+    pub status: Option<GrantStatus>,
     /// Of this user, by the application's user id.
     pub user: Option<String>,
     /// With this email address.
@@ -61,8 +61,8 @@ impl GrantFilter {
     }
 
     /// The status that is asked for.
-    pub fn status_wanted(&self) -> Option<Status> {
-        self.status.or(self.order().is_by_time().then_some(Status::Active))
+    pub fn status_wanted(&self) -> Option<GrantStatus> {
+        self.status.or(self.order().is_by_time().then_some(GrantStatus::Active))
     }
 
     /// Whether a grant is wanted, as far as its times and the beginning of its address tell; the rest
@@ -98,7 +98,7 @@ pub struct GrantPlace {
 
 impl GrantPlace {
     /// The place of a grant in a listing of this order.
-    pub fn of(grant: &GrantView, order: GrantOrder) -> Self {
+    pub fn from_grant(grant: &GrantView, order: GrantOrder) -> Self {
         let place = Self { id: grant.id.clone(), due: None, expires: None, email: None };
         match order {
             GrantOrder::Id => place,
@@ -135,7 +135,7 @@ pub struct GrantView {
     /// The provider. None for a document that is not adopted yet.
     pub provider: Option<ProviderId>,
     /// The status. None for a document that is not adopted yet.
-    pub status: Option<Status>,
+    pub status: Option<GrantStatus>,
     /// How many times it has been refreshed.
     pub generation: u64,
     /// When it was refreshed last.
@@ -166,12 +166,13 @@ impl GrantView {
     /// Whether it waits because the application has sealed its refresh token.
     pub fn is_held_as_sealed(&self) -> bool {
         let reason = self.last_error.as_ref().map(|error| error.reason);
-        self.status == Some(Status::Active) && reason == Some(FailureKind::SealedToken)
+        self.status == Some(GrantStatus::Active) && reason == Some(FailureKind::SealedToken)
     }
 
     /// Whether its new tokens wait in a dead letter or a journal: to send the old one would lose them.
     pub fn waits_for_answer(&self) -> bool {
         let reason = self.last_error.as_ref().map(|error| error.reason);
-        self.status == Some(Status::Failed) && reason.is_some_and(FailureKind::waits_for_answer)
+        self.status == Some(GrantStatus::Failed)
+            && reason.is_some_and(FailureKind::waits_for_answer)
     }
 }

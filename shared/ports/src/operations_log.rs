@@ -3,9 +3,9 @@
 use async_trait::async_trait;
 
 use crate::{StoreClock, StoreError};
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::heartbeat::Heartbeat;
-use evergrant_domain::statistics::{Counts, MinuteCounts};
+use evergrant_domain::statistics::{MinuteCounts, ProviderCounts};
 use evergrant_domain::{ProviderId, Timestamp};
 
 /// The audit record, the processes that live, and statistics.
@@ -15,11 +15,11 @@ use evergrant_domain::{ProviderId, Timestamp};
 pub trait OperationsLog: StoreClock {
     /// Notes, durably, that an action begins, as the next entry of the chain. Call it before the action, so that one that dies leaves
     /// a trace.
-    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError>;
+    async fn begin_audit(&self, intent: ActionIntent) -> Result<AuditEntry, StoreError>;
 
     /// Notes how far an action is, and that it is still under way or what came of it. Nothing if
     /// there is no such entry.
-    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError>;
+    async fn tell_audit(&self, id: &str, progress: &ActionProgress) -> Result<(), StoreError>;
 
     /// Entries of the audit record, newest first.
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
@@ -42,8 +42,11 @@ pub trait OperationsLog: StoreClock {
     async fn processes(&self) -> Result<Vec<Heartbeat>, StoreError>;
 
     /// Adds to what happened at each provider in the present minute. What is older than
-    /// [`evergrant_domain::statistics::KEPT_FOR`] is forgotten.
-    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError>;
+    /// [`evergrant_domain::statistics::STATISTICS_TTL`] is forgotten.
+    async fn add_statistics(
+        &self,
+        counts: &[(ProviderId, ProviderCounts)],
+    ) -> Result<(), StoreError>;
 
     /// What happened in each minute from that of `since` on, by minute and provider. A minute in which
     /// nothing happened is not there.

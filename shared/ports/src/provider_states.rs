@@ -15,7 +15,7 @@ pub trait ProviderStates: Send + Sync + 'static {
     async fn provider_state(
         &self,
         provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError>;
+    ) -> Result<VersionedValue<ProviderState>, StoreError>;
 
     /// Replaces what is known of a provider if it is still in `version`; it is in the next version
     /// then. False if someone else was faster: read it again and decide anew.
@@ -29,7 +29,7 @@ pub trait ProviderStates: Send + Sync + 'static {
 
 /// Something that replicas change one after another.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Versioned<T> {
+pub struct VersionedValue<T> {
     /// What it is.
     pub value: T,
     /// How often it was changed.

@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 
-use crate::{Finding, JobPublisher, QueueError, WorkQueue};
+use crate::{InspectionFinding, JobPublisher, QueueError, WorkQueue};
 use evergrant_domain::{DeadLetter, ProviderId};
 
 /// How jobs travel. The queue is a hint: losing every message costs time, never a token.
@@ -23,10 +23,10 @@ pub trait JobQueue: JobPublisher + WorkQueue {
     -> Result<Box<dyn DeadLetters>, QueueError>;
 
     /// What there is and what is missing, for `evergrant doctor`.
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError>;
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, QueueError>;
 }
 
-/// A look through a provider's dead letters. What is not removed is back in its place when this is
+/// A browse through a provider's dead letters. What is not removed is back in its place when this is
 /// closed or dropped.
 #[async_trait]
 pub trait DeadLetters: Send {
@@ -36,7 +36,7 @@ pub trait DeadLetters: Send {
 
     /// Says at the beginning that nothing will be removed, so that a queue which delivers may be read
     /// ahead.
-    fn look_only(&mut self) {}
+    fn browse_only(&mut self) {}
 
     /// The next dead letter, None at the cut-off.
     async fn next(&mut self) -> Result<Option<DeadLetter>, QueueError>;

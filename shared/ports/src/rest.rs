@@ -6,15 +6,15 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// A search that is over sooner needs no rest.
-const QUICK: Duration = Duration::from_millis(200);
+const QUICK_SEARCH_MAX: Duration = Duration::from_millis(200);
 /// How long the rest is, as a multiple of what the search took.
 const TIMES: u32 = 10;
 
 /// When the next search may begin.
 #[derive(Debug, Default)]
-pub struct Rest(Mutex<Option<Instant>>);
+pub struct SearchCooldown(Mutex<Option<Instant>>);
 
-impl Rest {
+impl SearchCooldown {
     /// Whether a search may begin.
     pub fn is_over(&self) -> bool {
         self.until().is_none_or(|until| Instant::now() >= until)
@@ -22,7 +22,7 @@ impl Rest {
 
     /// A search has ended that found nothing.
     pub fn begin(&self, search: Duration) {
-        let until = (search > QUICK).then(|| Instant::now() + search * TIMES);
+        let until = (search > QUICK_SEARCH_MAX).then(|| Instant::now() + search * TIMES);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
     }
 
@@ -37,7 +37,7 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn a_search_that_took_long_is_not_made_again_at_once() {
-        let rest = Rest::default();
+        let rest = SearchCooldown::default();
         assert!(rest.is_over());
         rest.begin(Duration::from_secs(2));
         assert!(!rest.is_over());

@@ -3,8 +3,8 @@
 use async_trait::async_trait;
 
 use crate::{
-    DueStore, Finding, GrantAdmin, LeaderElection, LeaseStore, OperationsLog, ProviderStates,
-    StoreError, TransferStore,
+    DueStore, GrantAdmin, InspectionFinding, LeaderElection, LeaseStore, OperationsLog,
+    ProviderStates, StoreError, TransferStore,
 };
 
 /// A store in all its roles. It is what an adapter is and what a program connects to; an
@@ -18,5 +18,5 @@ pub trait Store:
     async fn prepare(&self) -> Result<(), StoreError>;
 
     /// What there is and what is missing, for `evergrant doctor`.
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError>;
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, StoreError>;
 }

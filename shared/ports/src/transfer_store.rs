@@ -20,10 +20,13 @@ pub trait TransferStore: Send + Sync + 'static {
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError>;
+    ) -> Result<Vec<ImportResult>, StoreError>;
 
     /// Imports documents, and leaves out what is older.
-    async fn import(&self, documents: Vec<ImportDocument>) -> Result<Vec<Imported>, StoreError> {
+    async fn import(
+        &self,
+        documents: Vec<ImportDocument>,
+    ) -> Result<Vec<ImportResult>, StoreError> {
         self.import_as(documents, ImportMode::KeepNewer).await
     }
 
@@ -70,7 +73,7 @@ pub enum ImportMode {
 
 /// What became of a document to import.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Imported {
+pub enum ImportResult {
     /// It is new.
     Inserted,
     /// Its fields were written over those of the document with its `_id`.

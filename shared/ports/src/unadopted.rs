@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::{Finding, LEFT_ALONE};
+use crate::{InspectionFinding, LEFT_ALONE};
 
 /// Why documents are left alone.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -19,14 +19,14 @@ pub enum LeftAlone {
 
 /// Documents that are left alone.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unadopted {
+pub struct UnadoptedDocuments {
     /// Why.
     pub why: LeftAlone,
     /// How many.
     pub documents: u64,
 }
 
-impl Unadopted {
+impl UnadoptedDocuments {
     /// Counts of one reason are one count.
     pub fn together(counts: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut by_reason = BTreeMap::new();
@@ -38,7 +38,7 @@ impl Unadopted {
 
     /// What `doctor` says of them. Documents of others beside grants are as they should be; but if
     /// `none_is_ours`, or what should be a grant cannot be one, somebody must do something.
-    pub fn finding(counts: &[Self], none_is_ours: bool) -> Option<Finding> {
+    pub fn finding(counts: &[Self], none_is_ours: bool) -> Option<InspectionFinding> {
         if counts.is_empty() {
             return None;
         }
@@ -57,11 +57,11 @@ impl Unadopted {
                        name the provider, set store.provider_field";
         }
         let ok = !(unnamed || broken || none_is_ours);
-        Some(Finding { what: LEFT_ALONE.to_owned(), ok, detail })
+        Some(InspectionFinding { what: LEFT_ALONE.to_owned(), ok, detail })
     }
 }
 
-impl std::fmt::Display for Unadopted {
+impl std::fmt::Display for UnadoptedDocuments {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "{} {}", self.documents, self.why)
     }

@@ -17,7 +17,7 @@ pub trait WorkQueue: Send + Sync + 'static {
         provider: &ProviderId,
         shards: Option<&[u16]>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError>;
+    ) -> Result<Box<dyn DeliveryStream>, QueueError>;
 
     /// Publishes a job that comes back to its work queue after `delay`, a rung of the ladder.
     /// Returns when it is confirmed.
@@ -31,12 +31,12 @@ pub trait WorkQueue: Send + Sync + 'static {
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError>;
 
     /// Consumes the rescue queue: each delivery's body is an encoded [`SealedAnswer`].
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError>;
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn DeliveryStream>, QueueError>;
 }
 
 /// Deliveries of one consumer.
 #[async_trait]
-pub trait Intake: Send {
+pub trait DeliveryStream: Send {
     /// The next delivery. None when the consumer has ended: the broker cancelled it or the
     /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
     /// before it ends loses no delivery.
@@ -60,12 +60,12 @@ pub struct Delivery {
     /// It was delivered before, to a consumer that did not acknowledge it.
     pub redelivered: bool,
     /// Acknowledges it. Dropped without that, it is delivered again once the consumer is gone.
-    pub acker: Box<dyn Acker>,
+    pub acker: Box<dyn DeliveryAcker>,
 }
 
 /// The right to acknowledge one delivery.
 #[async_trait]
-pub trait Acker: Send + Sync {
+pub trait DeliveryAcker: Send + Sync {
     /// Acknowledges it, once. A failure means that it will be delivered again, which is harmless.
     async fn ack(self: Box<Self>) -> Result<(), QueueError>;
 }

@@ -13,7 +13,7 @@ use rustls::sign::SigningKey;
 use serde_json::json;
 
 /// How long an assertion is valid; clocks differ.
-const LIFETIME: Duration = Duration::from_secs(120);
+const ASSERTION_TTL: Duration = Duration::from_secs(120);
 
 /// What signs assertions.
 #[derive(Debug, Clone)]
@@ -59,7 +59,7 @@ impl AssertionKey {
             "aud": audience,
             "jti": uuid::Uuid::new_v4().to_string(),
             "iat": issued_at.as_secs(),
-            "exp": (issued_at + LIFETIME).as_secs(),
+            "exp": (issued_at + ASSERTION_TTL).as_secs(),
         });
         let encode = |part: &serde_json::Value| URL_SAFE_NO_PAD.encode(part.to_string());
         let text = format!("{}.{}", encode(&header), encode(&claims));

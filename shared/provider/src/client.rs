@@ -9,16 +9,16 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
-use super::request_form::{BodyForm, Method, TokenRequest};
+use super::request_form::{BodyForm, RequestMethod, TokenRequest};
 use super::{ClientAuth, Provider};
-use evergrant_domain::classify::{Answer, Exchange};
+use evergrant_domain::classify::{ExchangeResult, HttpAnswer};
 use evergrant_domain::error_code::clean_description;
 use evergrant_domain::expiry::TimePlace;
-use evergrant_domain::{DocumentFields, Secrets};
+use evergrant_domain::{DocumentFields, ExchangeSecrets};
 use evergrant_ports::wall_clock;
 
 /// The longest answer that is read; a real one has a few kilobytes.
-const MAX_ANSWER_BYTES: usize = 256 * 1024;
+const ANSWER_BYTES_MAX: usize = 256 * 1024;
 
 /// What we call ourselves.
 const USER_AGENT: &str = concat!("evergrant/", env!("CARGO_PKG_VERSION"));
@@ -27,7 +27,11 @@ const USER_AGENT: &str = concat!("evergrant/", env!("CARGO_PKG_VERSION"));
 #[async_trait]
 pub trait TokenEndpoint: Send + Sync + 'static {
     /// Exchanges a refresh token (RFC 6749 §6) of a document with these fields and says how that ended.
-    async fn exchange(&self, refresh_token: &SecretString, fields: &DocumentFields) -> Exchange;
+    async fn exchange(
+        &self,
+        refresh_token: &SecretString,
+        fields: &DocumentFields,
+    ) -> ExchangeResult;
 }
 
 /// The token endpoint of one provider, over HTTP. It reports what happened and decides
@@ -85,12 +89,12 @@ impl ProviderClient {
             provider.token_request(refresh_token, fields, assertion)?;
         let form = &provider.request;
         let mut request = match (form.method, form.body) {
-            (Method::Get, _) => {
+            (RequestMethod::Get, _) => {
                 url.query_pairs_mut().extend_pairs(&parameters);
                 self.http.get(url)
             }
-            (Method::Post, BodyForm::Form) => self.http.post(url).form(&parameters),
-            (Method::Post, BodyForm::Json) => {
+            (RequestMethod::Post, BodyForm::Form) => self.http.post(url).form(&parameters),
+            (RequestMethod::Post, BodyForm::Json) => {
                 let members: BTreeMap<&String, &String> =
                     parameters.iter().map(|(name, value)| (name, value)).collect();
                 self.http.post(url).json(&members)
@@ -107,10 +111,14 @@ impl ProviderClient {
 
 #[async_trait]
 impl TokenEndpoint for ProviderClient {
-    async fn exchange(&self, refresh_token: &SecretString, fields: &DocumentFields) -> Exchange {
+    async fn exchange(
+        &self,
+        refresh_token: &SecretString,
+        fields: &DocumentFields,
+    ) -> ExchangeResult {
         let request = match self.request(refresh_token, fields) {
             Ok(request) => request,
-            Err(why) => return Exchange::NotSent(why),
+            Err(why) => return ExchangeResult::NotSent(why),
         };
         match request.send().await {
             Ok(response) => read_answer(response, &self.provider.dialect.answer.retry_after).await,
@@ -144,26 +152,28 @@ fn authorization(provider: &Provider) -> Option<HeaderValue> {
     Some(value)
 }
 
-async fn read_answer(mut response: reqwest::Response, retry_after: &[TimePlace]) -> Exchange {
+async fn read_answer(mut response: reqwest::Response, retry_after: &[TimePlace]) -> ExchangeResult {
     let status = response.status().as_u16();
     let headers = std::mem::take(response.headers_mut());
     let retry_after_ms = retry_after_ms(&headers, SystemTime::now());
     let expected = usize::try_from(response.content_length().unwrap_or_default());
     // Room for all of it: what a buffer leaves behind when it grows is not wiped.
-    let body = Vec::with_capacity(expected.unwrap_or_default().min(MAX_ANSWER_BYTES));
-    let mut answer = Answer { status, retry_after_ms, body };
+    let body = Vec::with_capacity(expected.unwrap_or_default().min(ANSWER_BYTES_MAX));
+    let mut answer = HttpAnswer { status, retry_after_ms, body };
     loop {
         match response.chunk().await {
-            Ok(Some(chunk)) if answer.body.len() + chunk.len() <= MAX_ANSWER_BYTES => {
+            Ok(Some(chunk)) if answer.body.len() + chunk.len() <= ANSWER_BYTES_MAX => {
                 answer.body.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => {
-                return Exchange::NoAnswer(format!("the answer is over {MAX_ANSWER_BYTES} bytes"));
+                return ExchangeResult::NoAnswer(format!(
+                    "the answer is over {ANSWER_BYTES_MAX} bytes"
+                ));
             }
             Ok(None) => {
                 let header = |name: &str| headers.get(name)?.to_str().ok();
                 answer.read_wait(retry_after, header, wall_clock());
-                return Exchange::Answered(answer);
+                return ExchangeResult::Answered(answer);
             }
             Err(error) => return failed(error),
         }
@@ -171,10 +181,10 @@ async fn read_answer(mut response: reqwest::Response, retry_after: &[TimePlace])
 }
 
 /// Whether the request may have reached the provider. When in doubt it may have.
-fn failed(error: reqwest::Error) -> Exchange {
+fn failed(error: reqwest::Error) -> ExchangeResult {
     let not_sent = error.is_connect() || error.is_builder();
     let what = words(&error.without_url());
-    if not_sent { Exchange::NotSent(what) } else { Exchange::NoAnswer(what) }
+    if not_sent { ExchangeResult::NotSent(what) } else { ExchangeResult::NoAnswer(what) }
 }
 
 /// The innermost cause, which is the one that says something.
@@ -184,7 +194,7 @@ fn words(error: &reqwest::Error) -> String {
         cause = source;
     }
     let timed_out = if error.is_timeout() { "timed out: " } else { "" };
-    clean_description(&format!("{timed_out}{cause}"), &Secrets::default())
+    clean_description(&format!("{timed_out}{cause}"), &ExchangeSecrets::default())
 }
 
 /// `Retry-After` in milliseconds: seconds, or a date (RFC 9110 §10.2.3).

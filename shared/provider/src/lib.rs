@@ -19,10 +19,11 @@ pub use client::{ClientError, ProviderClient, TokenEndpoint, install_tls};
 pub use host_pattern::HostPattern;
 pub use layers::with_presets;
 pub use preset::{
-    About, DEFAULT_PRESET, Fact, PresetFile, Source, Vector, VectorMeans, preset, preset_names,
+    DEFAULT_PRESET, PresetAbout, PresetFact, PresetFile, PresetSource, PresetVector, VectorMeans,
+    preset, preset_names,
 };
-pub use request_form::{BodyForm, Method, Parameter, RequestForm};
-pub use section::{Lifetime, ProviderConfig, Rotation};
+pub use request_form::{BodyForm, RequestForm, RequestMethod, RequestParameter};
+pub use section::{ProviderConfig, Rotation, TokenLifetime};
 pub use settings::{ClientAuth, Provider};
-pub use template::Template;
+pub use template::TextTemplate;
 pub use token_url::TokenUrl;

@@ -7,7 +7,7 @@ use figment::value::{Dict, Value};
 use figment::{Figment, Profile, Provider as _};
 use serde::{Deserialize, Serialize};
 
-use evergrant_domain::classify::Rule;
+use evergrant_domain::classify::DialectRule;
 use evergrant_settings::{ConfigError, config_error};
 
 /// The embedded files: name and text.
@@ -19,21 +19,21 @@ pub const DEFAULT_PRESET: &str = "oauth2";
 /// What a preset says for people and for tests. The rest of its file are settings of a provider's section.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct About {
+pub struct PresetAbout {
     /// The provider's name for people.
     pub title: String,
     /// What an operator must know.
     pub help: Option<String>,
     /// Where each fact comes from.
-    pub sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, PresetSource>,
     /// Answers and what they mean.
-    pub vector: Vec<Vector>,
+    pub vector: Vec<PresetVector>,
 }
 
 /// Where a fact comes from.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Source {
+pub struct PresetSource {
     /// The address.
     pub source: String,
     /// The day on which it was read.
@@ -46,7 +46,7 @@ pub struct Source {
 /// An answer and what it means.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Vector {
+pub struct PresetVector {
     /// A sentence.
     pub name: String,
     /// The HTTP status.
@@ -108,9 +108,9 @@ pub enum VectorMeans {
 #[derive(Debug, Clone)]
 pub struct PresetFile {
     /// What it says for people and for tests.
-    pub about: About,
+    pub about: PresetAbout,
     /// What its answers mean: looked at behind the rules of the section.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<DialectRule>,
     /// The settings.
     pub settings: Dict,
 }
@@ -135,14 +135,14 @@ pub fn preset(name: &str) -> Result<PresetFile, ConfigError> {
 
 /// A fact of a preset, for people.
 #[derive(Debug, Clone, Serialize)]
-pub struct Fact<'a> {
+pub struct PresetFact<'a> {
     /// The setting.
     pub name: &'a str,
     /// Its value, as JSON where it is no text.
     pub value: String,
     /// Where it comes from.
     #[serde(flatten)]
-    pub source: Option<&'a Source>,
+    pub source: Option<&'a PresetSource>,
 }
 
 impl PresetFile {
@@ -152,7 +152,7 @@ impl PresetFile {
     }
 
     /// What is known, in the order of the settings' names.
-    pub fn facts(&self) -> Vec<Fact<'_>> {
+    pub fn facts(&self) -> Vec<PresetFact<'_>> {
         let text = |value: &Value| match value {
             Value::String(_, text) => text.clone(),
             // A value of TOML is one of JSON.
@@ -163,7 +163,7 @@ impl PresetFile {
             (!self.rules.is_empty()).then(|| ("meaning", format!("{} rules", self.rules.len())));
         settings
             .chain(rules)
-            .map(|(name, value)| Fact { name, value, source: self.about.sources.get(name) })
+            .map(|(name, value)| PresetFact { name, value, source: self.about.sources.get(name) })
             .collect()
     }
 
@@ -176,7 +176,7 @@ impl PresetFile {
         #[derive(Deserialize)]
         struct Rules {
             #[serde(default)]
-            meaning: Vec<Rule>,
+            meaning: Vec<DialectRule>,
         }
         let data = file.data().map_err(config_error)?;
         let mut settings = data.get(&Profile::Default).cloned().unwrap_or_default();

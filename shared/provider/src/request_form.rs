@@ -8,7 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
-use super::template::Template;
+use super::template::TextTemplate;
 use super::{ClientAuth, Provider};
 use evergrant_domain::DocumentFields;
 
@@ -17,26 +17,26 @@ use evergrant_domain::DocumentFields;
 #[serde(default, deny_unknown_fields)]
 pub struct RequestForm {
     /// The method.
-    pub(super) method: Method,
+    pub(super) method: RequestMethod,
     /// How the parameters are written.
     pub(super) body: BodyForm,
     /// The `User-Agent`, if not Evergrant's own.
     pub(super) user_agent: Option<String>,
     /// Parameters of the standard that are not sent.
-    pub(super) omit: Vec<Parameter>,
+    pub(super) omit: Vec<RequestParameter>,
     /// Other names of parameters of the standard.
-    pub(super) names: BTreeMap<Parameter, String>,
+    pub(super) names: BTreeMap<RequestParameter, String>,
     /// Further parameters, and other values of those of the standard.
-    pub(super) parameters: BTreeMap<String, Template>,
+    pub(super) parameters: BTreeMap<String, TextTemplate>,
     /// Further headers.
-    pub(super) headers: BTreeMap<String, Template>,
+    pub(super) headers: BTreeMap<String, TextTemplate>,
     /// For whom an assertion of `private_key_jwt` is, if not for the token URL.
     pub(super) assertion_audience: Option<String>,
 }
 
 /// The method of a token request.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
-pub enum Method {
+pub enum RequestMethod {
     /// The parameters are in the body.
     #[default]
     #[serde(rename = "POST")]
@@ -60,7 +60,7 @@ pub enum BodyForm {
 /// The parameters of the standard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Parameter {
+pub enum RequestParameter {
     /// `grant_type`
     GrantType,
     /// `refresh_token`
@@ -73,7 +73,7 @@ pub enum Parameter {
     ClientSecret,
 }
 
-impl Parameter {
+impl RequestParameter {
     const fn as_str(self) -> &'static str {
         match self {
             Self::GrantType => "grant_type",
@@ -112,7 +112,7 @@ impl Provider {
             "client_secret" => secret,
             _ => self.value(name, fields),
         };
-        let fill = |template| Template::fill(template, value).map_err(missing);
+        let fill = |template| TextTemplate::fill(template, value).map_err(missing);
         let mut parameters = self.standard_parameters(refresh_token, assertion);
         for (name, template) in &self.request.parameters {
             let text = fill(template)?;
@@ -167,11 +167,11 @@ impl Provider {
         let secret = self.client_secret.as_ref().filter(|_| self.client_auth == ClientAuth::Body);
         let client_id = (!self.client_auth.is_header()).then_some(self.client_id.as_str());
         let standard = [
-            (Parameter::GrantType, Some("refresh_token")),
-            (Parameter::RefreshToken, Some(refresh_token.expose_secret())),
-            (Parameter::Scope, self.scope.as_deref()),
-            (Parameter::ClientId, client_id),
-            (Parameter::ClientSecret, secret.map(|secret| secret.expose_secret())),
+            (RequestParameter::GrantType, Some("refresh_token")),
+            (RequestParameter::RefreshToken, Some(refresh_token.expose_secret())),
+            (RequestParameter::Scope, self.scope.as_deref()),
+            (RequestParameter::ClientId, client_id),
+            (RequestParameter::ClientSecret, secret.map(|secret| secret.expose_secret())),
         ];
         let sent = standard.into_iter().filter(|(name, _)| !self.request.omit.contains(name));
         let mut parameters: Vec<(String, String)> = sent
@@ -192,7 +192,7 @@ impl Provider {
     fn field_names(&self) -> impl Iterator<Item = &str> {
         let templates = self.request.parameters.values().chain(self.request.headers.values());
         let own = |name: &&str| !["refresh_token", "client_id", "client_secret"].contains(name);
-        templates.flat_map(Template::names).filter(own).chain(self.token_url.names())
+        templates.flat_map(TextTemplate::names).filter(own).chain(self.token_url.names())
     }
 
     /// The paths in a document of what its address and its requests need.

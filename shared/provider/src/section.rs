@@ -10,10 +10,10 @@ use serde::{Deserialize, Deserializer};
 
 use evergrant_domain::SealedTokens;
 use evergrant_domain::answer_form::AnswerForm;
-use evergrant_domain::classify::{Rule, ThrottleScope};
-use evergrant_domain::limit::Limit;
-use evergrant_domain::scalar::Scalar;
-use evergrant_domain::schedule::{Adopt, Keep};
+use evergrant_domain::classify::{DialectRule, ThrottleScope};
+use evergrant_domain::limit::RateLimit;
+use evergrant_domain::scalar::ScalarText;
+use evergrant_domain::schedule::{FirstRefresh, RefreshGoal};
 use evergrant_settings::duration;
 
 use crate::{ClientAuth, DEFAULT_PRESET, HostPattern, RequestForm};
@@ -30,7 +30,7 @@ pub struct ProviderConfig {
     #[serde(default)]
     pub fields: BTreeMap<String, String>,
     #[serde(default)]
-    pub field_defaults: BTreeMap<String, Scalar>,
+    pub field_defaults: BTreeMap<String, ScalarText>,
     pub allow_http: Option<bool>,
     pub client_id: Option<String>,
     pub client_secret: Option<SecretString>,
@@ -40,12 +40,12 @@ pub struct ProviderConfig {
     pub client_key_id: Option<String>,
     pub client_certificate_file: Option<PathBuf>,
     pub scope: Option<String>,
-    pub limits: Option<Vec<Limit>>,
-    pub keep: Option<Keep>,
+    pub limits: Option<Vec<RateLimit>>,
+    pub keep: Option<RefreshGoal>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub access_lifetime: Option<Duration>,
-    pub refresh_idle_lifetime: Option<Lifetime>,
-    pub refresh_absolute_lifetime: Option<Lifetime>,
+    pub refresh_idle_lifetime: Option<TokenLifetime>,
+    pub refresh_absolute_lifetime: Option<TokenLifetime>,
     pub rotation: Option<Rotation>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub rotation_grace: Option<Duration>,
@@ -53,7 +53,7 @@ pub struct ProviderConfig {
     pub sign_in_url: Option<String>,
     pub refresh_after_percent: Option<u8>,
     pub jitter_percent: Option<u8>,
-    pub adopt: Option<Adopt>,
+    pub adopt: Option<FirstRefresh>,
     pub max_attempts: Option<u32>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub max_pause: Option<Duration>,
@@ -70,7 +70,7 @@ pub struct ProviderConfig {
     #[serde(default)]
     pub answer: AnswerForm,
     #[serde(default)]
-    pub meaning: Vec<Rule>,
+    pub meaning: Vec<DialectRule>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub death_recheck: Option<Duration>,
     pub mass_death_percent: Option<u8>,
@@ -83,12 +83,12 @@ fn default_preset() -> String {
 
 /// How long a token lives: a duration, or `never` where it is known that it does not end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Lifetime {
+pub enum TokenLifetime {
     Never,
     For(Duration),
 }
 
-impl Lifetime {
+impl TokenLifetime {
     pub(crate) const fn limit(self) -> Option<Duration> {
         match self {
             Self::Never => None,
@@ -97,7 +97,7 @@ impl Lifetime {
     }
 }
 
-impl<'de> Deserialize<'de> for Lifetime {
+impl<'de> Deserialize<'de> for TokenLifetime {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let text = String::deserialize(deserializer)?;
         if text == "never" {

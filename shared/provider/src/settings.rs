@@ -13,15 +13,15 @@ use super::assertion::AssertionKey;
 use super::layers::file_of;
 use super::preset::preset;
 use super::request_form::RequestForm;
-use super::section::{Lifetime, ProviderConfig};
+use super::section::{ProviderConfig, TokenLifetime};
 use super::token_url::TokenUrl;
 use evergrant_domain::classify::Dialect;
 use evergrant_domain::ladder::Ladder;
-use evergrant_domain::limit::{Limit, contradiction};
-use evergrant_domain::scalar::Scalar;
-use evergrant_domain::schedule::{Keep, Schedule};
+use evergrant_domain::limit::{RateLimit, contradiction};
+use evergrant_domain::scalar::ScalarText;
+use evergrant_domain::schedule::{RefreshGoal, RefreshSchedule};
 use evergrant_domain::weigh::WatchSettings;
-use evergrant_domain::{DocumentFields, Policy, ProviderId, Secrets};
+use evergrant_domain::{DocumentFields, ExchangeSecrets, ProviderId, RefreshPolicy};
 
 /// How a client authenticates at the token endpoint (RFC 6749 §2.3.1). Exactly one way is used:
 /// some providers refuse a request with two.
@@ -66,8 +66,8 @@ impl ClientAuth {
 
 /// What is assumed where neither the settings nor the preset know it: few providers give shorter access
 /// tokens, and few let refresh tokens die sooner.
-const ASSUMED_ACCESS_LIFETIME: Duration = Duration::from_secs(3_600);
-const ASSUMED_IDLE_LIFETIME: Duration = Duration::from_secs(14 * 86_400);
+const ASSUMED_ACCESS_TTL: Duration = Duration::from_secs(3_600);
+const ASSUMED_IDLE_TTL: Duration = Duration::from_secs(14 * 86_400);
 const ASSUMED_LIMIT: &str = "10/s";
 
 /// A provider as it is set up: its preset and what the settings override.
@@ -100,22 +100,22 @@ pub struct Provider {
     /// How long an answer may take, connecting included.
     pub request_timeout: Duration,
     /// The rate limits, all of which are kept.
-    pub limits: Vec<Limit>,
+    pub limits: Vec<RateLimit>,
     /// The settings of its lifetimes that neither the section nor its preset tells, so that they are assumed
     /// where its answers don't tell them either.
     pub assumed: Vec<&'static str>,
     /// How it differs from RFC 6749.
     pub dialect: Dialect,
     /// What its grants are decided by.
-    pub policy: Policy,
+    pub policy: RefreshPolicy,
     /// When its answers are taken for what they say.
     pub watch: WatchSettings,
 }
 
 impl Provider {
     /// What no word about an exchange of this token may hold.
-    pub fn secrets<'a>(&'a self, refresh_token: &'a SecretString) -> Secrets<'a> {
-        Secrets::sent(refresh_token, &self.client_id, self.client_secret.as_ref())
+    pub fn secrets<'a>(&'a self, refresh_token: &'a SecretString) -> ExchangeSecrets<'a> {
+        ExchangeSecrets::sent(refresh_token, &self.client_id, self.client_secret.as_ref())
     }
 
     /// That tokens can be exchanged there: that there is a secret, if our client needs one.
@@ -187,7 +187,7 @@ impl Provider {
             limits: limits(config, &setting("limits"))?,
             assumed: assumed(config),
             dialect: dialect(config, &setting)?,
-            policy: Policy {
+            policy: RefreshPolicy {
                 schedule: schedule(config, &setting)?,
                 ladder,
                 max_attempts,
@@ -217,7 +217,7 @@ fn token_url(
 
 fn field_defaults(config: &ProviderConfig) -> DocumentFields {
     let defaults = config.field_defaults.iter();
-    defaults.map(|(name, Scalar(value))| (name.clone(), value.clone())).collect()
+    defaults.map(|(name, ScalarText(value))| (name.clone(), value.clone())).collect()
 }
 
 fn client_secret(
@@ -239,9 +239,9 @@ fn client_key(config: &ProviderConfig, setting: &str) -> Result<Option<Assertion
         .map_err(|reason| ConfigError::invalid(setting, reason))
 }
 
-fn limits(config: &ProviderConfig, setting: &str) -> Result<Vec<Limit>, ConfigError> {
+fn limits(config: &ProviderConfig, setting: &str) -> Result<Vec<RateLimit>, ConfigError> {
     let assumed = || ASSUMED_LIMIT.parse().into_iter().collect();
-    let limits: Vec<Limit> = config.limits.clone().unwrap_or_else(assumed);
+    let limits: Vec<RateLimit> = config.limits.clone().unwrap_or_else(assumed);
     match contradiction(&limits) {
         None => Ok(limits),
         Some(contradiction) => Err(ConfigError::invalid(setting, contradiction.to_string())),
@@ -282,7 +282,7 @@ fn assumed(config: &ProviderConfig) -> Vec<&'static str> {
 fn schedule(
     config: &ProviderConfig,
     setting: &impl Fn(&str) -> String,
-) -> Result<Schedule, ConfigError> {
+) -> Result<RefreshSchedule, ConfigError> {
     let refresh_after_percent = config.refresh_after_percent.unwrap_or(50);
     if !(1..=95).contains(&refresh_after_percent) {
         let reason = "it must be from 1 to 95";
@@ -293,13 +293,13 @@ fn schedule(
         let reason = "it must be less than refresh_after_percent";
         return Err(ConfigError::invalid(setting("jitter_percent"), reason));
     }
-    Ok(Schedule {
-        keep: config.keep.unwrap_or(Keep::KeepAlive),
-        access_lifetime: config.access_lifetime.unwrap_or(ASSUMED_ACCESS_LIFETIME),
+    Ok(RefreshSchedule {
+        keep: config.keep.unwrap_or(RefreshGoal::KeepAlive),
+        access_lifetime: config.access_lifetime.unwrap_or(ASSUMED_ACCESS_TTL),
         refresh_idle_lifetime: config
             .refresh_idle_lifetime
-            .map_or(Some(ASSUMED_IDLE_LIFETIME), Lifetime::limit),
-        refresh_absolute_lifetime: config.refresh_absolute_lifetime.and_then(Lifetime::limit),
+            .map_or(Some(ASSUMED_IDLE_TTL), TokenLifetime::limit),
+        refresh_absolute_lifetime: config.refresh_absolute_lifetime.and_then(TokenLifetime::limit),
         refresh_after_percent,
         jitter_percent,
         adopt: config.adopt.unwrap_or_default(),

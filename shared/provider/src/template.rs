@@ -2,12 +2,12 @@
 
 use serde::Deserialize;
 
-use evergrant_domain::scalar::Scalar;
+use evergrant_domain::scalar::ScalarText;
 
 /// A text with the names of values in braces.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Scalar")]
-pub struct Template(Vec<Part>);
+#[serde(try_from = "ScalarText")]
+pub struct TextTemplate(Vec<Part>);
 
 /// A part of a template.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -18,15 +18,15 @@ pub(super) enum Part {
     Value(String),
 }
 
-impl TryFrom<Scalar> for Template {
+impl TryFrom<ScalarText> for TextTemplate {
     type Error = String;
 
-    fn try_from(Scalar(text): Scalar) -> Result<Self, String> {
+    fn try_from(ScalarText(text): ScalarText) -> Result<Self, String> {
         Self::read(&text)
     }
 }
 
-impl Template {
+impl TextTemplate {
     /// Reads a text.
     pub(super) fn read(text: &str) -> Result<Self, String> {
         let is_name = |name: &str| {

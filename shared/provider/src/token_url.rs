@@ -6,7 +6,7 @@ use std::net::IpAddr;
 use url::Url;
 
 use super::host_pattern::HostPattern;
-use super::template::{Part, Template};
+use super::template::{Part, TextTemplate};
 
 /// The address of a token endpoint.
 #[derive(Debug, Clone)]
@@ -15,7 +15,7 @@ pub struct TokenUrl(Form);
 #[derive(Debug, Clone)]
 enum Form {
     Fixed(Url),
-    Completed { template: Template, text: String, hosts: Vec<HostPattern>, allow_http: bool },
+    Completed { template: TextTemplate, text: String, hosts: Vec<HostPattern>, allow_http: bool },
 }
 
 impl From<Url> for TokenUrl {
@@ -35,7 +35,7 @@ impl TokenUrl {
         allow_http: bool,
     ) -> Result<Self, (&'static str, String)> {
         let wrong = |reason: String| ("token_url", reason);
-        let template = Template::read(text).map_err(wrong)?;
+        let template = TextTemplate::read(text).map_err(wrong)?;
         if template.names().next().is_none() {
             let url = checked(text, allow_http).map_err(wrong)?;
             if !hosts.is_empty() && !is_token_url_safe_http(&url) {
@@ -128,7 +128,7 @@ impl TokenUrl {
 }
 
 /// Whether a value decides where the URL leads.
-fn completes_host(template: &Template) -> bool {
+fn completes_host(template: &TextTemplate) -> bool {
     let mut before = String::new();
     for part in template.parts() {
         match part {
@@ -212,7 +212,7 @@ fn within(url: &Url, hosts: &[HostPattern]) -> Result<(), String> {
         "it leads to {}, which is none of token_hosts ({}); nothing was sent",
         evergrant_domain::error_code::clean_description(
             &host,
-            &evergrant_domain::Secrets::default()
+            &evergrant_domain::ExchangeSecrets::default()
         ),
         known.join(", ")
     ))

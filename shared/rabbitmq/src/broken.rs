@@ -11,13 +11,13 @@ use std::time::{Duration, Instant};
 use evergrant_ports::QueueError;
 
 /// How long callers are told the same after a failure.
-const FAILURE_HOLDS: Duration = Duration::from_secs(5);
+const FAILURE_TTL: Duration = Duration::from_secs(5);
 
 /// Destinations that did not take the last message, by their names.
 #[derive(Default)]
-pub(super) struct Broken(Mutex<HashMap<String, Failed>>);
+pub(super) struct Broken(Mutex<HashMap<String, KnownFailure>>);
 
-struct Failed {
+struct KnownFailure {
     until: Instant,
     error: QueueError,
 }
@@ -35,7 +35,7 @@ impl Broken {
             return Err(failed.error.clone());
         }
         // The others wait for what this one finds.
-        failed.until = now + FAILURE_HOLDS;
+        failed.until = now + FAILURE_TTL;
         Ok(())
     }
 
@@ -45,13 +45,14 @@ impl Broken {
         match result {
             Ok(()) => drop(broken.remove(name)),
             Err(error) => {
-                let failed = Failed { until: Instant::now() + FAILURE_HOLDS, error: error.clone() };
+                let failed =
+                    KnownFailure { until: Instant::now() + FAILURE_TTL, error: error.clone() };
                 broken.insert(name.to_owned(), failed);
             }
         }
     }
 
-    fn lock(&self) -> MutexGuard<'_, HashMap<String, Failed>> {
+    fn lock(&self) -> MutexGuard<'_, HashMap<String, KnownFailure>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -74,7 +75,7 @@ mod tests {
     fn of_those_who_come_later_one_tries_again() {
         let broken = Broken::default();
         let error = QueueError::Unconfirmed { operation: "retry", reason: "no leader".to_owned() };
-        let failed = Failed { until: Instant::now(), error };
+        let failed = KnownFailure { until: Instant::now(), error };
         broken.lock().insert("a".to_owned(), failed);
         assert!(broken.check("a").is_ok() && broken.check("a").is_err());
     }

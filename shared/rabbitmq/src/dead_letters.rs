@@ -19,19 +19,19 @@ use lapin::options::{
 use lapin::types::{FieldTable, ShortString};
 use lapin::{Channel, Consumer};
 
+use super::browse_lock::{BrowseLock, BrowseMutex};
 use super::errors::explain;
 use super::headers;
 use super::names::short;
-use super::only_look::{Looking, OnlyLook};
 use super::session::Session;
 use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_ports::{DeadLetters, QueueError};
 
 /// How long the next message may take. After that, someone else has taken what was counted, or the
 /// broker is stuck. It reads a whole block before it sends the first of it.
-const PATIENCE: Duration = Duration::from_secs(10);
+const BROWSE_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long messages may take to be back in their queue. After that, someone else has taken them.
-const BACK_WITHIN: Duration = Duration::from_secs(3);
+const RETURN_TIMEOUT: Duration = Duration::from_secs(3);
 /// Messages that one consumer takes. What one consumer holds goes back in order; between blocks, a
 /// busy broker before 4.0 may swap them, since it says that a channel is closed before what it held
 /// is back. lapin keeps what it is sent, about 4 kB each, and two blocks may be on their way.
@@ -40,22 +40,22 @@ const BLOCK: u16 = 5_000;
 const READ: &str = "read dead letters";
 const CLOSE: &str = "close dead letters";
 
-/// A look through a provider's dead letters.
+/// A browse through a provider's dead letters.
 pub(super) struct RabbitDeadLetters {
     provider: ProviderId,
-    look: Option<Look>,
+    look: Option<LetterBrowse>,
     /// What [`DeadLetters::next`] returned last.
     current: Option<lapin::Acker>,
     cutoff: u64,
 }
 
 /// The broker's side of it.
-struct Look {
+struct LetterBrowse {
     session: Arc<Session>,
     queue: ShortString,
-    looking: Looking,
+    browse_mutex: BrowseMutex,
     /// None while others may look.
-    only: Option<OnlyLook>,
+    only: Option<BrowseLock>,
     /// Whether others may look only when all is back.
     to_the_end: bool,
     /// Oldest first.
@@ -107,21 +107,21 @@ impl Block {
 }
 
 impl RabbitDeadLetters {
-    /// Begins a look at `queue`.
+    /// Begins a browse at `queue`.
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
-        looking: &Looking,
+        browse_mutex: &BrowseMutex,
         provider: &ProviderId,
         queue: &str,
     ) -> Result<Self, QueueError> {
         let queue = short(operation, queue)?;
-        let only = OnlyLook::wait(session, looking, queue.as_str()).await;
+        let only = BrowseLock::wait(session, browse_mutex, queue.as_str()).await;
         let cutoff = ready(operation, session, &queue).await?;
-        let look = (cutoff > 0).then(|| Look {
+        let look = (cutoff > 0).then(|| LetterBrowse {
             session: Arc::clone(session),
             queue,
-            looking: Arc::clone(looking),
+            browse_mutex: Arc::clone(browse_mutex),
             only: Some(only),
             to_the_end: false,
             blocks: Vec::new(),
@@ -134,13 +134,13 @@ impl RabbitDeadLetters {
     }
 }
 
-impl Look {
+impl LetterBrowse {
     /// The next message, None at the cut-off or if others emptied the queue meanwhile.
     async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         while self.left > 0 {
             self.open_blocks().await?;
             let Some(block) = self.blocks.get_mut(self.finished) else { continue };
-            match tokio::time::timeout(PATIENCE, block.consumer.next()).await {
+            match tokio::time::timeout(BROWSE_TIMEOUT, block.consumer.next()).await {
                 Ok(Some(Ok(delivery))) => {
                     self.left -= 1;
                     block.read = block.read.saturating_add(1);
@@ -185,7 +185,7 @@ impl Look {
     async fn be_alone(&mut self) {
         if self.only.is_none() {
             let queue = self.queue.as_str();
-            self.only = Some(OnlyLook::wait(&self.session, &self.looking, queue).await);
+            self.only = Some(BrowseLock::wait(&self.session, &self.browse_mutex, queue).await);
         }
     }
 
@@ -213,7 +213,7 @@ impl Look {
     /// The broker closes a channel before it has put back what the channel held. Whoever looks next
     /// must find it, and the next block must not overtake it.
     async fn wait_until_back(&self, wanted: u64) -> Result<(), QueueError> {
-        let deadline = tokio::time::Instant::now() + BACK_WITHIN;
+        let deadline = tokio::time::Instant::now() + RETURN_TIMEOUT;
         while ready(CLOSE, &self.session, &self.queue).await? < wanted
             && tokio::time::Instant::now() < deadline
         {
@@ -245,7 +245,7 @@ impl DeadLetters for RabbitDeadLetters {
         self.cutoff
     }
 
-    fn look_only(&mut self) {
+    fn browse_only(&mut self) {
         if let Some(look) = &mut self.look {
             look.ahead = true;
             look.to_the_end = true;

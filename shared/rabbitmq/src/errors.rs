@@ -37,7 +37,7 @@ impl From<Failure> for QueueError {
 
 impl Failure {
     /// As [`explain`].
-    pub(super) fn of(operation: &'static str, error: &Error) -> Self {
+    pub(super) fn new(operation: &'static str, error: &Error) -> Self {
         let explained = explain(operation, error);
         if is_not_found(error) { Self::Missing(explained) } else { Self::Other(explained) }
     }

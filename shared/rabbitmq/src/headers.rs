@@ -21,9 +21,9 @@ const WORKER: &str = "x-evergrant-worker";
 const DEATHS: &str = "x-death";
 
 /// All headers of a message must fit into one frame, so each of ours has a bound.
-const LONGEST_TEXT_BYTES: usize = 2_048;
+const TEXT_BYTES_MAX: usize = 2_048;
 /// An `_id` that is longer is left to the body.
-const LONGEST_ID_BYTES: usize = 16_384;
+const ID_BYTES_MAX: usize = 16_384;
 
 /// The headers of `letter`.
 pub(super) fn write(letter: &DeadLetter) -> FieldTable {
@@ -31,7 +31,7 @@ pub(super) fn write(letter: &DeadLetter) -> FieldTable {
     put_text(&mut headers, REASON, Some(letter.reason.as_str()));
     put_text(&mut headers, PROVIDER, Some(letter.provider.as_str()));
     let id = letter.id.as_ref().map(|id| serde_json::Value::from(id.clone()).to_string());
-    put_text(&mut headers, DOCUMENT_ID, id.as_deref().filter(|id| id.len() <= LONGEST_ID_BYTES));
+    put_text(&mut headers, DOCUMENT_ID, id.as_deref().filter(|id| id.len() <= ID_BYTES_MAX));
     put_number(&mut headers, HTTP_STATUS, letter.http_status.map(i64::from));
     put_text(&mut headers, CODE, letter.code.as_deref().map(cut));
     put_text(&mut headers, DESCRIPTION, letter.description.as_deref().map(cut));
@@ -44,7 +44,7 @@ pub(super) fn write(letter: &DeadLetter) -> FieldTable {
 }
 
 fn cut(text: &str) -> &str {
-    &text[..text.floor_char_boundary(LONGEST_TEXT_BYTES)]
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
 }
 
 fn put_text(headers: &mut FieldTable, key: &'static str, text: Option<&str>) {
@@ -225,7 +225,7 @@ mod tests {
     fn long_texts_are_cut_between_characters_because_headers_share_one_frame() {
         let long = DeadLetter { description: Some("é".repeat(100_000)), ..letter() };
         let description = round_trip(&long).description.unwrap();
-        assert!(description.len() <= LONGEST_TEXT_BYTES);
+        assert!(description.len() <= TEXT_BYTES_MAX);
         assert!(description.ends_with('é'));
     }
 

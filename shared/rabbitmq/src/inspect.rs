@@ -10,7 +10,7 @@ use super::names::short;
 use super::server::Server;
 use super::session::Session;
 use super::topology::{Exchange, Queue, Topology, declare_exchange, declare_queue};
-use evergrant_ports::{Finding, QueueError};
+use evergrant_ports::{InspectionFinding, QueueError};
 
 const OPERATION: &str = "inspect";
 
@@ -19,44 +19,51 @@ pub(super) async fn inspect(
     session: &Session,
     server: &Server,
     topology: &Topology,
-) -> Result<Vec<Finding>, QueueError> {
+) -> Result<Vec<InspectionFinding>, QueueError> {
     let connection = session.connection(OPERATION).await?;
     let host = session.address().uri(OPERATION)?.authority.host.clone();
     let vhost = connection.status().vhost();
-    let mut findings = vec![Finding {
+    let mut findings = vec![InspectionFinding {
         what: "broker".to_owned(),
         ok: true,
         detail: format!("{} {} at {host}, virtual host {vhost}", server.product, server.version),
     }];
     for exchange in &topology.exchanges {
-        let looked = look_at_exchange(session, exchange).await;
+        let looked = inspect_exchange(session, exchange).await;
         findings.push(found(format!("exchange {}", exchange.name), looked));
     }
     // All at once: each that does not answer takes the whole timeout.
-    let looking = topology.queues.iter().map(|queue| look_at_queue(session, queue));
-    for (queue, looked) in topology.queues.iter().zip(join_all(looking).await) {
+    let browse_mutex = topology.queues.iter().map(|queue| inspect_queue(session, queue));
+    for (queue, looked) in topology.queues.iter().zip(join_all(browse_mutex).await) {
         findings.push(found(format!("queue {}", queue.name), looked));
     }
     Ok(findings)
 }
 
 /// A queue of a shard that is not configured any more is drained by whoever consumes all shards.
-pub(super) fn leftover(queue: &Leftover) -> Finding {
+pub(super) fn leftover(queue: &Leftover) -> InspectionFinding {
     let Leftover { name, messages, consumers, .. } = queue;
     let detail = format!(
         "{messages} messages ready, {consumers} consumers; queue.shards does not have this shard any more. \
          Workers empty it; delete it when it has been empty for as long as the longest delay of \
          queue.retry_ladder"
     );
-    Finding { what: format!("queue {name}"), ok: *messages == 0 || *consumers > 0, detail }
+    InspectionFinding {
+        what: format!("queue {name}"),
+        ok: *messages == 0 || *consumers > 0,
+        detail,
+    }
 }
 
 /// What cannot be looked at is a finding, too: the rest is looked at nevertheless.
-fn found(what: String, looked: Result<Finding, QueueError>) -> Finding {
-    looked.unwrap_or_else(|error| Finding { what, ok: false, detail: error.to_string() })
+fn found(what: String, looked: Result<InspectionFinding, QueueError>) -> InspectionFinding {
+    looked.unwrap_or_else(|error| InspectionFinding { what, ok: false, detail: error.to_string() })
 }
 
-async fn look_at_exchange(session: &Session, exchange: &Exchange) -> Result<Finding, QueueError> {
+async fn inspect_exchange(
+    session: &Session,
+    exchange: &Exchange,
+) -> Result<InspectionFinding, QueueError> {
     let name = short(OPERATION, &exchange.name)?;
     // An error closes the channel, so each look has its own.
     let channel = session.channel(OPERATION).await?;
@@ -78,7 +85,7 @@ async fn look_at_exchange(session: &Session, exchange: &Exchange) -> Result<Find
     }
 }
 
-async fn look_at_queue(session: &Session, queue: &Queue) -> Result<Finding, QueueError> {
+async fn inspect_queue(session: &Session, queue: &Queue) -> Result<InspectionFinding, QueueError> {
     let name = short(OPERATION, &queue.name)?;
     let channel = session.channel(OPERATION).await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
@@ -110,20 +117,20 @@ fn compare(
     what: String,
     compared: Result<(), QueueError>,
     detail: String,
-) -> Result<Finding, QueueError> {
+) -> Result<InspectionFinding, QueueError> {
     match compared {
-        Ok(()) => Ok(Finding { what, ok: true, detail }),
+        Ok(()) => Ok(InspectionFinding { what, ok: true, detail }),
         Err(error @ QueueError::Mismatch { .. }) => {
-            Ok(Finding { what, ok: false, detail: error.to_string() })
+            Ok(InspectionFinding { what, ok: false, detail: error.to_string() })
         }
         Err(error) => Err(error),
     }
 }
 
-fn missing(what: String, error: &lapin::Error) -> Result<Finding, QueueError> {
+fn missing(what: String, error: &lapin::Error) -> Result<InspectionFinding, QueueError> {
     if is_not_found(error) {
         let detail = "does not exist; the producer and the worker make it when they start";
-        Ok(Finding { what, ok: false, detail: detail.to_owned() })
+        Ok(InspectionFinding { what, ok: false, detail: detail.to_owned() })
     } else {
         Err(super::errors::explain(OPERATION, error))
     }

@@ -11,23 +11,23 @@ use lapin::{Channel, Consumer};
 use std::sync::Arc;
 
 use super::acks::Acks;
+use super::delivery_priority::{DeliveryOrigin, DeliveryPriority};
 use super::errors::{Failure, explain};
 use super::names::short;
 use super::session::Session;
-use super::turns::{Origin, Turns};
-use evergrant_ports::{Delivery, Intake, QueueError};
+use evergrant_ports::{Delivery, DeliveryStream, QueueError};
 
 /// Deliveries of several consumers on one channel, and `None` for each that ended.
-type Merged = SelectAll<BoxStream<'static, Said>>;
+type MergedStreams = SelectAll<BoxStream<'static, ConsumerEvent>>;
 /// What a consumer says: a delivery, or `None` when it has ended.
-type Said = Option<(Origin, lapin::message::Delivery)>;
+type ConsumerEvent = Option<(DeliveryOrigin, lapin::message::Delivery)>;
 
 /// A queue to consume.
 #[derive(Clone)]
 pub(super) struct QueueShare {
     pub(super) name: String,
     /// Where its deliveries come from.
-    pub(super) origin: Origin,
+    pub(super) origin: DeliveryOrigin,
     /// How many of them may be unacknowledged.
     pub(super) prefetch: u16,
 }
@@ -38,9 +38,9 @@ pub(super) struct RabbitIntake {
     channel: Channel,
     acks: Acks,
     tags: Vec<ShortString>,
-    merged: Merged,
+    merged: MergedStreams,
     /// What was delivered already.
-    here: Turns<lapin::message::Delivery>,
+    here: DeliveryPriority<lapin::message::Delivery>,
     /// Whether a consumer has ended: then all are done with.
     ended: bool,
 }
@@ -73,7 +73,7 @@ impl RabbitIntake {
             channel,
             tags,
             merged,
-            here: Turns::new(),
+            here: DeliveryPriority::new(),
             ended: false,
         })
     }
@@ -89,7 +89,7 @@ pub(super) fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
 }
 
 /// A consumer's deliveries, then one `None`, whether it was cancelled or failed.
-fn deliveries(consumer: Consumer, origin: Origin) -> BoxStream<'static, Said> {
+fn deliveries(consumer: Consumer, origin: DeliveryOrigin) -> BoxStream<'static, ConsumerEvent> {
     let queue = consumer.queue();
     consumer
         .map(move |delivery| {
@@ -100,7 +100,7 @@ fn deliveries(consumer: Consumer, origin: Origin) -> BoxStream<'static, Said> {
                 })
                 .ok()
                 .map(|delivery| match delivery.redelivered {
-                    true => (Origin::AnotherWorker, delivery),
+                    true => (DeliveryOrigin::AnotherWorker, delivery),
                     false => (origin, delivery),
                 })
         })
@@ -110,7 +110,7 @@ fn deliveries(consumer: Consumer, origin: Origin) -> BoxStream<'static, Said> {
 
 impl RabbitIntake {
     /// Takes in what a consumer says. None if it has ended, and with it all.
-    fn take_in(&mut self, said: Option<Said>) -> Option<()> {
+    fn take_in(&mut self, said: Option<ConsumerEvent>) -> Option<()> {
         let Some(Some((origin, delivery))) = said else {
             self.ended = true;
             return None;
@@ -132,7 +132,7 @@ async fn give_back(session: &Session, delivery: lapin::message::Delivery) {
 }
 
 #[async_trait]
-impl Intake for RabbitIntake {
+impl DeliveryStream for RabbitIntake {
     async fn next(&mut self) -> Option<Delivery> {
         if self.ended {
             return None;

@@ -6,17 +6,17 @@
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
 
+use super::delivery_priority::DeliveryOrigin;
 use super::errors::{Failure, is_not_found};
-use super::names::{Names, short};
+use super::names::{QueueNames, short};
 use super::session::Session;
-use super::turns::Origin;
 use evergrant_domain::ProviderId;
 use evergrant_ports::QueueError;
 
 /// A queue of a shard that is not configured.
 pub(super) struct Leftover {
     pub(super) name: String,
-    pub(super) origin: Origin,
+    pub(super) origin: DeliveryOrigin,
     pub(super) messages: u32,
     pub(super) consumers: u32,
 }
@@ -25,7 +25,7 @@ pub(super) struct Leftover {
 pub(super) async fn find(
     operation: &'static str,
     session: &Session,
-    names: &Names,
+    names: &QueueNames,
     provider: &ProviderId,
     shards: u16,
 ) -> Result<Vec<Leftover>, QueueError> {
@@ -33,11 +33,11 @@ pub(super) async fn find(
     for shard in shards.max(1)..u16::MAX {
         let before = found.len();
         let both = [
-            (names.work(provider, shard), Origin::Work),
-            (names.again(provider, shard), Origin::Retry),
+            (names.work(provider, shard), DeliveryOrigin::Work),
+            (names.again(provider, shard), DeliveryOrigin::Retry),
         ];
         for (name, origin) in both {
-            found.extend(look_at(operation, session, name, origin).await?);
+            found.extend(inspect_leftover(operation, session, name, origin).await?);
         }
         if found.len() == before {
             break;
@@ -46,11 +46,11 @@ pub(super) async fn find(
     Ok(found)
 }
 
-async fn look_at(
+async fn inspect_leftover(
     operation: &'static str,
     session: &Session,
     name: String,
-    origin: Origin,
+    origin: DeliveryOrigin,
 ) -> Result<Option<Leftover>, QueueError> {
     // An error closes the channel, so each look has its own.
     let channel = session.channel(operation).await?;
@@ -62,6 +62,6 @@ async fn look_at(
             Ok(Some(Leftover { name, origin, messages, consumers }))
         }
         Err(error) if is_not_found(&error) => Ok(None),
-        Err(error) => Err(Failure::of(operation, &error).into()),
+        Err(error) => Err(Failure::new(operation, &error).into()),
     }
 }

@@ -19,12 +19,12 @@
 //!
 //! * [`settings`]: what the adapter needs to know.
 //! * `names`, `topology`: what there is on the broker, and making it.
-//! * `address`, `dial`, `session`: connections, in bounded time and rebuilt on demand.
+//! * `address`, `connect`, `session`: connections, in bounded time and rebuilt on demand.
 //! * `server`: which version this is, for whoever asks.
 //! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
 //! * `broken`, `parts`: a queue that takes or gives no messages holds up no other.
 //! * `leftover`: queues of shards that are not configured any more.
-//! * `only_look`: one look at dead letters at a time.
+//! * `browse_lock`: one look at dead letters at a time.
 //! * `acks`: acknowledgements in groups.
 //! * `headers`: a dead letter's fields.
 //! * `inspect`, `errors`: what operators read.
@@ -32,22 +32,22 @@
 mod acks;
 mod address;
 mod broken;
+mod browse_lock;
+mod connect;
 mod dead_letters;
-mod dial;
+mod delivery_priority;
 mod errors;
 mod headers;
 mod inspect;
 mod intake;
 mod leftover;
 mod names;
-mod only_look;
 mod parts;
 mod publish;
 mod server;
 mod session;
 pub mod settings;
 mod topology;
-mod turns;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -61,36 +61,36 @@ use secrecy::ExposeSecret;
 
 use self::address::Address;
 use self::broken::Broken;
+use self::browse_lock::BrowseMutex;
 use self::dead_letters::RabbitDeadLetters;
+use self::delivery_priority::DeliveryOrigin;
 use self::errors::Failure;
 use self::intake::{QueueShare, RabbitIntake, shares};
 use self::leftover::Leftover;
-use self::names::{Names, short};
-use self::only_look::Looking;
+use self::names::{QueueNames, short};
 use self::parts::PartedIntake;
-use self::publish::{Message, Publisher};
+use self::publish::{Message, MessagePublisher};
 use self::server::Server;
 use self::session::Session;
 pub use self::settings::RabbitSettings;
 use self::topology::Topology;
-use self::turns::Origin;
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_ports::{
-    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+    DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
 /// [`JobQueue`] over RabbitMQ. It needs no broker to exist: each operation connects if it has to,
 /// or fails with [`QueueError::Unavailable`].
 pub struct RabbitQueue {
     settings: RabbitSettings,
-    names: Names,
-    publisher: Publisher,
+    names: QueueNames,
+    publisher: MessagePublisher,
     /// Destinations that take no messages for now.
     broken: Broken,
-    /// For everything but publishing: see [`Publisher`] for why there are two connections.
+    /// For everything but publishing: see [`MessagePublisher`] for why there are two connections.
     consuming: Arc<Session>,
-    looking: Looking,
+    browse_mutex: BrowseMutex,
 }
 
 impl RabbitQueue {
@@ -103,11 +103,11 @@ impl RabbitQueue {
             Session::new(address, settings.confirm_timeout)
         };
         Self {
-            publisher: Publisher::new(session("publish")),
+            publisher: MessagePublisher::new(session("publish")),
             consuming: Arc::new(session("consume")),
-            looking: Looking::default(),
+            browse_mutex: BrowseMutex::default(),
             broken: Broken::default(),
-            names: Names::new(&settings.prefix),
+            names: QueueNames::new(&settings.prefix),
             settings,
         }
     }
@@ -122,7 +122,7 @@ impl RabbitQueue {
     }
 
     fn topology(&self) -> Topology {
-        Topology::of(&self.settings, &self.names)
+        Topology::new(&self.settings, &self.names)
     }
 
     /// Makes all queues and exchanges again if one was missing, and then the same is worth another
@@ -213,7 +213,7 @@ impl RabbitQueue {
         &self,
         operation: &'static str,
         queues: Vec<QueueShare>,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let open = || RabbitIntake::open(operation, &self.consuming, &queues);
         let failure = match open().await {
             Ok(intake) => return Ok(Box::new(intake)),
@@ -253,10 +253,10 @@ impl RabbitQueue {
     fn both_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> [Vec<String>; 2] {
         let all: Vec<u16> = (0..self.settings.shards.max(1)).collect();
         let shards = shards.unwrap_or(&all);
-        let names = |name: fn(&Names, &ProviderId, u16) -> String| {
+        let names = |name: fn(&QueueNames, &ProviderId, u16) -> String| {
             shards.iter().map(|shard| name(&self.names, provider, *shard)).collect()
         };
-        [names(Names::work), names(Names::again)]
+        [names(QueueNames::work), names(QueueNames::again)]
     }
 }
 
@@ -305,14 +305,14 @@ impl WorkQueue for RabbitQueue {
         provider: &ProviderId,
         shards: Option<&[u16]>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let [work, again] = self.both_of(provider, shards);
         let for_again = prefetch / FOR_WHAT_COMES_BACK;
         let work_shares = shares(prefetch - for_again, work.len());
         let again_shares = shares(for_again, again.len());
         let with = |origin| move |(name, prefetch)| QueueShare { name, origin, prefetch };
-        let work = work.into_iter().zip(work_shares).map(with(Origin::Work));
-        let again = again.into_iter().zip(again_shares).map(with(Origin::Retry));
+        let work = work.into_iter().zip(work_shares).map(with(DeliveryOrigin::Work));
+        let again = again.into_iter().zip(again_shares).map(with(DeliveryOrigin::Retry));
         let mut queues: Vec<_> = work.chain(again).collect();
         // One worker of each shard is enough.
         if shards.is_none_or(|shards| shards.contains(&0)) {
@@ -359,8 +359,9 @@ impl WorkQueue for RabbitQueue {
         self.publish_all(OPERATION, &destination, &[message]).await
     }
 
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
-        let queue = QueueShare { name: self.names.rescue(), origin: Origin::Work, prefetch };
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn DeliveryStream>, QueueError> {
+        let queue =
+            QueueShare { name: self.names.rescue(), origin: DeliveryOrigin::Work, prefetch };
         self.consume_queues("consume rescues", vec![queue]).await
     }
 }
@@ -378,11 +379,12 @@ impl JobQueue for RabbitQueue {
     ) -> Result<Box<dyn DeadLetters>, QueueError> {
         const OPERATION: &str = "read dead letters";
         let (session, queue) = (&self.consuming, self.names.dead(provider));
-        let look = RabbitDeadLetters::open(OPERATION, session, &self.looking, provider, &queue);
+        let look =
+            RabbitDeadLetters::open(OPERATION, session, &self.browse_mutex, provider, &queue);
         Ok(Box::new(look.await?))
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, QueueError> {
         let server = self.server("inspect").await?;
         let mut findings = inspect::inspect(&self.consuming, &server, &self.topology()).await?;
         for provider in &self.settings.providers {

@@ -9,11 +9,11 @@ use evergrant_ports::QueueError;
 
 /// The names below one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct QueueNames {
     prefix: String,
 }
 
-impl Names {
+impl QueueNames {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }
@@ -52,7 +52,7 @@ impl Names {
 }
 
 /// The queue whose owner may look at a queue of dead letters.
-pub(super) fn look_at(dead: &str) -> String {
+pub(super) fn browse_lock_name(dead: &str) -> String {
     format!("{dead}.look")
 }
 
@@ -78,14 +78,14 @@ mod tests {
 
     #[test]
     fn names_tell_operators_what_a_queue_is_for() {
-        let names = Names::new("evergrant");
+        let names = QueueNames::new("evergrant");
         let provider = "autodesk".parse().unwrap();
         assert_eq!(names.work_exchange(), "evergrant.work");
         assert_eq!(names.work(&provider, 3), "evergrant.refresh.autodesk.3");
         assert_eq!(names.again(&provider, 3), "evergrant.again.autodesk.3");
         assert_eq!(names.retry(Duration::from_secs(5)), "evergrant.retry.5000");
         assert_eq!(names.dead(&provider), "evergrant.dead.autodesk");
-        assert_eq!(look_at(&names.dead(&provider)), "evergrant.dead.autodesk.look");
+        assert_eq!(browse_lock_name(&names.dead(&provider)), "evergrant.dead.autodesk.look");
         assert_eq!(names.rescue(), "evergrant.rescue");
     }
 

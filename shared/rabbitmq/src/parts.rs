@@ -10,7 +10,7 @@ use tokio::task::JoinHandle;
 
 use super::intake::{QueueShare, RabbitIntake};
 use super::session::Session;
-use evergrant_ports::{Delivery, Intake, QueueError};
+use evergrant_ports::{Delivery, DeliveryStream, QueueError};
 
 /// How long it is waited before a queue is tried again.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
@@ -19,31 +19,31 @@ const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 pub(super) struct PartedIntake {
     operation: &'static str,
     session: Arc<Session>,
-    parts: Vec<Part>,
-    missing: Vec<Missing>,
+    parts: Vec<QueuePart>,
+    missing: Vec<MissingPart>,
     /// Tries the missing ones again.
-    opening: JoinHandle<Opened>,
+    opening: JoinHandle<OpenedParts>,
 }
 
-struct Part {
+struct QueuePart {
     queue: QueueShare,
     intake: RabbitIntake,
 }
 
-struct Missing {
+struct MissingPart {
     queue: QueueShare,
     error: QueueError,
 }
 
 /// What happened first.
-enum Said {
+enum PartEvent {
     /// A part delivered, or ended.
     Delivered(Option<Delivery>, usize),
-    Opened(Opened),
+    Opened(OpenedParts),
 }
 
 /// What can be consumed and what cannot.
-type Opened = (Vec<Part>, Vec<Missing>);
+type OpenedParts = (Vec<QueuePart>, Vec<MissingPart>);
 
 impl PartedIntake {
     /// Consumes those of `queues` that can be consumed.
@@ -57,7 +57,7 @@ impl PartedIntake {
     ) -> Result<Self, QueueError> {
         let session = Arc::clone(session);
         let (parts, missing) = open_each(operation, Arc::clone(&session), queues).await;
-        for Missing { queue, error } in &missing {
+        for MissingPart { queue, error } in &missing {
             tracing::error!(queue = queue.name, %error, "cannot consume a queue: the others go on");
         }
         match missing.first() {
@@ -70,8 +70,8 @@ impl PartedIntake {
     }
 
     /// Takes in what was tried again.
-    fn take_in(&mut self, (parts, missing): Opened) {
-        for Part { queue, .. } in &parts {
+    fn take_in(&mut self, (parts, missing): OpenedParts) {
+        for QueuePart { queue, .. } in &parts {
             tracing::info!(queue = queue.name, "the queue can be consumed again");
         }
         self.parts.extend(parts);
@@ -84,13 +84,13 @@ async fn open_each(
     operation: &'static str,
     session: Arc<Session>,
     queues: Vec<QueueShare>,
-) -> Opened {
+) -> OpenedParts {
     let opening = queues.into_iter().map(|queue| {
         let session = Arc::clone(&session);
         async move {
             match RabbitIntake::open(operation, &session, std::slice::from_ref(&queue)).await {
-                Ok(intake) => Ok(Part { queue, intake }),
-                Err(failure) => Err(Missing { queue, error: failure.into() }),
+                Ok(intake) => Ok(QueuePart { queue, intake }),
+                Err(failure) => Err(MissingPart { queue, error: failure.into() }),
             }
         }
     });
@@ -107,8 +107,8 @@ async fn open_each(
 fn open_later(
     operation: &'static str,
     session: &Arc<Session>,
-    missing: &[Missing],
-) -> JoinHandle<Opened> {
+    missing: &[MissingPart],
+) -> JoinHandle<OpenedParts> {
     let session = Arc::clone(session);
     let queues: Vec<_> = missing.iter().map(|missing| missing.queue.clone()).collect();
     tokio::spawn(async move {
@@ -118,7 +118,7 @@ fn open_later(
 }
 
 #[async_trait]
-impl Intake for PartedIntake {
+impl DeliveryStream for PartedIntake {
     /// Ends when one of those that are consumed ends: which of them still can be is found anew then.
     async fn next(&mut self) -> Option<Delivery> {
         loop {
@@ -128,16 +128,16 @@ impl Intake for PartedIntake {
             let is_missing = !self.missing.is_empty();
             let each = self.parts.iter_mut().map(|part| part.intake.next());
             let said = tokio::select! {
-                (delivery, index, _) = select_all(each) => Said::Delivered(delivery, index),
-                opened = &mut self.opening, if is_missing => Said::Opened(opened.ok()?),
+                (delivery, index, _) = select_all(each) => PartEvent::Delivered(delivery, index),
+                opened = &mut self.opening, if is_missing => PartEvent::Opened(opened.ok()?),
             };
             match said {
-                Said::Delivered(delivery, index) => {
+                PartEvent::Delivered(delivery, index) => {
                     // The next one looks at the others first.
                     self.parts.rotate_left(index + 1);
                     return delivery;
                 }
-                Said::Opened(opened) => self.take_in(opened),
+                PartEvent::Opened(opened) => self.take_in(opened),
             }
         }
     }

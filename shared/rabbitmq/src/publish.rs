@@ -33,13 +33,13 @@ pub(super) struct Message {
 
 /// Publishes on a connection of its own: a broker that is short of memory or disk stops reading
 /// from connections that publish, and acknowledgements must still reach it then.
-pub(super) struct Publisher {
+pub(super) struct MessagePublisher {
     session: Session,
     turns: Semaphore,
     idle: Mutex<Vec<Channel>>,
 }
 
-impl Publisher {
+impl MessagePublisher {
     pub(super) fn new(session: Session) -> Self {
         Self { session, turns: Semaphore::new(CHANNELS), idle: Mutex::default() }
     }

@@ -16,7 +16,7 @@ const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
 /// 10 and 10, then the protocol's version.
 const START: &[u8] = &[0, 10, 0, 10, 0, 9];
 /// A `connection.start` has about 600 bytes.
-const LONGEST_START_BYTES: u32 = 64 * 1024;
+const START_BYTES_MAX: u32 = 64 * 1024;
 
 /// What a server says of itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -52,7 +52,7 @@ async fn first_frame(uri: &AMQPUri) -> std::io::Result<Vec<u8>> {
     stream.read_exact(&mut header).await?;
     let [kind, _, _, length @ ..] = header;
     let length = u32::from_be_bytes(length);
-    if kind != 1 || length > LONGEST_START_BYTES {
+    if kind != 1 || length > START_BYTES_MAX {
         return Ok(Vec::new());
     }
     let mut payload = vec![0; usize::try_from(length).unwrap_or(0)];

@@ -10,13 +10,13 @@ use lapin::{Channel, Connection};
 use tokio::sync::Mutex;
 
 use super::address::Address;
-use super::dial;
+use super::connect;
 use super::errors::Failure;
 use evergrant_ports::QueueError;
 
 /// After a failure, callers are told the same for so long: many tasks that lost the same broker
 /// must not hammer it.
-const FAILURE_HOLDS: Duration = Duration::from_millis(200);
+const FAILURE_TTL: Duration = Duration::from_millis(200);
 
 /// A connection, made when it is first needed and again when it is found closed.
 pub(super) struct Session {
@@ -55,11 +55,11 @@ impl Session {
         }
         state.connection = None;
         if let Some((at, error)) = &state.failure
-            && at.elapsed() < FAILURE_HOLDS
+            && at.elapsed() < FAILURE_TTL
         {
             return Err(error.clone());
         }
-        match dial::connect(operation, &self.address).await {
+        match connect::connect(operation, &self.address).await {
             Ok(connection) => {
                 let connection = Arc::new(connection);
                 *state = State { connection: Some(Arc::clone(&connection)), failure: None };
@@ -91,7 +91,7 @@ impl Session {
         operation: &'static str,
         answer: impl Future<Output = lapin::Result<T>>,
     ) -> Result<T, Failure> {
-        self.wait(operation, answer).await?.map_err(|error| Failure::of(operation, &error))
+        self.wait(operation, answer).await?.map_err(|error| Failure::new(operation, &error))
     }
 
     /// As [`Self::ask`], with lapin's own error.

@@ -7,7 +7,7 @@ use lapin::types::{AMQPValue, FieldTable, LongString};
 use lapin::{Channel, ExchangeKind};
 
 use super::errors::explain_declare;
-use super::names::{Names, short};
+use super::names::{QueueNames, short};
 use super::session::Session;
 use super::settings::RabbitSettings;
 use evergrant_ports::QueueError;
@@ -42,7 +42,7 @@ pub(super) struct Topology {
 
 impl Topology {
     /// What `settings` ask for.
-    pub(super) fn of(settings: &RabbitSettings, names: &Names) -> Self {
+    pub(super) fn new(settings: &RabbitSettings, names: &QueueNames) -> Self {
         let work = Exchange { name: names.work_exchange(), kind: ExchangeKind::Direct };
         let mut exchanges = vec![work];
         let mut queues = Vec::new();
@@ -191,7 +191,7 @@ mod tests {
             connect_timeout: Duration::from_secs(1),
             confirm_timeout: Duration::from_secs(1),
         };
-        Topology::of(&settings, &Names::new("t"))
+        Topology::new(&settings, &QueueNames::new("t"))
     }
 
     fn queue(topology: &Topology, name: &str) -> FieldTable {

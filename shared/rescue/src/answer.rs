@@ -4,25 +4,25 @@ use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
-use super::keys::Keys;
+use super::keys::SealingKeys;
 use super::plain_secret::PlainSecret;
 use super::unread::{PlainUnread, UnreadAnswer};
-use super::unsealable::Unsealable;
+use super::unsealable::UnsealableAnswer;
 use evergrant_domain::fingerprint::fingerprint;
-use evergrant_domain::schedule::Times;
+use evergrant_domain::schedule::RefreshTimes;
 use evergrant_domain::sealed_answer::SEALED_ANSWER_VERSION;
-use evergrant_domain::{ClaimNote, DocumentId, ProviderId, SealedAnswer, Timestamp, Write};
+use evergrant_domain::{ClaimNote, DocumentId, DocumentWrite, ProviderId, SealedAnswer, Timestamp};
 use evergrant_ports::Commit;
 
 /// Seals and opens answers with the keys of this process.
 #[derive(Debug, Clone)]
-pub struct Sealer {
-    keys: Keys,
+pub struct AnswerSealer {
+    keys: SealingKeys,
 }
 
 /// An answer that was opened.
 #[derive(Debug, Clone)]
-pub enum Opened {
+pub enum OpenedAnswer {
     /// What is to be written.
     Tokens(Commit),
     /// An answer of success whose tokens could not be found when it came.
@@ -46,12 +46,12 @@ struct PlainTokens {
     access_token: PlainSecret,
     refresh_token: Option<PlainSecret>,
     refreshed_at: Timestamp,
-    times: Times,
+    times: RefreshTimes,
 }
 
-impl Sealer {
+impl AnswerSealer {
     /// A sealer with these keys.
-    pub const fn new(keys: Keys) -> Self {
+    pub const fn new(keys: SealingKeys) -> Self {
         Self { keys }
     }
 
@@ -62,7 +62,8 @@ impl Sealer {
         commit: &Commit,
         now: Timestamp,
     ) -> Option<SealedAnswer> {
-        let Write::Refresh { access_token, refresh_token, refreshed_at, times } = &commit.write
+        let DocumentWrite::Refresh { access_token, refresh_token, refreshed_at, times } =
+            &commit.write
         else {
             return None;
         };
@@ -85,7 +86,7 @@ impl Sealer {
         unread: &UnreadAnswer,
         now: Timestamp,
     ) -> Option<SealedAnswer> {
-        let plain = Plain::Unread(PlainUnread::of(unread));
+        let plain = Plain::Unread(PlainUnread::from_unread(unread));
         self.envelope(provider, &unread.id, Some(fingerprint(&unread.sent)), &plain, now)
     }
 
@@ -115,15 +116,15 @@ impl Sealer {
     /// Opens a sealed answer.
     ///
     /// # Errors
-    /// [`Unsealable`] says what is missing.
-    pub fn open(&self, answer: &SealedAnswer) -> Result<Opened, Unsealable> {
+    /// [`UnsealableAnswer`] says what is missing.
+    pub fn open(&self, answer: &SealedAnswer) -> Result<OpenedAnswer, UnsealableAnswer> {
         let opened = self.keys.open(&answer.key, &context(answer), &answer.sealed);
-        let unknown = || Unsealable::UnknownKey { key: answer.key.clone() };
-        let plain = opened.ok_or_else(unknown)?.map_err(|_| Unsealable::Damaged)?;
+        let unknown = || UnsealableAnswer::UnknownKey { key: answer.key.clone() };
+        let plain = opened.ok_or_else(unknown)?.map_err(|_| UnsealableAnswer::Damaged)?;
         let id = answer.id.clone();
-        match serde_json::from_slice(&plain).map_err(|_| Unsealable::Damaged)? {
-            Plain::Tokens(plain) => Ok(Opened::Tokens(plain.into_commit(id))),
-            Plain::Unread(plain) => plain.into_answer(id).map(Opened::Unread),
+        match serde_json::from_slice(&plain).map_err(|_| UnsealableAnswer::Damaged)? {
+            Plain::Tokens(plain) => Ok(OpenedAnswer::Tokens(plain.into_commit(id))),
+            Plain::Unread(plain) => plain.into_answer(id).map(OpenedAnswer::Unread),
         }
     }
 }
@@ -136,7 +137,7 @@ impl PlainTokens {
             generation: self.generation,
             sent: self.sent.map(SecretString::from),
             note: ClaimNote::default(),
-            write: Write::Refresh {
+            write: DocumentWrite::Refresh {
                 access_token: self.access_token.into(),
                 refresh_token: self.refresh_token.map(SecretString::from),
                 refreshed_at: self.refreshed_at,
@@ -171,9 +172,9 @@ mod tests {
         STANDARD.encode([byte; 32]).into()
     }
 
-    fn sealer(present: u8, earlier: &[u8]) -> Sealer {
+    fn sealer(present: u8, earlier: &[u8]) -> AnswerSealer {
         let earlier: Vec<_> = earlier.iter().copied().map(key).collect();
-        Sealer::new(Keys::new(&key(present), &earlier).unwrap())
+        AnswerSealer::new(SealingKeys::new(&key(present), &earlier).unwrap())
     }
 
     fn commit() -> Commit {
@@ -184,11 +185,11 @@ mod tests {
             generation: Some(3),
             sent: Some("sent-token".into()),
             note: ClaimNote::default(),
-            write: Write::Refresh {
+            write: DocumentWrite::Refresh {
                 access_token: "new-access".into(),
                 refresh_token: Some("new-refresh".into()),
                 refreshed_at: at,
-                times: Times {
+                times: RefreshTimes {
                     access_expires_at: at,
                     refresh_idle_until: Some(at),
                     refresh_absolute_until: None,
@@ -198,7 +199,7 @@ mod tests {
         }
     }
 
-    fn sealed(by: &Sealer) -> SealedAnswer {
+    fn sealed(by: &AnswerSealer) -> SealedAnswer {
         by.seal(&"p".parse().unwrap(), &commit(), Timestamp::default()).unwrap()
     }
 
@@ -211,10 +212,12 @@ mod tests {
             assert!(!shown.contains(token));
         }
         assert_eq!(answer.spent, Some(fingerprint(&"sent-token".into())));
-        let Opened::Tokens(opened) = sealer.open(&answer).unwrap() else { panic!() };
+        let OpenedAnswer::Tokens(opened) = sealer.open(&answer).unwrap() else { panic!() };
         assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
         assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
-        let Write::Refresh { refresh_token, access_token, .. } = opened.write else { panic!() };
+        let DocumentWrite::Refresh { refresh_token, access_token, .. } = opened.write else {
+            panic!()
+        };
         assert_eq!(refresh_token.unwrap().expose_secret(), "new-refresh");
         assert_eq!(access_token.expose_secret(), "new-access");
     }
@@ -223,7 +226,7 @@ mod tests {
     fn a_token_that_stays_is_not_told_to_be_spent() {
         for same in [None, Some("sent-token".into())] {
             let mut commit = commit();
-            let Write::Refresh { refresh_token, .. } = &mut commit.write else { panic!() };
+            let DocumentWrite::Refresh { refresh_token, .. } = &mut commit.write else { panic!() };
             *refresh_token = same;
             let sealed = sealer(1, &[]).seal(&"p".parse().unwrap(), &commit, Timestamp::default());
             assert_eq!(sealed.unwrap().spent, None);
@@ -234,7 +237,7 @@ mod tests {
     fn an_earlier_key_still_opens_and_a_lost_one_is_named() {
         let answer = sealed(&sealer(1, &[]));
         assert!(sealer(2, &[1]).open(&answer).is_ok());
-        let unknown = Unsealable::UnknownKey { key: answer.key.clone() };
+        let unknown = UnsealableAnswer::UnknownKey { key: answer.key.clone() };
         assert_eq!(sealer(2, &[]).open(&answer).unwrap_err(), unknown);
     }
 
@@ -242,14 +245,14 @@ mod tests {
     fn tokens_cannot_be_moved_to_another_document() {
         let sealer = sealer(1, &[]);
         let moved = SealedAnswer { id: DocumentId::Integer(2), ..sealed(&sealer) };
-        assert_eq!(sealer.open(&moved).unwrap_err(), Unsealable::Damaged);
+        assert_eq!(sealer.open(&moved).unwrap_err(), UnsealableAnswer::Damaged);
         let cut = SealedAnswer { sealed: "AAAA".into(), ..sealed(&sealer) };
-        assert_eq!(sealer.open(&cut).unwrap_err(), Unsealable::Damaged);
+        assert_eq!(sealer.open(&cut).unwrap_err(), UnsealableAnswer::Damaged);
     }
 
     #[test]
     fn what_holds_no_new_token_is_not_sealed() {
-        let write = Write::Postpone {
+        let write = DocumentWrite::Postpone {
             attempts: 0,
             in_doubt: false,
             questioned: false,

@@ -19,10 +19,10 @@ use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
-use super::journal::{Entry, Estate, Journal, Left};
+use super::journal::{AnswerJournal, JournalEntry, OrphanedAnswer, PeerJournal};
 use super::own_file::{OwnFile, SUFFIX, remove};
 use evergrant_domain::SealedAnswer;
-use evergrant_domain::sealed_answer::MAX_SEALED_ANSWER_BYTES;
+use evergrant_domain::sealed_answer::SEALED_ANSWER_BYTES_MAX;
 use evergrant_files::{private_file, process_file};
 
 /// A file of this suffix says that a process has died whose journal was inherited.
@@ -32,7 +32,7 @@ const HANDED_ON: &str = "handed-on";
 /// The suffix of a file that a process is about to rename.
 const NEW: &str = "new";
 /// How long the dead are remembered: longer than a lease.
-const REMEMBERED: Duration = Duration::from_secs(3_600);
+const PEER_TTL: Duration = Duration::from_secs(3_600);
 
 /// A journal in a folder that other processes of this machine may share.
 pub struct FileJournal {
@@ -44,16 +44,16 @@ pub struct FileJournal {
 struct State {
     own: OwnFile,
     /// Inherited files, and how many of their entries are not forgotten.
-    inherited: HashMap<u64, Inherited>,
+    inherited: HashMap<u64, OrphanedFile>,
     /// Which inherited file an entry is in.
-    files: HashMap<Entry, u64>,
+    files: HashMap<JournalEntry, u64>,
     /// Journals that could not be read at the last look.
     unreadable: HashSet<PathBuf>,
     next: u64,
 }
 
 /// A file of a process that is gone. Its lock is held as long as it is here.
-struct Inherited {
+struct OrphanedFile {
     path: PathBuf,
     left: u64,
     /// All that was in it is written, as far as it has come.
@@ -85,8 +85,8 @@ impl FileJournal {
     }
 }
 
-impl Journal for FileJournal {
-    fn append(&self, answer: &SealedAnswer) -> io::Result<Entry> {
+impl AnswerJournal for FileJournal {
+    fn append(&self, answer: &SealedAnswer) -> io::Result<JournalEntry> {
         let line = answer.encode();
         self.with_state(|state| {
             let entry = state.new_entry();
@@ -94,15 +94,15 @@ impl Journal for FileJournal {
         })
     }
 
-    fn forget(&self, entry: Entry) {
+    fn forget(&self, entry: JournalEntry) {
         self.with_state(|state| state.forget(entry, true));
     }
 
-    fn hand_on(&self, entry: Entry) {
+    fn forward(&self, entry: JournalEntry) {
         self.with_state(|state| state.forget(entry, false));
     }
 
-    fn inherit(&self) -> io::Result<Vec<Left>> {
+    fn adopt_orphans(&self) -> io::Result<Vec<OrphanedAnswer>> {
         let mut left = Vec::new();
         for found in std::fs::read_dir(&self.folder)? {
             // The rest of the folder comes at the next look.
@@ -114,23 +114,23 @@ impl Journal for FileJournal {
                     remove(&path);
                 }
             } else if is(SUFFIX) {
-                left.extend(self.inherit_one(path));
+                left.extend(self.adopt_orphans_of(path));
             }
         }
         Ok(left)
     }
 
-    fn estate_of(&self, process: &str) -> Estate {
+    fn peer_journal(&self, process: &str) -> PeerJournal {
         let journal = journal_of(&self.folder, process, &self.boot);
         if self.with_state(|state| state.unreadable.contains(&journal)) {
-            return Estate::Unreadable;
+            return PeerJournal::Unreadable;
         }
         let is_left = process_file::is_left(&journal);
         match (is_left, journal.with_extension(DIED).exists()) {
-            (None, true) => Estate::Settled,
-            (Some(true), _) | (Some(false), true) => Estate::Open,
-            (None, false) if journal.with_extension(HANDED_ON).exists() => Estate::HandedOn,
-            (None | Some(false), false) => Estate::None,
+            (None, true) => PeerJournal::Drained,
+            (Some(true), _) | (Some(false), true) => PeerJournal::Recovering,
+            (None, false) if journal.with_extension(HANDED_ON).exists() => PeerJournal::Forwarded,
+            (None | Some(false), false) => PeerJournal::Unknown,
         }
     }
 }
@@ -138,7 +138,7 @@ impl Journal for FileJournal {
 impl FileJournal {
     /// What is in one file, if its process is gone. One that cannot be read is told once, as long as it
     /// stays so.
-    fn inherit_one(&self, path: PathBuf) -> Vec<Left> {
+    fn adopt_orphans_of(&self, path: PathBuf) -> Vec<OrphanedAnswer> {
         let read = Self::read_left(&path);
         self.with_state(|state| match read {
             Ok(None) => {
@@ -190,7 +190,7 @@ fn boot() -> String {
 /// rename it.
 fn is_long_ago(path: &Path) -> bool {
     let at = path.metadata().and_then(|found| found.modified());
-    at.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > REMEMBERED))
+    at.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > PEER_TTL))
 }
 
 /// The file, locked, if its process is gone. A process of ours that holds it has it locked.
@@ -228,13 +228,13 @@ fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
     let (mut reader, mut lines) = (BufReader::new(file), Vec::new());
     loop {
         let mut line = Vec::new();
-        let most = MAX_SEALED_ANSWER_BYTES as u64 + 1;
+        let most = SEALED_ANSWER_BYTES_MAX as u64 + 1;
         if reader.by_ref().take(most).read_until(b'\n', &mut line)? == 0 {
             return Ok(lines);
         }
         match line.pop_if(|last| *last == b'\n') {
             Some(_) if line.is_empty() => {}
-            None if line.len() > MAX_SEALED_ANSWER_BYTES => {
+            None if line.len() > SEALED_ANSWER_BYTES_MAX => {
                 reader.skip_until(b'\n')?;
             }
             _ => lines.push(line),
@@ -243,20 +243,20 @@ fn read_lines(file: &File) -> io::Result<Vec<Vec<u8>>> {
 }
 
 impl State {
-    fn new_entry(&mut self) -> Entry {
+    fn new_entry(&mut self) -> JournalEntry {
         self.next += 1;
-        Entry(self.next)
+        JournalEntry(self.next)
     }
 
-    fn adopt(&mut self, path: PathBuf, lock: File, lines: Vec<Vec<u8>>) -> Vec<Left> {
+    fn adopt(&mut self, path: PathBuf, lock: File, lines: Vec<Vec<u8>>) -> Vec<OrphanedAnswer> {
         let file = self.next;
         let mut left = Vec::with_capacity(lines.len());
         for line in lines {
             let entry = self.new_entry();
             self.files.insert(entry, file);
-            left.push(Left { entry, line });
+            left.push(OrphanedAnswer { entry, line });
         }
-        let inherited = Inherited { path, left: left.len() as u64, settled: true, _lock: lock };
+        let inherited = OrphanedFile { path, left: left.len() as u64, settled: true, _lock: lock };
         if inherited.left == 0 {
             inherited.end();
         } else {
@@ -265,7 +265,7 @@ impl State {
         left
     }
 
-    fn forget(&mut self, entry: Entry, settled: bool) {
+    fn forget(&mut self, entry: JournalEntry, settled: bool) {
         match self.files.remove(&entry) {
             None => self.own.forget(entry),
             Some(number) => {
@@ -282,7 +282,7 @@ impl State {
     }
 }
 
-impl Inherited {
+impl OrphanedFile {
     /// Nothing is left in it.
     fn end(self) {
         if !self.settled {

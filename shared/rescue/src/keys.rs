@@ -22,7 +22,7 @@ pub struct InvalidKey;
 
 /// One key seals; it and earlier ones open, so that a key can be replaced at any time.
 #[derive(Clone)]
-pub struct Keys {
+pub struct SealingKeys {
     /// The present one first.
     keys: Vec<Key>,
 }
@@ -34,7 +34,7 @@ struct Key {
     cipher: XChaCha20Poly1305,
 }
 
-impl Keys {
+impl SealingKeys {
     /// The keys in base64, the one that seals and those that only open.
     ///
     /// # Errors
@@ -65,14 +65,14 @@ impl Keys {
         name: &str,
         context: &[u8],
         sealed: &str,
-    ) -> Option<Result<Zeroizing<Vec<u8>>, Damaged>> {
+    ) -> Option<Result<Zeroizing<Vec<u8>>, DamagedSeal>> {
         let key = self.keys.iter().find(|key| key.name == name)?;
         Some(key.open(context, sealed))
     }
 }
 
 /// It was changed after it was sealed, or bound to something else.
-pub(super) struct Damaged;
+pub(super) struct DamagedSeal;
 
 impl Key {
     fn read(text: &SecretString) -> Result<Self, InvalidKey> {
@@ -91,16 +91,16 @@ impl Key {
         Ok(Self { name, cipher })
     }
 
-    fn open(&self, context: &[u8], sealed: &str) -> Result<Zeroizing<Vec<u8>>, Damaged> {
-        let sealed = STANDARD.decode(sealed).map_err(|_| Damaged)?;
-        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(Damaged)?;
-        let nonce = XNonce::try_from(nonce).map_err(|_| Damaged)?;
+    fn open(&self, context: &[u8], sealed: &str) -> Result<Zeroizing<Vec<u8>>, DamagedSeal> {
+        let sealed = STANDARD.decode(sealed).map_err(|_| DamagedSeal)?;
+        let (nonce, sealed) = sealed.split_at_checked(NONCE_BYTES).ok_or(DamagedSeal)?;
+        let nonce = XNonce::try_from(nonce).map_err(|_| DamagedSeal)?;
         let payload = Payload { msg: sealed, aad: context };
-        self.cipher.decrypt(&nonce, payload).map(Zeroizing::new).map_err(|_| Damaged)
+        self.cipher.decrypt(&nonce, payload).map(Zeroizing::new).map_err(|_| DamagedSeal)
     }
 }
 
-impl fmt::Debug for Keys {
+impl fmt::Debug for SealingKeys {
     /// Their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.keys.len())
@@ -113,8 +113,8 @@ mod tests {
 
     #[test]
     fn a_key_that_was_made_is_one_and_no_two_are_the_same() {
-        let (one, other) = (Keys::generate(), Keys::generate());
-        assert!(Keys::new(&one, &[]).is_ok());
+        let (one, other) = (SealingKeys::generate(), SealingKeys::generate());
+        assert!(SealingKeys::new(&one, &[]).is_ok());
         assert_ne!(one.expose_secret(), other.expose_secret());
     }
 
@@ -122,9 +122,9 @@ mod tests {
     fn a_key_is_32_bytes_in_base64() {
         for wrong in ["", "secret", "AAAA", "not base64 at all, but long enough for a key it seems"]
         {
-            let error = Keys::new(&wrong.into(), &[]).unwrap_err();
+            let error = SealingKeys::new(&wrong.into(), &[]).unwrap_err();
             assert!(!error.to_string().contains("long enough"));
         }
-        assert!(Keys::new(&STANDARD.encode([7; 32]).into(), &[]).is_ok());
+        assert!(SealingKeys::new(&STANDARD.encode([7; 32]).into(), &[]).is_ok());
     }
 }

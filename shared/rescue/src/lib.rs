@@ -1,7 +1,7 @@
-//! The nets under the window between a provider's answer and its durable commit.
+//! The safeguards under the window between a provider's answer and its durable commit.
 //!
 //! An answer with new tokens exists nowhere but in the worker until its document is written. So it
-//! is sealed ([`Sealer`]) and appended to a local [`Journal`] before anything else is done with it,
+//! is sealed ([`AnswerSealer`]) and appended to a local [`AnswerJournal`] before anything else is done with it,
 //! and if the store does not take the commit within seconds it goes to the rescue queue
 //! ([`evergrant_ports::JobQueue::rescue`]), where any worker finds it. Whoever opens it makes the same
 //! conditional commit, so that it takes effect once however many try.
@@ -16,10 +16,10 @@ mod plain_secret;
 mod unread;
 mod unsealable;
 
-pub use answer::{Opened, Sealer};
+pub use answer::{AnswerSealer, OpenedAnswer};
 pub use file::FileJournal;
-pub use journal::{Entry, Estate, Journal, Left};
-pub use keys::{InvalidKey, Keys};
+pub use journal::{AnswerJournal, JournalEntry, OrphanedAnswer, PeerJournal};
+pub use keys::{InvalidKey, SealingKeys};
 pub use own_key::own_key;
 pub use unread::UnreadAnswer;
-pub use unsealable::Unsealable;
+pub use unsealable::UnsealableAnswer;

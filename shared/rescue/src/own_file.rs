@@ -8,13 +8,13 @@ use std::fs::File;
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::journal::Entry;
+use super::journal::JournalEntry;
 use evergrant_files::process_file;
 
 /// The suffix of a journal.
 pub(super) const SUFFIX: &str = "journal";
 /// How large a journal may grow. It holds what is under way, so this is far away.
-const MAX_BYTES: u64 = 256 * 1024 * 1024;
+const BYTES_MAX: u64 = 256 * 1024 * 1024;
 /// A file that has grown by so much is replaced, if not by more than what is left in it.
 const REPLACED_AFTER_BYTES: u64 = 1024 * 1024;
 /// Before the suffix of a journal that misses an answer.
@@ -26,7 +26,7 @@ pub(super) struct OwnFile {
     path: PathBuf,
     bytes: u64,
     /// What is not forgotten.
-    lines: BTreeMap<Entry, Vec<u8>>,
+    lines: BTreeMap<JournalEntry, Vec<u8>>,
     lines_bytes: u64,
     /// The size at which it is replaced.
     replaced_at_bytes: u64,
@@ -47,7 +47,7 @@ impl OwnFile {
 
     /// Appends an encoded answer. Once it did not, others are not told any more what has become of this
     /// process's answers: there is one that is not in the file.
-    pub(super) fn append(&mut self, entry: Entry, mut line: Vec<u8>) -> io::Result<()> {
+    pub(super) fn append(&mut self, entry: JournalEntry, mut line: Vec<u8>) -> io::Result<()> {
         line.push(b'\n');
         self.write(&line).inspect_err(|_| self.tell_nothing())?;
         self.lines_bytes += line.len() as u64;
@@ -56,7 +56,7 @@ impl OwnFile {
     }
 
     /// Forgets an answer.
-    pub(super) fn forget(&mut self, entry: Entry) {
+    pub(super) fn forget(&mut self, entry: JournalEntry) {
         let Some(line) = self.lines.remove(&entry) else { return };
         self.lines_bytes -= line.len() as u64;
         if self.lines.is_empty() && self.file.set_len(0).is_ok() {
@@ -70,8 +70,8 @@ impl OwnFile {
             self.replace();
         }
         let bytes = self.bytes + line.len() as u64;
-        if bytes > MAX_BYTES {
-            return Err(io::Error::other(format!("the journal is full: {MAX_BYTES} bytes")));
+        if bytes > BYTES_MAX {
+            return Err(io::Error::other(format!("the journal is full: {BYTES_MAX} bytes")));
         }
         if let Err(error) = self.file.write_all(line) {
             // What was written of it, on a full disk, would spoil the next one.
@@ -163,9 +163,9 @@ mod tests {
         let mut file = OwnFile::create(path.clone()).unwrap();
         let line = "x".repeat(2_000);
         for number in 0..5_000 {
-            file.append(Entry(number), format!("{number} {line}").into_bytes()).unwrap();
+            file.append(JournalEntry(number), format!("{number} {line}").into_bytes()).unwrap();
             if number >= 2 {
-                file.forget(Entry(number - 2));
+                file.forget(JournalEntry(number - 2));
             }
             assert!(path.metadata().unwrap().len() < 2 * REPLACED_AFTER_BYTES);
         }
@@ -181,12 +181,12 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.journal");
         let mut file = OwnFile::create(path.clone()).unwrap();
-        let bytes = std::mem::replace(&mut file.bytes, MAX_BYTES);
+        let bytes = std::mem::replace(&mut file.bytes, BYTES_MAX);
         file.replaced_at_bytes = u64::MAX;
-        assert!(file.append(Entry(1), b"one".to_vec()).is_err());
+        assert!(file.append(JournalEntry(1), b"one".to_vec()).is_err());
         file.bytes = bytes;
         assert!(!path.exists());
-        file.append(Entry(2), b"two".to_vec()).unwrap();
+        file.append(JournalEntry(2), b"two".to_vec()).unwrap();
         assert_eq!(lines_in(&folder.path().join("p.incomplete.journal")), ["two"]);
     }
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use secrecy::{ExposeSecret, SecretString};
 
-use super::Keys;
+use super::SealingKeys;
 use evergrant_files::private_file::{self, PrivateFile};
 
 /// The key in `folder`, for its user alone. It is made if there is none, with the folder; processes that
@@ -20,7 +20,7 @@ pub fn own_key(folder: &Path) -> io::Result<SecretString> {
     }
     private_file::create_folder(folder)?;
     // Never replaced: it has sealed something by then.
-    match write(&path, &Keys::generate()) {
+    match write(&path, &SealingKeys::generate()) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => read(&path)?.ok_or_else(|| io::Error::from(ErrorKind::NotFound)),
     }
@@ -55,7 +55,7 @@ mod tests {
             makers.map(|maker| maker.join().unwrap().expose_secret().to_owned())
         });
         assert!(made.iter().all(|key| *key == made[0]), "all have the same");
-        assert!(Keys::new(&SecretString::from(made[0].as_str()), &[]).is_ok());
+        assert!(SealingKeys::new(&SecretString::from(made[0].as_str()), &[]).is_ok());
         let names: Vec<_> = folder.read_dir().unwrap().map(|found| found.unwrap()).collect();
         assert_eq!(names.len(), 1, "{names:?}");
         let mode = |path: &Path| path.metadata().unwrap().permissions().mode() & 0o777;

@@ -6,11 +6,13 @@ use secrecy::{ExposeSecret, SecretSlice, SecretString};
 use serde::{Deserialize, Serialize};
 
 use super::plain_secret::PlainSecret;
-use super::unsealable::Unsealable;
-use evergrant_domain::classify::{Answer, Dialect, Exchange};
-use evergrant_domain::decide::{Policy, refresh_with};
+use super::unsealable::UnsealableAnswer;
+use evergrant_domain::classify::{Dialect, ExchangeResult, HttpAnswer};
+use evergrant_domain::decide::{RefreshPolicy, refresh_with};
 use evergrant_domain::schedule::KnownEnds;
-use evergrant_domain::{ClaimNote, DocumentId, Grant, Outcome, Secrets, Timestamp, classify};
+use evergrant_domain::{
+    ClaimNote, DocumentId, ExchangeSecrets, Grant, Outcome, Timestamp, classify,
+};
 use evergrant_ports::Commit;
 
 /// An answer of success whose tokens could not be found: its body, which settings of another day may read,
@@ -57,11 +59,11 @@ impl UnreadAnswer {
     }
 
     /// What is to be written if the provider's `dialect` finds tokens in it by now.
-    pub fn read(&self, dialect: &Dialect, policy: &Policy) -> Option<Commit> {
+    pub fn read(&self, dialect: &Dialect, policy: &RefreshPolicy) -> Option<Commit> {
         let body = self.body.expose_secret().to_vec();
-        let answer = Answer { status: self.http_status, retry_after_ms: None, body };
+        let answer = HttpAnswer { status: self.http_status, retry_after_ms: None, body };
         let Outcome::Refreshed(tokens) =
-            classify(Exchange::Answered(answer), dialect, Secrets::default())
+            classify(ExchangeResult::Answered(answer), dialect, ExchangeSecrets::default())
         else {
             return None;
         };
@@ -91,7 +93,7 @@ pub(super) struct PlainUnread {
 }
 
 impl PlainUnread {
-    pub(super) fn of(unread: &UnreadAnswer) -> Self {
+    pub(super) fn from_unread(unread: &UnreadAnswer) -> Self {
         Self {
             owner: unread.owner.clone(),
             generation: unread.generation,
@@ -103,8 +105,8 @@ impl PlainUnread {
         }
     }
 
-    pub(super) fn into_answer(self, id: DocumentId) -> Result<UnreadAnswer, Unsealable> {
-        let body = STANDARD.decode(self.body.as_str()).map_err(|_| Unsealable::Damaged)?;
+    pub(super) fn into_answer(self, id: DocumentId) -> Result<UnreadAnswer, UnsealableAnswer> {
+        let body = STANDARD.decode(self.body.as_str()).map_err(|_| UnsealableAnswer::Damaged)?;
         Ok(UnreadAnswer {
             id,
             owner: self.owner,
@@ -122,19 +124,19 @@ impl PlainUnread {
 mod tests {
     use std::time::Duration;
 
-    use super::super::{Keys, Opened, Sealer};
+    use super::super::{AnswerSealer, OpenedAnswer, SealingKeys};
     use super::*;
     use evergrant_domain::fingerprint::fingerprint;
     use evergrant_domain::ladder::Ladder;
-    use evergrant_domain::schedule::Schedule;
+    use evergrant_domain::schedule::RefreshSchedule;
 
-    fn sealer() -> Sealer {
-        Sealer::new(Keys::new(&STANDARD.encode([1; 32]).into(), &[]).unwrap())
+    fn sealer() -> AnswerSealer {
+        AnswerSealer::new(SealingKeys::new(&STANDARD.encode([1; 32]).into(), &[]).unwrap())
     }
 
-    fn policy() -> Policy {
-        Policy {
-            schedule: Schedule { refresh_idle_lifetime: None, ..Schedule::example() },
+    fn policy() -> RefreshPolicy {
+        RefreshPolicy {
+            schedule: RefreshSchedule { refresh_idle_lifetime: None, ..RefreshSchedule::example() },
             ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
             max_attempts: 3,
             max_pause: Duration::from_secs(3600),
@@ -153,7 +155,7 @@ mod tests {
             assert_eq!(answer.spent, Some(fingerprint(&grant.refresh_token)));
             let shown = String::from_utf8(answer.encode()).unwrap();
             assert!(!shown.contains("new-refresh") && !shown.contains("the-token"));
-            let Opened::Unread(opened) = sealer().open(&answer).unwrap() else { panic!() };
+            let OpenedAnswer::Unread(opened) = sealer().open(&answer).unwrap() else { panic!() };
             opened.read(&Dialect::default(), &policy())
         };
         assert!(unread(r#"{"body":{"access_token":"a","refresh_token":"new-refresh"}}"#).is_none());

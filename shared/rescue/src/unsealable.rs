@@ -2,7 +2,7 @@
 
 /// An answer that cannot be opened, or opened yet. It quotes nothing of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum Unsealable {
+pub enum UnsealableAnswer {
     /// Sealed with a key that is not here.
     #[error(
         "it was sealed with the key {key}, which is not configured: add that key to \

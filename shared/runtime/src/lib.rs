@@ -8,5 +8,5 @@
 pub mod config;
 pub mod connect;
 pub mod process;
-pub mod reports;
+pub mod process_reporter;
 pub mod startup;

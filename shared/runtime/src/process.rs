@@ -49,13 +49,13 @@ fn plain_name(name: &str) -> String {
 
 /// The end of a process, as a future that every part can wait for.
 #[derive(Debug, Clone)]
-pub struct Shutdown {
+pub struct ShutdownSignal {
     begun: CancellationToken,
     /// The signal that began it.
     signal: Arc<OnceLock<i32>>,
 }
 
-impl Shutdown {
+impl ShutdownSignal {
     /// A shutdown that [`Self::begin`] begins and nothing else.
     pub fn by_hand() -> Self {
         Self { begun: CancellationToken::new(), signal: Arc::default() }
@@ -87,11 +87,11 @@ impl Shutdown {
 ///
 /// # Errors
 /// If signals cannot be listened to.
-pub fn shutdown() -> std::io::Result<Shutdown> {
+pub fn shutdown() -> std::io::Result<ShutdownSignal> {
     use tokio::signal::unix::{SignalKind, signal};
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
-    let shutdown = Shutdown::by_hand();
+    let shutdown = ShutdownSignal::by_hand();
     let begun = shutdown.clone();
     tokio::spawn(async move {
         let first = tokio::select! {

@@ -1,9 +1,9 @@
 //! Waiting for the servers at start.
 
-use crate::process::Shutdown;
+use crate::process::ShutdownSignal;
 use evergrant_ports::Backoff;
 use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
-use evergrant_telemetry::Health;
+use evergrant_telemetry::HealthChecks;
 
 /// A server that refuses: waiting would not help.
 #[derive(Debug, thiserror::Error)]
@@ -23,8 +23,8 @@ pub enum StartError {
 pub async fn prepare(
     store: &dyn Store,
     queue: &dyn JobQueue,
-    health: &Health,
-    shutdown: Shutdown,
+    health: &HealthChecks,
+    shutdown: ShutdownSignal,
 ) -> Result<bool, StartError> {
     health.set("store", false);
     health.set("queue", false);
@@ -54,7 +54,7 @@ pub async fn prepare(
 }
 
 /// False if the shutdown began.
-async fn sleep(backoff: &mut Backoff, shutdown: &Shutdown) -> bool {
+async fn sleep(backoff: &mut Backoff, shutdown: &ShutdownSignal) -> bool {
     tokio::select! {
         () = tokio::time::sleep(backoff.next_wait()) => true,
         () = shutdown.clone().wait() => false,

@@ -23,7 +23,7 @@ const SINCE_2: &str = "ALTER TABLE audit ADD COLUMN number INTEGER;
      CREATE UNIQUE INDEX audit_number ON audit (number) WHERE number IS NOT NULL";
 
 /// How long another process's write is waited for, in milliseconds.
-const PATIENCE_MS: i32 = 10_000;
+const BUSY_TIMEOUT_MS: i32 = 10_000;
 /// Statements that a connection keeps compiled.
 const STATEMENTS: usize = 64;
 /// Memory for pages of the file, in KiB.
@@ -88,7 +88,7 @@ fn configure(connection: &mut Connection, cache_kib: i32) -> Result<(), Failure>
 )]
 fn wait_for_others(waited_ms: i32) -> bool {
     std::thread::sleep(Duration::from_millis(1));
-    waited_ms < PATIENCE_MS
+    waited_ms < BUSY_TIMEOUT_MS
 }
 
 /// Refuses what another program or a later release has made.

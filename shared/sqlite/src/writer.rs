@@ -13,38 +13,38 @@ use tokio::sync::oneshot;
 use super::failure::Failure;
 
 /// Requests in one transaction.
-const MAX_GROUP: usize = 512;
+const GROUP_MAX: usize = 512;
 
 /// Something to write.
-pub(super) struct Request(Box<dyn Work>);
+pub(super) struct Request(Box<dyn WriterTask>);
 
-trait Work: Send {
+trait WriterTask: Send {
     /// Does it within the transaction.
-    fn carry_out(self: Box<Self>, connection: &Connection) -> Carried;
+    fn carry_out(self: Box<Self>, connection: &Connection) -> WriterReply;
 
     /// Says that it was not done.
     fn refuse(self: Box<Self>, failure: Failure);
 }
 
 /// What came of it, to be told once it is on the disk.
-struct Carried {
+struct WriterReply {
     failed: bool,
     answer: Answer,
 }
 
 type Answer = Box<dyn FnOnce(Result<(), Failure>) + Send>;
 
-struct Asked<T, F> {
+struct WriterRequest<T, F> {
     work: F,
     sender: oneshot::Sender<Result<T, Failure>>,
 }
 
-impl<T, F> Work for Asked<T, F>
+impl<T, F> WriterTask for WriterRequest<T, F>
 where
     T: Send + 'static,
     F: FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
 {
-    fn carry_out(self: Box<Self>, connection: &Connection) -> Carried {
+    fn carry_out(self: Box<Self>, connection: &Connection) -> WriterReply {
         let Self { work, sender } = *self;
         let panicked =
             |_| Err(Failure::refused("an internal error of Evergrant: please report it"));
@@ -54,7 +54,7 @@ where
             // Whoever asked may have gone.
             let _ = sender.send(result.and_then(|value| flushed.map(|()| value)));
         };
-        Carried { failed, answer: Box::new(answer) }
+        WriterReply { failed, answer: Box::new(answer) }
     }
 
     fn refuse(self: Box<Self>, failure: Failure) {
@@ -67,7 +67,7 @@ pub(super) fn request<T: Send + 'static>(
     work: impl FnOnce(&Connection) -> Result<T, Failure> + Send + 'static,
 ) -> (Request, oneshot::Receiver<Result<T, Failure>>) {
     let (sender, receiver) = oneshot::channel();
-    (Request(Box::new(Asked { work, sender })), receiver)
+    (Request(Box::new(WriterRequest { work, sender })), receiver)
 }
 
 /// Writes until nobody can ask any more. `reopen` opens the file anew.
@@ -124,7 +124,7 @@ fn write_group(
             work.refuse(failure.clone());
             return Err(failure);
         }
-        let Carried { failed, answer } = work.carry_out(connection);
+        let WriterReply { failed, answer } = work.carry_out(connection);
         answers.push(answer);
         if connection.is_autocommit() {
             // SQLite gives up the whole transaction over some errors.
@@ -134,7 +134,7 @@ fn write_group(
             statement(connection, "ROLLBACK TO one")?;
         }
         statement(connection, "RELEASE one")?;
-        let has_room = answers.len() < MAX_GROUP;
+        let has_room = answers.len() < GROUP_MAX;
         next = if has_room { requests.try_recv().ok() } else { None };
     }
     statement(connection, "COMMIT")

@@ -13,16 +13,16 @@ use axum::routing::get;
 use axum::{Json, Router};
 use tokio::net::TcpListener;
 
-use crate::{Listen, Metrics};
+use crate::{ListenSettings, ProcessMetrics};
 use evergrant_http_server::HttpLimits;
 
 /// What a process depends on, and whether each works. A process is ready when all do.
 #[derive(Clone, Default)]
-pub struct Health {
+pub struct HealthChecks {
     parts: Arc<Mutex<BTreeMap<String, bool>>>,
 }
 
-impl Health {
+impl HealthChecks {
     /// Says whether a part works. A part that was never mentioned does not count.
     pub fn set(&self, part: &str, works: bool) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
@@ -57,12 +57,12 @@ pub struct HttpError {
 /// # Errors
 /// If the address cannot be listened on.
 pub async fn serve(
-    listen: Listen,
-    metrics: Metrics,
-    health: Health,
+    listen: ListenSettings,
+    metrics: ProcessMetrics,
+    health: HealthChecks,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<Option<SocketAddr>, HttpError> {
-    let Listen::At(address) = listen else {
+    let ListenSettings::At(address) = listen else {
         return Ok(None);
     };
     let fail = |error: std::io::Error| HttpError { address, reason: error.to_string() };
@@ -82,12 +82,12 @@ pub async fn serve(
     Ok(Some(bound))
 }
 
-async fn readyz(State(health): State<Health>) -> impl IntoResponse {
+async fn readyz(State(health): State<HealthChecks>) -> impl IntoResponse {
     let status = if health.is_ready() { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE };
     (status, Json(health.snapshot()))
 }
 
-async fn render(State(metrics): State<Metrics>) -> impl IntoResponse {
+async fn render(State(metrics): State<ProcessMetrics>) -> impl IntoResponse {
     let content_type = "application/openmetrics-text; version=1.0.0; charset=utf-8";
     ([(CONTENT_TYPE, content_type)], metrics.render())
 }

@@ -9,7 +9,7 @@ mod logs;
 mod metrics;
 mod settings;
 
-pub use http::{Health, HttpError, serve};
+pub use http::{HealthChecks, HttpError, serve};
 pub use logs::init_logs;
-pub use metrics::{Labels, Metrics, duration_histogram, short_duration_histogram};
-pub use settings::{Listen, LogFormat, TelemetryConfig};
+pub use metrics::{MetricLabels, ProcessMetrics, duration_histogram, short_duration_histogram};
+pub use settings::{ListenSettings, LogFormat, TelemetryConfig};

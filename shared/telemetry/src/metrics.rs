@@ -12,7 +12,7 @@ use prometheus_client::registry::{Metric, Registry};
 /// The labels of most metrics. Values are names from the settings and from our own enums, so there
 /// are few.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
-pub struct Labels {
+pub struct MetricLabels {
     /// The provider.
     pub provider: String,
     /// What kind: an outcome, a reason.
@@ -21,20 +21,20 @@ pub struct Labels {
 
 /// The metrics of one process. Every name begins with `evergrant_`.
 #[derive(Clone)]
-pub struct Metrics {
+pub struct ProcessMetrics {
     registry: Arc<Mutex<Registry>>,
     /// What is registered, by its name.
     known: Arc<Mutex<HashMap<String, Box<dyn Any + Send>>>>,
 }
 
-impl Default for Metrics {
+impl Default for ProcessMetrics {
     fn default() -> Self {
         let registry = Registry::with_prefix("evergrant");
         Self { registry: Arc::new(Mutex::new(registry)), known: Arc::default() }
     }
 }
 
-impl Metrics {
+impl ProcessMetrics {
     /// Adds a metric and gives it back. `name` is without the prefix, and without the `_total` that
     /// counters get. One that is there already is given back as it is, so that the workers of one
     /// process count together.
@@ -83,7 +83,7 @@ mod tests {
 
     #[test]
     fn a_metric_that_two_workers_add_is_one() {
-        let metrics = Metrics::default();
+        let metrics = ProcessMetrics::default();
         for _ in 0..2 {
             metrics.add("commits", "Commits.", Counter::<u64>::default()).inc();
         }
@@ -94,9 +94,10 @@ mod tests {
 
     #[test]
     fn a_metric_is_rendered_with_its_labels() {
-        let metrics = Metrics::default();
-        let outcomes = metrics.add("outcomes", "Exchanges.", Family::<Labels, Counter>::default());
-        outcomes.get_or_create(&Labels { provider: "p".into(), kind: "refreshed" }).inc();
+        let metrics = ProcessMetrics::default();
+        let outcomes =
+            metrics.add("outcomes", "Exchanges.", Family::<MetricLabels, Counter>::default());
+        outcomes.get_or_create(&MetricLabels { provider: "p".into(), kind: "refreshed" }).inc();
         let text = metrics.render();
         let line = r#"evergrant_outcomes_total{provider="p",kind="refreshed"} 1"#;
         assert!(text.contains(line), "{text}");

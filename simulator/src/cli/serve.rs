@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{ArgAction, Args};
 use evergrant_simulator::{
-    ClientAuth, Config, DeadReply, FaultRates, Limit, QuotaBody, RetryAfter, Script, Settings,
-    Simulator,
+    AnswerScript, ClientAuth, DeadReply, FaultRates, QuotaBody, RequestLimit, RetryAfter,
+    Simulator, SimulatorConfig, SimulatorSettings,
 };
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -68,7 +68,7 @@ pub(crate) struct ServeArgs {
     refresh_absolute_s: Option<u64>,
     /// A rate limit such as 10/s or 500/min; several are all in force
     #[arg(long = "limit", env = "EVERGRANT_SIMULATOR_LIMIT", value_delimiter = ',')]
-    limits: Vec<Limit>,
+    limits: Vec<RequestLimit>,
     /// How Retry-After is written
     #[arg(long, env = "EVERGRANT_SIMULATOR_RETRY_AFTER", default_value = "seconds")]
     retry_after: RetryAfter,
@@ -133,10 +133,10 @@ fn fault(text: &str) -> Result<(String, f64), String> {
 }
 
 impl ServeArgs {
-    fn config(&self) -> anyhow::Result<Config> {
+    fn config(&self) -> anyhow::Result<SimulatorConfig> {
         let faults: Map<String, Value> =
             self.faults.iter().map(|(name, rate)| (name.clone(), json!(rate))).collect();
-        let settings = Settings {
+        let settings = SimulatorSettings {
             rotate: self.rotate,
             grace_s: self.grace_s,
             kill_on_reuse: self.kill_on_reuse,
@@ -154,7 +154,7 @@ impl ServeArgs {
             no_reply_hold_s: self.no_reply_hold_s,
             faults: FaultRates::default(),
         };
-        Ok(Config {
+        Ok(SimulatorConfig {
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.clone(),
             scope: self.scope.clone(),
@@ -170,7 +170,7 @@ pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
     if let Some(path) = &args.script {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the script {} cannot be read", path.display()))?;
-        simulator.handle().play(Script::parse(&text)?)?;
+        simulator.handle().play(AnswerScript::parse(&text)?)?;
     }
     writeln!(std::io::stdout(), "{}", simulator.url())?;
     tracing::info!(address = %simulator.local_addr(), "listening");
@@ -193,7 +193,7 @@ mod tests {
     use crate::cli::{Cli, Command};
     use clap::{CommandFactory, Parser};
 
-    fn config(flags: &[&str]) -> anyhow::Result<Config> {
+    fn config(flags: &[&str]) -> anyhow::Result<SimulatorConfig> {
         let args = ["evergrant-simulator", "serve"].iter().chain(flags);
         match Cli::try_parse_from(args)?.command {
             Command::Serve(serve) => serve.config(),
@@ -208,7 +208,7 @@ mod tests {
 
     #[test]
     fn without_flags_the_settings_are_the_default() {
-        assert_eq!(config(&[]).unwrap().settings, Settings::default());
+        assert_eq!(config(&[]).unwrap().settings, SimulatorSettings::default());
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! What an administrator can do.
 
-use crate::handle::Forgive;
-use crate::ledger::{DeathCause, LostCause, SeedPlan, Verdict};
+use crate::handle::ForgiveRequest;
+use crate::ledger::{DeathCause, GrantVerdict, LostCause, SeedPlan};
 use crate::test_bench::Bench;
 
 #[test]
@@ -29,7 +29,7 @@ fn seeded_users_and_ids_are_never_the_same_twice() {
     let ids: std::collections::HashSet<_> =
         documents.iter().map(|document| document.id.to_string()).collect();
     assert_eq!(ids.len(), 100);
-    assert!(documents.iter().all(|document| bench.verdict(document) == Verdict::Live));
+    assert!(documents.iter().all(|document| bench.verdict(document) == GrantVerdict::Live));
 }
 
 #[test]
@@ -57,11 +57,11 @@ fn forgiving_revives_the_dead_and_ends_the_faults() {
     bench.refreshed(&lost);
     bench.handle.change(|settings| settings.faults.http_500 = 1.0).unwrap();
 
-    let forgiven = bench.handle.forgive(&Forgive::default());
+    let forgiven = bench.handle.forgive(&ForgiveRequest::default());
     assert_eq!((forgiven.forgiven, forgiven.still_lost), (2, 1));
     assert_eq!(bench.handle.settings().faults.http_500, 0.0);
     assert!(bench.refreshed(&dead).is_some() && bench.refreshed(&fallen).is_some());
-    assert_eq!(bench.verdict(&lost), Verdict::Lost(LostCause::KilledByReuse));
+    assert_eq!(bench.verdict(&lost), GrantVerdict::Lost(LostCause::KilledByReuse));
 }
 
 #[test]
@@ -71,9 +71,9 @@ fn forgiving_can_be_for_some_users_and_leave_the_faults() {
     bench.handle.revoke(&["ada", "bob"]);
     bench.handle.change(|settings| settings.faults.http_500 = 0.5).unwrap();
     let users = Some(vec!["ada".to_owned(), "nobody".to_owned()]);
-    let forgiven = bench.handle.forgive(&Forgive { users, keep_faults: true });
+    let forgiven = bench.handle.forgive(&ForgiveRequest { users, keep_faults: true });
     assert_eq!((forgiven.forgiven, forgiven.unknown_users), (1, 1));
-    assert_eq!(bench.verdict(&ada), Verdict::Live);
-    assert_eq!(bench.verdict(&bob), Verdict::Dead(DeathCause::Revoked));
+    assert_eq!(bench.verdict(&ada), GrantVerdict::Live);
+    assert_eq!(bench.verdict(&bob), GrantVerdict::Dead(DeathCause::Revoked));
     assert_eq!(bench.handle.settings().faults.http_500, 0.5);
 }

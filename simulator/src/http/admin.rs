@@ -10,11 +10,11 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::{App, BadRequest};
-use crate::handle::{Forgiven, Revoked};
+use crate::handle::{ForgiveResult, RevokeResult};
 use crate::ledger::{SeedDocument, SeedPlan};
-use crate::script::Script;
-use crate::settings::Settings;
-use crate::stats::Stats;
+use crate::script::AnswerScript;
+use crate::settings::SimulatorSettings;
+use crate::stats::SimulatorStats;
 
 /// Documents that are written at once.
 const SEED_CHUNK: usize = 256;
@@ -27,7 +27,7 @@ struct Users {
 }
 
 /// `GET /stats`.
-pub(crate) async fn stats(State(app): State<App>) -> Json<Stats> {
+pub(crate) async fn stats(State(app): State<App>) -> Json<SimulatorStats> {
     Json(app.handle.stats())
 }
 
@@ -38,24 +38,24 @@ pub(crate) async fn reset_stats(State(app): State<App>) -> Json<Value> {
 }
 
 /// `GET /admin/faults`.
-pub(crate) async fn settings(State(app): State<App>) -> Json<Settings> {
-    Json(Settings::clone(&app.handle.settings()))
+pub(crate) async fn settings(State(app): State<App>) -> Json<SimulatorSettings> {
+    Json(SimulatorSettings::clone(&app.handle.settings()))
 }
 
 /// `POST /admin/faults`: any part of the settings.
 pub(crate) async fn change_settings(
     State(app): State<App>,
     body: Bytes,
-) -> Result<Json<Settings>, BadRequest> {
+) -> Result<Json<SimulatorSettings>, BadRequest> {
     let patch: Value = read(&body)?;
     let settings = app.handle.patch(&patch).map_err(BadRequest::new)?;
-    Ok(Json(Settings::clone(&settings)))
+    Ok(Json(SimulatorSettings::clone(&settings)))
 }
 
 /// `POST /admin/script`: a script, in TOML. Nothing at all ends the one that is played.
 pub(crate) async fn play(State(app): State<App>, body: Bytes) -> Result<Json<Value>, BadRequest> {
     let text = std::str::from_utf8(&body).map_err(BadRequest::new)?;
-    let script = Script::parse(text).map_err(BadRequest::new)?;
+    let script = AnswerScript::parse(text).map_err(BadRequest::new)?;
     app.handle.play(script).map_err(BadRequest::new)?;
     Ok(Json(json!({"ok": true})))
 }
@@ -64,7 +64,7 @@ pub(crate) async fn play(State(app): State<App>, body: Bytes) -> Result<Json<Val
 pub(crate) async fn revoke(
     State(app): State<App>,
     body: Bytes,
-) -> Result<Json<Revoked>, BadRequest> {
+) -> Result<Json<RevokeResult>, BadRequest> {
     let request: Users = read(&body)?;
     Ok(Json(app.handle.revoke(&request.users)))
 }
@@ -73,7 +73,7 @@ pub(crate) async fn revoke(
 pub(crate) async fn forgive(
     State(app): State<App>,
     body: Bytes,
-) -> Result<Json<Forgiven>, BadRequest> {
+) -> Result<Json<ForgiveResult>, BadRequest> {
     Ok(Json(app.handle.forgive(&read(&body)?)))
 }
 

@@ -7,14 +7,15 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::{App, BadRequest};
-use crate::handle::Handle;
+use crate::handle::SimulatorHandle;
 use crate::ledger::{
-    CheckReport, Document, DocumentSplitter, GrantView, LedgerSummary, SplitError, Verdict,
+    CheckReport, DocumentSplitter, GrantVerdict, GrantView, LedgerDocument, LedgerSummary,
+    SplitError,
 };
 use crate::requests::RequestRecord;
 
 /// The most verdicts that are listed one by one.
-const MAX_EACH: usize = 10_000;
+const EACH_MAX: usize = 10_000;
 
 /// The report, and the single verdicts if they were asked for.
 #[derive(Serialize)]
@@ -22,17 +23,17 @@ pub(crate) struct CheckReply {
     #[serde(flatten)]
     report: CheckReport,
     #[serde(skip_serializing_if = "Option::is_none")]
-    each: Option<Vec<One>>,
+    each: Option<Vec<DocumentVerdict>>,
 }
 
 /// One document's verdict.
 #[derive(Serialize)]
-struct One {
+struct DocumentVerdict {
     #[serde(rename = "_id")]
     id: Value,
     #[serde(rename = "userId")]
     user_id: Value,
-    verdict: Verdict,
+    verdict: GrantVerdict,
 }
 
 /// Why documents cannot be judged.
@@ -83,16 +84,21 @@ pub(crate) async fn check(
 }
 
 impl CheckReply {
-    fn add(&mut self, handle: &Handle, number: u64, json: &[u8]) -> Result<(), CheckError> {
+    fn add(
+        &mut self,
+        handle: &SimulatorHandle,
+        number: u64,
+        json: &[u8],
+    ) -> Result<(), CheckError> {
         // What serde says could quote the document.
-        let document = Document::from_json(json).map_err(|_| CheckError::Json(number))?;
+        let document = LedgerDocument::from_json(json).map_err(|_| CheckError::Json(number))?;
         let judgement = handle.judge(&document);
         self.report.add(&document, judgement);
         if let Some(each) = &mut self.each
-            && each.len() < MAX_EACH
+            && each.len() < EACH_MAX
         {
-            let Document { id, user_id, .. } = document;
-            each.push(One { id, user_id, verdict: judgement.verdict });
+            let LedgerDocument { id, user_id, .. } = document;
+            each.push(DocumentVerdict { id, user_id, verdict: judgement.verdict });
         }
         Ok(())
     }

@@ -15,15 +15,15 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use connection::{Acceptor, Connection};
 
-use crate::handle::Handle;
+use crate::handle::SimulatorHandle;
 
 /// The largest body of an administrator's request, in bytes.
-const MAX_ADMIN_BODY_BYTES: usize = 64 * 1024 * 1024;
+const ADMIN_BODY_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// What the handlers share.
 #[derive(Clone)]
 pub(crate) struct App {
-    pub(crate) handle: Handle,
+    pub(crate) handle: SimulatorHandle,
     /// Cancelled when the simulator is to stop.
     pub(crate) stop: CancellationToken,
 }
@@ -45,7 +45,7 @@ pub(crate) fn router(app: App) -> Router {
         .route("/ledger/requests", get(ledger::requests))
         .route("/ledger/users/{user_id}", get(ledger::user))
         .route("/ledger/check", post(ledger::check))
-        .layer(DefaultBodyLimit::max(MAX_ADMIN_BODY_BYTES))
+        .layer(DefaultBodyLimit::max(ADMIN_BODY_BYTES_MAX))
         .with_state(app)
 }
 

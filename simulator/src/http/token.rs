@@ -18,7 +18,7 @@ use crate::provider::{Delivery, RawRequest};
 use crate::stats::AnswerKind;
 
 /// The largest request, in bytes: room for a token of a megabyte, every byte of it escaped.
-const MAX_BODY_BYTES: usize = 4 * 1024 * 1024;
+const BODY_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// Answers a request for new tokens.
 pub(crate) async fn token(
@@ -29,7 +29,7 @@ pub(crate) async fn token(
     let provider = &app.handle.provider;
     let in_flight = provider.counters.begin();
     let (parts, body) = request.into_parts();
-    let Ok(body) = to_bytes(body, MAX_BODY_BYTES).await else {
+    let Ok(body) = to_bytes(body, BODY_BYTES_MAX).await else {
         provider.counters.answered(AnswerKind::InvalidRequest);
         in_flight.finish();
         return respond(refused(Refusal::InvalidRequest("the body cannot be read")));

@@ -9,19 +9,19 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::document::Document;
+use super::document::LedgerDocument;
 use super::grant::DeathCause;
 use super::view::TokenState;
 use super::{Grant, Ledger};
 use crate::token::TokenCodec;
 
 /// The most ids that a report lists.
-pub(crate) const MAX_LISTED: usize = 100;
+pub(crate) const LISTED_MAX: usize = 100;
 
 /// What a document's grant came to.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Verdict {
+pub enum GrantVerdict {
     /// The provider would take the document's token now.
     Live,
     /// The provider would take it, but only until the grace ends.
@@ -54,9 +54,9 @@ pub enum LostCause {
 
 /// The verdict on one document, with what its grant went through.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Judgement {
+pub struct GrantJudgement {
     /// What the grant came to.
-    pub verdict: Verdict,
+    pub verdict: GrantVerdict,
     /// How often a token of the grant was presented after it had been rotated away.
     pub reused: u32,
     /// How often a token of the grant was exchanged again within its grace.
@@ -131,37 +131,37 @@ pub struct DeadCounts {
 
 impl CheckReport {
     /// Adds one document and its judgement to the sums.
-    pub fn add(&mut self, document: &Document, judgement: Judgement) {
+    pub fn add(&mut self, document: &LedgerDocument, judgement: GrantJudgement) {
         self.total += 1;
         self.reused += u64::from(judgement.reused > 0);
         self.double_exchanges += u64::from(judgement.double_exchanges);
         let status = document.status();
         let misreported = match judgement.verdict {
-            Verdict::Live | Verdict::LiveInGrace => {
+            GrantVerdict::Live | GrantVerdict::LiveInGrace => {
                 let given_up = matches!(status, Some("needs_reauth" | "failed"));
                 self.live += 1;
-                self.live_in_grace += u64::from(judgement.verdict == Verdict::LiveInGrace);
+                self.live_in_grace += u64::from(judgement.verdict == GrantVerdict::LiveInGrace);
                 self.live_given_up += u64::from(given_up);
                 given_up
             }
-            Verdict::Dead(cause) => {
+            GrantVerdict::Dead(cause) => {
                 let unreported = status != Some("needs_reauth");
                 self.dead += 1;
                 self.dead_by.add(cause);
                 self.dead_unreported += u64::from(unreported);
                 unreported
             }
-            Verdict::Lost(cause) => {
+            GrantVerdict::Lost(cause) => {
                 self.lost += 1;
                 self.lost_by.add(cause);
                 list(&mut self.lost_ids, &document.id);
                 false
             }
-            Verdict::Malformed => {
+            GrantVerdict::Malformed => {
                 self.malformed += 1;
                 false
             }
-            Verdict::Unknown => {
+            GrantVerdict::Unknown => {
                 self.unknown += 1;
                 false
             }
@@ -173,7 +173,7 @@ impl CheckReport {
 }
 
 fn list(ids: &mut Vec<Value>, id: &Value) {
-    if ids.len() < MAX_LISTED {
+    if ids.len() < LISTED_MAX {
         ids.push(id.clone());
     }
 }
@@ -206,9 +206,9 @@ impl DeadCounts {
 pub(crate) fn judge(
     ledger: &Ledger,
     codec: &TokenCodec,
-    document: &Document,
+    document: &LedgerDocument,
     now_ms: u64,
-) -> Judgement {
+) -> GrantJudgement {
     let token = document.refresh_token.as_str().and_then(|token| codec.open_refresh_token(token));
     let by_token = token.and_then(|id| {
         ledger.with(id.grant, |grant| by_token(grant, id.number, document.user(), now_ms))
@@ -217,42 +217,46 @@ pub(crate) fn judge(
 }
 
 /// The verdict where the token is known.
-fn by_token(grant: &Grant, number: u32, user: Option<&str>, now_ms: u64) -> Option<Judgement> {
-    let verdict = match TokenState::of(grant, number, now_ms) {
+fn by_token(grant: &Grant, number: u32, user: Option<&str>, now_ms: u64) -> Option<GrantJudgement> {
+    let verdict = match TokenState::from_grant(grant, number, now_ms) {
         TokenState::Unknown => return None,
         _ if user.is_some_and(|user| *user != *grant.user) => {
-            Verdict::Lost(LostCause::AnothersToken)
+            GrantVerdict::Lost(LostCause::AnothersToken)
         }
         TokenState::Rotated => {
             let reuse = grant.death(now_ms).is_some_and(|death| death.cause == DeathCause::Reuse);
-            Verdict::Lost(if reuse { LostCause::KilledByReuse } else { LostCause::RotatedAway })
+            GrantVerdict::Lost(if reuse {
+                LostCause::KilledByReuse
+            } else {
+                LostCause::RotatedAway
+            })
         }
-        TokenState::KilledByReuse => Verdict::Lost(LostCause::KilledByReuse),
-        TokenState::Live => Verdict::Live,
-        TokenState::InGrace => Verdict::LiveInGrace,
+        TokenState::KilledByReuse => GrantVerdict::Lost(LostCause::KilledByReuse),
+        TokenState::Live => GrantVerdict::Live,
+        TokenState::InGrace => GrantVerdict::LiveInGrace,
         TokenState::Revoked | TokenState::Expired => {
-            Verdict::Dead(grant.death(now_ms).map_or(DeathCause::Revoked, |death| death.cause))
+            GrantVerdict::Dead(grant.death(now_ms).map_or(DeathCause::Revoked, |death| death.cause))
         }
     };
-    Some(of(verdict, grant))
+    Some(judgement(verdict, grant))
 }
 
 /// The verdict where there is no token, or one that means nothing here.
-fn by_user(ledger: &Ledger, document: &Document) -> Judgement {
+fn by_user(ledger: &Ledger, document: &LedgerDocument) -> GrantJudgement {
     let a_string = document.refresh_token.is_string();
     let latest = document.user().and_then(|user| ledger.latest_of(user));
     let lost = if a_string { LostCause::ForeignToken } else { LostCause::NoToken };
-    latest.and_then(|id| ledger.with(id, |grant| of(Verdict::Lost(lost), grant))).unwrap_or(
-        Judgement {
-            verdict: if a_string { Verdict::Unknown } else { Verdict::Malformed },
+    latest
+        .and_then(|id| ledger.with(id, |grant| judgement(GrantVerdict::Lost(lost), grant)))
+        .unwrap_or(GrantJudgement {
+            verdict: if a_string { GrantVerdict::Unknown } else { GrantVerdict::Malformed },
             reused: 0,
             double_exchanges: 0,
-        },
-    )
+        })
 }
 
-fn of(verdict: Verdict, grant: &Grant) -> Judgement {
-    Judgement { verdict, reused: grant.reused, double_exchanges: grant.double_exchanges }
+fn judgement(verdict: GrantVerdict, grant: &Grant) -> GrantJudgement {
+    GrantJudgement { verdict, reused: grant.reused, double_exchanges: grant.double_exchanges }
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use serde_json::Value;
 /// What the ledger reads of a document. Nothing in it has to be of the right kind.
 #[derive(Clone, Default, Deserialize)]
 #[serde(default)]
-pub struct Document {
+pub struct LedgerDocument {
     /// The document's id, of any kind, echoed in reports.
     #[serde(rename = "_id")]
     pub id: Value,
@@ -19,7 +19,7 @@ pub struct Document {
     pub evergrant: Value,
 }
 
-impl Document {
+impl LedgerDocument {
     /// Reads a document from JSON. Fields it does not know are passed over.
     pub fn from_json(json: &[u8]) -> Result<Self, serde_json::Error> {
         serde_json::from_slice(json)
@@ -37,7 +37,7 @@ impl Document {
 }
 
 /// Shows no token.
-impl std::fmt::Debug for Document {
+impl std::fmt::Debug for LedgerDocument {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("Document")
             .field("_id", &self.id)

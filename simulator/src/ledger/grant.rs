@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 
-use crate::settings::Settings;
+use crate::settings::SimulatorSettings;
 
 /// No end in sight.
 const NEVER: u64 = u64::MAX;
@@ -37,7 +37,7 @@ pub(crate) struct Death {
 
 /// What a token of a grant is worth at a time, the grant's death aside.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Standing {
+pub(crate) enum TokenStanding {
     /// A leaf.
     Live,
     /// The parent of the leaves, still in its grace.
@@ -58,8 +58,8 @@ pub(crate) struct Terms {
     pub(crate) absolute_ms: Option<u64>,
 }
 
-impl From<&Settings> for Terms {
-    fn from(settings: &Settings) -> Self {
+impl From<&SimulatorSettings> for Terms {
+    fn from(settings: &SimulatorSettings) -> Self {
         Self {
             rotate: settings.rotate,
             kill_on_reuse: settings.kill_on_reuse,
@@ -141,22 +141,23 @@ impl Grant {
     }
 
     /// What a token is worth at a time, the grant's death aside.
-    pub(crate) fn standing(&self, number: u32, at_ms: u64) -> Standing {
+    pub(crate) fn standing(&self, number: u32, at_ms: u64) -> TokenStanding {
         if number > self.newest {
-            Standing::Unissued
+            TokenStanding::Unissued
         } else if number >= self.first_leaf {
-            Standing::Live
+            TokenStanding::Live
         } else if self.parent == Some(number) && at_ms < self.grace_until_ms {
-            Standing::InGrace
+            TokenStanding::InGrace
         } else {
-            Standing::Superseded
+            TokenStanding::Superseded
         }
     }
 
     /// Whether an exchange would take the token now.
     pub(crate) fn accepts(&self, number: u32, now_ms: u64) -> bool {
         let standing = self.standing(number, now_ms);
-        self.death(now_ms).is_none() && matches!(standing, Standing::Live | Standing::InGrace)
+        self.death(now_ms).is_none()
+            && matches!(standing, TokenStanding::Live | TokenStanding::InGrace)
     }
 
     /// Counts a presentation and tells which one it is, from 1.
@@ -177,14 +178,16 @@ impl Grant {
         let death = self.death(now_ms);
         let standing = self.standing(number, death.map_or(now_ms, |death| death.at_ms));
         match (standing, death) {
-            (Standing::Unissued, _) => Exchange::Unknown,
-            (Standing::Superseded, _) => self.reuse(now_ms, terms),
+            (TokenStanding::Unissued, _) => Exchange::Unknown,
+            (TokenStanding::Superseded, _) => self.reuse(now_ms, terms),
             (_, Some(_)) => Exchange::Dead,
-            (Standing::Live, None) if keep || !terms.rotate => {
+            (TokenStanding::Live, None) if keep || !terms.rotate => {
                 self.touch(now_ms, terms);
                 Exchange::Kept
             }
-            (standing, None) => self.rotate(number, standing == Standing::InGrace, now_ms, terms),
+            (standing, None) => {
+                self.rotate(number, standing == TokenStanding::InGrace, now_ms, terms)
+            }
         }
     }
 

@@ -14,8 +14,8 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
 
-pub use check::{CheckReport, DeadCounts, Judgement, LostCause, LostCounts, Verdict};
-pub use document::Document;
+pub use check::{CheckReport, DeadCounts, GrantJudgement, GrantVerdict, LostCause, LostCounts};
+pub use document::LedgerDocument;
 pub use grant::DeathCause;
 pub use seed::{SeedDocument, SeedError, SeedPlan};
 pub use split::{DocumentSplitter, SplitError};
@@ -101,12 +101,12 @@ impl Ledger {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::settings::Settings;
+    use crate::settings::SimulatorSettings;
 
     #[test]
     fn grants_are_found_by_id_and_by_user_latest_first() {
         let ledger = Ledger::new();
-        let terms = Terms::from(&Settings::default());
+        let terms = Terms::from(&SimulatorSettings::default());
         let first = ledger.open("ada", 1, &terms);
         let others: Vec<_> =
             (0..200).map(|n| ledger.open(&format!("user-{n}"), 2, &terms)).collect();

@@ -9,7 +9,7 @@ use crate::draw::{self, Purpose};
 use crate::token::{TokenCodec, TokenId};
 
 /// The most documents of one plan.
-const MAX_SEED_COUNT: u32 = 10_000_000;
+const SEED_COUNT_MAX: u32 = 10_000_000;
 
 /// Which documents to make. The same plan on a fresh simulator makes the same documents.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -57,7 +57,7 @@ pub enum SeedError {
 impl SeedPlan {
     /// Checks every number against its range.
     pub fn validate(&self) -> Result<(), SeedError> {
-        if self.count == 0 || self.count > MAX_SEED_COUNT {
+        if self.count == 0 || self.count > SEED_COUNT_MAX {
             return Err(SeedError::Count(self.count));
         }
         let share = |share: f64| (0.0..=1.0).contains(&share);

@@ -2,7 +2,7 @@
 //! or pretty-printed one after the other, and holds no more than one of them.
 
 /// The largest document, in bytes.
-const MAX_DOCUMENT_BYTES: usize = 8 * 1024 * 1024;
+const DOCUMENT_BYTES_MAX: usize = 8 * 1024 * 1024;
 
 /// Cuts a stream of bytes into JSON objects.
 #[derive(Debug, Default)]
@@ -59,7 +59,7 @@ impl DocumentSplitter {
         if self.depth > 0 {
             self.partial.extend_from_slice(&bytes[start..]);
         }
-        if self.partial.len() > MAX_DOCUMENT_BYTES {
+        if self.partial.len() > DOCUMENT_BYTES_MAX {
             return Err(SplitError::TooLarge { number: self.found + 1 }.into());
         }
         Ok(())
@@ -135,7 +135,7 @@ mod tests {
     fn what_is_no_document_is_told_by_its_place() {
         assert_eq!(split("{} 7", 9), Err(SplitError::NotAnObject { documents: 1 }));
         assert_eq!(split("{} {\"a\":", 3), Err(SplitError::Unfinished { number: 2 }));
-        let huge = format!("{{\"a\":\"{}", "x".repeat(MAX_DOCUMENT_BYTES));
+        let huge = format!("{{\"a\":\"{}", "x".repeat(DOCUMENT_BYTES_MAX));
         assert_eq!(split(&huge, 65_536), Err(SplitError::TooLarge { number: 1 }));
     }
 }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::grant::{DeathCause, Grant, Standing};
+use super::grant::{DeathCause, Grant, TokenStanding};
 
 /// What a refresh token is worth now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -89,7 +89,7 @@ pub struct LedgerSummary {
 }
 
 impl GrantView {
-    pub(crate) fn of(id: u32, grant: &Grant, now_ms: u64) -> Self {
+    pub(crate) fn from_grant(id: u32, grant: &Grant, now_ms: u64) -> Self {
         let death = grant.death(now_ms);
         Self {
             grant: id,
@@ -125,17 +125,17 @@ impl LedgerSummary {
 }
 
 impl TokenState {
-    pub(crate) fn of(grant: &Grant, number: u32, now_ms: u64) -> Self {
+    pub(crate) fn from_grant(grant: &Grant, number: u32, now_ms: u64) -> Self {
         let death = grant.death(now_ms);
         let standing = grant.standing(number, death.map_or(now_ms, |death| death.at_ms));
         match (standing, death.map(|death| death.cause)) {
-            (Standing::Unissued, _) => Self::Unknown,
-            (Standing::Superseded, _) => Self::Rotated,
+            (TokenStanding::Unissued, _) => Self::Unknown,
+            (TokenStanding::Superseded, _) => Self::Rotated,
             (_, Some(DeathCause::Revoked | DeathCause::Fault)) => Self::Revoked,
             (_, Some(DeathCause::Expired)) => Self::Expired,
             (_, Some(DeathCause::Reuse)) => Self::KilledByReuse,
-            (Standing::Live, None) => Self::Live,
-            (Standing::InGrace, None) => Self::InGrace,
+            (TokenStanding::Live, None) => Self::Live,
+            (TokenStanding::InGrace, None) => Self::InGrace,
         }
     }
 }

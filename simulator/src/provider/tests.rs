@@ -5,7 +5,7 @@ use serde_json::Value;
 use crate::faults::FaultRates;
 use crate::ledger::{SeedPlan, TokenState};
 use crate::provider::{Answer, Delivery};
-use crate::settings::{DeadReply, Settings};
+use crate::settings::{DeadReply, SimulatorSettings};
 use crate::stats::AnswerKind;
 use crate::test_bench::Bench;
 
@@ -31,7 +31,7 @@ fn status(answer: &Answer) -> u16 {
 
 #[test]
 fn a_refresh_yields_tokens_and_ends_the_old_one() {
-    let bench = Bench::new(Settings::default());
+    let bench = Bench::new(SimulatorSettings::default());
     let old = bench.token("ada");
     let answer = bench.refresh(&old);
     let reply = json(&answer);
@@ -45,7 +45,7 @@ fn a_refresh_yields_tokens_and_ends_the_old_one() {
 
 #[test]
 fn access_tokens_of_one_refresh_token_differ_from_time_to_time() {
-    let bench = Bench::new(Settings { rotate: false, ..Settings::default() });
+    let bench = Bench::new(SimulatorSettings { rotate: false, ..SimulatorSettings::default() });
     let token = bench.token("ada");
     let first = json(&bench.refresh(&token));
     bench.clock.advance_ms(1);
@@ -132,7 +132,10 @@ fn faults_that_kill_are_true_to_their_word() {
 
 #[test]
 fn a_token_of_nobody_is_refused_in_the_providers_own_way() {
-    let bench = Bench::new(Settings { dead_reply: DeadReply::Hubspot, ..Settings::default() });
+    let bench = Bench::new(SimulatorSettings {
+        dead_reply: DeadReply::Hubspot,
+        ..SimulatorSettings::default()
+    });
     let answer = bench.refresh("evgsim_rt_nonsense");
     assert_eq!((status(&answer), &json(&answer)["status"]), (400, &"BAD_REFRESH_TOKEN".into()));
 }
@@ -169,7 +172,7 @@ fn a_retry_draws_anew() {
 #[test]
 fn the_limit_comes_before_the_grant_and_names_the_time_to_wait() {
     let limits = vec!["2/10s".parse().unwrap()];
-    let bench = Bench::new(Settings { limits, ..Settings::default() });
+    let bench = Bench::new(SimulatorSettings { limits, ..SimulatorSettings::default() });
     let tokens = ["a", "b", "c"].map(|user| bench.token(user));
     bench.refresh(&tokens[0]);
     bench.clock.advance_ms(2_500);
@@ -185,7 +188,11 @@ fn the_limit_comes_before_the_grant_and_names_the_time_to_wait() {
 
 #[test]
 fn latency_spreads_evenly_around_its_middle() {
-    let settings = Settings { latency_ms: 100, latency_spread_ms: 20, ..Settings::default() };
+    let settings = SimulatorSettings {
+        latency_ms: 100,
+        latency_spread_ms: 20,
+        ..SimulatorSettings::default()
+    };
     let bench = Bench::new(settings);
     let latencies: Vec<_> =
         (0..2_000).map(|n| bench.refresh(&bench.token(&format!("user-{n}"))).latency_ms).collect();

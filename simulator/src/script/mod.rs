@@ -24,7 +24,7 @@ use rule::Rule;
 /// What the token endpoint answers. The simulator's README describes the file.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-pub struct Script {
+pub struct AnswerScript {
     /// Settings of the simulator to change.
     pub(crate) settings: Map<String, Value>,
     /// What a request must have, in place of the usual checks.
@@ -55,7 +55,7 @@ pub enum ScriptError {
     Settings(#[from] SettingsError),
 }
 
-impl Script {
+impl AnswerScript {
     /// Reads a script in TOML.
     ///
     /// # Errors
@@ -102,7 +102,7 @@ mod tests {
 
     #[test]
     fn a_script_reads() {
-        let script = Script::parse(
+        let script = AnswerScript::parse(
             r#"
             settings = { grace_s = 5 }
             success.body = '{"data": {"access_token": "{access_token}"}}'
@@ -138,7 +138,7 @@ mod tests {
             ("[[require]]\nvalue = 'x'", "requirement 1"),
             ("[dead]\nheaders = { \"a b\" = 'x' }", "a b"),
         ] {
-            let error = Script::parse(text).unwrap_err().to_string();
+            let error = AnswerScript::parse(text).unwrap_err().to_string();
             assert!(error.contains(word), "{text}: {error}");
         }
     }

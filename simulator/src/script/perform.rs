@@ -8,9 +8,9 @@ use super::requirement::SeenRequest;
 use crate::draw::{self, Purpose};
 use crate::ledger::{DeathCause, Exchange, Grant, Terms, TokenState};
 use crate::oauth::{self, TokenRequest};
-use crate::provider::{self, Delivery, Presented, Provider, RawRequest};
+use crate::provider::{self, Delivery, PresentationResult, Provider, RawRequest};
 use crate::requests::RequestRecord;
-use crate::settings::Settings;
+use crate::settings::SimulatorSettings;
 use crate::stats::AnswerKind;
 use crate::token::TokenId;
 
@@ -58,7 +58,7 @@ impl Provider {
         &self,
         play: &Play,
         request: &TokenRequest<'_>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
         now_us: u64,
     ) -> provider::Answer {
         let id = self.codec.open_refresh_token(&request.refresh_token);
@@ -69,7 +69,7 @@ impl Provider {
             self.requests.note(RequestRecord::new(now_us, user, state, None, &answer));
             return answer;
         };
-        self.count(&Presented { fault: None, exchange, subject });
+        self.count(&PresentationResult { fault: None, exchange, subject });
         let successor = match exchange {
             Some(Exchange::Rotated { number, .. }) => id.map(|id| TokenId { number, ..id }),
             Some(Exchange::Kept) => id,
@@ -108,13 +108,13 @@ impl Provider {
         &self,
         play: &Play,
         id: Option<TokenId>,
-        settings: &Settings,
+        settings: &SimulatorSettings,
         now_us: u64,
     ) -> Performance {
         let (terms, now_ms) = (Terms::from(settings), now_us / 1_000);
         let of_a_grant = |id: TokenId| {
             self.ledger.with(id.grant, |grant| {
-                let state = TokenState::of(grant, id.number, now_ms);
+                let state = TokenState::from_grant(grant, id.number, now_ms);
                 let user = grant.user.to_string();
                 let subject = (u64::from(id.grant), u64::from(grant.presentations) + 1);
                 let draw = |rule: usize| self.scripted_draw(rule, subject);
@@ -144,7 +144,7 @@ impl Provider {
     fn worth(&self, id: Option<TokenId>, now_ms: u64) -> (Option<String>, TokenState) {
         let found = id.and_then(|id| {
             self.ledger.with(id.grant, |grant| {
-                (Some(grant.user.to_string()), TokenState::of(grant, id.number, now_ms))
+                (Some(grant.user.to_string()), TokenState::from_grant(grant, id.number, now_ms))
             })
         });
         found.unwrap_or((None, TokenState::Unknown))
@@ -194,7 +194,7 @@ fn kind(answer: &Answer, exchange: Option<Exchange>) -> AnswerKind {
 fn delivered(
     answer: &Answer,
     words: &Words,
-    settings: &Settings,
+    settings: &SimulatorSettings,
     latency_ms: u64,
     kind: AnswerKind,
 ) -> provider::Answer {

@@ -3,7 +3,7 @@
 use std::collections::HashMap;
 use std::sync::{Mutex, OnceLock};
 
-use super::Script;
+use super::AnswerScript;
 use super::answer::Answer;
 use super::requirement::SeenRequest;
 use super::rule::{Count, Tokens};
@@ -14,7 +14,7 @@ use crate::sync::lock;
 /// A script that is being played.
 #[derive(Debug)]
 pub(crate) struct Play {
-    script: Script,
+    script: AnswerScript,
     first_request_us: OnceLock<u64>,
     /// Answers given so far, by rule and, where each user is counted alone, user.
     given: Mutex<HashMap<(usize, String), u32>>,
@@ -38,7 +38,7 @@ pub(crate) struct Choice {
 }
 
 impl Play {
-    pub(crate) fn new(script: Script) -> Self {
+    pub(crate) fn new(script: AnswerScript) -> Self {
         Self { script, first_request_us: OnceLock::new(), given: Mutex::default() }
     }
 
@@ -106,7 +106,7 @@ mod tests {
     use super::*;
 
     fn play(toml: &str) -> Play {
-        Play::new(Script::parse(toml).unwrap())
+        Play::new(AnswerScript::parse(toml).unwrap())
     }
 
     fn status(play: &Play, user: &str, state: TokenState, now_ms: u64) -> Option<u16> {

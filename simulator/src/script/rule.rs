@@ -24,7 +24,7 @@ pub(crate) struct Rule {
     #[serde(default)]
     pub(crate) count: Count,
     #[serde(default)]
-    pub(crate) then: Then,
+    pub(crate) then: ScriptEnd,
 }
 
 /// Which tokens a rule applies to.
@@ -50,7 +50,7 @@ pub(crate) enum Count {
 /// What follows the last answer.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub(crate) enum Then {
+pub(crate) enum ScriptEnd {
     /// The last answer again.
     #[default]
     Repeat,
@@ -83,7 +83,7 @@ impl Rule {
             last += answer.times.unwrap_or(1);
             given < last
         });
-        let repeated = || self.answers.last().filter(|_| self.then == Then::Repeat);
+        let repeated = || self.answers.last().filter(|_| self.then == ScriptEnd::Repeat);
         current.or_else(repeated)
     }
 }

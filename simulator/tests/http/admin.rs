@@ -1,6 +1,6 @@
 //! What an administrator does and what the ledger says, over HTTP.
 
-use evergrant_simulator::{CheckReport, LedgerSummary, Settings, Stats};
+use evergrant_simulator::{CheckReport, LedgerSummary, SimulatorSettings, SimulatorStats};
 use reqwest::StatusCode;
 use serde_json::{Value, json};
 
@@ -21,7 +21,7 @@ async fn check(simulator: &Running, body: String) -> CheckReport {
 
 #[tokio::test]
 async fn seeded_documents_are_judged_as_lines_and_as_an_array() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let plan = json!({"count": 1_000, "dead_share": 0.1, "malformed_share": 0.1, "prefix": "u"});
     let documents = seeded(&simulator, plan).await;
     assert_eq!(documents.len(), 1_000);
@@ -38,7 +38,7 @@ async fn seeded_documents_are_judged_as_lines_and_as_an_array() {
 
 #[tokio::test]
 async fn a_lost_grant_is_named_by_its_id_and_never_by_its_token() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let documents = seeded(&simulator, json!({"count": 2})).await;
     let token = documents[1]["refresh_token"].as_str().unwrap();
     simulator.refreshed(token).await;
@@ -55,7 +55,7 @@ async fn a_lost_grant_is_named_by_its_id_and_never_by_its_token() {
 
 #[tokio::test]
 async fn revoked_users_are_dead_until_they_are_forgiven() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let documents = seeded(&simulator, json!({"count": 3, "prefix": "u"})).await;
     let body = || Value::from(documents.clone()).to_string();
     let revoke = simulator.post("/admin/revoke").json(&json!({"users": ["u0000000", "u0000002"]}));
@@ -75,7 +75,7 @@ async fn revoked_users_are_dead_until_they_are_forgiven() {
 
 #[tokio::test]
 async fn a_user_signs_in_again_and_has_two_grants() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     simulator.sign_in("ada lovelace");
     let sign_in = simulator.post("/admin/sign_in").json(&json!({"users": ["ada lovelace"]}));
     let document: Value = json(sign_in.send().await.unwrap()).await;
@@ -88,7 +88,7 @@ async fn a_user_signs_in_again_and_has_two_grants() {
 
 #[tokio::test]
 async fn settings_change_at_run_time_and_wrong_ones_are_named() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let patch = json!({"latency_ms": 3, "limits": ["9/s"], "faults": {"http_500": 0.25}});
     let changed = json(simulator.post("/admin/faults").json(&patch).send().await.unwrap()).await;
     assert_eq!((&changed["latency_ms"], &changed["faults"]["http_500"]), (&json!(3), &json!(0.25)));
@@ -104,7 +104,7 @@ async fn settings_change_at_run_time_and_wrong_ones_are_named() {
 
 #[tokio::test]
 async fn broken_input_is_told_by_its_place_and_never_quoted() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let paths = ["/ledger/check", "/admin/seed", "/admin/revoke"];
     for (path, body) in [
         (paths[0], "{\"a\":1}\n{\"evgsim_rt_x\" \"y\"}"),
@@ -124,19 +124,22 @@ async fn broken_input_is_told_by_its_place_and_never_quoted() {
 #[tokio::test]
 async fn stats_tell_what_was_asked_and_can_be_set_back() {
     let limits = vec!["2/s".parse().unwrap()];
-    let simulator = Running::start(Settings { limits, ..Settings::default() }).await;
+    let simulator =
+        Running::start(SimulatorSettings { limits, ..SimulatorSettings::default() }).await;
     let mut token = simulator.sign_in("ada");
     for _ in 0..2 {
         token = simulator.refreshed(&token).await;
     }
     simulator.refresh(&token).await.unwrap();
     let url = format!("{}/stats", simulator.url);
-    let stats: Stats = simulator.http.get(&url).send().await.unwrap().json().await.unwrap();
+    let stats: SimulatorStats =
+        simulator.http.get(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!((stats.requests, stats.exchanges, stats.grants), (3, 2, 1));
     assert_eq!((stats.answers.refreshed, stats.answers.throttled), (2, 1));
     assert_eq!((stats.max_in_1s, stats.max_in_60s, stats.in_flight_max), (3, 3, 1));
     simulator.post("/admin/reset_stats").send().await.unwrap();
-    let stats: Stats = simulator.http.get(&url).send().await.unwrap().json().await.unwrap();
+    let stats: SimulatorStats =
+        simulator.http.get(&url).send().await.unwrap().json().await.unwrap();
     assert_eq!((stats.requests, stats.max_in_60s, stats.grants), (0, 0, 1));
     let health = simulator.http.get(format!("{}/healthz", simulator.url)).send().await.unwrap();
     assert_eq!(health.text().await.unwrap(), "ok\n");
@@ -144,7 +147,7 @@ async fn stats_tell_what_was_asked_and_can_be_set_back() {
 
 #[tokio::test]
 async fn a_script_is_played_until_another_comes_and_its_requests_are_told() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let token = simulator.sign_in("ada");
     let script = "[[rules]]\nusers = 'ada'\nanswers = [{ status = 418, content_type = 'text/plain', \
                   headers = { X-Request-Id = 'r7', Retry-After = '9' }, body = 'short and stout' }]";

@@ -2,7 +2,7 @@
 
 use std::io::ErrorKind;
 
-use evergrant_simulator::{FaultRates, Settings, TokenState};
+use evergrant_simulator::{FaultRates, SimulatorSettings, TokenState};
 use reqwest::StatusCode;
 use reqwest::header::{CONTENT_TYPE, RETRY_AFTER};
 use tokio::io::AsyncReadExt;
@@ -10,7 +10,8 @@ use tokio::io::AsyncReadExt;
 use crate::support::{Running, json};
 
 async fn start(set: impl Fn(&mut FaultRates)) -> (Running, String) {
-    let mut settings = Settings { fault_retry_after_s: Some(7), ..Settings::default() };
+    let mut settings =
+        SimulatorSettings { fault_retry_after_s: Some(7), ..SimulatorSettings::default() };
     set(&mut settings.faults);
     let simulator = Running::start(settings).await;
     let token = simulator.sign_in("ada");
@@ -156,7 +157,7 @@ async fn an_invalid_client_says_nothing_of_the_grant() {
 
 #[tokio::test]
 async fn latency_passes_after_the_rotation() {
-    let settings = Settings { latency_ms: 600_000, ..Settings::default() };
+    let settings = SimulatorSettings { latency_ms: 600_000, ..SimulatorSettings::default() };
     let simulator = Running::start(settings).await;
     let token = simulator.sign_in("ada");
     let stream = simulator.send_raw(&token).await;

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use evergrant_simulator::{Config, Handle, ManualClock, Settings, Simulator};
+use evergrant_simulator::{
+    ManualClock, Simulator, SimulatorConfig, SimulatorHandle, SimulatorSettings,
+};
 use reqwest::{RequestBuilder, Response};
 use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -17,7 +19,7 @@ pub(crate) const SECRET: &str = "s3:cret&+";
 pub(crate) struct Running {
     pub(crate) url: String,
     pub(crate) address: std::net::SocketAddr,
-    pub(crate) handle: Handle,
+    pub(crate) handle: SimulatorHandle,
     pub(crate) clock: ManualClock,
     pub(crate) http: reqwest::Client,
     stop: oneshot::Sender<()>,
@@ -25,12 +27,12 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(crate) async fn start(settings: Settings) -> Self {
-        let config = Config {
+    pub(crate) async fn start(settings: SimulatorSettings) -> Self {
+        let config = SimulatorConfig {
             client_id: ID.to_owned(),
             client_secret: SECRET.to_owned(),
             settings,
-            ..Config::default()
+            ..SimulatorConfig::default()
         };
         let clock = ManualClock::at_ms(1_700_000_000_000);
         let simulator = Simulator::bind_with_clock(config, "127.0.0.1:0", Arc::new(clock.clone()))

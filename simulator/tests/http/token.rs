@@ -1,6 +1,6 @@
 //! `POST /token` as RFC 6749 has it, and the limits before it.
 
-use evergrant_simulator::{QuotaBody, RetryAfter, Settings, TokenState};
+use evergrant_simulator::{QuotaBody, RetryAfter, SimulatorSettings, TokenState};
 use reqwest::StatusCode;
 use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 
@@ -11,7 +11,7 @@ const ENCODED: (&str, &str) = ("app+one", "s3%3Acret%26%2B");
 
 #[tokio::test]
 async fn credentials_are_taken_by_basic_and_by_body() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let token = simulator.sign_in("ada");
     let request = simulator.request(&token).basic_auth(ENCODED.0, Some(ENCODED.1));
     let response = request.send().await.unwrap();
@@ -24,7 +24,7 @@ async fn credentials_are_taken_by_basic_and_by_body() {
 
 #[tokio::test]
 async fn credentials_in_both_places_are_a_bad_request() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let token = simulator.sign_in("ada");
     let form = [
         ("grant_type", "refresh_token"),
@@ -41,7 +41,7 @@ async fn credentials_in_both_places_are_a_bad_request() {
 
 #[tokio::test]
 async fn a_wrong_secret_is_told_to_authenticate() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let token = simulator.sign_in("ada");
     let wrong = simulator.request(&token).basic_auth(ENCODED.0, Some("wrong"));
     for request in [wrong, simulator.request(&token)] {
@@ -55,7 +55,7 @@ async fn a_wrong_secret_is_told_to_authenticate() {
 
 #[tokio::test]
 async fn requests_of_other_kinds_are_refused() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let credentials = |form: &[(&str, &str)]| {
         simulator.post("/token").form(form).basic_auth(ENCODED.0, Some(ENCODED.1))
     };
@@ -76,7 +76,7 @@ async fn requests_of_other_kinds_are_refused() {
 
 #[tokio::test]
 async fn a_token_of_a_megabyte_is_one_that_was_never_issued() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let response = simulator.refresh(&"x".repeat(1_000_000)).await.unwrap();
     assert_eq!(response.status(), StatusCode::BAD_REQUEST);
     assert_eq!(json(response).await["error"], "invalid_grant");
@@ -87,7 +87,7 @@ async fn a_token_of_a_megabyte_is_one_that_was_never_issued() {
 
 #[tokio::test]
 async fn an_old_token_kills_the_family() {
-    let simulator = Running::start(Settings::default()).await;
+    let simulator = Running::start(SimulatorSettings::default()).await;
     let old = simulator.sign_in("ada");
     let new = simulator.refreshed(&old).await;
     for token in [&old, &new] {
@@ -100,7 +100,8 @@ async fn an_old_token_kills_the_family() {
 
 #[tokio::test]
 async fn a_retry_within_the_grace_gets_tokens_that_work() {
-    let simulator = Running::start(Settings { grace_s: 60, ..Settings::default() }).await;
+    let simulator =
+        Running::start(SimulatorSettings { grace_s: 60, ..SimulatorSettings::default() }).await;
     let old = simulator.sign_in("ada");
     let lost = simulator.refreshed(&old).await;
     simulator.clock.advance_ms(59_000);
@@ -115,14 +116,15 @@ async fn a_retry_within_the_grace_gets_tokens_that_work() {
 #[tokio::test]
 async fn a_request_beyond_the_limit_is_told_how_long_to_wait() {
     let limits = vec!["1/min".parse().unwrap()];
-    let simulator = Running::start(Settings { limits, ..Settings::default() }).await;
+    let simulator =
+        Running::start(SimulatorSettings { limits, ..SimulatorSettings::default() }).await;
     let tokens = ["ada", "bob"].map(|user| simulator.sign_in(user));
     simulator.refreshed(&tokens[0]).await;
     simulator.clock.advance_ms(35_000);
     let refused = simulator.refresh(&tokens[1]).await.unwrap();
     assert_eq!(refused.status(), StatusCode::TOO_MANY_REQUESTS);
     assert_eq!(refused.headers()[RETRY_AFTER], "25");
-    let change = |settings: &mut Settings| {
+    let change = |settings: &mut SimulatorSettings| {
         settings.retry_after = RetryAfter::HttpDate;
         settings.quota_body = QuotaBody::Autodesk;
     };
@@ -136,7 +138,7 @@ async fn a_request_beyond_the_limit_is_told_how_long_to_wait() {
 
 #[tokio::test]
 async fn a_token_sent_twice_at_once_is_exchanged_once() {
-    let settings = Settings { kill_on_reuse: false, ..Settings::default() };
+    let settings = SimulatorSettings { kill_on_reuse: false, ..SimulatorSettings::default() };
     let simulator = Running::start(settings).await;
     let token = simulator.sign_in("ada");
     let attempts = (0..16).map(|_| simulator.refresh(&token));

@@ -13,11 +13,11 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use evergrant_testkit::simulation::{Options, Sabotage, Sweep};
+use evergrant_testkit::simulation::{Sabotage, SeedOptions, SeedSweep};
 
-fn args() -> Result<Sweep, String> {
+fn args() -> Result<SeedSweep, String> {
     let (mut from, mut seeds) = (0, 1_000);
-    let mut sweep = Sweep::until_violated(0..0, Options::default());
+    let mut sweep = SeedSweep::until_violated(0..0, SeedOptions::default());
     let mut words = std::env::args().skip(1);
     while let Some(word) = words.next() {
         let mut value = || words.next().ok_or_else(|| format!("{word} needs a value"));

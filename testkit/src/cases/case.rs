@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_simulator::Script;
+use evergrant_simulator::AnswerScript;
 use serde::Deserialize;
 
 use super::condition::Condition;
@@ -12,7 +12,7 @@ use super::right::Right;
 /// A case.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Case {
+pub struct TestCase {
     /// What it is about, in a sentence.
     pub about: String,
     /// Where it was met, if that is public.
@@ -25,10 +25,10 @@ pub struct Case {
     pub(super) other_settings: BTreeMap<String, toml::Table>,
     /// What the provider answers.
     #[serde(default)]
-    pub(super) provider: Script,
+    pub(super) provider: AnswerScript,
     /// What it answers from a step `script` on.
     #[serde(default)]
-    pub(super) scripts: BTreeMap<String, Script>,
+    pub(super) scripts: BTreeMap<String, AnswerScript>,
     /// The documents that `import` writes.
     #[serde(default)]
     pub(super) documents: Vec<DocumentSet>,
@@ -115,7 +115,7 @@ fn usual_steps() -> Vec<Step> {
     vec![import, Step::Start { workers: 1 }, Step::Until { at_most_s: at_most_s(), so }]
 }
 
-impl Case {
+impl TestCase {
     /// Reads a case.
     ///
     /// # Errors

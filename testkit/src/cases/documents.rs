@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 
-use evergrant_simulator::Handle;
+use evergrant_simulator::SimulatorHandle;
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -31,13 +31,13 @@ pub(super) struct SignedIn(HashMap<String, (String, String)>);
 
 impl SignedIn {
     /// The tokens of a user: access token and refresh token.
-    fn tokens(&mut self, simulator: &Handle, user: &str) -> (String, String) {
+    fn tokens(&mut self, simulator: &SimulatorHandle, user: &str) -> (String, String) {
         let signed_in = || new_tokens(simulator, user);
         self.0.entry(user.to_owned()).or_insert_with(signed_in).clone()
     }
 
     /// A template with its places filled.
-    fn filled(&mut self, simulator: &Handle, template: &str, user: &str) -> String {
+    fn filled(&mut self, simulator: &SimulatorHandle, template: &str, user: &str) -> String {
         let mut text = template.replace("{user}", user);
         if text.contains("{access_token}") || text.contains("{refresh_token}") {
             let (access, refresh) = self.tokens(simulator, user);
@@ -52,7 +52,7 @@ impl SignedIn {
     /// If one is no JSON.
     pub(super) fn lines(
         &mut self,
-        simulator: &Handle,
+        simulator: &SimulatorHandle,
         sets: &[DocumentSet],
     ) -> Result<Vec<String>, String> {
         let mut lines = Vec::new();
@@ -82,14 +82,18 @@ impl DocumentSet {
 }
 
 /// A document of a user who signs in once more.
-pub(super) fn signed_in_again(simulator: &Handle, template: Option<&str>, user: &str) -> String {
+pub(super) fn signed_in_again(
+    simulator: &SimulatorHandle,
+    template: Option<&str>,
+    user: &str,
+) -> String {
     let alone = r#"{"_id": "{user}", "access_token": "{access_token}", "refresh_token": "{refresh_token}"}"#;
     let (access, refresh) = new_tokens(simulator, user);
     let text = template.unwrap_or(alone).replace("{user}", user);
     text.replace("{access_token}", &access).replace("{refresh_token}", &refresh)
 }
 
-fn new_tokens(simulator: &Handle, user: &str) -> (String, String) {
+fn new_tokens(simulator: &SimulatorHandle, user: &str) -> (String, String) {
     let document = simulator.sign_in(user);
     let refresh = document.refresh_token.as_ref().and_then(Value::as_str).unwrap_or_default();
     (document.access_token.clone(), refresh.to_owned())

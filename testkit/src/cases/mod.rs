@@ -18,9 +18,9 @@ use std::time::Duration;
 
 use futures::StreamExt;
 
-pub use case::Case;
+pub use case::TestCase;
 
-use observed::Observed;
+use observed::ObservedState;
 use scene::Scene;
 
 /// How long a case may take at most. Those that wait for something in vain say so before.
@@ -77,13 +77,13 @@ async fn play_file(path: PathBuf) -> CaseReport {
 async fn play(path: PathBuf) -> Result<Vec<String>, String> {
     let text =
         std::fs::read_to_string(&path).map_err(|error| format!("cannot be read: {error}"))?;
-    let case = Case::parse(&text)?;
+    let case = TestCase::parse(&text)?;
     let mut scene = Scene::new(&case).await?;
     for (number, step) in case.steps.iter().enumerate() {
         if let Err(why) = steps::take(&mut scene, &case, step).await {
             return Err(format!("step {}: {why}\n{}", number + 1, scene::tail(&scene.log())));
         }
     }
-    let observed = Observed::of(&mut scene).await?;
+    let observed = ObservedState::from_scene(&mut scene).await?;
     Ok(case.right.compare(&observed))
 }

@@ -2,23 +2,23 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use evergrant_simulator::{Document, RequestRecord, Verdict};
+use evergrant_simulator::{GrantVerdict, LedgerDocument, RequestRecord};
 use futures::TryStreamExt;
 use serde_json::Value;
 use toml::Table;
 
 use super::condition::{grants, status};
-use super::scene::{Said, Scene, text};
+use super::scene::{CommandOutput, Scene, text};
 
 /// All that is seen.
-pub(super) struct Observed {
+pub(super) struct ObservedState {
     pub(super) documents: Vec<SeenDocument>,
     pub(super) requests: Vec<RequestRecord>,
     /// Reasons of dead letters, by the ids of their documents.
     pub(super) letters: BTreeMap<String, Vec<String>>,
     /// The state of each provider.
     pub(super) providers: BTreeMap<String, String>,
-    pub(super) told: HashMap<String, Said>,
+    pub(super) told: HashMap<String, CommandOutput>,
     pub(super) log: String,
 }
 
@@ -28,13 +28,13 @@ pub(super) struct SeenDocument {
     pub(super) status: String,
     pub(super) generation: u64,
     pub(super) attempts: u32,
-    pub(super) verdict: Verdict,
+    pub(super) verdict: GrantVerdict,
     /// The document itself.
     pub(super) json: Value,
 }
 
-impl Observed {
-    pub(super) async fn of(scene: &mut Scene) -> Result<Self, String> {
+impl ObservedState {
+    pub(super) async fn from_scene(scene: &mut Scene) -> Result<Self, String> {
         let said_letters = scene.json_lines(&["dlq", "show", "--limit", "1000"]).await;
         let mut letters = BTreeMap::<String, Vec<String>>::new();
         for letter in said_letters {
@@ -71,7 +71,7 @@ async fn documents(scene: &Scene) -> Result<Vec<SeenDocument>, String> {
         let exported = of_id.get_mut(&id).and_then(Vec::pop);
         let json = exported.ok_or_else(|| format!("{id} is not in the export"))?;
         let refresh_token = field.split('.').fold(&json, |value, part| &value[part]).clone();
-        let judged = Document { refresh_token, ..Document::default() };
+        let judged = LedgerDocument { refresh_token, ..LedgerDocument::default() };
         let verdict = scene.simulator.judge(&judged).verdict;
         let (generation, attempts) = (grant.generation, grant.attempts);
         seen.push(SeenDocument { id, status: status(&grant), generation, attempts, verdict, json });

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_simulator::{RequestRecord, TokenState, Verdict};
+use evergrant_simulator::{GrantVerdict, RequestRecord, TokenState};
 use regex::RegexBuilder;
 use serde::Deserialize;
 use serde_json::Value;
 
 use super::condition::whole;
-use super::observed::{Observed, SeenDocument};
+use super::observed::{ObservedState, SeenDocument};
 
 /// What is right. Patterns of ids and users match the whole.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -43,7 +43,7 @@ pub(super) struct Right {
     /// The state of providers, one of these.
     provider: BTreeMap<String, OneOf>,
     /// What commands have said.
-    told: BTreeMap<String, Told>,
+    told: BTreeMap<String, CommandReport>,
     /// How many documents there are.
     documents: Option<usize>,
     /// Values in documents: id, then path.
@@ -73,7 +73,7 @@ struct Range {
 /// What a command says.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
-struct Told {
+struct CommandReport {
     /// Its exit code, one of these.
     exit: Option<Vec<i32>>,
     says: Option<String>,
@@ -101,9 +101,9 @@ impl Range {
 }
 
 /// What is not right so far.
-struct Wrong(Vec<String>);
+struct CaseFailures(Vec<String>);
 
-impl Wrong {
+impl CaseFailures {
     fn unless(&mut self, is_right: bool, what: impl FnOnce() -> String) {
         if !is_right {
             self.0.push(what());
@@ -113,8 +113,8 @@ impl Wrong {
 
 impl Right {
     /// What is not right, a line each.
-    pub(super) fn compare(&self, seen: &Observed) -> Vec<String> {
-        let mut wrong = Wrong(Vec::new());
+    pub(super) fn compare(&self, seen: &ObservedState) -> Vec<String> {
+        let mut wrong = CaseFailures(Vec::new());
         self.compare_with_the_ledger(seen, &mut wrong);
         let checks = [
             self.compare_documents(seen, &mut wrong),
@@ -126,15 +126,15 @@ impl Right {
         wrong.0
     }
 
-    fn compare_with_the_ledger(&self, seen: &Observed, wrong: &mut Wrong) {
+    fn compare_with_the_ledger(&self, seen: &ObservedState, wrong: &mut CaseFailures) {
         let ids = |is_so: &dyn Fn(&SeenDocument) -> bool| -> Vec<&str> {
             let so = seen.documents.iter().filter(|document| is_so(document));
             so.map(|document| document.id.as_str()).collect()
         };
-        let lost = ids(&|document| matches!(document.verdict, Verdict::Lost(_)));
+        let lost = ids(&|document| matches!(document.verdict, GrantVerdict::Lost(_)));
         wrong.unless(lost.len() <= self.lost, || format!("lost: {}", few(&lost)));
         let given_up = ids(&|document| {
-            let lives = matches!(document.verdict, Verdict::Live | Verdict::LiveInGrace);
+            let lives = matches!(document.verdict, GrantVerdict::Live | GrantVerdict::LiveInGrace);
             lives && matches!(document.status.as_str(), "needs_reauth" | "failed")
         });
         wrong.unless(given_up.len() <= self.given_up, || {
@@ -152,7 +152,11 @@ impl Right {
         wrong.unless(told == 0, || "a token was told".to_owned());
     }
 
-    fn compare_documents(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+    fn compare_documents(
+        &self,
+        seen: &ObservedState,
+        wrong: &mut CaseFailures,
+    ) -> Result<(), String> {
         let count = seen.documents.len();
         wrong.unless(self.documents.is_none_or(|wanted| wanted == count), || {
             format!("{count} documents")
@@ -197,7 +201,11 @@ impl Right {
         Ok(())
     }
 
-    fn compare_letters(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+    fn compare_letters(
+        &self,
+        seen: &ObservedState,
+        wrong: &mut CaseFailures,
+    ) -> Result<(), String> {
         for (pattern, wanted) in &self.letters {
             for document in matching(seen, pattern)? {
                 let found = seen.letters.get(&document.id).map(Vec::as_slice).unwrap_or_default();
@@ -216,7 +224,11 @@ impl Right {
         Ok(())
     }
 
-    fn compare_requests(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+    fn compare_requests(
+        &self,
+        seen: &ObservedState,
+        wrong: &mut CaseFailures,
+    ) -> Result<(), String> {
         let all = seen.requests.len() as u64;
         wrong.unless(self.requests.is_none_or(|wanted| wanted.holds(all)), || {
             format!("{all} requests")
@@ -253,7 +265,7 @@ impl Right {
         Ok(())
     }
 
-    fn compare_words(&self, seen: &Observed, wrong: &mut Wrong) -> Result<(), String> {
+    fn compare_words(&self, seen: &ObservedState, wrong: &mut CaseFailures) -> Result<(), String> {
         for (name, wanted) in &self.told {
             let said = seen.told.get(name).ok_or_else(|| format!("{name} was not run"))?;
             let (exit, text) = (said.exit, said.text.as_str());
@@ -277,7 +289,7 @@ fn says(
     text: &str,
     pattern: Option<&str>,
     wanted: bool,
-    wrong: &mut Wrong,
+    wrong: &mut CaseFailures,
 ) -> Result<(), String> {
     let Some(pattern) = pattern else { return Ok(()) };
     let regex = RegexBuilder::new(pattern).case_insensitive(true).build();
@@ -290,7 +302,7 @@ fn says(
 }
 
 /// The documents whose ids match. A pattern that matches none is a mistake.
-fn matching<'a>(seen: &'a Observed, pattern: &str) -> Result<Vec<&'a SeenDocument>, String> {
+fn matching<'a>(seen: &'a ObservedState, pattern: &str) -> Result<Vec<&'a SeenDocument>, String> {
     let regex = whole(pattern)?;
     let all = seen.documents.iter().filter(|document| regex.is_match(&document.id));
     let found: Vec<_> = all.collect();
@@ -298,7 +310,7 @@ fn matching<'a>(seen: &'a Observed, pattern: &str) -> Result<Vec<&'a SeenDocumen
 }
 
 /// When each user's token was presented, and the users of all documents that never were.
-fn request_times(seen: &Observed) -> BTreeMap<String, Vec<u64>> {
+fn request_times(seen: &ObservedState) -> BTreeMap<String, Vec<u64>> {
     let ids = seen.documents.iter().map(|document| (document.id.clone(), Vec::new()));
     let mut times: BTreeMap<String, Vec<u64>> = ids.collect();
     for request in &seen.requests {

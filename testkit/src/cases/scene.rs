@@ -9,25 +9,25 @@ use std::time::Duration;
 use evergrant_ports::Store;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
-use evergrant_simulator::{Handle, Simulator};
+use evergrant_simulator::{Simulator, SimulatorHandle};
 use tempfile::TempDir;
 use tokio::task::JoinHandle;
 use toml::{Table, Value};
 
-use super::Case;
+use super::TestCase;
 use super::documents::SignedIn;
-use crate::program::{self, Program};
+use crate::program::{self, TestProgram};
 
 /// Where a case is played. What was made goes with this.
 pub(super) struct Scene {
-    pub(super) simulator: Handle,
+    pub(super) simulator: SimulatorHandle,
     /// The store, beside that of the programs.
     pub(super) store: Arc<dyn Store>,
     pub(super) folder: TempDir,
     pub(super) signed_in: SignedIn,
     /// What commands have said, by the name that the case gave them.
-    pub(super) told: HashMap<String, Said>,
-    pub(super) program: Option<Program>,
+    pub(super) told: HashMap<String, CommandOutput>,
+    pub(super) program: Option<TestProgram>,
     /// While this is there nobody else can write to the file.
     pub(super) held: Option<Mutex<rusqlite::Connection>>,
     pub(super) settings: Table,
@@ -38,7 +38,7 @@ pub(super) struct Scene {
 
 /// What a command has said, and how it ended.
 #[derive(Debug, Clone)]
-pub(super) struct Said {
+pub(super) struct CommandOutput {
     pub(super) exit: Option<i32>,
     pub(super) text: String,
 }
@@ -65,8 +65,8 @@ const PROVIDER: &str = "acme";
 const END_TIMEOUT: Duration = Duration::from_secs(60);
 
 impl Scene {
-    pub(super) async fn new(case: &Case) -> Result<Self, String> {
-        let config = evergrant_simulator::Config::default();
+    pub(super) async fn new(case: &TestCase) -> Result<Self, String> {
+        let config = evergrant_simulator::SimulatorConfig::default();
         let simulator = Simulator::bind(config, "127.0.0.1:0").await.map_err(text)?;
         let (handle, url) = (simulator.handle(), simulator.url());
         let server = tokio::spawn(async {
@@ -107,7 +107,7 @@ impl Scene {
         let (config, workers) = (self.path(CONFIG).display().to_string(), workers.to_string());
         let args = ["--config", &config, "run", "--workers", &workers];
         self.logs.push(log.clone());
-        self.program = Some(Program::start("evergrant", &args, &[], log));
+        self.program = Some(TestProgram::start("evergrant", &args, &[], log));
     }
 
     /// Ends the program: as a person would, or as a power cut would.
@@ -123,14 +123,14 @@ impl Scene {
     }
 
     /// Runs a command. `{folder}` is filled in.
-    pub(super) async fn run(&self, arguments: &[String]) -> Said {
+    pub(super) async fn run(&self, arguments: &[String]) -> CommandOutput {
         let config = self.path(CONFIG).display().to_string();
         let folder = self.folder.path().display().to_string();
         let arguments: Vec<_> =
             arguments.iter().map(|argument| argument.replace("{folder}", &folder)).collect();
         let all = ["--config", &config].into_iter().chain(arguments.iter().map(String::as_str));
         let output = program::run("evergrant", &all.collect::<Vec<_>>(), &[]).await;
-        Said { exit: output.status.code(), text: both(&output) }
+        CommandOutput { exit: output.status.code(), text: both(&output) }
     }
 
     /// A command's answer in JSON lines; empty if it has none.

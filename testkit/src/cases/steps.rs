@@ -3,7 +3,7 @@
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::Case;
+use super::TestCase;
 use super::case::Step;
 use super::documents::signed_in_again;
 use super::scene::{Scene, text};
@@ -14,7 +14,7 @@ const LOOK_INTERVAL: Duration = Duration::from_millis(200);
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Takes one step.
-pub(super) async fn take(scene: &mut Scene, case: &Case, step: &Step) -> Result<(), String> {
+pub(super) async fn take(scene: &mut Scene, case: &TestCase, step: &Step) -> Result<(), String> {
     match step {
         Step::Import { documents, text, flags, name } => {
             let lines = match text {

@@ -2,25 +2,25 @@
 
 use std::time::{Duration, Instant};
 
-use super::fleet::{Fleet, Kill};
-use super::plan::{Fault, Outage, Plan};
-use super::scene::Scene;
+use super::fleet::{ProgramFleet, WorkerKill};
+use super::plan::{ChaosFault, FaultPlan, ServerOutage};
+use super::scene::ChaosScene;
 use crate::deployment::eventually;
 
 /// What went wrong in a run, and how it recovered.
 #[derive(Debug, Default)]
-pub struct Report {
+pub struct RunReport {
     /// The kills of workers.
-    pub kills: Vec<Kill>,
+    pub kills: Vec<WorkerKill>,
     /// Each outage, and how long after its end a token was exchanged again.
-    pub recoveries: Vec<(Outage, Duration)>,
+    pub recoveries: Vec<(ServerOutage, Duration)>,
 }
 
 /// A run that is under way.
-pub struct Driver<'a> {
-    scene: &'a Scene,
-    fleet: Fleet<'a>,
-    report: Report,
+pub struct RunDriver<'a> {
+    scene: &'a ChaosScene,
+    fleet: ProgramFleet<'a>,
+    report: RunReport,
 }
 
 /// How many grants are left at least when a fault comes.
@@ -30,16 +30,16 @@ const STANDSTILL: Duration = Duration::from_secs(300);
 /// How long all that is left may take after the last fault.
 const END: Duration = Duration::from_secs(600);
 /// How often it is looked at the provider's counters, which are in this process.
-const LOOK: Duration = Duration::from_millis(5);
+const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
-impl<'a> Driver<'a> {
+impl<'a> RunDriver<'a> {
     /// A run with this fleet.
-    pub fn new(scene: &'a Scene, fleet: Fleet<'a>) -> Self {
-        Self { scene, fleet, report: Report::default() }
+    pub fn new(scene: &'a ChaosScene, fleet: ProgramFleet<'a>) -> Self {
+        Self { scene, fleet, report: RunReport::default() }
     }
 
     /// The programs.
-    pub fn fleet(&mut self) -> &mut Fleet<'a> {
+    pub fn fleet(&mut self) -> &mut ProgramFleet<'a> {
         &mut self.fleet
     }
 
@@ -47,16 +47,16 @@ impl<'a> Driver<'a> {
     ///
     /// # Panics
     /// If the run stands still.
-    pub async fn carry_out(&mut self, plan: &Plan) {
+    pub async fn carry_out(&mut self, plan: &FaultPlan) {
         let started = Instant::now();
         for (at, fault) in &plan.steps {
             self.wait_for_exchanges(*at).await;
             self.keep_busy().await;
             say(started, self.scene, &format!("{fault:?}"));
             match fault {
-                Fault::KillWorker => self.fleet.kill_worker().await,
-                Fault::KillProducer => self.fleet.kill_producer().await,
-                Fault::Outage(outage) => self.outage(outage).await,
+                ChaosFault::KillWorker => self.fleet.kill_worker().await,
+                ChaosFault::KillProducer => self.fleet.kill_producer().await,
+                ChaosFault::Outage(outage) => self.outage(outage).await,
             }
         }
         say(started, self.scene, "all faults are done");
@@ -76,7 +76,7 @@ impl<'a> Driver<'a> {
     pub async fn wait_for_exchanges(&self, wanted: u64) {
         let (mut last, mut at) = (self.scene.exchanges(), Instant::now());
         while last < wanted {
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
             let now = self.scene.exchanges();
             if now > last {
                 (last, at) = (now, Instant::now());
@@ -89,7 +89,7 @@ impl<'a> Driver<'a> {
     ///
     /// # Panics
     /// If nothing is exchanged after that.
-    pub async fn outage(&mut self, outage: &Outage) {
+    pub async fn outage(&mut self, outage: &ServerOutage) {
         self.wait_for_orphans().await;
         self.scene.begin(outage).await;
         // Pauses that are the fault itself.
@@ -118,7 +118,7 @@ impl<'a> Driver<'a> {
     ///
     /// # Panics
     /// If a grant is neither, or a program does not end cleanly.
-    pub async fn finish(mut self) -> Report {
+    pub async fn finish(mut self) -> RunReport {
         let deadline = Instant::now() + END;
         while !self.scene.evergrant.is_finished().await {
             assert!(Instant::now() < deadline, "some grants are left");
@@ -130,7 +130,7 @@ impl<'a> Driver<'a> {
     }
 }
 
-impl Report {
+impl RunReport {
     /// How many requests were on the wire at the kills of workers, at most.
     pub fn on_the_wire(&self) -> u64 {
         self.kills.iter().map(|kill| kill.on_the_wire).sum()
@@ -144,7 +144,7 @@ impl Report {
 
 /// For whoever watches: a run takes minutes.
 #[allow(clippy::print_stdout, reason = "seen with --nocapture, and when the test fails")]
-fn say(started: Instant, scene: &Scene, what: &str) {
+fn say(started: Instant, scene: &ChaosScene, what: &str) {
     let (seconds, exchanges) = (started.elapsed().as_secs(), scene.exchanges());
     println!("{seconds:4} s, {exchanges:5} exchanged: {what}");
 }

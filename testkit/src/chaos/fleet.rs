@@ -5,13 +5,13 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use fastrand::Rng;
 use mongodb::bson::{Document, doc};
 
-use super::scene::Scene;
+use super::scene::ChaosScene;
 use crate::deployment::unfinished;
-use crate::program::Program;
+use crate::program::TestProgram;
 
 /// A kill of a worker.
 #[derive(Debug, Clone, Copy)]
-pub struct Kill {
+pub struct WorkerKill {
     /// When, in milliseconds since the Unix epoch: not before the first and not after the second.
     pub at_ms: (u64, u64),
     /// How many of its requests were on the wire at most.
@@ -19,20 +19,20 @@ pub struct Kill {
 }
 
 /// All programs of a run.
-pub struct Fleet<'a> {
-    scene: &'a Scene,
+pub struct ProgramFleet<'a> {
+    scene: &'a ChaosScene,
     random: Rng,
-    producers: Vec<Program>,
-    workers: Vec<Program>,
+    producers: Vec<TestProgram>,
+    workers: Vec<TestProgram>,
     /// The names of workers that were killed.
     dead: Vec<String>,
     /// The kills of workers so far.
-    pub kills: Vec<Kill>,
+    pub kills: Vec<WorkerKill>,
 }
 
-impl<'a> Fleet<'a> {
+impl<'a> ProgramFleet<'a> {
     /// Starts so many producers and workers. What is random in their life comes from `seed`.
-    pub fn start(scene: &'a Scene, producers: usize, workers: usize, seed: u64) -> Self {
+    pub fn start(scene: &'a ChaosScene, producers: usize, workers: usize, seed: u64) -> Self {
         let producers = (0..producers).map(|_| start_producer(scene)).collect();
         let workers = (0..workers).map(|_| start_worker(scene)).collect();
         let random = Rng::with_seed(seed);
@@ -62,7 +62,7 @@ impl<'a> Fleet<'a> {
         // has more under way than it may.
         let all = before.1.in_flight + after.1.requests - before.1.requests;
         let on_the_wire = all.min(self.scene.pace.in_flight);
-        self.kills.push(Kill { at_ms: (before.0, after.0), on_the_wire });
+        self.kills.push(WorkerKill { at_ms: (before.0, after.0), on_the_wire });
         let name = worker_name(&victim.logged());
         self.dead.extend(name.clone());
         name
@@ -98,11 +98,11 @@ impl<'a> Fleet<'a> {
     }
 }
 
-fn start_producer(scene: &Scene) -> Program {
+fn start_producer(scene: &ChaosScene) -> TestProgram {
     scene.evergrant.start("evergrant-producer", &[])
 }
 
-fn start_worker(scene: &Scene) -> Program {
+fn start_worker(scene: &ChaosScene) -> TestProgram {
     scene.evergrant.start_with("evergrant-worker", &[], &scene.ways())
 }
 

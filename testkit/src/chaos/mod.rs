@@ -13,8 +13,8 @@ mod plan;
 mod scene;
 mod verdict;
 
-pub use drive::{Driver, Report};
-pub use fleet::{Fleet, Kill};
-pub use plan::{Counts, Fault, How, Outage, Plan, Target};
-pub use scene::{LEASE, Pace, Scene};
-pub use verdict::{Excuse, Lost, Verdicts};
+pub use drive::{RunDriver, RunReport};
+pub use fleet::{ProgramFleet, WorkerKill};
+pub use plan::{ChaosFault, FaultCounts, FaultPlan, OutageKind, OutageTarget, ServerOutage};
+pub use scene::{ChaosScene, LEASE, ProviderPace};
+pub use verdict::{GrantVerdicts, KillExcuse, LostGrant};

@@ -6,7 +6,7 @@ use fastrand::Rng;
 
 /// The server that goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Target {
+pub enum OutageTarget {
     /// RabbitMQ.
     Broker,
     /// MongoDB.
@@ -15,7 +15,7 @@ pub enum Target {
 
 /// How a server goes away.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum How {
+pub enum OutageKind {
     /// Killed, and started again.
     Killed,
     /// It hangs, and goes on where it was.
@@ -29,11 +29,11 @@ pub enum How {
 
 /// A server goes away for a while.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Outage {
+pub struct ServerOutage {
     /// Which one.
-    pub target: Target,
+    pub target: OutageTarget,
     /// How.
-    pub how: How,
+    pub how: OutageKind,
     /// For how long. A killed server takes the time of its start as well.
     pub away: Duration,
     /// Whether a worker is killed meanwhile.
@@ -42,18 +42,18 @@ pub struct Outage {
 
 /// Something that goes wrong.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Fault {
+pub enum ChaosFault {
     /// A worker is killed, and another one started.
     KillWorker,
     /// A producer is killed, and another one started.
     KillProducer,
     /// A server goes away for a while.
-    Outage(Outage),
+    Outage(ServerOutage),
 }
 
 /// How much of what goes wrong in a run.
 #[derive(Debug, Clone, Copy)]
-pub struct Counts {
+pub struct FaultCounts {
     /// Workers killed in all. One of them is killed in each pause of the database and in each cut
     /// from it.
     pub worker_kills: u32,
@@ -80,26 +80,26 @@ const DOWN: Duration = Duration::from_secs(2);
 
 /// Faults in the order in which they come.
 #[derive(Debug, Clone)]
-pub struct Plan {
+pub struct FaultPlan {
     /// What it was drawn from.
     pub seed: u64,
     /// After how many exchanges which fault comes.
-    pub steps: Vec<(u64, Fault)>,
+    pub steps: Vec<(u64, ChaosFault)>,
 }
 
-impl Plan {
+impl FaultPlan {
     /// A plan for a run of so many grants.
     ///
     /// # Panics
     /// If `EVERGRANT_TEST_SEED` is not a number.
-    pub fn draw(counts: &Counts, grants: u64) -> Self {
+    pub fn draw(counts: &FaultCounts, grants: u64) -> Self {
         let given = std::env::var("EVERGRANT_TEST_SEED").ok();
         let given = given.map(|seed| seed.parse().expect("EVERGRANT_TEST_SEED is not a number"));
         Self::of_seed(given.unwrap_or_else(|| fastrand::u64(0..1_000_000)), counts, grants)
     }
 
     /// The plan of a seed.
-    pub fn of_seed(seed: u64, counts: &Counts, grants: u64) -> Self {
+    pub fn of_seed(seed: u64, counts: &FaultCounts, grants: u64) -> Self {
         let mut random = Rng::with_seed(seed);
         let mut faults = faults(counts, &mut random);
         random.shuffle(&mut faults);
@@ -113,25 +113,31 @@ impl Plan {
     }
 }
 
-fn faults(counts: &Counts, random: &mut Rng) -> Vec<Fault> {
-    let outage = |target, how, away, kills_worker| Outage { target, how, away, kills_worker };
+fn faults(counts: &FaultCounts, random: &mut Rng) -> Vec<ChaosFault> {
+    let outage = |target, how, away, kills_worker| ServerOutage { target, how, away, kills_worker };
     let mut outages = Vec::new();
     let mut add = |count, outage| (0..count).for_each(|_| outages.push(outage));
-    add(counts.broker_kills, outage(Target::Broker, How::Killed, DOWN, false));
-    add(counts.database_kills, outage(Target::Database, How::Killed, DOWN, false));
-    add(counts.broker_pauses, outage(Target::Broker, How::Paused, counts.pause, false));
-    add(counts.database_pauses, outage(Target::Database, How::Paused, counts.pause, true));
-    for target in [Target::Broker, Target::Database] {
+    add(counts.broker_kills, outage(OutageTarget::Broker, OutageKind::Killed, DOWN, false));
+    add(counts.database_kills, outage(OutageTarget::Database, OutageKind::Killed, DOWN, false));
+    add(
+        counts.broker_pauses,
+        outage(OutageTarget::Broker, OutageKind::Paused, counts.pause, false),
+    );
+    add(
+        counts.database_pauses,
+        outage(OutageTarget::Database, OutageKind::Paused, counts.pause, true),
+    );
+    for target in [OutageTarget::Broker, OutageTarget::Database] {
         for _ in 0..counts.cuts {
-            let how = if random.bool() { How::CutOff } else { How::Delayed };
-            add(1, outage(target, how, counts.cut, target == Target::Database));
+            let how = if random.bool() { OutageKind::CutOff } else { OutageKind::Delayed };
+            add(1, outage(target, how, counts.cut, target == OutageTarget::Database));
         }
     }
     let meanwhile = outages.iter().filter(|outage| outage.kills_worker).count();
     let alone = (counts.worker_kills as usize).saturating_sub(meanwhile);
-    let mut faults: Vec<Fault> = outages.into_iter().map(Fault::Outage).collect();
-    faults.extend(std::iter::repeat_n(Fault::KillWorker, alone));
-    faults.extend(std::iter::repeat_n(Fault::KillProducer, counts.producer_kills as usize));
+    let mut faults: Vec<ChaosFault> = outages.into_iter().map(ChaosFault::Outage).collect();
+    faults.extend(std::iter::repeat_n(ChaosFault::KillWorker, alone));
+    faults.extend(std::iter::repeat_n(ChaosFault::KillProducer, counts.producer_kills as usize));
     faults
 }
 
@@ -139,7 +145,7 @@ fn faults(counts: &Counts, random: &mut Rng) -> Vec<Fault> {
 mod tests {
     use super::*;
 
-    const COUNTS: Counts = Counts {
+    const COUNTS: FaultCounts = FaultCounts {
         worker_kills: 20,
         producer_kills: 3,
         broker_kills: 3,
@@ -153,23 +159,23 @@ mod tests {
 
     #[test]
     fn a_seed_draws_the_same_plan_each_time_and_another_seed_another() {
-        let steps = |seed| Plan::of_seed(seed, &COUNTS, 5_000).steps;
+        let steps = |seed| FaultPlan::of_seed(seed, &COUNTS, 5_000).steps;
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
 
     #[test]
     fn a_plan_holds_what_was_asked_for_in_order_and_within_the_run() {
-        let steps = Plan::of_seed(1, &COUNTS, 5_000).steps;
+        let steps = FaultPlan::of_seed(1, &COUNTS, 5_000).steps;
         assert!(steps.is_sorted_by_key(|(at, _)| *at), "{steps:?}");
         assert!(steps.iter().all(|(at, _)| *at < 3_500), "{steps:?}");
-        let kills = |(_, fault): &&(u64, Fault)| match fault {
-            Fault::KillWorker => true,
-            Fault::KillProducer => false,
-            Fault::Outage(outage) => outage.kills_worker,
+        let kills = |(_, fault): &&(u64, ChaosFault)| match fault {
+            ChaosFault::KillWorker => true,
+            ChaosFault::KillProducer => false,
+            ChaosFault::Outage(outage) => outage.kills_worker,
         };
         assert_eq!(steps.iter().filter(kills).count(), 20);
-        let outages = steps.iter().filter(|(_, fault)| matches!(fault, Fault::Outage(_)));
+        let outages = steps.iter().filter(|(_, fault)| matches!(fault, ChaosFault::Outage(_)));
         assert_eq!(outages.count(), 3 + 3 + 2 + 2 + 2);
     }
 }

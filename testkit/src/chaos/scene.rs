@@ -3,16 +3,16 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
 
-use super::plan::{How, Outage, Target};
-use crate::dedicated::Dedicated;
-use crate::deployment::Deployment;
-use crate::way::Way;
+use super::plan::{OutageKind, OutageTarget, ServerOutage};
+use crate::dedicated::DedicatedServer;
+use crate::deployment::TestDeployment;
+use crate::fault_proxy::FaultProxy;
 
 /// How fast a provider answers and how much is asked of it at once.
 #[derive(Debug, Clone, Copy)]
-pub struct Pace {
+pub struct ProviderPace {
     /// The middle of the time between a request and its reply; it spreads by a half to either side.
     pub latency_ms: u64,
     /// Requests of one worker that may be under way.
@@ -22,13 +22,18 @@ pub struct Pace {
 /// Longer than the provider takes, with room for a machine that is busy.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-impl Pace {
+impl ProviderPace {
     /// A provider that rotates strictly, with a grace or without.
-    pub fn provider(&self, grace_s: u64) -> Config {
+    pub fn provider(&self, grace_s: u64) -> SimulatorConfig {
         let Self { latency_ms, .. } = *self;
         let latency_spread_ms = latency_ms / 2;
-        let settings = Settings { grace_s, latency_ms, latency_spread_ms, ..Settings::default() };
-        Config { settings, ..Config::default() }
+        let settings = SimulatorSettings {
+            grace_s,
+            latency_ms,
+            latency_spread_ms,
+            ..SimulatorSettings::default()
+        };
+        SimulatorConfig { settings, ..SimulatorConfig::default() }
     }
 
     /// The most that a request takes at the provider.
@@ -38,33 +43,38 @@ impl Pace {
 }
 
 /// A deployment whose servers are its own. Workers have ways of their own to them.
-pub struct Scene {
+pub struct ChaosScene {
     /// Evergrant and the provider.
-    pub evergrant: Deployment,
+    pub evergrant: TestDeployment,
     /// The broker, if it is a single one.
-    broker: Option<Dedicated>,
-    database: Dedicated,
-    broker_way: Way,
-    database_way: Way,
+    broker: Option<DedicatedServer>,
+    database: DedicatedServer,
+    broker_way: FaultProxy,
+    database_way: FaultProxy,
     /// The way to the broker of all but the workers. Nobody cuts it: a cluster has one address only
     /// by a way.
-    _rest: Way,
+    _rest: FaultProxy,
     grants: AtomicU64,
-    /// See [`Pace`].
-    pub pace: Pace,
+    /// See [`ProviderPace`].
+    pub pace: ProviderPace,
 }
 
 /// The shortest lease that outlives a permit, a request and the commit.
 pub const LEASE: Duration = Duration::from_secs(11);
 
-impl Scene {
+impl ChaosScene {
     /// A broker and a database of its own, and so many grants that are due.
     ///
     /// # Panics
     /// If a server does not start.
-    pub async fn set_up(image_variable: &str, grants: u32, grace_s: u64, pace: Pace) -> Self {
+    pub async fn set_up(
+        image_variable: &str,
+        grants: u32,
+        grace_s: u64,
+        pace: ProviderPace,
+    ) -> Self {
         let (broker, database) =
-            tokio::join!(Dedicated::broker(image_variable), Dedicated::database());
+            tokio::join!(DedicatedServer::broker(image_variable), DedicatedServer::database());
         let urls = [broker.url()];
         Self::on(&urls, Some(broker), database, grants, grace_s, pace).await
     }
@@ -73,22 +83,27 @@ impl Scene {
     ///
     /// # Panics
     /// If a server does not start.
-    pub async fn on_cluster(nodes: &[String], grants: u32, grace_s: u64, pace: Pace) -> Self {
-        Self::on(nodes, None, Dedicated::database().await, grants, grace_s, pace).await
+    pub async fn on_cluster(
+        nodes: &[String],
+        grants: u32,
+        grace_s: u64,
+        pace: ProviderPace,
+    ) -> Self {
+        Self::on(nodes, None, DedicatedServer::database().await, grants, grace_s, pace).await
     }
 
     async fn on(
         nodes: &[String],
-        broker: Option<Dedicated>,
-        database: Dedicated,
+        broker: Option<DedicatedServer>,
+        database: DedicatedServer,
         grants: u32,
         grace_s: u64,
-        pace: Pace,
+        pace: ProviderPace,
     ) -> Self {
-        let (broker_way, rest) = (Way::balancing(nodes), Way::balancing(nodes));
-        let database_way = Way::to(&database.url());
+        let (broker_way, rest) = (FaultProxy::balancing(nodes), FaultProxy::balancing(nodes));
+        let database_way = FaultProxy::to(&database.url());
         let provider = pace.provider(grace_s);
-        let mut evergrant = Deployment::new(rest.url(), &database.url(), provider).await;
+        let mut evergrant = TestDeployment::new(rest.url(), &database.url(), provider).await;
         settings(&mut evergrant, pace);
         let scene = Self {
             evergrant,
@@ -134,47 +149,47 @@ impl Scene {
     ///
     /// # Panics
     /// If the broker is a cluster.
-    pub fn server(&self, target: Target) -> &Dedicated {
+    pub fn server(&self, target: OutageTarget) -> &DedicatedServer {
         match target {
-            Target::Broker => self.broker.as_ref().expect("a single broker"),
-            Target::Database => &self.database,
+            OutageTarget::Broker => self.broker.as_ref().expect("a single broker"),
+            OutageTarget::Database => &self.database,
         }
     }
 
-    fn way(&self, target: Target) -> &Way {
+    fn way(&self, target: OutageTarget) -> &FaultProxy {
         match target {
-            Target::Broker => &self.broker_way,
-            Target::Database => &self.database_way,
+            OutageTarget::Broker => &self.broker_way,
+            OutageTarget::Database => &self.database_way,
         }
     }
 
     /// The server goes away.
-    pub(crate) async fn begin(&self, outage: &Outage) {
+    pub(crate) async fn begin(&self, outage: &ServerOutage) {
         match outage.how {
-            How::Killed => self.server(outage.target).kill().await,
-            How::Paused => self.server(outage.target).pause().await,
-            How::CutOff | How::Delayed => self.way(outage.target).swallow(),
+            OutageKind::Killed => self.server(outage.target).kill().await,
+            OutageKind::Paused => self.server(outage.target).pause().await,
+            OutageKind::CutOff | OutageKind::Delayed => self.way(outage.target).swallow(),
         }
     }
 
     /// The server is back, and answers when this returns.
-    pub(crate) async fn end(&self, outage: &Outage) {
+    pub(crate) async fn end(&self, outage: &ServerOutage) {
         match outage.how {
-            How::Killed => self.server(outage.target).start().await,
-            How::Paused => {
+            OutageKind::Killed => self.server(outage.target).start().await,
+            OutageKind::Paused => {
                 self.server(outage.target).unpause().await;
                 self.server(outage.target).wait_until_it_answers().await;
             }
-            How::CutOff => {
+            OutageKind::CutOff => {
                 self.way(outage.target).cut();
                 self.way(outage.target).open();
             }
-            How::Delayed => self.way(outage.target).open(),
+            OutageKind::Delayed => self.way(outage.target).open(),
         }
     }
 }
 
-fn settings(evergrant: &mut Deployment, pace: Pace) {
+fn settings(evergrant: &mut TestDeployment, pace: ProviderPace) {
     let timeout = format!("{}s", REQUEST_TIMEOUT.as_secs());
     let lease = format!("{}s", LEASE.as_secs());
     for (name, value) in [

@@ -2,17 +2,17 @@
 
 use std::time::Duration;
 
-use evergrant_simulator::{CheckReport, Document, Verdict};
+use evergrant_simulator::{CheckReport, GrantVerdict, LedgerDocument};
 use futures::TryStreamExt;
 use serde_json::Value;
 
-use super::drive::Report;
-use super::fleet::Kill;
-use super::scene::Scene;
+use super::drive::RunReport;
+use super::fleet::WorkerKill;
+use super::scene::ChaosScene;
 
 /// A grant that was lost.
 #[derive(Debug, Clone)]
-pub struct Lost {
+pub struct LostGrant {
     /// Whose it was.
     pub user: String,
     /// The `_id` of its document.
@@ -27,13 +27,13 @@ pub struct Lost {
 
 /// What became of all grants.
 #[derive(Debug)]
-pub struct Verdicts {
+pub struct GrantVerdicts {
     /// The ledger's sums.
     pub check: CheckReport,
     /// Documents that were refreshed at least once.
     pub refreshed: u64,
     /// The grants that were lost.
-    pub lost: Vec<Lost>,
+    pub lost: Vec<LostGrant>,
 }
 
 /// How long before a kill an answer may have been handed over that the worker had not yet in its journal,
@@ -42,31 +42,31 @@ const HANDED_OVER: Duration = Duration::from_millis(100);
 
 /// What a kill can excuse.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Excuse {
+pub enum KillExcuse {
     /// The request was on the wire: its reply found nobody.
     OnTheWire,
     /// The reply was handed over in the last moment.
     HandedOver,
 }
 
-impl Verdicts {
+impl GrantVerdicts {
     /// Judges all documents.
     ///
     /// # Panics
     /// If the store does not answer.
-    pub async fn of(scene: &Scene) -> Self {
+    pub async fn from_scene(scene: &ChaosScene) -> Self {
         let simulator = &scene.evergrant.simulator;
         let documents: Vec<Value> =
             scene.evergrant.store.export().try_collect().await.expect("read all documents");
         let (mut check, mut refreshed, mut lost) = (simulator.empty_report(), 0, Vec::new());
         for value in &documents {
             let json = serde_json::to_vec(value).expect("JSON");
-            let document = Document::from_json(&json).expect("a document");
+            let document = LedgerDocument::from_json(&json).expect("a document");
             let judgement = simulator.judge(&document);
             check.add(&document, judgement);
             let state = &value["evergrant"];
             refreshed += u64::from(number(&state["generation"]) > 0);
-            if matches!(judgement.verdict, Verdict::Lost(_)) {
+            if matches!(judgement.verdict, GrantVerdict::Lost(_)) {
                 let user = document.user().unwrap_or_default().to_owned();
                 let grant = simulator.grants_of(&user).into_iter().next();
                 let exchanged_at_ms = grant.as_ref().and_then(|grant| grant.exchanged_at_ms);
@@ -76,16 +76,16 @@ impl Verdicts {
                 let replied_at_ms = replied_at_ms.filter(|at_ms| *at_ms >= exchanged_at_ms);
                 let said = (text(&state["status"]), text(&state["last_error"]["reason"]));
                 let id = text(&value["_id"]["$oid"]);
-                lost.push(Lost { user, id, exchanged_at_ms, replied_at_ms, said });
+                lost.push(LostGrant { user, id, exchanged_at_ms, replied_at_ms, said });
             }
         }
         Self { check, refreshed, lost }
     }
 
     /// All that the ledger and the programs' logs have about those that were lost.
-    pub fn stories(&self, scene: &Scene) -> String {
+    pub fn stories(&self, scene: &ChaosScene) -> String {
         let logs = scene.evergrant.logs();
-        let story = |lost: &Lost| {
+        let story = |lost: &LostGrant| {
             let about = logs.iter().filter(|(_, line)| line.contains(&lost.id));
             let lines: Vec<String> = about.map(|(log, line)| format!("{log}: {line}")).collect();
             let grants = scene.evergrant.simulator.grants_of(&lost.user);
@@ -95,24 +95,30 @@ impl Verdicts {
     }
 
     /// The lost that the documents say nothing of, or something else than that an answer was lost.
-    pub fn silent(&self) -> Vec<&Lost> {
+    pub fn silent(&self) -> Vec<&LostGrant> {
         let told = ("needs_reauth".to_owned(), "lost_response".to_owned());
         self.lost.iter().filter(|lost| lost.said != told).collect()
     }
 
     /// The lost that no kill excuses: neither was the request on the wire, nor was the reply handed over
     /// in the last moment. An answer that a worker had longer than that is in its journal.
-    pub fn unexcused(&self, report: &Report, scene: &Scene) -> Vec<&Lost> {
+    pub fn unexcused(&self, report: &RunReport, scene: &ChaosScene) -> Vec<&LostGrant> {
         self.lost.iter().filter(|lost| self.excuse(lost, report, scene).is_none()).collect()
     }
 
     /// The lost whose reply was handed over in the last moment.
-    pub fn handed_over(&self, report: &Report, scene: &Scene) -> Vec<&Lost> {
-        let excuse = |lost: &&Lost| self.excuse(lost, report, scene) == Some(Excuse::HandedOver);
+    pub fn handed_over(&self, report: &RunReport, scene: &ChaosScene) -> Vec<&LostGrant> {
+        let excuse =
+            |lost: &&LostGrant| self.excuse(lost, report, scene) == Some(KillExcuse::HandedOver);
         self.lost.iter().filter(excuse).collect()
     }
 
-    fn excuse(&self, lost: &Lost, report: &Report, scene: &Scene) -> Option<Excuse> {
+    fn excuse(
+        &self,
+        lost: &LostGrant,
+        report: &RunReport,
+        scene: &ChaosScene,
+    ) -> Option<KillExcuse> {
         let longest_ms =
             u64::try_from(scene.pace.longest_request().as_millis()).unwrap_or(u64::MAX);
         report.kills.iter().find_map(|kill| excuse(kill, lost, longest_ms))
@@ -120,12 +126,12 @@ impl Verdicts {
 }
 
 /// The token is rotated when the request arrives, and the reply comes when the latency has passed.
-fn excuse(kill: &Kill, lost: &Lost, longest_ms: u64) -> Option<Excuse> {
+fn excuse(kill: &WorkerKill, lost: &LostGrant, longest_ms: u64) -> Option<KillExcuse> {
     let handed_over_ms = u64::try_from(HANDED_OVER.as_millis()).unwrap_or(u64::MAX);
     let (before_ms, after_ms) = kill.at_ms;
     let (at_ms, margin_ms, excuse) = match lost.replied_at_ms {
-        None => (lost.exchanged_at_ms, longest_ms, Excuse::OnTheWire),
-        Some(at_ms) => (at_ms, handed_over_ms, Excuse::HandedOver),
+        None => (lost.exchanged_at_ms, longest_ms, KillExcuse::OnTheWire),
+        Some(at_ms) => (at_ms, handed_over_ms, KillExcuse::HandedOver),
     };
     (before_ms.saturating_sub(margin_ms)..=after_ms).contains(&at_ms).then_some(excuse)
 }
@@ -144,11 +150,11 @@ fn text(value: &Value) -> String {
 mod tests {
     use super::*;
 
-    const KILL: Kill = Kill { at_ms: (10_000, 10_010), on_the_wire: 1 };
+    const KILL: WorkerKill = WorkerKill { at_ms: (10_000, 10_010), on_the_wire: 1 };
 
-    fn lost(exchanged_at_ms: u64, replied_at_ms: Option<u64>) -> Lost {
+    fn lost(exchanged_at_ms: u64, replied_at_ms: Option<u64>) -> LostGrant {
         let said = (String::new(), String::new());
-        Lost { user: String::new(), id: String::new(), exchanged_at_ms, replied_at_ms, said }
+        LostGrant { user: String::new(), id: String::new(), exchanged_at_ms, replied_at_ms, said }
     }
 
     #[test]
@@ -167,7 +173,7 @@ mod tests {
             [(9_000, false), (9_899, false), (9_900, true), (10_010, true), (10_200, false)]
         {
             let excuse = excuse(&KILL, &lost(8_900, Some(replied_at_ms)), 1_000);
-            assert_eq!(excuse == Some(Excuse::HandedOver), excused, "{replied_at_ms}");
+            assert_eq!(excuse == Some(KillExcuse::HandedOver), excused, "{replied_at_ms}");
         }
     }
 }

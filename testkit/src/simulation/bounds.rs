@@ -4,17 +4,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Row, Status, Timestamp, Write};
+use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, GrantStatus, Timestamp};
 use evergrant_ports::Commit;
 
 use super::world::World;
 
 /// How often a token may be sent that the provider has called dead.
-const MAX_DEAD_ANSWERS: u32 = 8;
+const DEAD_ANSWERS_MAX: u32 = 8;
 
 /// How often a grant's death may be taken back. A second look that succeeds takes back deaths three times,
 /// and there may be some of those.
-const MAX_TAKEN_BACK: u32 = 9;
+const TAKEN_BACK_MAX: u32 = 9;
 
 /// What is counted.
 #[derive(Default)]
@@ -88,31 +88,31 @@ impl World {
     /// Which documents say that their grants are dead.
     pub(crate) fn dead_documents(&self) -> Vec<DocumentId> {
         let ids: Vec<DocumentId> = self.with(|state| state.users.keys().cloned().collect());
-        ids.into_iter().filter(|id| self.has_status(id, Status::NeedsReauth)).collect()
+        ids.into_iter().filter(|id| self.has_status(id, GrantStatus::NeedsReauth)).collect()
     }
 
-    fn has_status(&self, id: &DocumentId, status: Status) -> bool {
-        matches!(self.store.look(id), Row::Present { grant, .. } if grant.status == status)
+    fn has_status(&self, id: &DocumentId, status: GrantStatus) -> bool {
+        matches!(self.store.look(id), ClaimedDocument::Present { grant, .. } if grant.status == status)
     }
 
     /// Deaths are no longer believed: those of `dead` that are active again are asked for anew.
     pub(crate) fn taken_back(&self, dead: &[DocumentId]) {
-        for id in dead.iter().filter(|id| self.has_status(id, Status::Active)) {
+        for id in dead.iter().filter(|id| self.has_status(id, GrantStatus::Active)) {
             self.forget_dead_answers(id);
             let times = self.with(|state| {
                 let times = state.bounds.taken_back.entry(id.clone()).or_default();
                 *times += 1;
                 *times
             });
-            if times > MAX_TAKEN_BACK {
+            if times > TAKEN_BACK_MAX {
                 self.violate(format!("the death of {id} is taken back {times} times"));
             }
         }
     }
 
     /// A document was seen: its generation must not be an earlier one.
-    pub(crate) fn seen(&self, id: &DocumentId, row: &Row) {
-        let Row::Present { grant, .. } = row else { return };
+    pub(crate) fn seen(&self, id: &DocumentId, row: &ClaimedDocument) {
+        let ClaimedDocument::Present { grant, .. } = row else { return };
         let latest = self.with(|state| {
             let latest = state.bounds.generations.entry(id.clone()).or_default();
             *latest = (*latest).max(grant.generation);
@@ -138,14 +138,14 @@ impl World {
             *count += 1;
             (*count, state.tokens.called(token))
         });
-        if count > MAX_DEAD_ANSWERS {
+        if count > DEAD_ANSWERS_MAX {
             self.violate(format!("{name} is called dead {count} times and sent again"));
         }
     }
 
     /// New tokens were written: not before the grant was due.
     pub(crate) fn refreshed(&self, commit: &Commit) {
-        let Write::Refresh { refreshed_at, times, .. } = commit.write else { return };
+        let DocumentWrite::Refresh { refreshed_at, times, .. } = commit.write else { return };
         let (before, was_asked_for) = self.with(|state| {
             let bounds = &mut state.bounds;
             let now = (refreshed_at, times.refresh_absolute_until);

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, FailureKind, Row, Status, Write};
+use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, FailureKind, GrantStatus};
 use evergrant_ports::{Commit, DueGrant, GrantAdmin, StoreError};
 use futures::TryStreamExt;
 use serde_json::json;
@@ -28,17 +28,20 @@ pub(crate) fn broken_refusal(sabotage: Option<Sabotage>, error: StoreError) -> S
 }
 
 /// What a claim finds.
-pub(crate) fn broken_rows(sabotage: Option<Sabotage>, rows: Vec<Row>) -> Vec<Row> {
+pub(crate) fn broken_rows(
+    sabotage: Option<Sabotage>,
+    rows: Vec<ClaimedDocument>,
+) -> Vec<ClaimedDocument> {
     let broken = |row| match (sabotage, row) {
-        (Some(Sabotage::NoLease), Row::Present { grant, lease, .. }) => {
-            Row::Present { grant, lease, owned: true }
+        (Some(Sabotage::NoLease), ClaimedDocument::Present { grant, lease, .. }) => {
+            ClaimedDocument::Present { grant, lease, owned: true }
         }
         (
             Some(Sabotage::TakeoverUnnoticed),
-            Row::Present { grant, lease: Some(mut lease), owned },
+            ClaimedDocument::Present { grant, lease: Some(mut lease), owned },
         ) => {
             lease.taken_over = None;
-            Row::Present { grant, lease: Some(lease), owned }
+            ClaimedDocument::Present { grant, lease: Some(lease), owned }
         }
         (_, row) => row,
     };
@@ -49,11 +52,11 @@ pub(crate) fn broken_rows(sabotage: Option<Sabotage>, rows: Vec<Row>) -> Vec<Row
 pub(crate) fn broken_commit(
     sabotage: Option<Sabotage>,
     commit: &Commit,
-    now: &Row,
+    now: &ClaimedDocument,
 ) -> Option<Commit> {
     let mut commit = commit.clone();
-    let Row::Present { grant, lease, .. } = now else { return Some(commit) };
-    let is_end = matches!(commit.write, Write::End { .. });
+    let ClaimedDocument::Present { grant, lease, .. } = now else { return Some(commit) };
+    let is_end = matches!(commit.write, DocumentWrite::End { .. });
     let token = commit.sent.as_ref().map(|_| grant.refresh_token.clone());
     match (sabotage, &mut commit.write) {
         (Some(Sabotage::CommitNotWritten), _) => return None,
@@ -68,9 +71,9 @@ pub(crate) fn broken_commit(
         (Some(Sabotage::NoReread), _) if is_end => commit.sent = token,
         (
             Some(Sabotage::ThrottleBurns),
-            Write::Postpone { attempts, last_error: Some(error), .. },
+            DocumentWrite::Postpone { attempts, last_error: Some(error), .. },
         ) if error.reason == FailureKind::Throttled => *attempts += 1,
-        (Some(Sabotage::DueAgainAtOnce), Write::Refresh { refreshed_at, times, .. }) => {
+        (Some(Sabotage::DueAgainAtOnce), DocumentWrite::Refresh { refreshed_at, times, .. }) => {
             times.next_refresh_at = *refreshed_at;
         }
         _ => {}
@@ -114,7 +117,7 @@ impl World {
     pub(crate) async fn revive_all(&self) {
         let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
         for view in all.unwrap_or_default() {
-            if view.status == Some(Status::NeedsReauth) {
+            if view.status == Some(GrantStatus::NeedsReauth) {
                 // It is there.
                 let _ = self.store.reactivate(&view.id, Duration::ZERO).await;
             }

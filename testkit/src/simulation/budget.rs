@@ -6,15 +6,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_budget::{Budget, Permit};
-use evergrant_domain::cell::SURE;
+use evergrant_domain::rate_schedule::CLOCK_ERROR_MAX;
 use evergrant_domain::settlement::TripReason;
-use evergrant_domain::weigh::{Belief, Evidence};
-use evergrant_domain::{ProviderId, Signal};
+use evergrant_domain::weigh::{DeathBelief, DeathEvidence};
+use evergrant_domain::{BudgetSignal, ProviderId};
 use tokio::time::Instant;
 
 use super::Sabotage;
+use super::call_latency::NEAR;
 use super::process::Process;
-use super::way::NEAR;
 use super::world::World;
 
 /// The budget as a process reaches it.
@@ -36,11 +36,11 @@ impl Budget for WatchedBudget {
         permit
     }
 
-    fn note(&self, signal: &Signal) {
+    fn note(&self, signal: &BudgetSignal) {
         let is_broken_by = |sabotage| self.process.world.is_broken_by(sabotage);
         let is_ignored = match signal {
-            Signal::Pause(_) => is_broken_by(Sabotage::ThrottleIgnored),
-            Signal::Trip(TripReason::Unreadable) => is_broken_by(Sabotage::UnreadableGoesOn),
+            BudgetSignal::Pause(_) => is_broken_by(Sabotage::ThrottleIgnored),
+            BudgetSignal::Trip(TripReason::Unreadable) => is_broken_by(Sabotage::UnreadableGoesOn),
             _ => false,
         };
         if !self.process.is_dead() && !is_ignored {
@@ -52,10 +52,10 @@ impl Budget for WatchedBudget {
         self.budget.spacing()
     }
 
-    fn evidence(&self) -> Evidence {
+    fn evidence(&self) -> DeathEvidence {
         let evidence = self.budget.evidence();
         if self.process.world.is_broken_by(Sabotage::NoDeathWatch) {
-            return Evidence { belief: Belief::Trust, ..evidence };
+            return DeathEvidence { belief: DeathBelief::Trust, ..evidence };
         }
         evidence
     }
@@ -67,7 +67,7 @@ impl Budget for WatchedBudget {
 
 /// When requests were sent, lately, by all workers together.
 #[derive(Default)]
-pub(crate) struct Spent(VecDeque<Instant>);
+pub(crate) struct SentRequests(VecDeque<Instant>);
 
 impl World {
     /// A request is sent: the provider's limit must allow it. Two workers to whom the store is farther away
@@ -77,7 +77,8 @@ impl World {
         let Some(limit) = self.plan.limit.filter(|_| is_limited) else { return };
         let now = Instant::now();
         let is_near = self.plan.store_way_ms == NEAR;
-        let window = limit.per().saturating_sub(if is_near { Duration::ZERO } else { SURE * 2 });
+        let window =
+            limit.per().saturating_sub(if is_near { Duration::ZERO } else { CLOCK_ERROR_MAX * 2 });
         let in_window = self.with(|state| {
             let spent = &mut state.spent.0;
             spent.push_back(now);

@@ -2,8 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use evergrant_domain::{DeadReason, DocumentId, Row, Timestamp};
-use evergrant_ports::{GrantView, ImportDocument, ImportMode, Imported, JobQueue, TransferStore};
+use evergrant_domain::{ClaimedDocument, DeadReason, DocumentId, Timestamp};
+use evergrant_ports::{
+    GrantView, ImportDocument, ImportMode, ImportResult, JobQueue, TransferStore,
+};
 use evergrant_simulator::TokenState;
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -63,7 +65,7 @@ pub(crate) async fn import_copy(world: &World) {
     let after = world.token_in(&id);
     world.reached(Fault::Imported);
     world.note(|| format!("an old copy of {id} is imported: {imported:?}"));
-    if let (Ok([Imported::Updated]), Some(note)) = (imported.as_deref(), note) {
+    if let (Ok([ImportResult::Updated]), Some(note)) = (imported.as_deref(), note) {
         world.changed(&id);
         world.refresh_asked_for(&id);
         world.with(|state| {
@@ -104,7 +106,7 @@ pub(crate) async fn discard(world: &World) {
 
 impl World {
     fn token_in(&self, id: &DocumentId) -> Option<String> {
-        let Row::Present { grant, .. } = self.store.look(id) else { return None };
+        let ClaimedDocument::Present { grant, .. } = self.store.look(id) else { return None };
         Some(grant.refresh_token.expose_secret().to_owned())
     }
 

@@ -4,10 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_domain::classify::Answer;
-use evergrant_domain::{DocumentFields, Exchange, ProviderId};
+use evergrant_domain::classify::HttpAnswer;
+use evergrant_domain::{DocumentFields, ExchangeResult, ProviderId};
 use evergrant_provider::{Provider, TokenEndpoint};
-use evergrant_simulator::Reply;
+use evergrant_simulator::ClientReply;
 use secrecy::{ExposeSecret, SecretString};
 
 use super::people::sign_in_again;
@@ -23,9 +23,9 @@ pub(crate) struct SimulatedEndpoint {
 
 #[async_trait]
 impl TokenEndpoint for SimulatedEndpoint {
-    async fn exchange(&self, refresh_token: &SecretString, _: &DocumentFields) -> Exchange {
+    async fn exchange(&self, refresh_token: &SecretString, _: &DocumentFields) -> ExchangeResult {
         let exchange = self.send(refresh_token).await;
-        let is_unanswered = matches!(exchange, Exchange::NoAnswer(_));
+        let is_unanswered = matches!(exchange, ExchangeResult::NoAnswer(_));
         if is_unanswered && self.process.world.is_broken_by(Sabotage::HiddenResend) {
             return self.send(refresh_token).await;
         }
@@ -34,7 +34,7 @@ impl TokenEndpoint for SimulatedEndpoint {
 }
 
 impl SimulatedEndpoint {
-    async fn send(&self, refresh_token: &SecretString) -> Exchange {
+    async fn send(&self, refresh_token: &SecretString) -> ExchangeResult {
         let (process, world) = (&self.process, &self.process.world);
         process.survive().await;
         let rates = &world.plan.rates;
@@ -46,7 +46,7 @@ impl SimulatedEndpoint {
             world.reached(Fault::NotSent);
             tokio::time::sleep(world.some_ms(0, 500)).await;
             process.live().await;
-            return Exchange::NotSent("connection refused".to_owned());
+            return ExchangeResult::NotSent("connection refused".to_owned());
         }
         world.spend(&self.provider.id);
         let (provider, token) = (&self.provider.id, refresh_token.expose_secret());
@@ -62,7 +62,7 @@ impl SimulatedEndpoint {
                 401 => world.told_wrong(process, provider, token),
                 _ => {}
             }
-            return Exchange::Answered(answer);
+            return ExchangeResult::Answered(answer);
         }
         let is_unreadable = world.is_unreadable(provider);
         let exchanged = world.oauth.exchange(token);
@@ -77,7 +77,7 @@ impl SimulatedEndpoint {
             process.live().await;
         }
         match exchanged.reply {
-            Reply::Whole { status, retry_after, body } if exchanged.latency <= timeout => {
+            ClientReply::Whole { status, retry_after, body } if exchanged.latency <= timeout => {
                 world.note(|| {
                     let name = world.with(|state| state.tokens.called(token));
                     let error = error_of(&body).unwrap_or_default();
@@ -91,7 +91,11 @@ impl SimulatedEndpoint {
                 if is_unreadable {
                     world.told_unreadably(process, provider, token, times_let_go_on);
                     let body = [b"{\"data\":", &body[..], b"}"].concat();
-                    return Exchange::Answered(Answer { status, retry_after_ms: None, body });
+                    return ExchangeResult::Answered(HttpAnswer {
+                        status,
+                        retry_after_ms: None,
+                        body,
+                    });
                 }
                 if status == 200 {
                     world.told_well(process, provider);
@@ -104,15 +108,15 @@ impl SimulatedEndpoint {
                 }
                 let retry_after_s = retry_after.and_then(|value| value.parse::<u64>().ok());
                 let retry_after_ms = retry_after_s.map(|seconds| seconds * 1_000);
-                Exchange::Answered(Answer { status, retry_after_ms, body })
+                ExchangeResult::Answered(HttpAnswer { status, retry_after_ms, body })
             }
             reply => {
-                if matches!(reply, Reply::Silence(_)) {
+                if matches!(reply, ClientReply::Silence(_)) {
                     tokio::time::sleep(timeout.saturating_sub(exchanged.latency)).await;
                     process.live().await;
                 }
                 world.reply_lost(number);
-                Exchange::NoAnswer("the connection ended".to_owned())
+                ExchangeResult::NoAnswer("the connection ended".to_owned())
             }
         }
     }
@@ -120,13 +124,13 @@ impl SimulatedEndpoint {
 
 impl World {
     /// The answer of a provider that does not look at the token.
-    fn answer_unasked(&self, provider: &ProviderId, token: &str) -> Option<Answer> {
+    fn answer_unasked(&self, provider: &ProviderId, token: &str) -> Option<HttpAnswer> {
         let answer = self.stormy_answer(provider).or_else(|| self.poisoned_answer(token));
         answer.or_else(|| self.dead_for_once(token))
     }
 
     /// The provider calls a grant dead that lives. It does so once, and not to those who believe it.
-    fn dead_for_once(&self, token: &str) -> Option<Answer> {
+    fn dead_for_once(&self, token: &str) -> Option<HttpAnswer> {
         let is_looked_at_again = !self.plan.death_recheck.is_zero();
         // The second look would meet a provider that calls everybody dead.
         let is_alone = self.plan.pauses.storm.is_none();
@@ -136,7 +140,7 @@ impl World {
         }
         self.reached(Fault::DeadForOnce);
         let body = br#"{"error":"invalid_grant"}"#.to_vec();
-        Some(Answer { status: 400, retry_after_ms: None, body })
+        Some(HttpAnswer { status: 400, retry_after_ms: None, body })
     }
 
     /// The user of a token has seen an error too, and signs in again.
@@ -164,8 +168,8 @@ fn error_of(body: &[u8]) -> Option<String> {
 }
 
 /// The new refresh token of a reply.
-fn successor(reply: &Reply) -> Option<String> {
-    let Reply::Whole { status: 200, body, .. } = reply else { return None };
+fn successor(reply: &ClientReply) -> Option<String> {
+    let ClientReply::Whole { status: 200, body, .. } = reply else { return None };
     let body: serde_json::Value = serde_json::from_slice(body).ok()?;
     Some(body.get("refresh_token")?.as_str()?.to_owned())
 }

@@ -130,9 +130,9 @@ kinds! {
 
 /// How often something happened, by its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally(pub BTreeMap<String, u64>);
+pub struct EventTally(pub BTreeMap<String, u64>);
 
-impl Tally {
+impl EventTally {
     /// One more.
     pub(crate) fn count(&mut self, name: &str) {
         *self.0.entry(name.to_owned()).or_default() += 1;
@@ -144,7 +144,7 @@ impl Tally {
     }
 }
 
-impl AddAssign<&Self> for Tally {
+impl AddAssign<&Self> for EventTally {
     fn add_assign(&mut self, other: &Self) {
         for (name, count) in &other.0 {
             *self.0.entry(name.clone()).or_default() += count;

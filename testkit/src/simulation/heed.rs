@@ -16,13 +16,13 @@ use super::world::World;
 
 /// What was told of providers.
 #[derive(Default)]
-pub(crate) struct Told {
+pub(crate) struct ProviderNotices {
     /// Since when each provider is shut, as the store has it.
     shut_since: BTreeMap<ProviderId, Instant>,
     /// When a process was given an answer last that nobody can read.
     unreadable: BTreeMap<Lane, Instant>,
     /// Who was throttled in a row.
-    throttled: BTreeMap<Lane, Throttled>,
+    throttled: BTreeMap<Lane, ThrottleNotice>,
     /// Whose requests were refused in a row because of our client.
     refused: BTreeMap<Lane, BTreeSet<DocumentId>>,
     /// How often each provider was let go on.
@@ -33,7 +33,7 @@ pub(crate) struct Told {
 type Lane = (String, ProviderId);
 
 #[derive(Default)]
-struct Throttled {
+struct ThrottleNotice {
     grants: BTreeSet<DocumentId>,
     /// When it was throttled last, and until when it is to wait.
     told: Option<(Instant, Instant)>,

@@ -4,30 +4,30 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use evergrant_domain::SealedAnswer;
-use evergrant_ports::{Acker, Delivery, Intake, QueueError};
+use evergrant_ports::{Delivery, DeliveryAcker, DeliveryStream, QueueError};
 use tokio_util::sync::CancellationToken;
 
 use super::process::Process;
-use super::settled::Delivered;
+use super::settled::DeliveryFacts;
 use super::{Fault, Sabotage};
 
 /// A consumer of a process, which can be lost.
 pub(crate) struct FaultyIntake {
     process: Arc<Process>,
     /// None once it is lost.
-    intake: Option<Box<dyn Intake>>,
+    intake: Option<Box<dyn DeliveryStream>>,
     lost: CancellationToken,
 }
 
 impl FaultyIntake {
-    pub(crate) fn new(process: &Arc<Process>, intake: Box<dyn Intake>) -> Self {
+    pub(crate) fn new(process: &Arc<Process>, intake: Box<dyn DeliveryStream>) -> Self {
         let lost = process.consumers();
         Self { process: Arc::clone(process), intake: Some(intake), lost }
     }
 }
 
 #[async_trait]
-impl Intake for FaultyIntake {
+impl DeliveryStream for FaultyIntake {
     async fn next(&mut self) -> Option<Delivery> {
         self.process.live().await;
         let (process, world) = (&self.process, &self.process.world);
@@ -100,10 +100,10 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
 }
 
 /// The rescue queue as a build reaches it that forgets to read it.
-pub(crate) struct Unread;
+pub(crate) struct IgnoredRescues;
 
 #[async_trait]
-impl Intake for Unread {
+impl DeliveryStream for IgnoredRescues {
     async fn next(&mut self) -> Option<Delivery> {
         std::future::pending().await
     }
@@ -129,10 +129,10 @@ impl Drop for FaultyIntake {
 struct FaultyAcker {
     process: Arc<Process>,
     /// What was known when it was delivered, if it is a job.
-    delivered: Option<Delivered>,
+    delivered: Option<DeliveryFacts>,
     /// The answer, if it is one to rescue.
     rescued: Option<SealedAnswer>,
-    acker: Option<Box<dyn Acker>>,
+    acker: Option<Box<dyn DeliveryAcker>>,
 }
 
 impl FaultyAcker {
@@ -157,7 +157,7 @@ impl FaultyAcker {
 }
 
 #[async_trait]
-impl Acker for FaultyAcker {
+impl DeliveryAcker for FaultyAcker {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         let process = Arc::clone(&self.process);
         let world = &process.world;

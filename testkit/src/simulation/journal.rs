@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use evergrant_domain::{DocumentId, SealedAnswer, Write};
-use evergrant_rescue::{Entry, Estate, Journal, Left, Opened};
+use evergrant_domain::{DocumentId, DocumentWrite, SealedAnswer};
+use evergrant_rescue::{AnswerJournal, JournalEntry, OpenedAnswer, OrphanedAnswer, PeerJournal};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -22,13 +22,13 @@ pub(crate) struct Disks {
     /// Those whose answers went to the rescue queue, by machine.
     handed_on: Mutex<BTreeSet<(usize, String)>>,
     last: AtomicU64,
-    late: Mutex<Vec<Late>>,
+    late: Mutex<Vec<LateLine>>,
 }
 
 /// A line that is written too late.
-struct Late {
+struct LateLine {
     process: Arc<Process>,
-    entry: Entry,
+    entry: JournalEntry,
     answer: SealedAnswer,
 }
 
@@ -51,11 +51,11 @@ impl Disks {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn late(&self) -> MutexGuard<'_, Vec<Late>> {
+    fn late(&self) -> MutexGuard<'_, Vec<LateLine>> {
         self.late.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn add(&self, process: &Process, Entry(number): Entry, answer: &SealedAnswer) {
+    fn add(&self, process: &Process, JournalEntry(number): JournalEntry, answer: &SealedAnswer) {
         let bytes = answer.encode();
         let token = process.world.sealed_token(&bytes);
         if let Some(token) = token.clone() {
@@ -71,7 +71,7 @@ impl Disks {
         let mut late = self.late();
         let (now, later) = std::mem::take(&mut *late).into_iter().partition(|l| l.answer.id == *id);
         *late = later;
-        let now: Vec<Late> = now;
+        let now: Vec<LateLine> = now;
         now.iter().filter(|late| !late.process.is_dead()).for_each(|late| {
             self.add(&late.process, late.entry, &late.answer);
         });
@@ -112,8 +112,8 @@ impl HostJournal {
     }
 }
 
-impl Journal for HostJournal {
-    fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry> {
+impl AnswerJournal for HostJournal {
+    fn append(&self, answer: &SealedAnswer) -> std::io::Result<JournalEntry> {
         let (process, world) = (&self.process, &self.process.world);
         if process.is_dead() {
             return Err(std::io::Error::other("the process is dead"));
@@ -125,11 +125,11 @@ impl Journal for HostJournal {
             world.with(|state| state.tokens.unjournalled.extend(token));
             return Err(std::io::Error::other("there is no room"));
         }
-        let entry = Entry(world.disks.last.fetch_add(1, Ordering::Relaxed));
+        let entry = JournalEntry(world.disks.last.fetch_add(1, Ordering::Relaxed));
         match world.options.sabotage {
             Some(Sabotage::NoJournalLine) => {}
             Some(Sabotage::JournalAfterCommit) => {
-                let late = Late { process: Arc::clone(process), entry, answer: answer.clone() };
+                let late = LateLine { process: Arc::clone(process), entry, answer: answer.clone() };
                 world.disks.late().push(late);
             }
             _ => world.disks.add(process, entry, answer),
@@ -140,7 +140,7 @@ impl Journal for HostJournal {
         Ok(entry)
     }
 
-    fn forget(&self, entry: Entry) {
+    fn forget(&self, entry: JournalEntry) {
         let (process, world) = (&self.process, &self.process.world);
         if process.is_dead() {
             return;
@@ -154,7 +154,7 @@ impl Journal for HostJournal {
         }
     }
 
-    fn inherit(&self) -> std::io::Result<Vec<Left>> {
+    fn adopt_orphans(&self) -> std::io::Result<Vec<OrphanedAnswer>> {
         let (process, world) = (&self.process, &self.process.world);
         let may_fail = !self.failed.swap(false, Ordering::Relaxed);
         if may_fail && world.chance(world.plan.rates.journal_fails) {
@@ -171,7 +171,10 @@ impl Journal for HostJournal {
             if *host == process.host && orphaned {
                 line.owner.clone_from(&process.name);
                 line.since = Instant::now();
-                left.push(Left { entry: Entry(*number), line: line.bytes.clone() });
+                left.push(OrphanedAnswer {
+                    entry: JournalEntry(*number),
+                    line: line.bytes.clone(),
+                });
             }
         }
         if !left.is_empty() {
@@ -180,7 +183,7 @@ impl Journal for HostJournal {
         Ok(left)
     }
 
-    fn hand_on(&self, entry: Entry) {
+    fn forward(&self, entry: JournalEntry) {
         let process = &self.process;
         let origin = process
             .world
@@ -198,23 +201,23 @@ impl Journal for HostJournal {
         self.forget(entry);
     }
 
-    fn estate_of(&self, process: &str) -> Estate {
+    fn peer_journal(&self, process: &str) -> PeerJournal {
         let Process { host, world, name, .. } = &*self.process;
         if world.is_broken_by(Sabotage::NoTakeoverWait) && process != name {
-            return Estate::Settled;
+            return PeerJournal::Drained;
         }
         let asked = (*host, process.to_owned());
         let is_known = world.disks.names().contains(&asked);
         let is_handed_on = world.disks.handed_on().contains(&asked);
         let is_told_of = is_known || is_handed_on;
         if !is_told_of || world.with(|state| state.alive.contains_key(process)) {
-            return Estate::None;
+            return PeerJournal::Unknown;
         }
         let is_open = world.disks.lock().values().any(|line| line.origin == process);
         match (is_open, is_handed_on) {
-            (true, _) => Estate::Open,
-            (false, true) => Estate::HandedOn,
-            (false, false) => Estate::Settled,
+            (true, _) => PeerJournal::Recovering,
+            (false, true) => PeerJournal::Forwarded,
+            (false, false) => PeerJournal::Drained,
         }
     }
 }
@@ -243,8 +246,8 @@ impl World {
     /// The new token of a sealed answer.
     pub(crate) fn sealed_token(&self, line: &[u8]) -> Option<String> {
         let opened = self.sealer.open(&SealedAnswer::decode(line).ok()?).ok()?;
-        let Opened::Tokens(commit) = opened else { return None };
-        let Write::Refresh { refresh_token, .. } = commit.write else { return None };
+        let OpenedAnswer::Tokens(commit) = opened else { return None };
+        let DocumentWrite::Refresh { refresh_token, .. } = commit.write else { return None };
         Some(refresh_token?.expose_secret().to_owned())
     }
 }

@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp};
+use evergrant_domain::{DocumentId, FailureKind, GrantStatus, Timestamp};
 use evergrant_ports::{GrantAdmin, GrantView, JobQueue, TransferStore};
-use evergrant_simulator::{Document, Verdict};
+use evergrant_simulator::{GrantVerdict, LedgerDocument};
 use futures::TryStreamExt;
 use serde_json::Value;
 
@@ -21,13 +21,13 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
         if view.status.is_none() {
             return Err(format!("{id} is not adopted"));
         }
-        if view.status == Some(Status::Paused) {
+        if view.status == Some(GrantStatus::Paused) {
             return Err(format!("{id} is paused"));
         }
         if world.is_poisoned(id) {
             continue;
         }
-        if view.status == Some(Status::Active) && view.refreshed_at < calm_since {
+        if view.status == Some(GrantStatus::Active) && view.refreshed_at < calm_since {
             return Err(format!("{id} is active and was not refreshed: {view:?}"));
         }
     }
@@ -35,9 +35,9 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
         return Err(format!("{token} is left in a journal or in the rescue queue"));
     }
     for case in cases(world).await {
-        let lives = matches!(case.verdict, Verdict::Live | Verdict::LiveInGrace);
+        let lives = matches!(case.verdict, GrantVerdict::Live | GrantVerdict::LiveInGrace);
         let is_well = !world.is_poisoned(&case.view.id);
-        let status = case.view.status.filter(|status| *status != Status::Active);
+        let status = case.view.status.filter(|status| *status != GrantStatus::Active);
         if let Some(status) = status.filter(|_| lives && is_well) {
             return Err(format!("{} lives and is {}", case.view.id, status.as_str()));
         }
@@ -51,7 +51,7 @@ const LEFT_BEHIND: Duration = Duration::from_secs(60);
 /// One document at the end.
 struct Case {
     view: GrantView,
-    verdict: Verdict,
+    verdict: GrantVerdict,
     token: String,
     note: Option<String>,
 }
@@ -84,7 +84,7 @@ async fn cases(world: &World) -> Vec<Case> {
             continue;
         };
         let text = |field: &str| json.get(field).and_then(Value::as_str).map(str::to_owned);
-        let Ok(document) = Document::from_json(json.to_string().as_bytes()) else {
+        let Ok(document) = LedgerDocument::from_json(json.to_string().as_bytes()) else {
             world.violate(format!("{} cannot be judged", view.id));
             continue;
         };
@@ -100,7 +100,7 @@ async fn cases(world: &World) -> Vec<Case> {
 pub(crate) async fn judge(world: &World) {
     let mut judged = BTreeSet::new();
     let mut unfinished = None;
-    for _ in 0..MAX_LOOKS {
+    for _ in 0..LOOKS_MAX {
         let letters = dead_letters(world).await;
         unfinished = None;
         world.check_answers();
@@ -130,15 +130,15 @@ pub(crate) async fn judge(world: &World) {
         if unfinished.is_none() {
             return;
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
     }
     if let Some(what) = unfinished {
         world.violate(what);
     }
 }
 
-const MAX_LOOKS: u32 = 100;
-const BETWEEN_LOOKS: Duration = Duration::from_millis(300);
+const LOOKS_MAX: u32 = 100;
+const CHECK_INTERVAL: Duration = Duration::from_millis(300);
 
 impl World {
     fn judge_one(&self, case: &Case) -> Result<(), String> {
@@ -148,7 +148,7 @@ impl World {
         if case.note != self.with(|state| state.notes.get(id).cloned()) {
             return Err("a field of the application's has changed".to_owned());
         }
-        if status != Some(Status::Active) {
+        if status != Some(GrantStatus::Active) {
             self.with(|state| state.figures.given_up += 1);
         }
         let (lost_reply, forsaken, doubted, spoilt, unread) = self.with(|state| {
@@ -160,38 +160,38 @@ impl World {
             (lost_reply, forsaken, doubted, tokens.is_made_up(&case.token), unread)
         });
         let lost_response = reason == Some(FailureKind::LostResponse);
-        if lost_response && status == Some(Status::NeedsReauth) && !doubted && !spoilt {
+        if lost_response && status == Some(GrantStatus::NeedsReauth) && !doubted && !spoilt {
             return Err("lost_response is reported though no reply was lost".to_owned());
         }
         match case.verdict {
-            Verdict::Lost(_) if spoilt => {
+            GrantVerdict::Lost(_) if spoilt => {
                 self.excused(Excuse::MadeUp);
                 Ok(())
             }
             // Its own reply was not lost, so nobody can tell it from a death.
-            Verdict::Lost(_) if forsaken && !lost_reply => {
+            GrantVerdict::Lost(_) if forsaken && !lost_reply => {
                 self.excused(Excuse::Forsaken);
                 Ok(())
             }
-            Verdict::Lost(_) if unread => {
+            GrantVerdict::Lost(_) if unread => {
                 self.excused(Excuse::Unread);
                 Ok(())
             }
-            Verdict::Lost(cause) if !lost_reply => Err(format!("lost: {cause:?}")),
-            Verdict::Lost(_) => {
+            GrantVerdict::Lost(cause) if !lost_reply => Err(format!("lost: {cause:?}")),
+            GrantVerdict::Lost(_) => {
                 self.with(|state| state.figures.lost += 1);
                 self.excused(Excuse::GraceOver);
                 if self.plan.grace_s == ENDLESS_GRACE_S {
                     return Err("lost though the grace had not ended".to_owned());
                 }
                 let doubts_gone = self.with(|state| state.bounds.has_lost_doubts(id));
-                if status == Some(Status::NeedsReauth) && !lost_response && !doubts_gone {
+                if status == Some(GrantStatus::NeedsReauth) && !lost_response && !doubts_gone {
                     return Err("a lost reply is reported as a plain death".to_owned());
                 }
                 Ok(())
             }
-            Verdict::Dead(_) | Verdict::Live | Verdict::LiveInGrace => Ok(()),
-            Verdict::Malformed | Verdict::Unknown => Err("nobody's token".to_owned()),
+            GrantVerdict::Dead(_) | GrantVerdict::Live | GrantVerdict::LiveInGrace => Ok(()),
+            GrantVerdict::Malformed | GrantVerdict::Unknown => Err("nobody's token".to_owned()),
         }
     }
 }
@@ -211,7 +211,7 @@ async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
 
 /// Whether it is not given up, or has a dead letter of when it was.
 fn is_buried(view: &GrantView, letters: &BTreeSet<(DocumentId, Timestamp)>) -> bool {
-    let ended = matches!(view.status, Some(Status::NeedsReauth | Status::Failed));
+    let ended = matches!(view.status, Some(GrantStatus::NeedsReauth | GrantStatus::Failed));
     let failed_at = view.last_error.as_ref().map(|error| error.at);
     match failed_at {
         Some(at) if ended => letters.contains(&(view.id.clone(), at)),

@@ -23,6 +23,7 @@
 mod bounds;
 mod broken_store;
 mod budget;
+mod call_latency;
 mod copies;
 mod counts;
 mod endpoint;
@@ -48,7 +49,6 @@ mod storm;
 mod supervisor;
 mod sweep;
 mod tokens;
-mod way;
 mod world;
 mod written;
 
@@ -56,17 +56,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use excuse::Excuse;
-pub use fault::{Fault, Tally};
+pub use fault::{EventTally, Fault};
 pub use figures::Figures;
 pub use sabotage::Sabotage;
-pub use sweep::{Sums, Sweep};
+pub use sweep::{SeedSweep, SweepSums};
 
 use process::SLOWEST_CALL;
 use world::World;
 
 /// How a seed is run.
 #[derive(Debug, Clone, Copy, Default)]
-pub struct Options {
+pub struct SeedOptions {
     /// What is broken on purpose.
     pub sabotage: Option<Sabotage>,
     /// Whether to write down every event.
@@ -75,7 +75,7 @@ pub struct Options {
 
 /// What became of a seed.
 #[derive(Debug, Clone)]
-pub struct Outcome {
+pub struct SeedResult {
     /// The seed.
     pub seed: u64,
     /// Which invariant was violated, and how.
@@ -83,9 +83,9 @@ pub struct Outcome {
     /// What happened, in numbers.
     pub figures: Figures,
     /// How often each [`Fault`] came to pass, and each fault of the provider's by its own name.
-    pub reached: Tally,
+    pub reached: EventTally,
     /// How often each [`Excuse`] was used.
-    pub excuses: Tally,
+    pub excuses: EventTally,
     /// Every event, if it was to be written down.
     pub trace: Vec<String>,
 }
@@ -93,13 +93,13 @@ pub struct Outcome {
 /// The longest time that the world may take to settle once nothing goes wrong any more.
 const CALM_LIMIT: Duration = Duration::from_secs(1_200);
 
-const BETWEEN_LOOKS: Duration = Duration::from_secs(3);
+const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 
 /// Runs one seed to its end, or to the first violation.
 ///
 /// # Panics
 /// If no runtime can be made.
-pub fn run(seed: u64, options: Options) -> Outcome {
+pub fn run(seed: u64, options: SeedOptions) -> SeedResult {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
         .start_paused(true)
@@ -112,7 +112,7 @@ pub fn run(seed: u64, options: Options) -> Outcome {
     outcome
 }
 
-async fn live(seed: u64, options: Options) -> Outcome {
+async fn live(seed: u64, options: SeedOptions) -> SeedResult {
     let world = World::new(seed, options);
     tokio::select! {
         biased;
@@ -141,7 +141,7 @@ async fn history(world: &Arc<World>) {
         if tokio::time::Instant::now() > deadline {
             return world.violate(format!("forgotten: {what}"));
         }
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         people::look_after(world).await;
     }
     judge::judge(world).await;

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Job, Row, Status};
-use evergrant_ports::{Changed, GrantAdmin, GrantChange, JobPublisher};
+use evergrant_domain::{ClaimedDocument, DocumentId, GrantStatus, Job};
+use evergrant_ports::{ChangeResult, GrantAdmin, GrantChange, JobPublisher};
 
 use super::Fault;
 use super::copies::{discard, import_copy, keep_copy};
@@ -58,7 +58,8 @@ pub(crate) async fn resume(world: &World, id: &DocumentId) {
 }
 
 async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
-    let is_changed = matches!(world.store.change_grant(id, change).await, Ok(Changed::Applied));
+    let is_changed =
+        matches!(world.store.change_grant(id, change).await, Ok(ChangeResult::Applied));
     if is_changed {
         world.changed(id);
     }
@@ -66,15 +67,15 @@ async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
 }
 
 /// Whether the new tokens of a document wait in a letter: operators leave it alone until they are written.
-fn waits_for_answer(row: &Row) -> bool {
-    let Row::Present { grant, .. } = row else { return false };
+fn waits_for_answer(row: &ClaimedDocument) -> bool {
+    let ClaimedDocument::Present { grant, .. } = row else { return false };
     grant.last_error.as_ref().is_some_and(|error| error.reason.waits_for_answer())
 }
 
 /// Sends a grant that was given up back to work.
 pub(crate) async fn redrive(world: &World, id: &DocumentId) {
     let row = world.store.look(id);
-    let has_failed = matches!(&row, Row::Present { grant, .. } if grant.status == Status::Failed);
+    let has_failed = matches!(&row, ClaimedDocument::Present { grant, .. } if grant.status == GrantStatus::Failed);
     if !has_failed || waits_for_answer(&row) {
         return;
     }

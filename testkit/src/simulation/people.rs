@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use evergrant_budget::change_provider;
 use evergrant_domain::settlement::TripReason;
-use evergrant_domain::{DocumentId, ProviderState, Row, Timestamp};
+use evergrant_domain::{ClaimedDocument, DocumentId, ProviderState, Timestamp};
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
@@ -151,7 +151,7 @@ fn edit(world: &Arc<World>) {
 
 /// Whether its death is to be asked for again.
 fn is_questioned(world: &World, id: &DocumentId) -> bool {
-    matches!(world.store.look(id), Row::Present { grant, .. } if grant.questioned)
+    matches!(world.store.look(id), ClaimedDocument::Present { grant, .. } if grant.questioned)
 }
 
 /// Something that the provider never issued.
@@ -205,12 +205,12 @@ fn partition(world: &Arc<World>) {
 }
 
 /// An operator gives a circuit so long to close by itself.
-const PATIENCE: Duration = Duration::from_secs(120);
+const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(120);
 
 /// Once it is calm, an operator looks again and again: confirms the deaths that are not believed, has a
 /// provider tried whose answers could not be read, and sends back what has failed.
 pub(crate) async fn look_after(world: &World) {
-    let is_stuck = world.is_calm_for(PATIENCE);
+    let is_stuck = world.is_calm_for(CIRCUIT_TIMEOUT);
     let confirm = |state: &mut ProviderState, now: Timestamp| match state.gate.tripped() {
         Some(TripReason::Suspicious) => state.confirm_deaths(now),
         // Where all grants are dead, no probe succeeds.

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_domain::limit::Limit;
+use evergrant_domain::limit::RateLimit;
 use evergrant_simulator::FaultRates;
 use fastrand::Rng;
 
@@ -25,8 +25,8 @@ pub(crate) struct Plan {
     /// After how long a death is asked for again.
     pub(crate) death_recheck: Duration,
     /// The limit of the provider.
-    pub(crate) limit: Option<Limit>,
-    pub(crate) nets: Nets,
+    pub(crate) limit: Option<RateLimit>,
+    pub(crate) rescue_means: RescueMeans,
     /// Whether every other worker seals answers with another key, which the others do not have.
     pub(crate) two_keys: bool,
     /// When grants end whatever is done, if they do.
@@ -40,7 +40,7 @@ pub(crate) struct Plan {
     /// Whether every other worker has other settings of the client.
     pub(crate) two_clients: bool,
     /// Whether all workers run on one machine, or each on its own.
-    pub(crate) one_machine: bool,
+    pub(crate) same_machine: bool,
     pub(crate) rates: Rates,
     /// What goes wrong at the provider.
     pub(crate) provider: FaultRates,
@@ -59,7 +59,7 @@ pub(crate) struct AbsoluteEnd {
 
 /// What is under an answer that is not written yet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Nets {
+pub(crate) enum RescueMeans {
     /// No key is configured.
     None,
     /// Nothing local may hold answers.
@@ -182,14 +182,19 @@ impl Plan {
             access_token_s: rng.u64(24..=60),
             death_recheck: [Duration::ZERO, Duration::from_secs(2), LONG_RECHECK][rng.usize(..3)],
             limit: limit.parse().ok(),
-            nets: [Nets::None, Nets::RescueQueue, Nets::Both, Nets::Both][rng.usize(..4)],
+            rescue_means: [
+                RescueMeans::None,
+                RescueMeans::RescueQueue,
+                RescueMeans::Both,
+                RescueMeans::Both,
+            ][rng.usize(..4)],
             two_keys: rng.usize(..4) == 0,
             end: AbsoluteEnd::draw(rng),
             wrong_client: (rng.usize(..16) == 0)
                 .then(|| Duration::from_millis(rng.u64(16_000..=24_000))),
             store_way_ms: store_way_ms(rng),
             two_clients: rng.usize(..4) == 0,
-            one_machine: rng.bool(),
+            same_machine: rng.bool(),
             poison: None,
             rates: Rates::draw(rng),
             provider: provider_faults(rng),

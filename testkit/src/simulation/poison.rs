@@ -3,8 +3,8 @@
 
 use std::time::Duration;
 
-use evergrant_domain::classify::Answer;
-use evergrant_domain::{DocumentId, Status};
+use evergrant_domain::classify::HttpAnswer;
+use evergrant_domain::{DocumentId, GrantStatus};
 use evergrant_ports::{GrantAdmin, StoreError};
 use fastrand::Rng;
 use futures::{FutureExt, TryStreamExt};
@@ -96,7 +96,7 @@ impl World {
     pub(crate) async fn refused_documents(
         &self,
         poison: Poison,
-        status: Option<Status>,
+        status: Option<GrantStatus>,
     ) -> Vec<DocumentId> {
         if self.is_calm() || self.plan.poison.is_none_or(|(kind, _)| kind != poison) {
             return Vec::new();
@@ -107,7 +107,7 @@ impl World {
     }
 
     /// Undoes what the store has refused: these are of `status` as before.
-    pub(crate) fn refuse(&self, poison: Poison, ids: &[DocumentId], status: Option<Status>) {
+    pub(crate) fn refuse(&self, poison: Poison, ids: &[DocumentId], status: Option<GrantStatus>) {
         for id in ids {
             let found = self.store.get(id).now_or_never().and_then(Result::ok).flatten();
             if found.is_none_or(|view| view.status == status) {
@@ -131,7 +131,7 @@ impl World {
     }
 
     /// What the provider answers to a user of whom it wants nothing to know.
-    pub(crate) fn poisoned_answer(&self, token: &str) -> Option<Answer> {
+    pub(crate) fn poisoned_answer(&self, token: &str) -> Option<HttpAnswer> {
         let (poison, _) = self.plan.poison.filter(|_| !self.is_calm())?;
         let (status, error, retry_after_ms) = match poison {
             Poison::ClientError => (403, "unauthorized_client", None),
@@ -144,7 +144,7 @@ impl World {
         }
         self.reached(poison.fault());
         let body = format!(r#"{{"error":"{error}"}}"#).into_bytes();
-        Some(Answer { status, retry_after_ms, body })
+        Some(HttpAnswer { status, retry_after_ms, body })
     }
 
     /// All others were refreshed at no less than half their rate.

@@ -146,7 +146,7 @@ impl Process {
 
     /// Whether it stands still, or did until just now. A machine that was suspended did.
     pub(crate) fn is_frozen_lately(&self) -> bool {
-        !is_past(self.frozen_until(), LONGEST_WAIT)
+        !is_past(self.frozen_until(), WAIT_MAX)
     }
 
     /// Its machine is suspended now, for so long.
@@ -227,7 +227,7 @@ impl Process {
     /// Whether it has reached one of the servers for as long as it waits at most between two tries.
     pub(crate) fn could_deliver(&self) -> bool {
         let reaches_one =
-            self.has_reached_store_for(LONGEST_WAIT) || self.has_reached_broker_for(LONGEST_WAIT);
+            self.has_reached_store_for(WAIT_MAX) || self.has_reached_broker_for(WAIT_MAX);
         reaches_one && !self.is_frozen_lately()
     }
 
@@ -328,7 +328,7 @@ impl Process {
 /// The slowest call takes so long.
 pub(crate) const SLOWEST_CALL: Duration = Duration::from_secs(14);
 /// Between two tries at a server that was away.
-const LONGEST_WAIT: Duration = Duration::from_secs(2);
+const WAIT_MAX: Duration = Duration::from_secs(2);
 
 /// Whether it is so long past, if it ever was.
 fn is_past(until: Option<Instant>, span: Duration) -> bool {

@@ -6,9 +6,9 @@ use std::time::Duration;
 use async_trait::async_trait;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_memory::MemoryQueue;
-use evergrant_ports::{Intake, JobPublisher, QueueError, WorkQueue};
+use evergrant_ports::{DeliveryStream, JobPublisher, QueueError, WorkQueue};
 
-use super::intake::{FaultyIntake, Unread};
+use super::intake::{FaultyIntake, IgnoredRescues};
 use super::process::{Fate, Process};
 use super::world::World;
 use super::{Fault, Sabotage};
@@ -162,7 +162,7 @@ impl WorkQueue for FaultyQueue {
         provider: &ProviderId,
         shards: Option<&[u16]>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let (provider, shards) = (provider.clone(), shards.map(<[u16]>::to_vec));
         let consume = |queue: MemoryQueue, _| async move {
             queue.consume(&provider, shards.as_deref(), prefetch).await
@@ -217,11 +217,11 @@ impl WorkQueue for FaultyQueue {
         Ok(())
     }
 
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let consume = |queue: MemoryQueue, _| async move { queue.consume_rescues(prefetch).await };
         let intake = self.call("consume_rescues", consume).await?;
         if self.0.world.is_broken_by(Sabotage::RescueQueueUnread) {
-            return Ok(Box::new(Unread));
+            return Ok(Box::new(IgnoredRescues));
         }
         Ok(Box::new(FaultyIntake::new(&self.0, intake)))
     }

@@ -3,12 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::Row;
+use evergrant_domain::ClaimedDocument;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::Excuse;
-use super::plan::Nets;
+use super::plan::RescueMeans;
 use super::process::Process;
 use super::world::{State, World};
 
@@ -39,8 +39,8 @@ impl World {
 
     /// Whether a dead or cut off worker's answer to a token has come to the document after all, and
     /// that since it was claimed: nobody can know that at the moment of sending.
-    pub(super) fn is_answered_late(&self, row: &Row, token: &str) -> bool {
-        let Row::Present { grant, .. } = row else { return false };
+    pub(super) fn is_answered_late(&self, row: &ClaimedDocument, token: &str) -> bool {
+        let ClaimedDocument::Present { grant, .. } = row else { return false };
         let has_moved_on = grant.refresh_token.expose_secret() != token;
         has_moved_on && self.with(|state| state.tokens.doubted.contains(token))
     }
@@ -84,10 +84,11 @@ impl World {
         });
         let hosts = workers.iter().map(|worker| worker.host).collect();
         let (is_in_reach, excuse) = match holder {
-            // Nobody reads the journal of a process that lives. Without nets it waits for the store,
+            // Nobody reads the journal of a process that lives. Without safeguards it waits for the store,
             // however slow that is.
             Some(process) => {
-                let delivers = self.plan.nets != Nets::None && process.could_deliver();
+                let delivers =
+                    self.plan.rescue_means != RescueMeans::None && process.could_deliver();
                 (delivers, Excuse::HolderCutOff)
             }
             None => {
@@ -102,10 +103,10 @@ impl World {
     /// A process is delivered a message of the rescue queue that holds a token.
     pub(super) fn rescue_delivered(&self, process: &str, token: String) {
         self.with(|state| {
-            let before = state.tokens.rescuers.get(&token);
+            let before = state.tokens.recoverers.get(&token);
             let of_dead = before.is_some_and(|(before, _)| state.died_at.contains_key(before));
             let found_at = of_dead.then(Instant::now);
-            state.tokens.rescuers.insert(token, (process.to_owned(), found_at));
+            state.tokens.recoverers.insert(token, (process.to_owned(), found_at));
         });
     }
 
@@ -113,7 +114,9 @@ impl World {
     /// broker has not noticed, or was until just now.
     fn is_with_dead(&self, token: &str) -> bool {
         self.with(|state| {
-            let Some((process, found_at)) = state.tokens.rescuers.get(token) else { return false };
+            let Some((process, found_at)) = state.tokens.recoverers.get(token) else {
+                return false;
+            };
             let just_found = found_at.is_some_and(|at| at.elapsed() < INHERITED_AFTER);
             let died_at = state.died_at.get(process);
             just_found || died_at.is_some_and(|at| at.elapsed() < NOTICED_WITHIN)
@@ -122,8 +125,8 @@ impl World {
 
     /// Whether the message of the rescue queue that holds a token is with a process that stands still.
     fn is_with_frozen(&self, token: &str) -> bool {
-        let rescuer = self.with(|state| Some(state.tokens.rescuers.get(token)?.0.clone()));
-        rescuer.is_some_and(|process| self.is_frozen_lately(&process))
+        let recoverer = self.with(|state| Some(state.tokens.recoverers.get(token)?.0.clone()));
+        recoverer.is_some_and(|process| self.is_frozen_lately(&process))
     }
 
     /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a

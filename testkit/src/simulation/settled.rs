@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Job, Row, Status, Timestamp};
+use evergrant_domain::{ClaimedDocument, DocumentId, GrantStatus, Job, Timestamp};
 
 use tokio::time::Instant;
 
@@ -12,7 +12,7 @@ use super::world::World;
 
 /// What happened to each document lately, as far as it settles a job.
 #[derive(Default)]
-pub(crate) struct Settled {
+pub(crate) struct JobHistory {
     /// How often something was written, or the job was sent on.
     changes: BTreeMap<DocumentId, u64>,
     /// When a claim found last that it is not due.
@@ -29,7 +29,7 @@ const PUBLISHED_LATELY: Duration = Duration::from_secs(28);
 
 /// What was known of a document when a job of its was delivered.
 #[derive(Debug, Clone)]
-pub(crate) struct Delivered {
+pub(crate) struct DeliveryFacts {
     pub(crate) job: Job,
     changes: u64,
     at: Timestamp,
@@ -70,8 +70,8 @@ impl World {
     }
 
     /// A claim has looked at a document.
-    pub(crate) fn looked_at(&self, id: &DocumentId, row: &Row, at: Timestamp) {
-        if let Row::Present { grant, .. } = row
+    pub(crate) fn looked_at(&self, id: &DocumentId, row: &ClaimedDocument, at: Timestamp) {
+        if let ClaimedDocument::Present { grant, .. } = row
             && grant.next_refresh_at > at.plus(EARLY)
         {
             let now = self.now();
@@ -80,15 +80,15 @@ impl World {
     }
 
     /// A message was delivered.
-    pub(crate) fn delivered(&self, body: &[u8]) -> Option<Delivered> {
+    pub(crate) fn delivered(&self, body: &[u8]) -> Option<DeliveryFacts> {
         let job = Job::decode(body).ok()?;
         let changes =
             self.with(|state| state.settled.changes.get(&job.id).copied().unwrap_or_default());
-        Some(Delivered { job, changes, at: self.now() })
+        Some(DeliveryFacts { job, changes, at: self.now() })
     }
 
     /// A delivery is acknowledged: its job must be settled.
-    pub(crate) fn acknowledged(&self, process: &str, delivered: &Delivered) {
+    pub(crate) fn acknowledged(&self, process: &str, delivered: &DeliveryFacts) {
         let (id, generation) = (&delivered.job.id, delivered.job.generation);
         if self.is_poisoned(id) {
             return;
@@ -114,9 +114,9 @@ impl World {
             return;
         }
         // Whoever cannot read it says so and leaves it to the one who holds its lease.
-        let Row::Present { grant, .. } = self.store.look(id) else { return };
+        let ClaimedDocument::Present { grant, .. } = self.store.look(id) else { return };
         let due = grant.next_refresh_at <= self.now();
-        if grant.status == Status::Active && grant.generation == generation && due {
+        if grant.status == GrantStatus::Active && grant.generation == generation && due {
             self.violate(format!("{process} acknowledges a job of {id} that is not settled"));
         }
     }

@@ -4,19 +4,20 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Status, Timestamp};
+use evergrant_domain::{DocumentId, GrantStatus, LastError, ProviderId, ProviderState, Timestamp};
 use evergrant_memory::MemoryStore;
 use evergrant_ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, DueStore, LeaderElection, LeaseStore,
-    ProviderStates, Revived, StoreClock, StoreError, SweepPlace, Unadopted, Versioned,
+    ClaimResult, Commit, CommitResult, DueGrant, DueQuery, DueStore, LeaderElection, LeaseStore,
+    ProviderStates, StoreClock, StoreError, SweepPlace, SweepResult, UnadoptedDocuments,
+    VersionedValue,
 };
 use futures::stream::{self, BoxStream};
 use futures::{StreamExt, TryStreamExt};
 
 use super::broken_store::{broken_commit, broken_due, broken_lease, broken_refusal, broken_rows};
+use super::call_latency::{NEAR, fault_of};
 use super::poison::{Poison, refused};
 use super::process::Process;
-use super::way::{NEAR, fault_of};
 use super::{Fault, Sabotage};
 
 /// The store as a process reaches it.
@@ -77,7 +78,7 @@ impl LeaseStore for FaultyStore {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         let (ids, owner, world) = (ids.to_vec(), owner.to_owned(), Arc::clone(&self.0.world));
         let this = Self(Arc::clone(&self.0));
         let claim = |store: Arc<MemoryStore>| async move {
@@ -96,7 +97,7 @@ impl LeaseStore for FaultyStore {
         self.call("claim", claim).await
     }
 
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         let (commits, world) = (commits.to_vec(), Arc::clone(&self.0.world));
         let commit = |store: Arc<MemoryStore>| async move {
             let mut results = Vec::with_capacity(commits.len());
@@ -106,7 +107,7 @@ impl LeaseStore for FaultyStore {
                 }
                 let before = store.look(&commit.id);
                 let Some(broken) = broken_commit(world.options.sabotage, commit, &before) else {
-                    results.push(Committed::Applied);
+                    results.push(CommitResult::Applied);
                     continue;
                 };
                 results.extend(store.commit(&[broken]).await?);
@@ -186,7 +187,7 @@ impl DueStore for FaultyStore {
         self.call("adopt", adopt).await
     }
 
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         self.call("unadopted", |store| async move { store.unadopted().await }).await
     }
 
@@ -225,10 +226,10 @@ impl DueStore for FaultyStore {
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         let world = Arc::clone(&self.0.world);
         let revive = |store: Arc<MemoryStore>| async move {
-            let without = Some(Status::NoToken);
+            let without = Some(GrantStatus::NoToken);
             let refused = world.refused_documents(Poison::Revive, without).await;
             let revived = store.revive_signed_in(after, most).await;
             world.refuse(Poison::Revive, &refused, without);
@@ -259,7 +260,7 @@ impl ProviderStates for FaultyStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError> {
+    ) -> Result<VersionedValue<ProviderState>, StoreError> {
         let provider = provider.clone();
         self.call("provider_state", |store| async move { store.provider_state(&provider).await })
             .await

@@ -4,9 +4,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_budget::change_provider;
-use evergrant_domain::classify::Answer;
+use evergrant_domain::classify::HttpAnswer;
 use evergrant_domain::settlement::TripReason;
-use evergrant_domain::{ProviderId, Row, Status};
+use evergrant_domain::{ClaimedDocument, GrantStatus, ProviderId};
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
@@ -90,7 +90,7 @@ fn begin_one(world: &Arc<World>, kind: Kind, length: Duration) {
 async fn let_go_on(world: Arc<World>, provider: ProviderId, after: Duration) {
     tokio::time::sleep(after).await;
     loop {
-        tokio::time::sleep(BETWEEN_LOOKS).await;
+        tokio::time::sleep(CHECK_INTERVAL).await;
         if world.known_of(&provider).gate.is_stopped() {
             world.note(|| format!("an operator lets {provider} go on"));
             let again = |state: &mut _, now| probe(state, now);
@@ -109,7 +109,7 @@ fn probe(state: &mut evergrant_domain::ProviderState, now: evergrant_domain::Tim
 }
 
 /// Between two looks of an operator.
-const BETWEEN_LOOKS: Duration = Duration::from_secs(5);
+const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Storm {
     /// How long it goes on.
@@ -118,7 +118,7 @@ impl Storm {
     }
 
     /// What it answers that leaves the token alone. None where the provider does what it should.
-    fn answer(&self) -> Option<Answer> {
+    fn answer(&self) -> Option<HttpAnswer> {
         let (status, error) = match self.kind {
             Kind::Throttled => (429, "slow_down"),
             Kind::AllDead => (400, "invalid_grant"),
@@ -126,7 +126,7 @@ impl Storm {
             Kind::Unreadable => return None,
         };
         let left_ms = u64::try_from(self.left().as_millis()).unwrap_or(u64::MAX);
-        Some(Answer {
+        Some(HttpAnswer {
             status,
             retry_after_ms: (self.kind == Kind::Throttled).then_some(left_ms),
             body: format!(r#"{{"error":"{error}"}}"#).into_bytes(),
@@ -142,7 +142,7 @@ impl World {
     }
 
     /// The answer to a request in a storm, which leaves the token alone.
-    pub(crate) fn stormy_answer(&self, provider: &ProviderId) -> Option<Answer> {
+    pub(crate) fn stormy_answer(&self, provider: &ProviderId) -> Option<HttpAnswer> {
         self.storm_of(provider)?.answer()
     }
 
@@ -154,8 +154,8 @@ impl World {
     /// Users sign in whose new tokens came in an answer that nobody could read: sooner or later all.
     fn sign_in_unread(&self) {
         for (id, user) in self.with(|state| state.users.clone()) {
-            let Row::Present { grant, .. } = self.store.look(&id) else { continue };
-            let has_ended = matches!(grant.status, Status::Failed | Status::NeedsReauth);
+            let ClaimedDocument::Present { grant, .. } = self.store.look(&id) else { continue };
+            let has_ended = matches!(grant.status, GrantStatus::Failed | GrantStatus::NeedsReauth);
             let token = grant.refresh_token.expose_secret();
             let is_lost = self.with(|state| state.tokens.unread.contains(token));
             if has_ended && is_lost && (self.is_calm() || self.below(4) == 0) {

@@ -8,22 +8,22 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use evergrant_budget::{BudgetSettings, SharedBudget};
 use evergrant_domain::ladder::Ladder;
-use evergrant_domain::limit::Limit;
-use evergrant_domain::schedule::{Adopt, Keep, Schedule};
+use evergrant_domain::limit::RateLimit;
+use evergrant_domain::schedule::{FirstRefresh, RefreshGoal, RefreshSchedule};
 use evergrant_domain::weigh::WatchSettings;
-use evergrant_domain::{DocumentFields, Policy, SealedTokens};
+use evergrant_domain::{DocumentFields, RefreshPolicy, SealedTokens};
 use evergrant_provider::{ClientAuth, Provider, RequestForm};
-use evergrant_rescue::{Journal, Keys, Sealer};
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Health, Metrics};
-use evergrant_worker::{Ended, SteadyClock, SteadyTime};
+use evergrant_rescue::{AnswerJournal, AnswerSealer, SealingKeys};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
+use evergrant_worker::{SteadyClock, SteadyTime, WorkerEnd};
 use secrecy::SecretString;
 use tokio::time::Instant;
 
 use super::budget::WatchedBudget;
 use super::endpoint::SimulatedEndpoint;
 use super::journal::HostJournal;
-use super::plan::{Nets, Plan};
+use super::plan::{Plan, RescueMeans};
 use super::process::Process;
 use super::queue::FaultyQueue;
 use super::store::FaultyStore;
@@ -59,7 +59,7 @@ async fn keep_going(world: Arc<World>, kind: Kind, number: usize) {
             Kind::Producer => format!("producer-{number}.{life}"),
             Kind::Worker => format!("worker-{number}.{life}"),
         };
-        let host = if world.plan.one_machine { 0 } else { number };
+        let host = if world.plan.same_machine { 0 } else { number };
         let process = Process::start(&world, name, host);
         let mut task = tokio::spawn(run(kind, Arc::clone(&process)));
         tokio::select! {
@@ -84,7 +84,7 @@ async fn run(kind: Kind, process: Arc<Process>) {
             let ended = evergrant_worker::run(worker(&process), asked.cancelled()).await;
             process.world.note(|| format!("{} has ended: {ended:?}", process.name));
             let unwritten = process.world.has_unwritten_answer(&process.name);
-            if let (Ended::Cleanly, Some(token)) = (ended, unwritten) {
+            if let (WorkerEnd::Cleanly, Some(token)) = (ended, unwritten) {
                 let name = &process.name;
                 process.world.violate(format!("{name} ends cleanly and has not written {token}"));
             }
@@ -101,9 +101,9 @@ fn finished(process: &Process) {
     process.end();
 }
 
-fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
+fn producer(process: &Arc<Process>) -> evergrant_producer::ProducerDeps {
     let store = Arc::new(FaultyStore(Arc::clone(process)));
-    evergrant_producer::Deps {
+    evergrant_producer::ProducerDeps {
         store: store.clone(),
         election: store,
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
@@ -117,13 +117,13 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::Deps {
             window: 4,
             queued_for: Duration::from_secs(15),
         },
-        metrics: Metrics::default(),
-        health: Health::default(),
-        reports: Reports::default(),
+        metrics: ProcessMetrics::default(),
+        health: HealthChecks::default(),
+        reports: ProcessReporter::default(),
     }
 }
 
-fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
+fn worker(process: &Arc<Process>) -> evergrant_worker::WorkerDeps {
     let world = &process.world;
     let store = Arc::new(FaultyStore(Arc::clone(process)));
     let lane = |provider: &Arc<Provider>| evergrant_worker::ProviderDeps {
@@ -140,12 +140,12 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
                     provider: provider.id.clone(),
                     limits: provider.limits.clone(),
                     client: client(process),
-                    metrics: Metrics::default(),
+                    metrics: ProcessMetrics::default(),
                 },
             )),
         }),
     };
-    evergrant_worker::Deps {
+    evergrant_worker::WorkerDeps {
         providers: world.providers.iter().map(lane).collect(),
         store: store.clone(),
         election: store,
@@ -161,9 +161,9 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::Deps {
             shards: None,
             shutdown_grace: SHUTDOWN_GRACE,
         },
-        metrics: Metrics::default(),
-        health: Health::default(),
-        reports: Reports::default(),
+        metrics: ProcessMetrics::default(),
+        health: HealthChecks::default(),
+        reports: ProcessReporter::default(),
     }
 }
 
@@ -196,11 +196,11 @@ fn clock(process: &Arc<Process>) -> SteadyClock {
 }
 
 fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
-    let nets = process.world.plan.nets;
-    let journal = || Arc::new(HostJournal::open(process)) as Arc<dyn Journal>;
-    (nets != Nets::None).then(|| evergrant_worker::RescueDeps {
+    let rescue_means = process.world.plan.rescue_means;
+    let journal = || Arc::new(HostJournal::open(process)) as Arc<dyn AnswerJournal>;
+    (rescue_means != RescueMeans::None).then(|| evergrant_worker::RescueDeps {
         sealer: sealer(process),
-        journal: (nets == Nets::Both).then(journal),
+        journal: (rescue_means == RescueMeans::Both).then(journal),
         after: RESCUE_AFTER,
     })
 }
@@ -215,7 +215,12 @@ pub(crate) fn providers(plan: &Plan, sabotage: Option<Sabotage>) -> Vec<Arc<Prov
     each.map(|(name, limit)| Arc::new(provider(name, limit, plan, sabotage))).collect()
 }
 
-fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabotage>) -> Provider {
+fn provider(
+    name: &str,
+    limit: Option<RateLimit>,
+    plan: &Plan,
+    sabotage: Option<Sabotage>,
+) -> Provider {
     let is_skipped = sabotage == Some(Sabotage::SecondLookSkipped);
     let death_recheck = if is_skipped { Duration::ZERO } else { plan.death_recheck };
     let rungs = [200, 1_000, 3_000, 8_000].map(Duration::from_millis).to_vec();
@@ -235,15 +240,19 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
         limits: limit.into_iter().collect(),
         assumed: Vec::new(),
         dialect: evergrant_domain::classify::Dialect::default(),
-        policy: Policy {
-            schedule: Schedule {
-                keep: if plan.end.is_some() { Keep::KeepAlive } else { Keep::KeepFresh },
+        policy: RefreshPolicy {
+            schedule: RefreshSchedule {
+                keep: if plan.end.is_some() {
+                    RefreshGoal::KeepAlive
+                } else {
+                    RefreshGoal::KeepFresh
+                },
                 access_lifetime: Duration::from_secs(plan.access_token_s),
                 refresh_idle_lifetime: Some(Duration::from_secs(plan.access_token_s)),
                 refresh_absolute_lifetime: plan.end.map(|end| Duration::from_secs(end.lifetime_s)),
                 refresh_after_percent: 50,
                 jitter_percent: 20,
-                adopt: Adopt::Spread,
+                adopt: FirstRefresh::Spread,
             },
             ladder: Ladder::new(rungs).expect("a ladder"),
             max_attempts: 6,
@@ -260,14 +269,14 @@ fn provider(name: &str, limit: Option<Limit>, plan: &Plan, sabotage: Option<Sabo
 }
 
 /// The key of a worker.
-pub(crate) fn sealer(process: &Process) -> Sealer {
+pub(crate) fn sealer(process: &Process) -> AnswerSealer {
     let key = if process.world.plan.two_keys && is_odd(process) { OTHER_KEY } else { KEY };
-    Sealer::new(Keys::new(&text(key), &[]).expect("a key"))
+    AnswerSealer::new(SealingKeys::new(&text(key), &[]).expect("a key"))
 }
 
 /// The keys of all workers.
-pub(crate) fn sealer_of_all() -> Sealer {
-    Sealer::new(Keys::new(&text(KEY), &[text(OTHER_KEY)]).expect("keys"))
+pub(crate) fn sealer_of_all() -> AnswerSealer {
+    AnswerSealer::new(SealingKeys::new(&text(KEY), &[text(OTHER_KEY)]).expect("keys"))
 }
 
 const KEY: [u8; 32] = [7; 32];

@@ -4,15 +4,15 @@ use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError};
 
-use super::{Figures, Options, Outcome, Tally, run};
+use super::{EventTally, Figures, SeedOptions, SeedResult, run};
 
 /// Which seeds to run, and how.
 #[derive(Debug, Clone)]
-pub struct Sweep {
+pub struct SeedSweep {
     /// The seeds.
     pub seeds: Range<u64>,
     /// How each is run.
-    pub options: Options,
+    pub options: SeedOptions,
     /// How many at once. None is one for each core.
     pub threads: Option<usize>,
     /// Whether to go on after a violation.
@@ -21,29 +21,29 @@ pub struct Sweep {
 
 /// What they came to.
 #[derive(Debug, Clone, Default)]
-pub struct Sums {
+pub struct SweepSums {
     /// How many seeds were run.
     pub seeds: u64,
     /// What happened, in numbers.
     pub figures: Figures,
     /// How often each fault came to pass.
-    pub reached: Tally,
+    pub reached: EventTally,
     /// How often each excuse was used.
-    pub excuses: Tally,
+    pub excuses: EventTally,
     /// The seeds that violated an invariant, by number.
-    pub failed: Vec<Outcome>,
+    pub failed: Vec<SeedResult>,
 }
 
-impl Sweep {
+impl SeedSweep {
     /// These seeds, on all cores, until one violates an invariant.
-    pub const fn until_violated(seeds: Range<u64>, options: Options) -> Self {
+    pub const fn until_violated(seeds: Range<u64>, options: SeedOptions) -> Self {
         Self { seeds, options, threads: None, keep_going: false }
     }
 
     /// Runs them; `each` is given every outcome.
-    pub fn run(&self, each: impl Fn(&Outcome) + Sync) -> Sums {
+    pub fn run(&self, each: impl Fn(&SeedResult) + Sync) -> SweepSums {
         let (next, end) = (AtomicU64::new(self.seeds.start), AtomicU64::new(self.seeds.end));
-        let sums = Mutex::new(Sums::default());
+        let sums = Mutex::new(SweepSums::default());
         let work = || {
             loop {
                 let seed = next.fetch_add(1, Ordering::Relaxed);
@@ -70,8 +70,8 @@ impl Sweep {
     }
 }
 
-impl Sums {
-    fn add(&mut self, outcome: Outcome) {
+impl SweepSums {
+    fn add(&mut self, outcome: SeedResult) {
         self.seeds += 1;
         self.figures += outcome.figures;
         self.reached += &outcome.reached;
@@ -82,7 +82,7 @@ impl Sums {
     }
 
     /// The first seed that violated an invariant.
-    pub fn first(&self) -> Option<&Outcome> {
+    pub fn first(&self) -> Option<&SeedResult> {
         self.failed.first()
     }
 }

@@ -11,14 +11,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, ProviderId, Row};
+use evergrant_domain::{ClaimedDocument, DocumentId, ProviderId};
 use evergrant_simulator::TokenState;
 use secrecy::ExposeSecret;
 use tokio::time::Instant;
 
 use super::Excuse;
 use super::counts::Counts;
-use super::plan::Nets;
+use super::plan::RescueMeans;
 use super::process::Process;
 use super::world::{State, World};
 use super::written::is_leased;
@@ -27,7 +27,7 @@ use super::written::is_leased;
 #[derive(Default)]
 pub(crate) struct Tokens {
     /// What is known of each that was ever in a document or in a reply.
-    pub(super) known: BTreeMap<String, Known>,
+    pub(super) known: BTreeMap<String, KnownToken>,
     /// Requests under way.
     pub(super) in_flight: BTreeMap<u64, Request>,
     /// Answers that are not in their documents yet.
@@ -35,7 +35,7 @@ pub(crate) struct Tokens {
     /// How many messages in the rescue queue hold each new token.
     pub(crate) rescued: Counts,
     /// Who was delivered such a message last, and when, if a dead process had it before.
-    pub(crate) rescuers: BTreeMap<String, (String, Option<Instant>)>,
+    pub(crate) recoverers: BTreeMap<String, (String, Option<Instant>)>,
     /// How many entries of journals do.
     pub(crate) journalled: Counts,
     /// The new tokens that a process was told to be in the rescue queue.
@@ -60,7 +60,7 @@ pub(crate) struct Tokens {
 }
 
 #[derive(Clone)]
-pub(super) struct Known {
+pub(super) struct KnownToken {
     pub(super) id: DocumentId,
     /// What it is called in the trace.
     pub(super) name: String,
@@ -99,13 +99,15 @@ impl Tokens {
     fn begin(&mut self, token: &str, id: &DocumentId, kind: &str, is_made_up: bool) {
         self.last += 1;
         let (id, name, family) = (id.clone(), format!("{id}/{kind}-{}", self.last), self.last);
-        self.known.insert(token.to_owned(), Known { id, name, family, is_made_up });
+        self.known.insert(token.to_owned(), KnownToken { id, name, family, is_made_up });
     }
 
     fn succeed(&mut self, token: &str, predecessor: &str) {
-        let Some(Known { id, family, .. }) = self.known.get(predecessor).cloned() else { return };
+        let Some(KnownToken { id, family, .. }) = self.known.get(predecessor).cloned() else {
+            return;
+        };
         let name = format!("{id}/{family}-{}", self.known.len());
-        let known = Known { id, name, family, is_made_up: false };
+        let known = KnownToken { id, name, family, is_made_up: false };
         self.known.entry(token.to_owned()).or_insert(known);
     }
 
@@ -185,14 +187,14 @@ impl World {
         if owner.as_ref().is_some_and(|owner| owner != provider) {
             self.violate(format!("{} sends {name} to {provider}, which is not its", process.name));
         }
-        let row = id.map_or(Row::Absent, |id| self.store.look(&id));
+        let row = id.map_or(ClaimedDocument::Absent, |id| self.store.look(&id));
         let is_leased = is_leased(&row, &process.name, self.now());
         if !is_leased && self.is_answered_late(&row, token) {
             self.excused(Excuse::AnsweredLate);
         } else if !is_leased {
             self.violate(format!("{} sends {name} without a lease", process.name));
         }
-        if is_leased && let Row::Present { lease: Some(lease), .. } = &row {
+        if is_leased && let ClaimedDocument::Present { lease: Some(lease), .. } = &row {
             self.sent_under(&lease.owner, token, &name);
         }
         if self.oauth.token_state(token) == TokenState::Rotated {
@@ -280,7 +282,9 @@ impl World {
     fn is_wanted(&self, answer: &Answer) -> bool {
         let known = self.with(|state| state.tokens.known.get(&answer.sent).cloned());
         match known.map(|known| known.id).map(|id| self.store.look(&id)) {
-            Some(Row::Present { grant, .. }) => grant.refresh_token.expose_secret() == answer.sent,
+            Some(ClaimedDocument::Present { grant, .. }) => {
+                grant.refresh_token.expose_secret() == answer.sent
+            }
             _ => false,
         }
     }
@@ -291,7 +295,7 @@ impl World {
             state.tokens.replies_lost.insert(answer.sent.clone());
             state.tokens.doubted.insert(answer.sent.clone());
             let was_rescued = state.tokens.rescued_once.contains(&answer.successor);
-            let was_journalled = self.plan.nets == Nets::Both
+            let was_journalled = self.plan.rescue_means == RescueMeans::Both
                 && !state.tokens.unjournalled.contains(&answer.successor);
             (state.tokens.called(&answer.successor), was_rescued || was_journalled)
         });

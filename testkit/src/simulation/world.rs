@@ -10,42 +10,44 @@ use evergrant_domain::{DocumentId, ProviderId, Timestamp};
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueueSettings, MemoryStore};
 use evergrant_ports::{ImportDocument, TransferStore};
 use evergrant_provider::Provider;
-use evergrant_rescue::Sealer;
-use evergrant_simulator::{Config, Handle, RuntimeClock, SeedPlan, Settings};
+use evergrant_rescue::AnswerSealer;
+use evergrant_simulator::{
+    RuntimeClock, SeedPlan, SimulatorConfig, SimulatorHandle, SimulatorSettings,
+};
 use fastrand::Rng;
 use serde_json::Value;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::bounds::Bounds;
-use super::budget::Spent;
+use super::budget::SentRequests;
 use super::copies::Copies;
-use super::heed::Told;
+use super::heed::ProviderNotices;
 use super::journal::Disks;
 use super::plan::Plan;
 use super::process::Process;
-use super::settled::Settled;
+use super::settled::JobHistory;
 use super::storm::Storm;
 use super::tokens::Tokens;
-use super::{Fault, Figures, Options, Outcome, Tally, supervisor};
+use super::{EventTally, Fault, Figures, SeedOptions, SeedResult, supervisor};
 
 /// When the simulated time begins.
 const START_MS: u64 = 1_700_000_000_000;
-const MAX_TRACE: usize = 200_000;
+const TRACE_MAX: usize = 200_000;
 
 /// What everybody shares.
 pub(crate) struct World {
     pub(crate) plan: Plan,
-    pub(crate) options: Options,
+    pub(crate) options: SeedOptions,
     pub(crate) store: Arc<MemoryStore>,
     pub(crate) broker: MemoryBroker,
     /// The ledger of all providers.
-    pub(crate) oauth: Handle,
+    pub(crate) oauth: SimulatorHandle,
     /// The providers as Evergrant knows them. The first is the default.
     pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) runtime: tokio::runtime::Handle,
     /// Opens the answers of all workers.
-    pub(crate) sealer: Sealer,
+    pub(crate) sealer: AnswerSealer,
     /// The journals of each machine.
     pub(crate) disks: Disks,
     /// An invariant was violated.
@@ -60,12 +62,12 @@ pub(crate) struct World {
 pub(crate) struct State {
     pub(crate) rng: Rng,
     pub(crate) figures: Figures,
-    pub(crate) reached: Tally,
-    pub(crate) excuses: Tally,
+    pub(crate) reached: EventTally,
+    pub(crate) excuses: EventTally,
     pub(crate) tokens: Tokens,
-    pub(crate) settled: Settled,
+    pub(crate) settled: JobHistory,
     pub(crate) bounds: Bounds,
-    pub(crate) told: Told,
+    pub(crate) told: ProviderNotices,
     pub(crate) copies: Copies,
     /// The processes that live.
     pub(crate) alive: BTreeMap<String, Arc<Process>>,
@@ -77,7 +79,7 @@ pub(crate) struct State {
     /// When it became calm, by the store's clock.
     pub(crate) calm_since: Option<Timestamp>,
     /// When each process sent its requests.
-    pub(crate) spent: Spent,
+    pub(crate) spent: SentRequests,
     /// The documents and whose each is.
     pub(crate) users: BTreeMap<DocumentId, String>,
     /// The documents of which the broker has lost a job. Nobody makes one again for a document that
@@ -92,13 +94,13 @@ pub(crate) struct State {
 }
 
 impl World {
-    pub(crate) fn new(seed: u64, options: Options) -> Arc<Self> {
+    pub(crate) fn new(seed: u64, options: SeedOptions) -> Arc<Self> {
         let mut rng = Rng::with_seed(seed);
         let plan = Plan::draw(&mut rng);
         let clock = MemoryClock::starting_at(Timestamp::from_unix_ms(START_MS as i64));
         let providers = supervisor::providers(&plan, options.sabotage);
         let default = &providers[0];
-        let oauth = Handle::without_server(oauth_config(seed, &plan), {
+        let oauth = SimulatorHandle::without_server(oauth_config(seed, &plan), {
             Arc::new(RuntimeClock::at_ms(START_MS))
         });
         let queues = MemoryQueueSettings {
@@ -114,12 +116,12 @@ impl World {
         let state = State {
             rng,
             figures: Figures::default(),
-            reached: Tally::default(),
-            excuses: Tally::default(),
+            reached: EventTally::default(),
+            excuses: EventTally::default(),
             tokens: Tokens::default(),
-            settled: Settled::default(),
+            settled: JobHistory::default(),
             bounds: Bounds::default(),
-            told: Told::default(),
+            told: ProviderNotices::default(),
             copies: Copies::default(),
             alive: BTreeMap::new(),
             died_at: BTreeMap::new(),
@@ -128,7 +130,7 @@ impl World {
             storm: None,
             broker_away_until: None,
             calm_since: None,
-            spent: Spent::default(),
+            spent: SentRequests::default(),
             users: BTreeMap::new(),
             provider_of: BTreeMap::new(),
             notes: BTreeMap::new(),
@@ -257,7 +259,7 @@ impl World {
         }
         let line = format!("{:>9} {}", self.started.elapsed().as_millis(), event());
         self.with(|state| {
-            if state.trace.len() < MAX_TRACE {
+            if state.trace.len() < TRACE_MAX {
                 state.trace.push(line);
             }
         });
@@ -274,17 +276,17 @@ impl World {
     }
 
     /// What became of the run.
-    pub(crate) fn end(&self, seed: u64) -> Outcome {
+    pub(crate) fn end(&self, seed: u64) -> SeedResult {
         let stats = self.oauth.stats();
         let virtual_seconds = self.started.elapsed().as_secs();
         // Each of them holds this world.
         let alive = self.with(|state| std::mem::take(&mut state.alive));
         drop(alive);
-        self.with(|state| Outcome {
+        self.with(|state| SeedResult {
             seed,
             reached: {
                 let mut reached = std::mem::take(&mut state.reached);
-                reached += &Tally(stats.faults.clone());
+                reached += &EventTally(stats.faults.clone());
                 reached
             },
             excuses: std::mem::take(&mut state.excuses),
@@ -301,15 +303,15 @@ impl World {
     }
 }
 
-fn oauth_config(seed: u64, plan: &Plan) -> Config {
-    let settings = Settings {
+fn oauth_config(seed: u64, plan: &Plan) -> SimulatorConfig {
+    let settings = SimulatorSettings {
         grace_s: plan.grace_s,
         access_token_s: plan.access_token_s,
         latency_ms: plan.latency_ms,
         latency_spread_ms: plan.latency_ms / 2,
         refresh_absolute_s: plan.end.filter(|end| end.is_true).map(|end| end.lifetime_s),
         faults: plan.provider,
-        ..Settings::default()
+        ..SimulatorSettings::default()
     };
-    Config { seed, settings, ..Config::default() }
+    SimulatorConfig { seed, settings, ..SimulatorConfig::default() }
 }

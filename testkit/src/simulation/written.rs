@@ -2,8 +2,10 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, FailureKind, Row, Status, Timestamp, Write};
-use evergrant_ports::{Claimed, Commit};
+use evergrant_domain::{
+    ClaimedDocument, DocumentId, DocumentWrite, FailureKind, GrantStatus, Timestamp,
+};
+use evergrant_ports::{ClaimResult, Commit};
 use secrecy::ExposeSecret;
 
 use super::Fault;
@@ -14,7 +16,7 @@ const AT_ONCE: Duration = Duration::from_secs(10);
 
 impl World {
     /// A claim was made.
-    pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], claimed: &Claimed) {
+    pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], claimed: &ClaimResult) {
         for (id, after) in ids.iter().zip(&claimed.rows) {
             self.looked_at(id, after, claimed.now);
             self.seen(id, after);
@@ -23,7 +25,7 @@ impl World {
                 format!("claim {owner}: {id} is {state}")
             });
             // Whoever held it may have sent the token.
-            if let Row::Present { grant, lease: Some(lease), owned: true } = after
+            if let ClaimedDocument::Present { grant, lease: Some(lease), owned: true } = after
                 && lease.taken_over.is_some()
             {
                 let token = grant.refresh_token.expose_secret().to_owned();
@@ -36,7 +38,7 @@ impl World {
 
     /// A document is out of reach: its new tokens exist and wait somewhere.
     pub(crate) fn withheld(&self, id: &DocumentId) {
-        let Row::Present { grant, .. } = self.store.look(id) else { return };
+        let ClaimedDocument::Present { grant, .. } = self.store.look(id) else { return };
         self.note(|| format!("{id} is out of reach"));
         self.changed(id);
         let token = grant.refresh_token.expose_secret().to_owned();
@@ -44,7 +46,7 @@ impl World {
     }
 
     /// A commit was made, and may have had an effect.
-    pub(crate) fn written(&self, commit: &Commit, before: &Row) {
+    pub(crate) fn written(&self, commit: &Commit, before: &ClaimedDocument) {
         let after = self.store.look(&commit.id);
         if !has_changed(before, &after) {
             self.note(|| format!("commit {}: {} has no effect", commit.owner, commit.id));
@@ -53,33 +55,37 @@ impl World {
         self.seen(&commit.id, &after);
         match commit.write {
             // Its job is settled once it is in its queue again.
-            Write::Postpone { queued_until, .. } if queued_until.since(self.now()) > AT_ONCE => {
+            DocumentWrite::Postpone { queued_until, .. }
+                if queued_until.since(self.now()) > AT_ONCE =>
+            {
                 self.postponed(&commit.id)
             }
-            Write::Refresh { .. }
-            | Write::Postpone { .. }
-            | Write::End { .. }
-            | Write::Schedule(_)
-            | Write::NoToken
-            | Write::Unadopt => self.changed(&commit.id),
+            DocumentWrite::Refresh { .. }
+            | DocumentWrite::Postpone { .. }
+            | DocumentWrite::End { .. }
+            | DocumentWrite::Schedule(_)
+            | DocumentWrite::NoToken
+            | DocumentWrite::Unadopt => self.changed(&commit.id),
         }
         self.refreshed(commit);
         let what = match &commit.write {
-            Write::Refresh { .. } => "refreshed",
-            Write::Postpone { .. } => "postponed",
-            Write::End { status, .. } => status.as_str(),
-            Write::Schedule(_) => "scheduled",
-            Write::NoToken => Status::NoToken.as_str(),
-            Write::Unadopt => "unadopted",
+            DocumentWrite::Refresh { .. } => "refreshed",
+            DocumentWrite::Postpone { .. } => "postponed",
+            DocumentWrite::End { status, .. } => status.as_str(),
+            DocumentWrite::Schedule(_) => "scheduled",
+            DocumentWrite::NoToken => GrantStatus::NoToken.as_str(),
+            DocumentWrite::Unadopt => "unadopted",
         };
         self.note(|| format!("commit {}: {} is {what}", commit.owner, commit.id));
-        if matches!(commit.write, Write::Refresh { .. }) {
+        if matches!(commit.write, DocumentWrite::Refresh { .. }) {
             self.with(|state| state.figures.refreshes += 1);
         }
         self.with(|state| state.tokens.told.extend(tokens_of(commit)));
-        let Row::Present { grant, lease, .. } = before else { return };
-        if let (Write::Postpone { last_error: Some(error), .. }, Row::Present { grant: is, .. }) =
-            (&commit.write, &after)
+        let ClaimedDocument::Present { grant, lease, .. } = before else { return };
+        if let (
+            DocumentWrite::Postpone { last_error: Some(error), .. },
+            ClaimedDocument::Present { grant: is, .. },
+        ) = (&commit.write, &after)
             && error.reason == FailureKind::Throttled
             && is.attempts > grant.attempts
         {
@@ -96,7 +102,7 @@ impl World {
             self.violate(format!("{}: {} was written for an earlier generation", what, commit.id));
         }
         let leased = lease.as_ref().is_some_and(|lease| lease.owner == commit.owner);
-        if !leased && !matches!(commit.write, Write::Refresh { .. }) {
+        if !leased && !matches!(commit.write, DocumentWrite::Refresh { .. }) {
             self.violate(format!("{}: {} was written without its lease", what, commit.id));
         }
     }
@@ -105,17 +111,22 @@ impl World {
 /// The tokens of which a commit tells its document.
 fn tokens_of(commit: &Commit) -> impl Iterator<Item = String> {
     let (sent, new) = match &commit.write {
-        Write::Refresh { refresh_token, .. } => (commit.sent.as_ref(), refresh_token.as_ref()),
-        Write::End { dead_fingerprint: Some(_), .. } => (commit.sent.as_ref(), None),
+        DocumentWrite::Refresh { refresh_token, .. } => {
+            (commit.sent.as_ref(), refresh_token.as_ref())
+        }
+        DocumentWrite::End { dead_fingerprint: Some(_), .. } => (commit.sent.as_ref(), None),
         _ => (None, None),
     };
     sent.into_iter().chain(new).map(|token| token.expose_secret().to_owned())
 }
 
 /// Whether a commit has had an effect. Giving back a lease is none.
-fn has_changed(before: &Row, after: &Row) -> bool {
+fn has_changed(before: &ClaimedDocument, after: &ClaimedDocument) -> bool {
     match (before, after) {
-        (Row::Present { grant: was, .. }, Row::Present { grant: is, .. }) => {
+        (
+            ClaimedDocument::Present { grant: was, .. },
+            ClaimedDocument::Present { grant: is, .. },
+        ) => {
             was.generation != is.generation
                 || was.status != is.status
                 || was.attempts != is.attempts
@@ -123,20 +134,20 @@ fn has_changed(before: &Row, after: &Row) -> bool {
                 || was.last_error != is.last_error
                 || was.refresh_token.expose_secret() != is.refresh_token.expose_secret()
         }
-        (Row::Malformed { .. }, Row::Malformed { .. }) => true,
+        (ClaimedDocument::Malformed { .. }, ClaimedDocument::Malformed { .. }) => true,
         _ => false,
     }
 }
 
 /// Whether a claim of the process holds the lease now.
-pub(crate) fn is_leased(row: &Row, process: &str, now: Timestamp) -> bool {
+pub(crate) fn is_leased(row: &ClaimedDocument, process: &str, now: Timestamp) -> bool {
     let lease = match row {
-        Row::Present { lease, .. } => lease.as_ref(),
-        Row::Absent
-        | Row::Malformed { .. }
-        | Row::NoToken { .. }
-        | Row::OfAnother { .. }
-        | Row::Twin { .. } => None,
+        ClaimedDocument::Present { lease, .. } => lease.as_ref(),
+        ClaimedDocument::Absent
+        | ClaimedDocument::Malformed { .. }
+        | ClaimedDocument::NoToken { .. }
+        | ClaimedDocument::OfAnother { .. }
+        | ClaimedDocument::Twin { .. } => None,
     };
     lease.is_some_and(|lease| {
         let holder = lease.owner.split('/').next();

@@ -22,6 +22,6 @@ async fn a_blocked_broker_is_waited_for() {
     assert_all_are_refreshed(&evergrant).await;
 }
 
-async fn set_memory_limit(broker: &evergrant_testkit::dedicated::Dedicated, share: &str) {
+async fn set_memory_limit(broker: &evergrant_testkit::dedicated::DedicatedServer, share: &str) {
     broker.exec(&["rabbitmqctl", "set_vm_memory_high_watermark", share]).await;
 }

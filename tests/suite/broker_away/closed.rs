@@ -1,6 +1,6 @@
 //! Connections and channels that the broker closes.
 
-use evergrant_testkit::dedicated::Dedicated;
+use evergrant_testkit::dedicated::DedicatedServer;
 use evergrant_testkit::deployment::eventually;
 use evergrant_testkit::rabbitmq;
 use lapin::options::QueuePurgeOptions;
@@ -54,7 +54,7 @@ async fn a_channel_that_the_broker_closes_is_made_again() {
     assert_all_are_refreshed(&evergrant).await;
 }
 
-async fn set(broker: &Dedicated, name: &str, value: u32) {
+async fn set(broker: &DedicatedServer, name: &str, value: u32) {
     let set = format!("application:set_env(rabbit, {name}, {value}).");
     broker.exec(&["rabbitmqctl", "eval", &set]).await;
 }

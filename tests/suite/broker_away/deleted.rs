@@ -1,7 +1,7 @@
 //! Queues that somebody deletes: the broker cancels their consumers, and has nowhere to put jobs.
 
-use evergrant_testkit::dedicated::Dedicated;
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::dedicated::DedicatedServer;
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::rabbitmq;
 use lapin::options::{QueueDeclareOptions, QueueDeleteOptions};
 use lapin::types::FieldTable;
@@ -36,7 +36,7 @@ async fn a_producer_makes_a_deleted_queue_again() {
     .await;
 }
 
-async fn delete(broker: &Dedicated, evergrant: &Deployment, names: &[&str]) {
+async fn delete(broker: &DedicatedServer, evergrant: &TestDeployment, names: &[&str]) {
     let channel = rabbitmq::channel(&broker.url()).await;
     for name in names {
         let queue = format!("{}.{name}", evergrant.variable("QUEUE__PREFIX"));
@@ -45,7 +45,7 @@ async fn delete(broker: &Dedicated, evergrant: &Deployment, names: &[&str]) {
 }
 
 /// The jobs that wait, asked past our own adapter, which would make the queue. None without a queue.
-async fn waiting(broker: &Dedicated, evergrant: &Deployment) -> Option<u32> {
+async fn waiting(broker: &DedicatedServer, evergrant: &TestDeployment) -> Option<u32> {
     let channel = rabbitmq::channel(&broker.url()).await;
     let queue = format!("{}.refresh.simulator.0", evergrant.variable("QUEUE__PREFIX"));
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };

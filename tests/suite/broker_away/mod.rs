@@ -5,9 +5,9 @@ mod closed;
 mod deleted;
 
 use ::mongodb::bson::doc;
-use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_testkit::dedicated::Dedicated;
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::dedicated::DedicatedServer;
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::mongodb;
 
 /// The brokers' images. The adapter is tested on both, in `conformance`; here each test takes one.
@@ -15,15 +15,15 @@ const V3: &str = "EVERGRANT_TEST_RABBITMQ_3_IMAGE";
 const V4: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
 
 /// A provider that answers after 200 ms, and without a grace.
-fn provider() -> Config {
-    let settings = Settings { latency_ms: 200, ..Settings::default() };
-    Config { settings, ..Config::default() }
+fn provider() -> SimulatorConfig {
+    let settings = SimulatorSettings { latency_ms: 200, ..SimulatorSettings::default() };
+    SimulatorConfig { settings, ..SimulatorConfig::default() }
 }
 
 /// A broker of its own, and so many grants that are due.
-async fn imported(image: &str, grants: u32) -> (Dedicated, Deployment) {
-    let broker = Dedicated::broker(image).await;
-    let mut evergrant = Deployment::new(&broker.url(), &mongodb::url().await, provider()).await;
+async fn imported(image: &str, grants: u32) -> (DedicatedServer, TestDeployment) {
+    let broker = DedicatedServer::broker(image).await;
+    let mut evergrant = TestDeployment::new(&broker.url(), &mongodb::url().await, provider()).await;
     for (name, value) in [
         ("WORKER__EXCHANGES_IN_FLIGHT", "8"),
         ("PRODUCER__INTERVAL", "500ms"),
@@ -40,7 +40,7 @@ async fn imported(image: &str, grants: u32) -> (Dedicated, Deployment) {
     (broker, evergrant)
 }
 
-async fn exchanged(evergrant: &Deployment, wanted: u64) {
+async fn exchanged(evergrant: &TestDeployment, wanted: u64) {
     eventually("grants are refreshed", || async {
         evergrant.simulator.stats().exchanges >= wanted
     })
@@ -48,13 +48,13 @@ async fn exchanged(evergrant: &Deployment, wanted: u64) {
 }
 
 /// As if `producer.queued_for` were over, after which a job that was lost is made again.
-async fn forget_what_is_queued(evergrant: &Deployment) {
+async fn forget_what_is_queued(evergrant: &TestDeployment) {
     let forget = doc! { "$unset": { "evergrant.queued_until": "" } };
     evergrant.collection.update_many(doc! {}, forget).await.unwrap();
 }
 
 /// All grants are refreshed, each by one exchange.
-async fn assert_all_are_refreshed(evergrant: &Deployment) {
+async fn assert_all_are_refreshed(evergrant: &TestDeployment) {
     eventually("all grants are refreshed", || evergrant.is_finished()).await;
     let check = evergrant.judge().await;
     assert_eq!((check.live, check.lost, check.reused), (check.total, 0, 0), "{check:?}");

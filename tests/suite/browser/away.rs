@@ -1,9 +1,9 @@
 //! A server is away: pages and commands say which, and what still can be shown is shown.
 
 use evergrant_simulator::SeedPlan;
-use evergrant_testkit::browser::Browser;
-use evergrant_testkit::dedicated::Dedicated;
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_testkit::browser::TestBrowser;
+use evergrant_testkit::dedicated::DedicatedServer;
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 
 use super::{Console, deployment_on, import, is_content, plan};
 
@@ -12,17 +12,17 @@ const STORE_AWAY: &str = "The token store has not answered since";
 const LETTERS: u32 = 20;
 
 /// The overview says so by itself, without being loaded again.
-async fn says(browser: &Browser, words: &str) {
+async fn says(browser: &TestBrowser, words: &str) {
     browser.shows("[role=alert]", words).await;
 }
 
-async fn is_well_again(browser: &Browser) {
+async fn is_well_again(browser: &TestBrowser) {
     eventually("nothing is said to be away", || async { browser.count("[role=alert]").await == 0 })
         .await;
 }
 
 /// A command fails, and says what is away.
-async fn fails(evergrant: &Deployment, args: &[&str], words: &str) {
+async fn fails(evergrant: &TestDeployment, args: &[&str], words: &str) {
     let output = evergrant.evergrant(args).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
     assert_eq!(output.status.code(), Some(1), "{args:?}: {said}");
@@ -31,8 +31,8 @@ async fn fails(evergrant: &Deployment, args: &[&str], words: &str) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_is_away_is_named_and_the_rest_is_shown() {
-    let broker = Dedicated::broker("EVERGRANT_TEST_RABBITMQ_4_IMAGE").await;
-    let database = Dedicated::database().await;
+    let broker = DedicatedServer::broker("EVERGRANT_TEST_RABBITMQ_4_IMAGE").await;
+    let database = DedicatedServer::database().await;
     let evergrant = deployment_on(&broker.url(), &database.url()).await;
     let _programs = evergrant.start_all(1);
     let malformed = SeedPlan { malformed_share: 1.0, ..plan(LETTERS, "malformed-") };
@@ -42,7 +42,7 @@ async fn a_server_that_is_away_is_named_and_the_rest_is_shown() {
         evergrant.dead_letters().await.len() == LETTERS as usize
     })
     .await;
-    let browser = Browser::start().await;
+    let browser = TestBrowser::start().await;
     let console = Console::start(&evergrant, &browser).await;
     browser.goto(&console.page("/dead-letters")).await;
     browser.shows(".pages", "1 to 20 of 20").await;

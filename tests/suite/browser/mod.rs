@@ -1,20 +1,20 @@
 //! The web console in a real browser, against real servers. With `EVERGRANT_SCREENSHOTS` set, the
 //! pictures of the documentation are taken anew.
 
+mod access_policy;
 mod away;
-mod door;
+mod every_page;
 mod pictures;
-mod story;
-mod walk;
+mod scenario;
 
 use std::io::Write;
 use std::process::Stdio;
 
 use ::mongodb::bson::{Document, doc};
 use evergrant_simulator::{FaultRates, SeedPlan};
-use evergrant_testkit::browser::Browser;
-use evergrant_testkit::deployment::{Deployment, eventually};
-use evergrant_testkit::program::{self, Program};
+use evergrant_testkit::browser::TestBrowser;
+use evergrant_testkit::deployment::{TestDeployment, eventually};
+use evergrant_testkit::program::{self, TestProgram};
 use evergrant_testkit::{mongodb, rabbitmq};
 
 /// Users of each reason to fail.
@@ -22,13 +22,13 @@ const OF_EACH: u32 = 20;
 
 /// A console that serves.
 struct Console {
-    program: Program,
+    program: TestProgram,
     url: String,
 }
 
 impl Console {
     /// One where otto, an operator, has logged in with the browser.
-    async fn start(evergrant: &Deployment, browser: &Browser) -> Self {
+    async fn start(evergrant: &TestDeployment, browser: &TestBrowser) -> Self {
         let users = evergrant.folder.path().join("users");
         let users = users.to_str().expect("a path in UTF-8");
         add_user(evergrant, users, "otto", "operator");
@@ -39,7 +39,7 @@ impl Console {
         console
     }
 
-    async fn start_with(evergrant: &Deployment, args: &[&str]) -> Self {
+    async fn start_with(evergrant: &TestDeployment, args: &[&str]) -> Self {
         let args = [&["console", "--listen", "127.0.0.1:0"], args].concat();
         let program = evergrant.start("evergrant", &args);
         let url = || {
@@ -60,7 +60,7 @@ impl Console {
 const PASSWORD: &str = "correct horse battery";
 
 /// As somebody would from a script: the password comes from standard input.
-fn add_user(evergrant: &Deployment, file: &str, name: &str, role: &str) {
+fn add_user(evergrant: &TestDeployment, file: &str, name: &str, role: &str) {
     let mut add = std::process::Command::new(program::path("evergrant"))
         .args(["console", "user", "add", name, "--role", role])
         .args(["--password-file", "-", "--users-file", file])
@@ -72,21 +72,22 @@ fn add_user(evergrant: &Deployment, file: &str, name: &str, role: &str) {
     assert!(add.wait().expect("wait for evergrant").success());
 }
 
-async fn log_in(browser: &Browser, name: &str, password: &str) {
+async fn log_in(browser: &TestBrowser, name: &str, password: &str) {
     browser.fill("input[name=name]", name).await;
     browser.fill("input[name=password]", password).await;
     browser.follow("form[action='/login'] button").await;
 }
 
 /// Servers of which nobody else sees the names.
-async fn deployment() -> Deployment {
+async fn deployment() -> TestDeployment {
     deployment_on(&rabbitmq::V4.url().await, &mongodb::url().await).await
 }
 
-async fn deployment_on(amqp_url: &str, mongodb_url: &str) -> Deployment {
-    let behaviour = evergrant_simulator::Settings { latency_ms: 20, ..Default::default() };
-    let provider = evergrant_simulator::Config { settings: behaviour, ..Default::default() };
-    let mut evergrant = Deployment::new(amqp_url, mongodb_url, provider).await;
+async fn deployment_on(amqp_url: &str, mongodb_url: &str) -> TestDeployment {
+    let behaviour = evergrant_simulator::SimulatorSettings { latency_ms: 20, ..Default::default() };
+    let provider =
+        evergrant_simulator::SimulatorConfig { settings: behaviour, ..Default::default() };
+    let mut evergrant = TestDeployment::new(amqp_url, mongodb_url, provider).await;
     evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "2");
     // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
     evergrant.set("PRODUCER__SWEEP_INTERVAL", "1h");
@@ -99,7 +100,7 @@ async fn deployment_on(amqp_url: &str, mongodb_url: &str) -> Deployment {
 
 /// Signs users in and imports their documents; returns their ids.
 async fn import(
-    evergrant: &Deployment,
+    evergrant: &TestDeployment,
     plan: SeedPlan,
     change: fn(&mut Vec<String>),
 ) -> Vec<String> {
@@ -121,15 +122,15 @@ fn plan(count: u32, prefix: &str) -> SeedPlan {
 }
 
 /// Users who fail for four reasons.
-struct Failing {
+struct FailingUsers {
     revoked: Vec<String>,
     malformed: Vec<String>,
     lost: Vec<String>,
 }
 
-impl Failing {
+impl FailingUsers {
     /// Makes them, one reason after the other, and waits until all are dead letters.
-    async fn new(evergrant: &Deployment) -> Self {
+    async fn new(evergrant: &TestDeployment) -> Self {
         let faults = |change: fn(&mut FaultRates)| {
             let set = evergrant.simulator.change(|settings| {
                 settings.faults = FaultRates::default();
@@ -170,8 +171,8 @@ impl Failing {
     }
 
     /// Cures what was wrong: the provider forgives, and the others sign in again.
-    async fn cure(&self, evergrant: &Deployment) {
-        let forgive = evergrant_simulator::Forgive {
+    async fn cure(&self, evergrant: &TestDeployment) {
+        let forgive = evergrant_simulator::ForgiveRequest {
             users: Some(self.revoked.clone()),
             ..Default::default()
         };
@@ -190,7 +191,7 @@ impl Failing {
 }
 
 /// Nothing may have gone wrong in the browser.
-async fn is_content(browser: &Browser) {
+async fn is_content(browser: &TestBrowser) {
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "at {}: {complaints:#?}", browser.address().await);
 }

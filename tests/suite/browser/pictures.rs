@@ -5,8 +5,8 @@ use std::path::PathBuf;
 use ::mongodb::bson::{Bson, Document, doc};
 use evergrant_domain::statistics::{MINUTE, minute_of};
 use evergrant_ports::wall_clock;
-use evergrant_testkit::browser::Browser;
-use evergrant_testkit::deployment::{Deployment, PROVIDER};
+use evergrant_testkit::browser::TestBrowser;
+use evergrant_testkit::deployment::{PROVIDER, TestDeployment};
 
 const MINUTES_OF_A_DAY: u32 = 24 * 60;
 
@@ -15,7 +15,7 @@ fn are_wanted() -> bool {
 }
 
 /// Takes a picture, if pictures are wanted.
-pub(super) async fn picture(browser: &Browser, name: &str) {
+pub(super) async fn picture(browser: &TestBrowser, name: &str) {
     if !are_wanted() {
         return;
     }
@@ -27,7 +27,7 @@ pub(super) async fn picture(browser: &Browser, name: &str) {
 
 /// What workers would have counted in the day before, if pictures are wanted: a test that has just begun
 /// has nothing to draw a chart of.
-pub(super) async fn a_day_before(evergrant: &Deployment) {
+pub(super) async fn a_day_before(evergrant: &TestDeployment) {
     if !are_wanted() {
         return;
     }

@@ -2,26 +2,26 @@
 
 use std::time::Instant;
 
-use evergrant_testkit::chaos::{Driver, Fleet, Pace, Scene, Verdicts};
-use evergrant_testkit::cluster::Cluster;
+use evergrant_testkit::chaos::{ChaosScene, GrantVerdicts, ProgramFleet, ProviderPace, RunDriver};
+use evergrant_testkit::cluster::ServerCluster;
 
 use super::{BROKER, RECOVERY, WORKERS};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_leader_of_three_nodes_is_killed_and_refreshes_go_on() {
-    lose_the_leader(600, Pace { latency_ms: 500, in_flight: 6 }).await;
+    lose_the_leader(600, ProviderPace { latency_ms: 500, in_flight: 6 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --chaos"]
 async fn chaos_loses_none_of_5000_grants_when_the_leader_of_three_nodes_is_killed() {
-    lose_the_leader(5_000, Pace { latency_ms: 500, in_flight: 16 }).await;
+    lose_the_leader(5_000, ProviderPace { latency_ms: 500, in_flight: 16 }).await;
 }
 
-async fn lose_the_leader(grants: u32, pace: Pace) {
-    let cluster = Cluster::start(BROKER).await;
-    let scene = Scene::on_cluster(&cluster.urls(), grants, 0, pace).await;
-    let driver = Driver::new(&scene, Fleet::start(&scene, 2, WORKERS, 1));
+async fn lose_the_leader(grants: u32, pace: ProviderPace) {
+    let cluster = ServerCluster::start(BROKER).await;
+    let scene = ChaosScene::on_cluster(&cluster.urls(), grants, 0, pace).await;
+    let driver = RunDriver::new(&scene, ProgramFleet::start(&scene, 2, WORKERS, 1));
     let queue = format!("{}.refresh.simulator.0", scene.evergrant.variable("QUEUE__PREFIX"));
 
     driver.wait_for_exchanges(scene.grants() / 6).await;
@@ -40,7 +40,7 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
 
     driver.finish().await;
     // No process of ours was killed: without any grace, nothing is lost.
-    let verdicts = Verdicts::of(&scene).await;
+    let verdicts = GrantVerdicts::from_scene(&scene).await;
     let check = &verdicts.check;
     assert_eq!((check.lost, check.reused, check.dead), (0, 0, 0), "{check:?}");
     assert_eq!((check.live, verdicts.refreshed), (scene.grants(), scene.grants()), "{check:?}");
@@ -48,11 +48,11 @@ async fn lose_the_leader(grants: u32, pace: Pace) {
 
 /// Another node leads the queue, and refreshes go on. What there was to do may be done by then.
 async fn goes_on(
-    cluster: &Cluster,
+    cluster: &ServerCluster,
     queue: &str,
     former: usize,
-    scene: &Scene,
-    driver: &Driver<'_>,
+    scene: &ChaosScene,
+    driver: &RunDriver<'_>,
     since: Instant,
 ) {
     let leader = cluster.new_leader_of(queue, former).await;

@@ -1,18 +1,21 @@
 //! Everything is killed, paused and cut off, and no grant is lost by our fault.
 //!
-//! `tests/run` runs `in_brief` and what is beside it; `tests/run --chaos` the full runs, which are in
-//! `in_full` and, of the embedded edition, in `one_file`.
+//! `tests/run` runs `quick` and what is beside it; `tests/run --chaos` the full runs, which are in
+//! `full` and, of the embedded edition, in `one_file`.
 
 mod cluster;
-mod in_brief;
-mod in_full;
+mod full;
 mod one_file;
+mod quick;
 mod takeover;
 
 use std::collections::HashSet;
 use std::time::Duration;
 
-use evergrant_testkit::chaos::{Counts, Driver, Fleet, Pace, Plan, Report, Scene, Verdicts};
+use evergrant_testkit::chaos::{
+    ChaosScene, FaultCounts, FaultPlan, GrantVerdicts, ProgramFleet, ProviderPace, RunDriver,
+    RunReport,
+};
 
 /// The image of a broker of a test's own.
 const BROKER: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
@@ -25,21 +28,21 @@ const WORKERS: usize = 4;
 
 /// A run, and what became of its grants.
 struct Run {
-    scene: Scene,
-    plan: Plan,
-    report: Report,
-    verdicts: Verdicts,
+    scene: ChaosScene,
+    plan: FaultPlan,
+    report: RunReport,
+    verdicts: GrantVerdicts,
 }
 
-async fn run(counts: &Counts, grants: u32, grace_s: u64, pace: Pace) -> Run {
-    let scene = Scene::set_up(BROKER, grants, grace_s, pace).await;
-    let plan = Plan::draw(counts, u64::from(grants));
+async fn run(counts: &FaultCounts, grants: u32, grace_s: u64, pace: ProviderPace) -> Run {
+    let scene = ChaosScene::set_up(BROKER, grants, grace_s, pace).await;
+    let plan = FaultPlan::draw(counts, u64::from(grants));
     println!("EVERGRANT_TEST_SEED={}", plan.seed);
-    let fleet = Fleet::start(&scene, 2, WORKERS, plan.seed);
-    let mut driver = Driver::new(&scene, fleet);
+    let fleet = ProgramFleet::start(&scene, 2, WORKERS, plan.seed);
+    let mut driver = RunDriver::new(&scene, fleet);
     driver.carry_out(&plan).await;
     let report = driver.finish().await;
-    let verdicts = Verdicts::of(&scene).await;
+    let verdicts = GrantVerdicts::from_scene(&scene).await;
     let run = Run { scene, plan, report, verdicts };
     run.print();
     run

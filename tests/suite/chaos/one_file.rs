@@ -1,8 +1,8 @@
 //! `evergrant run`, one process and one file, killed again and again.
 
-use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
 use evergrant_testkit::deployment::eventually;
-use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::embedded::EmbeddedDeployment;
 
 /// Within these no grant may be lost.
 const GRACE_S: u64 = 60;
@@ -13,8 +13,13 @@ const LATENCY_MS: u64 = 300;
 /// A run of `grants` that is killed so many times, evenly over it. The limit is such that each life, or the
 /// whole, is long enough to send again what was on the wire: a takeover takes some seconds.
 async fn kill_again_and_again(grants: u32, kills: u32, limit: &str) {
-    let settings = Settings { grace_s: GRACE_S, latency_ms: LATENCY_MS, ..Settings::default() };
-    let mut evergrant = Embedded::new(Config { settings, ..Config::default() }).await;
+    let settings = SimulatorSettings {
+        grace_s: GRACE_S,
+        latency_ms: LATENCY_MS,
+        ..SimulatorSettings::default()
+    };
+    let mut evergrant =
+        EmbeddedDeployment::new(SimulatorConfig { settings, ..SimulatorConfig::default() }).await;
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", &format!("[\"{limit}\"]"));
     evergrant.import(SeedPlan { count: grants, ..SeedPlan::default() }).await;
     for kill in 1..=kills {

@@ -2,17 +2,20 @@
 
 use std::time::{Duration, Instant};
 
-use evergrant_testkit::chaos::{Driver, Fleet, LEASE, Pace, Report, Scene, Target, Verdicts};
+use evergrant_testkit::chaos::{
+    ChaosScene, GrantVerdicts, LEASE, OutageTarget, ProgramFleet, ProviderPace, RunDriver,
+    RunReport,
+};
 use evergrant_testkit::deployment::eventually;
 
 use super::BROKER;
 
-const PACE: Pace = Pace { latency_ms: 1_000, in_flight: 6 };
+const PACE: ProviderPace = ProviderPace { latency_ms: 1_000, in_flight: 6 };
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_dead_workers_jobs_are_taken_up_by_the_others() {
-    let scene = Scene::set_up(BROKER, 600, 60, PACE).await;
-    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 3, 1));
+    let scene = ChaosScene::set_up(BROKER, 600, 60, PACE).await;
+    let mut driver = RunDriver::new(&scene, ProgramFleet::start(&scene, 1, 3, 1));
     driver.wait_for_exchanges(100).await;
     let name = driver.fleet().lose_worker().await.expect("it has started");
     let died = Instant::now();
@@ -26,40 +29,40 @@ async fn a_dead_workers_jobs_are_taken_up_by_the_others() {
     let took = died.elapsed();
     println!("{held} jobs of a dead worker were taken up after {took:?}; its lease was {LEASE:?}");
     driver.finish().await;
-    let check = Verdicts::of(&scene).await.check;
+    let check = GrantVerdicts::from_scene(&scene).await.check;
     assert_eq!((check.live, check.lost, check.reused), (600, 0, 0), "{check:?}");
 }
 
 /// Without a grace: whatever was answered and could not be written is in the dead workers' journal.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_that_a_killed_worker_could_not_write_while_the_database_was_away_are_written() {
-    let scene = Scene::set_up(BROKER, 300, 0, PACE).await;
+    let scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
     kill_while_the_database_is_away(&scene).await;
-    let verdicts = Verdicts::of(&scene).await;
+    let verdicts = GrantVerdicts::from_scene(&scene).await;
     assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
 }
 
 /// The verdict on chaos is worth something: it finds that the journal is not there.
 #[tokio::test(flavor = "multi_thread")]
 async fn without_a_journal_the_verdict_finds_losses_that_no_kill_excuses() {
-    let mut scene = Scene::set_up(BROKER, 300, 0, PACE).await;
+    let mut scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
     scene.evergrant.unset("RESCUE__JOURNAL");
     let report = kill_while_the_database_is_away(&scene).await;
-    let verdicts = Verdicts::of(&scene).await;
+    let verdicts = GrantVerdicts::from_scene(&scene).await;
     let unexcused = verdicts.unexcused(&report, &scene).len();
     println!("{} lost, {unexcused} of them without an excuse", verdicts.check.lost);
     assert!(unexcused > 0, "{:?}", verdicts.lost);
 }
 
 /// Both workers are killed while the database is away, with answers that they could not write.
-async fn kill_while_the_database_is_away(scene: &Scene) -> Report {
-    let mut driver = Driver::new(scene, Fleet::start(scene, 1, 2, 2));
+async fn kill_while_the_database_is_away(scene: &ChaosScene) -> RunReport {
+    let mut driver = RunDriver::new(scene, ProgramFleet::start(scene, 1, 2, 2));
     driver.wait_for_exchanges(60).await;
-    scene.server(Target::Database).pause().await;
+    scene.server(OutageTarget::Database).pause().await;
     all_are_answered(scene).await;
     driver.fleet().kill_worker().await;
     driver.fleet().kill_worker().await;
-    scene.server(Target::Database).unpause().await;
+    scene.server(OutageTarget::Database).unpause().await;
     driver.finish().await
 }
 
@@ -67,10 +70,10 @@ async fn kill_while_the_database_is_away(scene: &Scene) -> Report {
 /// rescue queue by then.
 #[tokio::test(flavor = "multi_thread")]
 async fn answers_are_in_the_rescue_queue_before_their_machine_dies() {
-    let scene = Scene::set_up(BROKER, 300, 0, PACE).await;
-    let mut driver = Driver::new(&scene, Fleet::start(&scene, 1, 2, 3));
+    let scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
+    let mut driver = RunDriver::new(&scene, ProgramFleet::start(&scene, 1, 2, 3));
     driver.wait_for_exchanges(60).await;
-    scene.server(Target::Database).pause().await;
+    scene.server(OutageTarget::Database).pause().await;
     all_are_answered(&scene).await;
     // The pause is the fault: longer than `rescue.after`.
     tokio::time::sleep(Duration::from_secs(6)).await;
@@ -78,16 +81,16 @@ async fn answers_are_in_the_rescue_queue_before_their_machine_dies() {
     driver.fleet().lose_worker().await;
     let journal = scene.evergrant.folder.path().join("journal");
     let _ = std::fs::remove_dir_all(journal);
-    scene.server(Target::Database).unpause().await;
+    scene.server(OutageTarget::Database).unpause().await;
     driver.fleet().add_worker();
     driver.fleet().add_worker();
     driver.finish().await;
-    let verdicts = Verdicts::of(&scene).await;
+    let verdicts = GrantVerdicts::from_scene(&scene).await;
     assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
 }
 
 /// Waits until nothing is on the wire. It stays so while nothing can be claimed.
-async fn all_are_answered(scene: &Scene) {
+async fn all_are_answered(scene: &ChaosScene) {
     eventually("every request is answered", || async {
         let requests = scene.evergrant.simulator.stats().requests;
         tokio::time::sleep(scene.pace.longest_request()).await;

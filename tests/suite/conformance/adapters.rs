@@ -11,7 +11,7 @@ use evergrant_mongodb::MongoStore;
 use evergrant_ports::{Store, wall_clock};
 use evergrant_rabbitmq::RabbitQueue;
 use evergrant_testkit::mongodb as server;
-use evergrant_testkit::rabbitmq::{V3, V4, Version};
+use evergrant_testkit::rabbitmq::{BrokerVersion, V3, V4};
 use futures::future::BoxFuture;
 
 use super::queue::Case;
@@ -97,7 +97,7 @@ pub(super) async fn rabbitmq_4() -> Case {
     rabbitmq(&V4).await
 }
 
-async fn rabbitmq(version: &Version) -> Case {
+async fn rabbitmq(version: &BrokerVersion) -> Case {
     let url = version.url().await;
     let prefix = format!("conformance-{}", uuid::Uuid::new_v4().simple());
     let queue = RabbitQueue::connect_lazily(super::queue::settings(&url, &prefix));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Row, Timestamp};
+use evergrant_domain::{ClaimedDocument, DocumentId, Timestamp};
 use evergrant_memory::{MemoryClock, MemoryStore};
 use evergrant_ports::{DueStore, JobPublisher, JobQueue, StoreClock, TransferStore, WorkQueue};
 use serde_json::json;
@@ -96,9 +96,11 @@ async fn a_document_is_edited_and_looked_at_without_a_claim() {
     store.adopt().await.unwrap();
     let id = DocumentId::Integer(1);
     assert!(store.edit(&id, "evergrant.attempts", Some(json!(3))).unwrap());
-    let Row::Present { grant, lease: None, owned: false } = store.look(&id) else { panic!() };
+    let ClaimedDocument::Present { grant, lease: None, owned: false } = store.look(&id) else {
+        panic!()
+    };
     assert_eq!(grant.attempts, 3);
     assert!(store.edit(&id, "refresh_token", None).unwrap());
-    assert!(matches!(store.look(&id), Row::NoToken { .. }));
+    assert!(matches!(store.look(&id), ClaimedDocument::NoToken { .. }));
     assert!(!store.edit(&DocumentId::Integer(2), "note", None).unwrap());
 }

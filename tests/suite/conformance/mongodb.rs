@@ -5,17 +5,17 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::store::taken_over;
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionFilter;
-use evergrant_domain::schedule::Times;
-use evergrant_domain::{DocumentId, Grant, Row, Status, Write};
+use evergrant_domain::schedule::RefreshTimes;
+use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, Grant, GrantStatus};
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
-    Commit, Committed, DueGrant, DueQuery, DueStore, GrantAdmin, ImportDocument, LeaseStore, Store,
-    TransferStore, Which, wall_clock,
+    Commit, CommitResult, DueGrant, DueQuery, DueSelection, DueStore, GrantAdmin, ImportDocument,
+    LeaseStore, Store, TransferStore, wall_clock,
 };
+use evergrant_testkit::fault_proxy::FaultProxy;
 use evergrant_testkit::mongodb as server;
-use evergrant_testkit::way::Way;
 use futures::{StreamExt, TryStreamExt};
 use mongodb::bson::spec::BinarySubtype;
 use mongodb::bson::{Binary, Bson, DateTime, Document, Regex, Uuid, doc, oid::ObjectId, raw::cstr};
@@ -56,27 +56,27 @@ pub(super) fn ids(count: i64) -> Vec<DocumentId> {
     (1..=count).map(DocumentId::Integer).collect()
 }
 
-pub(super) fn grant(row: &Row) -> &Grant {
+pub(super) fn grant(row: &ClaimedDocument) -> &Grant {
     match row {
-        Row::Present { grant, .. } => grant,
+        ClaimedDocument::Present { grant, .. } => grant,
         other => panic!("no grant: {other:?}"),
     }
 }
 
-fn what(row: &Row) -> &str {
+fn what(row: &ClaimedDocument) -> &str {
     match row {
-        Row::Malformed { what, .. } => what,
+        ClaimedDocument::Malformed { what, .. } => what,
         other => panic!("not malformed: {other:?}"),
     }
 }
 
-pub(super) fn refreshed(refresh_token: &str) -> Write {
+pub(super) fn refreshed(refresh_token: &str) -> DocumentWrite {
     let later = wall_clock().plus(Duration::from_secs(3_600));
-    Write::Refresh {
+    DocumentWrite::Refresh {
         access_token: "access".into(),
         refresh_token: Some(refresh_token.into()),
         refreshed_at: wall_clock(),
-        times: Times {
+        times: RefreshTimes {
             access_expires_at: later,
             refresh_idle_until: Some(later),
             refresh_absolute_until: None,
@@ -85,7 +85,7 @@ pub(super) fn refreshed(refresh_token: &str) -> Write {
     }
 }
 
-async fn due(store: &MongoStore, which: Which) -> Vec<DueGrant> {
+async fn due(store: &MongoStore, which: DueSelection) -> Vec<DueGrant> {
     let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
     store.due(query).try_collect().await.unwrap()
 }
@@ -108,11 +108,12 @@ async fn ids_that_an_application_really_has_are_claimed_and_written() {
     let inserted = real.iter().map(|id| doc! { "_id": id, "refresh_token": id.to_string() });
     documents.insert_many(inserted).await.unwrap();
     assert_eq!(store.adopt().await.unwrap(), real.len() as u64);
-    let found: Vec<_> = due(&store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    let found: Vec<_> =
+        due(&store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     let rows = store.claim(&found, "o", LEASE).await.unwrap().rows;
     let commits: Vec<_> =
         rows.iter().map(|row| Commit::of_grant(grant(row), "o", refreshed("new"))).collect();
-    assert_eq!(store.commit(&commits).await.unwrap(), vec![Committed::Applied; real.len()]);
+    assert_eq!(store.commit(&commits).await.unwrap(), vec![CommitResult::Applied; real.len()]);
     for id in &real {
         let document = documents.find_one(doc! { "_id": id }).await.unwrap().unwrap();
         assert_eq!(document.get("_id"), Some(id), "the type of an _id has changed");
@@ -133,11 +134,11 @@ async fn an_id_that_no_document_can_have_names_no_document() {
     let mut all = strange.to_vec();
     all.push(DocumentId::Integer(1));
     let rows = store.claim(&all, "o", LEASE).await.unwrap().rows;
-    assert!(rows[..3].iter().all(|row| matches!(row, Row::Absent)), "{rows:?}");
+    assert!(rows[..3].iter().all(|row| matches!(row, ClaimedDocument::Absent)), "{rows:?}");
     assert!(rows[3].owned());
     let commit =
         Commit { id: all[0].clone(), ..Commit::of_grant(grant(&rows[3]), "o", refreshed("new")) };
-    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Superseded]);
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitResult::Superseded]);
     store.release(&strange, "o").await.unwrap();
     store.mark_queued(&strange, LEASE).await.unwrap();
     assert_eq!(store.get(&strange[0]).await.unwrap(), None);
@@ -162,7 +163,7 @@ async fn state_of_a_wrong_type_is_named_and_harms_no_other_document_of_the_batch
     }
     documents.insert_one(adopted(8, doc! {})).await.unwrap();
     let rows = store.claim(&ids(8), "o", LEASE).await.unwrap().rows;
-    assert!(rows.iter().all(Row::owned), "{rows:?}");
+    assert!(rows.iter().all(ClaimedDocument::owned), "{rows:?}");
     for (row, (_, expected)) in rows.iter().zip(&wrong) {
         assert!(what(row).contains(expected), "{row:?}");
     }
@@ -178,9 +179,11 @@ async fn a_lease_is_over_by_the_servers_clock_alone() {
     let leases = [adopted(1, held(-HOUR_MS)), adopted(2, held(HOUR_MS)), adopted(3, doc! {})];
     documents.insert_many(leases).await.unwrap();
     let claimed = store.claim(&ids(3), "o", LEASE).await.unwrap();
-    let owned: Vec<_> = claimed.rows.iter().map(Row::owned).collect();
+    let owned: Vec<_> = claimed.rows.iter().map(ClaimedDocument::owned).collect();
     assert_eq!(owned, [true, false, true]);
-    let Row::Present { lease: Some(lease), .. } = &claimed.rows[0] else { panic!("no lease") };
+    let ClaimedDocument::Present { lease: Some(lease), .. } = &claimed.rows[0] else {
+        panic!("no lease")
+    };
     assert_eq!(lease.until, claimed.now.plus(LEASE));
     assert_eq!([0, 2].map(|row| taken_over(&claimed.rows[row])), [true, false]);
 }
@@ -199,10 +202,11 @@ async fn what_has_no_due_time_is_due_and_what_was_queued_comes_back() {
     ];
     let all = states.into_iter().zip(1..).map(|(state, id)| adopted(id, state));
     documents.insert_many(all).await.unwrap();
-    let mut found: Vec<_> = due(&store, Which::Due).await.into_iter().map(|due| due.id).collect();
+    let mut found: Vec<_> =
+        due(&store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     found.sort();
     assert_eq!(found, ids(3));
-    assert_eq!(due(&store, Which::All).await.len(), 5);
+    assert_eq!(due(&store, DueSelection::All).await.len(), 5);
 }
 
 #[tokio::test]
@@ -213,21 +217,21 @@ async fn a_user_is_found_by_a_number_too() {
         document.insert("userId", user);
         documents.insert_one(document).await.unwrap();
     }
-    assert_eq!(due(&store, Which::User("42".into())).await.len(), 3);
+    assert_eq!(due(&store, DueSelection::User("42".into())).await.len(), 3);
 }
 
 #[tokio::test]
 async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
     const COUNT: i32 = 3_500;
     const BEFORE_THE_CUT: usize = 10;
-    let way = Way::to(&server::url().await);
+    let way = FaultProxy::to(&server::url().await);
     let settings = MongoSettings { url: way.url().into(), ..settings().await };
     let (store, documents) = open(settings).await;
     let all = (0..COUNT)
         .map(|id| adopted(id, doc! { "next_refresh_at": DateTime::from_millis(i64::from(id)) }));
     documents.insert_many(all).await.unwrap();
 
-    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::All, from: None };
+    let query = DueQuery { provider: "p".parse().unwrap(), which: DueSelection::All, from: None };
     let mut reading = store.due(query);
     let mut found = Vec::new();
     for _ in 0..BEFORE_THE_CUT {
@@ -245,7 +249,7 @@ async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn names_are_the_applications_choice() {
-    let fields = Fields {
+    let fields = FieldNames {
         user_id: "user.id".to_owned(),
         access_token: "tokens.access".to_owned(),
         refresh_token: "tokens.refresh".to_owned(),
@@ -261,12 +265,12 @@ async fn names_are_the_applications_choice() {
     };
     documents.insert_one(document).await.unwrap();
     assert_eq!(store.adopt().await.unwrap(), 1);
-    let found = due(&store, Which::User("7".into())).await;
+    let found = due(&store, DueSelection::User("7".into())).await;
     assert_eq!(found.len(), 1);
     let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
     assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "old");
     let commit = Commit::of_grant(grant(&rows[0]), "o", refreshed("new"));
-    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitResult::Applied]);
     let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
     assert_eq!((view.user.as_deref(), view.email.as_deref()), (Some("7"), Some("a@b")));
     assert_eq!((view.generation, view.leased_until), (1, None));
@@ -306,7 +310,7 @@ async fn a_paused_grant_is_left_alone() {
     documents.insert_one(adopted(1, doc! { "status": "paused" })).await.unwrap();
     assert_eq!(store.reactivate(&ids(1)[0], LEASE).await.unwrap(), None);
     let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
-    assert_eq!(view.status, Some(Status::Paused));
+    assert_eq!(view.status, Some(GrantStatus::Paused));
     let rows = store.claim(&ids(1), "o", LEASE).await.unwrap().rows;
     assert!(!rows[0].owned());
 }
@@ -343,7 +347,8 @@ fn of_every_type(id: i32) -> Document {
 
 #[tokio::test]
 async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
-    let fields = Fields { access_token: "tokens.access.value".to_owned(), ..Fields::default() };
+    let fields =
+        FieldNames { access_token: "tokens.access.value".to_owned(), ..FieldNames::default() };
     let (store, documents) = open(MongoSettings { fields, ..settings().await }).await;
     let mut null = adopted(1, doc! {});
     null.insert("tokens", doc! { "access": null, "kept": true });
@@ -353,7 +358,7 @@ async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
     let rows = store.claim(&ids(3), "o", LEASE).await.unwrap().rows;
     let commit = |row| Commit::of_grant(grant(row), "o", refreshed("new"));
     let commits: Vec<_> = rows.iter().map(commit).collect();
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 3]);
     let after: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
     let expected = doc! { "access": { "value": "access" }, "kept": true };
     assert_eq!(after[0].get_document("tokens").unwrap(), &expected);
@@ -379,7 +384,7 @@ async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
         let row = grant(&rows[id - 1]);
         Commit::of_grant(row, "$o", refreshed(&format!("$access_token-{id}")))
     });
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 2]);
     let after: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
     for (place, mut before) in before.into_iter().enumerate() {
         if place < commits.len() {

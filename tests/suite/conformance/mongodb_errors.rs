@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
-    Commit, Committed, DueQuery, DueStore, ImportDocument, LeaseStore, Store, StoreClock,
-    StoreError, TransferStore, Which,
+    Commit, CommitResult, DueQuery, DueSelection, DueStore, ImportDocument, LeaseStore, Store,
+    StoreClock, StoreError, TransferStore,
 };
-use evergrant_testkit::container::Server;
+use evergrant_testkit::container::TestServer;
 use futures::StreamExt;
 use mongodb::bson::{Document, doc};
 use mongodb::options::IndexOptions;
@@ -54,7 +54,7 @@ async fn an_index_that_rejects_a_commit_quotes_no_token_and_harms_no_other() {
         assert_eq!(document.get_str("refresh_token").unwrap(), token);
     }
     let others = [commits[0].clone(), commits[2].clone()];
-    assert_eq!(store.commit(&others).await.unwrap(), [Committed::Applied; 2]);
+    assert_eq!(store.commit(&others).await.unwrap(), [CommitResult::Applied; 2]);
 }
 
 #[tokio::test]
@@ -92,7 +92,7 @@ async fn a_wrong_url_is_refused_without_a_part_of_its_password() {
 #[tokio::test]
 async fn a_wrong_password_is_refused_and_not_repeated() {
     let user = [("MONGO_INITDB_ROOT_USERNAME", "root"), ("MONGO_INITDB_ROOT_PASSWORD", "right")];
-    let server = Server::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &user).await;
+    let server = TestServer::start("EVERGRANT_TEST_MONGODB_IMAGE", 27017, &user).await;
     let with =
         |login: &str| format!("mongodb://{login}{}/?directConnection=true", server.address());
     let ping = |url: String| async move {
@@ -119,7 +119,7 @@ async fn a_server_that_is_away_is_told_without_its_password() {
         ..super::store::settings("mongodb://user:s3cret@127.0.0.1:1/".to_owned())
     };
     let store = MongoStore::connect(settings).await.unwrap();
-    let query = DueQuery { provider: "p".parse().unwrap(), which: Which::Due, from: None };
+    let query = DueQuery { provider: "p".parse().unwrap(), which: DueSelection::Due, from: None };
     let streamed = store.due(query).next().await.unwrap().unwrap_err();
     for error in [store.prepare().await.unwrap_err(), store.now().await.unwrap_err(), streamed] {
         let text = format!("{error} {error:?}");

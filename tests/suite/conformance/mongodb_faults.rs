@@ -4,14 +4,14 @@
 use std::collections::HashSet;
 use std::sync::Arc;
 
-use evergrant_domain::Status;
+use evergrant_domain::GrantStatus;
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
-    Commit, Committed, DueStore, GrantAdmin, GrantFilter, ImportDocument, ImportMode, LeaseStore,
-    Store, StoreError, TransferStore, wall_clock,
+    Commit, CommitResult, DueStore, GrantAdmin, GrantFilter, ImportDocument, ImportMode,
+    LeaseStore, Store, StoreError, TransferStore, wall_clock,
 };
 use evergrant_testkit::mongodb as server;
-use evergrant_testkit::mongodb_faults::{Effect, Fault, FaultyWay};
+use evergrant_testkit::mongodb_faults::{CommandFault, FaultEffect, FaultyWay};
 use futures::TryStreamExt;
 use mongodb::Collection;
 use mongodb::bson::{Document, doc};
@@ -75,8 +75,12 @@ async fn a_server_that_counts_every_document_as_modified_is_as_good() {
     let mut commits = claimed(&store, &documents, 3).await;
     change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
     commits.push(Commit { owner: "another".to_owned(), ..commits[0].clone() });
-    let expected =
-        [Committed::Applied, Committed::Superseded, Committed::Applied, Committed::Superseded];
+    let expected = [
+        CommitResult::Applied,
+        CommitResult::Superseded,
+        CommitResult::Applied,
+        CommitResult::Superseded,
+    ];
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
     let another = store.claim(&ids(1), "late", LEASE).await.unwrap();
     assert!(another.rows[0].owned());
@@ -88,23 +92,28 @@ async fn a_server_that_counts_every_document_as_modified_is_as_good() {
 async fn a_commit_is_written_once_whatever_fails_on_its_way() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 3).await;
-    let all = |fault: fn(Effect, i32) -> Fault| {
-        PASSING
-            .into_iter()
-            .flat_map(move |code| [Effect::None, Effect::Done].map(|effect| fault(effect, code)))
+    let all = |fault: fn(FaultEffect, i32) -> CommandFault| {
+        PASSING.into_iter().flat_map(move |code| {
+            [FaultEffect::None, FaultEffect::Done].map(|effect| fault(effect, code))
+        })
     };
-    let of_one: fn(Effect, i32) -> Fault = |effect, code| {
+    let of_one: fn(FaultEffect, i32) -> CommandFault = |effect, code| {
         let error = doc! { "index": 1, "code": code, "errmsg": "s3cret" };
-        Fault::Answer(effect, doc! { "ok": 1.0, "n": 2, "nModified": 2, "writeErrors": [error] })
+        CommandFault::Answer(
+            effect,
+            doc! { "ok": 1.0, "n": 2, "nModified": 2, "writeErrors": [error] },
+        )
     };
-    let resets = [Effect::None, Effect::Done].map(Fault::Reset);
-    let not_durable = [64, 79, 91, 100, 189, 11_602].map(Fault::not_durable);
-    for fault in resets.into_iter().chain(all(Fault::error)).chain(all(of_one)).chain(not_durable) {
+    let resets = [FaultEffect::None, FaultEffect::Done].map(CommandFault::Reset);
+    let not_durable = [64, 79, 91, 100, 189, 11_602].map(CommandFault::not_durable);
+    for fault in
+        resets.into_iter().chain(all(CommandFault::error)).chain(all(of_one)).chain(not_durable)
+    {
         way.next("update", fault);
         let error = store.commit(&commits).await.unwrap_err();
         assert!(is_passing(&error) && way.is_done(), "{error}");
     }
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 3]);
     assert_eq!(tokens(&documents).await, refreshed_once(3));
 }
 
@@ -116,10 +125,10 @@ async fn other_settlements_are_written_once_too() {
     let writes = [postponed(now), ended(now)];
     let commits: Vec<_> =
         commits.into_iter().zip(writes).map(|(commit, write)| Commit { write, ..commit }).collect();
-    for effect in [Effect::None, Effect::Done, Effect::Done] {
-        way.next("update", Fault::Reset(effect));
+    for effect in [FaultEffect::None, FaultEffect::Done, FaultEffect::Done] {
+        way.next("update", CommandFault::Reset(effect));
         assert!(is_passing(&store.commit(&commits).await.unwrap_err()));
-        assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+        assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 2]);
     }
 }
 
@@ -130,14 +139,14 @@ async fn a_reading_back_that_fails_leaves_the_commit_to_be_tried_again() {
     change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
     for code in PASSING {
         // The driver tries some a second time by itself.
-        way.next("find", Fault::error(Effect::None, code));
-        way.next("find", Fault::error(Effect::Done, code));
+        way.next("find", CommandFault::error(FaultEffect::None, code));
+        way.next("find", CommandFault::error(FaultEffect::Done, code));
         let error = store.commit(&commits).await.unwrap_err();
         assert!(is_passing(&error), "{code}: {error}");
         store.get(&ids(1)[0]).await.ok();
     }
     let results = store.commit(&commits).await.unwrap();
-    assert_eq!(results, [Committed::Applied, Committed::Superseded]);
+    assert_eq!(results, [CommitResult::Applied, CommitResult::Superseded]);
 }
 
 #[tokio::test]
@@ -146,8 +155,8 @@ async fn an_index_that_is_said_to_reject_what_is_written_is_not_believed() {
     let commits = claimed(&store, &documents, 3).await;
     let error = doc! { "index": 1, "code": 11_000, "errmsg": "s3cret" };
     let answer = doc! { "ok": 1.0, "n": 2, "nModified": 2, "writeErrors": [error] };
-    way.next("update", Fault::Answer(Effect::Done, answer));
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+    way.next("update", CommandFault::Answer(FaultEffect::Done, answer));
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 3]);
     assert_eq!(tokens(&documents).await, refreshed_once(3));
 }
 
@@ -155,21 +164,21 @@ async fn an_index_that_is_said_to_reject_what_is_written_is_not_believed() {
 async fn a_grant_that_is_paused_or_resumed_around_its_commit_keeps_its_new_token() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 1).await;
-    let set_status = |status: Status| {
+    let set_status = |status: GrantStatus| {
         let documents = documents.clone();
         async move { change(&documents, 1, doc! { "evergrant.status": status.as_str() }).await }
     };
     // Its lease was taken over. Paused as its commit is first tried, and active as it is read.
     change(&documents, 1, doc! { "evergrant.lease.owner": "another" }).await;
-    set_status(Status::Paused).await;
-    way.next("update", Fault::meanwhile(set_status(Status::Active)));
+    set_status(GrantStatus::Paused).await;
+    way.next("update", CommandFault::meanwhile(set_status(GrantStatus::Active)));
     // Read as active, and paused as it is tried again.
-    way.next("find", Fault::meanwhile(set_status(Status::Paused)));
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    way.next("find", CommandFault::meanwhile(set_status(GrantStatus::Paused)));
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied]);
     assert!(way.is_done());
     assert_eq!(tokens(&documents).await, refreshed_once(1));
     let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
-    assert_eq!(view.status, Some(Status::Paused));
+    assert_eq!(view.status, Some(GrantStatus::Paused));
 }
 
 #[tokio::test]
@@ -182,9 +191,9 @@ async fn a_refresh_overwrites_nothing_that_others_have_written_to_the_state_mean
     };
     // Somebody renames its section after it was claimed, and a later version knows more parts.
     change(&documents, 1, doc! { "evergrant.provider": "renamed" }).await;
-    way.next("find", Fault::meanwhile(write("of_a_later_version", 1)));
-    way.next("find", Fault::meanwhile(write("of_another_version", 2)));
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    way.next("find", CommandFault::meanwhile(write("of_a_later_version", 1)));
+    way.next("find", CommandFault::meanwhile(write("of_another_version", 2)));
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied]);
     assert!(way.is_done());
     assert_eq!(tokens(&documents).await, refreshed_once(1));
     let written = documents.find_one(doc! { "_id": 1 }).await.unwrap().unwrap();
@@ -199,23 +208,23 @@ async fn a_document_that_lost_its_state_meanwhile_gets_its_token_and_is_adopted_
     let (store, _, documents) = faulty().await;
     let commits = claimed(&store, &documents, 1).await;
     documents.update_one(doc! {}, doc! { "$unset": { "evergrant": "" } }).await.unwrap();
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied]);
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied]);
     let written = documents.find_one(doc! {}).await.unwrap().unwrap();
     assert_eq!(written.get_str("refresh_token").unwrap(), "new-1");
     store.adopt().await.unwrap();
     let view = store.get(&ids(1)[0]).await.unwrap().unwrap();
-    assert_eq!((view.status, view.provider.is_some()), (Some(Status::Active), true));
+    assert_eq!((view.status, view.provider.is_some()), (Some(GrantStatus::Active), true));
 }
 
 #[tokio::test]
 async fn a_claim_is_made_once_whatever_fails_on_its_way() {
     let (store, way, documents) = faulty().await;
     documents.insert_many((1..=2).map(|id| adopted(id, doc! {}))).await.unwrap();
-    let errors = PASSING
-        .into_iter()
-        .flat_map(|code| [Effect::None, Effect::Done].map(|effect| Fault::error(effect, code)));
-    let resets = [Effect::None, Effect::Done].map(Fault::Reset);
-    for fault in errors.chain(resets).chain([64, 91].map(Fault::not_durable)) {
+    let errors = PASSING.into_iter().flat_map(|code| {
+        [FaultEffect::None, FaultEffect::Done].map(|effect| CommandFault::error(effect, code))
+    });
+    let resets = [FaultEffect::None, FaultEffect::Done].map(CommandFault::Reset);
+    for fault in errors.chain(resets).chain([64, 91].map(CommandFault::not_durable)) {
         way.next("update", fault);
         // What the driver tries again by itself, it may get.
         match store.claim(&ids(2), "o", LEASE).await {
@@ -240,7 +249,7 @@ async fn a_reading_whose_cursor_is_gone_goes_on_after_the_last_document() {
         _ => doc! { "_id": format!("{id:04}"), "refresh_token": "r", "evergrant": {} },
     });
     documents.insert_many(mixed).await.unwrap();
-    let gone = || way.next("getMore", Fault::error(Effect::None, 43));
+    let gone = || way.next("getMore", CommandFault::error(FaultEffect::None, 43));
     gone();
     let exported: Vec<_> = store.export().try_collect().await.unwrap();
     assert!(way.is_done());
@@ -260,7 +269,7 @@ async fn a_reading_whose_cursor_is_gone_goes_on_after_the_last_document() {
 #[tokio::test]
 async fn a_server_that_does_not_know_its_clock_is_refused_by_its_name() {
     let (store, way, _) = faulty().await;
-    way.next("update", Fault::error(Effect::None, 9));
+    way.next("update", CommandFault::error(FaultEffect::None, 9));
     let error = store.prepare().await.unwrap_err();
     let text = error.to_string();
     assert!(matches!(error, StoreError::Refused { .. }), "{text}");
@@ -282,8 +291,8 @@ async fn in_a_sharded_cluster_a_count_of_documents_is_not_believed() {
     change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
     way.always("hello", doc! { "msg": "isdbgrid" });
     // One of them is found twice, where it is and where it was.
-    way.next("update", Fault::Also(doc! { "n": 2 }));
-    let expected = [Committed::Applied, Committed::Superseded];
+    way.next("update", CommandFault::Also(doc! { "n": 2 }));
+    let expected = [CommitResult::Applied, CommitResult::Superseded];
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
     assert!(way.is_done());
     let lines = [1, 2].map(|id| json!({ "_id": id, "refresh_token": format!("imported-{id}") }));
@@ -292,12 +301,12 @@ async fn in_a_sharded_cluster_a_count_of_documents_is_not_believed() {
     let meanwhile = documents.clone();
     way.next(
         "find",
-        Fault::meanwhile(async move {
+        CommandFault::meanwhile(async move {
             change(&meanwhile, 1, doc! { "refresh_token": "faster" }).await;
         }),
     );
     for n in [0, 2] {
-        way.next("update", Fault::Also(doc! { "n": n }));
+        way.next("update", CommandFault::Also(doc! { "n": n }));
     }
     store.import_as(lines.into(), ImportMode::Overwrite).await.unwrap();
     let after: Vec<_> = tokens(&documents).await.into_iter().map(|(token, _)| token).collect();

@@ -7,12 +7,12 @@ use std::time::{Duration, Instant};
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Timestamp};
 use evergrant_ports::{
-    Delivery, Intake, JobPublisher, JobQueue, QueueError, WorkQueue, wall_clock,
+    Delivery, DeliveryStream, JobPublisher, JobQueue, QueueError, WorkQueue, wall_clock,
 };
 use evergrant_rabbitmq::{RabbitQueue, RabbitSettings};
 use evergrant_testkit::deployment::eventually;
+use evergrant_testkit::fault_proxy::FaultProxy;
 use evergrant_testkit::rabbitmq;
-use evergrant_testkit::way::Way;
 use lapin::options::{
     BasicGetOptions, BasicRejectOptions, QueueDeclareOptions, QueueDeleteOptions,
 };
@@ -100,7 +100,7 @@ impl Case {
         Self { url, prefix, queue }
     }
 
-    async fn consume(&self, prefetch: u16) -> Box<dyn Intake> {
+    async fn consume(&self, prefetch: u16) -> Box<dyn DeliveryStream> {
         self.queue.consume(&provider(), None, prefetch).await.unwrap()
     }
 
@@ -153,7 +153,7 @@ impl Case {
     /// The oldest ones, so many at most.
     async fn look_at(&self, most: usize) -> Vec<DocumentId> {
         let mut letters = self.queue.dead_letters(&provider()).await.unwrap();
-        letters.look_only();
+        letters.browse_only();
         let mut ids = Vec::new();
         while ids.len() < most
             && let Some(letter) = letters.next().await.unwrap()
@@ -192,7 +192,7 @@ fn letter(id: i64) -> DeadLetter {
 }
 
 /// The next delivery, in bounded time.
-pub(super) async fn next(intake: &mut dyn Intake) -> Delivery {
+pub(super) async fn next(intake: &mut dyn DeliveryStream) -> Delivery {
     let delivery = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
     delivery.expect("a delivery in time").expect("the consumer goes on")
 }
@@ -596,7 +596,7 @@ async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case:
 }
 
 async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
-    let way = Way::to(&case.url);
+    let way = FaultProxy::to(&case.url);
     let queue = RabbitQueue::connect_lazily(settings(way.url(), &case.prefix));
     queue.publish(&[job(1)]).await.unwrap();
     let mut intake = queue.consume(&provider(), None, 10).await.unwrap();

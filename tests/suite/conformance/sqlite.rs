@@ -4,13 +4,13 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionRules;
-use evergrant_domain::audit::{Action, Intent};
-use evergrant_domain::{DocumentId, Row};
+use evergrant_domain::audit::{ActionIntent, OperatorAction};
+use evergrant_domain::{ClaimedDocument, DocumentId};
 use evergrant_ports::{
-    DueQuery, DueStore, GrantAdmin, ImportDocument, JobPublisher, JobQueue, LeaseStore,
-    OperationsLog, Store, StoreError, TransferStore, Which, WorkQueue,
+    DueQuery, DueSelection, DueStore, GrantAdmin, ImportDocument, JobPublisher, JobQueue,
+    LeaseStore, OperationsLog, Store, StoreError, TransferStore, WorkQueue,
 };
 use evergrant_sqlite::{SqliteQueue, SqliteQueueSettings, SqliteStore, SqliteStoreSettings};
 use futures::TryStreamExt;
@@ -28,7 +28,7 @@ pub(crate) async fn new_store() -> SqliteStore {
 fn store_settings(path: PathBuf) -> SqliteStoreSettings {
     SqliteStoreSettings {
         path,
-        fields: Fields::default(),
+        fields: FieldNames::default(),
         state_field: "evergrant".to_owned(),
         adoption: AdoptionRules::of_one("p".parse().ok()),
     }
@@ -82,12 +82,12 @@ async fn a_document_that_cannot_be_read_holds_up_no_other() {
     damage(2);
     assert_eq!(store.adopt().await.map_err(|error| error.to_string()), Ok(4));
     damage(4);
-    let query = DueQuery { provider: provider(), which: Which::Due, from: None };
+    let query = DueQuery { provider: provider(), which: DueSelection::Due, from: None };
     let due: Vec<_> = store.due(query).try_collect().await.unwrap();
     let ids: Vec<_> = due.into_iter().map(|grant| grant.id).collect();
     assert_eq!(ids, [1, 3, 5].map(DocumentId::Integer));
     let claimed = store.claim(&ids, "o", Duration::from_secs(30)).await.unwrap();
-    assert!(claimed.rows.iter().all(Row::owned));
+    assert!(claimed.rows.iter().all(ClaimedDocument::owned));
     let refused = store.claim(&[DocumentId::Integer(4)], "o", Duration::from_secs(30)).await;
     assert!(matches!(refused, Err(StoreError::Refused { .. })), "{refused:?}");
 }
@@ -144,9 +144,9 @@ async fn a_file_of_an_earlier_version_gets_what_it_lacks() {
     earlier.execute_batch(sql).unwrap();
     drop(earlier);
     let store = SqliteStore::open(store_settings(path)).await.unwrap();
-    let intent = Intent {
+    let intent = ActionIntent {
         who: "ann".to_owned(),
-        action: Action::Export,
+        action: OperatorAction::Export,
         provider: None,
         document: None,
         request: serde_json::Value::Null,
@@ -187,7 +187,7 @@ async fn names_of_fields_may_change_from_one_start_to_the_next() {
     store.import((1..=3).map(document).collect()).await.unwrap();
     store.adopt().await.unwrap();
     drop(store);
-    let fields = Fields { user_id: "refresh_token".to_owned(), ..Fields::default() };
+    let fields = FieldNames { user_id: "refresh_token".to_owned(), ..FieldNames::default() };
     let store = SqliteStore::open(SqliteStoreSettings { fields, ..settings }).await.unwrap();
     let filter =
         evergrant_ports::GrantFilter { user: Some("s3cret".to_owned()), ..Default::default() };
@@ -211,7 +211,9 @@ async fn a_lease_ends_with_the_process_that_holds_it() {
     other.execute("UPDATE documents SET holder = '0123456789ab'", []).unwrap();
     drop(other);
     let row = claim("third").await.rows.remove(0);
-    let Row::Present { lease: Some(lease), owned: true, .. } = row else { panic!("{row:?}") };
+    let ClaimedDocument::Present { lease: Some(lease), owned: true, .. } = row else {
+        panic!("{row:?}")
+    };
     assert!(lease.taken_over.is_some(), "whoever held it may have sent the token");
 }
 

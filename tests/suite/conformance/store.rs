@@ -4,17 +4,17 @@ use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionRules;
-use evergrant_domain::schedule::Times;
+use evergrant_domain::schedule::RefreshTimes;
 use evergrant_domain::{
-    ClaimNote, DocumentId, FailureKind, Grant, LastError, Predecessor, Row, Status, Timestamp,
-    Write,
+    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, FailureKind, Grant, GrantStatus,
+    LastError, PreviousOwner, Timestamp,
 };
 use evergrant_mongodb::MongoSettings;
 use evergrant_ports::{
-    Claimed, Commit, Committed, DueGrant, DueQuery, GrantFilter, ImportDocument, ImportMode,
-    Imported, Store, Which, wall_clock,
+    ClaimResult, Commit, CommitResult, DueGrant, DueQuery, DueSelection, GrantFilter,
+    ImportDocument, ImportMode, ImportResult, Store, wall_clock,
 };
 use futures::TryStreamExt;
 use secrecy::ExposeSecret;
@@ -62,7 +62,7 @@ pub(crate) fn settings(url: String) -> MongoSettings {
         url: url.into(),
         database: format!("conformance-{}", uuid::Uuid::new_v4().simple()),
         collection: "tokens".to_owned(),
-        fields: Fields::default(),
+        fields: FieldNames::default(),
         state_field: "evergrant".to_owned(),
         adoption: AdoptionRules::of_one("p".parse().ok()),
         selection_timeout: Duration::from_secs(5),
@@ -84,7 +84,11 @@ pub(super) async fn with(count: i64) -> (Arc<dyn Store>, Vec<DocumentId>) {
     (store, (1..=count).map(DocumentId::Integer).collect())
 }
 
-pub(super) async fn claim(store: &dyn Store, ids: &[DocumentId], owner: &str) -> Vec<Row> {
+pub(super) async fn claim(
+    store: &dyn Store,
+    ids: &[DocumentId],
+    owner: &str,
+) -> Vec<ClaimedDocument> {
     claim_for(store, ids, owner, LEASE).await.rows
 }
 
@@ -93,39 +97,39 @@ pub(super) async fn claim_for(
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,
-) -> Claimed {
+) -> ClaimResult {
     store.claim(ids, owner, lease).await.unwrap()
 }
 
-pub(super) fn grant(row: &Row) -> &Grant {
+pub(super) fn grant(row: &ClaimedDocument) -> &Grant {
     match row {
-        Row::Present { grant, .. } => grant,
+        ClaimedDocument::Present { grant, .. } => grant,
         other => panic!("no grant: {other:?}"),
     }
 }
 
-pub(super) fn owned(rows: &[Row]) -> Vec<bool> {
-    rows.iter().map(Row::owned).collect()
+pub(super) fn owned(rows: &[ClaimedDocument]) -> Vec<bool> {
+    rows.iter().map(ClaimedDocument::owned).collect()
 }
 
-pub(super) fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> Write {
+pub(super) fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> DocumentWrite {
     let later = now.plus(Duration::from_secs(3_600));
-    let times = Times {
+    let times = RefreshTimes {
         access_expires_at: later,
         refresh_idle_until: Some(later),
         refresh_absolute_until: None,
         next_refresh_at: later,
     };
     let refresh_token = refresh.map(Into::into);
-    Write::Refresh { access_token: access.into(), refresh_token, refreshed_at: now, times }
+    DocumentWrite::Refresh { access_token: access.into(), refresh_token, refreshed_at: now, times }
 }
 
 pub(super) fn error(reason: FailureKind, at: Timestamp) -> LastError {
     LastError { reason, http_status: Some(400), code: Some("code".into()), description: None, at }
 }
 
-pub(super) fn postponed(now: Timestamp) -> Write {
-    Write::Postpone {
+pub(super) fn postponed(now: Timestamp) -> DocumentWrite {
+    DocumentWrite::Postpone {
         attempts: 3,
         in_doubt: true,
         questioned: false,
@@ -136,9 +140,9 @@ pub(super) fn postponed(now: Timestamp) -> Write {
     }
 }
 
-pub(super) fn ended(now: Timestamp) -> Write {
-    Write::End {
-        status: Status::NeedsReauth,
+pub(super) fn ended(now: Timestamp) -> DocumentWrite {
+    DocumentWrite::End {
+        status: GrantStatus::NeedsReauth,
         attempts: 1,
         failing_since: now,
         last_error: error(FailureKind::GrantDead, now),
@@ -146,12 +150,17 @@ pub(super) fn ended(now: Timestamp) -> Write {
     }
 }
 
-pub(super) async fn commit(store: &dyn Store, row: &Row, owner: &str, write: Write) -> Committed {
+pub(super) async fn commit(
+    store: &dyn Store,
+    row: &ClaimedDocument,
+    owner: &str,
+    write: DocumentWrite,
+) -> CommitResult {
     let commit = Commit::of_grant(grant(row), owner, write);
     store.commit(&[commit]).await.unwrap()[0]
 }
 
-pub(super) async fn due(store: &dyn Store, which: Which) -> Vec<DueGrant> {
+pub(super) async fn due(store: &dyn Store, which: DueSelection) -> Vec<DueGrant> {
     let query = DueQuery { provider: "p".parse().unwrap(), which, from: None };
     store.due(query).try_collect().await.unwrap()
 }
@@ -169,7 +178,7 @@ async fn a_document_without_state_is_adopted_as_due_once() {
     store.import(vec![document(1, "t")]).await.unwrap();
     assert_eq!(store.adopt().await.unwrap(), 1);
     assert_eq!(store.adopt().await.unwrap(), 0);
-    assert_eq!(due(&*store, Which::Due).await.len(), 1);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
 }
 
 async fn a_lease_has_one_holder() {
@@ -178,7 +187,7 @@ async fn a_lease_has_one_holder() {
         let (store, ids) = (Arc::clone(&store), ids.clone());
         async move { claim(&*store, &ids, &format!("owner-{n}")).await }
     });
-    let rows: Vec<Vec<Row>> = futures::future::join_all(claims).await;
+    let rows: Vec<Vec<ClaimedDocument>> = futures::future::join_all(claims).await;
     for document in 0..20 {
         let holders = rows.iter().filter(|rows| rows[document].owned()).count();
         assert_eq!(holders, 1, "document {document}");
@@ -190,7 +199,7 @@ async fn rows_come_in_the_order_they_were_asked_for() {
     let ids = [3, 99, 1].map(DocumentId::Integer);
     let rows = claim(&*store, &ids, "o").await;
     assert_eq!(grant(&rows[0]).id, ids[0]);
-    assert!(matches!(rows[1], Row::Absent));
+    assert!(matches!(rows[1], ClaimedDocument::Absent));
     assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
 }
 
@@ -198,10 +207,10 @@ async fn a_lease_that_ran_out_is_taken_over_and_says_from_whom() {
     let (store, ids) = with(1).await;
     claim_for(&*store, &ids, "dead", NO_LEASE).await;
     let once = claim_in_the_end(&*store, &ids, "dead too", NO_LEASE).await;
-    assert_eq!(predecessor(&once), Some(&Predecessor::Claim("dead".to_owned())));
+    assert_eq!(predecessor(&once), Some(&PreviousOwner::Claim("dead".to_owned())));
     // Either may have the answer.
     let twice = claim_in_the_end(&*store, &ids, "lives", LEASE).await;
-    assert_eq!(predecessor(&twice), Some(&Predecessor::Unknown));
+    assert_eq!(predecessor(&twice), Some(&PreviousOwner::Unknown));
 }
 
 /// Claims one document until it is had.
@@ -210,7 +219,7 @@ async fn claim_in_the_end(
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,
-) -> Row {
+) -> ClaimedDocument {
     loop {
         let row = claim_for(store, ids, owner, lease).await.rows.remove(0);
         if row.owned() {
@@ -224,11 +233,13 @@ async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
     claim_for(&*store, &ids[..1], "dead", NO_LEASE).await;
     while !claim(&*store, &ids, "claim").await[0].owned() {}
     // Its answer was lost. How the lease was come by is remembered, and it is not over soon.
-    let Claimed { now, rows } = claim_for(&*store, &ids, "claim", 2 * LEASE).await;
+    let ClaimResult { now, rows } = claim_for(&*store, &ids, "claim", 2 * LEASE).await;
     assert_eq!(owned(&rows), [true, true]);
     assert_eq!(rows.iter().map(taken_over).collect::<Vec<_>>(), [true, false]);
     for row in &rows {
-        let Row::Present { lease: Some(lease), .. } = row else { panic!("no lease: {row:?}") };
+        let ClaimedDocument::Present { lease: Some(lease), .. } = row else {
+            panic!("no lease: {row:?}")
+        };
         assert!(lease.until >= now.plus(2 * LEASE), "{:?}", lease.until);
     }
     assert_eq!(owned(&claim(&*store, &ids, "another").await), [false, false]);
@@ -236,14 +247,14 @@ async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
 
 async fn a_claim_that_comes_late_takes_nothing_that_it_has_settled() {
     let (store, ids) = with(2).await;
-    let Claimed { now, rows } = claim_for(&*store, &ids, "claim", LEASE).await;
+    let ClaimResult { now, rows } = claim_for(&*store, &ids, "claim", LEASE).await;
     let writes = [refreshed("a", Some("r"), now), postponed(now)];
     let commits: Vec<_> = rows
         .iter()
         .zip(writes)
         .map(|(row, write)| Commit::of_grant(grant(row), "claim", write))
         .collect();
-    assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 2]);
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 2]);
     assert_eq!(owned(&claim(&*store, &ids, "claim").await), [false, false]);
     let rows = claim(&*store, &ids, "another").await;
     assert_eq!(owned(&rows), [true, true]);
@@ -251,13 +262,13 @@ async fn a_claim_that_comes_late_takes_nothing_that_it_has_settled() {
 }
 
 /// Who did not give back the lease that a row has now.
-fn predecessor(row: &Row) -> Option<&Predecessor> {
-    let Row::Present { lease: Some(lease), .. } = row else { return None };
+fn predecessor(row: &ClaimedDocument) -> Option<&PreviousOwner> {
+    let ClaimedDocument::Present { lease: Some(lease), .. } = row else { return None };
     lease.taken_over.as_ref()
 }
 
 /// Whether the lease of a row was taken over.
-pub(super) fn taken_over(row: &Row) -> bool {
+pub(super) fn taken_over(row: &ClaimedDocument) -> bool {
     predecessor(row).is_some()
 }
 
@@ -266,7 +277,7 @@ async fn a_doubt_is_about_the_token_that_was_sent() {
     let rows = claim(&*store, &ids, "first").await;
     let now = store.now().await.unwrap();
     let lost = Commit::of_grant(grant(&rows[0]), "first", postponed(now));
-    assert_eq!(store.commit(&[lost]).await.unwrap(), [Committed::Applied]);
+    assert_eq!(store.commit(&[lost]).await.unwrap(), [CommitResult::Applied]);
     let rows = claim(&*store, &ids, "second").await;
     assert!(grant(&rows[0]).in_doubt);
     store.release(&ids, "second").await.unwrap();
@@ -293,7 +304,7 @@ async fn what_cannot_be_used_is_named_without_its_value() {
     store.adopt().await.unwrap();
     let ids: Vec<_> = (1..=3).map(DocumentId::Integer).collect();
     for row in claim(&*store, &ids, "o").await {
-        let Row::Malformed { what, owned: true, .. } = &row else { panic!("usable") };
+        let ClaimedDocument::Malformed { what, owned: true, .. } = &row else { panic!("usable") };
         assert!(what.contains("refresh_token") && !what.contains("s3cret"), "{what}");
     }
 }
@@ -315,12 +326,12 @@ async fn ids_of_every_type_are_claimed_and_written() {
     store.import(documents).await.unwrap();
     store.adopt().await.unwrap();
     let found: Vec<DocumentId> =
-        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+        due(&*store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     assert_eq!(found.len(), ids.len());
     let rows = claim(&*store, &found, "o").await;
     for row in &rows {
         let write = refreshed("a", Some("new"), wall_clock());
-        assert_eq!(commit(&*store, row, "o", write).await, Committed::Applied, "{row:?}");
+        assert_eq!(commit(&*store, row, "o", write).await, CommitResult::Applied, "{row:?}");
     }
 }
 
@@ -328,12 +339,12 @@ async fn new_tokens_are_written_and_the_lease_is_given_back() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let write = refreshed("$access", Some("$new \"token\" ü"), claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
     let rows = claim(&*store, &ids, "next").await;
     let after = grant(&rows[0]);
     assert!(rows[0].owned() && !after.in_doubt);
     assert_eq!((after.generation, after.refresh_token.expose_secret()), (1, "$new \"token\" ü"));
-    assert!(due(&*store, Which::Due).await.is_empty());
+    assert!(due(&*store, DueSelection::Due).await.is_empty());
 }
 
 async fn a_user_who_signs_in_again_meanwhile_wins() {
@@ -341,11 +352,11 @@ async fn a_user_who_signs_in_again_meanwhile_wins() {
         let (store, ids) = with(1).await;
         let rows = claim(&*store, &ids, "o").await;
         store.import(vec![document(1, "signed-in-again")]).await.unwrap();
-        assert_eq!(commit(&*store, &rows[0], "o", write).await, Committed::Superseded);
+        assert_eq!(commit(&*store, &rows[0], "o", write).await, CommitResult::Superseded);
         let rows = claim(&*store, &ids, "next").await;
         assert!(rows[0].owned(), "the lease was not given back");
         assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "signed-in-again");
-        assert_eq!(grant(&rows[0]).status, Status::Active);
+        assert_eq!(grant(&rows[0]).status, GrantStatus::Active);
     }
 }
 
@@ -354,10 +365,10 @@ async fn a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_d
     store.mark_queued(&ids, LEASE).await.unwrap();
     let rows = claim(&*store, &ids, "o").await;
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();
-    assert!(due(&*store, Which::Due).await.is_empty(), "a job is under way");
+    assert!(due(&*store, DueSelection::Due).await.is_empty(), "a job is under way");
     let write = refreshed("a", Some("late"), Timestamp::default());
-    assert_eq!(commit(&*store, &rows[0], "o", write).await, Committed::Superseded);
-    assert_eq!(due(&*store, Which::Due).await.len(), 1);
+    assert_eq!(commit(&*store, &rows[0], "o", write).await, CommitResult::Superseded);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
 }
 
 async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
@@ -365,9 +376,9 @@ async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
     let slow = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
     while !claim(&*store, &ids, "other").await[0].owned() {}
     let end = ended(Timestamp::default());
-    assert_eq!(commit(&*store, &slow[0], "slow", end).await, Committed::Superseded);
+    assert_eq!(commit(&*store, &slow[0], "slow", end).await, CommitResult::Superseded);
     let write = refreshed("a", Some("only one alive"), Timestamp::default());
-    assert_eq!(commit(&*store, &slow[0], "slow", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &slow[0], "slow", write).await, CommitResult::Applied);
 }
 
 /// A worker died after an answer without a new refresh token, and its commit came late.
@@ -375,10 +386,10 @@ async fn a_rotation_is_written_though_an_answer_without_one_came_first() {
     let (store, ids) = with(1).await;
     let rows = claim(&*store, &ids, "o").await;
     let kept = refreshed("a", None, Timestamp::default());
-    assert_eq!(commit(&*store, &rows[0], "late", kept).await, Committed::Applied);
+    assert_eq!(commit(&*store, &rows[0], "late", kept).await, CommitResult::Applied);
     let rotated = refreshed("b", Some("rotated"), Timestamp::default());
     for _ in 0..2 {
-        assert_eq!(commit(&*store, &rows[0], "o", rotated.clone()).await, Committed::Applied);
+        assert_eq!(commit(&*store, &rows[0], "o", rotated.clone()).await, CommitResult::Applied);
     }
     let rows = claim(&*store, &ids, "next").await;
     assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "rotated");
@@ -394,9 +405,9 @@ async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
         }
     };
     let newer = refreshed("newer", None, Timestamp::default());
-    assert_eq!(commit(&*store, &rows[0], "other", newer).await, Committed::Applied);
+    assert_eq!(commit(&*store, &rows[0], "other", newer).await, CommitResult::Applied);
     let older = refreshed("older", None, Timestamp::default());
-    assert_eq!(commit(&*store, &old[0], "slow", older).await, Committed::Superseded);
+    assert_eq!(commit(&*store, &old[0], "slow", older).await, CommitResult::Superseded);
     assert_eq!(exported(&*store).await[0]["access_token"], "newer");
 }
 
@@ -404,13 +415,13 @@ async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let write = postponed(claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
     let rows = claim(&*store, &ids, "next").await;
     let after = grant(&rows[0]);
     assert_eq!((after.attempts, after.in_doubt, after.generation), (3, true, 0));
     assert_eq!(after.last_error.as_ref().unwrap().reason, FailureKind::Ambiguous);
     let write = refreshed("a", Some("r"), claimed.now);
-    assert_eq!(commit(&*store, &rows[0], "next", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &rows[0], "next", write).await, CommitResult::Applied);
     let view = store.get(&ids[0]).await.unwrap().unwrap();
     assert_eq!((view.attempts, view.in_doubt, view.last_error), (0, false, None));
 }
@@ -419,21 +430,21 @@ async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "doubtful", LEASE).await;
     let write = postponed(claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "doubtful", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[0], "doubtful", write).await, CommitResult::Applied);
     let rows = claim(&*store, &ids, "o").await;
     let end = ended(claimed.now);
-    assert_eq!(commit(&*store, &rows[0], "o", end).await, Committed::Applied);
-    assert!(due(&*store, Which::All).await.is_empty());
+    assert_eq!(commit(&*store, &rows[0], "o", end).await, CommitResult::Applied);
+    assert!(due(&*store, DueSelection::All).await.is_empty());
     let rows = claim(&*store, &ids, "next").await;
-    assert!(!rows[0].owned() && grant(&rows[0]).status == Status::NeedsReauth);
+    assert!(!rows[0].owned() && grant(&rows[0]).status == GrantStatus::NeedsReauth);
 
     let revived = store.reactivate(&ids[0], LEASE).await.unwrap().unwrap();
     assert_eq!(revived.generation, 0);
     let view = store.get(&ids[0]).await.unwrap().unwrap();
-    assert_eq!((view.status, view.attempts, view.last_error), (Some(Status::Active), 0, None));
+    assert_eq!((view.status, view.attempts, view.last_error), (Some(GrantStatus::Active), 0, None));
     assert!(view.in_doubt, "whether an answer to its token was lost is as it was");
-    assert!(due(&*store, Which::Due).await.is_empty(), "a job is under way");
-    assert_eq!(due(&*store, Which::All).await.len(), 1);
+    assert!(due(&*store, DueSelection::Due).await.is_empty(), "a job is under way");
+    assert_eq!(due(&*store, DueSelection::All).await.len(), 1);
     assert!(store.reactivate(&DocumentId::Integer(404), LEASE).await.unwrap().is_none());
 }
 
@@ -449,7 +460,7 @@ async fn a_commit_that_is_tried_again_is_still_applied() {
         .map(|(row, write)| Commit::of_grant(grant(row), "o", write))
         .collect();
     for _ in 0..2 {
-        assert_eq!(store.commit(&commits).await.unwrap(), [Committed::Applied; 3]);
+        assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 3]);
     }
 }
 
@@ -472,7 +483,7 @@ async fn a_refresh_that_comes_by_a_journal_makes_the_same_document() {
         if by_a_journal {
             commit.note = ClaimNote::default();
         }
-        assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+        assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitResult::Applied]);
         made.extend(exported(&*store).await);
     }
     assert_eq!(made[0], made[1]);
@@ -491,7 +502,7 @@ async fn each_commit_of_a_group_stands_for_itself() {
         .iter()
         .map(|row| Commit::of_grant(grant(row), "o", refreshed("a", Some("r"), claimed.now)))
         .collect();
-    let expected = [Committed::Applied, Committed::Superseded, Committed::Applied];
+    let expected = [CommitResult::Applied, CommitResult::Superseded, CommitResult::Applied];
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
 }
 
@@ -510,15 +521,15 @@ async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
         note: ClaimNote::default(),
         write: write.clone(),
     };
-    assert_eq!(store.commit(&[of("another")]).await.unwrap(), [Committed::Superseded]);
-    assert_eq!(store.commit(&[of("o")]).await.unwrap(), [Committed::Applied]);
+    assert_eq!(store.commit(&[of("another")]).await.unwrap(), [CommitResult::Superseded]);
+    assert_eq!(store.commit(&[of("o")]).await.unwrap(), [CommitResult::Applied]);
 }
 
 async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
     let (store, ids) = with(5).await;
     let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
     let early = claimed.now.minus(Duration::from_secs(3_600));
-    let write = Write::Postpone {
+    let write = DocumentWrite::Postpone {
         attempts: 0,
         in_doubt: false,
         questioned: false,
@@ -527,22 +538,22 @@ async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
         next_refresh_at: Some(early),
         queued_until: early,
     };
-    assert_eq!(commit(&*store, &claimed.rows[1], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[1], "o", write).await, CommitResult::Applied);
     let found: Vec<DocumentId> =
-        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+        due(&*store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     assert_eq!((found.len(), &found[0]), (5, &ids[1]));
     store.mark_queued(&ids[..3], LEASE).await.unwrap();
-    assert_eq!(due(&*store, Which::Due).await.len(), 2);
-    assert_eq!(due(&*store, Which::All).await.len(), 5);
-    assert_eq!(due(&*store, Which::User("u".into())).await.len(), 5);
-    assert!(due(&*store, Which::User("nobody".into())).await.is_empty());
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 2);
+    assert_eq!(due(&*store, DueSelection::All).await.len(), 5);
+    assert_eq!(due(&*store, DueSelection::User("u".into())).await.len(), 5);
+    assert!(due(&*store, DueSelection::User("nobody".into())).await.is_empty());
 }
 
 async fn a_grant_that_was_refreshed_before_its_mark_is_not_marked() {
     let (store, ids) = with(2).await;
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
     let write = refreshed("a", Some("r"), claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
     store.mark_queued(&ids, LEASE).await.unwrap();
     let refreshed = store.get(&ids[0]).await.unwrap().unwrap();
     let still_due = store.get(&ids[1]).await.unwrap().unwrap();
@@ -553,7 +564,7 @@ async fn a_grant_that_was_refreshed_before_its_mark_is_not_marked() {
 async fn thousands_stream_through_each_once() {
     let (store, ids) = with(2_500).await;
     let found: Vec<DocumentId> =
-        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+        due(&*store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     assert_eq!(found.len(), ids.len());
     assert_eq!(found.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
 }
@@ -570,10 +581,10 @@ async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
     assert_eq!(exported(&*store).await, std::slice::from_ref(&json));
 
     store.adopt().await.unwrap();
-    let ids: Vec<_> = due(&*store, Which::All).await.into_iter().map(|due| due.id).collect();
+    let ids: Vec<_> = due(&*store, DueSelection::All).await.into_iter().map(|due| due.id).collect();
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let write = refreshed("a2", Some("r2"), claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
     let mut after = exported(&*store).await.remove(0);
     let state = after.as_object_mut().unwrap().remove("evergrant").unwrap();
     assert_eq!(
@@ -587,7 +598,7 @@ async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
 
     // Overwritten, the application's fields are replaced and the state is kept.
     let again = store.import_as(vec![document], ImportMode::Overwrite).await.unwrap();
-    assert_eq!(again, [Imported::Updated]);
+    assert_eq!(again, [ImportResult::Updated]);
     assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().generation, 1);
 }
 
@@ -596,7 +607,7 @@ async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
     let list = |filter| async { store.list(filter).try_collect::<Vec<_>>().await.unwrap() };
-    let dead = GrantFilter { status: Some(Status::NeedsReauth), ..GrantFilter::default() };
+    let dead = GrantFilter { status: Some(GrantStatus::NeedsReauth), ..GrantFilter::default() };
     assert_eq!(list(dead).await.len(), 1);
     let user = GrantFilter { user: Some("u".into()), limit: Some(2), ..GrantFilter::default() };
     assert_eq!(list(user).await.len(), 2);

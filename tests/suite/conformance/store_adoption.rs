@@ -4,11 +4,15 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_domain::schedule::Times;
-use evergrant_domain::{ClaimNote, DocumentId, ProviderId, Row, Status, Timestamp, Write};
+use evergrant_domain::schedule::RefreshTimes;
+use evergrant_domain::{
+    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, GrantStatus, ProviderId, Timestamp,
+};
 use evergrant_memory::{MemoryClock, MemoryStore};
 use evergrant_mongodb::MongoStore;
-use evergrant_ports::{Commit, Committed, ImportDocument, LeftAlone, Store, Unadopted, wall_clock};
+use evergrant_ports::{
+    Commit, CommitResult, ImportDocument, LeftAlone, Store, UnadoptedDocuments, wall_clock,
+};
 use evergrant_sqlite::SqliteStore;
 use evergrant_testkit::mongodb as server;
 use serde_json::{Value, json};
@@ -48,7 +52,7 @@ async fn import(store: &dyn Store, documents: Vec<Value>) {
 }
 
 /// The providers that documents were adopted by, and their statuses.
-async fn adopted(store: &dyn Store, count: i64) -> Vec<Option<(String, Status)>> {
+async fn adopted(store: &dyn Store, count: i64) -> Vec<Option<(String, GrantStatus)>> {
     let mut adopted = Vec::new();
     for id in 1..=count {
         let view = store.get(&DocumentId::Integer(id)).await.unwrap().unwrap();
@@ -58,13 +62,13 @@ async fn adopted(store: &dyn Store, count: i64) -> Vec<Option<(String, Status)>>
     adopted
 }
 
-fn active(provider: &str) -> Option<(String, Status)> {
-    Some((provider.to_owned(), Status::Active))
+fn active(provider: &str) -> Option<(String, GrantStatus)> {
+    Some((provider.to_owned(), GrantStatus::Active))
 }
 
 async fn left(store: &dyn Store) -> BTreeMap<LeftAlone, u64> {
     let left = store.unadopted().await.unwrap();
-    left.into_iter().map(|Unadopted { why, documents }| (why, documents)).collect()
+    left.into_iter().map(|UnadoptedDocuments { why, documents }| (why, documents)).collect()
 }
 
 fn named(name: &str) -> LeftAlone {
@@ -183,20 +187,20 @@ async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adop
         import(&*store, vec![json!({"_id": 1, "refresh_token": "other", "idp": "azure"})]).await;
         let ids = [DocumentId::Integer(1)];
         let row = &claim(&*store, &ids, "o").await[0];
-        assert!(matches!(row, Row::OfAnother { owned: true }), "{row:?}");
+        assert!(matches!(row, ClaimedDocument::OfAnother { owned: true }), "{row:?}");
         let commit = Commit {
             id: ids[0].clone(),
             owner: "o".to_owned(),
             generation: None,
             sent: None,
             note: ClaimNote::default(),
-            write: Write::Unadopt,
+            write: DocumentWrite::Unadopt,
         };
         for _ in 0..2 {
             let committed = store.commit(std::slice::from_ref(&commit)).await.unwrap();
-            assert_eq!(committed, [Committed::Applied]);
+            assert_eq!(committed, [CommitResult::Applied]);
         }
-        assert!(matches!(claim(&*store, &ids, "next").await[0], Row::Absent));
+        assert!(matches!(claim(&*store, &ids, "next").await[0], ClaimedDocument::Absent));
         assert_eq!(store.adopt().await.unwrap(), 1);
         assert_eq!(adopted(&*store, 1).await, [active("azure")]);
     }
@@ -239,16 +243,16 @@ async fn a_new_document_that_is_not_due_yet_is_scheduled_and_no_longer_new() {
         store.adopt().await.unwrap();
         let ids = [DocumentId::Integer(1)];
         let claimed = grant(&claim(&*store, &ids, "o").await[0]).clone();
-        let times = Times {
+        let times = RefreshTimes {
             access_expires_at: END,
             refresh_idle_until: Some(END),
             refresh_absolute_until: None,
             next_refresh_at: END,
         };
-        let commit = Commit::of_grant(&claimed, "o", Write::Schedule(times));
-        assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+        let commit = Commit::of_grant(&claimed, "o", DocumentWrite::Schedule(times));
+        assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitResult::Applied]);
         let view = store.get(&ids[0]).await.unwrap().unwrap();
-        assert_eq!((view.status, view.next_refresh_at), (Some(Status::Active), Some(END)));
+        assert_eq!((view.status, view.next_refresh_at), (Some(GrantStatus::Active), Some(END)));
         assert_eq!((view.refreshed_at, view.leased_until), (None, None));
         let again = claim(&*store, &ids, "next").await;
         assert_eq!(grant(&again[0]).signed_in_until, None);

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, ProviderId, ProviderState, Signal, Timestamp};
+use evergrant_domain::{BudgetSignal, DocumentId, ProviderId, ProviderState, Timestamp};
 
 use super::adapters::{on_each_store, store};
 use super::store::{LEASE, NO_LEASE, claim, claim_for, with};
@@ -83,7 +83,7 @@ fn provider() -> ProviderId {
 
 fn paused(seconds: u64) -> ProviderState {
     let mut state = ProviderState::default();
-    let pause = Signal::Pause(Duration::from_secs(seconds));
+    let pause = BudgetSignal::Pause(Duration::from_secs(seconds));
     state.gate.note(&pause, Timestamp::from_unix_ms(1_700_000_000_123));
     state
 }

@@ -2,7 +2,7 @@
 
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::REMEMBERED;
-use evergrant_ports::{Committed, ImportDocument, ImportMode, Imported, Store};
+use evergrant_ports::{CommitResult, ImportDocument, ImportMode, ImportResult, Store};
 use serde_json::{Value, json};
 
 use super::adapters::{on_each_store, store};
@@ -30,10 +30,10 @@ on_each_store!(
 async fn refresh(store: &dyn Store, id: &DocumentId, next: Option<&str>) {
     let claimed = claim_for(store, std::slice::from_ref(id), "o", LEASE).await;
     let write = refreshed("access", next, claimed.now);
-    assert_eq!(commit(store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
 }
 
-async fn import(store: &dyn Store, token: impl Into<Value>) -> Imported {
+async fn import(store: &dyn Store, token: impl Into<Value>) -> ImportResult {
     store.import(vec![document(1, token)]).await.unwrap().remove(0)
 }
 
@@ -46,11 +46,11 @@ async fn the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since() 
     refresh(&*store, &ids[0], Some("second")).await;
     let file = || vec![document(1, "token-1"), document(2, "token-2"), document(3, "new")];
     let again = store.import(file()).await.unwrap();
-    assert_eq!(again, [Imported::Kept, Imported::Updated, Imported::Inserted]);
+    assert_eq!(again, [ImportResult::Kept, ImportResult::Updated, ImportResult::Inserted]);
     assert_eq!(token(&*store).await, "second");
 
     let over = store.import_as(file(), ImportMode::Overwrite).await.unwrap();
-    assert_eq!(over, [Imported::Updated, Imported::Updated, Imported::Updated]);
+    assert_eq!(over, [ImportResult::Updated, ImportResult::Updated, ImportResult::Updated]);
     assert_eq!(token(&*store).await, "token-1");
 }
 
@@ -60,9 +60,9 @@ async fn a_token_that_was_exchanged_is_never_brought_back() {
         refresh(&*store, &ids[0], Some(next)).await;
     }
     for spent in ["token-1", "second", "third"] {
-        assert_eq!(import(&*store, spent).await, Imported::Kept, "{spent}");
+        assert_eq!(import(&*store, spent).await, ImportResult::Kept, "{spent}");
     }
-    assert_eq!(import(&*store, "fourth").await, Imported::Updated);
+    assert_eq!(import(&*store, "fourth").await, ImportResult::Updated);
 }
 
 /// The application writes a token into the document, past Evergrant.
@@ -76,15 +76,15 @@ async fn a_token_that_the_application_has_replaced_is_never_brought_back() {
     let (store, ids) = with(1).await;
     refresh(&*store, &ids[0], Some("second")).await;
     write_past(&*store, "signed-in").await;
-    assert_eq!(import(&*store, "second").await, Imported::Kept, "it had come for token-1");
+    assert_eq!(import(&*store, "second").await, ImportResult::Kept, "it had come for token-1");
     for _ in 0..2 * REMEMBERED {
         refresh(&*store, &ids[0], None).await;
     }
     write_past(&*store, "signed-in-again").await;
     for older in ["token-1", "second", "signed-in"] {
-        assert_eq!(import(&*store, older).await, Imported::Kept, "{older}");
+        assert_eq!(import(&*store, older).await, ImportResult::Kept, "{older}");
     }
-    assert_eq!(import(&*store, "new").await, Imported::Updated);
+    assert_eq!(import(&*store, "new").await, ImportResult::Updated);
 }
 
 async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
@@ -92,8 +92,8 @@ async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
     give_up(&store, &ids[0]).await;
     write_past(&*store, "signed-in").await;
     assert_eq!(sweep(&store).await, 1);
-    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
-    assert_eq!(import(&*store, "new").await, Imported::Updated);
+    assert_eq!(import(&*store, "token-1").await, ImportResult::Kept);
+    assert_eq!(import(&*store, "new").await, ImportResult::Updated);
 }
 
 async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
@@ -101,19 +101,19 @@ async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
     for next in ["second", "third", "fourth"] {
         refresh(&*store, &ids[0], Some(next)).await;
     }
-    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
     assert_eq!(token(&*store).await, "signed-in");
-    assert_eq!(import(&*store, "fourth").await, Imported::Kept, "it was replaced");
+    assert_eq!(import(&*store, "fourth").await, ImportResult::Kept, "it was replaced");
 }
 
 async fn who_signs_in_again_twice_does_not_fall_back_to_the_first_token() {
     let (store, ids) = with(1).await;
-    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
-    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+    assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
+    assert_eq!(import(&*store, "token-1").await, ImportResult::Kept);
     refresh(&*store, &ids[0], Some("second")).await;
-    assert_eq!(import(&*store, "signed-in-again").await, Imported::Updated);
+    assert_eq!(import(&*store, "signed-in-again").await, ImportResult::Updated);
     for older in ["token-1", "signed-in", "second"] {
-        assert_eq!(import(&*store, older).await, Imported::Kept, "{older}");
+        assert_eq!(import(&*store, older).await, ImportResult::Kept, "{older}");
     }
 }
 
@@ -122,9 +122,9 @@ async fn who_ended_takes_a_new_token_but_not_the_dead_one() {
     refresh(&*store, &ids[0], Some("second")).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
-    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
-    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
-    assert_eq!(import(&*store, "second").await, Imported::Kept);
+    assert_eq!(import(&*store, "token-1").await, ImportResult::Kept);
+    assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
+    assert_eq!(import(&*store, "second").await, ImportResult::Kept);
 }
 
 async fn an_older_export_is_not_laid_over_what_came_after_it() {
@@ -133,9 +133,9 @@ async fn an_older_export_is_not_laid_over_what_came_after_it() {
     let export = exported(&*store).await.remove(0);
     refresh(&*store, &ids[0], None).await;
     let file = || vec![ImportDocument(export.as_object().unwrap().clone())];
-    assert_eq!(store.import(file()).await.unwrap(), [Imported::Kept]);
+    assert_eq!(store.import(file()).await.unwrap(), [ImportResult::Kept]);
     let elsewhere = with(1).await.0;
-    assert_eq!(elsewhere.import(file()).await.unwrap(), [Imported::Updated]);
+    assert_eq!(elsewhere.import(file()).await.unwrap(), [ImportResult::Updated]);
 }
 
 async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
@@ -143,11 +143,11 @@ async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
     for n in 0..REMEMBERED {
         refresh(&*store, &ids[0], Some(&format!("token-1.{n}"))).await;
     }
-    assert_eq!(import(&*store, "token-1.0").await, Imported::Kept);
-    assert_eq!(import(&*store, "unknown").await, Imported::KeptUnknown);
+    assert_eq!(import(&*store, "token-1.0").await, ImportResult::Kept);
+    assert_eq!(import(&*store, "unknown").await, ImportResult::KeptUnknown);
     let claimed = claim_for(&*store, &ids, "last", LEASE).await;
     commit(&*store, &claimed.rows[0], "last", ended(claimed.now)).await;
-    assert_eq!(import(&*store, "unknown").await, Imported::Updated);
+    assert_eq!(import(&*store, "unknown").await, ImportResult::Updated);
     let marks = exported(&*store).await[0]["evergrant"]["held_before"].as_array().unwrap().len();
     assert_eq!(marks, REMEMBERED);
 }
@@ -160,32 +160,32 @@ async fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
             json!({ "_id": 1, "access_token": access, "refresh_token": "token-1", "email": "new" });
         vec![ImportDocument(line.as_object().unwrap().clone())]
     };
-    assert_eq!(store.import(line("of before")).await.unwrap(), [Imported::Kept]);
-    assert_eq!(store.import(line("access")).await.unwrap(), [Imported::Updated]);
+    assert_eq!(store.import(line("of before")).await.unwrap(), [ImportResult::Kept]);
+    assert_eq!(store.import(line("access")).await.unwrap(), [ImportResult::Updated]);
     assert_eq!(exported(&*store).await[0]["email"], "new");
 }
 
 async fn a_document_without_a_token_takes_no_token_away_that_came_later() {
     let store = store().await;
-    assert_eq!(import(&*store, Value::Null).await, Imported::Inserted);
+    assert_eq!(import(&*store, Value::Null).await, ImportResult::Inserted);
     store.adopt().await.unwrap();
-    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
-    assert_eq!(import(&*store, Value::Null).await, Imported::Kept);
+    assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
+    assert_eq!(import(&*store, Value::Null).await, ImportResult::Kept);
     assert_eq!(token(&*store).await, "signed-in");
 }
 
 async fn an_import_during_an_exchange_does_not_undo_it() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    assert_eq!(import(&*store, "token-1").await, Imported::Updated);
+    assert_eq!(import(&*store, "token-1").await, ImportResult::Updated);
     let write = refreshed("access", Some("second"), claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Applied);
-    assert_eq!(import(&*store, "token-1").await, Imported::Kept);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
+    assert_eq!(import(&*store, "token-1").await, ImportResult::Kept);
 
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    assert_eq!(import(&*store, "signed-in").await, Imported::Updated);
+    assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
     let write = refreshed("access", Some("third"), claimed.now);
-    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, Committed::Superseded);
+    assert_eq!(commit(&*store, &claimed.rows[0], "o", write).await, CommitResult::Superseded);
     assert_eq!(token(&*store).await, "signed-in");
 }
 
@@ -196,11 +196,11 @@ async fn a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round() {
     for (first, second) in [(&object_id, &string), (&string, &object_id)] {
         let (store, empty) = (store().await, store().await);
         let line = |id: &DocumentId| document(Value::from(id.clone()), "t");
-        assert_eq!(store.import(vec![line(first)]).await.unwrap(), [Imported::Inserted]);
+        assert_eq!(store.import(vec![line(first)]).await.unwrap(), [ImportResult::Inserted]);
         let twin = store.import(vec![line(second), line(first)]).await.unwrap();
-        assert_eq!(twin, [Imported::Twin(first.clone()), Imported::Updated]);
+        assert_eq!(twin, [ImportResult::Twin(first.clone()), ImportResult::Updated]);
         let both = empty.import(vec![line(first), line(second)]).await;
-        assert_eq!(both.unwrap(), [Imported::Inserted, Imported::Twin(first.clone())]);
+        assert_eq!(both.unwrap(), [ImportResult::Inserted, ImportResult::Twin(first.clone())]);
     }
 }
 
@@ -210,5 +210,5 @@ async fn a_copy_of_a_store_holds_twins_as_they_are() {
     let ids = [json!(DIGITS), json!({ "$oid": DIGITS })];
     let documents = ids.map(|id| document(id, "t")).into();
     let copied = store.import_as(documents, ImportMode::Copy).await.unwrap();
-    assert_eq!(copied, [Imported::Inserted, Imported::Inserted]);
+    assert_eq!(copied, [ImportResult::Inserted, ImportResult::Inserted]);
 }

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Status, Write};
+use evergrant_domain::{DocumentId, DocumentWrite, GrantStatus};
 use evergrant_ports::{GrantFilter, GrantPlace, GrantView, ImportDocument, Store};
 use futures::TryStreamExt;
 use serde_json::{Value, json};
@@ -32,7 +32,7 @@ async fn pages(store: &dyn Store, filter: GrantFilter) -> Vec<DocumentId> {
         // As text it goes through a URL.
         after = page
             .last()
-            .map(|last| GrantPlace::of(last, filter.order()).to_string().parse().unwrap());
+            .map(|last| GrantPlace::from_grant(last, filter.order()).to_string().parse().unwrap());
         if page.is_empty() {
             return found;
         }
@@ -73,7 +73,7 @@ async fn pages_hold_each_grant_once_whatever_the_type_of_its_id() {
     for filter in [
         GrantFilter::default(),
         GrantFilter { provider: "p".parse().ok(), ..GrantFilter::default() },
-        GrantFilter { status: Some(Status::Active), ..GrantFilter::default() },
+        GrantFilter { status: Some(GrantStatus::Active), ..GrantFilter::default() },
         GrantFilter { email: Some("e".to_owned()), ..GrantFilter::default() },
         GrantFilter { user: Some("u".to_owned()), ..GrantFilter::default() },
         GrantFilter { email_prefix: Some("e".to_owned()), ..GrantFilter::default() },
@@ -116,7 +116,7 @@ async fn what_is_due_within_a_time_comes_soonest_first() {
     let now = claimed.now;
     for (row, in_s) in claimed.rows.iter().zip([300_u64, 100, 200]) {
         let at = now.plus(Duration::from_secs(in_s));
-        let write = Write::Postpone {
+        let write = DocumentWrite::Postpone {
             attempts: 0,
             in_doubt: false,
             questioned: false,
@@ -136,7 +136,7 @@ async fn what_is_due_within_a_time_comes_soonest_first() {
     assert_eq!(pages(&*store, within(301)).await, in_order);
     assert_eq!(pages(&*store, within(250)).await, in_order[..2]);
     assert!(pages(&*store, within(99)).await.is_empty());
-    let dead = GrantFilter { status: Some(Status::NeedsReauth), ..within(300) };
+    let dead = GrantFilter { status: Some(GrantStatus::NeedsReauth), ..within(300) };
     assert_eq!(pages(&*store, dead).await, ids[3..]);
 }
 
@@ -164,7 +164,7 @@ async fn every_part_of_a_filter_must_match() {
     let now = store.now().await.unwrap();
     let all = GrantFilter {
         provider: "p".parse().ok(),
-        status: Some(Status::Active),
+        status: Some(GrantStatus::Active),
         user: Some("u".to_owned()),
         email: Some("e".to_owned()),
         email_prefix: Some("e".to_owned()),
@@ -174,7 +174,7 @@ async fn every_part_of_a_filter_must_match() {
     assert_eq!(list(&*store, all.clone()).await.len(), 2);
     for one_wrong in [
         GrantFilter { provider: "q".parse().ok(), ..all.clone() },
-        GrantFilter { status: Some(Status::Failed), ..all.clone() },
+        GrantFilter { status: Some(GrantStatus::Failed), ..all.clone() },
         GrantFilter { user: Some("v".to_owned()), ..all.clone() },
         GrantFilter { email: Some("f".to_owned()), ..all.clone() },
         GrantFilter { email_prefix: Some("f".to_owned()), ..all.clone() },

@@ -4,13 +4,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::audit::{Action, AuditFilter, Intent, Outcome, Progress};
+use evergrant_domain::audit::{
+    ActionIntent, ActionOutcome, ActionProgress, AuditFilter, OperatorAction,
+};
 use evergrant_domain::audit_chain::ChainCheck;
-use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Problem, Role};
-use evergrant_domain::statistics::{Counts, minute_of};
-use evergrant_domain::{DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, ProcessProblem, ProcessRole};
+use evergrant_domain::statistics::{ProviderCounts, minute_of};
+use evergrant_domain::{DeadReason, DocumentId, GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::{
-    Changed, Commit, Committed, GrantChange, GrantCount, GrantView, Store, Which,
+    ChangeResult, Commit, CommitResult, DueSelection, GrantChange, GrantCount, GrantView, Store,
 };
 
 use super::adapters::{on_each_store, store};
@@ -40,8 +42,8 @@ async fn view(store: &dyn Store, id: &DocumentId) -> GrantView {
     store.get(id).await.unwrap().unwrap()
 }
 
-fn intent(who: &str, action: Action, document: Option<DocumentId>) -> Intent {
-    Intent {
+fn intent(who: &str, action: OperatorAction, document: Option<DocumentId>) -> ActionIntent {
+    ActionIntent {
         who: who.to_owned(),
         action,
         provider: "p".parse().ok(),
@@ -53,16 +55,16 @@ fn intent(who: &str, action: Action, document: Option<DocumentId>) -> Intent {
 
 async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
     let store = store().await;
-    let wanted = intent("root@host", Action::Redrive, Some(DocumentId::ObjectId([7; 12])));
+    let wanted = intent("root@host", OperatorAction::Redrive, Some(DocumentId::ObjectId([7; 12])));
     let begun = store.begin_audit(wanted.clone()).await.unwrap();
     let now = store.now().await.unwrap();
     assert!(begun.at <= now && now.since(begun.at) < Duration::from_secs(10));
     assert_eq!(store.audit_entry(&begun.id).await.unwrap(), Some(begun.clone()));
     assert_eq!((&begun.why, &begun.request), (&wanted.why, &wanted.request));
-    assert_eq!(begun.outcome(now), Outcome::Running);
+    assert_eq!(begun.outcome(now), ActionOutcome::Running);
 
-    let progress = Progress {
-        outcome: Outcome::Partial,
+    let progress = ActionProgress {
+        outcome: ActionOutcome::Partial,
         matched: Some(80),
         done: 70,
         left: 10,
@@ -84,11 +86,12 @@ async fn entries_are_one_chain_whoever_begins_them() {
     let store = store().await;
     let begin = |number: i64| {
         let store = Arc::clone(&store);
-        let wanted = intent("ann", Action::Export, Some(DocumentId::Integer(number)));
+        let wanted = intent("ann", OperatorAction::Export, Some(DocumentId::Integer(number)));
         async move { store.begin_audit(wanted).await.unwrap() }
     };
     let begun = futures::future::join_all((0..12).map(begin)).await;
-    let done = Progress { outcome: Outcome::Done, done: 1, ..Progress::default() };
+    let done =
+        ActionProgress { outcome: ActionOutcome::Done, done: 1, ..ActionProgress::default() };
     store.tell_audit(&begun[3].id, &done).await.unwrap();
     let mut check = ChainCheck::default();
     let mut number = 0;
@@ -109,10 +112,10 @@ async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
     let store = store().await;
     let one = DocumentId::Integer(1);
     for (who, action, document) in [
-        ("ann", Action::Redrive, None),
-        ("ben", Action::TokenPause, Some(one.clone())),
-        ("ann", Action::TokenPause, Some(DocumentId::String("1".to_owned()))),
-        ("ben", Action::Discard, None),
+        ("ann", OperatorAction::Redrive, None),
+        ("ben", OperatorAction::TokenPause, Some(one.clone())),
+        ("ann", OperatorAction::TokenPause, Some(DocumentId::String("1".to_owned()))),
+        ("ben", OperatorAction::Discard, None),
     ] {
         store.begin_audit(intent(who, action, document)).await.unwrap();
         // The record is in the order of the store's milliseconds.
@@ -129,7 +132,8 @@ async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
             found.into_iter().map(|entry| entry.action).collect::<Vec<_>>()
         }
     };
-    let [redrive, pause, discard] = [Action::Redrive, Action::TokenPause, Action::Discard];
+    let [redrive, pause, discard] =
+        [OperatorAction::Redrive, OperatorAction::TokenPause, OperatorAction::Discard];
     assert_eq!(actions(all.clone()).await, [discard, pause, pause, redrive]);
     let first = store.audit(&AuditFilter { limit: 3, ..all.clone() }).await.unwrap();
     let before = first.last().map(|entry| entry.id.clone());
@@ -141,7 +145,7 @@ async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
         filter
     };
     assert_eq!(actions(of(|f| f.who = Some("ann".to_owned()))).await, [pause, redrive]);
-    assert_eq!(actions(of(|f| f.action = Some(Action::Discard))).await, [discard]);
+    assert_eq!(actions(of(|f| f.action = Some(OperatorAction::Discard))).await, [discard]);
     assert_eq!(actions(of(|f| f.provider = "q".parse().ok())).await, []);
     assert_eq!(actions(of(|f| f.limit = 0)).await, []);
     let about_one = AuditFilter { document: Some(one), ..all.clone() };
@@ -150,7 +154,7 @@ async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
     assert_eq!(actions(AuditFilter { since, ..all }).await, [discard, pause]);
 }
 
-fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
+fn heartbeat(name: &str, role: ProcessRole, refreshed: u64) -> Heartbeat {
     Heartbeat {
         name: name.to_owned(),
         role,
@@ -159,7 +163,7 @@ fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
         pid: 4_711,
         started_at: Timestamp::from_unix_ms(1_700_000_000_000),
         beat_at: Timestamp::default(),
-        leads: role == Role::Producer,
+        leads: role == ProcessRole::Producer,
         lanes: vec![LaneReport {
             provider: "p".parse().unwrap(),
             in_flight: 3,
@@ -167,23 +171,23 @@ fn heartbeat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
             failed: 1,
             refreshed_lately: 60,
         }],
-        problems: vec![Problem { what: "a queue".to_owned(), detail: "gone".to_owned() }],
+        problems: vec![ProcessProblem { what: "a queue".to_owned(), detail: "gone".to_owned() }],
     }
 }
 
 async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
     let store = store().await;
-    store.beat(&heartbeat("b", Role::Worker, 1)).await.unwrap();
-    store.beat(&heartbeat("a", Role::Worker, 1)).await.unwrap();
-    store.beat(&heartbeat("z", Role::Producer, 0)).await.unwrap();
-    store.beat(&heartbeat("b", Role::Worker, 5)).await.unwrap();
+    store.beat(&heartbeat("b", ProcessRole::Worker, 1)).await.unwrap();
+    store.beat(&heartbeat("a", ProcessRole::Worker, 1)).await.unwrap();
+    store.beat(&heartbeat("z", ProcessRole::Producer, 0)).await.unwrap();
+    store.beat(&heartbeat("b", ProcessRole::Worker, 5)).await.unwrap();
     let processes = store.processes().await.unwrap();
     let names: Vec<_> = processes.iter().map(|process| process.name.as_str()).collect();
     assert_eq!(names, ["z", "a", "b"]);
     let now = store.now().await.unwrap();
     let last = &processes[2];
     assert!(!last.is_gone(now) && now.since(last.beat_at) < Duration::from_secs(10));
-    let said = Heartbeat { beat_at: last.beat_at, ..heartbeat("b", Role::Worker, 5) };
+    let said = Heartbeat { beat_at: last.beat_at, ..heartbeat("b", ProcessRole::Worker, 5) };
     assert_eq!(*last, said);
     store.end_beat("b").await.unwrap();
     store.end_beat("never was").await.unwrap();
@@ -193,11 +197,11 @@ async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
 async fn what_happened_in_a_minute_is_added_up_over_all_workers() {
     let store = store().await;
     let [p, q] = ["p", "q"].map(|name| name.parse::<ProviderId>().unwrap());
-    let counts = Counts {
+    let counts = ProviderCounts {
         refreshed: 10,
         throttled: 1,
         dead: [(DeadReason::GrantDead, 2)].into(),
-        ..Counts::default()
+        ..ProviderCounts::default()
     };
     let began = store.now().await.unwrap();
     let workers = (0..4).map(|_| {
@@ -205,14 +209,17 @@ async fn what_happened_in_a_minute_is_added_up_over_all_workers() {
         async move { store.add_statistics(&counts).await.unwrap() }
     });
     futures::future::join_all(workers).await;
-    let other = Counts { due: 7, ..Counts::default() };
-    store.add_statistics(&[(q.clone(), other), (p.clone(), Counts::default())]).await.unwrap();
+    let other = ProviderCounts { due: 7, ..ProviderCounts::default() };
+    store
+        .add_statistics(&[(q.clone(), other), (p.clone(), ProviderCounts::default())])
+        .await
+        .unwrap();
 
     let minutes = store.statistics(began).await.unwrap();
     assert!(minutes.iter().all(|minute| minute.minute == minute_of(minute.minute)));
     assert!(minutes.iter().all(|minute| minute.minute >= minute_of(began)));
     let sum = |provider: &ProviderId| {
-        let mut sum = Counts::default();
+        let mut sum = ProviderCounts::default();
         let of_provider = minutes.iter().filter(|minute| minute.provider == *provider);
         of_provider.for_each(|minute| sum.add(&minute.counts));
         (sum.due, sum.refreshed, sum.throttled, sum.dead_in_all())
@@ -235,9 +242,9 @@ async fn grants_are_counted_by_provider_and_status() {
         store.count_grants().await.unwrap(),
         [
             count(None, None, 1),
-            count(p.clone(), Some(Status::Active), 3),
-            count(p.clone(), Some(Status::NeedsReauth), 1),
-            count(p, Some(Status::Paused), 1),
+            count(p.clone(), Some(GrantStatus::Active), 3),
+            count(p.clone(), Some(GrantStatus::NeedsReauth), 1),
+            count(p, Some(GrantStatus::Paused), 1),
         ]
     );
 }
@@ -248,7 +255,12 @@ async fn the_statuses_of_many_grants_are_read_at_once() {
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
     store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
     let asked = [ids[2].clone(), DocumentId::Integer(1_000), ids[0].clone(), ids[1].clone()];
-    let statuses = [Some(Status::Active), None, Some(Status::NeedsReauth), Some(Status::Paused)];
+    let statuses = [
+        Some(GrantStatus::Active),
+        None,
+        Some(GrantStatus::NeedsReauth),
+        Some(GrantStatus::Paused),
+    ];
     assert_eq!(store.statuses(&asked).await.unwrap(), statuses);
     assert_eq!(store.statuses(&[]).await.unwrap(), []);
 }
@@ -268,14 +280,20 @@ async fn what_is_due_is_counted_up_to_a_limit() {
 async fn a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed() {
     let (store, ids) = with(2).await;
     store.mark_queued(&ids[..1], LEASE).await.unwrap();
-    assert_eq!(store.change_grant(&ids[0], GrantChange::Pause).await.unwrap(), Changed::Applied);
-    assert_eq!(due(&*store, Which::All).await.len(), 1);
+    assert_eq!(
+        store.change_grant(&ids[0], GrantChange::Pause).await.unwrap(),
+        ChangeResult::Applied
+    );
+    assert_eq!(due(&*store, DueSelection::All).await.len(), 1);
     assert_eq!(owned(&claim(&*store, &ids, "o").await), [false, true]);
     assert_eq!(store.reactivate(&ids[0], LEASE).await.unwrap(), None);
-    assert_eq!(store.change_grant(&ids[0], GrantChange::Resume).await.unwrap(), Changed::Applied);
+    assert_eq!(
+        store.change_grant(&ids[0], GrantChange::Resume).await.unwrap(),
+        ChangeResult::Applied
+    );
     let resumed = view(&*store, &ids[0]).await;
-    assert_eq!((resumed.status, resumed.queued_until), (Some(Status::Active), None));
-    assert_eq!(due(&*store, Which::Due).await.len(), 2);
+    assert_eq!((resumed.status, resumed.queued_until), (Some(GrantStatus::Active), None));
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 2);
     assert_eq!(owned(&claim(&*store, &ids[..1], "next").await), [true]);
 }
 
@@ -288,12 +306,12 @@ async fn a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused() {
         .iter()
         .map(|row| Commit::of_grant(grant(row), "o", refreshed("a", Some("new"), claimed.now)))
         .collect();
-    let all = vec![Committed::Applied; 3];
+    let all = vec![CommitResult::Applied; 3];
     assert_eq!(store.commit(&commits).await.unwrap(), all);
     assert_eq!(store.commit(&commits).await.unwrap(), all, "once more");
     let statuses = futures::future::join_all(ids.iter().map(|id| view(&*store, id))).await;
     let seen: Vec<_> = statuses.iter().map(|view| (view.status, view.generation)).collect();
-    let (active, paused) = (Some(Status::Active), Some(Status::Paused));
+    let (active, paused) = (Some(GrantStatus::Active), Some(GrantStatus::Paused));
     assert_eq!(seen, [(active, 1), (paused, 1), (active, 1)]);
     assert!(statuses.iter().all(|view| view.leased_until.is_none()));
     assert!(exported(&*store).await.iter().all(|document| document["refresh_token"] == "new"));
@@ -307,21 +325,21 @@ async fn a_death_under_way_ends_a_paused_grant() {
     }
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
     commit(&*store, &claimed.rows[1], "o", postponed(claimed.now)).await;
-    assert_eq!(view(&*store, &ids[0]).await.status, Some(Status::NeedsReauth));
-    assert_eq!(view(&*store, &ids[1]).await.status, Some(Status::Paused));
+    assert_eq!(view(&*store, &ids[0]).await.status, Some(GrantStatus::NeedsReauth));
+    assert_eq!(view(&*store, &ids[1]).await.status, Some(GrantStatus::Paused));
 }
 
 async fn only_active_grants_are_paused_and_only_paused_ones_resumed() {
     let (store, ids) = with(2).await;
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;
-    let dead = Changed::NotIn(Some(Status::NeedsReauth));
+    let dead = ChangeResult::NotIn(Some(GrantStatus::NeedsReauth));
     assert_eq!(store.change_grant(&ids[0], GrantChange::Pause).await.unwrap(), dead);
-    let active = Changed::NotIn(Some(Status::Active));
+    let active = ChangeResult::NotIn(Some(GrantStatus::Active));
     assert_eq!(store.change_grant(&ids[1], GrantChange::Resume).await.unwrap(), active);
     for change in [GrantChange::Pause, GrantChange::Resume, GrantChange::Forget] {
         let nobody = DocumentId::Integer(404);
-        assert_eq!(store.change_grant(&nobody, change).await.unwrap(), Changed::Absent);
+        assert_eq!(store.change_grant(&nobody, change).await.unwrap(), ChangeResult::Absent);
     }
 }
 
@@ -329,12 +347,15 @@ async fn what_is_forgotten_keeps_its_document_and_is_taken_up_anew() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", refreshed("a", Some("new"), claimed.now)).await;
-    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::Applied);
+    assert_eq!(
+        store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(),
+        ChangeResult::Applied
+    );
     let documents = exported(&*store).await;
     assert_eq!(documents[0]["refresh_token"], "new");
     assert_eq!(documents[0].get("evergrant"), None);
     assert_eq!(view(&*store, &ids[0]).await.status, None);
-    assert!(due(&*store, Which::All).await.is_empty());
+    assert!(due(&*store, DueSelection::All).await.is_empty());
     assert_eq!(store.adopt().await.unwrap(), 1);
     assert_eq!(view(&*store, &ids[0]).await.generation, 0);
 }
@@ -342,7 +363,13 @@ async fn what_is_forgotten_keeps_its_document_and_is_taken_up_anew() {
 async fn nothing_is_forgotten_while_an_answer_may_come() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
-    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::UnderWay);
+    assert_eq!(
+        store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(),
+        ChangeResult::UnderWay
+    );
     commit(&*store, &claimed.rows[0], "o", refreshed("a", Some("new"), claimed.now)).await;
-    assert_eq!(store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(), Changed::Applied);
+    assert_eq!(
+        store.change_grant(&ids[0], GrantChange::Forget).await.unwrap(),
+        ChangeResult::Applied
+    );
 }

@@ -4,8 +4,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::fingerprint::fingerprint;
-use evergrant_domain::{ClaimNote, DocumentId, FailureKind, Row, Status, Timestamp, Write};
-use evergrant_ports::{Commit, Committed, GrantView, ImportDocument, Store, Which};
+use evergrant_domain::{
+    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, FailureKind, GrantStatus, Timestamp,
+};
+use evergrant_ports::{Commit, CommitResult, DueSelection, GrantView, ImportDocument, Store};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
@@ -34,16 +36,18 @@ pub(super) async fn give_up(store: &Arc<dyn Store>, id: &DocumentId) -> Timestam
     let claimed = claim_for(&**store, ids, "o", LEASE).await;
     let token = SecretString::from(format!("token-{id}"));
     let write = match ended(claimed.now) {
-        Write::End { status, attempts, failing_since, last_error, .. } => Write::End {
-            status,
-            attempts,
-            failing_since,
-            last_error,
-            dead_fingerprint: Some(fingerprint(&token)),
-        },
+        DocumentWrite::End { status, attempts, failing_since, last_error, .. } => {
+            DocumentWrite::End {
+                status,
+                attempts,
+                failing_since,
+                last_error,
+                dead_fingerprint: Some(fingerprint(&token)),
+            }
+        }
         other => other,
     };
-    assert_eq!(commit(&**store, &claimed.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&**store, &claimed.rows[0], "o", write).await, CommitResult::Applied);
     claimed.now
 }
 
@@ -61,9 +65,9 @@ pub(super) async fn sweep(store: &Arc<dyn Store>) -> u64 {
 }
 
 /// The end of a grant for a reason that the user is not to blame for.
-fn failed(reason: FailureKind, token: Option<&SecretString>, now: Timestamp) -> Write {
-    Write::End {
-        status: Status::Failed,
+fn failed(reason: FailureKind, token: Option<&SecretString>, now: Timestamp) -> DocumentWrite {
+    DocumentWrite::End {
+        status: GrantStatus::Failed,
         attempts: 1,
         failing_since: now,
         last_error: error(reason, now),
@@ -84,10 +88,10 @@ async fn who_has_signed_in_again_is_due_with_all_failures_forgotten() {
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();
     assert_eq!(sweep(&store).await, 1);
     let revived = view(&store, &ids[0]).await;
-    assert_eq!(revived.status, Some(Status::Active));
+    assert_eq!(revived.status, Some(GrantStatus::Active));
     assert_eq!((revived.attempts, revived.in_doubt, revived.last_error), (0, false, None));
     assert_eq!(revived.queued_until, None);
-    assert_eq!(due(&*store, Which::Due).await.len(), 3);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 3);
     assert_eq!(sweep(&store).await, 0);
     assert!(claim(&*store, &ids[..1], "next").await[0].owned());
 }
@@ -96,7 +100,7 @@ async fn who_has_not_signed_in_again_stays_given_up() {
     let (store, ids) = with(2).await;
     give_up(&store, &ids[0]).await;
     assert_eq!(sweep(&store).await, 0);
-    assert_eq!(view(&store, &ids[0]).await.status, Some(Status::NeedsReauth));
+    assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::NeedsReauth));
     // What holds no token at all has not signed in.
     store.import(vec![document(1, serde_json::Value::Null)]).await.unwrap();
     assert_eq!(sweep(&store).await, 0);
@@ -114,8 +118,8 @@ async fn a_grant_that_failed_lives_again_with_another_token() {
     store.import(vec![document(1, "another")]).await.unwrap();
     assert_eq!(sweep(&store).await, 1);
     let revived = view(&store, &ids[0]).await;
-    assert_eq!((revived.status, revived.last_error), (Some(Status::Active), None));
-    assert_eq!(view(&store, &ids[1]).await.status, Some(Status::Failed));
+    assert_eq!((revived.status, revived.last_error), (Some(GrantStatus::Active), None));
+    assert_eq!(view(&store, &ids[1]).await.status, Some(GrantStatus::Failed));
 }
 
 async fn a_document_without_a_token_waits_for_one() {
@@ -128,14 +132,14 @@ async fn a_document_without_a_token_waits_for_one() {
     assert_eq!(store.adopt().await.unwrap(), 3);
     let ids: Vec<_> = (1..=3).map(DocumentId::Integer).collect();
     for id in &ids {
-        assert_eq!(view(&store, id).await.status, Some(Status::NoToken), "{id}");
+        assert_eq!(view(&store, id).await.status, Some(GrantStatus::NoToken), "{id}");
     }
-    assert_eq!(due(&*store, Which::All).await, []);
+    assert_eq!(due(&*store, DueSelection::All).await, []);
     assert_eq!(sweep(&store).await, 0);
     store.import(vec![document(3, "signed-in")]).await.unwrap();
     assert_eq!(sweep(&store).await, 1);
-    assert_eq!(due(&*store, Which::Due).await.len(), 1);
-    assert_eq!(view(&store, &ids[2]).await.status, Some(Status::Active));
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
+    assert_eq!(view(&store, &ids[2]).await.status, Some(GrantStatus::Active));
 }
 
 async fn a_job_that_meets_no_token_leaves_no_failure() {
@@ -144,21 +148,21 @@ async fn a_job_that_meets_no_token_leaves_no_failure() {
     commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
     store.import(vec![document(1, Value::Null)]).await.unwrap();
     let row = &claim(&*store, &ids, "o").await[0];
-    assert!(matches!(row, Row::NoToken { owned: true }), "{row:?}");
+    assert!(matches!(row, ClaimedDocument::NoToken { owned: true }), "{row:?}");
     let commit = Commit {
         id: ids[0].clone(),
         owner: "o".to_owned(),
         generation: None,
         sent: None,
         note: ClaimNote::default(),
-        write: Write::NoToken,
+        write: DocumentWrite::NoToken,
     };
-    assert_eq!(store.commit(&[commit]).await.unwrap(), [Committed::Applied]);
+    assert_eq!(store.commit(&[commit]).await.unwrap(), [CommitResult::Applied]);
     let after = view(&store, &ids[0]).await;
-    assert_eq!((after.status, after.attempts), (Some(Status::NoToken), 0));
+    assert_eq!((after.status, after.attempts), (Some(GrantStatus::NoToken), 0));
     assert_eq!((after.last_error, after.queued_until, after.leased_until), (None, None, None));
     let next = &claim(&*store, &ids, "next").await[0];
-    assert!(matches!(next, Row::NoToken { owned: false }), "{next:?}");
+    assert!(matches!(next, ClaimedDocument::NoToken { owned: false }), "{next:?}");
 }
 
 async fn a_document_that_was_repaired_lives_again() {
@@ -179,8 +183,8 @@ async fn a_document_that_was_repaired_lives_again() {
     assert_eq!(sweep(&store).await, 0);
     store.import(vec![document(2, "repaired")]).await.unwrap();
     assert_eq!(sweep(&store).await, 1);
-    assert_eq!(view(&store, &ids[1]).await.status, Some(Status::Active));
-    assert_eq!(view(&store, &ids[0]).await.status, Some(Status::Failed));
+    assert_eq!(view(&store, &ids[1]).await.status, Some(GrantStatus::Active));
+    assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::Failed));
 }
 
 async fn a_sweep_in_small_parts_finds_everybody() {
@@ -193,15 +197,15 @@ async fn a_sweep_in_small_parts_finds_everybody() {
     store.import(vec![document(3, Value::Null)]).await.unwrap();
     store.adopt().await.unwrap();
     let claimed: Vec<DocumentId> =
-        due(&*store, Which::Due).await.into_iter().map(|due| due.id).collect();
+        due(&*store, DueSelection::Due).await.into_iter().map(|due| due.id).collect();
     let claimed = claim_for(&*store, &claimed, "o", LEASE).await;
     for (row, n) in claimed.rows.iter().zip(0..) {
         let token = &grant(row).refresh_token;
         let mut end = failed(FailureKind::AttemptsExhausted, Some(token), claimed.now);
-        if let Write::End { status, .. } = &mut end
+        if let DocumentWrite::End { status, .. } = &mut end
             && n % 2 == 0
         {
-            *status = Status::NeedsReauth;
+            *status = GrantStatus::NeedsReauth;
         }
         commit(&*store, row, "o", end).await;
     }
@@ -218,7 +222,7 @@ async fn a_sweep_in_small_parts_finds_everybody() {
     }
     assert_eq!(revived, 6);
     assert!(parts >= 3, "{parts} parts");
-    assert_eq!(due(&*store, Which::Due).await.len(), 6);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 6);
 }
 
 async fn the_end_of_the_old_grant_is_not_the_new_ones() {
@@ -227,7 +231,7 @@ async fn the_end_of_the_old_grant_is_not_the_new_ones() {
     let now = store.now().await.unwrap();
     for row in &end {
         let mut write = refreshed("access", Some("rotated"), now);
-        if let Write::Refresh { times, .. } = &mut write {
+        if let DocumentWrite::Refresh { times, .. } = &mut write {
             times.refresh_absolute_until = Some(now.plus(LEASE));
             times.next_refresh_at = now;
         }
@@ -256,12 +260,12 @@ async fn deaths_that_are_not_believed_are_revived() {
     assert_eq!(store.revive_dead(&"p".parse().unwrap(), since).await.unwrap(), 2);
     for id in &ids {
         let revived = view(&store, id).await;
-        assert_eq!((revived.status, revived.last_error), (Some(Status::Active), None));
+        assert_eq!((revived.status, revived.last_error), (Some(GrantStatus::Active), None));
     }
     let rows = claim(&*store, &ids, "next").await;
     assert!(grant(&rows[0]).in_doubt, "whether its answer was lost is as it was");
     assert!(!grant(&rows[1]).in_doubt);
-    assert_eq!(due(&*store, Which::Due).await.len(), 3);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 3);
 }
 
 async fn deaths_of_before_or_of_another_provider_stay() {
@@ -270,7 +274,7 @@ async fn deaths_of_before_or_of_another_provider_stay() {
     let later = since.plus(Duration::from_millis(1));
     assert_eq!(store.revive_dead(&"p".parse().unwrap(), later).await.unwrap(), 0);
     assert_eq!(store.revive_dead(&"q".parse().unwrap(), since).await.unwrap(), 0);
-    assert_eq!(view(&store, &ids[0]).await.status, Some(Status::NeedsReauth));
+    assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::NeedsReauth));
 }
 
 async fn a_user_who_signed_in_again_is_no_disbelieved_death() {

@@ -1,6 +1,6 @@
 //! What holds for every [`Store`]: of two documents with one refresh token one is exchanged.
 
-use evergrant_domain::{DocumentId, Row};
+use evergrant_domain::{ClaimedDocument, DocumentId};
 use evergrant_ports::{Commit, Store};
 use secrecy::ExposeSecret;
 
@@ -24,8 +24,8 @@ async fn with_twins() -> std::sync::Arc<dyn Store> {
     store
 }
 
-fn is_twin_of(row: &Row, first: &DocumentId) -> bool {
-    matches!(row, Row::Twin { of, owned: true, .. } if of == first)
+fn is_twin_of(row: &ClaimedDocument, first: &DocumentId) -> bool {
+    matches!(row, ClaimedDocument::Twin { of, owned: true, .. } if of == first)
 }
 
 async fn of_two_documents_with_one_token_one_is_a_twin_however_often_they_are_claimed() {

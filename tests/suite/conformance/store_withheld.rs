@@ -1,8 +1,8 @@
 //! What holds for every [`Store`]: documents that are out of reach, since their new tokens wait elsewhere.
 
 use evergrant_domain::fingerprint::fingerprint;
-use evergrant_domain::{DocumentId, FailureKind, Status, Timestamp, Write};
-use evergrant_ports::{Committed, Store, Which};
+use evergrant_domain::{DocumentId, DocumentWrite, FailureKind, GrantStatus, Timestamp};
+use evergrant_ports::{CommitResult, DueSelection, Store};
 use secrecy::SecretString;
 
 use super::adapters::on_each_store;
@@ -27,20 +27,20 @@ async fn what_is_withheld_is_neither_due_nor_claimed_whoever_held_it() {
     let held = claim_for(&*store, &ids[..1], "o", LEASE).await;
     assert!(withhold(&*store, 1, "token-1").await);
     let view = store.get(&ids[0]).await.unwrap().unwrap();
-    assert_eq!((view.status, view.leased_until), (Some(Status::Failed), None));
+    assert_eq!((view.status, view.leased_until), (Some(GrantStatus::Failed), None));
     assert_eq!(view.last_error.as_ref().unwrap().reason, FailureKind::UncommittedAnswer);
     assert!(view.waits_for_answer());
-    assert_eq!(due(&*store, Which::Due).await.len(), 1);
+    assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
     assert!(!claim(&*store, &ids[..1], "next").await[0].owned());
     // What its holder makes of the old token counts no more.
-    let write = Write::End {
-        status: Status::NeedsReauth,
+    let write = DocumentWrite::End {
+        status: GrantStatus::NeedsReauth,
         attempts: 1,
         failing_since: held.now,
         last_error: error(FailureKind::GrantDead, held.now),
         dead_fingerprint: None,
     };
-    assert_eq!(commit(&*store, &held.rows[0], "o", write).await, Committed::Superseded);
+    assert_eq!(commit(&*store, &held.rows[0], "o", write).await, CommitResult::Superseded);
     assert!(withhold(&*store, 1, "token-1").await, "twice is the same as once");
 }
 
@@ -48,7 +48,7 @@ async fn only_a_document_that_holds_the_spent_token_is_withheld() {
     let (store, ids) = with(1).await;
     assert!(!withhold(&*store, 1, "another").await);
     assert!(!withhold(&*store, 404, "token-1").await);
-    assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().status, Some(Status::Active));
+    assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().status, Some(GrantStatus::Active));
     store.import(vec![document(2, "token-2")]).await.unwrap();
     assert!(!withhold(&*store, 2, "token-2").await, "it is not adopted yet");
 }
@@ -58,9 +58,9 @@ async fn the_new_tokens_of_a_withheld_document_make_it_active() {
     let held = claim_for(&*store, &ids, "o", LEASE).await;
     assert!(withhold(&*store, 1, "token-1").await);
     let write = refreshed("access", Some("token-new"), held.now);
-    assert_eq!(commit(&*store, &held.rows[0], "o", write).await, Committed::Applied);
+    assert_eq!(commit(&*store, &held.rows[0], "o", write).await, CommitResult::Applied);
     let view = store.get(&ids[0]).await.unwrap().unwrap();
-    assert_eq!((view.status, view.last_error), (Some(Status::Active), None));
+    assert_eq!((view.status, view.last_error), (Some(GrantStatus::Active), None));
     assert_eq!(view.generation, 1);
     assert!(!withhold(&*store, 1, "token-1").await, "it has moved on");
 }

@@ -5,22 +5,22 @@ use std::collections::BTreeMap;
 use ::mongodb::bson::doc;
 use evergrant_domain::{DeadReason, DocumentId, Job};
 use evergrant_ports::wall_clock;
-use evergrant_simulator::{Config, SeedPlan};
-use evergrant_testkit::deployment::{Deployment, eventually, provider};
+use evergrant_simulator::{SeedPlan, SimulatorConfig};
+use evergrant_testkit::deployment::{TestDeployment, eventually, provider};
 use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::{Value, json};
 
-async fn deployment() -> Deployment {
+async fn deployment() -> TestDeployment {
     let (amqp_url, mongodb_url) = (rabbitmq::V4.url().await, mongodb::url().await);
-    Deployment::new(&amqp_url, &mongodb_url, Config::default()).await
+    TestDeployment::new(&amqp_url, &mongodb_url, SimulatorConfig::default()).await
 }
 
 /// A document with a grant of its own.
-fn signed_in(evergrant: &Deployment, user: &str) -> Value {
+fn signed_in(evergrant: &TestDeployment, user: &str) -> Value {
     serde_json::to_value(evergrant.simulator.sign_in(user)).expect("JSON")
 }
 
-fn write(evergrant: &Deployment, lines: &[String]) -> String {
+fn write(evergrant: &TestDeployment, lines: &[String]) -> String {
     let path = evergrant.folder.path().join("import.jsonl");
     std::fs::write(&path, lines.join("\n")).expect("write");
     path.to_str().expect("UTF-8").to_owned()

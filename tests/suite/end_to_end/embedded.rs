@@ -6,20 +6,24 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use evergrant_domain::{DocumentId, SealedAnswer};
-use evergrant_simulator::{Config, SeedPlan, Settings};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
 use evergrant_testkit::deployment::eventually;
-use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::embedded::EmbeddedDeployment;
 use evergrant_testkit::program;
 use serde_json::Value;
 
-fn slow(grace_s: u64) -> Config {
-    let settings =
-        Settings { grace_s, latency_ms: 50, latency_spread_ms: 30, ..Settings::default() };
-    Config { settings, ..Config::default() }
+fn slow(grace_s: u64) -> SimulatorConfig {
+    let settings = SimulatorSettings {
+        grace_s,
+        latency_ms: 50,
+        latency_spread_ms: 30,
+        ..SimulatorSettings::default()
+    };
+    SimulatorConfig { settings, ..SimulatorConfig::default() }
 }
 
-async fn imported(config: Config, count: u32) -> Embedded {
-    let mut evergrant = Embedded::new(config).await;
+async fn imported(config: SimulatorConfig, count: u32) -> EmbeddedDeployment {
+    let mut evergrant = EmbeddedDeployment::new(config).await;
     evergrant.set("WORKER__LEASE", "16s");
     evergrant.set("WORKER__PERMIT_WAIT", "1s");
     evergrant.import(SeedPlan { count, ..SeedPlan::default() }).await;
@@ -60,7 +64,7 @@ async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("demo.log");
     let args = ["demo", "--users", "5000", "--faults", "none"];
-    let mut demo = program::Program::start("evergrant", &args, &[], log);
+    let mut demo = program::TestProgram::start("evergrant", &args, &[], log);
     eventually("some are refreshed", || async {
         let logged = demo.logged();
         let refreshed = logged.lines().filter_map(|line| line.split("refreshed ").nth(1));
@@ -79,8 +83,10 @@ async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
 async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
     // Without any grace: whatever was sent must be written before the process ends. The limit keeps the
     // first run from ending by itself, and the latency keeps many requests on their way.
-    let settings = Settings { grace_s: 0, latency_ms: 500, ..Settings::default() };
-    let mut evergrant = imported(Config { settings, ..Config::default() }, 2_000).await;
+    let settings =
+        SimulatorSettings { grace_s: 0, latency_ms: 500, ..SimulatorSettings::default() };
+    let mut evergrant =
+        imported(SimulatorConfig { settings, ..SimulatorConfig::default() }, 2_000).await;
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     let mut run = evergrant.start(&["run"]);
     eventually("some are refreshed", || async { evergrant.refreshed().await >= 200 }).await;
@@ -158,7 +164,7 @@ async fn answers_of_a_key_that_is_gone_wait_out_of_reach_and_are_written_when_it
 }
 
 /// Kills a run while it has answers that it could not write.
-async fn killed_with_answers(mut evergrant: Embedded) -> Embedded {
+async fn killed_with_answers(mut evergrant: EmbeddedDeployment) -> EmbeddedDeployment {
     // So slow that some are under way whenever the file is taken.
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     let mut killed = evergrant.start(&["run"]);
@@ -185,7 +191,7 @@ async fn killed_with_answers(mut evergrant: Embedded) -> Embedded {
 }
 
 /// The documents whose answers are in journals beside the file.
-fn journalled(evergrant: &Embedded) -> HashSet<DocumentId> {
+fn journalled(evergrant: &EmbeddedDeployment) -> HashSet<DocumentId> {
     let mut ids = HashSet::new();
     for found in evergrant.folder.path().join("evergrant.db-rescue").read_dir().unwrap() {
         let path = found.unwrap().path();
@@ -200,7 +206,7 @@ fn journalled(evergrant: &Embedded) -> HashSet<DocumentId> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_cannot_be_run_says_what_to_do() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     let taken = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
     let taken = taken.local_addr().expect("its address").to_string();
     for (setting, value, expected) in [

@@ -4,9 +4,9 @@ use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
 use std::process::Output;
 
-use evergrant_simulator::{Config, SeedPlan};
+use evergrant_simulator::{SeedPlan, SimulatorConfig};
 use evergrant_testkit::deployment::eventually;
-use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::embedded::EmbeddedDeployment;
 use evergrant_testkit::program;
 use serde_json::json;
 
@@ -26,7 +26,7 @@ fn holds(path: &Path, token: &str) -> bool {
 }
 
 /// Documents whose refresh tokens begin with `prefix`.
-async fn import(evergrant: &Embedded, prefix: &str, count: u32) {
+async fn import(evergrant: &EmbeddedDeployment, prefix: &str, count: u32) {
     let lines = (0..count).map(|id| {
         let token = format!("{prefix}-{id:04}-{}", "x".repeat(40));
         json!({ "_id": id, "userId": id, "refresh_token": token }).to_string()
@@ -40,7 +40,7 @@ async fn import(evergrant: &Embedded, prefix: &str, count: u32) {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_export_is_its_owners_whatever_somebody_has_prepared() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "token", 3).await;
     let folder = evergrant.folder.path();
     let (open, victim) = (folder.join("tokens.partial"), folder.join("victim"));
@@ -62,7 +62,7 @@ async fn an_export_is_its_owners_whatever_somebody_has_prepared() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backup_is_whole_while_the_file_is_in_use_and_its_owners_alone() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     evergrant.import(SeedPlan { count: 300, ..SeedPlan::default() }).await;
     let mut run = evergrant.start(&["run"]);
     eventually("the first are refreshed", || async { evergrant.refreshed().await > 0 }).await;
@@ -87,13 +87,13 @@ async fn a_backup_is_whole_while_the_file_is_in_use_and_its_owners_alone() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_token_that_was_replaced_is_not_in_the_file_any_more() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "former", 40).await;
     let file = evergrant.folder.path().join("evergrant.db");
     let path = file.to_str().expect("UTF-8").to_owned();
     import(&evergrant, "present", 40).await;
     // The last one to close it carries the write-ahead log over.
-    let Embedded { store, folder, .. } = evergrant;
+    let EmbeddedDeployment { store, folder, .. } = evergrant;
     drop(store);
     assert!(!Path::new(&format!("{path}-wal")).exists(), "the file is still open");
     assert!(holds(&file, "present-0007") && !holds(&file, "former-"));
@@ -103,7 +103,7 @@ async fn a_token_that_was_replaced_is_not_in_the_file_any_more() {
 #[tokio::test(flavor = "multi_thread")]
 #[cfg(target_os = "linux")]
 async fn a_program_that_holds_tokens_leaves_no_core_dump() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     let mut run = evergrant.start(&["run"]);
     let limits = format!("/proc/{}/limits", run.id());
     let has_none = || {
@@ -117,7 +117,7 @@ async fn a_program_that_holds_tokens_leaves_no_core_dump() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn who_takes_tokens_out_is_in_the_record_and_a_changed_record_is_found() {
-    let evergrant = Embedded::new(Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "token", 3).await;
     let copy = evergrant.folder.path().join("copy.db");
     assert!(evergrant.evergrant(&["export"]).await.status.success());

@@ -1,19 +1,23 @@
 //! Processes that die and processes that are asked to end.
 
 use ::mongodb::bson::doc;
-use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::{mongodb, rabbitmq};
 
-fn slow(grace_s: u64) -> Config {
-    let settings =
-        Settings { grace_s, latency_ms: 100, latency_spread_ms: 50, ..Settings::default() };
-    Config { settings, ..Config::default() }
+fn slow(grace_s: u64) -> SimulatorConfig {
+    let settings = SimulatorSettings {
+        grace_s,
+        latency_ms: 100,
+        latency_spread_ms: 50,
+        ..SimulatorSettings::default()
+    };
+    SimulatorConfig { settings, ..SimulatorConfig::default() }
 }
 
-async fn imported(config: Config, count: u32) -> Deployment {
+async fn imported(config: SimulatorConfig, count: u32) -> TestDeployment {
     let (amqp_url, mongodb_url) = (rabbitmq::V4.url().await, mongodb::url().await);
-    let mut evergrant = Deployment::new(&amqp_url, &mongodb_url, config).await;
+    let mut evergrant = TestDeployment::new(&amqp_url, &mongodb_url, config).await;
     evergrant.set("WORKER__LEASE", "16s");
     evergrant.set("WORKER__PERMIT_WAIT", "1s");
     let file = evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
@@ -22,7 +26,7 @@ async fn imported(config: Config, count: u32) -> Deployment {
     evergrant
 }
 
-async fn refreshed(evergrant: &Deployment) -> u64 {
+async fn refreshed(evergrant: &TestDeployment) -> u64 {
     evergrant.count(doc! { "evergrant.generation": { "$gte": 1 } }).await
 }
 

@@ -2,9 +2,9 @@
 
 mod bad_input;
 mod embedded;
+mod embedded_cli;
 mod files;
 mod kills;
-mod one_machine;
 mod operator;
 mod pipeline;
 mod providers;

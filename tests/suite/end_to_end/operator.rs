@@ -5,8 +5,8 @@ use std::process::Output;
 use std::time::{Duration, Instant};
 
 use ::mongodb::bson::doc;
-use evergrant_simulator::{Config, FaultRates, Forgive, Settings};
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_simulator::{FaultRates, ForgiveRequest, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::{Value, json};
 
@@ -22,18 +22,18 @@ fn said(output: &Output) -> String {
 
 /// The users, and those who are in trouble.
 struct Night {
-    evergrant: Deployment,
+    evergrant: TestDeployment,
     documents: Vec<Value>,
 }
 
 impl Night {
     async fn begin() -> Self {
-        let config = Config {
-            settings: Settings { kill_on_reuse: false, ..Settings::default() },
-            ..Config::default()
+        let config = SimulatorConfig {
+            settings: SimulatorSettings { kill_on_reuse: false, ..SimulatorSettings::default() },
+            ..SimulatorConfig::default()
         };
         let (amqp_url, mongodb_url) = (rabbitmq::V4.url().await, mongodb::url().await);
-        let mut evergrant = Deployment::new(&amqp_url, &mongodb_url, config).await;
+        let mut evergrant = TestDeployment::new(&amqp_url, &mongodb_url, config).await;
         evergrant.set("QUEUE__RETRY_LADDER", r#"["1s"]"#);
         evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "3");
         // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
@@ -127,7 +127,7 @@ impl Night {
 
     /// The causes are cured: at the provider, by the users, in the documents.
     async fn is_cured(&self) {
-        self.evergrant.simulator.forgive(&Forgive::default());
+        self.evergrant.simulator.forgive(&ForgiveRequest::default());
         for user in self.group(1) {
             let id = user["_id"].as_str().expect("an id");
             let signed_in =

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use ::mongodb::bson::doc;
-use evergrant_simulator::{Config, FaultRates, SeedPlan, Settings};
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_simulator::{FaultRates, SeedPlan, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::Value;
 
@@ -18,14 +18,15 @@ async fn every_live_grant_is_refreshed_and_every_dead_one_reported_on_rabbitmq_3
     refreshes_all_and_redrives(&rabbitmq::V3.url().await).await;
 }
 
-fn misbehaving() -> Config {
+fn misbehaving() -> SimulatorConfig {
     let faults = FaultRates { http_503: 0.03, throttle_429: 0.02, ..FaultRates::default() };
-    let settings = Settings { fault_retry_after_s: Some(1), faults, ..Settings::default() };
-    Config { settings, ..Config::default() }
+    let settings =
+        SimulatorSettings { fault_retry_after_s: Some(1), faults, ..SimulatorSettings::default() };
+    SimulatorConfig { settings, ..SimulatorConfig::default() }
 }
 
 async fn refreshes_all_and_redrives(amqp_url: &str) {
-    let evergrant = Deployment::new(amqp_url, &mongodb::url().await, misbehaving()).await;
+    let evergrant = TestDeployment::new(amqp_url, &mongodb::url().await, misbehaving()).await;
     let plan =
         SeedPlan { count: 2_000, dead_share: 0.05, malformed_share: 0.01, ..SeedPlan::default() };
     let file = evergrant.seed_file(plan);
@@ -65,7 +66,7 @@ async fn refreshes_all_and_redrives(amqp_url: &str) {
 }
 
 /// How many documents say that their grant is dead, and how many that they are malformed.
-async fn reported(evergrant: &Deployment) -> (u64, u64) {
+async fn reported(evergrant: &TestDeployment) -> (u64, u64) {
     let dead = doc! { "evergrant.status": "needs_reauth" };
     let malformed =
         doc! { "evergrant.status": "failed", "evergrant.last_error.reason": "malformed" };
@@ -85,8 +86,8 @@ fn counts_by_reason(json: &[u8]) -> BTreeMap<String, u64> {
 }
 
 /// The provider forgives; a redrive brings the users back.
-async fn forgiven_users_come_back(evergrant: &Deployment, dead: u64) {
-    evergrant.simulator.forgive(&evergrant_simulator::Forgive::default());
+async fn forgiven_users_come_back(evergrant: &TestDeployment, dead: u64) {
+    evergrant.simulator.forgive(&evergrant_simulator::ForgiveRequest::default());
     let redrive = ["dlq", "redrive", "--reason", "grant_dead", "--yes", "--why", "forgiven"];
     let dry = evergrant.evergrant(&[redrive.as_slice(), &["--dry-run"]].concat()).await;
     assert!(dry.status.success(), "{}", String::from_utf8_lossy(&dry.stderr));

@@ -3,40 +3,46 @@
 use std::time::Duration;
 
 use ::mongodb::bson::{Document, doc};
-use evergrant_domain::provider_state::Standing;
+use evergrant_domain::provider_state::ProviderStanding;
 use evergrant_domain::{ProviderId, Timestamp};
-use evergrant_simulator::{Config, Forgive, SeedPlan, Simulator};
-use evergrant_testkit::deployment::{Deployment, eventually, provider};
+use evergrant_simulator::{ForgiveRequest, SeedPlan, Simulator, SimulatorConfig};
+use evergrant_testkit::deployment::{TestDeployment, eventually, provider};
 use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::Value;
 
-async fn deployment() -> Deployment {
+async fn deployment() -> TestDeployment {
     let (amqp_url, mongodb_url) = (rabbitmq::V4.url().await, mongodb::url().await);
-    Deployment::new(&amqp_url, &mongodb_url, Config::default()).await
+    TestDeployment::new(&amqp_url, &mongodb_url, SimulatorConfig::default()).await
 }
 
-async fn imported(evergrant: &Deployment, count: u32) {
+async fn imported(evergrant: &TestDeployment, count: u32) {
     let file = evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
     let import = evergrant.evergrant(&["import", &file]).await;
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
 }
 
-async fn standing(evergrant: &Deployment, provider: &ProviderId) -> (Standing, Timestamp) {
+async fn standing(
+    evergrant: &TestDeployment,
+    provider: &ProviderId,
+) -> (ProviderStanding, Timestamp) {
     let read = evergrant.store.provider_state(provider).await.expect("the provider's state");
     (read.value.standing(read.now), read.now)
 }
 
 /// A command that must succeed, and its JSON.
-async fn command(evergrant: &Deployment, args: &[&str]) -> Value {
+async fn command(evergrant: &TestDeployment, args: &[&str]) -> Value {
     let output = evergrant.evergrant(&[args, &["--json"]].concat()).await;
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
 /// Adds a second provider, whose documents name it, and returns it.
-async fn second_provider(evergrant: &mut Deployment, users: usize) -> evergrant_simulator::Handle {
+async fn second_provider(
+    evergrant: &mut TestDeployment,
+    users: usize,
+) -> evergrant_simulator::SimulatorHandle {
     // With another seed its tokens are others.
-    let config = Config { seed: 2, ..Config::default() };
+    let config = SimulatorConfig { seed: 2, ..SimulatorConfig::default() };
     let secret = config.client_secret.clone();
     let simulator = Simulator::bind(config, "127.0.0.1:0").await.expect("start the provider");
     let handle = simulator.handle();
@@ -85,7 +91,7 @@ async fn throttles_for(least: Duration) {
     let mut evergrant = deployment().await;
     imported(&evergrant, 300).await;
     let other = second_provider(&mut evergrant, 40).await;
-    let throttle = |settings: &mut evergrant_simulator::Settings| {
+    let throttle = |settings: &mut evergrant_simulator::SimulatorSettings| {
         settings.faults.throttle_429 = 1.0;
         settings.fault_retry_after_s = Some(6);
     };
@@ -105,12 +111,14 @@ async fn throttles_for(least: Duration) {
     let mut until = Timestamp::default();
     eventually("it is paused anew", || async {
         match standing(&evergrant, &id).await {
-            (Standing::Throttled { until }, now) => until.since(now) > Duration::from_secs(4),
+            (ProviderStanding::Throttled { until }, now) => {
+                until.since(now) > Duration::from_secs(4)
+            }
             _ => false,
         }
     })
     .await;
-    if let (Standing::Throttled { until: end }, _) = standing(&evergrant, &id).await {
+    if let (ProviderStanding::Throttled { until: end }, _) = standing(&evergrant, &id).await {
         until = end;
     }
     other.change(|settings| settings.faults.throttle_429 = 0.0).expect("change");
@@ -176,13 +184,13 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     let _programs = evergrant.start_all(3);
     let dead = || evergrant.count(doc! { "evergrant.status": "needs_reauth" });
     eventually("the circuit opens", || async {
-        matches!(standing(&evergrant, &provider()).await.0, Standing::Tripped { .. })
+        matches!(standing(&evergrant, &provider()).await.0, ProviderStanding::Tripped { .. })
     })
     .await;
     eventually("the first deaths are taken back", || async { dead().await == 0 }).await;
     assert!(evergrant.simulator.stats().requests < 200, "the circuit did not hold");
     // It was the provider's fault: a probe succeeds, and all are refreshed.
-    evergrant.simulator.forgive(&Forgive::default());
+    evergrant.simulator.forgive(&ForgiveRequest::default());
     eventually("all are refreshed", || async {
         evergrant.count(doc! { "evergrant.generation": { "$gt": 0 } }).await == 300
     })
@@ -194,7 +202,7 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     let all = evergrant.run("evergrant-producer", &["--all"]).await;
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
     eventually("the circuit opens", || async {
-        matches!(standing(&evergrant, &provider()).await.0, Standing::Tripped { .. })
+        matches!(standing(&evergrant, &provider()).await.0, ProviderStanding::Tripped { .. })
     })
     .await;
     command(&evergrant, &["providers", "confirm", "simulator"]).await;
@@ -204,7 +212,7 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     eventually("they are dead", || async { dead().await == 300 }).await;
 }
 
-async fn users(evergrant: &Deployment) -> Vec<String> {
+async fn users(evergrant: &TestDeployment) -> Vec<String> {
     use futures::TryStreamExt;
     let documents = evergrant.collection.find(doc! {}).await.expect("find");
     let documents: Vec<Document> = documents.try_collect().await.expect("read");

@@ -2,16 +2,16 @@
 
 use std::time::Duration;
 
-use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_testkit::deployment::{Deployment, eventually};
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::{mongodb, rabbitmq};
 
 /// A provider that answers after so long.
-async fn imported(latency_ms: u64, grants: u32) -> Deployment {
-    let settings = Settings { latency_ms, ..Settings::default() };
-    let config = Config { settings, ..Config::default() };
+async fn imported(latency_ms: u64, grants: u32) -> TestDeployment {
+    let settings = SimulatorSettings { latency_ms, ..SimulatorSettings::default() };
+    let config = SimulatorConfig { settings, ..SimulatorConfig::default() };
     let mut evergrant =
-        Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
+        TestDeployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
     evergrant.set("PRODUCER__LEADER_LEASE", "5s");
     evergrant.set("PRODUCER__INTERVAL", "500ms");
     let file = evergrant.seed_file(SeedPlan { count: grants, ..SeedPlan::default() });
@@ -20,7 +20,7 @@ async fn imported(latency_ms: u64, grants: u32) -> Deployment {
     evergrant
 }
 
-async fn exchanged(evergrant: &Deployment, wanted: u64) {
+async fn exchanged(evergrant: &TestDeployment, wanted: u64) {
     eventually("grants are refreshed", || async {
         evergrant.simulator.stats().exchanges >= wanted
     })
@@ -45,7 +45,7 @@ async fn a_worker_that_is_asked_twice_ends_at_once() {
 #[tokio::test(flavor = "multi_thread")]
 async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_its_grace() {
     let evergrant = imported(200, 200).await;
-    let way = evergrant_testkit::way::Way::to(&evergrant.variable("QUEUE__URL"));
+    let way = evergrant_testkit::fault_proxy::FaultProxy::to(&evergrant.variable("QUEUE__URL"));
     let own = [("QUEUE__URL", way.url()), ("WORKER__SHUTDOWN_GRACE", "10s")];
     let _producer = evergrant.start("evergrant-producer", &[]);
     let mut worker = evergrant.start_with("evergrant-worker", &[], &own);

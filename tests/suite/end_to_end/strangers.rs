@@ -6,8 +6,8 @@ use std::time::Duration;
 use evergrant_provider::install_tls;
 use evergrant_simulator::SeedPlan;
 use evergrant_testkit::deployment::eventually;
-use evergrant_testkit::embedded::Embedded;
-use evergrant_testkit::program::Program;
+use evergrant_testkit::embedded::EmbeddedDeployment;
+use evergrant_testkit::program::TestProgram;
 use futures::future::join_all;
 use reqwest::header::{COOKIE, LOCATION, SET_COOKIE};
 use reqwest::{Client, StatusCode, redirect};
@@ -18,7 +18,7 @@ use tokio::net::{TcpSocket, TcpStream};
 const SILENCE_ENDS: Duration = Duration::from_secs(60);
 
 /// The word after `before` in what a program has written.
-async fn said(program: &Program, before: &str) -> String {
+async fn said(program: &TestProgram, before: &str) -> String {
     let word = || {
         let log = program.logged();
         let (_, rest) = log.split_once(before)?;
@@ -51,7 +51,7 @@ async fn is_closed(mut stream: TcpStream) -> bool {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_console_of_one_machine_lets_in_who_has_its_address() {
-    let evergrant = Embedded::new(evergrant_simulator::Config::default()).await;
+    let evergrant = EmbeddedDeployment::new(evergrant_simulator::SimulatorConfig::default()).await;
     let console = evergrant.start(&["console", "--listen", "127.0.0.1:0"]);
     let printed = said(&console, "the console is at ").await;
     let (page, _) = printed.split_once('?').expect("an address with a word");
@@ -79,7 +79,8 @@ async fn the_console_of_one_machine_lets_in_who_has_its_address() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn silent_connections_stop_neither_the_console_nor_a_worker() {
-    let mut evergrant = Embedded::new(evergrant_simulator::Config::default()).await;
+    let mut evergrant =
+        EmbeddedDeployment::new(evergrant_simulator::SimulatorConfig::default()).await;
     evergrant.set("TELEMETRY__LISTEN", "127.0.0.1:0");
     let run = evergrant.start(&["run"]);
     let telemetry = said(&run, "serving health and metrics address=").await;

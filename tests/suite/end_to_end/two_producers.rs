@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use evergrant_simulator::{Config, SeedPlan, Settings};
-use evergrant_testkit::deployment::{Deployment, eventually};
-use evergrant_testkit::program::Program;
+use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
+use evergrant_testkit::deployment::{TestDeployment, eventually};
+use evergrant_testkit::program::TestProgram;
 use evergrant_testkit::{mongodb, rabbitmq};
 
 const LEADER_LEASE: Duration = Duration::from_secs(5);
@@ -13,10 +13,10 @@ const PASS: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn when_the_leading_producer_is_killed_the_other_takes_over_within_two_leases() {
-    let settings = Settings { latency_ms: 50, ..Settings::default() };
-    let config = Config { settings, ..Config::default() };
+    let settings = SimulatorSettings { latency_ms: 50, ..SimulatorSettings::default() };
+    let config = SimulatorConfig { settings, ..SimulatorConfig::default() };
     let mut evergrant =
-        Deployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
+        TestDeployment::new(&rabbitmq::V4.url().await, &mongodb::url().await, config).await;
     evergrant.set("PRODUCER__LEADER_LEASE", "5s");
     evergrant.set("PRODUCER__INTERVAL", "500ms");
     let mut producers = Vec::from([0, 1].map(|_| evergrant.start("evergrant-producer", &[])));
@@ -35,7 +35,7 @@ async fn when_the_leading_producer_is_killed_the_other_takes_over_within_two_lea
 }
 
 /// Users sign in, and all are refreshed.
-async fn refreshes(evergrant: &Deployment, name: &str, count: u32) {
+async fn refreshes(evergrant: &TestDeployment, name: &str, count: u32) {
     let file = evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
     let import = evergrant.evergrant(&["import", &file]).await;
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
@@ -43,7 +43,7 @@ async fn refreshes(evergrant: &Deployment, name: &str, count: u32) {
 }
 
 /// The one that leads.
-async fn leader(producers: &[Program]) -> usize {
-    let leads = |producer: &Program| producer.logged().contains("this producer leads");
+async fn leader(producers: &[TestProgram]) -> usize {
+    let leads = |producer: &TestProgram| producer.logged().contains("this producer leads");
     producers.iter().position(leads).expect("one of them leads")
 }

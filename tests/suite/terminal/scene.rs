@@ -3,24 +3,24 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::audit::{Action, Intent, Outcome, Progress};
-use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Role};
-use evergrant_domain::statistics::Counts;
+use evergrant_domain::audit::{ActionIntent, ActionOutcome, ActionProgress, OperatorAction};
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, ProcessRole};
+use evergrant_domain::statistics::ProviderCounts;
 use evergrant_domain::{
-    DeadLetter, DeadReason, DocumentId, FailureKind, Grant, Job, LastError, Row, Status, Timestamp,
-    Write,
+    ClaimedDocument, DeadLetter, DeadReason, DocumentId, DocumentWrite, FailureKind, Grant,
+    GrantStatus, Job, LastError, Timestamp,
 };
 use evergrant_ports::{Commit, ImportDocument, JobQueue, Store};
-use evergrant_runtime::config::Config as Settings;
+use evergrant_runtime::config::Config as SimulatorSettings;
 use evergrant_runtime::connect;
-use evergrant_simulator::Config;
+use evergrant_simulator::SimulatorConfig;
 use evergrant_testkit::deployment::provider;
-use evergrant_testkit::embedded::Embedded;
+use evergrant_testkit::embedded::EmbeddedDeployment;
 use serde_json::json;
 
 /// A file with grants and dead letters.
 pub(super) struct Scene {
-    pub(super) evergrant: Embedded,
+    pub(super) evergrant: EmbeddedDeployment,
     store: Arc<dyn Store>,
 }
 
@@ -29,10 +29,10 @@ const HOSTILE: &str = "<b>eve</b>\u{1b}[2J\u{1b}]0;owned\u{7}\r\n\u{202e}@x";
 
 impl Scene {
     pub(super) async fn new() -> Self {
-        let evergrant = Embedded::new(Config::default()).await;
+        let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
         let variables = evergrant.variables.iter();
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
-        let settings = Settings::from_parts(None, variables, &[]).expect("valid settings");
+        let settings = SimulatorSettings::from_parts(None, variables, &[]).expect("valid settings");
         let store = connect::store(&settings).await.expect("a store");
         let queue = connect::queue(&settings, "scene".to_owned()).expect("a queue");
         queue.prepare().await.expect("prepare the queue");
@@ -63,7 +63,7 @@ impl Scene {
     async fn dies(&self, queue: &dyn JobQueue, id: i64, reason: DeadReason, description: &str) {
         let ids = [DocumentId::Integer(id)];
         let claimed = self.store.claim(&ids, "o", Duration::from_secs(30)).await.expect("a claim");
-        let Row::Present { grant, .. } = &claimed.rows[0] else { panic!("no grant") };
+        let ClaimedDocument::Present { grant, .. } = &claimed.rows[0] else { panic!("no grant") };
         let letter = letter(&job(id), reason, description, claimed.now);
         let commit = Commit::of_grant(grant, "o", ended(grant, &letter));
         self.store.commit(&[commit]).await.expect("a commit");
@@ -78,8 +78,8 @@ impl Scene {
         // They go on living, however long the commands take.
         tokio::spawn(async move {
             loop {
-                store.beat(&beat("w-1", Role::Worker, 90)).await.expect("a beat");
-                store.beat(&beat("p-1", Role::Producer, 0)).await.expect("a beat");
+                store.beat(&beat("w-1", ProcessRole::Worker, 90)).await.expect("a beat");
+                store.beat(&beat("p-1", ProcessRole::Producer, 0)).await.expect("a beat");
                 if let Some(told) = told.take() {
                     let _ = told.send(());
                 }
@@ -87,26 +87,26 @@ impl Scene {
             }
         });
         first.await.expect("the first beats");
-        let counts = Counts {
+        let counts = ProviderCounts {
             due: 100,
             refreshed: 90,
             retried: 5,
             throttled: 3,
             dead: [(DeadReason::GrantDead, 2), (DeadReason::AttemptsExhausted, 3)].into(),
-            ..Counts::default()
+            ..ProviderCounts::default()
         };
         self.store.add_statistics(&[(provider(), counts)]).await.expect("statistics");
-        let intent = Intent {
+        let intent = ActionIntent {
             who: "ann@host".to_owned(),
-            action: Action::Redrive,
+            action: OperatorAction::Redrive,
             provider: provider().into(),
             document: None,
             request: json!({ "kind": "redrive", "filter": { "reason": "grant_dead" } }),
             why: format!("because of {HOSTILE}"),
         };
         let entry = self.store.begin_audit(intent).await.expect("an entry");
-        let progress = Progress {
-            outcome: Outcome::Partial,
+        let progress = ActionProgress {
+            outcome: ActionOutcome::Partial,
             matched: Some(80),
             done: 78,
             left: 2,
@@ -116,7 +116,7 @@ impl Scene {
     }
 }
 
-fn beat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
+fn beat(name: &str, role: ProcessRole, refreshed: u64) -> Heartbeat {
     let lane = LaneReport {
         provider: provider(),
         in_flight: 4,
@@ -132,8 +132,8 @@ fn beat(name: &str, role: Role, refreshed: u64) -> Heartbeat {
         pid: 4_711,
         started_at: Timestamp::from_unix_ms(1_700_000_000_000),
         beat_at: Timestamp::default(),
-        leads: role == Role::Producer,
-        lanes: if role == Role::Worker { vec![lane] } else { Vec::new() },
+        leads: role == ProcessRole::Producer,
+        lanes: if role == ProcessRole::Worker { vec![lane] } else { Vec::new() },
         problems: Vec::new(),
     }
 }
@@ -153,12 +153,12 @@ fn letter(job: &Job, reason: DeadReason, description: &str, now: Timestamp) -> D
     DeadLetter::of_job(job, reason, 3, now, &error, "w-1")
 }
 
-fn ended(grant: &Grant, letter: &DeadLetter) -> Write {
+fn ended(grant: &Grant, letter: &DeadLetter) -> DocumentWrite {
     let status = match letter.reason {
-        DeadReason::GrantDead => Status::NeedsReauth,
-        _ => Status::Failed,
+        DeadReason::GrantDead => GrantStatus::NeedsReauth,
+        _ => GrantStatus::Failed,
     };
-    Write::End {
+    DocumentWrite::End {
         status,
         attempts: letter.attempts,
         failing_since: letter.first_failed_at,

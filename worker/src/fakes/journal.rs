@@ -5,7 +5,7 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use evergrant_domain::SealedAnswer;
-use evergrant_rescue::{Entry, Estate, Journal, Left};
+use evergrant_rescue::{AnswerJournal, JournalEntry, OrphanedAnswer, PeerJournal};
 
 /// A journal in memory; what is in it outlives whoever wrote it.
 #[derive(Default)]
@@ -20,35 +20,37 @@ pub(crate) struct FakeJournal {
     next: AtomicU32,
 }
 
-impl Journal for FakeJournal {
-    fn append(&self, answer: &SealedAnswer) -> std::io::Result<Entry> {
+impl AnswerJournal for FakeJournal {
+    fn append(&self, answer: &SealedAnswer) -> std::io::Result<JournalEntry> {
         let entry = u64::from(self.next.fetch_add(1, Ordering::Relaxed));
         self.entries.lock().unwrap().insert(entry, answer.encode());
-        Ok(Entry(entry))
+        Ok(JournalEntry(entry))
     }
 
-    fn forget(&self, entry: Entry) {
+    fn forget(&self, entry: JournalEntry) {
         self.entries.lock().unwrap().remove(&entry.0);
     }
 
-    fn inherit(&self) -> std::io::Result<Vec<Left>> {
+    fn adopt_orphans(&self) -> std::io::Result<Vec<OrphanedAnswer>> {
         let entries = self.entries.lock().unwrap();
-        let left =
-            |(&entry, line): (&u64, &Vec<u8>)| Left { entry: Entry(entry), line: line.clone() };
+        let left = |(&entry, line): (&u64, &Vec<u8>)| OrphanedAnswer {
+            entry: JournalEntry(entry),
+            line: line.clone(),
+        };
         Ok(entries.iter().map(left).collect())
     }
 
-    fn hand_on(&self, entry: Entry) {
+    fn forward(&self, entry: JournalEntry) {
         self.forget(entry);
     }
 
-    fn estate_of(&self, process: &str) -> Estate {
+    fn peer_journal(&self, process: &str) -> PeerJournal {
         match *self.died.lock().unwrap() == Some(process) {
-            false => Estate::None,
-            true if self.unreadable.load(Ordering::Relaxed) => Estate::Unreadable,
-            true if self.handed_on.load(Ordering::Relaxed) => Estate::HandedOn,
-            true if self.entries.lock().unwrap().is_empty() => Estate::Settled,
-            true => Estate::Open,
+            false => PeerJournal::Unknown,
+            true if self.unreadable.load(Ordering::Relaxed) => PeerJournal::Unreadable,
+            true if self.handed_on.load(Ordering::Relaxed) => PeerJournal::Forwarded,
+            true if self.entries.lock().unwrap().is_empty() => PeerJournal::Drained,
+            true => PeerJournal::Recovering,
         }
     }
 }

@@ -10,14 +10,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_budget::{Budget, Permit};
-use evergrant_domain::classify::{Answer, Exchange};
-use evergrant_domain::weigh::{Belief, Evidence};
-use evergrant_domain::{DocumentFields, DocumentId, Job, Signal, Timestamp};
+use evergrant_domain::classify::{ExchangeResult, HttpAnswer};
+use evergrant_domain::weigh::{DeathBelief, DeathEvidence};
+use evergrant_domain::{BudgetSignal, DocumentFields, DocumentId, Job, Timestamp};
 use evergrant_provider::TokenEndpoint;
-use evergrant_rescue::{Keys, Sealer};
+use evergrant_rescue::{AnswerSealer, SealingKeys};
 use evergrant_runtime::config::Config;
-use evergrant_runtime::reports::Reports;
-use evergrant_telemetry::{Health, Metrics};
+use evergrant_runtime::process_reporter::ProcessReporter;
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
 use secrecy::SecretString;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -26,15 +26,15 @@ pub(crate) use self::journal::FakeJournal;
 use self::queue::FakeAcker;
 pub(crate) use self::queue::FakeQueue;
 pub(crate) use self::store::FakeStore;
-use crate::lane::{Common, Lane};
+use crate::answer_log::AnswerLog;
+use crate::answer_recovery::AnswerRecovery;
+use crate::job_delivery::JobDelivery;
+use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
-use crate::nets::Nets;
-use crate::recovery::Recovery;
-use crate::rescuer::Rescuer;
-use crate::rescues::Rescues;
+use crate::recovered_answers::RecoveredAnswers;
+use crate::recovery::AnswerCommits;
 use crate::steady_clock::{SteadyClock, SteadyTime};
-use crate::turns::Turns;
-use crate::work::Work;
+use crate::store_limiter::StoreLimiter;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// Fakes with a store that takes nothing for so long, from the first write on.
@@ -60,11 +60,11 @@ pub(crate) struct FakeEndpoint {
 
 #[async_trait]
 impl TokenEndpoint for FakeEndpoint {
-    async fn exchange(&self, _: &SecretString, _: &DocumentFields) -> Exchange {
+    async fn exchange(&self, _: &SecretString, _: &DocumentFields) -> ExchangeResult {
         self.requests.fetch_add(1, Ordering::Relaxed);
         let tokens = r#"{"access_token":"a","refresh_token":"new"}"#;
         let body = self.body.lock().unwrap().unwrap_or(tokens).as_bytes().to_vec();
-        Exchange::Answered(Answer { status: 200, retry_after_ms: None, body })
+        ExchangeResult::Answered(HttpAnswer { status: 200, retry_after_ms: None, body })
     }
 }
 
@@ -76,12 +76,12 @@ impl Budget for OpenBudget {
     async fn acquire(&self) -> Permit {
         Permit::unwatched()
     }
-    fn note(&self, _: &Signal) {}
+    fn note(&self, _: &BudgetSignal) {}
     fn spacing(&self) -> Option<Duration> {
         None
     }
-    fn evidence(&self) -> Evidence {
-        Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true }
+    fn evidence(&self) -> DeathEvidence {
+        DeathEvidence { belief: DeathBelief::ByShare, is_tripped: false, client_works: true }
     }
     fn shut_for(&self) -> Option<Duration> {
         None
@@ -101,9 +101,9 @@ pub(crate) struct Fakes {
 }
 
 /// A sealer whose key is this byte over and over.
-pub(crate) fn sealer(byte: u8) -> Sealer {
+pub(crate) fn sealer(byte: u8) -> AnswerSealer {
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
-    Sealer::new(Keys::new(&key.into(), &[]).unwrap())
+    AnswerSealer::new(SealingKeys::new(&key.into(), &[]).unwrap())
 }
 
 impl Fakes {
@@ -126,28 +126,29 @@ impl Fakes {
         let look = move || SteadyTime { since_boot: *clock.lock().unwrap(), wall: Duration::ZERO };
         let settings = WorkerSettings {
             clock: SteadyClock::new(look),
-            ..WorkerSettings::of(&config.worker, "worker".to_owned())
+            ..WorkerSettings::from_config(&config.worker, "worker".to_owned())
         };
         let budget = Arc::new(OpenBudget);
-        let metrics = WorkerMetrics::register(&Metrics::default(), Reports::default());
+        let metrics =
+            WorkerMetrics::register(&ProcessMetrics::default(), ProcessReporter::default());
         let journal = Arc::new(FakeJournal::default());
-        let nets = Nets {
+        let answer_log = AnswerLog {
             sealer: sealer(1),
             journal: Some(journal.clone()),
             after: Duration::from_secs(5),
             queue: queue.clone(),
             metrics: metrics.clone(),
-            rescues: Rescues::default(),
+            recovered: RecoveredAnswers::default(),
         };
-        let common = Common {
+        let common = LaneContext {
             store: store.clone(),
             election: store.clone(),
             queue: queue.clone(),
-            turns: Turns::new(),
-            nets: Some(Arc::new(nets)),
+            store_limiter: StoreLimiter::new(),
+            answer_log: Some(Arc::new(answer_log)),
             settings: Arc::new(settings),
             metrics,
-            health: Health::default(),
+            health: HealthChecks::default(),
             stop: CancellationToken::new(),
         };
         let lane = Lane::new(ProviderDeps { provider, endpoint: endpoint.clone(), budget }, common);
@@ -156,10 +157,10 @@ impl Fakes {
     }
 
     /// A job for a document.
-    pub(crate) fn work(&self, id: i64) -> Work {
+    pub(crate) fn work(&self, id: i64) -> JobDelivery {
         let job = Job::new("p".parse().unwrap(), DocumentId::Integer(id), 0, Timestamp::default());
         let acker = Box::new(FakeAcker(self.acknowledged.clone()));
-        Work { job, acker, redelivered: false, place: None }
+        JobDelivery { job, acker, redelivered: false, flow_permit: None }
     }
 
     /// Waits until all jobs are done with.
@@ -169,16 +170,16 @@ impl Fakes {
     }
 
     /// A rescuer beside the lane, whose key is `byte` over and over.
-    pub(crate) fn rescuer(&self, byte: u8) -> Arc<Rescuer> {
-        let nets = self.lane.nets.as_deref().unwrap();
-        let recovery = Recovery {
-            nets: Arc::new(Nets {
+    pub(crate) fn recovery_of(&self, byte: u8) -> Arc<AnswerRecovery> {
+        let answer_log = self.lane.answer_log.as_deref().unwrap();
+        let recovery = AnswerCommits {
+            answer_log: Arc::new(AnswerLog {
                 sealer: sealer(byte),
-                journal: nets.journal.clone(),
-                after: nets.after,
+                journal: answer_log.journal.clone(),
+                after: answer_log.after,
                 queue: self.queue.clone(),
-                metrics: nets.metrics.clone(),
-                rescues: nets.rescues.clone(),
+                metrics: answer_log.metrics.clone(),
+                recovered: answer_log.recovered.clone(),
             }),
             store: self.store.clone(),
             name: "rescuer".to_owned(),
@@ -186,7 +187,7 @@ impl Fakes {
             stop: self.lane.stop.clone(),
             tasks: TaskTracker::new(),
         };
-        Arc::new(Rescuer::new(recovery, self.lane.turns.clone()))
+        Arc::new(AnswerRecovery::new(recovery, self.lane.store_limiter.clone()))
     }
 
     pub(crate) fn requests(&self) -> u32 {

@@ -29,7 +29,7 @@ impl WorkQueue for FakeQueue {
         _: &ProviderId,
         _: Option<&[u16]>,
         _: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         Ok(Box::new(FakeIntake(Arc::default())))
     }
 
@@ -60,7 +60,7 @@ impl WorkQueue for FakeQueue {
         Ok(())
     }
 
-    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn Intake>, QueueError> {
+    async fn consume_rescues(&self, _: u16) -> Result<Box<dyn DeliveryStream>, QueueError> {
         Ok(Box::new(FakeIntake(self.rescued.clone())))
     }
 }
@@ -69,7 +69,7 @@ impl WorkQueue for FakeQueue {
 struct FakeIntake(Arc<Mutex<Vec<SealedAnswer>>>);
 
 #[async_trait]
-impl Intake for FakeIntake {
+impl DeliveryStream for FakeIntake {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             let answer = self.0.lock().unwrap().pop();
@@ -92,7 +92,7 @@ struct RescueAcker {
 }
 
 #[async_trait]
-impl Acker for RescueAcker {
+impl DeliveryAcker for RescueAcker {
     async fn ack(mut self: Box<Self>) -> Result<(), QueueError> {
         self.answer = None;
         Ok(())
@@ -109,7 +109,7 @@ impl Drop for RescueAcker {
 pub(crate) struct FakeAcker(pub(crate) Arc<AtomicU32>);
 
 #[async_trait]
-impl Acker for FakeAcker {
+impl DeliveryAcker for FakeAcker {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         self.0.fetch_add(1, Ordering::Relaxed);
         Ok(())

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_domain::{
-    ClaimNote, DocumentFields, DocumentId, Grant, LastError, Lease, Predecessor, ProviderId, Row,
-    Status, Timestamp,
+    ClaimNote, ClaimedDocument, DocumentFields, DocumentId, Grant, GrantStatus, LastError, Lease,
+    PreviousOwner, ProviderId, Timestamp,
 };
 use evergrant_ports::*;
 use tokio::time::Instant;
@@ -87,7 +87,7 @@ fn grant(id: &DocumentId) -> Grant {
     Grant {
         id: id.clone(),
         provider: "p".parse().unwrap(),
-        status: Status::Active,
+        status: GrantStatus::Active,
         generation: 0,
         refresh_token: "token".into(),
         ends: evergrant_domain::schedule::KnownEnds::default(),
@@ -118,7 +118,7 @@ impl LeaseStore for FakeStore {
         ids: &[DocumentId],
         owner: &str,
         _lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         tokio::time::sleep(self.claim_takes).await;
         self.claims.fetch_add(1, Ordering::Relaxed);
         let refused = self.refuses_claims.lock().unwrap();
@@ -129,7 +129,7 @@ impl LeaseStore for FakeStore {
         drop(refused);
         let held = self.held.lock().unwrap().clone();
         let is_over = held.as_ref().is_none_or(|held| held.until == Timestamp::default());
-        let predecessor = |held: &Lease| is_over.then(|| Predecessor::Claim(held.owner.clone()));
+        let predecessor = |held: &Lease| is_over.then(|| PreviousOwner::Claim(held.owner.clone()));
         let lease = held.map(|held| Box::new(Lease { taken_over: predecessor(&held), ..held }));
         let told = self.signed_in_until;
         let fields = &self.fields;
@@ -139,12 +139,12 @@ impl LeaseStore for FakeStore {
         let row = |id: &DocumentId| {
             let owned =
                 is_over && leases.entry(id.clone()).or_insert_with(|| owner.to_owned()) == owner;
-            Row::Present { grant: grant(id), lease: lease.clone(), owned }
+            ClaimedDocument::Present { grant: grant(id), lease: lease.clone(), owned }
         };
-        Ok(Claimed { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
+        Ok(ClaimResult { now: Timestamp::default(), rows: ids.iter().map(row).collect() })
     }
 
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         self.answers("commit")?;
         self.hang().await;
         self.take_its_time().await;
@@ -162,7 +162,7 @@ impl LeaseStore for FakeStore {
         let mut leases = self.leases.lock().unwrap();
         commits.iter().for_each(|commit| drop(leases.remove(&commit.id)));
         *self.held.lock().unwrap() = None;
-        Ok(vec![Committed::Applied; commits.len()])
+        Ok(vec![CommitResult::Applied; commits.len()])
     }
 
     async fn withhold(

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, Timestamp, Write};
+use evergrant_domain::{DocumentId, DocumentWrite, Timestamp};
 
 use tokio::time::Instant;
 
@@ -17,7 +17,7 @@ async fn a_claimed_grant_is_exchanged_committed_and_acknowledged() {
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
     let committed = fakes.store.committed.lock().unwrap();
-    assert!(matches!(committed[0].write, Write::Refresh { .. }));
+    assert!(matches!(committed[0].write, DocumentWrite::Refresh { .. }));
 }
 
 #[tokio::test(start_paused = true)]
@@ -29,7 +29,7 @@ async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() 
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
     let committed = fakes.store.committed.lock().unwrap();
-    assert!(matches!(committed[0].write, Write::Postpone { attempts: 0, .. }));
+    assert!(matches!(committed[0].write, DocumentWrite::Postpone { attempts: 0, .. }));
     assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
 }
 
@@ -42,7 +42,7 @@ async fn who_has_just_signed_in_is_scheduled_and_nothing_is_sent() {
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (0, 1));
     let committed = fakes.store.committed.lock().unwrap();
-    assert!(matches!(committed[0].write, Write::Schedule(_)));
+    assert!(matches!(committed[0].write, DocumentWrite::Schedule(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -56,7 +56,7 @@ async fn a_document_that_leads_elsewhere_is_ended_and_nothing_is_sent() {
         fakes.finish().await;
         assert_eq!((fakes.requests(), fakes.acknowledged()), (requests, 1), "{shop}");
         let committed = fakes.store.committed.lock().unwrap();
-        let is_ended = matches!(committed[0].write, Write::End { .. });
+        let is_ended = matches!(committed[0].write, DocumentWrite::End { .. });
         assert_eq!(is_ended, requests == 0, "{shop}");
     }
 }
@@ -64,7 +64,7 @@ async fn a_document_that_leads_elsewhere_is_ended_and_nothing_is_sent() {
 #[tokio::test(start_paused = true)]
 async fn a_claim_waits_for_its_turn_but_not_longer_than_the_worker_runs() {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
-    let _busy = (fakes.lane.turns.next().await, fakes.lane.turns.next().await);
+    let _busy = (fakes.lane.store_limiter.next().await, fakes.lane.store_limiter.next().await);
     let stop = async {
         tokio::time::sleep(Duration::from_secs(1)).await;
         assert_eq!(fakes.requests(), 0);

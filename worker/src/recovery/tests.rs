@@ -4,14 +4,14 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use evergrant_domain::fingerprint::fingerprint;
-use evergrant_domain::schedule::Times;
-use evergrant_domain::{ClaimNote, DeadReason, DocumentId, SealedAnswer, Timestamp, Write};
+use evergrant_domain::schedule::RefreshTimes;
+use evergrant_domain::{ClaimNote, DeadReason, DocumentId, DocumentWrite, SealedAnswer, Timestamp};
 use evergrant_ports::Commit;
-use evergrant_rescue::{Journal, UnreadAnswer};
+use evergrant_rescue::{AnswerJournal, UnreadAnswer};
 
 use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, sealer, until};
-use crate::recovery::{PATIENCE, Source};
+use crate::recovery::{AnswerSource, STORE_TIMEOUT};
 
 /// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
 fn rescued() -> (Fakes, SealedAnswer) {
@@ -24,13 +24,13 @@ fn rescued() -> (Fakes, SealedAnswer) {
 /// An answer for a document that the worker whose key is 1 has sealed.
 fn answer_for(id: i64) -> SealedAnswer {
     let at = Timestamp::default();
-    let times = Times {
+    let times = RefreshTimes {
         access_expires_at: at,
         refresh_idle_until: None,
         refresh_absolute_until: None,
         next_refresh_at: at,
     };
-    let write = Write::Refresh {
+    let write = DocumentWrite::Refresh {
         access_token: "new-access".into(),
         refresh_token: Some("new".into()),
         refreshed_at: at,
@@ -51,7 +51,7 @@ fn answer_for(id: i64) -> SealedAnswer {
 async fn a_slow_store_is_given_few_commits_at_once_and_what_comes_meanwhile_together() {
     let store = FakeStore { commit_takes: Duration::from_secs(2), ..FakeStore::default() };
     let fakes = Fakes::new(store, FakeQueue::default());
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     for id in 0..100 {
         fakes.queue.rescued.lock().unwrap().push(answer_for(id));
         tokio::time::sleep(Duration::from_millis(50)).await;
@@ -64,14 +64,14 @@ async fn a_slow_store_is_given_few_commits_at_once_and_what_comes_meanwhile_toge
 #[tokio::test(start_paused = true)]
 async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_document_out_of_reach() {
     let (fakes, _) = rescued();
-    let without_the_key = tokio::spawn(fakes.rescuer(2).run());
+    let without_the_key = tokio::spawn(fakes.recovery_of(2).run());
     tokio::time::sleep(Duration::from_secs(60)).await;
     let spent = fingerprint(&"token".into());
     assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
     assert!(fakes.queue.buried.lock().unwrap().is_empty(), "another worker may have the key");
     // Of two consumers it would be chance who is the next.
     without_the_key.abort();
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(fakes.queue.buried.lock().unwrap().is_empty(), "it is written");
@@ -80,7 +80,7 @@ async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_docume
 #[tokio::test(start_paused = true)]
 async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is_kept_whole() {
     let (fakes, sealed) = rescued();
-    tokio::spawn(fakes.rescuer(2).run());
+    tokio::spawn(fakes.recovery_of(2).run());
     until(|| !fakes.queue.buried.lock().unwrap().is_empty()).await;
     assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
     let letter = fakes.queue.buried.lock().unwrap()[0].clone();
@@ -95,7 +95,7 @@ async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is
 async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_out_of_reach() {
     let (fakes, _) = rescued();
     *fakes.store.away_for.lock().unwrap() = Duration::from_secs(1_200);
-    tokio::spawn(fakes.rescuer(2).run());
+    tokio::spawn(fakes.recovery_of(2).run());
     tokio::time::sleep(Duration::from_secs(1_100)).await;
     assert!(fakes.queue.buried.lock().unwrap().is_empty());
     until(|| fakes.store.withheld.lock().unwrap().len() == 1).await;
@@ -106,7 +106,7 @@ async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_
 async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_answered() {
     let (fakes, _) = rescued();
     fakes.store.unanswered.store(2, Ordering::Relaxed);
-    tokio::spawn(fakes.rescuer(2).run());
+    tokio::spawn(fakes.recovery_of(2).run());
     tokio::time::sleep(Duration::from_secs(5)).await;
     assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
 }
@@ -115,7 +115,7 @@ async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_an
 async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
     let (fakes, _) = rescued();
     fakes.store.moved_on.store(true, Ordering::Relaxed);
-    tokio::spawn(fakes.rescuer(2).run());
+    tokio::spawn(fakes.recovery_of(2).run());
     tokio::time::sleep(Duration::from_secs(600)).await;
     assert!(fakes.queue.rescued.lock().unwrap().is_empty());
     assert!(fakes.queue.buried.lock().unwrap().is_empty());
@@ -125,7 +125,7 @@ async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
 async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document_out_of_reach() {
     let (fakes, _) = rescued();
     *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     tokio::time::sleep(Duration::from_secs(120)).await;
     assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
     assert!(fakes.queue.buried.lock().unwrap().is_empty());
@@ -139,7 +139,7 @@ async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document
 async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
     let (fakes, _) = rescued();
     *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.queue.buried.lock().unwrap().len() == 1).await;
     assert_eq!(fakes.queue.buried.lock().unwrap()[0].reason, DeadReason::UncommittedAnswer);
     assert_eq!(fakes.store.withheld.lock().unwrap().len(), 1);
@@ -164,7 +164,7 @@ async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_r
     assert!(!String::from_utf8_lossy(&letter.body).contains("new"));
     // Sent back while nobody can read it, it is a letter again.
     fakes.queue.rescued.lock().unwrap().push(answer);
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.queue.buried.lock().unwrap().len() == 2).await;
     assert_eq!(fakes.queue.buried.lock().unwrap()[1].body, letter.body);
     assert!(fakes.store.committed.lock().unwrap().is_empty());
@@ -188,7 +188,7 @@ async fn a_success_that_can_be_read_when_it_is_sent_back_is_written_on_its_condi
     let at = Timestamp::default();
     let answer = sealer(1).seal_unread(&"p".parse().unwrap(), &unread, at).unwrap();
     fakes.queue.rescued.lock().unwrap().push(answer);
-    tokio::spawn(fakes.rescuer(1).run());
+    tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
     let committed = fakes.store.committed.lock().unwrap();
     assert_eq!((committed[0].generation, committed[0].rotates()), (Some(4), true));
@@ -212,14 +212,14 @@ async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_a
 async fn an_answer_is_written_within_seconds_though_neither_broker_nor_store_answers_at_first() {
     let (fakes, sealed) = rescued();
     *fakes.store.away_for.lock().unwrap() = Duration::from_secs(3_600);
-    let recovery = &fakes.rescuer(1).recovery;
+    let recovery = &fakes.recovery_of(1).recovery;
     let entry = fakes.journal.append(&sealed).unwrap();
-    let rescue = recovery.take(sealed.encode(), Source::Journal(entry));
-    let unwritten = recovery.settle(vec![rescue], PATIENCE, None).await.pop().unwrap();
+    let rescue = recovery.take(sealed.encode(), AnswerSource::Journal(entry));
+    let unwritten = recovery.settle(vec![rescue], STORE_TIMEOUT, None).await.pop().unwrap();
     *fakes.store.away_for.lock().unwrap() = Duration::ZERO;
     fakes.store.unanswered.store(1, Ordering::Relaxed);
     fakes.queue.confirms_no_rescue.store(true, Ordering::Relaxed);
-    let settling = recovery.hand_on_or_write(unwritten);
+    let settling = recovery.forward_or_write(unwritten);
     let kept = tokio::time::timeout(Duration::from_secs(5), settling).await.unwrap();
     assert!(kept.is_none());
     assert_eq!(fakes.store.committed.lock().unwrap().len(), 1);

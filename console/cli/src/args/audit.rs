@@ -1,7 +1,7 @@
 //! `evergrant audit`
 
 use clap::{Args as ClapArgs, Subcommand};
-use evergrant_domain::audit::{Action, AuditFilter};
+use evergrant_domain::audit::{AuditFilter, OperatorAction};
 use evergrant_domain::{DocumentId, ProviderId, Timestamp};
 
 use super::when::when;
@@ -30,7 +30,7 @@ pub(crate) struct AuditArgs {
     who: Option<String>,
     /// Of this kind, as the list names it.
     #[arg(long)]
-    action: Option<Action>,
+    action: Option<OperatorAction>,
     /// About this provider.
     #[arg(long)]
     provider: Option<ProviderId>,

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args as ClapArgs, Subcommand};
 
-use evergrant_web::{Role, UserName};
+use evergrant_web::{UserName, UserRole};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ConsoleArgs {
@@ -35,8 +35,8 @@ pub(crate) enum UserCommand {
         /// The name: letters, digits and . _ @ -
         name: UserName,
         /// What the user may do.
-        #[arg(long, value_enum, default_value_t = Role::Viewer)]
-        role: Role,
+        #[arg(long, value_enum, default_value_t = UserRole::Viewer)]
+        role: UserRole,
         /// A file whose first line is the password, or - for standard input; asked for otherwise.
         #[arg(long)]
         password_file: Option<PathBuf>,

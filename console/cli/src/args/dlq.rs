@@ -6,8 +6,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use evergrant_domain::{DeadReason, DocumentId, ProviderId, Timestamp};
 
 use super::when::when;
-use crate::dlq::Wish;
-use evergrant_operations::bulk::Kind;
+use crate::dlq::BulkWish;
+use evergrant_operations::bulk::BulkKind;
 use evergrant_operations::letters::LetterFilter;
 
 #[derive(Debug, Subcommand)]
@@ -69,10 +69,10 @@ pub(crate) struct Bulk {
 }
 
 impl Bulk {
-    pub(crate) fn wish(self, kind: Kind) -> Wish {
+    pub(crate) fn wish(self, kind: BulkKind) -> BulkWish {
         let Self { filter, all, dry_run, limit, rps, yes, why } = self;
         let (filter, per_second, uncommitted_answers) = (filter.into(), rps, false);
-        Wish { kind, filter, all, dry_run, uncommitted_answers, limit, per_second, yes, why }
+        BulkWish { kind, filter, all, dry_run, uncommitted_answers, limit, per_second, yes, why }
     }
 }
 

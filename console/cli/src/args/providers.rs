@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
 use evergrant_domain::ProviderId;
-use evergrant_domain::limit::Limit;
+use evergrant_domain::limit::RateLimit;
 use evergrant_provider::preset_names;
 
 /// What is known of providers beforehand. It needs no settings.
@@ -78,7 +78,7 @@ pub(crate) enum StandingCommand {
         name: ProviderId,
         /// All limits, such as 10/s,300/min.
         #[arg(value_delimiter = ',', required_unless_present = "reset", conflicts_with = "reset")]
-        limits: Vec<Limit>,
+        limits: Vec<RateLimit>,
         /// Go back to those in the settings.
         #[arg(long)]
         reset: bool,

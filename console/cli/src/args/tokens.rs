@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use clap::{Args as ClapArgs, Subcommand};
-use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::{GrantFilter, GrantPlace};
 
 #[derive(Debug, Subcommand)]
@@ -44,7 +44,7 @@ pub(crate) struct TokensFilter {
     provider: Option<ProviderId>,
     /// In this status: active, needs_reauth, failed, paused, no_token.
     #[arg(long)]
-    status: Option<Status>,
+    status: Option<GrantStatus>,
     /// Of this user, by the application's user id.
     #[arg(long)]
     user: Option<String>,

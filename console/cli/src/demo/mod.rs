@@ -10,24 +10,24 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evergrant_domain::DeadReason;
-use evergrant_runtime::process::{self, Shutdown};
+use evergrant_runtime::process::{self, ShutdownSignal};
 use evergrant_runtime::startup;
-use evergrant_telemetry::{Health, Metrics, init_logs};
+use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs};
 
 use crate::args::DemoArgs;
 use crate::dlq::Dlq;
 use crate::exit::Exit;
 use crate::output::Output;
 use crate::run::{Engine, Servers};
-use evergrant_operations::bulk::Bulk;
-use evergrant_operations::letters::{LetterFilter, Letters};
+use evergrant_operations::bulk::BulkActions;
+use evergrant_operations::letters::{LetterFilter, LetterQueues};
 use figures::Figures;
 use proof::{Proof, Report};
 use scene::{PROVIDER, Scene};
 use view::View;
 
 /// How often the figures are read.
-const TICK: Duration = Duration::from_millis(200);
+const TICK_INTERVAL: Duration = Duration::from_millis(200);
 
 /// Runs the demo to its end, or until Ctrl-C. Done only if nothing was lost.
 pub(crate) async fn demo(
@@ -43,13 +43,13 @@ pub(crate) async fn demo(
     scene.introduce(args, words);
 
     let servers = Servers::connect(&scene.config).await?;
-    let (metrics, health) = (Metrics::default(), Health::default());
+    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
     let workers = usize::from(args.workers);
     let engine = Engine::new(&scene.config, &servers, workers, metrics.clone(), health)?;
     startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone()).await?;
     scene.import(&*servers.store, args).await?;
 
-    let stop = Shutdown::by_hand();
+    let stop = ShutdownSignal::by_hand();
     let running = tokio::spawn(engine.run(stop.clone()));
     let mut show =
         Show { scene: &scene, servers: &servers, metrics, shutdown, began: Instant::now() };
@@ -57,7 +57,7 @@ pub(crate) async fn demo(
     // Whatever came of it: what was sent is written before the process ends.
     stop.begin();
     let ended = running.await?;
-    let proof = Proof::of(&scene, &*servers.store).await?;
+    let proof = Proof::from_scene(&scene, &*servers.store).await?;
     let report = Report::new(&show, args, told?, proof);
     report.tell(output);
     Ok(report.exit(ended, &show.shutdown))
@@ -67,8 +67,8 @@ pub(crate) async fn demo(
 pub(crate) struct Show<'a> {
     scene: &'a Scene,
     servers: &'a Servers,
-    metrics: Metrics,
-    shutdown: Shutdown,
+    metrics: ProcessMetrics,
+    shutdown: ShutdownSignal,
     began: Instant,
 }
 
@@ -80,17 +80,17 @@ impl Show<'_> {
             return Ok(0);
         }
         let before = self.figures();
-        Proof::of(self.scene, &*self.servers.store).await?.tell(words);
+        Proof::from_scene(self.scene, &*self.servers.store).await?.tell(words);
         if before.dead.is_empty() {
             return Ok(0);
         }
         words.line("\nThe dead letters (evergrant dlq list):\n");
-        let letters = Letters {
+        let letters = LetterQueues {
             store: Arc::clone(&self.servers.store),
             queue: Arc::clone(&self.servers.queue),
             providers: vec![PROVIDER.parse()?],
         };
-        let bulk = Bulk { letters, queued_for: self.scene.config.producer.queued_for };
+        let bulk = BulkActions { letters, queued_for: self.scene.config.producer.queued_for };
         let dlq = Dlq { bulk, output: words };
         dlq.list(&LetterFilter::default()).await?;
         let exhausted = before.dead_by(DeadReason::AttemptsExhausted);
@@ -128,7 +128,7 @@ impl Show<'_> {
                     view.finish();
                     return Ok(false);
                 }
-                () = tokio::time::sleep(TICK) => {}
+                () = tokio::time::sleep(TICK_INTERVAL) => {}
             }
         }
     }

@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use evergrant_domain::Status;
+use evergrant_domain::GrantStatus;
 use evergrant_ports::{GrantAdmin, GrantFilter, TransferStore};
-use evergrant_runtime::process::Shutdown;
-use evergrant_simulator::{CheckReport, Document};
-use evergrant_worker::Ended;
+use evergrant_runtime::process::ShutdownSignal;
+use evergrant_simulator::{CheckReport, LedgerDocument};
+use evergrant_worker::WorkerEnd;
 use futures::TryStreamExt;
 use serde_json::json;
 
@@ -22,8 +22,10 @@ pub(super) async fn unfinished(store: &dyn GrantAdmin) -> anyhow::Result<u64> {
     let mut grants = store.list(GrantFilter::default());
     let mut unfinished = 0;
     while let Some(grant) = grants.try_next().await? {
-        let ended =
-            matches!(grant.status, Some(Status::NeedsReauth | Status::Failed | Status::NoToken));
+        let ended = matches!(
+            grant.status,
+            Some(GrantStatus::NeedsReauth | GrantStatus::Failed | GrantStatus::NoToken)
+        );
         unfinished += u64::from(grant.generation == 0 && !ended);
     }
     Ok(unfinished)
@@ -33,11 +35,14 @@ pub(super) async fn unfinished(store: &dyn GrantAdmin) -> anyhow::Result<u64> {
 pub(super) struct Proof(CheckReport);
 
 impl Proof {
-    pub(super) async fn of(scene: &Scene, store: &dyn TransferStore) -> anyhow::Result<Self> {
+    pub(super) async fn from_scene(
+        scene: &Scene,
+        store: &dyn TransferStore,
+    ) -> anyhow::Result<Self> {
         let mut report = scene.simulator.empty_report();
         let mut documents = store.export();
         while let Some(document) = documents.try_next().await? {
-            let document = Document::from_json(&serde_json::to_vec(&document)?)?;
+            let document = LedgerDocument::from_json(&serde_json::to_vec(&document)?)?;
             report.add(&document, scene.simulator.judge(&document));
         }
         Ok(Self(report))
@@ -151,11 +156,11 @@ impl Report {
         })
     }
 
-    pub(super) fn exit(&self, ended: Ended, shutdown: &Shutdown) -> Exit {
+    pub(super) fn exit(&self, ended: WorkerEnd, shutdown: &ShutdownSignal) -> Exit {
         match (self.proof.holds(!self.interrupted), ended) {
-            (false, _) | (_, Ended::GraceOver) => Exit::Error,
-            (true, Ended::Cleanly) if shutdown.has_begun() => Exit::Interrupted,
-            (true, Ended::Cleanly) => Exit::Done,
+            (false, _) | (_, WorkerEnd::GraceOver) => Exit::Error,
+            (true, WorkerEnd::Cleanly) if shutdown.has_begun() => Exit::Interrupted,
+            (true, WorkerEnd::Cleanly) => Exit::Done,
         }
     }
 }

@@ -4,7 +4,7 @@ use std::ffi::OsString;
 
 use evergrant_ports::{ImportDocument, TransferStore};
 use evergrant_runtime::config::Config;
-use evergrant_simulator::{FaultRates, Handle, SeedPlan, Settings, Simulator};
+use evergrant_simulator::{FaultRates, SeedPlan, Simulator, SimulatorHandle, SimulatorSettings};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -22,7 +22,7 @@ const LATENCY_SPREAD_MS: u64 = 20;
 /// The stage.
 pub(super) struct Scene {
     /// The provider, from within.
-    pub(super) simulator: Handle,
+    pub(super) simulator: SimulatorHandle,
     /// Settings that lead to it.
     pub(super) config: Config,
     /// Users, sound ones and others.
@@ -44,7 +44,7 @@ struct Trouble {
 }
 
 impl Trouble {
-    fn of(faults: Faults) -> Self {
+    fn from_faults(faults: Faults) -> Self {
         // Each throttle makes all workers wait for a moment.
         let ordinary = FaultRates {
             http_500: 0.05,
@@ -92,21 +92,21 @@ impl Trouble {
 impl Scene {
     /// Starts the provider on a free port, and makes a temporary folder.
     pub(super) async fn set(args: &DemoArgs, log_level: Option<String>) -> anyhow::Result<Self> {
-        let trouble = Trouble::of(args.faults);
+        let trouble = Trouble::from_faults(args.faults);
         // All users in about ten seconds, as long as that is a pace that a provider might allow.
         let limit_per_s = (args.users / 10).clamp(25, 1_000);
         let limit = format!("{limit_per_s}/s");
-        let provider = evergrant_simulator::Config {
+        let provider = evergrant_simulator::SimulatorConfig {
             seed: args.seed,
-            settings: Settings {
+            settings: SimulatorSettings {
                 faults: trouble.faults,
                 grace_s: trouble.grace_s,
                 limits: vec![limit.parse()?],
                 latency_ms: LATENCY_MS,
                 latency_spread_ms: LATENCY_SPREAD_MS,
-                ..Settings::default()
+                ..SimulatorSettings::default()
             },
-            ..evergrant_simulator::Config::default()
+            ..evergrant_simulator::SimulatorConfig::default()
         };
         let (id, secret) = (provider.client_id.clone(), provider.client_secret.clone());
         let simulator = Simulator::bind(provider, "127.0.0.1:0").await?;
@@ -142,7 +142,7 @@ impl Scene {
     /// Says what is about to happen.
     pub(super) fn introduce(&self, args: &DemoArgs, words: &Output) {
         let Self { users, limit_per_s, .. } = self;
-        let grace = match Trouble::of(args.faults).grace_s {
+        let grace = match Trouble::from_faults(args.faults).grace_s {
             0 => "every exchange kills the old token at once".to_owned(),
             grace_s => format!("the old token is taken once more within {grace_s} s"),
         };
@@ -166,7 +166,7 @@ impl Scene {
         store: &dyn TransferStore,
         args: &DemoArgs,
     ) -> anyhow::Result<()> {
-        let trouble = Trouble::of(args.faults);
+        let trouble = Trouble::from_faults(args.faults);
         let mut documents = self.simulator.seed(SeedPlan {
             count: self.users,
             dead_share: trouble.dead_share,

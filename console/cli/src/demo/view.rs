@@ -11,9 +11,9 @@ use super::figures::Figures;
 use crate::output::Output;
 
 /// The time over which a pace is measured.
-const PACE_WINDOW: Duration = Duration::from_secs(3);
+const PACE_INTERVAL: Duration = Duration::from_secs(3);
 /// How often a plain line is written.
-const PLAIN_EVERY: Duration = Duration::from_secs(1);
+const PLAIN_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Shows how far it has come.
 pub(super) struct View<'a> {
@@ -41,7 +41,7 @@ impl<'a> View<'a> {
     pub(super) fn show(&mut self, figures: &Figures, queued: u64) {
         let now = Instant::now();
         self.earlier.push_back((now, figures.settled(), figures.requests));
-        while self.earlier.front().is_some_and(|(at, ..)| now - *at > PACE_WINDOW) {
+        while self.earlier.front().is_some_and(|(at, ..)| now - *at > PACE_INTERVAL) {
             self.earlier.pop_front();
         }
         let line = self.line(figures, queued);
@@ -50,7 +50,7 @@ impl<'a> View<'a> {
                 bar.set_position(self.done(figures));
                 details.set_message(line);
             }
-            None if self.last_line.is_none_or(|at| at.elapsed() >= PLAIN_EVERY) => {
+            None if self.last_line.is_none_or(|at| at.elapsed() >= PLAIN_INTERVAL) => {
                 self.last_line = Some(now);
                 let (done, wanted) = (self.done(figures), self.wanted);
                 self.words.message(&format!("{done} of {wanted} users, {line}"));

@@ -2,20 +2,20 @@
 
 use std::num::NonZeroU32;
 
-use evergrant_domain::audit::{AuditEntry, Outcome};
+use evergrant_domain::audit::{ActionOutcome, AuditEntry};
 use evergrant_runtime::process;
 use indicatif::ProgressBar;
 use tokio_util::sync::CancellationToken;
 
 use super::Dlq;
 use crate::exit::Exit;
-use evergrant_operations::bulk::{Ended, Kind, Request, ResumeError, Tally};
+use evergrant_operations::bulk::{BulkEnd, BulkKind, BulkRequest, BulkTally, ResumeError};
 use evergrant_operations::letters::LetterFilter;
 use evergrant_operations::operator::os_user;
 
 /// What somebody wants to be done to many letters.
-pub(crate) struct Wish {
-    pub(crate) kind: Kind,
+pub(crate) struct BulkWish {
+    pub(crate) kind: BulkKind,
     pub(crate) filter: LetterFilter,
     pub(crate) all: bool,
     pub(crate) dry_run: bool,
@@ -29,7 +29,7 @@ pub(crate) struct Wish {
 
 impl Dlq<'_> {
     /// Does what is wished for, after it was counted and confirmed.
-    pub(crate) async fn bulk(&self, wish: Wish) -> anyhow::Result<Exit> {
+    pub(crate) async fn bulk(&self, wish: BulkWish) -> anyhow::Result<Exit> {
         let verb = wish.kind.verb();
         if wish.filter.is_empty() && !wish.all {
             self.output.error(format!(
@@ -42,11 +42,11 @@ impl Dlq<'_> {
             self.output.error(format!("{verb} why? Give --why \"…\": the audit record keeps it"));
             return Ok(Exit::Usage);
         };
-        let request = Request {
+        let request = BulkRequest {
             uncommitted_answers: wish.uncommitted_answers,
             limit: wish.limit,
             per_second: wish.per_second,
-            ..Request::new(wish.kind, wish.filter, self.bulk.cutoff().await?)
+            ..BulkRequest::new(wish.kind, wish.filter, self.bulk.cutoff().await?)
         };
         let counted = self.bulk.count(&request).await?;
         if !counted.detail().is_empty() {
@@ -55,7 +55,7 @@ impl Dlq<'_> {
         if counted.matched == 0 {
             return Ok(self.found(false).await?);
         }
-        if request.kind == Kind::Redrive {
+        if request.kind == BulkKind::Redrive {
             self.say_what_waits(counted.providers.keys()).await?;
         }
         if wish.dry_run {
@@ -76,7 +76,7 @@ impl Dlq<'_> {
         filter: LetterFilter,
         why: &str,
     ) -> anyhow::Result<u64> {
-        let request = Request::new(Kind::Redrive, filter, self.bulk.cutoff().await?);
+        let request = BulkRequest::new(BulkKind::Redrive, filter, self.bulk.cutoff().await?);
         let entry = self.bulk.begin(os_user(), why.to_owned(), &request, None).await?;
         let ended = self.bulk.run(&entry, &request, |_| {}, &CancellationToken::new()).await;
         if let Some(error) = ended.error {
@@ -139,7 +139,7 @@ impl Dlq<'_> {
     async fn carry_out(
         &self,
         entry: &AuditEntry,
-        request: &Request,
+        request: &BulkRequest,
         matched: u64,
     ) -> anyhow::Result<Exit> {
         let shutdown = process::shutdown()?;
@@ -152,15 +152,21 @@ impl Dlq<'_> {
             })
         };
         let bar = self.output.bar(matched, "dead letters");
-        let watch = |tally: &Tally| show(&bar, tally);
+        let watch = |tally: &BulkTally| show(&bar, tally);
         let ended = self.bulk.run(entry, request, watch, &stop).await;
         cancelling.abort();
         bar.finish_and_clear();
         Ok(self.tell(entry, request, matched, ended))
     }
 
-    fn tell(&self, entry: &AuditEntry, request: &Request, matched: u64, ended: Ended) -> Exit {
-        let Ended { tally, outcome, error } = ended;
+    fn tell(
+        &self,
+        entry: &AuditEntry,
+        request: &BulkRequest,
+        matched: u64,
+        ended: BulkEnd,
+    ) -> Exit {
+        let BulkEnd { tally, outcome, error } = ended;
         let verb = request.kind.verb();
         if self.output.json {
             self.output.json(&serde_json::json!({
@@ -186,20 +192,20 @@ impl Dlq<'_> {
                 self.output.error(format!("{error}; what was done stays done, {go_on}"));
                 if tally.done > 0 { Exit::Partial } else { Exit::Error }
             }
-            (Outcome::Cancelled, None) => {
+            (ActionOutcome::Cancelled, None) => {
                 self.output.message(&format!("interrupted: {go_on}"));
                 Exit::Interrupted
             }
-            (Outcome::Nothing, None) => {
+            (ActionOutcome::Nothing, None) => {
                 self.output.message("no dead letter matches any more");
                 Exit::Nothing
             }
-            (Outcome::Partial, None) => Exit::Partial,
+            (ActionOutcome::Partial, None) => Exit::Partial,
             (_, None) => Exit::Done,
         }
     }
 
-    fn say_dry(&self, verb: &str, counted: &Tally) {
+    fn say_dry(&self, verb: &str, counted: &BulkTally) {
         if self.output.json {
             return self.output.json(counted);
         }
@@ -207,6 +213,6 @@ impl Dlq<'_> {
     }
 }
 
-fn show(bar: &ProgressBar, tally: &Tally) {
+fn show(bar: &ProgressBar, tally: &BulkTally) {
     bar.set_position(tally.matched);
 }

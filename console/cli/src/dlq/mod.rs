@@ -8,21 +8,21 @@ use evergrant_ports::StoreError;
 
 use crate::exit::Exit;
 use crate::output::Output;
-use evergrant_operations::bulk::Bulk;
-use evergrant_operations::letters::{Group, Groups, LetterFilter, LettersError};
+use evergrant_operations::bulk::BulkActions;
+use evergrant_operations::letters::{LetterFilter, LetterGroup, LetterGroups, LettersError};
 
-pub(crate) use bulk::Wish;
+pub(crate) use bulk::BulkWish;
 
 /// What the commands need.
 pub(crate) struct Dlq<'a> {
-    pub(crate) bulk: Bulk,
+    pub(crate) bulk: BulkActions,
     pub(crate) output: &'a Output,
 }
 
 impl Dlq<'_> {
     /// Counts dead letters by provider and reason.
     pub(crate) async fn list(&self, filter: &LetterFilter) -> Result<Exit, LettersError> {
-        let Groups { groups, left_out } = self.bulk.letters.groups(filter).await?;
+        let LetterGroups { groups, left_out } = self.bulk.letters.groups(filter).await?;
         self.say_left_out(left_out);
         if self.output.json {
             self.output.json_list(&groups);
@@ -87,7 +87,7 @@ fn in_hand(entry: &AuditEntry) -> String {
     )
 }
 
-fn row(group: &Group) -> Vec<String> {
+fn row(group: &LetterGroup) -> Vec<String> {
     vec![
         group.provider.to_string(),
         group.reason.to_string(),

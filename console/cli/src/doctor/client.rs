@@ -3,27 +3,27 @@
 use std::sync::Arc;
 
 use evergrant_domain::classify::classify;
-use evergrant_domain::{DocumentFields, Failure, Outcome};
+use evergrant_domain::{DocumentFields, ExchangeFailure, Outcome};
 use evergrant_provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
 use secrecy::SecretString;
 
-use super::row::{Level, Row};
+use super::row::{DoctorRow, Level};
 
 /// No provider has issued it.
 const MADE_UP: &str = "evergrant-doctor-made-up-token";
 
 /// Sends one request with a made-up token. A provider that refuses the token accepts the client.
-pub(super) async fn try_client(provider: &Provider) -> Row {
+pub(super) async fn try_client(provider: &Provider) -> DoctorRow {
     let what = format!("client of {}", provider.id);
     let client = match ProviderClient::new(Arc::new(provider.clone())) {
         Ok(client) => client,
-        Err(error) => return Row::new(Level::Wrong, what, error.to_string()),
+        Err(error) => return DoctorRow::new(Level::Wrong, what, error.to_string()),
     };
     let made_up = SecretString::from(MADE_UP);
     let exchange = client.exchange(&made_up, &DocumentFields::new()).await;
     let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up));
     let (level, detail) = judge(&outcome, provider.client_auth);
-    Row::new(level, what, detail)
+    DoctorRow::new(level, what, detail)
 }
 
 fn judge(outcome: &Outcome, auth: ClientAuth) -> (Level, String) {
@@ -58,7 +58,7 @@ fn refused(answer: &str, auth: ClientAuth) -> String {
 }
 
 /// The status, code and words of an answer.
-fn answer(failure: &Failure) -> String {
+fn answer(failure: &ExchangeFailure) -> String {
     let status = failure.http_status.map(|status| status.to_string());
     let parts = [status, failure.code.clone(), failure.description.clone()];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")

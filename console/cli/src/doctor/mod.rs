@@ -10,9 +10,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::ProviderId;
-use evergrant_ports::{DOCUMENTS_OF, Finding, JobQueue, Store};
+use evergrant_ports::{DOCUMENTS_OF, InspectionFinding, JobQueue, Store};
 use evergrant_provider::Provider;
-use evergrant_runtime::config::{Config, ConsoleConfig, Weakness};
+use evergrant_runtime::config::{Config, ConfigWeakness, ConsoleConfig};
 use futures::future::join_all;
 use tokio::net::TcpStream;
 
@@ -20,7 +20,7 @@ use crate::copies;
 use crate::exit::Exit;
 use crate::output::Output;
 use evergrant_web::oidc_of;
-use row::{Level, Row};
+use row::{DoctorRow, Level};
 
 /// What a look takes.
 pub(crate) struct Doctor<'a> {
@@ -40,15 +40,18 @@ impl Doctor<'_> {
         if output.json {
             output.json_list(&rows);
         } else {
-            output.table(&["", "WHAT", "FOUND"], rows.iter().map(Row::cells));
+            output.table(&["", "WHAT", "FOUND"], rows.iter().map(DoctorRow::cells));
         }
-        if rows.iter().all(Row::is_ok) { Exit::Done } else { Exit::Partial }
+        if rows.iter().all(DoctorRow::is_ok) { Exit::Done } else { Exit::Partial }
     }
 
-    async fn rows(&self) -> Vec<Row> {
+    async fn rows(&self) -> Vec<DoctorRow> {
         let sections = self.providers.len();
-        let mut rows =
-            vec![Row::new(Level::Ok, "configuration", format!("valid; {sections} providers"))];
+        let mut rows = vec![DoctorRow::new(
+            Level::Ok,
+            "configuration",
+            format!("valid; {sections} providers"),
+        )];
         rows.extend(self.weaknesses());
         let (stored, queued) = tokio::join!(self.store.inspect(), self.queue.inspect());
         let stored = stored.unwrap_or_else(|error| vec![failed("token store", &error)]);
@@ -58,7 +61,7 @@ impl Doctor<'_> {
         let copies = copies::find(&*self.store).await;
         rows.push(copies.unwrap_or_else(|error| failed("refresh tokens", &error)).into());
         let queued = queued.unwrap_or_else(|error| vec![failed("job queue", &error)]);
-        rows.extend(queued.into_iter().map(Row::from));
+        rows.extend(queued.into_iter().map(DoctorRow::from));
         rows.extend(join_all(self.providers.iter().map(reach)).await);
         if self.try_client {
             rows.extend(join_all(self.providers.iter().map(client::try_client)).await);
@@ -71,25 +74,25 @@ impl Doctor<'_> {
     }
 
     /// Settings that work and are not safe, and what workers would lack.
-    fn weaknesses(&self) -> Vec<Row> {
-        let row = |Weakness { setting, detail, is_note }| {
+    fn weaknesses(&self) -> Vec<DoctorRow> {
+        let row = |ConfigWeakness { setting, detail, is_note }| {
             let level = if is_note { Level::Note } else { Level::Warning };
-            Row::new(level, setting, detail)
+            DoctorRow::new(level, setting, detail)
         };
         let secrets = self.providers.iter().filter_map(|provider| {
             let missing = provider.require_secret().err()?;
             let what = format!("client secret of {}", provider.id);
-            Some(Row::new(Level::Warning, what, format!("workers need it: {missing}")))
+            Some(DoctorRow::new(Level::Warning, what, format!("workers need it: {missing}")))
         });
         match self.config.weaknesses() {
             Ok(found) => secrets.chain(found.into_iter().map(row)).collect(),
-            Err(error) => vec![Row::new(Level::Wrong, "configuration", error.to_string())],
+            Err(error) => vec![DoctorRow::new(Level::Wrong, "configuration", error.to_string())],
         }
     }
 
     /// Documents of a provider that is not in the settings are none of ours, unless jobs of theirs wait.
-    async fn of_documents(&self, finding: Finding) -> Row {
-        let row = Row::from(finding);
+    async fn of_documents(&self, finding: InspectionFinding) -> DoctorRow {
+        let row = DoctorRow::from(finding);
         let Some(name) = row.what.strip_prefix(DOCUMENTS_OF) else { return row };
         let Ok(provider) = name.parse::<ProviderId>() else { return row };
         if self.config.providers.contains_key(&provider) {
@@ -102,22 +105,22 @@ impl Doctor<'_> {
                 "{counted}, and {jobs} jobs wait in its queues, but the settings have no section \
                  {section}, so nobody refreshes them: add the section, or delete the queues"
             );
-            return Row::new(Level::Warning, row.what, detail);
+            return DoctorRow::new(Level::Warning, row.what, detail);
         }
         let detail = format!(
             "{counted} of a provider that the settings do not name: they are left alone. If they are \
              ours, add the section {section}"
         );
-        Row::new(Level::Note, row.what, detail)
+        DoctorRow::new(Level::Note, row.what, detail)
     }
 }
 
-fn failed(what: &str, error: &dyn std::fmt::Display) -> Finding {
-    Finding { what: what.to_owned(), ok: false, detail: error.to_string() }
+fn failed(what: &str, error: &dyn std::fmt::Display) -> InspectionFinding {
+    InspectionFinding { what: what.to_owned(), ok: false, detail: error.to_string() }
 }
 
 /// The OpenID provider of the web console, if people log in by one.
-async fn openid_provider(config: &ConsoleConfig) -> Option<Row> {
+async fn openid_provider(config: &ConsoleConfig) -> Option<DoctorRow> {
     let issuer = &config.oidc.as_ref()?.issuer;
     let found = match oidc_of(config) {
         Ok(oidc) => oidc?.try_out().await,
@@ -125,19 +128,19 @@ async fn openid_provider(config: &ConsoleConfig) -> Option<Row> {
     };
     let what = "logins to the web console";
     Some(match found {
-        Ok(()) => Row::new(Level::Ok, what, format!("{issuer} says how to log in")),
+        Ok(()) => DoctorRow::new(Level::Ok, what, format!("{issuer} says how to log in")),
         Err(error) => {
-            Row::new(Level::Wrong, what, format!("nobody can log in by {issuer}: {error}"))
+            DoctorRow::new(Level::Wrong, what, format!("nobody can log in by {issuer}: {error}"))
         }
     })
 }
 
 /// A connection and no more: a request would count toward the provider's limit.
-async fn reach(provider: &Provider) -> Row {
+async fn reach(provider: &Provider) -> DoctorRow {
     let what = format!("token endpoint of {}", provider.id);
     let Some(url) = provider.token_url.fixed() else {
         let detail = "its address depends on each document, so none was tried".to_owned();
-        return Row::new(Level::Note, what, detail);
+        return DoctorRow::new(Level::Note, what, detail);
     };
     let host = url.host_str().unwrap_or_default().to_owned();
     let port = url.port_or_known_default().unwrap_or(443);
@@ -152,5 +155,5 @@ async fn reach(provider: &Provider) -> Row {
             format!("{host}:{port} does not answer; check token_url and the network"),
         ),
     };
-    Row::new(level, what, detail)
+    DoctorRow::new(level, what, detail)
 }

@@ -3,16 +3,16 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::provider_state::{SlowStore, Standing};
-use evergrant_domain::statistics::Counts;
-use evergrant_domain::{LastError, ProviderId, Status, Timestamp};
+use evergrant_domain::provider_state::{ProviderStanding, SlowStore};
+use evergrant_domain::statistics::ProviderCounts;
+use evergrant_domain::{GrantStatus, LastError, ProviderId, Timestamp};
 use evergrant_ports::{GrantAdmin, GrantCount, GrantFilter, Store, StoreError};
 use evergrant_provider::Provider;
 use futures::TryStreamExt;
 
-use super::row::{Level, Row};
+use super::row::{DoctorRow, Level};
 use crate::sealed::SealedSample;
-use evergrant_operations::overview::{ProviderOverview, Sources};
+use evergrant_operations::overview::{OverviewSources, ProviderOverview};
 
 /// Grants among which one is looked for that tells why a circuit is open.
 const EXAMPLES: u64 = 500;
@@ -21,23 +21,26 @@ const FEW_EXCHANGES: u64 = 20;
 /// Fewer grants that ended are no number.
 const FEW_ENDED: u64 = 5;
 /// A slow reservation that is older tells nothing of now.
-const SLOW_FOR: Duration = Duration::from_secs(120);
+const SLOW_STORE_TTL: Duration = Duration::from_secs(120);
 
 /// Some rows for each provider.
-pub(super) async fn rows(store: &Arc<dyn Store>, providers: &[Provider]) -> Vec<Row> {
+pub(super) async fn rows(store: &Arc<dyn Store>, providers: &[Provider]) -> Vec<DoctorRow> {
     match look(store, providers).await {
         Ok(rows) => rows,
-        Err(error) => vec![Row::new(Level::Wrong, "providers", error.to_string())],
+        Err(error) => vec![DoctorRow::new(Level::Wrong, "providers", error.to_string())],
     }
 }
 
-async fn look(store: &Arc<dyn Store>, providers: &[Provider]) -> Result<Vec<Row>, StoreError> {
-    let overview = Sources { store, queue: None, providers }.overview().await?;
+async fn look(
+    store: &Arc<dyn Store>,
+    providers: &[Provider],
+) -> Result<Vec<DoctorRow>, StoreError> {
+    let overview = OverviewSources { store, queue: None, providers }.overview().await?;
     let counts = store.count_grants().await?;
     let mut rows = Vec::new();
     for (provider, found) in providers.iter().zip(&overview.providers) {
         let example = match &found.standing {
-            Standing::Tripped { reason, .. } => {
+            ProviderStanding::Tripped { reason, .. } => {
                 example(&**store, &provider.id, reason.as_str(), overview.now).await?
             }
             _ => None,
@@ -46,7 +49,7 @@ async fn look(store: &Arc<dyn Store>, providers: &[Provider]) -> Result<Vec<Row>
         rows.push(exchanges(found));
         rows.push(grants(&provider.id, &counts));
         if let Some(words) = SealedSample::of(&**store, &provider.id).await?.words() {
-            rows.push(Row::new(Level::Wrong, format!("tokens of {}", provider.id), words));
+            rows.push(DoctorRow::new(Level::Wrong, format!("tokens of {}", provider.id), words));
         }
         let state = store.provider_state(&provider.id).await?;
         // Without limits nothing is slowed down.
@@ -79,31 +82,35 @@ async fn example(
     Ok(errors.into_iter().max_by_key(|error| (error.reason.as_str() == reason, error.at)))
 }
 
-fn circuit(provider: &Provider, standing: &Standing, example: Option<&LastError>) -> Row {
+fn circuit(
+    provider: &Provider,
+    standing: &ProviderStanding,
+    example: Option<&LastError>,
+) -> DoctorRow {
     let id = &provider.id;
     let what = format!("circuit of {id}");
     match standing {
-        Standing::Open => Row::new(Level::Ok, what, "requests are sent"),
-        Standing::Paused(pause) => {
+        ProviderStanding::Open => DoctorRow::new(Level::Ok, what, "requests are sent"),
+        ProviderStanding::Paused(pause) => {
             let until = pause.until.map_or_else(String::new, |until| format!(" until {until}"));
             let detail = format!(
                 "paused by an operator since {}{until}: {}; to end it: evergrant providers resume {id}",
                 pause.since, pause.why
             );
-            Row::new(Level::Note, what, detail)
+            DoctorRow::new(Level::Note, what, detail)
         }
-        Standing::Throttled { until } => {
+        ProviderStanding::Throttled { until } => {
             let detail = format!("the provider asked to wait until {until}");
-            Row::new(Level::Note, what, detail)
+            DoctorRow::new(Level::Note, what, detail)
         }
-        Standing::Tripped { reason, .. } => {
+        ProviderStanding::Tripped { reason, .. } => {
             let said = example.map_or_else(String::new, |error| format!(" ({})", words(error)));
             let detail = format!(
                 "open, so nothing is refreshed: {}{said}; {}",
                 why(reason.as_str()),
                 remedy(reason.as_str(), provider)
             );
-            Row::new(Level::Wrong, what, detail)
+            DoctorRow::new(Level::Wrong, what, detail)
         }
     }
 }
@@ -149,8 +156,8 @@ fn words(error: &LastError) -> String {
 }
 
 /// What the exchanges of the last quarter of an hour came to.
-fn exchanges(found: &ProviderOverview) -> Row {
-    let Counts { refreshed, throttled, .. } = found.lately;
+fn exchanges(found: &ProviderOverview) -> DoctorRow {
+    let ProviderCounts { refreshed, throttled, .. } = found.lately;
     let (id, lately) = (&found.provider, &found.lately);
     let what = format!("exchanges of {id}");
     let (all, failed, ended) = (lately.exchanges(), lately.failures(), lately.dead_in_all());
@@ -164,54 +171,54 @@ fn exchanges(found: &ProviderOverview) -> Row {
             "{counted}: grants end in numbers ({}); see evergrant dlq list",
             reasons.join(", ")
         );
-        return Row::new(Level::Wrong, what, detail);
+        return DoctorRow::new(Level::Wrong, what, detail);
     }
     if all >= FEW_EXCHANGES && failed * 2 >= all {
         let detail = format!(
             "{counted}: at least half fail; see the last errors with evergrant tokens list --provider \
              {id} and tokens show"
         );
-        return Row::new(Level::Wrong, what, detail);
+        return DoctorRow::new(Level::Wrong, what, detail);
     }
-    Row::new(Level::Ok, what, counted)
+    DoctorRow::new(Level::Ok, what, counted)
 }
 
 /// How many grants are given up.
-fn grants(provider: &ProviderId, counts: &[GrantCount]) -> Row {
+fn grants(provider: &ProviderId, counts: &[GrantCount]) -> DoctorRow {
     let what = format!("grants of {provider}");
-    let of = |status: Option<Status>| -> u64 {
+    let of = |status: Option<GrantStatus>| -> u64 {
         let of_provider = counts.iter().filter(|count| count.provider.as_ref() == Some(provider));
         let counted = of_provider.filter(|count| status.is_none() || count.status == status);
         counted.map(|count| count.count).sum()
     };
-    let (all, dead) = (of(None), of(Some(Status::NeedsReauth)));
-    let failed = of(Some(Status::Failed));
+    let (all, dead) = (of(None), of(Some(GrantStatus::NeedsReauth)));
+    let failed = of(Some(GrantStatus::Failed));
     let counted = format!("{all}, of which {dead} need a new sign-in and {failed} failed");
     if failed >= FEW_ENDED && failed * 20 >= all {
         let detail = format!(
             "{counted}: see evergrant dlq list, cure the cause, then evergrant dlq redrive"
         );
-        return Row::new(Level::Wrong, what, detail);
+        return DoctorRow::new(Level::Wrong, what, detail);
     }
     if dead >= FEW_EXCHANGES && dead * 2 >= all {
         let detail = format!(
             "{counted}: at least half must sign in again; if they need not, see what the provider said \
              with evergrant dlq show --reason grant_dead"
         );
-        return Row::new(Level::Warning, what, detail);
+        return DoctorRow::new(Level::Warning, what, detail);
     }
-    Row::new(Level::Ok, what, counted)
+    DoctorRow::new(Level::Ok, what, counted)
 }
 
 /// Whether reservations in the store take so long that they lower the rate.
-fn budget(provider: &ProviderId, slow: Option<SlowStore>, now: Timestamp) -> Option<Row> {
-    let slow = slow.filter(|slow| now.since(slow.at) < SLOW_FOR)?;
+fn budget(provider: &ProviderId, slow: Option<SlowStore>, now: Timestamp) -> Option<DoctorRow> {
+    let slow = slow.filter(|slow| now.since(slow.at) < SLOW_STORE_TTL)?;
     let detail = format!(
         "the store took {} ms to reserve requests at {}, so fewer are sent than the limits allow: look \
          at its latency and its load",
         slow.took_ms, slow.at
     );
-    Some(Row::new(Level::Warning, format!("budget of {provider}"), detail))
+    Some(DoctorRow::new(Level::Warning, format!("budget of {provider}"), detail))
 }
 
 #[cfg(test)]
@@ -220,7 +227,7 @@ mod tests {
 
     use super::*;
 
-    fn count(status: Status, count: u64) -> GrantCount {
+    fn count(status: GrantStatus, count: u64) -> GrantCount {
         GrantCount { provider: "p".parse().ok(), status: Some(status), count }
     }
 
@@ -229,9 +236,9 @@ mod tests {
         let provider = "p".parse().unwrap();
         let level = |dead, failed| {
             let counts = [
-                count(Status::Active, 100 - dead - failed),
-                count(Status::NeedsReauth, dead),
-                count(Status::Failed, failed),
+                count(GrantStatus::Active, 100 - dead - failed),
+                count(GrantStatus::NeedsReauth, dead),
+                count(GrantStatus::Failed, failed),
             ];
             grants(&provider, &counts).level
         };
@@ -241,10 +248,10 @@ mod tests {
 
     #[test]
     fn grants_that_end_in_numbers_and_exchanges_that_mostly_fail_are_wrong() {
-        let level = |counts: Counts| {
+        let level = |counts: ProviderCounts| {
             exchanges(&ProviderOverview {
                 provider: "p".parse().unwrap(),
-                standing: Standing::Open,
+                standing: ProviderStanding::Open,
                 limits: Vec::new(),
                 limits_set: false,
                 deaths_believed_until: None,
@@ -259,11 +266,11 @@ mod tests {
             })
             .level
         };
-        let counts = |refreshed, retried, dead| Counts {
+        let counts = |refreshed, retried, dead| ProviderCounts {
             refreshed,
             retried,
             dead: [(DeadReason::GrantDead, dead)].into(),
-            ..Counts::default()
+            ..ProviderCounts::default()
         };
         assert_eq!(level(counts(1_000, 30, 8)), Level::Ok);
         assert_eq!(level(counts(0, 3, 0)), Level::Ok, "too few to tell");
@@ -276,7 +283,7 @@ mod tests {
         let at = Timestamp::from_unix_ms(1_700_000_000_000);
         let (provider, slow) = ("p".parse().unwrap(), Some(SlowStore { took_ms: 600, at }));
         assert!(budget(&provider, slow, at.plus(Duration::from_secs(60))).is_some());
-        assert_eq!(budget(&provider, slow, at.plus(SLOW_FOR)), None);
+        assert_eq!(budget(&provider, slow, at.plus(SLOW_STORE_TTL)), None);
         assert_eq!(budget(&provider, None, at), None);
     }
 }

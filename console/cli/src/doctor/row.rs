@@ -1,6 +1,6 @@
 //! What was looked at, what was found, and how bad that is.
 
-use evergrant_ports::Finding;
+use evergrant_ports::InspectionFinding;
 use serde::Serialize;
 
 /// How bad a finding is.
@@ -19,7 +19,7 @@ pub(super) enum Level {
 
 /// A finding as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Row {
+pub(super) struct DoctorRow {
     /// What was looked at.
     pub(super) what: String,
     /// Whether nothing has to be done.
@@ -29,7 +29,7 @@ pub(super) struct Row {
     pub(super) detail: String,
 }
 
-impl Row {
+impl DoctorRow {
     pub(super) fn new(level: Level, what: impl Into<String>, detail: impl Into<String>) -> Self {
         let ok = matches!(level, Level::Ok | Level::Note);
         Self { what: what.into(), ok, level, detail: detail.into() }
@@ -50,8 +50,8 @@ impl Row {
     }
 }
 
-impl From<Finding> for Row {
-    fn from(finding: Finding) -> Self {
+impl From<InspectionFinding> for DoctorRow {
+    fn from(finding: InspectionFinding) -> Self {
         let level = if finding.ok { Level::Ok } else { Level::Wrong };
         Self::new(level, finding.what, finding.detail)
     }

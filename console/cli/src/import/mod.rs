@@ -19,7 +19,7 @@ use std::path::{Path, PathBuf};
 use evergrant_document::{canonical_id, check_import};
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::mark;
-use evergrant_ports::{ImportDocument, ImportMode, Imported, StoreError, TransferStore};
+use evergrant_ports::{ImportDocument, ImportMode, ImportResult, StoreError, TransferStore};
 use evergrant_runtime::config::StoreConfig;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
@@ -78,7 +78,7 @@ pub(crate) async fn import(
     std::thread::spawn(move || read_documents(source, &reading, &sender));
     let mode = if overwrite { ImportMode::Overwrite } else { ImportMode::KeepNewer };
     let token_field = &config.fields.refresh_token;
-    let known = KnownTokens::of(store).await?;
+    let known = KnownTokens::from_store(store).await?;
     let import = Import::new(store, mode, token_field, known, output).run(items).await;
     import.map_err(|error| match error {
         Stop::Store(error) => error.into(),
@@ -254,11 +254,11 @@ impl<'a> Import<'a> {
         let places = std::mem::take(&mut self.places);
         for ((line, id), imported) in places.into_iter().zip(imported) {
             match imported {
-                Imported::Inserted => self.count.inserted += 1,
-                Imported::Updated => self.count.updated += 1,
-                Imported::Kept => self.count.kept += 1,
-                Imported::KeptUnknown => self.count.kept_unknown += 1,
-                Imported::Twin(twin) => self.refused.add(line, None, twins(&id, &twin)),
+                ImportResult::Inserted => self.count.inserted += 1,
+                ImportResult::Updated => self.count.updated += 1,
+                ImportResult::Kept => self.count.kept += 1,
+                ImportResult::KeptUnknown => self.count.kept_unknown += 1,
+                ImportResult::Twin(twin) => self.refused.add(line, None, twins(&id, &twin)),
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use evergrant_domain::ProviderId;
 use evergrant_files::private_file;
 use evergrant_provider::{DEFAULT_PRESET, preset};
-use evergrant_rescue::Keys;
+use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_sqlite::path_of_url;
@@ -62,7 +62,7 @@ pub(crate) async fn init(args: &InitArgs, output: &Output) -> anyhow::Result<Exi
     // One that seals what is still in a journal is never replaced.
     let key = args.folder.join(RESCUE_KEY);
     if !key.exists() {
-        write_private(&key, Keys::generate().expose_secret())?;
+        write_private(&key, SealingKeys::generate().expose_secret())?;
     }
     let text = template::render(&answers, &absolute(&args.folder)?, secret.is_some());
     write_private(&file, &text)?;

@@ -14,9 +14,9 @@ use super::MigrateError;
 use crate::output::Output;
 
 /// How long a queue is given to answer everything.
-const ANSWERS_WITHIN: Duration = Duration::from_secs(60);
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(60);
 /// How long a rescue queue is given to deliver what is in it.
-const DELIVERS_WITHIN: Duration = Duration::from_secs(2);
+const DELIVERY_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The installation that is left, beside its store.
 pub(crate) struct Installation {
@@ -29,7 +29,7 @@ pub(crate) struct Installation {
 
 impl Installation {
     /// The queue of the settings, and of a file that is left that file: its jobs are in it.
-    pub(crate) fn of(config: &Config) -> Result<Self, ConnectError> {
+    pub(crate) fn from_config(config: &Config) -> Result<Self, ConnectError> {
         let open = |config: &Config| connect::queue(config, "evergrant migrate".to_owned());
         let mut queues = vec![open(config)?];
         let store_url = &config.store.url;
@@ -50,7 +50,7 @@ impl Installation {
     /// If there are some.
     pub(super) async fn ensure_written(&self, output: &Output) -> Result<(), MigrateError> {
         for queue in &self.queues {
-            let looked = tokio::time::timeout(ANSWERS_WITHIN, self.look(&**queue)).await;
+            let looked = tokio::time::timeout(ANSWER_TIMEOUT, self.look(&**queue)).await;
             match looked {
                 Ok(Err(MigrateError::Queue(error))) => warn(output, &error),
                 Ok(looked) => looked?,
@@ -62,12 +62,12 @@ impl Installation {
 
     async fn look(&self, queue: &dyn JobQueue) -> Result<(), MigrateError> {
         if has_rescues(queue).await? {
-            return Err(MigrateError::Rescues);
+            return Err(MigrateError::RescuedAnswers);
         }
         let mut uncommitted = 0;
         for provider in &self.providers {
             let mut letters = queue.dead_letters(provider).await?;
-            letters.look_only();
+            letters.browse_only();
             while let Some(letter) = letters.next().await? {
                 uncommitted += u64::from(letter.reason == DeadReason::UncommittedAnswer);
             }
@@ -87,7 +87,7 @@ fn warn(output: &Output, why: &dyn std::fmt::Display) {
 /// Whether the rescue queue delivers something. It is not acknowledged, so it goes back.
 async fn has_rescues(queue: &dyn JobQueue) -> Result<bool, QueueError> {
     let mut rescues = queue.consume_rescues(1).await?;
-    let delivered = tokio::time::timeout(DELIVERS_WITHIN, rescues.next()).await;
+    let delivered = tokio::time::timeout(DELIVERY_TIMEOUT, rescues.next()).await;
     rescues.stop().await;
     Ok(matches!(delivered, Ok(Some(_))))
 }

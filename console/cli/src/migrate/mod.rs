@@ -11,7 +11,7 @@ mod installation;
 use std::sync::Arc;
 
 use evergrant_domain::DocumentId;
-use evergrant_domain::audit::{Action, Outcome};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_ports::{
     GrantAdmin, GrantFilter, ImportDocument, ImportMode, QueueError, Store, StoreError,
     TransferStore,
@@ -24,7 +24,7 @@ use serde_json::{Value, json};
 use crate::exit::Exit;
 use crate::output::Output;
 use checksum::{Summary, summarise};
-use evergrant_operations::operator::{About, Operator, unaudited_hint};
+use evergrant_operations::operator::{ActingOperator, ActionSubject, unaudited_hint};
 pub(crate) use installation::Installation;
 
 /// Documents written at once.
@@ -52,7 +52,7 @@ pub(crate) enum MigrateError {
         "new tokens wait in the rescue queue of the installation that you leave: start a worker there \
          until it has written them, stop it, and start again"
     )]
-    Rescues,
+    RescuedAnswers,
     #[error(
         "{0} dead letters of the installation that you leave hold new tokens that are nowhere else \
          (uncommitted_answer): redrive them there with a worker running, or discard them by \
@@ -106,11 +106,12 @@ impl Stores<'_> {
         if unaudited {
             return work.await;
         }
-        let about =
-            |direction: &str| About::all(Action::Migrate, json!({ "direction": direction }));
-        let told = |exit: &Exit| -> (Outcome, String) { ((*exit).into(), String::new()) };
+        let about = |direction: &str| {
+            ActionSubject::all(OperatorAction::Migrate, json!({ "direction": direction }))
+        };
+        let told = |exit: &Exit| -> (ActionOutcome, String) { ((*exit).into(), String::new()) };
         let [from, to] =
-            [self.from, self.to].map(|store| Operator::of_this_terminal(Arc::clone(store)));
+            [self.from, self.to].map(|store| ActingOperator::of_this_terminal(Arc::clone(store)));
         from.audited(about("out"), to.audited(about("in"), work, told), told).await
     }
 }

@@ -1,6 +1,6 @@
 //! A forecast as bars, one for each day.
 
-use evergrant_domain::forecast::{Day, Forecast};
+use evergrant_domain::forecast::{Forecast, ForecastDay};
 
 /// The longest bar, in characters.
 const WIDTH: u64 = 40;
@@ -18,7 +18,7 @@ pub(super) fn lines(forecast: &Forecast) -> Vec<String> {
     (1..).zip(days).map(|(number, day)| line(number, day, longest, allowed)).collect()
 }
 
-fn line(number: u32, day: &Day, longest: u64, allowed: Option<u64>) -> String {
+fn line(number: u32, day: &ForecastDay, longest: u64, allowed: Option<u64>) -> String {
     let filled = (day.refreshes * WIDTH).div_ceil(longest).min(WIDTH);
     let bar = "█".repeat(usize::try_from(filled).unwrap_or_default());
     let share = match allowed {
@@ -38,7 +38,7 @@ mod tests {
 
     #[test]
     fn a_day_is_as_long_as_its_share_of_what_the_limits_allow() {
-        let day = |refreshes, expiring_unrefreshed| Day { refreshes, expiring_unrefreshed };
+        let day = |refreshes, expiring_unrefreshed| ForecastDay { refreshes, expiring_unrefreshed };
         let forecast = Forecast {
             grants: 1,
             due_now: 1,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::ProviderId;
-use evergrant_domain::forecast::{Forecast, Horizon, Shut};
+use evergrant_domain::forecast::{Forecast, ForecastHorizon, ProviderClosure};
 use evergrant_ports::Store;
 use evergrant_producer::outlook;
 use evergrant_provider::Provider;
@@ -122,19 +122,19 @@ fn tell(forecasts: &[(ProviderId, Forecast)], output: &Output) {
 }
 
 /// That nothing is refreshed, which the table counts with.
-fn told_shut(provider: &ProviderId, shut: Shut) -> String {
+fn told_shut(provider: &ProviderId, shut: ProviderClosure) -> String {
     match shut {
-        Shut::Until(until) => {
+        ProviderClosure::Until(until) => {
             format!("{provider}: nothing is refreshed until {until}; this is counted with that")
         }
-        Shut::WithoutEnd => format!(
+        ProviderClosure::WithoutEnd => format!(
             "{provider}: nothing is refreshed while its circuit is open or it is paused; what expires is \
              what is lost if it stays so: see evergrant doctor and evergrant providers list"
         ),
     }
 }
 
-fn row(provider: &ProviderId, forecast: &Forecast, horizon: &Horizon) -> Vec<String> {
+fn row(provider: &ProviderId, forecast: &Forecast, horizon: &ForecastHorizon) -> Vec<String> {
     let rate = |rate: Option<f64>| or_dash(rate.map(|rate| format!("{rate:.2}")));
     vec![
         provider.to_string(),

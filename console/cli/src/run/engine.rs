@@ -3,16 +3,16 @@
 use std::sync::Arc;
 
 use evergrant_domain::ProviderId;
-use evergrant_domain::heartbeat::Role;
+use evergrant_domain::heartbeat::ProcessRole;
 use evergrant_ports::{JobQueue, Store};
 use evergrant_producer::ProducerSettings;
 use evergrant_provider::Provider;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
-use evergrant_runtime::process::{self, Shutdown};
-use evergrant_runtime::reports::{Reports, Teller};
-use evergrant_telemetry::{Health, Metrics};
-use evergrant_worker::{Ended, ProviderDeps, RescueDeps, WorkerSettings};
+use evergrant_runtime::process::{self, ShutdownSignal};
+use evergrant_runtime::process_reporter::{ProcessReporter, ReporterTask};
+use evergrant_telemetry::{HealthChecks, ProcessMetrics};
+use evergrant_worker::{ProviderDeps, RescueDeps, WorkerEnd, WorkerSettings};
 use tokio::task::JoinSet;
 
 /// The store and the queue.
@@ -33,8 +33,8 @@ impl Servers {
 /// A producer and workers, ready to run.
 pub(crate) struct Engine {
     store: Arc<dyn Store>,
-    producer: evergrant_producer::Deps,
-    workers: Vec<evergrant_worker::Deps>,
+    producer: evergrant_producer::ProducerDeps,
+    workers: Vec<evergrant_worker::WorkerDeps>,
     providers: Vec<Arc<Provider>>,
     default_provider: Option<ProviderId>,
 }
@@ -46,20 +46,20 @@ impl Engine {
         config: &Config,
         servers: &Servers,
         workers: usize,
-        metrics: Metrics,
-        health: Health,
+        metrics: ProcessMetrics,
+        health: HealthChecks,
     ) -> anyhow::Result<Self> {
         let providers = config.exchanging_providers()?;
         let name = process::unique_name();
-        let producer = evergrant_producer::Deps {
+        let producer = evergrant_producer::ProducerDeps {
             store: servers.store.clone(),
             election: servers.store.clone(),
             queue: servers.queue.clone(),
             providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-            settings: ProducerSettings::of(&config.producer, name.clone()),
+            settings: ProducerSettings::from_config(&config.producer, name.clone()),
             metrics: metrics.clone(),
             health: health.clone(),
-            reports: Reports::default(),
+            reports: ProcessReporter::default(),
         };
         let served = providers
             .into_iter()
@@ -67,17 +67,17 @@ impl Engine {
         let served = served.collect::<anyhow::Result<Vec<_>>>()?;
         let workers = (1..=workers.max(1)).map(|number| {
             let name = format!("{name}-{number}");
-            Ok(evergrant_worker::Deps {
+            Ok(evergrant_worker::WorkerDeps {
                 store: servers.store.clone(),
                 election: servers.store.clone(),
                 queue: servers.queue.clone(),
                 // Clones, so that all workers share one client and one budget.
                 providers: served.clone(),
-                rescue: RescueDeps::of(config, &name)?,
-                settings: WorkerSettings::of(&config.worker, name),
+                rescue: RescueDeps::from_config(config, &name)?,
+                settings: WorkerSettings::from_config(&config.worker, name),
                 metrics: metrics.clone(),
                 health: health.clone(),
-                reports: Reports::default(),
+                reports: ProcessReporter::default(),
             })
         });
         Ok(Self {
@@ -90,7 +90,7 @@ impl Engine {
     }
 
     /// What works.
-    pub(crate) const fn health(&self) -> &Health {
+    pub(crate) const fn health(&self) -> &HealthChecks {
         &self.producer.health
     }
 
@@ -100,37 +100,38 @@ impl Engine {
     }
 
     /// Runs until `shutdown`; then finishes what was sent, gives back the rest, and returns.
-    pub(crate) async fn run(self, shutdown: Shutdown) -> Ended {
+    pub(crate) async fn run(self, shutdown: ShutdownSignal) -> WorkerEnd {
         let (store, metrics) = (self.store.clone(), self.producer.metrics.clone());
         let outlook =
             evergrant_producer::keep_outlook(store, self.providers, self.default_provider, metrics);
         let outlook = tokio::spawn(outlook);
         let (reports, name) = (&self.producer.reports, self.producer.settings.name.clone());
-        let mut tellers = vec![reports.start_telling(self.store.clone(), Role::Producer, name)];
+        let mut tellers =
+            vec![reports.start_telling(self.store.clone(), ProcessRole::Producer, name)];
         let producer =
             tokio::spawn(evergrant_producer::run(self.producer, shutdown.clone().wait()));
         let mut workers = JoinSet::new();
         for deps in self.workers {
             tellers.push(deps.reports.start_telling(
                 self.store.clone(),
-                Role::Worker,
+                ProcessRole::Worker,
                 deps.settings.name.clone(),
             ));
             workers.spawn(evergrant_worker::run(deps, shutdown.clone().wait()));
         }
-        let mut ended = Ended::Cleanly;
+        let mut ended = WorkerEnd::Cleanly;
         while let Some(worker) = workers.join_next().await {
             if let Err(error) = &worker {
                 tracing::error!(%error, "a worker was lost: please report it");
             }
-            if !matches!(worker, Ok(Ended::Cleanly)) {
-                ended = Ended::GraceOver;
+            if !matches!(worker, Ok(WorkerEnd::Cleanly)) {
+                ended = WorkerEnd::GraceOver;
             }
         }
         // It may be cut short anywhere, and has resigned by now.
         let _ = producer.await;
         outlook.abort();
-        futures::future::join_all(tellers.into_iter().map(Teller::end)).await;
+        futures::future::join_all(tellers.into_iter().map(ReporterTask::end)).await;
         ended
     }
 }

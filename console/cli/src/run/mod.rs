@@ -5,8 +5,8 @@ mod engine;
 
 use evergrant_runtime::config::Config;
 use evergrant_runtime::{process, startup};
-use evergrant_telemetry::{Health, Metrics, serve};
-use evergrant_worker::{Ended, NO_RESCUE_KEY};
+use evergrant_telemetry::{HealthChecks, ProcessMetrics, serve};
+use evergrant_worker::{NO_RESCUE_KEY, WorkerEnd};
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
@@ -17,7 +17,7 @@ pub(crate) use engine::{Engine, Servers};
 /// goes on from there.
 pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit> {
     let shutdown = process::shutdown()?;
-    let (metrics, health) = (Metrics::default(), Health::default());
+    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
     // Before the file is touched: a second one that is started by mistake ends here.
     let served =
         serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());
@@ -29,7 +29,7 @@ pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit>
     let prepared =
         startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone());
     if !prepared.await? {
-        return Ok(ended(&shutdown, Ended::Cleanly));
+        return Ok(ended(&shutdown, WorkerEnd::Cleanly));
     }
     if !engine.has_nets() {
         tracing::warn!("{NO_RESCUE_KEY}");
@@ -39,17 +39,17 @@ pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit>
     Ok(ended(&shutdown, how))
 }
 
-fn ended(shutdown: &process::Shutdown, how: Ended) -> Exit {
+fn ended(shutdown: &process::ShutdownSignal, how: WorkerEnd) -> Exit {
     match how {
-        Ended::Cleanly if shutdown.is_interrupt() => {
+        WorkerEnd::Cleanly if shutdown.is_interrupt() => {
             tracing::info!("stopped: all that was sent is written; start again to go on");
             Exit::Interrupted
         }
-        Ended::Cleanly => {
+        WorkerEnd::Cleanly => {
             tracing::info!("stopped");
             Exit::Done
         }
         // What is unfinished was said where it is known.
-        Ended::GraceOver => Exit::Error,
+        WorkerEnd::GraceOver => Exit::Error,
     }
 }

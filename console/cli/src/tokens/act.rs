@@ -2,13 +2,13 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, ProviderId, Status};
-use evergrant_ports::{Changed, GrantChange, JobQueue, StoreError};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
+use evergrant_ports::{ChangeResult, GrantChange, JobQueue, StoreError};
 use serde_json::json;
 
 use super::Tokens;
 use crate::exit::Exit;
-use evergrant_operations::operator::{ActionError, Operator, Refreshed, os_user};
+use evergrant_operations::operator::{ActingOperator, ActionError, RefreshResult, os_user};
 
 impl Tokens<'_> {
     /// Has grants refreshed now.
@@ -23,22 +23,22 @@ impl Tokens<'_> {
         let mut done = 0;
         for id in ids {
             match operator.refresh_grant(queue, id, queued_for).await? {
-                Refreshed::Queued(provider) => {
+                RefreshResult::Queued(provider) => {
                     done += 1;
                     self.say(id, "queued", "a worker refreshes it");
                     self.say_if_shut(&provider).await?;
                 }
-                Refreshed::NotActive(Some(Status::Paused)) => {
+                RefreshResult::NotActive(Some(GrantStatus::Paused)) => {
                     self.refuse(id, "it is paused: `evergrant tokens resume` first");
                 }
-                Refreshed::NotActive(None) => {
+                RefreshResult::NotActive(None) => {
                     self.refuse(id, "it is not adopted yet: the producer does that in a minute");
                 }
-                Refreshed::NotActive(Some(status)) => {
+                RefreshResult::NotActive(Some(status)) => {
                     self.refuse(id, &format!("it became {status} meanwhile: try again"));
                 }
-                Refreshed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
-                Refreshed::Absent => self.say_absent(id),
+                RefreshResult::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
+                RefreshResult::Absent => self.say_absent(id),
             }
         }
         Ok(exit(done, ids.len()))
@@ -55,27 +55,27 @@ impl Tokens<'_> {
         let mut done = 0;
         for id in ids {
             match operator.change_grant(id, change).await? {
-                Changed::Applied => {
+                ChangeResult::Applied => {
                     done += 1;
                     let (did, so) = told(change);
                     self.say(id, did, so);
                 }
-                Changed::NotIn(status) => self.refuse(id, &why_not(change, status)),
-                Changed::UnderWay => self.refuse(
+                ChangeResult::NotIn(status) => self.refuse(id, &why_not(change, status)),
+                ChangeResult::UnderWay => self.refuse(
                     id,
                     "a refresh of it is under way, or a worker died over it, and its new tokens \
                      would be lost: try again in a minute. If it is paused, resume it first",
                 ),
-                Changed::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
-                Changed::Absent => self.say_absent(id),
+                ChangeResult::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
+                ChangeResult::Absent => self.say_absent(id),
             }
         }
         Ok(exit(done, ids.len()))
     }
 
-    fn operator(&self, why: &str) -> Operator {
+    fn operator(&self, why: &str) -> ActingOperator {
         let store = std::sync::Arc::clone(self.store);
-        Operator { store, who: os_user(), why: why.to_owned() }
+        ActingOperator { store, who: os_user(), why: why.to_owned() }
     }
 
     fn say(&self, id: &DocumentId, did: &str, so: &str) {
@@ -122,8 +122,8 @@ const fn told(change: GrantChange) -> (&'static str, &'static str) {
     }
 }
 
-fn why_not(change: GrantChange, status: Option<Status>) -> String {
-    let status = status.map_or("not adopted yet", Status::as_str);
+fn why_not(change: GrantChange, status: Option<GrantStatus>) -> String {
+    let status = status.map_or("not adopted yet", GrantStatus::as_str);
     match change {
         GrantChange::Pause => {
             format!(

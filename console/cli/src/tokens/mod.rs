@@ -34,7 +34,7 @@ impl Tokens<'_> {
             } else {
                 self.output.table(&HEADER, chunk.iter().map(row));
             }
-            last = chunk.last().map(|grant| GrantPlace::of(grant, order));
+            last = chunk.last().map(|grant| GrantPlace::from_grant(grant, order));
         }
         if self.output.json {
             stream.end();

@@ -8,16 +8,16 @@ use serde::Serialize;
 use super::Tokens;
 use crate::exit::Exit;
 use crate::output::or_dash;
-use evergrant_operations::timeline::{Event, timeline};
+use evergrant_operations::timeline::{TimelineEvent, timeline};
 
 /// What operators did to the grant: the last so many times.
 const ACTIONS: u32 = 50;
 
 #[derive(Serialize)]
-struct Shown {
+struct ShownToken {
     #[serde(flatten)]
     grant: GrantView,
-    timeline: Vec<Event>,
+    timeline: Vec<TimelineEvent>,
 }
 
 impl Tokens<'_> {
@@ -35,7 +35,7 @@ impl Tokens<'_> {
         let (audit, now) = (self.store.audit(&about).await?, self.store.now().await?);
         let timeline = timeline(&grant, &audit, now);
         if self.output.json {
-            self.output.json(&Shown { grant, timeline });
+            self.output.json(&ShownToken { grant, timeline });
             return Ok(Exit::Done);
         }
         let rows = details(&grant).into_iter().map(|(name, value)| vec![name.to_owned(), value]);

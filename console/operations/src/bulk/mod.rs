@@ -13,32 +13,32 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use evergrant_domain::Timestamp;
-use evergrant_domain::audit::{AuditEntry, Intent, Outcome, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionOutcome, ActionProgress, AuditEntry};
 use evergrant_ports::StoreError;
 use tokio_util::sync::CancellationToken;
 
-use crate::letters::{Letters, LettersError};
+use crate::letters::{LetterQueues, LettersError};
 
-pub use request::{Kind, Meaning, Request};
+pub use request::{BulkKind, BulkRequest, LetterMatch};
 pub use send_back::forced_job;
-pub use tally::Tally;
+pub use tally::BulkTally;
 
 /// Does bulk actions.
 #[derive(Clone)]
-pub struct Bulk {
+pub struct BulkActions {
     /// The letters that it is about.
-    pub letters: Letters,
+    pub letters: LetterQueues,
     /// How long a job that is sent back is taken to be under way.
     pub queued_for: Duration,
 }
 
 /// How a bulk action ended.
 #[derive(Debug)]
-pub struct Ended {
+pub struct BulkEnd {
     /// What was done.
-    pub tally: Tally,
+    pub tally: BulkTally,
     /// What came of it, as the audit record has it.
-    pub outcome: Outcome,
+    pub outcome: ActionOutcome,
     /// What failed, if something did. What was done before stays done.
     pub error: Option<LettersError>,
 }
@@ -63,7 +63,7 @@ pub enum ResumeError {
     Over(&'static str),
 }
 
-impl Bulk {
+impl BulkActions {
     /// The time up to which letters are meant, which is taken before they are counted: what dies
     /// again or dies meanwhile is not met.
     pub async fn cutoff(&self) -> Result<Timestamp, StoreError> {
@@ -71,8 +71,8 @@ impl Bulk {
     }
 
     /// How many letters match; nothing is done.
-    pub async fn count(&self, request: &Request) -> Result<Tally, LettersError> {
-        let mut tally = Tally::default();
+    pub async fn count(&self, request: &BulkRequest) -> Result<BulkTally, LettersError> {
+        let mut tally = BulkTally::default();
         let most = request.limit.unwrap_or(u64::MAX);
         self.letters
             .each(&request.filter, |letter| {
@@ -94,10 +94,10 @@ impl Bulk {
         &self,
         who: String,
         why: String,
-        request: &Request,
+        request: &BulkRequest,
         matched: Option<u64>,
     ) -> Result<AuditEntry, StoreError> {
-        let intent = Intent {
+        let intent = ActionIntent {
             who,
             action: request.kind.into(),
             provider: request.filter.provider.clone(),
@@ -106,7 +106,7 @@ impl Bulk {
             why,
         };
         let entry = self.letters.store.begin_audit(intent).await?;
-        let progress = Progress { matched, ..Progress::default() };
+        let progress = ActionProgress { matched, ..ActionProgress::default() };
         self.letters.store.tell_audit(&entry.id, &progress).await?;
         Ok(AuditEntry { progress, ..entry })
     }
@@ -116,12 +116,12 @@ impl Bulk {
     pub async fn run(
         &self,
         entry: &AuditEntry,
-        request: &Request,
-        watch: impl Fn(&Tally) + Send + Sync,
+        request: &BulkRequest,
+        watch: impl Fn(&BulkTally) + Send + Sync,
         stop: &CancellationToken,
-    ) -> Ended {
+    ) -> BulkEnd {
         let store = Arc::clone(&self.letters.store);
-        let mut running = run::Running::new(self, request, stop);
+        let mut running = run::BulkRun::new(self, request, stop);
         let result = {
             let matched = entry.progress.matched;
             let telling = run::keep_telling(&*store, &entry.id, matched, running.told());
@@ -133,32 +133,33 @@ impl Bulk {
         let tally = running.into_tally();
         let error = result.err();
         let outcome = match &error {
-            Some(_) => Outcome::Failed,
-            None if stop.is_cancelled() => Outcome::Cancelled,
-            None if tally.matched == 0 && tally.left() == 0 => Outcome::Nothing,
-            None if tally.left() > 0 => Outcome::Partial,
-            None => Outcome::Done,
+            Some(_) => ActionOutcome::Failed,
+            None if stop.is_cancelled() => ActionOutcome::Cancelled,
+            None if tally.matched == 0 && tally.left() == 0 => ActionOutcome::Nothing,
+            None if tally.left() > 0 => ActionOutcome::Partial,
+            None => ActionOutcome::Done,
         };
         let detail = error.as_ref().map_or_else(|| tally.detail(), ToString::to_string);
-        let progress = Progress { outcome, detail, ..tally.progress(entry.progress.matched) };
+        let progress = ActionProgress { outcome, detail, ..tally.progress(entry.progress.matched) };
         if let Err(error) = store.tell_audit(&entry.id, &progress).await {
             tracing::warn!(%error, id = entry.id, "the audit record does not know how it ended");
         }
-        Ended { tally, outcome, error }
+        BulkEnd { tally, outcome, error }
     }
 
     /// What is left of an action that was cancelled, failed, or whose process died.
-    pub async fn rest_of(&self, id: &str) -> Result<(AuditEntry, Request), ResumeError> {
+    pub async fn rest_of(&self, id: &str) -> Result<(AuditEntry, BulkRequest), ResumeError> {
         let store = &self.letters.store;
         let entry = store.audit_entry(id).await?;
         let entry = entry.ok_or_else(|| ResumeError::Unknown(id.to_owned()))?;
-        let request = Request::of(&entry).ok_or_else(|| ResumeError::NotBulk(id.to_owned()))?;
+        let request =
+            BulkRequest::from_entry(&entry).ok_or_else(|| ResumeError::NotBulk(id.to_owned()))?;
         match entry.outcome(store.now().await?) {
-            Outcome::Died | Outcome::Cancelled | Outcome::Failed => {}
-            Outcome::Running => return Err(ResumeError::UnderWay),
+            ActionOutcome::Died | ActionOutcome::Cancelled | ActionOutcome::Failed => {}
+            ActionOutcome::Running => return Err(ResumeError::UnderWay),
             over => return Err(ResumeError::Over(over.as_str())),
         }
-        let rest = Request {
+        let rest = BulkRequest {
             limit: request.limit.map(|limit| limit.saturating_sub(entry.progress.done)),
             resumes: Some(entry.id.clone()),
             ..request
@@ -169,7 +170,8 @@ impl Bulk {
     /// Notes of an action that another one goes on with it.
     pub async fn hand_over(&self, entry: &AuditEntry, next: &AuditEntry) -> Result<(), StoreError> {
         let detail = format!("gone on with as {}", next.id);
-        let progress = Progress { outcome: Outcome::Cancelled, detail, ..entry.progress.clone() };
+        let progress =
+            ActionProgress { outcome: ActionOutcome::Cancelled, detail, ..entry.progress.clone() };
         self.letters.store.tell_audit(&entry.id, &progress).await
     }
 }

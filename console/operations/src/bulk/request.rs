@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
 
-use evergrant_domain::audit::{Action, AuditEntry};
+use evergrant_domain::audit::{AuditEntry, OperatorAction};
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Timestamp};
 use serde::{Deserialize, Serialize};
 
@@ -12,14 +12,14 @@ use crate::letters::LetterFilter;
 /// What is done to each letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum BulkKind {
     /// Its grant becomes active and gets a job.
     Redrive,
     /// It is removed; its document stays as it is.
     Discard,
 }
 
-impl Kind {
+impl BulkKind {
     /// The name in commands and in the audit record.
     pub const fn verb(self) -> &'static str {
         match self {
@@ -29,20 +29,20 @@ impl Kind {
     }
 }
 
-impl From<Kind> for Action {
-    fn from(kind: Kind) -> Self {
+impl From<BulkKind> for OperatorAction {
+    fn from(kind: BulkKind) -> Self {
         match kind {
-            Kind::Redrive => Self::Redrive,
-            Kind::Discard => Self::Discard,
+            BulkKind::Redrive => Self::Redrive,
+            BulkKind::Discard => Self::Discard,
         }
     }
 }
 
 /// What a bulk action is to do.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Request {
+pub struct BulkRequest {
     /// What is done to each letter.
-    pub kind: Kind,
+    pub kind: BulkKind,
     /// Which letters are meant.
     pub filter: LetterFilter,
     /// Of those, only the letters of these documents, if there are any.
@@ -64,40 +64,40 @@ pub struct Request {
     pub resumes: Option<String>,
 }
 
-impl Request {
+impl BulkRequest {
     /// All that match, as fast as it goes.
-    pub fn new(kind: Kind, filter: LetterFilter, cutoff: Timestamp) -> Self {
+    pub fn new(kind: BulkKind, filter: LetterFilter, cutoff: Timestamp) -> Self {
         let (picked, limit, per_second, resumes) = (BTreeSet::new(), None, None, None);
         let uncommitted_answers = false;
         Self { kind, filter, picked, cutoff, uncommitted_answers, limit, per_second, resumes }
     }
 
     /// What an entry of the audit record was to do. None if it is about something else.
-    pub fn of(entry: &AuditEntry) -> Option<Self> {
+    pub fn from_entry(entry: &AuditEntry) -> Option<Self> {
         serde_json::from_value(entry.request.clone()).ok()
     }
 
     /// Whether a letter that matches the filter is meant.
-    pub fn meaning(&self, letter: &DeadLetter) -> Meaning {
+    pub fn meaning(&self, letter: &DeadLetter) -> LetterMatch {
         let is_picked = |id| self.picked.contains(id);
         if !self.picked.is_empty() && !letter.id.as_ref().is_some_and(is_picked) {
-            Meaning::Other
-        } else if self.kind == Kind::Discard
+            LetterMatch::Other
+        } else if self.kind == BulkKind::Discard
             && letter.reason == DeadReason::UncommittedAnswer
             && !self.uncommitted_answers
         {
-            Meaning::Uncommitted
+            LetterMatch::Uncommitted
         } else if letter.last_failed_at > self.cutoff {
-            Meaning::AfterCutoff
+            LetterMatch::AfterCutoff
         } else {
-            Meaning::Meant
+            LetterMatch::Meant
         }
     }
 }
 
 /// Whether a letter is meant, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Meaning {
+pub enum LetterMatch {
     /// It is meant.
     Meant,
     /// Another one.

@@ -4,49 +4,53 @@ use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use evergrant_domain::audit::Progress;
+use evergrant_domain::audit::ActionProgress;
 use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
 use evergrant_ports::{Backoff, OperationsLog, QueueError, StoreError};
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::send_back::{Sent, send_back};
-use super::{Bulk, Kind, Meaning, Request, Tally};
-use crate::letters::{LettersError, Wanted};
+use super::send_back::{SendResult, send_back};
+use super::{BulkActions, BulkKind, BulkRequest, BulkTally, LetterMatch};
+use crate::letters::{LetterSelection, LettersError};
 
 /// How often the audit record is told how far it is.
-const TELL_EVERY: Duration = Duration::from_secs(2);
+const REPORT_INTERVAL: Duration = Duration::from_secs(2);
 /// How long a look may have letters in hand. RabbitMQ takes a consumer for dead that holds a message
 /// for 30 minutes.
-const LOOK_FOR: Duration = Duration::from_secs(10 * 60);
+const BROWSE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
 /// Failures in a row, without a letter between them, after which it gives up.
-const MAX_FAILURES: u32 = 6;
+const FAILURES_MAX: u32 = 6;
 
 /// A bulk action under way.
-pub(super) struct Running<'a> {
-    bulk: &'a Bulk,
-    request: &'a Request,
+pub(super) struct BulkRun<'a> {
+    bulk: &'a BulkActions,
+    request: &'a BulkRequest,
     stop: &'a CancellationToken,
     rate: Option<DefaultDirectRateLimiter>,
-    tally: Tally,
+    tally: BulkTally,
     /// The same, for whoever tells the audit record.
-    told: Arc<Mutex<Tally>>,
+    told: Arc<Mutex<BulkTally>>,
     /// Documents whose letter failed half-way: they may be active by now.
     begun: HashSet<DocumentId>,
 }
 
 /// How a look ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Looked {
+enum BrowseEnd {
     /// All that there was has been met, or the limit, or it was cancelled.
     Through,
     /// It had letters in hand for long enough: another look goes on.
     ForLong,
 }
 
-impl<'a> Running<'a> {
-    pub(super) fn new(bulk: &'a Bulk, request: &'a Request, stop: &'a CancellationToken) -> Self {
+impl<'a> BulkRun<'a> {
+    pub(super) fn new(
+        bulk: &'a BulkActions,
+        request: &'a BulkRequest,
+        stop: &'a CancellationToken,
+    ) -> Self {
         // One after the other, without a burst at the beginning.
         let quota =
             |per_second| Quota::per_second(per_second).allow_burst(std::num::NonZeroU32::MIN);
@@ -56,24 +60,24 @@ impl<'a> Running<'a> {
             request,
             stop,
             rate,
-            tally: Tally::default(),
+            tally: BulkTally::default(),
             told: Arc::default(),
             begun: HashSet::new(),
         }
     }
 
     /// How far it is, for [`keep_telling`].
-    pub(super) fn told(&self) -> Arc<Mutex<Tally>> {
+    pub(super) fn told(&self) -> Arc<Mutex<BulkTally>> {
         Arc::clone(&self.told)
     }
 
-    pub(super) fn into_tally(self) -> Tally {
+    pub(super) fn into_tally(self) -> BulkTally {
         self.tally
     }
 
     pub(super) async fn run(
         &mut self,
-        watch: &(impl Fn(&Tally) + Send + Sync),
+        watch: &(impl Fn(&BulkTally) + Send + Sync),
     ) -> Result<(), LettersError> {
         let filter = self.request.filter.clone();
         let providers = self.bulk.letters.providers(&filter)?;
@@ -92,14 +96,14 @@ impl<'a> Running<'a> {
     async fn run_provider(
         &mut self,
         provider: &ProviderId,
-        wanted: &Wanted,
-        watch: &(impl Fn(&Tally) + Send + Sync),
+        wanted: &LetterSelection,
+        watch: &(impl Fn(&BulkTally) + Send + Sync),
     ) -> Result<(), LettersError> {
         let before = self.tally.clone();
         let (mut failures, mut done) = (0, before.done);
         let mut backoff = Backoff::for_a_server();
         loop {
-            self.tally = Tally { done: self.tally.done, ..before.clone() };
+            self.tally = BulkTally { done: self.tally.done, ..before.clone() };
             let done_here = self.tally.done - before.done;
             self.tally.matched += done_here;
             *self.tally.providers.entry(provider.clone()).or_default() += done_here;
@@ -109,12 +113,12 @@ impl<'a> Running<'a> {
                 backoff.reset();
             }
             match looked {
-                Ok(Looked::Through) => {
+                Ok(BrowseEnd::Through) => {
                     self.tally.providers.retain(|_, matched| *matched > 0);
                     return Ok(());
                 }
-                Ok(Looked::ForLong) => {}
-                Err(error) if is_passing(&error) && failures < MAX_FAILURES => {
+                Ok(BrowseEnd::ForLong) => {}
+                Err(error) if is_passing(&error) && failures < FAILURES_MAX => {
                     failures += 1;
                     let wait = backoff.next_wait();
                     tracing::warn!(%error, %provider, "interrupted: it goes on from where it was");
@@ -131,26 +135,26 @@ impl<'a> Running<'a> {
     async fn look(
         &mut self,
         provider: &ProviderId,
-        wanted: &Wanted,
-        watch: &(impl Fn(&Tally) + Send + Sync),
-    ) -> Result<Looked, LettersError> {
+        wanted: &LetterSelection,
+        watch: &(impl Fn(&BulkTally) + Send + Sync),
+    ) -> Result<BrowseEnd, LettersError> {
         let most = self.request.limit.unwrap_or(u64::MAX);
         let began = Instant::now();
         let mut letters = self.bulk.letters.queue.dead_letters(provider).await?;
-        let mut looked = Looked::Through;
+        let mut looked = BrowseEnd::Through;
         while self.tally.matched < most
             && !self.stop.is_cancelled()
             && let Some(letter) = letters.next().await?
         {
             if !wanted.matches(&letter)
-                || self.request.meaning(&letter) == Meaning::Other
+                || self.request.meaning(&letter) == LetterMatch::Other
                 || !self.is_meant(&letter).await?
                 || !self.tally.is_meant(self.request, &letter)
             {
                 continue;
             }
-            if began.elapsed() >= LOOK_FOR {
-                looked = Looked::ForLong;
+            if began.elapsed() >= BROWSE_TIMEOUT {
+                looked = BrowseEnd::ForLong;
                 break;
             }
             if !self.wait_for_turn().await {
@@ -201,13 +205,13 @@ impl<'a> Running<'a> {
 
     /// Whether the letter may be removed.
     async fn settle(&mut self, letter: &DeadLetter) -> Result<bool, LettersError> {
-        if self.request.kind == Kind::Discard {
+        if self.request.kind == BulkKind::Discard {
             return Ok(true);
         }
         match send_back(&self.bulk.letters, letter, self.bulk.queued_for).await? {
-            Sent::Back => return Ok(true),
-            Sent::NoDocument => self.tally.left_no_document += 1,
-            Sent::NoJob => self.tally.left_no_job += 1,
+            SendResult::Back => return Ok(true),
+            SendResult::NoDocument => self.tally.left_no_document += 1,
+            SendResult::NoJob => self.tally.left_no_job += 1,
         }
         Ok(false)
     }
@@ -227,13 +231,13 @@ pub(super) async fn keep_telling(
     store: &dyn OperationsLog,
     id: &str,
     counted: Option<u64>,
-    told: Arc<Mutex<Tally>>,
+    told: Arc<Mutex<BulkTally>>,
 ) {
-    let mut ticks = tokio::time::interval(TELL_EVERY);
+    let mut ticks = tokio::time::interval(REPORT_INTERVAL);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
     loop {
         ticks.tick().await;
-        let progress: Progress =
+        let progress: ActionProgress =
             told.lock().unwrap_or_else(PoisonError::into_inner).progress(counted);
         if let Err(error) = store.tell_audit(id, &progress).await {
             tracing::debug!(%error, "the audit record is told later");

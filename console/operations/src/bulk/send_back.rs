@@ -5,11 +5,11 @@ use std::time::Duration;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, SealedAnswer};
 use evergrant_ports::{DueGrant, wall_clock};
 
-use crate::letters::{Letters, LettersError};
+use crate::letters::{LetterQueues, LettersError};
 
 /// What became of a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Sent {
+pub(super) enum SendResult {
     /// It may be removed.
     Back,
     /// It stays: its document is gone, or is not to be refreshed, since it is paused or its new tokens wait
@@ -21,31 +21,31 @@ pub(super) enum Sent {
 
 /// The document first, since it is the truth: should the job be lost, the producer makes another.
 pub(super) async fn send_back(
-    letters: &Letters,
+    letters: &LetterQueues,
     letter: &DeadLetter,
     queued_for: Duration,
-) -> Result<Sent, LettersError> {
+) -> Result<SendResult, LettersError> {
     if letter.reason == DeadReason::UncommittedAnswer
         && let Ok(answer) = SealedAnswer::decode(&letter.body)
     {
         // Those that have its key by now are asked anew.
         letters.queue.rescue(&SealedAnswer { passes: 0, ..answer }).await?;
-        return Ok(Sent::Back);
+        return Ok(SendResult::Back);
     }
     let id = letter.id.as_ref().filter(|_| letter.reason != DeadReason::MalformedJob);
-    let Some(id) = id else { return Ok(Sent::NoJob) };
+    let Some(id) = id else { return Ok(SendResult::NoJob) };
     if letter.reason != DeadReason::UncommittedAnswer && waits_for_answer(letters, id).await? {
-        return Ok(Sent::NoDocument);
+        return Ok(SendResult::NoDocument);
     }
     let Some(grant) = letters.store.reactivate(id, queued_for).await? else {
-        return Ok(Sent::NoDocument);
+        return Ok(SendResult::NoDocument);
     };
     letters.queue.publish(&[forced_job(grant, letter.redrive_count.saturating_add(1))]).await?;
-    Ok(Sent::Back)
+    Ok(SendResult::Back)
 }
 
 /// Whether new tokens of a document wait in another letter: the job of this one would send the old token.
-async fn waits_for_answer(letters: &Letters, id: &DocumentId) -> Result<bool, LettersError> {
+async fn waits_for_answer(letters: &LetterQueues, id: &DocumentId) -> Result<bool, LettersError> {
     let grant = letters.store.get(id).await?;
     Ok(grant.is_some_and(|grant| grant.waits_for_answer()))
 }

@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
-use evergrant_domain::audit::Progress;
+use evergrant_domain::audit::ActionProgress;
 use evergrant_domain::{DeadLetter, ProviderId};
 use serde::Serialize;
 
-use super::{Meaning, Request};
+use super::{BulkRequest, LetterMatch};
 
 /// What a bulk action has done so far.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
-pub struct Tally {
+pub struct BulkTally {
     /// Letters that matched.
     pub matched: u64,
     /// Letters that were sent back or removed.
@@ -27,7 +27,7 @@ pub struct Tally {
     pub providers: BTreeMap<ProviderId, u64>,
 }
 
-impl Tally {
+impl BulkTally {
     /// A letter matches.
     pub(super) fn meet(&mut self, provider: &ProviderId) {
         self.matched += 1;
@@ -35,19 +35,19 @@ impl Tally {
     }
 
     /// Counts a letter that matches the filter.
-    pub fn count(&mut self, request: &Request, letter: &DeadLetter) {
+    pub fn count(&mut self, request: &BulkRequest, letter: &DeadLetter) {
         if self.is_meant(request, letter) {
             self.meet(&letter.provider);
         }
     }
 
     /// Whether a letter that matches the filter is meant. What stays is counted.
-    pub(super) fn is_meant(&mut self, request: &Request, letter: &DeadLetter) -> bool {
+    pub(super) fn is_meant(&mut self, request: &BulkRequest, letter: &DeadLetter) -> bool {
         match request.meaning(letter) {
-            Meaning::Meant => return true,
-            Meaning::Other => {}
-            Meaning::Uncommitted => self.left_uncommitted += 1,
-            Meaning::AfterCutoff => self.left_after_cutoff += 1,
+            LetterMatch::Meant => return true,
+            LetterMatch::Other => {}
+            LetterMatch::Uncommitted => self.left_uncommitted += 1,
+            LetterMatch::AfterCutoff => self.left_after_cutoff += 1,
         }
         false
     }
@@ -87,13 +87,13 @@ impl Tally {
     }
 
     /// As the audit record has it. `counted` is how many there were before it began.
-    pub(super) fn progress(&self, counted: Option<u64>) -> Progress {
+    pub(super) fn progress(&self, counted: Option<u64>) -> ActionProgress {
         let matched = counted.map_or(self.matched, |counted| counted.max(self.matched));
-        Progress {
+        ActionProgress {
             matched: Some(matched),
             done: self.done,
             left: self.left(),
-            ..Progress::default()
+            ..ActionProgress::default()
         }
     }
 }

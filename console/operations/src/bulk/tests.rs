@@ -5,9 +5,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::audit::{ActionOutcome, AuditEntry, AuditFilter};
 use evergrant_domain::ladder::Ladder;
-use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId, Status, Timestamp};
+use evergrant_domain::{
+    DeadLetter, DeadReason, DocumentId, GrantStatus, Job, ProviderId, Timestamp,
+};
 use evergrant_memory::{MemoryBroker, MemoryClock, MemoryQueue, MemoryQueueSettings, MemoryStore};
 use evergrant_ports::{
     DueStore, GrantAdmin, GrantChange, ImportDocument, JobPublisher, JobQueue, OperationsLog,
@@ -16,8 +18,8 @@ use evergrant_ports::{
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
-use super::{Bulk, Ended, Kind, Request, ResumeError};
-use crate::letters::{LetterFilter, Letters};
+use super::{BulkActions, BulkEnd, BulkKind, BulkRequest, ResumeError};
+use crate::letters::{LetterFilter, LetterQueues};
 
 const START: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
@@ -27,7 +29,7 @@ fn provider() -> ProviderId {
 
 /// Grants 1 to `count` that were given up, with their letters.
 struct Scene {
-    bulk: Bulk,
+    bulk: BulkActions,
     store: Arc<MemoryStore>,
     queue: Arc<MemoryQueue>,
 }
@@ -39,10 +41,16 @@ impl Scene {
         let ladder = Ladder::new(vec![Duration::from_secs(1)]).unwrap();
         let settings = MemoryQueueSettings { providers: vec![provider()], shards: 1, ladder };
         let queue = Arc::new(MemoryBroker::new(settings, clock).connect());
-        let letters =
-            Letters { store: store.clone(), queue: queue.clone(), providers: vec![provider()] };
-        let scene =
-            Self { bulk: Bulk { letters, queued_for: Duration::from_secs(60) }, store, queue };
+        let letters = LetterQueues {
+            store: store.clone(),
+            queue: queue.clone(),
+            providers: vec![provider()],
+        };
+        let scene = Self {
+            bulk: BulkActions { letters, queued_for: Duration::from_secs(60) },
+            store,
+            queue,
+        };
         for id in 1..=count {
             scene.die(id).await;
         }
@@ -80,24 +88,24 @@ impl Scene {
         }
     }
 
-    async fn redrive(&self) -> Request {
+    async fn redrive(&self) -> BulkRequest {
         let cutoff = self.bulk.cutoff().await.unwrap();
-        Request::new(Kind::Redrive, LetterFilter::default(), cutoff)
+        BulkRequest::new(BulkKind::Redrive, LetterFilter::default(), cutoff)
     }
 
-    async fn begin(&self, request: &Request) -> AuditEntry {
+    async fn begin(&self, request: &BulkRequest) -> AuditEntry {
         let (who, why) = ("ann@host".to_owned(), "a test".to_owned());
         self.bulk.begin(who, why, request, None).await.unwrap()
     }
 
-    async fn run(&self, request: &Request) -> Ended {
+    async fn run(&self, request: &BulkRequest) -> BulkEnd {
         let entry = self.begin(request).await;
         self.bulk.run(&entry, request, |_| {}, &CancellationToken::new()).await
     }
 
     async fn active(&self) -> u64 {
         let counts = self.store.count_grants().await.unwrap();
-        let active = counts.iter().filter(|count| count.status == Some(Status::Active));
+        let active = counts.iter().filter(|count| count.status == Some(GrantStatus::Active));
         active.map(|count| count.count).sum()
     }
 
@@ -124,13 +132,13 @@ async fn what_is_counted_is_sent_back_once_and_the_record_says_so() {
     assert_eq!(scene.active().await, 0, "counting changes nothing");
 
     let ended = scene.run(&request).await;
-    assert_eq!((ended.outcome, ended.tally.matched, ended.tally.done), (Outcome::Done, 5, 5));
+    assert_eq!((ended.outcome, ended.tally.matched, ended.tally.done), (ActionOutcome::Done, 5, 5));
     assert_eq!((scene.active().await, scene.queued().await), (5, 5));
     assert_eq!(scene.dead_letters().await, 0);
     let entry = scene.last_entry().await;
     assert_eq!((entry.who.as_str(), entry.why.as_str()), ("ann@host", "a test"));
-    assert_eq!((entry.progress.outcome, entry.progress.done), (Outcome::Done, 5));
-    assert_eq!(Request::of(&entry), Some(request));
+    assert_eq!((entry.progress.outcome, entry.progress.done), (ActionOutcome::Done, 5));
+    assert_eq!(BulkRequest::from_entry(&entry), Some(request));
 }
 
 #[tokio::test(start_paused = true)]
@@ -148,15 +156,15 @@ async fn a_filter_by_user_a_choice_and_a_limit_each_leave_the_others() {
     let scene = Scene::with(5).await;
     let all = scene.redrive().await;
     let user = LetterFilter { user: Some("u3".to_owned()), ..LetterFilter::default() };
-    let ended = scene.run(&Request { filter: user, ..all.clone() }).await;
+    let ended = scene.run(&BulkRequest { filter: user, ..all.clone() }).await;
     assert_eq!((ended.tally.done, scene.dead_letters().await), (1, 4));
     let nobody = LetterFilter { user: Some("nobody".to_owned()), ..LetterFilter::default() };
-    let ended = scene.run(&Request { filter: nobody, ..all.clone() }).await;
-    assert_eq!((ended.outcome, scene.dead_letters().await), (Outcome::Nothing, 4));
+    let ended = scene.run(&BulkRequest { filter: nobody, ..all.clone() }).await;
+    assert_eq!((ended.outcome, scene.dead_letters().await), (ActionOutcome::Nothing, 4));
     let picked = [1, 404].map(DocumentId::Integer).into();
-    let ended = scene.run(&Request { picked, ..all.clone() }).await;
+    let ended = scene.run(&BulkRequest { picked, ..all.clone() }).await;
     assert_eq!((ended.tally.done, scene.dead_letters().await), (1, 3));
-    let ended = scene.run(&Request { limit: Some(2), ..all }).await;
+    let ended = scene.run(&BulkRequest { limit: Some(2), ..all }).await;
     assert_eq!((ended.tally.done, scene.dead_letters().await), (2, 1));
 }
 
@@ -171,32 +179,35 @@ async fn what_cannot_be_sent_back_stays_and_is_told() {
         scene.queue.bury(&letter).await.unwrap();
     }
     let ended = scene.run(&scene.redrive().await).await;
-    assert_eq!((ended.outcome, ended.tally.matched, ended.tally.done), (Outcome::Partial, 5, 2));
+    assert_eq!(
+        (ended.outcome, ended.tally.matched, ended.tally.done),
+        (ActionOutcome::Partial, 5, 2)
+    );
     assert_eq!((ended.tally.left_no_document, ended.tally.left_no_job), (2, 1));
     let entry = scene.last_entry().await;
     assert_eq!((entry.progress.left, scene.dead_letters().await), (3, 3));
     assert!(entry.progress.detail.contains("discard them"), "{}", entry.progress.detail);
 
-    let discard = Request { kind: Kind::Discard, ..scene.redrive().await };
+    let discard = BulkRequest { kind: BulkKind::Discard, ..scene.redrive().await };
     let ended = scene.run(&discard).await;
-    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 3));
+    assert_eq!((ended.outcome, ended.tally.done), (ActionOutcome::Done, 3));
     assert_eq!((scene.dead_letters().await, scene.queued().await), (0, 2));
 }
 
 #[tokio::test(start_paused = true)]
 async fn what_is_cancelled_ends_after_the_letter_in_hand_and_is_gone_on_with() {
     let scene = Scene::with(10).await;
-    let request = Request { limit: Some(8), ..scene.redrive().await };
+    let request = BulkRequest { limit: Some(8), ..scene.redrive().await };
     let (entry, stop) = (scene.begin(&request).await, CancellationToken::new());
     let seen = AtomicU64::new(0);
-    let cancel_at_three = |tally: &super::Tally| {
+    let cancel_at_three = |tally: &super::BulkTally| {
         seen.store(tally.done, Ordering::Relaxed);
         if tally.done == 3 {
             stop.cancel();
         }
     };
     let ended = scene.bulk.run(&entry, &request, cancel_at_three, &stop).await;
-    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Cancelled, 3));
+    assert_eq!((ended.outcome, ended.tally.done), (ActionOutcome::Cancelled, 3));
     assert_eq!((seen.load(Ordering::Relaxed), scene.dead_letters().await), (3, 7));
 
     let (_, rest) = scene.bulk.rest_of(&entry.id).await.unwrap();
@@ -204,7 +215,7 @@ async fn what_is_cancelled_ends_after_the_letter_in_hand_and_is_gone_on_with() {
     let next = scene.begin(&rest).await;
     scene.bulk.hand_over(&entry, &next).await.unwrap();
     let ended = scene.bulk.run(&next, &rest, |_| {}, &CancellationToken::new()).await;
-    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 5));
+    assert_eq!((ended.outcome, ended.tally.done), (ActionOutcome::Done, 5));
     assert_eq!((scene.active().await, scene.dead_letters().await), (8, 2));
     let over = scene.bulk.rest_of(&next.id).await.unwrap_err();
     assert!(matches!(over, ResumeError::Over("done")), "{over}");
@@ -223,7 +234,7 @@ async fn an_action_whose_process_died_is_gone_on_with_and_one_under_way_is_not()
     // Since then another one died: it is not meant.
     scene.die(5).await;
     let (died, rest) = scene.bulk.rest_of(&entry.id).await.unwrap();
-    assert_eq!(died.outcome(scene.store.now().await.unwrap()), Outcome::Died);
+    assert_eq!(died.outcome(scene.store.now().await.unwrap()), ActionOutcome::Died);
     let ended = scene.run(&rest).await;
     assert_eq!((ended.tally.done, scene.dead_letters().await), (4, 1));
 }
@@ -233,7 +244,7 @@ async fn a_broker_that_was_away_is_waited_for() {
     let scene = Scene::with(6).await;
     let request = scene.redrive().await;
     let entry = scene.begin(&request).await;
-    let cut_once = |tally: &super::Tally| {
+    let cut_once = |tally: &super::BulkTally| {
         if tally.done == 2 {
             scene.queue.cut();
         }
@@ -253,7 +264,7 @@ async fn a_rate_is_kept() {
         tokio::time::resume();
         scene
     };
-    let request = Request { per_second: NonZeroU32::new(100), ..scene.redrive().await };
+    let request = BulkRequest { per_second: NonZeroU32::new(100), ..scene.redrive().await };
     let began = std::time::Instant::now();
     let ended = scene.run(&request).await;
     assert_eq!(ended.tally.done, 10);
@@ -276,7 +287,7 @@ async fn letters_of_grants_that_live_again_are_left_out_and_can_be_discarded_alo
     let revived = LetterFilter { revived: true, ..LetterFilter::default() };
     tokio::time::advance(Duration::from_secs(1)).await;
     let cutoff = scene.bulk.cutoff().await.unwrap();
-    let discard = Request::new(Kind::Discard, revived, cutoff);
+    let discard = BulkRequest::new(BulkKind::Discard, revived, cutoff);
     assert_eq!(scene.bulk.count(&discard).await.unwrap().matched, 2);
     assert_eq!(scene.run(&discard).await.tally.done, 2);
     assert_eq!(scene.dead_letters().await, 4);
@@ -290,16 +301,16 @@ async fn a_letter_that_holds_new_tokens_is_discarded_only_if_it_is_asked_for() {
     let uncommitted = scene.letter(DocumentId::Integer(1), DeadReason::UncommittedAnswer).await;
     scene.queue.bury(&uncommitted).await.unwrap();
     let cutoff = scene.bulk.cutoff().await.unwrap();
-    let mut discard = Request::new(Kind::Discard, LetterFilter::default(), cutoff);
+    let mut discard = BulkRequest::new(BulkKind::Discard, LetterFilter::default(), cutoff);
     let counted = scene.bulk.count(&discard).await.unwrap();
     assert_eq!((counted.matched, counted.left_uncommitted), (2, 1));
     let ended = scene.run(&discard).await;
-    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Partial, 2));
+    assert_eq!((ended.outcome, ended.tally.done), (ActionOutcome::Partial, 2));
     assert!(ended.tally.detail().contains("1 stay"), "{}", ended.tally.detail());
     assert_eq!(scene.dead_letters().await, 1);
 
     discard.uncommitted_answers = true;
-    assert_eq!(scene.run(&discard).await.outcome, Outcome::Done);
+    assert_eq!(scene.run(&discard).await.outcome, ActionOutcome::Done);
     assert_eq!(scene.dead_letters().await, 0);
 }
 
@@ -310,7 +321,7 @@ async fn letters_of_a_worker_whose_clock_is_ahead_are_told() {
     ahead.last_failed_at = ahead.last_failed_at.plus(Duration::from_secs(60));
     scene.queue.bury(&ahead).await.unwrap();
     let ended = scene.run(&scene.redrive().await).await;
-    assert_eq!((ended.outcome, ended.tally.done), (Outcome::Done, 2));
+    assert_eq!((ended.outcome, ended.tally.done), (ActionOutcome::Done, 2));
     assert_eq!(ended.tally.left_after_cutoff, 1);
     assert!(ended.tally.detail().contains("clock"), "{}", ended.tally.detail());
 }

@@ -5,7 +5,7 @@ use serde::Serialize;
 
 /// The dead letters of a provider that have one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Group {
+pub struct LetterGroup {
     /// The provider.
     pub provider: ProviderId,
     /// Why they are dead.
@@ -23,10 +23,11 @@ pub struct Group {
 }
 
 /// Adds a letter to its group.
-pub fn group(groups: &mut Vec<Group>, letter: &DeadLetter) {
+pub fn group(groups: &mut Vec<LetterGroup>, letter: &DeadLetter) {
     let (at, redriven) = (letter.last_failed_at, u64::from(letter.redrive_count > 0));
-    let same =
-        |group: &&mut Group| group.provider == letter.provider && group.reason == letter.reason;
+    let same = |group: &&mut LetterGroup| {
+        group.provider == letter.provider && group.reason == letter.reason
+    };
     if let Some(group) = groups.iter_mut().find(same) {
         group.count += 1;
         group.redriven += redriven;
@@ -34,7 +35,7 @@ pub fn group(groups: &mut Vec<Group>, letter: &DeadLetter) {
         group.last_at = group.last_at.max(at);
         return;
     }
-    groups.push(Group {
+    groups.push(LetterGroup {
         provider: letter.provider.clone(),
         reason: letter.reason,
         count: 1,

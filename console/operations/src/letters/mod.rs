@@ -9,24 +9,24 @@ use std::collections::HashSet;
 use std::ops::ControlFlow;
 use std::sync::Arc;
 
-use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::audit::{ActionOutcome, AuditEntry, AuditFilter, OperatorAction};
 use evergrant_domain::{DeadLetter, DocumentId, ProviderId};
 use evergrant_ports::{GrantFilter, JobQueue, QueueError, Store, StoreError};
 use futures::TryStreamExt;
 
 pub use filter::LetterFilter;
-pub use group::{Group, group};
+pub use group::{LetterGroup, group};
 use revived::{Marks, are_revived, next_chunk};
 pub use view::LetterView;
 
 /// Documents of one user or address that are looked for. Nobody has more.
-const MAX_DOCUMENTS: u64 = 10_000;
+const DOCUMENTS_MAX: u64 = 10_000;
 /// Audit entries among which one that is under way is looked for.
 const RECENT: u32 = 100;
 
 /// The dead letters of all providers.
 #[derive(Clone)]
-pub struct Letters {
+pub struct LetterQueues {
     /// Where the grants are.
     pub store: Arc<dyn Store>,
     /// Where the letters are.
@@ -36,9 +36,9 @@ pub struct Letters {
 }
 
 /// Dead letters by provider and reason.
-pub struct Groups {
+pub struct LetterGroups {
     /// The groups.
-    pub groups: Vec<Group>,
+    pub groups: Vec<LetterGroup>,
     /// Letters that are not counted, since their grants live again.
     pub left_out: u64,
 }
@@ -63,13 +63,13 @@ pub enum LettersError {
 }
 
 /// Which letters are meant, ready to be compared: who the filter's user is was looked up.
-pub struct Wanted {
+pub struct LetterSelection {
     filter: LetterFilter,
     /// The documents of the user or address that is asked for.
     documents: Option<HashSet<DocumentId>>,
 }
 
-impl Wanted {
+impl LetterSelection {
     /// Whether a letter is meant.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let of_user = |documents: &HashSet<DocumentId>| {
@@ -84,16 +84,16 @@ impl Wanted {
     }
 }
 
-impl Letters {
+impl LetterQueues {
     /// Counts by provider and reason.
-    pub async fn groups(&self, filter: &LetterFilter) -> Result<Groups, LettersError> {
+    pub async fn groups(&self, filter: &LetterFilter) -> Result<LetterGroups, LettersError> {
         let mut groups = Vec::new();
         let looked = self.each(filter, |letter| {
             group(&mut groups, &letter);
             ControlFlow::Continue(())
         });
         let left_out = looked.await?;
-        Ok(Groups { groups, left_out })
+        Ok(LetterGroups { groups, left_out })
     }
 
     /// A letter with its user.
@@ -140,7 +140,7 @@ impl Letters {
         let mut marks = Marks { store: &*self.store, away: false };
         for provider in providers {
             let mut letters = self.queue.dead_letters(&provider).await?;
-            letters.look_only();
+            letters.browse_only();
             let mut flow = ControlFlow::Continue(());
             while flow.is_continue() {
                 let chunk = next_chunk(&mut *letters, &wanted).await?;
@@ -165,19 +165,19 @@ impl Letters {
     }
 
     /// Looks up what the filter asks for that letters don't tell.
-    pub async fn wanted(&self, filter: &LetterFilter) -> Result<Wanted, StoreError> {
+    pub async fn wanted(&self, filter: &LetterFilter) -> Result<LetterSelection, StoreError> {
         let filter = filter.clone();
         if filter.user.is_none() && filter.email.is_none() {
-            return Ok(Wanted { filter, documents: None });
+            return Ok(LetterSelection { filter, documents: None });
         }
         let of_user = GrantFilter {
             user: filter.user.clone(),
             email: filter.email.clone(),
-            limit: Some(MAX_DOCUMENTS),
+            limit: Some(DOCUMENTS_MAX),
             ..GrantFilter::default()
         };
         let documents = self.store.list(of_user).map_ok(|grant| grant.id).try_collect().await?;
-        Ok(Wanted { filter, documents: Some(documents) })
+        Ok(LetterSelection { filter, documents: Some(documents) })
     }
 
     /// The providers that a filter is about.
@@ -198,8 +198,8 @@ impl Letters {
         let recent = AuditFilter { limit: RECENT, ..AuditFilter::default() };
         let (recent, now) = (self.store.audit(&recent).await?, self.store.now().await?);
         let is_bulk = |entry: &AuditEntry| {
-            matches!(entry.action, Action::Redrive | Action::Discard)
-                && entry.outcome(now) == Outcome::Running
+            matches!(entry.action, OperatorAction::Redrive | OperatorAction::Discard)
+                && entry.outcome(now) == ActionOutcome::Running
         };
         Ok(recent.into_iter().find(is_bulk))
     }

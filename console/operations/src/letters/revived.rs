@@ -8,17 +8,17 @@ use std::time::Duration;
 use evergrant_domain::DeadLetter;
 use evergrant_ports::{DeadLetters, GrantAdmin, QueueError, StoreError};
 
-use super::Wanted;
+use super::LetterSelection;
 
 /// Letters that are compared at once.
 const CHUNK: usize = 500;
 /// A store that takes longer is not asked again in the same look.
-const PATIENCE: Duration = Duration::from_secs(5);
+const BROWSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The next letters that match, at most [`CHUNK`]; none at the end.
 pub(super) async fn next_chunk(
     letters: &mut dyn DeadLetters,
-    wanted: &Wanted,
+    wanted: &LetterSelection,
 ) -> Result<Vec<DeadLetter>, QueueError> {
     let mut chunk = Vec::new();
     while chunk.len() < CHUNK
@@ -44,7 +44,7 @@ impl Marks<'_> {
         if self.away {
             return unknown();
         }
-        match tokio::time::timeout(PATIENCE, are_revived(self.store, letters)).await {
+        match tokio::time::timeout(BROWSE_TIMEOUT, are_revived(self.store, letters)).await {
             Ok(Ok(revived)) => revived,
             Ok(Err(error)) => {
                 self.away = true;

@@ -1,6 +1,6 @@
 //! One dead letter as operators see it.
 
-use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Status, Timestamp};
+use evergrant_domain::{DeadLetter, DeadReason, DocumentId, GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::GrantView;
 use serde::Serialize;
 
@@ -17,7 +17,7 @@ pub struct LetterView {
     /// The email address of the user.
     pub email: Option<String>,
     /// What the grant is now. None if its document is gone, or not adopted.
-    pub status: Option<Status>,
+    pub status: Option<GrantStatus>,
     /// Its grant lives again: there is nothing to do about it.
     pub revived: bool,
     /// Why it is dead.

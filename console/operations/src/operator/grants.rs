@@ -2,56 +2,56 @@
 
 use std::time::Duration;
 
-use evergrant_domain::audit::{Action, Outcome};
-use evergrant_domain::{DocumentId, ProviderId, Status};
-use evergrant_ports::{Changed, GrantChange, JobQueue};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
+use evergrant_ports::{ChangeResult, GrantChange, JobQueue};
 
-use super::{About, ActionError, Operator};
+use super::{ActingOperator, ActionError, ActionSubject};
 use crate::bulk::forced_job;
 
 /// What became of a refresh that was asked for.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Refreshed {
+pub enum RefreshResult {
     /// A job for it is in the queue.
     Queued(ProviderId),
     /// It is paused, or not adopted yet.
-    NotActive(Option<Status>),
+    NotActive(Option<GrantStatus>),
     /// Its new tokens wait in a dead letter or a journal: to send the old one would lose them.
     WaitsForAnswer,
     /// There is no such document.
     Absent,
 }
 
-impl Operator {
+impl ActingOperator {
     /// Has a grant refreshed now, whether it is due or not; one that was given up is active again.
     pub async fn refresh_grant(
         &self,
         queue: &dyn JobQueue,
         id: &DocumentId,
         queued_for: Duration,
-    ) -> Result<Refreshed, ActionError> {
+    ) -> Result<RefreshResult, ActionError> {
         let work = async {
             let found = self.store.get(id).await?;
             if found.is_some_and(|grant| grant.waits_for_answer()) {
-                return Ok(Refreshed::WaitsForAnswer);
+                return Ok(RefreshResult::WaitsForAnswer);
             }
             // The document first, since it is the truth: should the job be lost, the producer makes
             // another.
             if let Some(grant) = self.store.reactivate(id, queued_for).await? {
                 let provider = grant.provider.clone();
                 queue.publish(&[forced_job(grant, 0)]).await?;
-                return Ok(Refreshed::Queued(provider));
+                return Ok(RefreshResult::Queued(provider));
             }
             Ok(match self.store.get(id).await? {
-                Some(grant) => Refreshed::NotActive(grant.status),
-                None => Refreshed::Absent,
+                Some(grant) => RefreshResult::NotActive(grant.status),
+                None => RefreshResult::Absent,
             })
         };
-        self.audited(about(Action::TokenRefresh, id), work, |refreshed| match refreshed {
-            Refreshed::Queued(_) => (Outcome::Done, String::new()),
-            Refreshed::NotActive(status) => (Outcome::Nothing, in_status(*status)),
-            Refreshed::WaitsForAnswer => (Outcome::Nothing, WAITS.to_owned()),
-            Refreshed::Absent => (Outcome::Nothing, ABSENT.to_owned()),
+        self.audited(about(OperatorAction::TokenRefresh, id), work, |refreshed| match refreshed {
+            RefreshResult::Queued(_) => (ActionOutcome::Done, String::new()),
+            RefreshResult::NotActive(status) => (ActionOutcome::Nothing, in_status(*status)),
+            RefreshResult::WaitsForAnswer => (ActionOutcome::Nothing, WAITS.to_owned()),
+            RefreshResult::Absent => (ActionOutcome::Nothing, ABSENT.to_owned()),
         })
         .await
     }
@@ -61,26 +61,28 @@ impl Operator {
         &self,
         id: &DocumentId,
         change: GrantChange,
-    ) -> Result<Changed, ActionError> {
+    ) -> Result<ChangeResult, ActionError> {
         let action = match change {
-            GrantChange::Pause => Action::TokenPause,
-            GrantChange::Resume => Action::TokenResume,
-            GrantChange::Forget => Action::TokenForget,
+            GrantChange::Pause => OperatorAction::TokenPause,
+            GrantChange::Resume => OperatorAction::TokenResume,
+            GrantChange::Forget => OperatorAction::TokenForget,
         };
         let work = async {
             if change == GrantChange::Forget
                 && self.store.get(id).await?.is_some_and(|grant| grant.waits_for_answer())
             {
-                return Ok(Changed::WaitsForAnswer);
+                return Ok(ChangeResult::WaitsForAnswer);
             }
             Ok(self.store.change_grant(id, change).await?)
         };
         self.audited(about(action, id), work, |changed| match changed {
-            Changed::Applied => (Outcome::Done, String::new()),
-            Changed::NotIn(status) => (Outcome::Nothing, in_status(*status)),
-            Changed::UnderWay => (Outcome::Nothing, "a refresh was under way".to_owned()),
-            Changed::WaitsForAnswer => (Outcome::Nothing, WAITS.to_owned()),
-            Changed::Absent => (Outcome::Nothing, ABSENT.to_owned()),
+            ChangeResult::Applied => (ActionOutcome::Done, String::new()),
+            ChangeResult::NotIn(status) => (ActionOutcome::Nothing, in_status(*status)),
+            ChangeResult::UnderWay => {
+                (ActionOutcome::Nothing, "a refresh was under way".to_owned())
+            }
+            ChangeResult::WaitsForAnswer => (ActionOutcome::Nothing, WAITS.to_owned()),
+            ChangeResult::Absent => (ActionOutcome::Nothing, ABSENT.to_owned()),
         })
         .await
     }
@@ -89,13 +91,18 @@ impl Operator {
 const WAITS: &str = "its new tokens wait";
 const ABSENT: &str = "there is no such document";
 
-fn in_status(status: Option<Status>) -> String {
+fn in_status(status: Option<GrantStatus>) -> String {
     match status {
         Some(status) => format!("it is {status}"),
         None => "it is not adopted yet".to_owned(),
     }
 }
 
-fn about(action: Action, id: &DocumentId) -> About {
-    About { action, provider: None, document: Some(id.clone()), request: serde_json::Value::Null }
+fn about(action: OperatorAction, id: &DocumentId) -> ActionSubject {
+    ActionSubject {
+        action,
+        provider: None,
+        document: Some(id.clone()),
+        request: serde_json::Value::Null,
+    }
 }

@@ -8,17 +8,19 @@ mod who;
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_domain::audit::{Action, AuditEntry, Intent, Outcome, Progress};
+use evergrant_domain::audit::{
+    ActionIntent, ActionOutcome, ActionProgress, AuditEntry, OperatorAction,
+};
 use evergrant_domain::{DocumentId, ProviderId};
 use evergrant_ports::{QueueError, Store, StoreError};
 
-pub use grants::Refreshed;
+pub use grants::RefreshResult;
 pub use providers::ProviderChange;
 pub use who::os_user;
 
 /// Somebody who does something, and why.
 #[derive(Clone)]
-pub struct Operator {
+pub struct ActingOperator {
     /// Where it is noted.
     pub store: Arc<dyn Store>,
     /// The user of the operating system, or a login.
@@ -39,9 +41,9 @@ pub enum ActionError {
 }
 
 /// What an action is about.
-pub struct About {
+pub struct ActionSubject {
     /// What is done.
-    pub action: Action,
+    pub action: OperatorAction,
     /// The provider, if it is about one.
     pub provider: Option<ProviderId>,
     /// The document, if it is about one.
@@ -50,9 +52,9 @@ pub struct About {
     pub request: serde_json::Value,
 }
 
-impl About {
+impl ActionSubject {
     /// Neither one provider nor one document.
-    pub const fn all(action: Action, request: serde_json::Value) -> Self {
+    pub const fn all(action: OperatorAction, request: serde_json::Value) -> Self {
         Self { action, provider: None, document: None, request }
     }
 }
@@ -71,7 +73,7 @@ pub fn unaudited_hint(error: &StoreError) -> &'static str {
 /// How often an action that takes long is told to be under way.
 const STILL_RUNNING_INTERVAL: Duration = Duration::from_secs(10);
 
-impl Operator {
+impl ActingOperator {
     /// The user of the operating system, who was not asked why.
     pub fn of_this_terminal(store: Arc<dyn Store>) -> Self {
         Self { store, who: os_user(), why: String::new() }
@@ -81,34 +83,39 @@ impl Operator {
     /// outcome, and words where there is more to say.
     pub async fn audited<T, E: From<StoreError> + std::fmt::Display>(
         &self,
-        about: About,
+        about: ActionSubject,
         work: impl Future<Output = Result<T, E>>,
-        told: impl FnOnce(&T) -> (Outcome, String),
+        told: impl FnOnce(&T) -> (ActionOutcome, String),
     ) -> Result<T, E> {
         let entry = self.begin(about).await?;
         let result = self.watched(&entry.id, work).await;
         let (outcome, detail) = match &result {
             Ok(done) => told(done),
-            Err(error) => (Outcome::Failed, error.to_string()),
+            Err(error) => (ActionOutcome::Failed, error.to_string()),
         };
-        let done = u64::from(outcome == Outcome::Done);
-        let progress = Progress { outcome, matched: Some(1), done, left: 1 - done, detail };
+        let done = u64::from(outcome == ActionOutcome::Done);
+        let progress = ActionProgress { outcome, matched: Some(1), done, left: 1 - done, detail };
         self.tell(&entry.id, &progress).await;
         result
     }
 
     /// Notes what is done already, so many times.
-    pub async fn note(&self, about: About, times: u64, detail: String) -> Result<(), StoreError> {
+    pub async fn note(
+        &self,
+        about: ActionSubject,
+        times: u64,
+        detail: String,
+    ) -> Result<(), StoreError> {
         let entry = self.begin(about).await?;
-        let (outcome, matched) = (Outcome::Done, Some(times));
-        let progress = Progress { outcome, matched, done: times, left: 0, detail };
+        let (outcome, matched) = (ActionOutcome::Done, Some(times));
+        let progress = ActionProgress { outcome, matched, done: times, left: 0, detail };
         self.store.tell_audit(&entry.id, &progress).await
     }
 
-    async fn begin(&self, about: About) -> Result<AuditEntry, StoreError> {
-        let About { action, provider, document, request } = about;
+    async fn begin(&self, about: ActionSubject) -> Result<AuditEntry, StoreError> {
+        let ActionSubject { action, provider, document, request } = about;
         let (who, why) = (self.who.clone(), self.why.clone());
-        self.store.begin_audit(Intent { who, action, provider, document, request, why }).await
+        self.store.begin_audit(ActionIntent { who, action, provider, document, request, why }).await
     }
 
     /// Does `work`, and tells of it meanwhile, or it would be taken to have died.
@@ -118,13 +125,13 @@ impl Operator {
             tokio::select! {
                 result = &mut work => return result,
                 () = tokio::time::sleep(STILL_RUNNING_INTERVAL) => {
-                    self.tell(id, &Progress::default()).await;
+                    self.tell(id, &ActionProgress::default()).await;
                 }
             }
         }
     }
 
-    async fn tell(&self, id: &str, progress: &Progress) {
+    async fn tell(&self, id: &str, progress: &ActionProgress) {
         if let Err(error) = self.store.tell_audit(id, progress).await {
             tracing::warn!(%error, id, "the audit record does not know how it went");
         }

@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use evergrant_budget::change_provider;
-use evergrant_domain::audit::{Action, Outcome};
-use evergrant_domain::limit::Limit;
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
+use evergrant_domain::limit::RateLimit;
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use serde_json::json;
 
-use super::{About, ActionError, Operator};
+use super::{ActingOperator, ActionError, ActionSubject};
 
 /// What is said of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -22,17 +22,17 @@ pub enum ProviderChange {
     /// For an hour deaths are believed.
     Confirm,
     /// These limits hold; None for those of the settings.
-    Limit(Option<Vec<Limit>>),
+    Limit(Option<Vec<RateLimit>>),
 }
 
 impl ProviderChange {
-    const fn action(&self) -> Action {
+    const fn action(&self) -> OperatorAction {
         match self {
-            Self::Pause(_) => Action::ProviderPause,
-            Self::Resume => Action::ProviderResume,
-            Self::Probe => Action::ProviderProbe,
-            Self::Confirm => Action::ProviderConfirm,
-            Self::Limit(_) => Action::ProviderLimit,
+            Self::Pause(_) => OperatorAction::ProviderPause,
+            Self::Resume => OperatorAction::ProviderResume,
+            Self::Probe => OperatorAction::ProviderProbe,
+            Self::Confirm => OperatorAction::ProviderConfirm,
+            Self::Limit(_) => OperatorAction::ProviderLimit,
         }
     }
 
@@ -59,7 +59,7 @@ impl ProviderChange {
     }
 }
 
-impl Operator {
+impl ActingOperator {
     /// Says something of a provider; every worker acts on it within a second. Returns what is known
     /// of the provider then.
     pub async fn change_provider(
@@ -67,7 +67,7 @@ impl Operator {
         provider: &ProviderId,
         change: &ProviderChange,
     ) -> Result<ProviderState, ActionError> {
-        let about = About {
+        let about = ActionSubject {
             action: change.action(),
             provider: Some(provider.clone()),
             document: None,
@@ -77,6 +77,6 @@ impl Operator {
             change.apply(state, &self.why, now);
         });
         let work = async { Ok(changing.await?) };
-        self.audited(about, work, |_| (Outcome::Done, String::new())).await
+        self.audited(about, work, |_| (ActionOutcome::Done, String::new())).await
     }
 }

@@ -6,7 +6,7 @@ use std::time::Duration;
 use axum::http::{HeaderMap, HeaderValue, header};
 use cookie::{Cookie, CookieJar, Key, SameSite};
 
-use super::oidc::{FLOW_FOR, Flow};
+use super::oidc::{FLOW_TTL, Flow};
 use super::users::{PasswordMark, UserName};
 
 /// Holds the id of a browser.
@@ -21,11 +21,11 @@ const FLOW: &str = "flow";
 const THEME: &str = "theme";
 
 /// How long a browser is known by a user who has logged in there.
-const DEVICE_FOR: Duration = Duration::from_secs(90 * 86_400);
+const DEVICE_TTL: Duration = Duration::from_secs(90 * 86_400);
 /// How long a theme is kept.
-const THEME_FOR: Duration = Duration::from_secs(365 * 86_400);
+const THEME_TTL: Duration = Duration::from_secs(365 * 86_400);
 /// A cookie has to fit into a header.
-const LONGEST_FLASH: usize = 1_000;
+const FLASH_MAX: usize = 1_000;
 
 /// What a request's cookies say, and what the answer's will.
 pub(crate) struct Cookies<'a> {
@@ -64,7 +64,7 @@ impl<'a> Cookies<'a> {
     }
 
     pub(crate) fn set_device(&mut self, user: &UserName, mark: &PasswordMark) {
-        self.sign(DEVICE, &device_of(user, mark), Some(DEVICE_FOR));
+        self.sign(DEVICE, &device_of(user, mark), Some(DEVICE_TTL));
     }
 
     /// What is to be said, once.
@@ -75,7 +75,7 @@ impl<'a> Cookies<'a> {
     }
 
     pub(crate) fn set_flash(&mut self, text: &str) {
-        let mut end = text.len().min(LONGEST_FLASH);
+        let mut end = text.len().min(FLASH_MAX);
         while !text.is_char_boundary(end) {
             end -= 1;
         }
@@ -88,7 +88,7 @@ impl<'a> Cookies<'a> {
     }
 
     pub(crate) fn set_flow(&mut self, flow: &Flow) {
-        self.sign(FLOW, &flow.to_text(), Some(FLOW_FOR));
+        self.sign(FLOW, &flow.to_text(), Some(FLOW_TTL));
     }
 
     pub(crate) fn end_flow(&mut self) {
@@ -103,7 +103,7 @@ impl<'a> Cookies<'a> {
     }
 
     pub(crate) fn set_theme(&mut self, theme: &str) {
-        let cookie = self.cookie(THEME, theme.to_owned(), Some(THEME_FOR));
+        let cookie = self.cookie(THEME, theme.to_owned(), Some(THEME_TTL));
         self.jar.add(cookie);
     }
 

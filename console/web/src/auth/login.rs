@@ -12,13 +12,13 @@ use secrecy::SecretString;
 use super::oidc;
 use super::password_queue::QueueFull;
 use super::session::Account;
-use super::users::{LONGEST_PASSWORD, User, UserName};
+use super::users::{ConsoleUser, PASSWORD_MAX, UserName};
 use crate::Web;
 use crate::address::local;
 use crate::fields::{Fields, Query};
-use crate::frame::{Frame, Nav, html};
+use crate::page_context::{Effect, Form, PageContext};
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::{Effect, Form, Seen};
 
 /// What is said after as many attempts as there may be.
 pub(super) const TOO_MANY: &str = "Too many attempts.";
@@ -27,7 +27,7 @@ pub(super) const TOO_MANY: &str = "Too many attempts.";
 #[derive(Template)]
 #[template(path = "login.html")]
 pub(super) struct Login {
-    frame: Frame,
+    frame: PageLayout,
     /// Where to go then.
     next: String,
     /// Whether there are users with passwords.
@@ -41,8 +41,8 @@ pub(super) struct Login {
 }
 
 impl Login {
-    pub(super) fn new(web: &Web, seen: &Seen, headers: &HeaderMap, next: &str) -> Self {
-        let frame = Frame::new(web, seen, "Log in", Nav::None);
+    pub(super) fn new(web: &Web, seen: &PageContext, headers: &HeaderMap, next: &str) -> Self {
+        let frame = PageLayout::new(web, seen, "Log in", Nav::None);
         let next = local(next).unwrap_or("/").to_owned();
         let overheard = web.door.is_overheard(headers);
         let has_passwords = web.door.users().is_some();
@@ -72,7 +72,7 @@ impl Login {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     headers: HeaderMap,
     Query(query): Query,
 ) -> Result<Response, Problem> {
@@ -85,7 +85,7 @@ pub(crate) async fn page(
 
 pub(crate) async fn log_in(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     headers: HeaderMap,
     Form(form): Form,
 ) -> Result<Response, Problem> {
@@ -101,8 +101,8 @@ pub(crate) async fn log_in(
         Problem::new(StatusCode::FORBIDDEN, "Nobody can log in", "The console's log says why.")
     })?;
     let known: Option<UserName> = name.parse().ok().filter(|name| all.contains_key(name));
-    let user: Option<User> = known.as_ref().and_then(|name| all.get(name)).cloned();
-    let mark = user.as_ref().map(User::password_mark);
+    let user: Option<ConsoleUser> = known.as_ref().and_then(|name| all.get(name)).cloned();
+    let mark = user.as_ref().map(ConsoleUser::password_mark);
     let account = known.zip(mark);
     let is_known_device = account
         .as_ref()
@@ -112,7 +112,7 @@ pub(crate) async fn log_in(
         web.record.refuse_login(known_name, seen.visit.address, TOO_MANY);
         return page.too_many(wait);
     }
-    let fits = form.get("password").is_some_and(|password| password.len() <= LONGEST_PASSWORD);
+    let fits = form.get("password").is_some_and(|password| password.len() <= PASSWORD_MAX);
     let right = if fits {
         match web.door.passwords.is_right(user, password, is_known_device).await {
             Ok(right) => right,

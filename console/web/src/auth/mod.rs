@@ -5,12 +5,12 @@
 //! * `local_token`: who comes in where there are no users.
 //! * `limits`: how often somebody may try. * `network`: whose address is whose. * `password_queue`: how many at once.
 //! * `oidc`: an OpenID provider that says who somebody is.
-//! * `door`: who a request comes from, and whether it may come at all.
+//! * `access_policy`: who a request comes from, and whether it may come at all.
 //! * `login`, `oidc_login`: the pages for it. * `record`: what the audit record has of them.
 
+mod access_policy;
 mod common_passwords;
 mod cookies;
-mod door;
 mod limits;
 mod local_token;
 pub(super) mod login;
@@ -22,10 +22,10 @@ pub(super) mod record;
 mod session;
 pub(super) mod users;
 
+pub use access_policy::{AccessPolicy, DoorError, oidc_of};
+pub(super) use access_policy::{AccessRefusal, BrowserVisit, RequestOrigin, UserIdentity};
 pub(super) use cookies::Cookies;
-pub(super) use door::{Arrival, Identity, Refusal, Visit};
-pub use door::{Door, DoorError, oidc_of};
 pub(super) use oidc::Flow;
-pub use oidc::{Oidc, OidcSetupError};
+pub use oidc::{OidcSetupError, OpenIdClient};
 pub(super) use session::{Account, Activity, random};
-pub use users::{Role, User, UserName, Users, UsersError, UsersFile};
+pub use users::{ConsoleUser, ConsoleUsers, UserName, UserRole, UsersError, UsersFile};

@@ -7,18 +7,18 @@ use axum::http::{HeaderMap, StatusCode};
 use axum::response::{IntoResponse, Redirect, Response};
 
 use super::login::{Login, TOO_MANY};
-use super::oidc::{Oidc, OidcError};
+use super::oidc::{OidcError, OpenIdClient};
 use super::session::Account;
 use crate::Web;
 use crate::address::local;
 use crate::fields::Query;
+use crate::page_context::{Effect, PageContext};
 use crate::problem::Problem;
-use crate::seen::{Effect, Seen};
 
 /// Sends a browser to the provider.
 pub(crate) async fn begin(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     headers: HeaderMap,
     Query(query): Query,
 ) -> Result<Response, Problem> {
@@ -36,7 +36,7 @@ pub(crate) async fn begin(
 /// Takes up a browser that comes back from there.
 pub(crate) async fn finish(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     headers: HeaderMap,
     Query(query): Query,
 ) -> Result<Response, Problem> {
@@ -77,13 +77,13 @@ pub(crate) async fn finish(
     }
 }
 
-fn provider(web: &Web) -> Result<&Oidc, Problem> {
+fn provider(web: &Web) -> Result<&OpenIdClient, Problem> {
     web.door.oidc().ok_or_else(|| Problem::not_found("Nobody logs in by an OpenID provider here."))
 }
 
 fn turned_away(
     web: &Web,
-    seen: &Seen,
+    seen: &PageContext,
     page: Login,
     error: &OidcError,
 ) -> Result<Response, Problem> {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
-use super::users::{self, User};
+use super::users::{self, ConsoleUser};
 
 /// Passwords that are hashed at once.
 const HASHES_MAX: usize = 2;
@@ -48,7 +48,7 @@ impl PasswordQueue {
     /// in with before.
     pub(super) async fn is_right(
         &self,
-        user: Option<User>,
+        user: Option<ConsoleUser>,
         password: SecretString,
         known: bool,
     ) -> Result<bool, QueueFull> {

@@ -19,20 +19,20 @@ use super::common_passwords;
 /// The shortest password, in characters.
 const SHORTEST_PASSWORD: usize = 10;
 /// The longest password, in bytes: hashing it takes as long as it is.
-pub(crate) const LONGEST_PASSWORD: usize = 1_024;
+pub(crate) const PASSWORD_MAX: usize = 1_024;
 /// The longest name.
-const LONGEST_NAME: usize = 64;
+const NAME_MAX: usize = 64;
 
 /// What somebody may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
-pub enum Role {
+pub enum UserRole {
     /// Look at everything.
     Viewer,
     /// Act as well.
     Operator,
 }
 
-impl Role {
+impl UserRole {
     /// The name in the file of users.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -42,7 +42,7 @@ impl Role {
     }
 }
 
-impl fmt::Display for Role {
+impl fmt::Display for UserRole {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
@@ -64,7 +64,7 @@ impl FromStr for UserName {
 
     fn from_str(name: &str) -> Result<Self, Self::Err> {
         let fits = |c: char| c.is_ascii_alphanumeric() || ".-_@".contains(c);
-        if name.is_empty() || name.len() > LONGEST_NAME || !name.chars().all(fits) {
+        if name.is_empty() || name.len() > NAME_MAX || !name.chars().all(fits) {
             return Err("a user's name is 1 to 64 letters, digits and . _ @ -");
         }
         Ok(Self(name.to_owned()))
@@ -79,14 +79,14 @@ impl fmt::Display for UserName {
 
 /// One who may log in.
 #[derive(Clone)]
-pub struct User {
+pub struct ConsoleUser {
     /// What they may do.
-    pub role: Role,
+    pub role: UserRole,
     /// The password's hash, argon2id in PHC's form.
     hash: String,
 }
 
-impl User {
+impl ConsoleUser {
     /// What tells this password from every other one, and this user from one of the same name who is
     /// added later: each hash has a salt of its own.
     pub(crate) fn password_mark(&self) -> PasswordMark {
@@ -153,7 +153,7 @@ pub enum UsersError {
     },
     /// A password is too short or too long.
     #[error(
-        "a password has at least {SHORTEST_PASSWORD} characters and at most {LONGEST_PASSWORD} bytes"
+        "a password has at least {SHORTEST_PASSWORD} characters and at most {PASSWORD_MAX} bytes"
     )]
     Password,
     /// A password is easy to guess.
@@ -172,12 +172,12 @@ pub enum UsersError {
 }
 
 /// All users by name.
-pub type Users = BTreeMap<UserName, User>;
+pub type ConsoleUsers = BTreeMap<UserName, ConsoleUser>;
 
 /// The file, and what was in it.
 pub struct UsersFile {
     path: PathBuf,
-    read: Mutex<Option<(Stamp, Arc<Users>)>>,
+    read: Mutex<Option<(Stamp, Arc<ConsoleUsers>)>>,
 }
 
 /// What changes when a file does.
@@ -195,7 +195,7 @@ impl UsersFile {
     }
 
     /// All users, as the file is now.
-    pub fn users(&self) -> Result<Arc<Users>, UsersError> {
+    pub fn users(&self) -> Result<Arc<ConsoleUsers>, UsersError> {
         let found = std::fs::metadata(&self.path).map_err(|error| self.unreadable(&error))?;
         let stamp = Stamp {
             inode: found.ino(),
@@ -222,14 +222,15 @@ impl UsersFile {
     pub fn add(
         &self,
         name: UserName,
-        role: Role,
+        role: UserRole,
         password: &SecretString,
     ) -> Result<(), UsersError> {
-        let user = User { role, hash: hash(password)? };
+        let user = ConsoleUser { role, hash: hash(password)? };
         if common_passwords::is_common(password.expose_secret(), name.as_str()) {
             return Err(UsersError::Common);
         }
-        let mut users = if self.path.exists() { (*self.users()?).clone() } else { Users::new() };
+        let mut users =
+            if self.path.exists() { (*self.users()?).clone() } else { ConsoleUsers::new() };
         users.insert(name, user);
         self.write(&users)
     }
@@ -241,7 +242,7 @@ impl UsersFile {
         self.write(&users)
     }
 
-    fn parse(&self, text: &str) -> Result<Users, UsersError> {
+    fn parse(&self, text: &str) -> Result<ConsoleUsers, UsersError> {
         let lines = (1..).zip(text.lines()).filter(|(_, line)| !line.trim().is_empty());
         let read = lines.map(|(line, text)| {
             entry(text).ok_or_else(|| UsersError::Line { path: self.path.clone(), line })
@@ -250,7 +251,7 @@ impl UsersFile {
     }
 
     /// All of it or nothing: a new file takes the place of the old one.
-    fn write(&self, users: &Users) -> Result<(), UsersError> {
+    fn write(&self, users: &ConsoleUsers) -> Result<(), UsersError> {
         let failed = |error: std::io::Error| UsersError::Write {
             path: self.path.clone(),
             reason: error.kind(),
@@ -267,22 +268,22 @@ impl UsersFile {
     }
 }
 
-fn entry(line: &str) -> Option<(UserName, User)> {
+fn entry(line: &str) -> Option<(UserName, ConsoleUser)> {
     let mut parts = line.splitn(3, ':');
     let name = parts.next()?.parse().ok()?;
     let role = match parts.next()? {
-        "viewer" => Role::Viewer,
-        "operator" => Role::Operator,
+        "viewer" => UserRole::Viewer,
+        "operator" => UserRole::Operator,
         _ => return None,
     };
     let hash = parts.next()?.trim_end().to_owned();
     PasswordHash::new(&hash).ok()?;
-    Some((name, User { role, hash }))
+    Some((name, ConsoleUser { role, hash }))
 }
 
 fn hash(password: &SecretString) -> Result<String, UsersError> {
     let password = password.expose_secret();
-    if password.chars().count() < SHORTEST_PASSWORD || password.len() > LONGEST_PASSWORD {
+    if password.chars().count() < SHORTEST_PASSWORD || password.len() > PASSWORD_MAX {
         return Err(UsersError::Password);
     }
     let hashed = Argon2::default().hash_password(password.as_bytes());
@@ -296,7 +297,7 @@ const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
 
 /// Whether a password is that of a user. It takes a while, and as long where there is no such user:
 /// call it where nothing else waits.
-pub(crate) fn is_right(user: Option<&User>, password: &SecretString) -> bool {
+pub(crate) fn is_right(user: Option<&ConsoleUser>, password: &SecretString) -> bool {
     let hash = user.map_or(NOBODY, |user| user.hash.as_str());
     let Ok(hash) = PasswordHash::new(hash) else { return false };
     let right = Argon2::default().verify_password(password.expose_secret().as_bytes(), &hash);
@@ -308,7 +309,7 @@ pub(crate) mod tests {
     use super::*;
 
     /// A line whose hash costs next to nothing, so that tests can try often.
-    pub(crate) fn cheap_line(name: &str, role: Role, password: &str) -> String {
+    pub(crate) fn cheap_line(name: &str, role: UserRole, password: &str) -> String {
         let params = argon2::Params::new(8, 1, 1, None).unwrap();
         let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
         format!("{name}:{role}:{}\n", cheap.hash_password(password.as_bytes()).unwrap())
@@ -321,14 +322,14 @@ pub(crate) mod tests {
         let name: UserName = "alice@example.com".parse().unwrap();
         let (first, second) =
             (SecretString::from("a long password"), SecretString::from("another password"));
-        file.add(name.clone(), Role::Viewer, &first).unwrap();
+        file.add(name.clone(), UserRole::Viewer, &first).unwrap();
         let mode = std::fs::metadata(folder.path().join("users")).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o600);
         assert!(is_right(file.users().unwrap().get(&name), &first));
         assert!(!is_right(file.users().unwrap().get(&name), &second));
-        file.add(name.clone(), Role::Operator, &second).unwrap();
+        file.add(name.clone(), UserRole::Operator, &second).unwrap();
         let users = file.users().unwrap();
-        assert!(is_right(users.get(&name), &second) && users[&name].role == Role::Operator);
+        assert!(is_right(users.get(&name), &second) && users[&name].role == UserRole::Operator);
         let written = std::fs::read_to_string(folder.path().join("users")).unwrap();
         assert!(written.starts_with("alice@example.com:operator:$argon2id$"), "{written}");
         file.remove(&name).unwrap();
@@ -342,7 +343,7 @@ pub(crate) mod tests {
         let path = folder.path().join("users");
         let file = UsersFile::new(&path);
         assert!(matches!(file.users(), Err(UsersError::Read { .. })));
-        std::fs::write(&path, cheap_line("bob", Role::Viewer, "pw")).unwrap();
+        std::fs::write(&path, cheap_line("bob", UserRole::Viewer, "pw")).unwrap();
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o640)).unwrap();
         assert!(matches!(file.users(), Err(UsersError::Open { mode: 0o640, .. })));
         std::fs::set_permissions(&path, PermissionsExt::from_mode(0o600)).unwrap();
@@ -359,7 +360,7 @@ pub(crate) mod tests {
         let file = UsersFile::new(&folder.path().join("users"));
         let add = |password: &str| {
             let name: UserName = "alice@example.com".parse().unwrap();
-            file.add(name, Role::Viewer, &SecretString::from(password))
+            file.add(name, UserRole::Viewer, &SecretString::from(password))
         };
         for common in ["1234567890", "Password123!", "alice@example.com", "Alice@Example.com2026"] {
             assert!(matches!(add(common), Err(UsersError::Common)), "{common}");
@@ -370,7 +371,7 @@ pub(crate) mod tests {
 
     #[test]
     fn a_short_or_endless_password_and_a_strange_name_are_refused() {
-        for password in ["short", &"x".repeat(LONGEST_PASSWORD + 1)] {
+        for password in ["short", &"x".repeat(PASSWORD_MAX + 1)] {
             assert!(matches!(hash(&SecretString::from(password)), Err(UsersError::Password)));
         }
         for name in ["", "a:b", "a b", "<b>", &"x".repeat(65)] {

@@ -4,36 +4,36 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_domain::limit::{Limit, contradiction};
-use evergrant_domain::{DocumentId, Status};
-use evergrant_ports::{Changed, GrantChange};
+use evergrant_domain::limit::{RateLimit, contradiction};
+use evergrant_domain::{DocumentId, GrantStatus};
+use evergrant_ports::{ChangeResult, GrantChange};
 
 use super::providers::pause_of;
 use super::{provider_of, tokens};
 use crate::Web;
 use crate::fields::Fields;
+use crate::page_context::{Effect, Form, PageContext};
 use crate::problem::Problem;
-use crate::seen::{Effect, Form, Seen};
-use evergrant_operations::operator::{Operator, ProviderChange, Refreshed};
+use evergrant_operations::operator::{ActingOperator, ProviderChange, RefreshResult};
 
 /// The longest reason.
-const LONGEST_WHY: usize = 500;
+const WHY_MAX: usize = 500;
 
 /// Why something is done, in the operator's words.
 pub(super) fn why_of(form: &Fields) -> String {
-    form.get("why").unwrap_or_default().trim().chars().take(LONGEST_WHY).collect()
+    form.get("why").unwrap_or_default().trim().chars().take(WHY_MAX).collect()
 }
 
 /// Who does it, and why.
-fn operator(web: &Web, seen: &Seen, form: &Fields) -> Result<Operator, Problem> {
+fn operator(web: &Web, seen: &PageContext, form: &Fields) -> Result<ActingOperator, Problem> {
     let (store, who) = (Arc::clone(&web.store), seen.who()?.name.clone());
-    Ok(Operator { store, who, why: why_of(form) })
+    Ok(ActingOperator { store, who, why: why_of(form) })
 }
 
 /// Refresh, pause, resume or forget one grant.
 pub(crate) async fn token(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let text = form.get("id").unwrap_or_default();
@@ -63,28 +63,28 @@ const WAITS_FOR_ANSWER: &str = "The new tokens are not in the document yet, and 
     them. Redrive its dead letter (uncommitted_answer) instead. Nothing was done.";
 const FORGOTTEN: &str = "Forgotten. The document stays as it is.";
 
-fn told_of(changed: Changed, done: &str) -> Result<String, Problem> {
+fn told_of(changed: ChangeResult, done: &str) -> Result<String, Problem> {
     match changed {
-        Changed::Applied => Ok(done.to_owned()),
-        Changed::NotIn(status) => {
-            let status = status.map_or("not adopted yet", Status::as_str);
+        ChangeResult::Applied => Ok(done.to_owned()),
+        ChangeResult::NotIn(status) => {
+            let status = status.map_or("not adopted yet", GrantStatus::as_str);
             Err(Problem::bad(format!(
                 "The grant is {status} by now. Only active ones are paused, and only paused ones \
                  resumed. Nothing was done."
             )))
         }
-        Changed::UnderWay => Err(Problem::bad(
+        ChangeResult::UnderWay => Err(Problem::bad(
             "A worker has the grant in its hands, and its new tokens would be lost. Nothing was \
              done; try again in a minute.",
         )),
-        Changed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
-        Changed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
+        ChangeResult::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
+        ChangeResult::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
     }
 }
 
-fn told_of_refresh(web: &Web, refreshed: Refreshed) -> Result<String, Problem> {
+fn told_of_refresh(web: &Web, refreshed: RefreshResult) -> Result<String, Problem> {
     match refreshed {
-        Refreshed::Queued(provider) => {
+        RefreshResult::Queued(provider) => {
             let known = web.watcher.known();
             let state = known.provider(&provider).and_then(|watch| watch.state.as_ref());
             let shut = state.is_some_and(|state| state.shut_until(known.now()).is_some());
@@ -94,21 +94,21 @@ fn told_of_refresh(web: &Web, refreshed: Refreshed) -> Result<String, Problem> {
                 "Queued: a worker refreshes it at once.".to_owned()
             })
         }
-        Refreshed::NotActive(Some(Status::Paused)) => {
+        RefreshResult::NotActive(Some(GrantStatus::Paused)) => {
             Err(Problem::bad("The grant is paused: resume it first. Nothing was done."))
         }
-        Refreshed::NotActive(_) => {
+        RefreshResult::NotActive(_) => {
             Err(Problem::bad("The producer has not taken the document up yet. Nothing was done."))
         }
-        Refreshed::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
-        Refreshed::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
+        RefreshResult::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
+        RefreshResult::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
     }
 }
 
 /// Pause, resume, probe, confirm deaths at, or set the limits of a provider.
 pub(crate) async fn provider(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let provider = provider_of(&web, &form)?;
@@ -134,7 +134,7 @@ fn asked(form: &Fields) -> Result<(ProviderChange, &'static str), String> {
         Some("confirm") => (ProviderChange::Confirm, "deaths are believed for an hour"),
         Some("limit") => {
             let read =
-                |text: &str| text.trim().parse::<Limit>().map_err(|e| format!("limits: {e}."));
+                |text: &str| text.trim().parse::<RateLimit>().map_err(|e| format!("limits: {e}."));
             let limits = form.get("limits").unwrap_or_default().split(',');
             let limits = limits.map(read).collect::<Result<Vec<_>, _>>()?;
             if let Some(contradiction) = contradiction(&limits) {

@@ -6,15 +6,15 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use evergrant_domain::Timestamp;
-use evergrant_domain::audit::{Action, AuditEntry, AuditFilter, Outcome};
+use evergrant_domain::audit::{ActionOutcome, AuditEntry, AuditFilter, OperatorAction};
 
 use super::Choice;
 use crate::Web;
 use crate::fields::Query;
-use crate::format::{self, When, visible};
-use crate::frame::{Frame, Nav, html};
+use crate::format::{self, ShownTime, visible};
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
 use evergrant_operations::about;
 
 /// Rows of a page.
@@ -23,19 +23,19 @@ const ROWS: u32 = 50;
 #[derive(Template)]
 #[template(path = "audit.html")]
 struct Audit {
-    frame: Frame,
+    frame: PageLayout,
     who: String,
     actions: Vec<Choice>,
     providers: Vec<Choice>,
     filtered: bool,
     error: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<AuditRow>,
     first: Option<String>,
     after: Option<String>,
 }
 
-struct Row {
-    at: When,
+struct AuditRow {
+    at: ShownTime,
     who: String,
     action: &'static str,
     what: String,
@@ -50,7 +50,7 @@ struct Row {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let mut error = None;
@@ -73,9 +73,9 @@ pub(crate) async fn page(
     let last = entries.last().filter(|_| entries.len() >= ROWS as usize);
     let filtered = ["who", "action", "provider"].iter().any(|name| query.get(name).is_some());
     html(&Audit {
-        frame: Frame::new(&web, &seen, "Audit", Nav::Audit),
+        frame: PageLayout::new(&web, &seen, "Audit", Nav::Audit),
         who: query.get("who").unwrap_or_default().to_owned(),
-        actions: Choice::list(Action::ALL, query.get("action")),
+        actions: Choice::list(OperatorAction::ALL, query.get("action")),
         providers: Choice::providers(&web, &query),
         filtered,
         error: error.map(|words| visible(&words)),
@@ -85,7 +85,7 @@ pub(crate) async fn page(
     })
 }
 
-fn row(entry: &AuditEntry, now: Timestamp) -> Row {
+fn row(entry: &AuditEntry, now: Timestamp) -> AuditRow {
     let outcome = entry.outcome(now);
     let progress = &entry.progress;
     let done = match progress.matched {
@@ -94,12 +94,13 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Row {
         }
         None => format::number(progress.done),
     };
-    let is_bulk = matches!(entry.action, Action::Redrive | Action::Discard);
-    let ended_early = matches!(outcome, Outcome::Died | Outcome::Cancelled | Outcome::Failed);
+    let is_bulk = matches!(entry.action, OperatorAction::Redrive | OperatorAction::Discard);
+    let ended_early =
+        matches!(outcome, ActionOutcome::Died | ActionOutcome::Cancelled | ActionOutcome::Failed);
     // One that was gone on with says so.
     let can_resume = is_bulk && ended_early && !progress.detail.starts_with("gone on with");
-    Row {
-        at: When::new(entry.at, now),
+    AuditRow {
+        at: ShownTime::new(entry.at, now),
         who: visible(&entry.who),
         action: entry.action.as_str(),
         what: visible(&about(entry)),
@@ -113,11 +114,11 @@ fn row(entry: &AuditEntry, now: Timestamp) -> Row {
 }
 
 /// The colour of an outcome.
-pub(super) const fn mood(outcome: Outcome) -> &'static str {
+pub(super) const fn mood(outcome: ActionOutcome) -> &'static str {
     match outcome {
-        Outcome::Done => "good",
-        Outcome::Running | Outcome::Partial | Outcome::Cancelled => "careful",
-        Outcome::Failed | Outcome::Died => "bad",
-        Outcome::Nothing => "",
+        ActionOutcome::Done => "good",
+        ActionOutcome::Running | ActionOutcome::Partial | ActionOutcome::Cancelled => "careful",
+        ActionOutcome::Failed | ActionOutcome::Died => "bad",
+        ActionOutcome::Nothing => "",
     }
 }

@@ -7,7 +7,7 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use evergrant_domain::Timestamp;
-use evergrant_domain::audit::Outcome;
+use evergrant_domain::audit::ActionOutcome;
 use evergrant_ports::wall_clock;
 
 use super::act::why_of;
@@ -15,14 +15,14 @@ use super::audit::mood;
 use super::confirm::{COUNT, CUTOFF};
 use super::{Fact, or_dash};
 use crate::Web;
-use crate::bulk::{Order, Running};
+use crate::bulk::{BulkProgress, Order};
 use crate::fields::Fields;
 use crate::filter;
-use crate::format::{self, When, visible};
-use crate::frame::{Frame, Nav, html};
+use crate::format::{self, ShownTime, visible};
+use crate::page_context::{Effect, Form, PageContext};
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::{Effect, Form, Seen};
-use evergrant_operations::bulk::{Kind, Request, ResumeError};
+use evergrant_operations::bulk::{BulkKind, BulkRequest, ResumeError};
 
 /// The page of the bulk action.
 const PAGE: &str = "/dead-letters/bulk";
@@ -30,7 +30,7 @@ const PAGE: &str = "/dead-letters/bulk";
 #[derive(Template)]
 #[template(path = "bulk.html")]
 struct BulkPage {
-    frame: Frame,
+    frame: PageLayout,
     part: Part,
 }
 
@@ -52,17 +52,20 @@ struct Part {
     facts: Vec<Fact>,
 }
 
-pub(crate) async fn page(State(web): State<Arc<Web>>, seen: Seen) -> Result<Response, Problem> {
-    let frame = Frame::new(&web, &seen, "Bulk action", Nav::DeadLetters);
+pub(crate) async fn page(
+    State(web): State<Arc<Web>>,
+    seen: PageContext,
+) -> Result<Response, Problem> {
+    let frame = PageLayout::new(&web, &seen, "Bulk action", Nav::DeadLetters);
     html(&BulkPage { frame, part: describe(web.bulk.last().as_ref()) })
 }
 
 /// The part that changes by itself, as it is now.
-pub(crate) fn part(running: &Running) -> String {
+pub(crate) fn part(running: &BulkProgress) -> String {
     Live { part: describe(Some(running)) }.render().unwrap_or_default()
 }
 
-fn describe(running: Option<&Running>) -> Part {
+fn describe(running: Option<&BulkProgress>) -> Part {
     let Some(running) = running else {
         return Part {
             exists: false,
@@ -86,7 +89,7 @@ fn describe(running: Option<&Running>) -> Part {
         ("Why", visible(&running.why)),
         ("Who", visible(&running.who)),
         ("At most, per second", or_dash(running.rps)),
-        ("Began", When::new(running.began_at, now).words()),
+        ("Began", ShownTime::new(running.began_at, now).words()),
         ("Takes", format::span(took)),
     ];
     if !running.detail.is_empty() {
@@ -100,7 +103,7 @@ fn describe(running: Option<&Running>) -> Part {
         mood: mood(running.outcome),
         max: matched.max(1),
         // Nothing to do is done.
-        done: if running.outcome == Outcome::Done { matched.max(1) } else { settled },
+        done: if running.outcome == ActionOutcome::Done { matched.max(1) } else { settled },
         facts,
     }
 }
@@ -108,7 +111,7 @@ fn describe(running: Option<&Running>) -> Part {
 /// Begins to redrive or discard.
 pub(crate) async fn act(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let back = form.address("/dead-letters", &[("do", ""), (filter::PICK, ""), ("csrf", "")]);
@@ -116,15 +119,15 @@ pub(crate) async fn act(
         Problem::bad(format!("{text} Nothing was done.")).or_go("Dead letters", back.clone())
     };
     let kind = match form.get("do") {
-        Some("redrive") => Kind::Redrive,
-        Some("discard") => Kind::Discard,
+        Some("redrive") => BulkKind::Redrive,
+        Some("discard") => BulkKind::Discard,
         _ => return Err(bad("Say what to do: redrive or discard.".to_owned())),
     };
     let why = why_of(&form);
     if why.is_empty() {
         return Err(bad("Say why: the audit record keeps it.".to_owned()));
     }
-    if kind == Kind::Discard && form.get("sure").is_none() {
+    if kind == BulkKind::Discard && form.get("sure").is_none() {
         return Err(
             bad("Discarded letters cannot be brought back: tick that you know.".to_owned()),
         );
@@ -137,12 +140,12 @@ pub(crate) async fn act(
     let read = filter::read(&form).map_err(bad)?;
     let limit = positive("limit").map_err(bad)?.map(|limit| u64::from(limit.get()));
     let per_second = positive("rps").map_err(bad)?;
-    let request = Request {
+    let request = BulkRequest {
         picked,
         limit,
         per_second,
         uncommitted_answers: form.get("uncommitted").is_some(),
-        ..Request::new(kind, read, shown_at(&web, &form).await?)
+        ..BulkRequest::new(kind, read, shown_at(&web, &form).await?)
     };
     let counted = match &web.letters.latest().await.taken {
         Some(taken) => {
@@ -179,7 +182,7 @@ async fn shown_at(web: &Web, form: &Fields) -> Result<Timestamp, Problem> {
 /// Goes on with one that was cancelled, failed, or whose process died.
 pub(crate) async fn resume(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let id = form.get("id").unwrap_or_default();

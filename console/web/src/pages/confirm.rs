@@ -6,7 +6,7 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_domain::provider_state::Standing;
+use evergrant_domain::provider_state::ProviderStanding;
 use evergrant_domain::{DeadReason, ProviderId};
 use evergrant_ports::wall_clock;
 
@@ -15,12 +15,12 @@ use crate::Web;
 use crate::address::local;
 use crate::fields::Query;
 use crate::filter;
-use crate::format::{self, When};
-use crate::frame::{Frame, Nav, html};
+use crate::format::{self, ShownTime};
 use crate::letters::Letter;
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
-use evergrant_operations::bulk::{Kind, Meaning, Request};
+use evergrant_operations::bulk::{BulkKind, BulkRequest, LetterMatch};
 
 /// The field that carries when the letters were counted, by the store's clock: who confirms means no
 /// letter that came later.
@@ -34,7 +34,7 @@ const USUAL_RPS: &str = "20";
 #[derive(Template)]
 #[template(path = "confirm.html")]
 struct Confirm {
-    frame: Frame,
+    frame: PageLayout,
     verb: &'static str,
     /// Redrive or discard, for the form.
     what: &'static str,
@@ -52,7 +52,7 @@ struct Confirm {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let back = query.address("/dead-letters", &[("do", ""), (filter::PICK, "")]);
@@ -77,13 +77,13 @@ pub(crate) async fn page(
         return Err(bad("The store is away, so nothing can be done now. Try again.".to_owned()));
     };
     let matched = filter::matching(&web, taken, &read, &picked).await?;
-    let kind = if what == "discard" { Kind::Discard } else { Kind::Redrive };
-    let mut request = Request { picked, ..Request::new(kind, read, cutoff) };
+    let kind = if what == "discard" { BulkKind::Discard } else { BulkKind::Redrive };
+    let mut request = BulkRequest { picked, ..BulkRequest::new(kind, read, cutoff) };
     let uncommitted = filter::meant(&request, &matched).left_uncommitted;
     // The box is for those; without it they stay.
     request.uncommitted_answers = true;
     let meant: Vec<_> =
-        matched.into_iter().filter(|l| request.meaning(&l.letter) == Meaning::Meant).collect();
+        matched.into_iter().filter(|l| request.meaning(&l.letter) == LetterMatch::Meant).collect();
     if meant.is_empty() {
         return Err(bad("No dead letter matches any more. Nothing is to be done.".to_owned()));
     }
@@ -93,7 +93,7 @@ pub(crate) async fn page(
     hidden.push((COUNT.to_owned(), meant.len().to_string()));
     let now = wall_clock();
     html(&Confirm {
-        frame: Frame::new(&web, &seen, verb, Nav::DeadLetters),
+        frame: PageLayout::new(&web, &seen, verb, Nav::DeadLetters),
         verb,
         what,
         discards: what == "discard",
@@ -104,7 +104,7 @@ pub(crate) async fn page(
         facts: vec![
             ("Which", filter::words(&query, &request.picked)),
             ("Reasons", reasons(&meant)),
-            ("Counted", When::new(taken.at, now).words()),
+            ("Counted", ShownTime::new(taken.at, now).words()),
             ("Means", means(what).to_owned()),
         ],
         hidden,
@@ -164,12 +164,14 @@ fn warnings(web: &Web, matched: &[&Letter], what: &str) -> Vec<String> {
     warnings
 }
 
-fn shut(id: &ProviderId, standing: &Standing) -> Option<String> {
+fn shut(id: &ProviderId, standing: &ProviderStanding) -> Option<String> {
     let how = match standing {
-        Standing::Open | Standing::Throttled { .. } => return None,
-        Standing::Paused(pause) if pause.why.is_empty() => "is paused".to_owned(),
-        Standing::Paused(pause) => format!("is paused ({})", format::visible(&pause.why)),
-        Standing::Tripped { reason, .. } => format!("has an open circuit ({})", reason.as_str()),
+        ProviderStanding::Open | ProviderStanding::Throttled { .. } => return None,
+        ProviderStanding::Paused(pause) if pause.why.is_empty() => "is paused".to_owned(),
+        ProviderStanding::Paused(pause) => format!("is paused ({})", format::visible(&pause.why)),
+        ProviderStanding::Tripped { reason, .. } => {
+            format!("has an open circuit ({})", reason.as_str())
+        }
     };
     Some(format!("{id} {how}. The jobs will be queued and sent when it opens; none is burned."))
 }

@@ -15,22 +15,22 @@ use super::{Choice, or_dash, typed};
 use crate::Web;
 use crate::fields::{Fields, Query};
 use crate::filter;
-use crate::format::{self, When, visible};
-use crate::frame::{Frame, Nav, html};
+use crate::format::{self, ShownTime, visible};
 use crate::letters::{self, Letter};
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
-use evergrant_operations::letters::{Group, LetterFilter};
+use evergrant_operations::letters::{LetterFilter, LetterGroup};
 
 /// Rows of a page.
 const ROWS: usize = 50;
 /// Documents that are looked up at once for a page.
-const LOOK_UPS: usize = 10;
+const LOOKUPS_MAX: usize = 10;
 
 #[derive(Template)]
 #[template(path = "dead_letters.html")]
 struct DeadLetters {
-    frame: Frame,
+    frame: PageLayout,
     as_of: String,
     bulk: Option<String>,
     beyond: Option<String>,
@@ -39,10 +39,10 @@ struct DeadLetters {
     none: &'static str,
     providers: Vec<Choice>,
     reasons: Vec<Choice>,
-    query: Asked,
+    query: FilterFields,
     filtered: bool,
     error: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<LetterRow>,
     hidden: Vec<(String, String)>,
     matched: String,
     from: String,
@@ -52,7 +52,7 @@ struct DeadLetters {
 }
 
 /// What is in the filter's fields.
-struct Asked {
+struct FilterFields {
     user: String,
     email: String,
     id: String,
@@ -67,12 +67,12 @@ struct GroupRow {
     chosen: bool,
     count: String,
     redriven: String,
-    first: When,
-    last: When,
+    first: ShownTime,
+    last: ShownTime,
     remedy: &'static str,
 }
 
-struct Row {
+struct LetterRow {
     id: String,
     pick: Option<String>,
     address: String,
@@ -82,12 +82,12 @@ struct Row {
     answer: String,
     attempts: u32,
     redriven: u32,
-    last: When,
+    last: ShownTime,
 }
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let dead = web.letters.latest().await;
@@ -116,7 +116,7 @@ pub(crate) async fn page(
     let text = |name| query.get(name).unwrap_or_default().to_owned();
     let groups = dead.taken.iter().flat_map(|taken| &taken.groups);
     html(&DeadLetters {
-        frame: Frame::new(&web, &seen, "Dead letters", Nav::DeadLetters),
+        frame: PageLayout::new(&web, &seen, "Dead letters", Nav::DeadLetters),
         as_of: as_of(&dead, now),
         bulk: web.bulk.running().map(|running| running.words()),
         beyond: beyond(&dead),
@@ -125,7 +125,7 @@ pub(crate) async fn page(
         none: none(&dead),
         providers: Choice::providers(&web, &query),
         reasons: Choice::list(DeadReason::ALL, query.get("reason")),
-        query: Asked {
+        query: FilterFields {
             user: text("user"),
             email: text("email"),
             id: text("id"),
@@ -144,34 +144,34 @@ pub(crate) async fn page(
     })
 }
 
-fn as_of(dead: &letters::Seen, now: Timestamp) -> String {
-    let taken = dead.taken.as_ref().map(|taken| When::new(taken.at, now).relative);
+fn as_of(dead: &letters::LettersView, now: Timestamp) -> String {
+    let taken = dead.taken.as_ref().map(|taken| ShownTime::new(taken.at, now).relative);
     let taken =
         taken.map_or_else(|| "Not looked at yet".to_owned(), |at| format!("Looked at {at}"));
     let busy = "; not again while a bulk action runs";
     if dead.busy { taken + busy } else { taken }
 }
 
-fn none(dead: &letters::Seen) -> &'static str {
+fn none(dead: &letters::LettersView) -> &'static str {
     match &dead.taken {
         None => "They are being looked at: load the page again in a moment.",
         Some(_) => "None: nobody is losing access.",
     }
 }
 
-fn beyond(dead: &letters::Seen) -> Option<String> {
+fn beyond(dead: &letters::LettersView) -> Option<String> {
     let beyond = dead.taken.as_ref()?.beyond();
     let words = "more are counted above, but not shown one by one here: evergrant dlq show does";
     (beyond > 0).then(|| format!("{} {words}.", format::number(beyond)))
 }
 
 /// That there are letters of grants that live again.
-fn revived(dead: &letters::Seen) -> Option<String> {
+fn revived(dead: &letters::LettersView) -> Option<String> {
     let revived = dead.taken.as_ref()?.revived;
     (revived > 0).then(|| format::number(revived))
 }
 
-fn group_row(group: &Group, query: &Fields, now: Timestamp) -> GroupRow {
+fn group_row(group: &LetterGroup, query: &Fields, now: Timestamp) -> GroupRow {
     let (provider, reason) = (group.provider.to_string(), group.reason.as_str());
     let only = Fields::default();
     GroupRow {
@@ -182,14 +182,14 @@ fn group_row(group: &Group, query: &Fields, now: Timestamp) -> GroupRow {
         reason,
         count: format::number(group.count),
         redriven: format::number(group.redriven),
-        first: When::new(group.first_at, now),
-        last: When::new(group.last_at, now),
+        first: ShownTime::new(group.first_at, now),
+        last: ShownTime::new(group.last_at, now),
         remedy: group.reason.remedy(),
     }
 }
 
 /// Each with its user, as far as the store tells.
-async fn rows(web: &Web, shown: &[&Letter], now: Timestamp) -> Vec<Row> {
+async fn rows(web: &Web, shown: &[&Letter], now: Timestamp) -> Vec<LetterRow> {
     let ids: Vec<_> = shown.iter().map(|letter| letter.letter.id.clone()).collect();
     let look_up = |store: Arc<dyn Store>| async move {
         let user = |id: Option<DocumentId>| {
@@ -201,18 +201,18 @@ async fn rows(web: &Web, shown: &[&Letter], now: Timestamp) -> Vec<Row> {
                 )
             }
         };
-        stream::iter(ids.into_iter().map(user)).buffered(LOOK_UPS).try_collect().await
+        stream::iter(ids.into_iter().map(user)).buffered(LOOKUPS_MAX).try_collect().await
     };
     let nobody = || vec![None; shown.len()];
     let users: Vec<Option<String>> = web.ask(look_up).await.unwrap_or_else(|_| nobody());
     shown.iter().zip(users).map(|(letter, user)| row(letter, user, now)).collect()
 }
 
-fn row(shown: &Letter, user: Option<String>, now: Timestamp) -> Row {
+fn row(shown: &Letter, user: Option<String>, now: Timestamp) -> LetterRow {
     let letter = &shown.letter;
     let status = letter.http_status.map(|status| status.to_string());
     let answer: Vec<_> = [status, letter.code.clone()].into_iter().flatten().collect();
-    Row {
+    LetterRow {
         id: or_dash(letter.id.as_ref()),
         pick: letter.id.as_ref().map(typed),
         address: address(shown),
@@ -222,7 +222,7 @@ fn row(shown: &Letter, user: Option<String>, now: Timestamp) -> Row {
         answer: visible(&answer.join(" ")),
         attempts: letter.attempts,
         redriven: letter.redrive_count,
-        last: When::new(letter.last_failed_at, now),
+        last: ShownTime::new(letter.last_failed_at, now),
     }
 }
 

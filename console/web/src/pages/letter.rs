@@ -9,22 +9,22 @@ use evergrant_domain::audit::AuditFilter;
 use evergrant_domain::{DeadLetter, Timestamp};
 use evergrant_ports::{GrantView, wall_clock};
 
-use super::line::{Event, Line};
+use super::summary_row::{Event, SummaryRow};
 use super::{Fact, or_dash, provider_of, typed};
 use crate::Web;
 use crate::fields::{Fields, Query};
-use crate::format::When;
-use crate::frame::{Frame, Nav, html};
+use crate::format::ShownTime;
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
 
 /// Entries of the audit record that are shown.
-const MOST_ENTRIES: u32 = 20;
+const ENTRIES_MAX: u32 = 20;
 
 #[derive(Template)]
 #[template(path = "letter.html")]
 struct LetterPage {
-    frame: Frame,
+    frame: PageLayout,
     id: String,
     reason: &'static str,
     remedy: &'static str,
@@ -38,7 +38,7 @@ struct LetterPage {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let provider = provider_of(&web, &query)?;
@@ -59,7 +59,7 @@ pub(crate) async fn page(
         Some(id) => {
             let filter = AuditFilter {
                 document: Some(id.clone()),
-                limit: MOST_ENTRIES,
+                limit: ENTRIES_MAX,
                 ..AuditFilter::default()
             };
             let id = id.clone();
@@ -71,14 +71,14 @@ pub(crate) async fn page(
         }
     };
     let now = wall_clock();
-    let mut line = Line::default();
+    let mut line = SummaryRow::default();
     line.letter(letter);
     if let Some(grant) = &grant {
         line.grant(grant, &entries, now);
     }
     let show = |id| Fields::default().address("/tokens/show", &[("id", &typed(id))]);
     html(&LetterPage {
-        frame: Frame::new(&web, &seen, "Dead letter", Nav::DeadLetters),
+        frame: PageLayout::new(&web, &seen, "Dead letter", Nav::DeadLetters),
         id: or_dash(letter.id.as_ref()),
         reason: letter.reason.as_str(),
         remedy: letter.reason.remedy(),
@@ -103,8 +103,8 @@ fn facts(letter: &DeadLetter, grant: Option<&GrantView>, now: Timestamp) -> Vec<
         ("Error code", or_dash(letter.code.as_ref())),
         ("Description", or_dash(letter.description.as_ref())),
         ("Attempts", letter.attempts.to_string()),
-        ("First failed", When::new(letter.first_failed_at, now).words()),
-        ("Last failed", When::new(letter.last_failed_at, now).words()),
+        ("First failed", ShownTime::new(letter.first_failed_at, now).words()),
+        ("Last failed", ShownTime::new(letter.last_failed_at, now).words()),
         ("Sent back before", format!("{} times", letter.redrive_count)),
         ("Worker", or_dash(letter.worker.as_ref())),
     ]

@@ -6,9 +6,9 @@ pub(super) mod bulk;
 pub(super) mod confirm;
 pub(super) mod dead_letters;
 pub(super) mod letter;
-pub(super) mod line;
 pub(super) mod overview;
 pub(super) mod providers;
+pub(super) mod summary_row;
 pub(super) mod token;
 pub(super) mod tokens;
 pub(super) mod workers;
@@ -17,14 +17,14 @@ use std::sync::Arc;
 
 use askama::Template;
 use axum::response::{IntoResponse, Response};
-use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 
 use super::Web;
 use super::fields::Fields;
 use super::format;
-use super::frame::{Frame, Nav, html};
+use super::page_context::{Effect, Form, PageContext, Theme};
+use super::page_layout::{Nav, PageLayout, html};
 use super::problem::Problem;
-use super::seen::{Effect, Form, Seen, Theme};
 
 /// What can be chosen in a form.
 pub(super) struct Choice {
@@ -62,12 +62,12 @@ pub(super) fn typed(id: &DocumentId) -> String {
 }
 
 /// The colour of a status.
-const fn mood(status: Option<Status>) -> &'static str {
+const fn mood(status: Option<GrantStatus>) -> &'static str {
     match status {
-        Some(Status::Active) => "good",
-        Some(Status::NeedsReauth | Status::Failed) => "bad",
-        Some(Status::Paused) => "careful",
-        Some(Status::NoToken) | None => "",
+        Some(GrantStatus::Active) => "good",
+        Some(GrantStatus::NeedsReauth | GrantStatus::Failed) => "bad",
+        Some(GrantStatus::Paused) => "careful",
+        Some(GrantStatus::NoToken) | None => "",
     }
 }
 
@@ -86,15 +86,15 @@ fn provider_of(web: &Web, fields: &Fields) -> Result<ProviderId, Problem> {
 #[derive(Template)]
 #[template(path = "problem.html")]
 struct ProblemPage<'a> {
-    frame: Frame,
+    frame: PageLayout,
     title: &'a str,
     text: String,
     next: &'a [(String, String)],
 }
 
 /// A page that says what is wrong.
-pub(super) fn problem(web: &Arc<Web>, seen: &Seen, problem: &Problem) -> Response {
-    let frame = Frame::new(web, seen, &problem.title, Nav::None);
+pub(super) fn problem(web: &Arc<Web>, seen: &PageContext, problem: &Problem) -> Response {
+    let frame = PageLayout::new(web, seen, &problem.title, Nav::None);
     let home = [("Overview".to_owned(), "/".to_owned())];
     let next = if problem.next.is_empty() { &home } else { problem.next.as_slice() };
     let text = format::visible(&problem.text);
@@ -111,7 +111,7 @@ pub(super) async fn not_found() -> Problem {
 }
 
 /// Light or dark.
-pub(super) async fn theme(seen: Seen, Form(form): Form) -> Response {
-    let theme = Theme::of(form.get("theme").unwrap_or_default());
+pub(super) async fn theme(seen: PageContext, Form(form): Form) -> Response {
+    let theme = Theme::from_name(form.get("theme").unwrap_or_default());
     Effect::Theme(theme).and_go(&seen.here)
 }

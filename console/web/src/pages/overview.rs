@@ -5,27 +5,27 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_domain::forecast::{Forecast, Horizon};
+use evergrant_domain::forecast::{Forecast, ForecastHorizon};
 use evergrant_domain::heartbeat::Heartbeat;
-use evergrant_domain::provider_state::Standing;
-use evergrant_domain::statistics::{Counts, MINUTE};
-use evergrant_domain::{ProviderId, Status, Timestamp};
+use evergrant_domain::provider_state::ProviderStanding;
+use evergrant_domain::statistics::{MINUTE, ProviderCounts};
+use evergrant_domain::{GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::wall_clock;
 
 use crate::Web;
 use crate::chart::{Chart, sum};
-use crate::format::{self, When, whole};
-use crate::frame::{Frame, Nav, html};
+use crate::fleet_snapshot::{FleetSnapshot, ProviderWatch};
+use crate::format::{self, ShownTime, whole};
 use crate::letters;
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
-use crate::watched::{ProviderWatch, Watched};
-use evergrant_operations::overview::{MOST_DUE, refreshed_per_second};
+use evergrant_operations::overview::{DUE_MAX, refreshed_per_second};
 
 #[derive(Template)]
 #[template(path = "overview.html")]
 struct Overview {
-    frame: Frame,
+    frame: PageLayout,
     live: Live,
 }
 
@@ -91,11 +91,14 @@ struct ForecastRow {
     done: String,
 }
 
-pub(crate) async fn page(State(web): State<Arc<Web>>, seen: Seen) -> Result<Response, Problem> {
+pub(crate) async fn page(
+    State(web): State<Arc<Web>>,
+    seen: PageContext,
+) -> Result<Response, Problem> {
     web.letters.latest().await;
-    let frame = Frame::new(&web, &seen, "Overview", Nav::Overview);
+    let frame = PageLayout::new(&web, &seen, "Overview", Nav::Overview);
     // They are told by the part that changes by itself.
-    let frame = Frame { alerts: Vec::new(), ..frame };
+    let frame = PageLayout { alerts: Vec::new(), ..frame };
     html(&Overview { frame, live: live(&web) })
 }
 
@@ -128,7 +131,7 @@ fn live(web: &Web) -> Live {
         dead_words: match &dead.taken {
             None => "Not looked at yet.".to_owned(),
             Some(taken) => {
-                let at = When::new(taken.at, wall_clock()).relative;
+                let at = ShownTime::new(taken.at, wall_clock()).relative;
                 let none = if taken.total == 0 { "None: nobody is losing access. " } else { "" };
                 format!("{none}Looked at {at}.")
             }
@@ -139,15 +142,15 @@ fn live(web: &Web) -> Live {
 }
 
 /// What lies ahead, and when that was reckoned.
-fn forecasts(known: &Watched, now: Timestamp) -> (Vec<ForecastRow>, String) {
+fn forecasts(known: &FleetSnapshot, now: Timestamp) -> (Vec<ForecastRow>, String) {
     let Some((at, forecasts)) = &known.outlook else { return (Vec::new(), String::new()) };
     let rows = forecasts.iter().flat_map(|(provider, forecast)| {
         forecast.horizons.iter().map(move |horizon| ahead(provider, forecast, horizon, now))
     });
-    (rows.collect(), When::new(*at, wall_clock()).relative)
+    (rows.collect(), ShownTime::new(*at, wall_clock()).relative)
 }
 
-fn figures(known: &Watched, dead: &letters::Seen, now: Timestamp) -> Vec<Figure> {
+fn figures(known: &FleetSnapshot, dead: &letters::LettersView, now: Timestamp) -> Vec<Figure> {
     let hour = sum(&known.minutes, now.minus(60 * MINUTE), now.plus(MINUTE));
     let [active, due, queued] = waiting(known);
     let [in_flight, rate, budget] = under_way(known, &hour, now);
@@ -156,7 +159,7 @@ fn figures(known: &Watched, dead: &letters::Seen, now: Timestamp) -> Vec<Figure>
 }
 
 /// What there is to do.
-fn waiting(known: &Watched) -> [Figure; 3] {
+fn waiting(known: &FleetSnapshot) -> [Figure; 3] {
     let counted = |status| -> u64 {
         let of_status = known.grants.iter().filter(|count| count.status == Some(status));
         of_status.map(|count| count.count).sum()
@@ -165,18 +168,18 @@ fn waiting(known: &Watched) -> [Figure; 3] {
         known.providers.iter().map(of).sum()
     };
     let due = match sum_of(|watch| watch.due) {
-        Some(due) if due >= MOST_DUE => format!("{}+", format::number(due)),
+        Some(due) if due >= DUE_MAX => format!("{}+", format::number(due)),
         due => super::or_dash(due.map(format::number)),
     };
     let queued = super::or_dash(sum_of(|watch| watch.queued).map(format::number));
     let others = format!(
         "{} need sign-in, {} failed, {} paused, {} without a token",
-        format::number(counted(Status::NeedsReauth)),
-        format::number(counted(Status::Failed)),
-        format::number(counted(Status::Paused)),
-        format::number(counted(Status::NoToken))
+        format::number(counted(GrantStatus::NeedsReauth)),
+        format::number(counted(GrantStatus::Failed)),
+        format::number(counted(GrantStatus::Paused)),
+        format::number(counted(GrantStatus::NoToken))
     );
-    let active = format::number(counted(Status::Active));
+    let active = format::number(counted(GrantStatus::Active));
     [
         Figure::new("active", "Active grants", active, others),
         Figure::new("due", "Due", due, "and not queued yet"),
@@ -185,7 +188,7 @@ fn waiting(known: &Watched) -> [Figure; 3] {
 }
 
 /// What is being done.
-fn under_way(known: &Watched, hour: &Counts, now: Timestamp) -> [Figure; 3] {
+fn under_way(known: &FleetSnapshot, hour: &ProviderCounts, now: Timestamp) -> [Figure; 3] {
     let living = known.processes.iter().filter(|process| !process.is_gone(now));
     let in_flight: u32 = living.map(Heartbeat::in_flight).sum();
     let per_second = refreshed_per_second(known.processes.iter(), None, now);
@@ -201,7 +204,7 @@ fn under_way(known: &Watched, hour: &Counts, now: Timestamp) -> [Figure; 3] {
 }
 
 /// What went wrong.
-fn failed(dead: &letters::Seen, hour: &Counts) -> [Figure; 2] {
+fn failed(dead: &letters::LettersView, hour: &ProviderCounts) -> [Figure; 2] {
     let total = dead.taken.as_ref().map(|taken| taken.total);
     let is_much = hour.retried > 10 && hour.retried > hour.refreshed / 4;
     let throttled = format!("in the last hour; {} throttled", format::number(hour.throttled));
@@ -213,12 +216,12 @@ fn failed(dead: &letters::Seen, hour: &Counts) -> [Figure; 2] {
     [Figure { mood: if is_much { "careful" } else { "" }, ..retries }, Figure { mood, ..letters }]
 }
 
-fn provider(known: &Watched, watch: &ProviderWatch, now: Timestamp) -> ProviderRow {
+fn provider(known: &FleetSnapshot, watch: &ProviderWatch, now: Timestamp) -> ProviderRow {
     let overview = known.overview(watch, now);
     let standing = watch.state.as_ref().map(|_| &overview.standing);
     ProviderRow {
         name: overview.provider.to_string(),
-        standing: standing.map_or("unknown", Standing::as_str),
+        standing: standing.map_or("unknown", ProviderStanding::as_str),
         mood: standing_mood(standing),
         due: super::or_dash(watch.due.map(format::number)),
         queued: super::or_dash(watch.queued.map(format::number)),
@@ -229,11 +232,11 @@ fn provider(known: &Watched, watch: &ProviderWatch, now: Timestamp) -> ProviderR
 }
 
 /// The colour of a provider's state.
-pub(super) const fn standing_mood(standing: Option<&Standing>) -> &'static str {
+pub(super) const fn standing_mood(standing: Option<&ProviderStanding>) -> &'static str {
     match standing {
-        Some(Standing::Open) => "good",
-        Some(Standing::Paused(_) | Standing::Throttled { .. }) => "careful",
-        Some(Standing::Tripped { .. }) => "bad",
+        Some(ProviderStanding::Open) => "good",
+        Some(ProviderStanding::Paused(_) | ProviderStanding::Throttled { .. }) => "careful",
+        Some(ProviderStanding::Tripped { .. }) => "bad",
         None => "",
     }
 }
@@ -241,7 +244,7 @@ pub(super) const fn standing_mood(standing: Option<&Standing>) -> &'static str {
 fn ahead(
     provider: &ProviderId,
     forecast: &Forecast,
-    horizon: &Horizon,
+    horizon: &ForecastHorizon,
     now: Timestamp,
 ) -> ForecastRow {
     let expiring = horizon.expiring_unrefreshed + forecast.dead_already;
@@ -256,6 +259,8 @@ fn ahead(
             if s < 0 { format!("–{span}") } else { span }
         })),
         needed: super::or_dash(horizon.rate_needed_per_s.map(|rate| format!("{rate:.2}/s"))),
-        done: super::or_dash(When::maybe(forecast.due_now_done_at, now).map(|when| when.words())),
+        done: super::or_dash(
+            ShownTime::maybe(forecast.due_now_done_at, now).map(|when| when.words()),
+        ),
     }
 }

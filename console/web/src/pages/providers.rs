@@ -6,26 +6,26 @@ use std::time::Duration;
 use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
-use evergrant_domain::provider_state::Standing;
+use evergrant_domain::provider_state::ProviderStanding;
 use evergrant_domain::settlement::TripReason;
-use evergrant_domain::statistics::{Counts, MINUTE};
+use evergrant_domain::statistics::{MINUTE, ProviderCounts};
 use evergrant_domain::{ProviderId, Timestamp};
 
 use super::overview::standing_mood;
 use super::token::Button;
 use super::{Fact, or_dash};
 use crate::Web;
-use crate::format::{self, When, visible, whole};
-use crate::frame::{Frame, Nav, html};
+use crate::fleet_snapshot::{FleetSnapshot, Minutes, ProviderWatch};
+use crate::format::{self, ShownTime, visible, whole};
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
-use crate::watched::{Minutes, ProviderWatch, Watched};
 use evergrant_operations::overview::{ProviderOverview, allowed_per_second, failed_percent};
 
 #[derive(Template)]
 #[template(path = "providers.html")]
 struct Providers {
-    frame: Frame,
+    frame: PageLayout,
     providers: Vec<ProviderView>,
 }
 
@@ -41,22 +41,25 @@ struct ProviderView {
     buttons: Vec<Button>,
 }
 
-pub(crate) async fn page(State(web): State<Arc<Web>>, seen: Seen) -> Result<Response, Problem> {
+pub(crate) async fn page(
+    State(web): State<Arc<Web>>,
+    seen: PageContext,
+) -> Result<Response, Problem> {
     let known = web.watcher.known();
     html(&Providers {
-        frame: Frame::new(&web, &seen, "Providers", Nav::Providers),
+        frame: PageLayout::new(&web, &seen, "Providers", Nav::Providers),
         providers: known.providers.iter().map(|watch| view(&known, watch)).collect(),
     })
 }
 
-fn view(known: &Watched, watch: &ProviderWatch) -> ProviderView {
+fn view(known: &FleetSnapshot, watch: &ProviderWatch) -> ProviderView {
     let now = known.now();
     let overview = known.overview(watch, now);
     let limits = overview.limits.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let standing = watch.state.as_ref().map(|_| &overview.standing);
     ProviderView {
         name: overview.provider.to_string(),
-        standing: standing.map_or("unknown", Standing::as_str),
+        standing: standing.map_or("unknown", ProviderStanding::as_str),
         mood: standing_mood(standing),
         advice: standing.and_then(|standing| advice(standing, now)),
         facts: facts(watch, &overview, &limits, now),
@@ -67,23 +70,23 @@ fn view(known: &Watched, watch: &ProviderWatch) -> ProviderView {
     }
 }
 
-fn advice(standing: &Standing, now: Timestamp) -> Option<String> {
+fn advice(standing: &ProviderStanding, now: Timestamp) -> Option<String> {
     match standing {
-        Standing::Open => None,
-        Standing::Paused(pause) => {
+        ProviderStanding::Open => None,
+        ProviderStanding::Paused(pause) => {
             let until = match pause.until {
                 None => "until somebody resumes it".to_owned(),
-                Some(until) => format!("until {}", When::new(until, now).words()),
+                Some(until) => format!("until {}", ShownTime::new(until, now).words()),
             };
-            let since = When::new(pause.since, now).relative;
+            let since = ShownTime::new(pause.since, now).relative;
             let why = if pause.why.is_empty() { "no reason given" } else { &pause.why };
             Some(format!("Paused {since}, {until}: {}. Jobs wait; none is burned.", visible(why)))
         }
-        Standing::Throttled { until } => Some(format!(
+        ProviderStanding::Throttled { until } => Some(format!(
             "The provider asked to wait. It is asked again {}.",
-            When::new(*until, now).words()
+            ShownTime::new(*until, now).words()
         )),
-        Standing::Tripped { reason, until } => {
+        ProviderStanding::Tripped { reason, until } => {
             let what = match reason {
                 TripReason::Misconfigured => {
                     "The provider rejects our client: check the client id, the secret, the token URL and \
@@ -102,7 +105,7 @@ fn advice(standing: &Standing, now: Timestamp) -> Option<String> {
             };
             let next = until.map_or_else(
                 || "Nothing is sent until then.".to_owned(),
-                |until| format!("A request is tried {}.", When::new(until, now).words()),
+                |until| format!("A request is tried {}.", ShownTime::new(until, now).words()),
             );
             Some(format!("{what} {next}"))
         }
@@ -117,7 +120,7 @@ fn facts(
 ) -> Vec<Fact> {
     let allowed = allowed_per_second(&overview.limits);
     let set_by = if overview.limits_set { "an operator" } else { "the settings" };
-    let time = |at| or_dash(When::maybe(at, now).map(|when| when.words()));
+    let time = |at| or_dash(ShownTime::maybe(at, now).map(|when| when.words()));
     vec![
         (
             "Limits",
@@ -134,7 +137,7 @@ fn facts(
 }
 
 fn counts(
-    known: &Watched,
+    known: &FleetSnapshot,
     watch: &ProviderWatch,
     overview: &ProviderOverview,
     now: Timestamp,
@@ -151,20 +154,20 @@ fn counts(
 }
 
 /// What happened at one provider since a time.
-fn since(minutes: &Minutes, id: &ProviderId, since: Timestamp) -> Counts {
-    let mut all = Counts::default();
+fn since(minutes: &Minutes, id: &ProviderId, since: Timestamp) -> ProviderCounts {
+    let mut all = ProviderCounts::default();
     minutes.range(since..).filter_map(|(_, of)| of.get(id)).for_each(|counts| all.add(counts));
     all
 }
 
-fn error_rate(counts: &Counts) -> String {
+fn error_rate(counts: &ProviderCounts) -> String {
     let Some(percent) = failed_percent(counts) else { return "no exchanges".to_owned() };
     let (failures, exchanges) =
         (format::number(counts.failures()), format::number(counts.exchanges()));
     format!("{} % ({failures} of {exchanges})", whole(percent))
 }
 
-fn buttons(standing: &Standing) -> Vec<Button> {
+fn buttons(standing: &ProviderStanding) -> Vec<Button> {
     let button = |what, words, title| Button { what, words, title };
     let resume =
         button("resume", "Resume", "Ends the pause and the open circuit: the next job is sent");
@@ -175,10 +178,12 @@ fn buttons(standing: &Standing) -> Vec<Button> {
         "For an hour, every death is believed, and the circuit closes",
     );
     match standing {
-        Standing::Open => Vec::new(),
-        Standing::Paused(_) | Standing::Throttled { .. } => vec![resume],
-        Standing::Tripped { reason: TripReason::Suspicious, .. } => vec![probe, confirm, resume],
-        Standing::Tripped { .. } => vec![probe, resume],
+        ProviderStanding::Open => Vec::new(),
+        ProviderStanding::Paused(_) | ProviderStanding::Throttled { .. } => vec![resume],
+        ProviderStanding::Tripped { reason: TripReason::Suspicious, .. } => {
+            vec![probe, confirm, resume]
+        }
+        ProviderStanding::Tripped { .. } => vec![probe, resume],
     }
 }
 

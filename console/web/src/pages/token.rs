@@ -6,25 +6,25 @@ use askama::Template;
 use axum::extract::State;
 use axum::response::Response;
 use evergrant_domain::audit::AuditFilter;
-use evergrant_domain::{DocumentId, Status, Timestamp};
+use evergrant_domain::{DocumentId, GrantStatus, Timestamp};
 use evergrant_ports::GrantView;
 
-use super::line::{Event, Line};
+use super::summary_row::{Event, SummaryRow};
 use super::{Fact, mood, or_dash, typed};
 use crate::Web;
 use crate::fields::Query;
-use crate::format::{When, visible};
-use crate::frame::{Frame, Nav, html};
+use crate::format::{ShownTime, visible};
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
 
 /// Entries of the audit record that are shown.
-const MOST_ENTRIES: u32 = 50;
+const ENTRIES_MAX: u32 = 50;
 
 #[derive(Template)]
 #[template(path = "token.html")]
 struct Token {
-    frame: Frame,
+    frame: PageLayout,
     id: String,
     typed_id: String,
     status: String,
@@ -53,7 +53,7 @@ pub(super) fn absent(id: &str) -> Problem {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let text = query.get("id").unwrap_or_default();
@@ -62,8 +62,8 @@ pub(crate) async fn page(
         .map_err(|error| Problem::bad(format!("{error}")).or_go("Search", "/tokens"))?;
     let now = web.watcher.known().now();
     let filter =
-        AuditFilter { document: Some(id.clone()), limit: MOST_ENTRIES, ..AuditFilter::default() };
-    let mut line = Line::default();
+        AuditFilter { document: Some(id.clone()), limit: ENTRIES_MAX, ..AuditFilter::default() };
+    let mut line = SummaryRow::default();
     let wanted = id.clone();
     let found = web
         .ask(|store| async move { futures::try_join!(store.get(&wanted), store.audit(&filter)) });
@@ -75,7 +75,7 @@ pub(crate) async fn page(
         line.letter(&letter.letter);
     }
     html(&Token {
-        frame: Frame::new(&web, &seen, "Grant", Nav::Tokens),
+        frame: PageLayout::new(&web, &seen, "Grant", Nav::Tokens),
         id: visible(&id.to_string()),
         typed_id: typed(&id),
         status: grant.status.map_or_else(|| "not adopted yet".to_owned(), |s| s.to_string()),
@@ -89,36 +89,38 @@ pub(crate) async fn page(
 
 fn advice(grant: &GrantView) -> Option<&'static str> {
     match grant.status {
-        Some(Status::NeedsReauth) => Some(
+        Some(GrantStatus::NeedsReauth) => Some(
             "The user must sign in again. When the application has written the new tokens, the grant \
              is active again by itself.",
         ),
-        Some(Status::Failed) => Some(
+        Some(GrantStatus::Failed) => Some(
             "Evergrant has given up. See the error, cure it, then refresh or redrive. When the \
                   application writes another refresh token, the grant is active again by itself.",
         ),
-        Some(Status::Paused) => {
+        Some(GrantStatus::Paused) => {
             Some("An operator has paused it: it is not refreshed until resumed.")
         }
-        Some(Status::NoToken) => Some(
+        Some(GrantStatus::NoToken) => Some(
             "The document holds no refresh token, so there is nothing to keep alive. When the \
              application writes one, the grant is active by itself.",
         ),
         None => Some("Evergrant has not taken it up yet; the producer will."),
-        Some(Status::Active) => None,
+        Some(GrantStatus::Active) => None,
     }
 }
 
-fn buttons(status: Option<Status>) -> Vec<Button> {
+fn buttons(status: Option<GrantStatus>) -> Vec<Button> {
     let button = |what, words, title| Button { what, words, title };
     let refresh = button("refresh", "Refresh now", "Makes it active and gives it a job at once");
     match status {
-        Some(Status::Active) => vec![
+        Some(GrantStatus::Active) => vec![
             refresh,
             button("pause", "Pause", "It is not refreshed until resumed, and its token may die"),
         ],
-        Some(Status::NeedsReauth | Status::Failed | Status::NoToken) => vec![refresh],
-        Some(Status::Paused) => {
+        Some(GrantStatus::NeedsReauth | GrantStatus::Failed | GrantStatus::NoToken) => {
+            vec![refresh]
+        }
+        Some(GrantStatus::Paused) => {
             vec![button("resume", "Resume", "It is due when it was due before")]
         }
         None => Vec::new(),
@@ -126,7 +128,7 @@ fn buttons(status: Option<Status>) -> Vec<Button> {
 }
 
 fn facts(grant: &GrantView, now: Timestamp) -> Vec<Fact> {
-    let time = |at| or_dash(When::maybe(at, now).map(|when| when.words()));
+    let time = |at| or_dash(ShownTime::maybe(at, now).map(|when| when.words()));
     let error = grant.last_error.as_ref();
     let yes = |yes: bool| if yes { "yes" } else { "no" }.to_owned();
     vec![

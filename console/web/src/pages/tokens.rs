@@ -5,18 +5,18 @@ use std::sync::Arc;
 use askama::Template;
 use axum::extract::State;
 use axum::response::{IntoResponse, Redirect, Response};
-use evergrant_domain::{DocumentId, Status, Timestamp};
+use evergrant_domain::{DocumentId, GrantStatus, Timestamp};
 use evergrant_ports::{GrantFilter, GrantOrder, GrantPlace, GrantView, Store};
 use futures::TryStreamExt;
 
 use super::{Choice, mood, or_dash, typed};
 use crate::Web;
 use crate::fields::{Fields, Query};
-use crate::format::{self, When, visible};
-use crate::frame::{Frame, Nav, html};
+use crate::fleet_snapshot::FleetSnapshot;
+use crate::format::{self, ShownTime, visible};
+use crate::page_context::PageContext;
+use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
-use crate::seen::Seen;
-use crate::watched::Watched;
 
 /// Rows of a page.
 const ROWS: usize = 50;
@@ -29,28 +29,28 @@ const NAMES: [&str; 7] = ["user", "email", "id", "status", "provider", "due", "e
 #[derive(Template)]
 #[template(path = "tokens.html")]
 struct Tokens {
-    frame: Frame,
+    frame: PageLayout,
     counts: String,
-    query: Asked,
+    query: SearchFields,
     statuses: Vec<Choice>,
     providers: Vec<Choice>,
     due: Vec<Choice>,
     expires: Vec<Choice>,
     filtered: bool,
     error: Option<String>,
-    rows: Vec<Row>,
+    rows: Vec<TokenRow>,
     first: Option<String>,
     after: Option<String>,
 }
 
 /// What is in the search's fields.
-struct Asked {
+struct SearchFields {
     user: String,
     email: String,
     id: String,
 }
 
-struct Row {
+struct TokenRow {
     id: String,
     address: String,
     user: String,
@@ -58,9 +58,9 @@ struct Row {
     provider: String,
     status: String,
     mood: &'static str,
-    refreshed: Option<When>,
-    due: Option<When>,
-    dies: Option<When>,
+    refreshed: Option<ShownTime>,
+    due: Option<ShownTime>,
+    dies: Option<ShownTime>,
     error: String,
 }
 
@@ -71,7 +71,7 @@ pub(super) fn address(id: &DocumentId) -> String {
 
 pub(crate) async fn page(
     State(web): State<Arc<Web>>,
-    seen: Seen,
+    seen: PageContext,
     Query(query): Query,
 ) -> Result<Response, Problem> {
     let known = web.watcher.known();
@@ -99,13 +99,14 @@ pub(crate) async fn page(
     }
     let more = rows.len() > ROWS;
     rows.truncate(ROWS);
-    let last = rows.last().filter(|_| more).map(|grant| GrantPlace::of(grant, order).to_string());
+    let last =
+        rows.last().filter(|_| more).map(|grant| GrantPlace::from_grant(grant, order).to_string());
     let text = |name| query.get(name).unwrap_or_default().to_owned();
     html(&Tokens {
-        frame: Frame::new(&web, &seen, "Tokens", Nav::Tokens),
+        frame: PageLayout::new(&web, &seen, "Tokens", Nav::Tokens),
         counts: counts(&known),
-        query: Asked { user: text("user"), email: text("email"), id: text("id") },
-        statuses: Choice::list(Status::ALL, query.get("status")),
+        query: SearchFields { user: text("user"), email: text("email"), id: text("id") },
+        statuses: Choice::list(GrantStatus::ALL, query.get("status")),
         providers: Choice::providers(&web, &query),
         due: Choice::list(DUE, query.get("due")),
         expires: Choice::list(EXPIRES, query.get("expires")),
@@ -138,22 +139,22 @@ fn read(query: &Fields, now: Timestamp) -> Result<GrantFilter, String> {
     })
 }
 
-fn counts(known: &Watched) -> String {
+fn counts(known: &FleetSnapshot) -> String {
     let total: u64 = known.grants.iter().map(|count| count.count).sum();
-    let of = |status: Status| {
+    let of = |status: GrantStatus| {
         let counted = known.grants.iter().filter(|count| count.status == Some(status));
         format!("{} {status}", format::number(counted.map(|count| count.count).sum()))
     };
-    let each = Status::ALL.map(of).join(", ");
+    let each = GrantStatus::ALL.map(of).join(", ");
     format!("{} documents: {each}", format::number(total))
 }
 
-fn row(grant: &GrantView, now: Timestamp) -> Row {
+fn row(grant: &GrantView, now: Timestamp) -> TokenRow {
     let error = grant.last_error.as_ref().map(|error| match &error.code {
         Some(code) => format!("{} {code}", error.reason.as_str()),
         None => error.reason.as_str().to_owned(),
     });
-    Row {
+    TokenRow {
         id: visible(&grant.id.to_string()),
         address: address(&grant.id),
         user: or_dash(grant.user.as_ref()),
@@ -161,9 +162,9 @@ fn row(grant: &GrantView, now: Timestamp) -> Row {
         provider: or_dash(grant.provider.as_ref()),
         status: grant.status.map_or_else(|| "not adopted yet".to_owned(), |s| s.to_string()),
         mood: mood(grant.status),
-        refreshed: When::maybe(grant.refreshed_at, now),
-        due: When::maybe(grant.next_refresh_at, now),
-        dies: When::maybe(grant.refresh_idle_until, now),
+        refreshed: ShownTime::maybe(grant.refreshed_at, now),
+        due: ShownTime::maybe(grant.next_refresh_at, now),
+        dies: ShownTime::maybe(grant.refresh_idle_until, now),
         error: error.map(|error| visible(&error)).unwrap_or_default(),
     }
 }

@@ -4,15 +4,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::http::StatusCode;
-use evergrant_domain::audit::{Action, Outcome};
-use evergrant_domain::{DeadReason, DocumentId, Status};
+use evergrant_domain::audit::{ActionOutcome, OperatorAction};
+use evergrant_domain::{DeadReason, DocumentId, GrantStatus};
 use evergrant_ports::{GrantAdmin, JobPublisher, ProviderStates, WorkQueue};
 use serde_json::json;
 
 use super::browser::Browser;
 use super::{Console, letter, provider};
 
-async fn status_of(console: &Console, id: &str) -> Option<Status> {
+async fn status_of(console: &Console, id: &str) -> Option<GrantStatus> {
     let id = DocumentId::String(id.to_owned());
     console.store.get(&id).await.unwrap().unwrap().status
 }
@@ -48,12 +48,15 @@ async fn letters_that_match_are_sent_back_at_a_rate_and_the_audit_record_says_so
     ended(&console).await;
     assert!(began.elapsed() >= Duration::from_millis(1_400), "{:?}", began.elapsed());
     assert_eq!((console.dead().await, console.queue.depth(&provider()).await.unwrap()), (1, 30));
-    assert_eq!(status_of(&console, "a0").await, Some(Status::Active));
-    assert_eq!(status_of(&console, "other").await, Some(Status::Failed));
+    assert_eq!(status_of(&console, "a0").await, Some(GrantStatus::Active));
+    assert_eq!(status_of(&console, "other").await, Some(GrantStatus::Failed));
     let page = browser.get("/dead-letters/bulk").await;
     assert!(page.body.contains("30 of 30"), "{}", page.body);
     let [entry] = &console.audit().await[..] else { panic!("one entry") };
-    assert_eq!((entry.action, entry.progress.outcome), (Action::Redrive, Outcome::Done));
+    assert_eq!(
+        (entry.action, entry.progress.outcome),
+        (OperatorAction::Redrive, ActionOutcome::Done)
+    );
     assert_eq!((entry.progress.done, entry.why.as_str()), (30, "the cause is cured"));
     assert_eq!(entry.who, "me");
     let audit = browser.get("/audit").await;
@@ -81,7 +84,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
     browser.post("/dead-letters/act", &[&fields[..], &[("sure", "yes")]].concat()).await;
     ended(&console).await;
     assert_eq!(console.dead().await, 1);
-    assert_eq!(status_of(&console, "a").await, Some(Status::Failed), "documents stay");
+    assert_eq!(status_of(&console, "a").await, Some(GrantStatus::Failed), "documents stay");
 }
 
 #[tokio::test]
@@ -107,7 +110,7 @@ async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
     let left = console.dead().await;
     assert!((1..=97).contains(&left), "{left}");
     let [entry] = &console.audit().await[..] else { panic!("one entry") };
-    assert_eq!(entry.progress.outcome, Outcome::Cancelled);
+    assert_eq!(entry.progress.outcome, ActionOutcome::Cancelled);
     assert_eq!(entry.progress.done, 100 - left);
 
     // What was left can be gone on with, once.
@@ -118,7 +121,7 @@ async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
     ended(&console).await;
     assert_eq!(console.dead().await, 0);
     let entries = console.audit().await;
-    assert_eq!((entries.len(), entries[0].progress.outcome), (2, Outcome::Done));
+    assert_eq!((entries.len(), entries[0].progress.outcome), (2, ActionOutcome::Done));
     assert!(entries[1].progress.detail.starts_with("gone on with as"), "{entries:?}");
     assert!(!browser.get("/audit").await.body.contains("/dead-letters/resume"));
     let unknown = browser.post("/dead-letters/resume", &[("id", "nothing")]).await;
@@ -133,9 +136,9 @@ async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
     let mut browser = Browser::local(&console).await;
     browser.get("/tokens/show?id=alice").await;
     for (what, status) in [
-        ("refresh", Some(Status::Active)),
-        ("pause", Some(Status::Paused)),
-        ("resume", Some(Status::Active)),
+        ("refresh", Some(GrantStatus::Active)),
+        ("pause", Some(GrantStatus::Paused)),
+        ("resume", Some(GrantStatus::Active)),
         ("forget", None),
     ] {
         let fields = [("do", what), ("id", "alice"), ("why", "a test")];
@@ -150,7 +153,7 @@ async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
     // What cannot be done is told, and noted.
     let again = browser.post("/tokens/act", &[("do", "resume"), ("id", "alice")]).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST);
-    assert_eq!(console.audit().await[0].progress.outcome, Outcome::Nothing);
+    assert_eq!(console.audit().await[0].progress.outcome, ActionOutcome::Nothing);
 }
 
 #[tokio::test]
@@ -169,7 +172,7 @@ async fn a_grant_whose_new_tokens_wait_in_a_letter_is_neither_refreshed_nor_forg
         let answer = browser.post("/tokens/act", &fields).await;
         assert_eq!(answer.status, StatusCode::BAD_REQUEST, "{what}");
         assert!(answer.body.contains("uncommitted_answer"), "{what}: {}", answer.body);
-        assert_eq!(status_of(&console, "alice").await, Some(Status::Failed), "{what}");
+        assert_eq!(status_of(&console, "alice").await, Some(GrantStatus::Failed), "{what}");
     }
 }
 
@@ -232,7 +235,7 @@ async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
     changes.wait_for(|last| last.as_ref().is_some_and(|running| running.done >= 2)).await.unwrap();
     web.end_bulk().await;
     let [entry] = &console.audit().await[..] else { panic!("one entry") };
-    assert_eq!(entry.progress.outcome, Outcome::Cancelled);
+    assert_eq!(entry.progress.outcome, ActionOutcome::Cancelled);
     assert_eq!(console.dead().await + entry.progress.done, 50, "nothing is lost");
 }
 

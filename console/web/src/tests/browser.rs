@@ -49,7 +49,7 @@ impl<'a> Browser<'a> {
     }
 
     /// One that somebody has logged in with.
-    pub(super) async fn of(console: &'a Console, name: &str) -> Self {
+    pub(super) async fn signed_in(console: &'a Console, name: &str) -> Self {
         let mut browser = Self::new(console);
         let page = browser.log_in(name, PASSWORD).await;
         assert_eq!((page.status, page.leads_to()), (StatusCode::SEE_OTHER, "/"), "{}", page.body);

@@ -1,8 +1,8 @@
 //! What others have written: users, providers, other processes. It is shown, and does nothing.
 
 use axum::http::StatusCode;
-use evergrant_domain::audit::{Action, Intent};
-use evergrant_domain::heartbeat::{Heartbeat, LaneReport, Role};
+use evergrant_domain::audit::{ActionIntent, OperatorAction};
+use evergrant_domain::heartbeat::{Heartbeat, LaneReport, ProcessRole};
 use evergrant_domain::{DeadReason, DocumentId};
 use evergrant_ports::{OperationsLog, WorkQueue, wall_clock};
 use serde_json::json;
@@ -38,9 +38,9 @@ async fn haunted() -> (Console, Vec<String>) {
     dead.worker = Some(evil("worker"));
     console.queue.bury(&dead).await.unwrap();
     let store = &console.store;
-    let intent = Intent {
+    let intent = ActionIntent {
         who: evil("who"),
-        action: Action::TokenRefresh,
+        action: OperatorAction::TokenRefresh,
         provider: Some(provider()),
         document: Some(id),
         request: json!({ "filter": { "user": evil("request") } }),
@@ -48,7 +48,7 @@ async fn haunted() -> (Console, Vec<String>) {
     };
     let entry = store.begin_audit(intent).await.unwrap();
     let progress =
-        evergrant_domain::audit::Progress { detail: evil("detail"), ..Default::default() };
+        evergrant_domain::audit::ActionProgress { detail: evil("detail"), ..Default::default() };
     store.tell_audit(&entry.id, &progress).await.unwrap();
     let lanes = vec![LaneReport {
         provider: provider(),
@@ -59,7 +59,7 @@ async fn haunted() -> (Console, Vec<String>) {
     }];
     let beat = Heartbeat {
         name: evil("name"),
-        role: Role::Worker,
+        role: ProcessRole::Worker,
         version: evil("version"),
         host: evil("host"),
         pid: 1,

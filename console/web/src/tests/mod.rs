@@ -1,10 +1,10 @@
 //! The console in process, over the adapters in memory.
 
+mod access_policy;
 mod actions;
 mod away;
 mod browser;
 mod contrast;
-mod door;
 mod escapes;
 mod openid;
 mod openid_provider;
@@ -21,14 +21,14 @@ use evergrant_ports::{
     ImportDocument, JobQueue, OperationsLog, TransferStore, WorkQueue, wall_clock,
 };
 use evergrant_runtime::config::Config;
-use evergrant_runtime::process::Shutdown;
+use evergrant_runtime::process::ShutdownSignal;
 use serde_json::{Value, json};
 
-use super::auth::Door;
+use super::auth::AccessPolicy;
 use super::auth::UsersFile;
 use super::auth::record::Writer;
 use super::auth::users::tests::cheap_line;
-use super::{Deps, Role, Web};
+use super::{ConsoleDeps, UserRole, Web};
 
 /// Every page that is looked at. Those of one thing are of one that is not there.
 const PAGES: [&str; 10] = [
@@ -87,7 +87,7 @@ impl Console {
     fn new(login: bool, queues: &[ProviderId], more: &[(&str, &str)]) -> Self {
         let folder = tempfile::tempdir().unwrap();
         let users = folder.path().join("users");
-        write_users(&users, &[("vera", Role::Viewer), ("otto", Role::Operator)]);
+        write_users(&users, &[("vera", UserRole::Viewer), ("otto", UserRole::Operator)]);
         let mut variables = vec![
             ("PROVIDERS__P__TOKEN_URL", "https://provider.example/token"),
             ("PROVIDERS__P__CLIENT_ID", "client"),
@@ -112,15 +112,15 @@ impl Console {
             ladder: Ladder::new(vec![Duration::from_secs(1)]).unwrap(),
         };
         let queue = MemoryBroker::new(settings, clock).connect();
-        let deps = Deps {
+        let deps = ConsoleDeps {
             store: store.clone(),
             queue: Arc::new(queue.clone()),
             providers: config.providers().unwrap().into_iter().map(Arc::new).collect(),
             default_provider: Some(provider()),
             queued_for: Duration::from_secs(3_600),
-            shutdown: Shutdown::by_hand(),
+            shutdown: ShutdownSignal::by_hand(),
         };
-        let (web, writer) = Web::new(deps, Door::new(&config.console, "me").unwrap());
+        let (web, writer) = Web::new(deps, AccessPolicy::new(&config.console, "me").unwrap());
         Self { web, store, queue, writer: Mutex::new(Some(writer)), _folder: folder }
     }
 
@@ -173,7 +173,7 @@ impl Console {
     /// The audit record with the logins and refusals so far. They are written once.
     async fn audit_with_logins(&self) -> Vec<evergrant_domain::audit::AuditEntry> {
         let writer = self.writer.lock().unwrap().take();
-        let ended = Shutdown::by_hand();
+        let ended = ShutdownSignal::by_hand();
         ended.begin();
         writer.expect("they are written once").run(ended).await;
         self.audit().await
@@ -184,7 +184,7 @@ impl Console {
     }
 }
 
-fn write_users(path: &Path, users: &[(&str, Role)]) {
+fn write_users(path: &Path, users: &[(&str, UserRole)]) {
     use std::os::unix::fs::PermissionsExt;
     let lines: String =
         users.iter().map(|(name, role)| cheap_line(name, *role, PASSWORD)).collect();

@@ -1,7 +1,7 @@
 //! Logins by an OpenID provider.
 
 use axum::http::StatusCode;
-use evergrant_domain::audit::Action;
+use evergrant_domain::audit::OperatorAction;
 use serde_json::{Value, json};
 
 use super::Console;
@@ -172,7 +172,7 @@ async fn a_provider_that_is_away_is_told_and_passwords_are_still_taken() {
     let page = browser.get(BEGIN).await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(page.body.contains("cannot be asked now"), "{}", page.body);
-    Browser::of(&away, "otto").await;
+    Browser::signed_in(&away, "otto").await;
     // There is nothing to come back from where nobody logs in so.
     let without = Console::with_login();
     let mut browser = Browser::new(&without);
@@ -210,20 +210,23 @@ async fn logins_and_refusals_are_in_the_audit_record_without_a_secret() {
         stranger.log_in("otto", "SECRET-not the password").await;
     }
     stranger.log_in("SECRET-a password as a name", "x").await;
-    Browser::of(&console, "otto").await;
+    Browser::signed_in(&console, "otto").await;
     let audit = console.audit_with_logins().await;
-    let found = |action: Action, who: &str| {
+    let found = |action: OperatorAction, who: &str| {
         let mut entries = audit.iter().filter(|entry| entry.action == action && entry.who == who);
         let entry = entries.next().unwrap_or_else(|| panic!("{action} of {who}: {audit:?}"));
         assert!(entries.next().is_none(), "{action} of {who} twice");
         entry
     };
-    assert_eq!(found(Action::Login, "openid:ann").request["subject"], "00u1");
-    assert_eq!(found(Action::Logout, "openid:ann").request["address"], "127.0.0.1");
-    assert_eq!(found(Action::ActionRefused, "openid:ann").progress.detail, "/providers/act");
-    assert!(found(Action::LoginRefused, "openid:ann").progress.detail.contains("no group"));
-    assert_eq!(found(Action::LoginRefused, "otto").progress.done, 3);
-    assert_eq!(found(Action::LoginRefused, "unknown").progress.done, 1);
-    assert_eq!(found(Action::Login, "otto").request["way"], "password");
+    assert_eq!(found(OperatorAction::Login, "openid:ann").request["subject"], "00u1");
+    assert_eq!(found(OperatorAction::Logout, "openid:ann").request["address"], "127.0.0.1");
+    assert_eq!(
+        found(OperatorAction::ActionRefused, "openid:ann").progress.detail,
+        "/providers/act"
+    );
+    assert!(found(OperatorAction::LoginRefused, "openid:ann").progress.detail.contains("no group"));
+    assert_eq!(found(OperatorAction::LoginRefused, "otto").progress.done, 3);
+    assert_eq!(found(OperatorAction::LoginRefused, "unknown").progress.done, 1);
+    assert_eq!(found(OperatorAction::Login, "otto").request["way"], "password");
     assert!(!format!("{audit:?}").contains("SECRET"), "{audit:?}");
 }

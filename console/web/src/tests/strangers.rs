@@ -22,7 +22,7 @@ async fn what_no_person_asks_for_gets_no_cookie() {
 #[tokio::test]
 async fn who_logs_in_again_and_again_does_not_get_round_the_limit() {
     let console = Console::with_login();
-    let mut vera = Browser::of(&console, "vera").await;
+    let mut vera = Browser::signed_in(&console, "vera").await;
     let mut limited = 0;
     for _ in 0..40 {
         let device = vera.cookies["evergrant_device"].clone();
@@ -39,7 +39,7 @@ async fn who_logs_in_again_and_again_does_not_get_round_the_limit() {
 async fn ten_thousand_failed_logins_are_turned_away_and_the_operator_gets_in() {
     let console = Console::with_login();
     // The browser that otto has used before.
-    let mut known = Browser::of(&console, "otto").await;
+    let mut known = Browser::signed_in(&console, "otto").await;
     known.post("/logout", &[]).await;
     let mut attacker = Browser::new(&console);
     attacker.get("/login").await;
@@ -99,7 +99,7 @@ async fn who_is_not_logged_in_may_send_little() {
     assert_eq!(browser.log_in("otto", &long).await.status, StatusCode::PAYLOAD_TOO_LARGE);
     let many = vec![("a", "1"); 2_000];
     assert_eq!(browser.post("/login", &many).await.status, StatusCode::PAYLOAD_TOO_LARGE);
-    let mut otto = Browser::of(&console, "otto").await;
+    let mut otto = Browser::signed_in(&console, "otto").await;
     assert_eq!(otto.post("/theme", &[("theme", &long)]).await.status, StatusCode::SEE_OTHER);
     assert_eq!(otto.post("/theme", &many).await.status, StatusCode::PAYLOAD_TOO_LARGE);
 }
@@ -107,7 +107,7 @@ async fn who_is_not_logged_in_may_send_little() {
 #[tokio::test]
 async fn when_too_many_log_in_at_once_strangers_are_told_when_to_come_back() {
     let console = Console::with_login();
-    let mut known = Browser::of(&console, "otto").await;
+    let mut known = Browser::signed_in(&console, "otto").await;
     known.post("/logout", &[]).await;
     known.get("/login").await;
     let guessing = console.web.door.passwords.fill();

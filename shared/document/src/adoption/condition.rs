@@ -15,13 +15,13 @@ const OPERATORS: &str =
 
 /// A condition on a document: all of its clauses hold.
 #[derive(Debug, Clone, PartialEq)]
-pub struct Condition(Vec<Clause>);
+pub struct AdoptionCondition(Vec<Clause>);
 
 #[derive(Debug, Clone, PartialEq)]
 enum Clause {
-    All(Vec<Condition>),
-    Any(Vec<Condition>),
-    None(Vec<Condition>),
+    All(Vec<AdoptionCondition>),
+    Any(Vec<AdoptionCondition>),
+    None(Vec<AdoptionCondition>),
     Field { path: String, tests: Vec<Test> },
 }
 
@@ -35,7 +35,7 @@ enum Test {
     Not(Vec<Test>),
 }
 
-impl Condition {
+impl AdoptionCondition {
     /// Reads a query.
     ///
     /// # Errors
@@ -89,11 +89,11 @@ fn clause(name: &str, value: &Bson) -> Result<Clause, String> {
     }
 }
 
-fn conditions(operator: &str, value: &Bson) -> Result<Vec<Condition>, String> {
+fn conditions(operator: &str, value: &Bson) -> Result<Vec<AdoptionCondition>, String> {
     let wrong = || format!("{operator} wants a list of conditions that is not empty");
     let list = value.as_array().filter(|list| !list.is_empty()).ok_or_else(wrong)?;
     list.iter()
-        .map(|condition| Condition::read(condition.as_document().ok_or_else(wrong)?))
+        .map(|condition| AdoptionCondition::read(condition.as_document().ok_or_else(wrong)?))
         .collect()
 }
 
@@ -212,7 +212,7 @@ mod tests {
     use super::*;
 
     fn holds(query: Document, document: Document) -> bool {
-        Condition::read(&query).unwrap().holds(&document)
+        AdoptionCondition::read(&query).unwrap().holds(&document)
     }
 
     #[test]
@@ -274,11 +274,11 @@ mod tests {
             doc! { "$expr": {} },
             doc! { "$or": [{ "a": { "$not": { "$regex": 1 } } }] },
         ] {
-            let error = Condition::read(&query).unwrap_err();
+            let error = AdoptionCondition::read(&query).unwrap_err();
             assert!(error.contains("$regex") || error.contains("$expr"), "{error}");
         }
-        assert!(Condition::read(&doc! { "a": { "$in": 1 } }).is_err());
-        assert!(Condition::read(&doc! { "$or": [] }).is_err());
-        assert!(Condition::read(&doc! { "a": { "$gt": null } }).is_err());
+        assert!(AdoptionCondition::read(&doc! { "a": { "$in": 1 } }).is_err());
+        assert!(AdoptionCondition::read(&doc! { "$or": [] }).is_err());
+        assert!(AdoptionCondition::read(&doc! { "a": { "$gt": null } }).is_err());
     }
 }

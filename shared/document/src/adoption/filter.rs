@@ -2,13 +2,13 @@
 
 use bson::{Bson, Document};
 
-use super::condition::Condition;
+use super::condition::AdoptionCondition;
 
 /// What must hold for a document to be taken up: a query of MongoDB, as extended JSON.
 #[derive(Debug, Clone)]
 pub struct AdoptionFilter {
     query: Document,
-    condition: Result<Condition, String>,
+    condition: Result<AdoptionCondition, String>,
 }
 
 impl AdoptionFilter {
@@ -29,7 +29,7 @@ impl AdoptionFilter {
         if touches(&Bson::Document(query.clone()), state_field) {
             return Err(format!("it must not be about {state_field}, which is Evergrant's own"));
         }
-        let condition = Condition::read(&query);
+        let condition = AdoptionCondition::read(&query);
         Ok(Self { query, condition })
     }
 

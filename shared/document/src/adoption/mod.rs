@@ -67,7 +67,7 @@ pub struct AdoptionRules {
 
 /// Whose a document is.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Owner {
+pub enum DocumentOwner {
     /// This provider's.
     Section(ProviderId),
     /// Nobody's that is known here.
@@ -84,20 +84,20 @@ impl AdoptionRules {
     /// Why a document that says this of whose it is is left alone. None if it is not.
     pub fn why_not(&self, told: Option<&Bson>) -> Option<LeftAlone> {
         match self.told(told.filter(|told| !matches!(told, Bson::Null | Bson::Undefined))) {
-            Owner::Section(_) => None,
-            Owner::Nobody(why) => Some(why),
+            DocumentOwner::Section(_) => None,
+            DocumentOwner::Nobody(why) => Some(why),
         }
     }
 
     /// Whose a document is whose provider field says this; None is a document that names nobody.
-    pub fn told(&self, told: Option<&Bson>) -> Owner {
+    pub fn told(&self, told: Option<&Bson>) -> DocumentOwner {
         match (told, &self.default_provider) {
             (Some(told), _) => match told.as_str().and_then(|name| self.section_of(name)) {
-                Some(section) => Owner::Section(section.clone()),
-                None => Owner::Nobody(LeftAlone::Named(told_as(told))),
+                Some(section) => DocumentOwner::Section(section.clone()),
+                None => DocumentOwner::Nobody(LeftAlone::Named(told_as(told))),
             },
-            (None, Some(default)) => Owner::Section(default.clone()),
-            (None, None) => Owner::Nobody(LeftAlone::Unnamed),
+            (None, Some(default)) => DocumentOwner::Section(default.clone()),
+            (None, None) => DocumentOwner::Nobody(LeftAlone::Unnamed),
         }
     }
 

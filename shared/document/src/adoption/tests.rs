@@ -1,8 +1,8 @@
 use bson::doc;
 
 use super::*;
-use crate::Fields;
-use crate::names::Names;
+use crate::FieldNames;
+use crate::field_paths::FieldPaths;
 
 fn id(name: &str) -> ProviderId {
     name.parse().unwrap()
@@ -22,15 +22,15 @@ fn named() -> AdoptionRules {
     rules(ProviderField::Named("idp".to_owned()))
 }
 
-fn names(rules: AdoptionRules) -> Names {
-    Names::new("evergrant", Fields::default()).with_rules(rules)
+fn names(rules: AdoptionRules) -> FieldPaths {
+    FieldPaths::new("evergrant", FieldNames::default()).with_rules(rules)
 }
 
 /// The section, or why the document is left alone.
 fn owner(rules: &AdoptionRules, document: Document) -> Result<String, LeftAlone> {
     match names(rules.clone()).owner(&document).unwrap() {
-        Owner::Section(section) => Ok(section.to_string()),
-        Owner::Nobody(why) => Err(why),
+        DocumentOwner::Section(section) => Ok(section.to_string()),
+        DocumentOwner::Nobody(why) => Err(why),
     }
 }
 
@@ -83,10 +83,10 @@ fn without_a_default_what_names_nobody_is_left_alone() {
 
 #[test]
 fn an_array_where_a_token_belongs_is_left_alone() {
-    let fields = Fields { refresh_token: "tokens.refresh".to_owned(), ..Fields::default() };
-    let names = Names::new("evergrant", fields).with_rules(named());
+    let fields = FieldNames { refresh_token: "tokens.refresh".to_owned(), ..FieldNames::default() };
+    let names = FieldPaths::new("evergrant", fields).with_rules(named());
     let document = doc! { "tokens": [{ "refresh": "r" }] };
-    let expected = Owner::Nobody(LeftAlone::Array("tokens".to_owned()));
+    let expected = DocumentOwner::Nobody(LeftAlone::Array("tokens".to_owned()));
     assert_eq!(names.owner(&document), Some(expected));
 }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Moment, Timestamp};
+use crate::{PreciseTimestamp, Timestamp};
 
 /// How far a server's clock is from a clock of this process, between two bounds.
 ///
@@ -27,8 +27,8 @@ const ROUNDED_US: i64 = 1_000;
 impl ClockOffset {
     /// From the first answer: the server's time, and when the question was sent and the answer
     /// came by our clock, which begins anywhere and never goes back.
-    pub fn of(now: Timestamp, sent: Duration, received: Duration) -> Self {
-        let now_us = Moment::from(now).unix_us();
+    pub fn from_round_trip(now: Timestamp, sent: Duration, received: Duration) -> Self {
+        let now_us = PreciseTimestamp::from(now).unix_us();
         let (sent_us, received_us) = (micros(sent), micros(received));
         Self {
             least_us: now_us.saturating_sub(received_us),
@@ -40,7 +40,7 @@ impl ClockOffset {
     /// From an estimate of the server's time when ours is `local`, which may be wrong by `error` to
     /// either side.
     pub fn estimated(now: Timestamp, error: Duration, local: Duration) -> Self {
-        let exact = Self::of(now, local, local);
+        let exact = Self::from_round_trip(now, local, local);
         let error_us = micros(error);
         Self {
             least_us: exact.least_us.saturating_sub(error_us),
@@ -60,12 +60,12 @@ impl ClockOffset {
     }
 
     /// The server's time when ours is `local`.
-    pub fn server(&self, local: Duration) -> Moment {
-        Moment::from_unix_us(micros(local).saturating_add(self.middle_us()))
+    pub fn server(&self, local: Duration) -> PreciseTimestamp {
+        PreciseTimestamp::from_unix_us(micros(local).saturating_add(self.middle_us()))
     }
 
     /// Our time when the server's is `moment`; zero for one before our clock began.
-    pub fn local(&self, moment: Moment) -> Duration {
+    pub fn local(&self, moment: PreciseTimestamp) -> Duration {
         let local_us = moment.unix_us().saturating_sub(self.middle_us());
         Duration::from_micros(u64::try_from(local_us).unwrap_or(0))
     }
@@ -105,15 +105,23 @@ mod tests {
     fn ask(sent_us: u64, there_us: u64, back_us: u64) -> (Timestamp, Duration, Duration) {
         let read_us = i64::try_from(sent_us + there_us).unwrap() + AHEAD_US;
         let received = Duration::from_micros(sent_us + there_us + back_us);
-        (Moment::from_unix_us(read_us).timestamp(), Duration::from_micros(sent_us), received)
+        (
+            PreciseTimestamp::from_unix_us(read_us).timestamp(),
+            Duration::from_micros(sent_us),
+            received,
+        )
     }
 
     #[test]
     fn a_clock_that_was_set_is_believed_at_once() {
         let (now, sent, received) = ask(0, 500, 500);
-        let mut offset = ClockOffset::of(now, sent, received);
+        let mut offset = ClockOffset::from_round_trip(now, sent, received);
         let later = now.plus(Duration::from_secs(60));
-        offset.learn(ClockOffset::of(later, received, received + Duration::from_millis(1)));
+        offset.learn(ClockOffset::from_round_trip(
+            later,
+            received,
+            received + Duration::from_millis(1),
+        ));
         let known = offset.server(received).timestamp();
         assert!(
             known.since(later) <= Duration::from_millis(2)
@@ -124,7 +132,7 @@ mod tests {
     #[test]
     fn an_estimate_is_believed_as_far_as_its_error_and_less_as_time_passes() {
         let (at, error) = (Duration::from_secs(7), Duration::from_millis(150));
-        let estimate = Moment::from_unix_us(AHEAD_US + micros(at)).timestamp();
+        let estimate = PreciseTimestamp::from_unix_us(AHEAD_US + micros(at)).timestamp();
         let mut offset = ClockOffset::estimated(estimate, error, at);
         assert_eq!(offset.uncertainty(at).as_millis(), 150);
         assert_eq!(offset.uncertainty(at + Duration::from_secs(10)).as_millis(), 155);
@@ -138,7 +146,7 @@ mod tests {
     #[test]
     fn the_way_there_and_back_is_the_same() {
         let (now, sent, received) = ask(5_000, 700, 300);
-        let offset = ClockOffset::of(now, sent, received);
+        let offset = ClockOffset::from_round_trip(now, sent, received);
         let local = Duration::from_secs(9);
         assert_eq!(offset.local(offset.server(local)), local);
     }
@@ -150,11 +158,11 @@ mod tests {
             slow_us in 0_u64..300_000,
         ) {
             let (now, sent, received) = ask(0, slow_us, 100);
-            let mut offset = ClockOffset::of(now, sent, received);
+            let mut offset = ClockOffset::from_round_trip(now, sent, received);
             let mut sent_us = 1_000_000;
             for (there_us, back_us, wait_us) in trips {
                 let (now, sent, received) = ask(sent_us, there_us, back_us);
-                offset.learn(ClockOffset::of(now, sent, received));
+                offset.learn(ClockOffset::from_round_trip(now, sent, received));
                 sent_us += 1_000 + wait_us;
             }
             let local = Duration::from_micros(sent_us);

@@ -10,7 +10,7 @@ use std::time::Duration;
 /// that the rate can grow where there is room, and the latency is the quickest one of late, so that
 /// a queue which forms at the provider, or before anything else of ours, does not feed on itself.
 #[derive(Debug)]
-pub struct Concurrency {
+pub struct ConcurrencyEstimate {
     /// Requests since [`Self::counted_from`].
     sent: u32,
     counted_from: Duration,
@@ -20,19 +20,19 @@ pub struct Concurrency {
 
 /// How much a worker has in hand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct InHand {
+pub struct ConcurrencyTarget {
     /// Requests that are under way or wait for their place.
     pub under_way: u16,
     /// Documents that are claimed and not yet sent.
     pub ahead: u16,
 }
 
-impl InHand {
+impl ConcurrencyTarget {
     /// Before anything is known. The others may have as many claims, and all of them wait for the
     /// same limit.
-    pub fn at_first(bounds: &Bounds) -> Self {
+    pub fn at_first(bounds: &ConcurrencyBounds) -> Self {
         let as_many = bounds.under_way;
-        let ahead = bounds.spacing.map_or(as_many, |spacing| whole_of(AT_FIRST, spacing));
+        let ahead = bounds.spacing.map_or(as_many, |spacing| whole_of(FIRST_CLAIM_DELAY, spacing));
         Self {
             under_way: FEW_UNDER_WAY.min(bounds.under_way),
             ahead: ahead.min(bounds.ahead).max(1),
@@ -42,7 +42,7 @@ impl InHand {
 
 /// What bounds it.
 #[derive(Debug, Clone, Copy)]
-pub struct Bounds {
+pub struct ConcurrencyBounds {
     /// Requests under way at most.
     pub under_way: u16,
     /// Documents claimed and not yet sent at most.
@@ -52,28 +52,28 @@ pub struct Bounds {
 }
 
 /// The rate is counted for so long, and then half of it is what was known before.
-const COUNT_FOR: Duration = Duration::from_millis(500);
+const COUNT_INTERVAL: Duration = Duration::from_millis(500);
 /// Latencies that are remembered.
 const MEMORY: usize = 64;
 /// Where there is little to do there is room to begin with, and to write in large groups.
 const FEW_UNDER_WAY: u16 = 128;
 const FEW_AHEAD: u16 = 2;
 /// Claims ahead at first, as the time in which the limit lets them through.
-const AT_FIRST: Duration = Duration::from_millis(250);
+const FIRST_CLAIM_DELAY: Duration = Duration::from_millis(250);
 /// Places are reserved so far ahead, so that requests wait as long for theirs.
-const WAIT_FOR_PLACE_S: f64 = 0.4;
+const SLOT_DELAY_S: f64 = 0.4;
 
-impl Concurrency {
+impl ConcurrencyEstimate {
     /// A worker that has sent nothing.
     pub fn new(now: Duration) -> Self {
         Self { sent: 0, counted_from: now, per_s: 0.0, latencies: VecDeque::new() }
     }
 
     /// A request is sent. Says what to have in hand from now on, now and then.
-    pub fn sent(&mut self, now: Duration, bounds: &Bounds) -> Option<InHand> {
+    pub fn sent(&mut self, now: Duration, bounds: &ConcurrencyBounds) -> Option<ConcurrencyTarget> {
         self.sent = self.sent.saturating_add(1);
         let counted = now.saturating_sub(self.counted_from);
-        if counted < COUNT_FOR {
+        if counted < COUNT_INTERVAL {
             return None;
         }
         let latest = f64::from(self.sent) / counted.as_secs_f64();
@@ -90,16 +90,16 @@ impl Concurrency {
         self.latencies.push_back(latency);
     }
 
-    fn in_hand(&self, bounds: &Bounds) -> InHand {
+    fn in_hand(&self, bounds: &ConcurrencyBounds) -> ConcurrencyTarget {
         let quickest = self.latencies.iter().min().copied().unwrap_or_default().as_secs_f64();
-        let takes_s = quickest + if bounds.spacing.is_some() { WAIT_FOR_PLACE_S } else { 0.0 };
+        let takes_s = quickest + if bounds.spacing.is_some() { SLOT_DELAY_S } else { 0.0 };
         let under_way = whole(self.per_s * takes_s * 2.0).max(FEW_UNDER_WAY).min(bounds.under_way);
         // What waits here is hidden from other workers, and given back when its time is over: no
         // more than goes out within a second or two.
         let soon = whole(self.per_s * 1.5).max(FEW_AHEAD);
         let a_second = |spacing| whole_of(Duration::from_secs(1), spacing).max(1);
         let ahead = bounds.spacing.map_or(soon, |spacing| soon.min(a_second(spacing)));
-        InHand { under_way, ahead: ahead.min(bounds.ahead).max(1) }
+        ConcurrencyTarget { under_way, ahead: ahead.min(bounds.ahead).max(1) }
     }
 }
 
@@ -124,11 +124,12 @@ fn whole(number: f64) -> u16 {
 mod tests {
     use super::*;
 
-    const BOUNDS: Bounds = Bounds { under_way: 512, ahead: 64, spacing: None };
+    const BOUNDS: ConcurrencyBounds =
+        ConcurrencyBounds { under_way: 512, ahead: 64, spacing: None };
 
     /// After two seconds at this rate and latency.
-    fn in_hand(per_s: u32, latency: Duration, bounds: Bounds) -> InHand {
-        let mut concurrency = Concurrency::new(Duration::ZERO);
+    fn in_hand(per_s: u32, latency: Duration, bounds: ConcurrencyBounds) -> ConcurrencyTarget {
+        let mut concurrency = ConcurrencyEstimate::new(Duration::ZERO);
         let times = (1..=per_s * 2).map(|index| Duration::from_secs(1) * index / per_s);
         let last = times.filter_map(|now| {
             concurrency.answered(latency);
@@ -137,8 +138,8 @@ mod tests {
         last.last().unwrap()
     }
 
-    fn limited(requests: u32) -> Bounds {
-        Bounds { spacing: Some(Duration::from_secs(1) / requests), ..BOUNDS }
+    fn limited(requests: u32) -> ConcurrencyBounds {
+        ConcurrencyBounds { spacing: Some(Duration::from_secs(1) / requests), ..BOUNDS }
     }
 
     #[test]
@@ -162,7 +163,7 @@ mod tests {
 
     #[test]
     fn a_worker_that_knows_nothing_yet_claims_what_the_limit_takes_soon() {
-        let ahead = |bounds: Bounds| InHand::at_first(&bounds).ahead;
+        let ahead = |bounds: ConcurrencyBounds| ConcurrencyTarget::at_first(&bounds).ahead;
         assert_eq!(ahead(BOUNDS), 64);
         assert_eq!(ahead(limited(1_000)), 64);
         assert_eq!(ahead(limited(200)), 50);
@@ -171,7 +172,7 @@ mod tests {
 
     #[test]
     fn a_queue_does_not_feed_on_itself() {
-        let mut concurrency = Concurrency::new(Duration::ZERO);
+        let mut concurrency = ConcurrencyEstimate::new(Duration::ZERO);
         concurrency.answered(Duration::from_millis(10));
         for _ in 0..50 {
             concurrency.answered(Duration::from_secs(2));

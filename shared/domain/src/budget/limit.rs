@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 /// So many requests in so long: `500/min`, `10/s`, `1000/5min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
-pub struct Limit {
+pub struct RateLimit {
     requests: u32,
     per: Duration,
 }
@@ -22,7 +22,7 @@ pub struct Limit {
 )]
 pub struct InvalidLimit;
 
-impl Limit {
+impl RateLimit {
     /// The number of requests allowed in [`Self::per`].
     pub const fn requests(self) -> u32 {
         self.requests
@@ -57,24 +57,24 @@ impl Limit {
 #[error(
     "{never} never binds beside {always}, which is always stricter: leave one out, or correct one"
 )]
-pub struct Contradiction {
+pub struct LimitContradiction {
     /// The stricter one.
-    pub always: Limit,
+    pub always: RateLimit,
     /// The one that never binds.
-    pub never: Limit,
+    pub never: RateLimit,
 }
 
 /// Two of `limits` that contradict each other, if there are such.
-pub fn contradiction(limits: &[Limit]) -> Option<Contradiction> {
+pub fn contradiction(limits: &[RateLimit]) -> Option<LimitContradiction> {
     limits.iter().enumerate().find_map(|(index, always)| {
         let (before, from) = limits.split_at(index);
         let mut others = before.iter().chain(&from[1..]);
         let never = others.find(|other| always.implies(**other))?;
-        Some(Contradiction { always: *always, never: *never })
+        Some(LimitContradiction { always: *always, never: *never })
     })
 }
 
-impl FromStr for Limit {
+impl FromStr for RateLimit {
     type Err = InvalidLimit;
 
     fn from_str(text: &str) -> Result<Self, InvalidLimit> {
@@ -93,7 +93,7 @@ impl FromStr for Limit {
     }
 }
 
-impl TryFrom<String> for Limit {
+impl TryFrom<String> for RateLimit {
     type Error = InvalidLimit;
 
     fn try_from(text: String) -> Result<Self, InvalidLimit> {
@@ -101,13 +101,13 @@ impl TryFrom<String> for Limit {
     }
 }
 
-impl From<Limit> for String {
-    fn from(limit: Limit) -> Self {
+impl From<RateLimit> for String {
+    fn from(limit: RateLimit) -> Self {
         limit.to_string()
     }
 }
 
-impl fmt::Display for Limit {
+impl fmt::Display for RateLimit {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let per = humantime::format_duration(self.per).to_string();
         let per = per.replace(' ', "");
@@ -137,7 +137,7 @@ mod tests {
             ("1000/5min", 1000, 300_000),
             ("1/h", 1, 3_600_000),
         ] {
-            let limit: Limit = text.parse().unwrap();
+            let limit: RateLimit = text.parse().unwrap();
             assert_eq!((limit.requests(), limit.per()), (requests, Duration::from_millis(per_ms)));
             assert_eq!(limit.to_string().parse(), Ok(limit), "{limit}");
         }
@@ -147,14 +147,15 @@ mod tests {
     fn what_is_no_limit_is_refused() {
         for text in ["0/s", "-1/s", "10", "10/", "/s", "10/0s", "1.5/s", "9999999/s", "10/year", ""]
         {
-            assert_eq!(text.parse::<Limit>(), Err(InvalidLimit), "{text}");
+            assert_eq!(text.parse::<RateLimit>(), Err(InvalidLimit), "{text}");
         }
     }
 
     #[test]
     fn of_two_limits_one_may_never_bind() {
         let found = |limits: &[&str]| {
-            let limits: Vec<Limit> = limits.iter().map(|limit| limit.parse().unwrap()).collect();
+            let limits: Vec<RateLimit> =
+                limits.iter().map(|limit| limit.parse().unwrap()).collect();
             contradiction(&limits).map(|found| found.never.to_string())
         };
         for both_bind in [vec![], vec!["10/s"], vec!["10/s", "300/min"], vec!["100/s", "1000/h"]] {
@@ -172,7 +173,7 @@ mod tests {
             requests in 1_u32..50, per_ms in 1_u64..10_000, tolerance_ms in 0_u64..50,
             late in prop::collection::vec(0.0..1.0_f64, 200),
         ) {
-            let limit = Limit { requests, per: Duration::from_millis(per_ms) };
+            let limit = RateLimit { requests, per: Duration::from_millis(per_ms) };
             let tolerance = Duration::from_millis(tolerance_ms);
             let spacing = limit.spacing(tolerance);
             let arrivals = late.iter().zip(0_u32..).map(|(late, place)| {
@@ -190,8 +191,8 @@ mod tests {
         fn a_limit_that_implies_another_keeps_it(
             requests in 1_u32..20, per_ms in 1_u64..500, other in 1_u32..200, other_ms in 1_u64..2_000,
         ) {
-            let limit = Limit { requests, per: Duration::from_millis(per_ms) };
-            let other = Limit { requests: other, per: Duration::from_millis(other_ms) };
+            let limit = RateLimit { requests, per: Duration::from_millis(per_ms) };
+            let other = RateLimit { requests: other, per: Duration::from_millis(other_ms) };
             if limit.implies(other) {
                 // The worst that the first limit allows: all at the beginning of each window.
                 let windows = other_ms.div_ceil(per_ms);

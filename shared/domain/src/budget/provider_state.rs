@@ -4,25 +4,25 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::cell::{Ask, Cell, Reservation};
-use super::gate::{Admission, Gate};
-use super::limit::Limit;
+use super::circuit_breaker::{CircuitAdmission, CircuitBreaker};
+use super::limit::RateLimit;
+use super::rate_schedule::{RateSchedule, SlotRequest, SlotReservation};
 use crate::settlement::TripReason;
-use crate::weigh::{Belief, Evidence};
-use crate::{Signal, Timestamp};
+use crate::weigh::{DeathBelief, DeathEvidence};
+use crate::{BudgetSignal, Timestamp};
 
 /// What all replicas know of a provider. It lives in the store, so that every replica acts on it.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProviderState {
     /// Its pauses and its circuit.
-    pub gate: Gate,
+    pub gate: CircuitBreaker,
     /// Its rate.
-    pub cell: Cell,
+    pub cell: RateSchedule,
     /// Limits that an operator has set, in place of those of the settings.
-    pub limits: Option<Vec<Limit>>,
+    pub limits: Option<Vec<RateLimit>>,
     /// An operator's pause.
-    pub pause: Option<Pause>,
+    pub pause: Option<OperatorPause>,
     /// Our client there.
     pub client: ClientHistory,
     /// Until when every death of a grant is believed, because an operator has said so.
@@ -31,7 +31,7 @@ pub struct ProviderState {
     pub slow_store: Option<SlowStore>,
 }
 
-/// A reservation in the store that took so long that places are rarer than the limits allow.
+/// A reservation in the store that took so long that slots are rarer than the limits allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowStore {
     /// How long a read and a conditional write took together, in milliseconds.
@@ -53,13 +53,13 @@ pub struct ClientHistory {
 }
 
 /// How long it is remembered that the store was slow for some replica.
-const SLOW_FOR: Duration = Duration::from_secs(60);
+const SLOW_STORE_TTL: Duration = Duration::from_secs(60);
 /// How long an operator's word about deaths holds.
-const CONFIRMED_FOR: Duration = Duration::from_secs(3_600);
+const CONFIRMATION_TTL: Duration = Duration::from_secs(3_600);
 
 /// A pause by an operator.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Pause {
+pub struct OperatorPause {
     /// When it ends by itself; None if an operator has to end it.
     pub until: Option<Timestamp>,
     /// When it began.
@@ -70,23 +70,23 @@ pub struct Pause {
 
 /// What a replica that wants to send requests may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Turn {
+pub enum SendDecision {
     /// Send nothing, and ask again at this time or when the state has changed. None if only an
     /// operator can tell.
     Shut(Option<Timestamp>),
     /// Send as much as it likes: there is no limit.
     Free,
-    /// Send one request, at the one place of this, whose answer decides whether the circuit closes.
-    Probe(Reservation),
-    /// Send a request at each of these places.
-    Slice(Reservation),
-    /// Send nothing yet: no place is free, or none is wanted.
+    /// Send one request, at the one slot of this, whose answer decides whether the circuit closes.
+    Probe(SlotReservation),
+    /// Send a request at each of these slots.
+    Slice(SlotReservation),
+    /// Send nothing yet: no slot is free, or none is wanted.
     Full,
 }
 
 impl ProviderState {
     /// The limits that hold: an operator's, or else those of the settings.
-    pub fn limits<'a>(&'a self, configured: &'a [Limit]) -> &'a [Limit] {
+    pub fn limits<'a>(&'a self, configured: &'a [RateLimit]) -> &'a [RateLimit] {
         self.limits.as_deref().unwrap_or(configured)
     }
 
@@ -108,42 +108,46 @@ impl ProviderState {
 
     /// Takes note of an answer that came to a worker with these settings of our client. That earlier
     /// settings still work says nothing of the present ones.
-    pub fn note(&mut self, signal: &Signal, fingerprint: &str, now: Timestamp) {
+    pub fn note(&mut self, signal: &BudgetSignal, fingerprint: &str, now: Timestamp) {
         self.gate.note(signal, now);
         let is_present =
             self.client.fingerprint.as_deref().is_none_or(|known| known == fingerprint);
-        if *signal == Signal::Healthy && is_present {
+        if *signal == BudgetSignal::Healthy && is_present {
             self.client.changed_at = None;
             self.client.works = true;
         }
     }
 
-    /// A replica reserves places: `slow` says that this takes so long that it lowers the rate. What
+    /// A replica reserves slots: `slow` says that this takes so long that it lowers the rate. What
     /// another replica said of itself stays for a while.
     pub fn note_reservation(&mut self, slow: Option<SlowStore>, now: Timestamp) {
-        let known = self.slow_store.filter(|known| now.since(known.at) < SLOW_FOR);
+        let known = self.slow_store.filter(|known| now.since(known.at) < SLOW_STORE_TTL);
         self.slow_store = slow.or(known);
     }
 
     /// What is known beforehand of an answer.
-    pub fn evidence(&self, now: Timestamp) -> Evidence {
-        Evidence {
+    pub fn evidence(&self, now: Timestamp) -> DeathEvidence {
+        DeathEvidence {
             belief: self.belief(now),
             is_tripped: self.gate.tripped().is_some(),
             client_works: self.client.works,
         }
     }
 
-    fn belief(&self, now: Timestamp) -> Belief {
+    fn belief(&self, now: Timestamp) -> DeathBelief {
         if self.deaths_believed_until.is_some_and(|until| now < until) {
-            return Belief::Trust;
+            return DeathBelief::Trust;
         }
         let doubted = self.gate.tripped() == Some(TripReason::Suspicious);
-        if doubted || self.client.changed_at.is_some() { Belief::Doubt } else { Belief::ByShare }
+        if doubted || self.client.changed_at.is_some() {
+            DeathBelief::Doubt
+        } else {
+            DeathBelief::ByShare
+        }
     }
 
     /// Takes a turn: reserves what `ask` wants, if it may be had.
-    pub fn take_turn(&mut self, configured: &[Limit], ask: &Ask) -> Turn {
+    pub fn take_turn(&mut self, configured: &[RateLimit], ask: &SlotRequest) -> SendDecision {
         let now = ask.now.timestamp();
         let limits = self.limits.take();
         let in_force = limits.as_deref().unwrap_or(configured);
@@ -152,7 +156,7 @@ impl ProviderState {
         turn
     }
 
-    fn turn(&mut self, limits: &[Limit], ask: &Ask, now: Timestamp) -> Turn {
+    fn turn(&mut self, limits: &[RateLimit], ask: &SlotRequest, now: Timestamp) -> SendDecision {
         let shut = self.shut_until(now);
         let tripped = self.gate.tripped().is_some();
         let wanted = match (shut, tripped) {
@@ -160,24 +164,24 @@ impl ProviderState {
             (None, true) => ask.wanted.min(1),
             (None, false) => ask.wanted,
         };
-        let slice = self.cell.reserve(limits, &Ask { wanted, ..*ask });
+        let slice = self.cell.reserve(limits, &SlotRequest { wanted, ..*ask });
         match (shut, slice) {
-            (Some(until), _) => Turn::Shut(until),
+            (Some(until), _) => SendDecision::Shut(until),
             (None, None) if limits.is_empty() && tripped && wanted > 0 => {
-                self.probe(Reservation::without_limit(ask), now)
+                self.probe(SlotReservation::without_limit(ask), now)
             }
-            (None, None) if limits.is_empty() && !tripped => Turn::Free,
-            (None, None) => Turn::Full,
+            (None, None) if limits.is_empty() && !tripped => SendDecision::Free,
+            (None, None) => SendDecision::Full,
             (None, Some(slice)) if tripped => self.probe(slice, now),
-            (None, Some(slice)) => Turn::Slice(slice),
+            (None, Some(slice)) => SendDecision::Slice(slice),
         }
     }
 
-    fn probe(&mut self, place: Reservation, now: Timestamp) -> Turn {
+    fn probe(&mut self, place: SlotReservation, now: Timestamp) -> SendDecision {
         match self.gate.admit(now) {
-            Admission::Go => Turn::Probe(place),
-            Admission::WaitUntil(until) => Turn::Shut(Some(until)),
-            Admission::Shut => Turn::Shut(None),
+            CircuitAdmission::Go => SendDecision::Probe(place),
+            CircuitAdmission::WaitUntil(until) => SendDecision::Shut(Some(until)),
+            CircuitAdmission::Shut => SendDecision::Shut(None),
         }
     }
 
@@ -198,13 +202,13 @@ impl ProviderState {
     /// An operator wants nothing to be sent, for as long or until it is ended.
     pub fn pause(&mut self, duration: Option<Duration>, why: String, now: Timestamp) {
         let until = duration.map(|duration| now.plus(duration));
-        self.pause = Some(Pause { until, since: now, why });
+        self.pause = Some(OperatorPause { until, since: now, why });
     }
 
     /// An operator wants requests to be sent again, whatever shut the provider.
     pub fn resume(&mut self) {
         self.pause = None;
-        self.gate = Gate::default();
+        self.gate = CircuitBreaker::default();
     }
 
     /// An operator wants an open circuit to be probed now.
@@ -215,27 +219,27 @@ impl ProviderState {
     /// An operator confirms that so many grants are dead indeed: for an hour deaths are believed,
     /// and the circuit closes.
     pub fn confirm_deaths(&mut self, now: Timestamp) {
-        self.deaths_believed_until = Some(now.plus(CONFIRMED_FOR));
-        self.gate = Gate::default();
+        self.deaths_believed_until = Some(now.plus(CONFIRMATION_TTL));
+        self.gate = CircuitBreaker::default();
     }
 
     /// How it stands, for operators.
-    pub fn standing(&self, now: Timestamp) -> Standing {
+    pub fn standing(&self, now: Timestamp) -> ProviderStanding {
         if let Some(pause) = &self.pause
             && pause.until.is_none_or(|until| now < until)
         {
-            return Standing::Paused(pause.clone());
+            return ProviderStanding::Paused(pause.clone());
         }
         let until = self.gate.shut_until(now);
         match (self.gate.tripped(), until) {
             (Some(reason), _) if self.gate.is_stopped() => {
-                Standing::Tripped { reason, until: None }
+                ProviderStanding::Tripped { reason, until: None }
             }
             (Some(reason), until) => {
-                Standing::Tripped { reason, until: Some(until.unwrap_or(now)) }
+                ProviderStanding::Tripped { reason, until: Some(until.unwrap_or(now)) }
             }
-            (None, Some(until)) => Standing::Throttled { until },
-            (None, None) => Standing::Open,
+            (None, Some(until)) => ProviderStanding::Throttled { until },
+            (None, None) => ProviderStanding::Open,
         }
     }
 }
@@ -243,11 +247,11 @@ impl ProviderState {
 /// How a provider stands.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
-pub enum Standing {
+pub enum ProviderStanding {
     /// Requests are sent.
     Open,
     /// An operator wants nothing to be sent.
-    Paused(Pause),
+    Paused(OperatorPause),
     /// The provider asked to wait.
     Throttled {
         /// When it is asked again.
@@ -263,7 +267,7 @@ pub enum Standing {
     },
 }
 
-impl Standing {
+impl ProviderStanding {
     /// The name in tables.
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -289,15 +293,15 @@ mod tests {
     fn after_a_change_of_the_client_deaths_are_doubted_until_a_refresh_succeeds() {
         let mut state = ProviderState::default();
         state.introduce("first", NOW);
-        assert_eq!(state.belief(NOW), Belief::ByShare);
+        assert_eq!(state.belief(NOW), DeathBelief::ByShare);
         state.introduce("second", after(1));
-        assert_eq!(state.belief(after(1)), Belief::Doubt);
+        assert_eq!(state.belief(after(1)), DeathBelief::Doubt);
         state.introduce("second", after(2));
         assert_eq!(state.client.changed_at, Some(after(1)));
-        state.note(&Signal::Healthy, "first", after(3));
-        assert_eq!(state.belief(after(3)), Belief::Doubt, "an old worker still works");
-        state.note(&Signal::Healthy, "second", after(4));
-        assert_eq!(state.belief(after(4)), Belief::ByShare);
+        state.note(&BudgetSignal::Healthy, "first", after(3));
+        assert_eq!(state.belief(after(3)), DeathBelief::Doubt, "an old worker still works");
+        state.note(&BudgetSignal::Healthy, "second", after(4));
+        assert_eq!(state.belief(after(4)), DeathBelief::ByShare);
         assert!(state.evidence(after(4)).client_works);
     }
 
@@ -305,7 +309,7 @@ mod tests {
     fn changed_settings_of_the_client_are_tried_where_an_answer_could_not_be_read() {
         let mut state = ProviderState::default();
         state.introduce("first", NOW);
-        state.note(&Signal::Trip(TripReason::Unreadable), "first", NOW);
+        state.note(&BudgetSignal::Trip(TripReason::Unreadable), "first", NOW);
         assert_eq!(state.shut_until(after(1_000_000)), Some(None));
         state.introduce("first", after(1));
         assert_eq!(state.shut_until(after(1)), Some(None));
@@ -317,14 +321,17 @@ mod tests {
     #[test]
     fn an_open_circuit_for_deaths_doubts_them_until_an_operator_confirms() {
         let mut state = ProviderState::default();
-        state.note(&Signal::Trip(TripReason::Misconfigured), "c", NOW);
-        assert_eq!(state.belief(NOW), Belief::ByShare);
-        state.gate = Gate::default();
-        state.note(&Signal::Trip(TripReason::Suspicious), "c", NOW);
-        assert_eq!(state.belief(NOW), Belief::Doubt);
+        state.note(&BudgetSignal::Trip(TripReason::Misconfigured), "c", NOW);
+        assert_eq!(state.belief(NOW), DeathBelief::ByShare);
+        state.gate = CircuitBreaker::default();
+        state.note(&BudgetSignal::Trip(TripReason::Suspicious), "c", NOW);
+        assert_eq!(state.belief(NOW), DeathBelief::Doubt);
         state.confirm_deaths(NOW);
-        assert_eq!((state.belief(NOW), state.standing(NOW)), (Belief::Trust, Standing::Open));
-        assert_eq!(state.belief(after(3_600)), Belief::ByShare);
+        assert_eq!(
+            (state.belief(NOW), state.standing(NOW)),
+            (DeathBelief::Trust, ProviderStanding::Open)
+        );
+        assert_eq!(state.belief(after(3_600)), DeathBelief::ByShare);
     }
 
     #[test]
@@ -334,13 +341,13 @@ mod tests {
         assert_eq!(state.shut_until(after(599)), Some(Some(after(600))));
         assert_eq!(
             (state.shut_until(after(600)), state.standing(after(600))),
-            (None, Standing::Open)
+            (None, ProviderStanding::Open)
         );
         state.pause(None, String::new(), NOW);
         assert_eq!(state.shut_until(after(99_999)), Some(None));
-        state.note(&Signal::Trip(TripReason::Misconfigured), "c", NOW);
+        state.note(&BudgetSignal::Trip(TripReason::Misconfigured), "c", NOW);
         state.resume();
-        assert_eq!(state.standing(NOW), Standing::Open);
+        assert_eq!(state.standing(NOW), ProviderStanding::Open);
     }
 
     #[test]

@@ -9,12 +9,12 @@ use crate::{DocumentId, ProviderId, Timestamp};
 
 /// An action that nobody has heard of for this long is taken to have died. A bulk action says how
 /// far it is much more often.
-pub const SILENT_FOR: Duration = Duration::from_secs(30);
+pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// What an operator does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Action {
+pub enum OperatorAction {
     /// Sends dead letters back.
     Redrive,
     /// Removes dead letters.
@@ -59,7 +59,7 @@ pub enum Action {
     UserRemove,
 }
 
-impl Action {
+impl OperatorAction {
     /// All of them.
     pub const ALL: [Self; 21] = [
         Self::Redrive,
@@ -113,13 +113,13 @@ impl Action {
     }
 }
 
-impl std::fmt::Display for Action {
+impl std::fmt::Display for OperatorAction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl std::str::FromStr for Action {
+impl std::str::FromStr for OperatorAction {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -131,11 +131,11 @@ impl std::str::FromStr for Action {
 
 /// An action as it begins. The store gives it its id and its time.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Intent {
+pub struct ActionIntent {
     /// Who: the user of the operating system as `name@host`, or the login at the web console.
     pub who: String,
     /// What.
-    pub action: Action,
+    pub action: OperatorAction,
     /// To which provider, if to one.
     pub provider: Option<ProviderId>,
     /// To which document, if to one.
@@ -156,7 +156,7 @@ pub struct AuditEntry {
     /// Who.
     pub who: String,
     /// What.
-    pub action: Action,
+    pub action: OperatorAction,
     /// To which provider, if to one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderId>,
@@ -170,7 +170,7 @@ pub struct AuditEntry {
     #[serde(default)]
     pub why: String,
     /// How far it is.
-    pub progress: Progress,
+    pub progress: ActionProgress,
     /// When that was told, by the store's clock.
     pub told_at: Timestamp,
     /// Its place in the chain of entries. None if a release without one made it.
@@ -183,9 +183,9 @@ pub struct AuditEntry {
 
 /// How far an action is.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Progress {
+pub struct ActionProgress {
     /// What came of it.
-    pub outcome: Outcome,
+    pub outcome: ActionOutcome,
     /// How many things it is about, if that was counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<u64>,
@@ -203,7 +203,7 @@ pub struct Progress {
 /// What came of an action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Outcome {
+pub enum ActionOutcome {
     /// It is under way.
     #[default]
     Running,
@@ -218,11 +218,11 @@ pub enum Outcome {
     /// It failed; what was done before stays done.
     Failed,
     /// Its process died over it. It is never stored: it is told of an entry that is under way and
-    /// that nobody has heard of for [`SILENT_FOR`].
+    /// that nobody has heard of for [`SILENCE_TIMEOUT`].
     Died,
 }
 
-impl Outcome {
+impl ActionOutcome {
     /// The name in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -239,8 +239,13 @@ impl Outcome {
 
 impl AuditEntry {
     /// The entry `id` of an action that begins now, after the entry of the link `last`.
-    pub fn begin(id: String, intent: Intent, now: Timestamp, last: Option<&ChainLink>) -> Self {
-        let Intent { who, action, provider, document, request, why } = intent;
+    pub fn begin(
+        id: String,
+        intent: ActionIntent,
+        now: Timestamp,
+        last: Option<&ChainLink>,
+    ) -> Self {
+        let ActionIntent { who, action, provider, document, request, why } = intent;
         let mut entry = Self {
             id,
             at: now,
@@ -250,20 +255,20 @@ impl AuditEntry {
             document,
             request,
             why,
-            progress: Progress::default(),
+            progress: ActionProgress::default(),
             told_at: now,
             link: None,
             progress_digest: None,
         };
-        entry.link = Some(ChainLink::of(&entry, last));
+        entry.link = Some(ChainLink::new(&entry, last));
         entry
     }
 
     /// What came of it, as far as anybody can tell `now`.
-    pub fn outcome(&self, now: Timestamp) -> Outcome {
-        let silent = now.since(self.told_at) > SILENT_FOR;
+    pub fn outcome(&self, now: Timestamp) -> ActionOutcome {
+        let silent = now.since(self.told_at) > SILENCE_TIMEOUT;
         match self.progress.outcome {
-            Outcome::Running if silent => Outcome::Died,
+            ActionOutcome::Running if silent => ActionOutcome::Died,
             outcome => outcome,
         }
     }
@@ -277,7 +282,7 @@ pub struct AuditFilter {
     /// By this operator.
     pub who: Option<String>,
     /// Of this kind.
-    pub action: Option<Action>,
+    pub action: Option<OperatorAction>,
     /// About this provider.
     pub provider: Option<ProviderId>,
     /// About this document.
@@ -308,9 +313,9 @@ mod tests {
     use super::*;
 
     fn entry(at_ms: i64) -> AuditEntry {
-        let intent = Intent {
+        let intent = ActionIntent {
             who: "root@host".to_owned(),
-            action: Action::Redrive,
+            action: OperatorAction::Redrive,
             provider: "p".parse().ok(),
             document: None,
             request: serde_json::json!({ "limit": 5 }),
@@ -323,15 +328,15 @@ mod tests {
     fn an_action_that_nobody_has_heard_of_has_died() {
         let entry = entry(0);
         let after = |seconds| Timestamp::default().plus(Duration::from_secs(seconds));
-        assert_eq!(entry.outcome(after(30)), Outcome::Running);
-        assert_eq!(entry.outcome(after(31)), Outcome::Died);
-        let done = Progress { outcome: Outcome::Done, ..Progress::default() };
-        assert_eq!(AuditEntry { progress: done, ..entry }.outcome(after(99)), Outcome::Done);
+        assert_eq!(entry.outcome(after(30)), ActionOutcome::Running);
+        assert_eq!(entry.outcome(after(31)), ActionOutcome::Died);
+        let done = ActionProgress { outcome: ActionOutcome::Done, ..ActionProgress::default() };
+        assert_eq!(AuditEntry { progress: done, ..entry }.outcome(after(99)), ActionOutcome::Done);
     }
 
     #[test]
     fn every_action_has_one_name_everywhere() {
-        for action in Action::ALL {
+        for action in OperatorAction::ALL {
             assert_eq!(serde_json::to_value(action).unwrap(), action.as_str());
             assert_eq!(action.as_str().parse(), Ok(action));
         }

@@ -7,7 +7,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use super::audit::{Action, AuditEntry, Progress};
+use super::audit::{ActionProgress, AuditEntry, OperatorAction};
 use crate::{DocumentId, ProviderId, Timestamp};
 
 /// So that a hash of these is no hash of anything else.
@@ -33,7 +33,7 @@ struct Content<'a> {
     id: &'a str,
     at: Timestamp,
     who: &'a str,
-    action: Action,
+    action: OperatorAction,
     provider: Option<&'a ProviderId>,
     document: Option<&'a DocumentId>,
     request: &'a serde_json::Value,
@@ -42,7 +42,7 @@ struct Content<'a> {
 
 impl ChainLink {
     /// The place of `entry` after that of `last`.
-    pub(super) fn of(entry: &AuditEntry, last: Option<&Self>) -> Self {
+    pub(super) fn new(entry: &AuditEntry, last: Option<&Self>) -> Self {
         let number = last.map_or(1, |last| last.number + 1);
         let previous = last.map_or("", |last| last.hash.as_str()).to_owned();
         let hash = hash_of(entry, number, &previous);
@@ -81,14 +81,14 @@ fn digest(domain: &[u8], content: &[u8]) -> String {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredProgress {
     #[serde(flatten)]
-    progress: Progress,
+    progress: ActionProgress,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     digest: Option<String>,
 }
 
 impl StoredProgress {
     /// The progress of the entry `id`.
-    pub fn of(id: &str, progress: &Progress) -> Self {
+    pub fn new(id: &str, progress: &ActionProgress) -> Self {
         Self { progress: progress.clone(), digest: Some(progress_digest(id, progress)) }
     }
 
@@ -98,7 +98,7 @@ impl StoredProgress {
     }
 }
 
-fn progress_digest(id: &str, progress: &Progress) -> String {
+fn progress_digest(id: &str, progress: &ActionProgress) -> String {
     digest(PROGRESS, &serde_json::to_vec(&(id, progress)).unwrap_or_default())
 }
 
@@ -205,14 +205,14 @@ impl ChainCheck {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::audit::{Intent, Outcome};
+    use crate::audit::{ActionIntent, ActionOutcome};
 
     fn chain(length: i64) -> Vec<AuditEntry> {
         let mut entries: Vec<AuditEntry> = Vec::new();
         for at_ms in 0..length {
-            let intent = Intent {
+            let intent = ActionIntent {
                 who: "ann@host".to_owned(),
-                action: Action::Export,
+                action: OperatorAction::Export,
                 provider: None,
                 document: None,
                 request: serde_json::json!({ "file": at_ms }),
@@ -225,8 +225,9 @@ mod tests {
                 Timestamp::from_unix_ms(at_ms),
                 last.as_ref(),
             );
-            let progress = Progress { outcome: Outcome::Done, ..Progress::default() };
-            let stored = StoredProgress::of(&entry.id, &progress);
+            let progress =
+                ActionProgress { outcome: ActionOutcome::Done, ..ActionProgress::default() };
+            let stored = StoredProgress::new(&entry.id, &progress);
             entries.push(stored.put_into(entry, Timestamp::default()));
         }
         entries
@@ -244,7 +245,7 @@ mod tests {
             .iter()
             .map(|entry| {
                 let read = serde_json::from_str(&serde_json::to_string(entry).unwrap()).unwrap();
-                let progress = StoredProgress::of(&entry.id, &entry.progress);
+                let progress = StoredProgress::new(&entry.id, &entry.progress);
                 let progress = serde_json::to_string(&progress).unwrap();
                 let progress: StoredProgress = serde_json::from_str(&progress).unwrap();
                 progress.put_into(read, entry.told_at)
@@ -269,7 +270,7 @@ mod tests {
         assert_eq!(flaws(&changed), std::slice::from_ref(&told));
         // With a hash that fits: the next entry knows the old one.
         let last = changed[0].link.clone();
-        changed[1].link = Some(ChainLink::of(&changed[1], last.as_ref()));
+        changed[1].link = Some(ChainLink::new(&changed[1], last.as_ref()));
         assert_eq!(flaws(&changed), [told]);
     }
 

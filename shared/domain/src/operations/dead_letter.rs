@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::{DocumentId, Job, LastError, ProviderId, Status, Timestamp};
+use crate::{DocumentId, GrantStatus, Job, LastError, ProviderId, Timestamp};
 
 /// Why a job is in the dead letters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -149,8 +149,8 @@ pub struct DeadLetter {
 impl DeadLetter {
     /// Whether its grant, which is in this status now, lives again: its death was taken back, its user has
     /// signed in, or somebody has sent it back. There is nothing left to do about it then.
-    pub const fn is_answered(&self, status: Option<Status>) -> bool {
-        self.reason.ends_grant() && matches!(status, Some(Status::Active))
+    pub const fn is_answered(&self, status: Option<GrantStatus>) -> bool {
+        self.reason.ends_grant() && matches!(status, Some(GrantStatus::Active))
     }
 
     /// The dead letter of a job whose document ended.

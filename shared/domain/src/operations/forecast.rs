@@ -12,21 +12,21 @@ use std::collections::BinaryHeap;
 use std::time::Duration;
 
 use crate::Timestamp;
-use crate::schedule::{Keep, Schedule};
+use crate::schedule::{RefreshGoal, RefreshSchedule};
 
-pub use sample::Sample;
+pub use sample::GrantSample;
 
 /// Refreshes that are gone through; beyond that, grants are sampled.
-const MAX_REFRESHES: u64 = 2_000_000;
+const REFRESHES_MAX: u64 = 2_000_000;
 /// How exact the rate that would save all is, as a factor.
 const RATE_PRECISION: f64 = 1.02;
 /// How often the rate is doubled in search of one that would do.
-const MAX_DOUBLINGS: u32 = 20;
+const DOUBLINGS_MAX: u32 = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
 /// A grant as a forecast sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Prospect {
+pub struct GrantProspect {
     /// When it is due.
     pub due_at: Timestamp,
     /// When its refresh token dies unless it is exchanged. None: never.
@@ -45,7 +45,7 @@ pub struct Forecast {
     /// Refreshes that the limits allow, a second. None without a limit.
     pub rate_per_s: Option<f64>,
     /// That nothing is refreshed for now, which all of this counts with.
-    pub shut: Option<Shut>,
+    pub shut: Option<ProviderClosure>,
     /// When what is due now will be done. None if nothing is due, or there is no limit.
     pub due_now_done_at: Option<Timestamp>,
     /// Grants whose refresh token is dead already.
@@ -53,15 +53,15 @@ pub struct Forecast {
     /// Grants whose refresh token the application has sealed: nothing is sent for them.
     pub sealed: u64,
     /// One for each horizon that was asked for.
-    pub horizons: Vec<Horizon>,
+    pub horizons: Vec<ForecastHorizon>,
     /// What happens on each day, from now on.
-    pub days: Vec<Day>,
+    pub days: Vec<ForecastDay>,
 }
 
 /// That nothing is refreshed at a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Shut {
+pub enum ProviderClosure {
     /// Until then: a pause.
     Until(Timestamp),
     /// Until an operator or a success ends it: an open circuit, or a pause without an end.
@@ -70,7 +70,7 @@ pub enum Shut {
 
 /// What will have happened until some time from now.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
-pub struct Horizon {
+pub struct ForecastHorizon {
     /// So many days.
     pub days: u32,
     /// Refreshes.
@@ -87,7 +87,7 @@ pub struct Horizon {
 
 /// A day's work.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize)]
-pub struct Day {
+pub struct ForecastDay {
     /// Refreshes on that day.
     pub refreshes: u64,
     /// Grants that die on that day unrefreshed.
@@ -97,13 +97,13 @@ pub struct Day {
 /// Goes through time. `horizons_days` ascend. `rate_per_s` is what all limits allow together. `shut` says
 /// that nothing is refreshed for now.
 pub fn forecast(
-    sample: Sample,
+    sample: GrantSample,
     rate_per_s: Option<f64>,
-    shut: Option<Shut>,
-    schedule: &Schedule,
+    shut: Option<ProviderClosure>,
+    schedule: &RefreshSchedule,
     horizons_days: &[u32],
 ) -> Forecast {
-    let Sample { now, grants, due_now, dead_already, sealed, .. } = sample;
+    let GrantSample { now, grants, due_now, dead_already, sealed, .. } = sample;
     let last_day = horizons_days.last().copied().unwrap_or_default();
     let course = Course::new(sample, shut, schedule, last_day);
     let days = course.run(rate_per_s);
@@ -111,20 +111,21 @@ pub fn forecast(
         let within = &days[..(*days_ahead as usize).min(days.len())];
         let sum = |of: fn(&Tally) -> u64| within.iter().map(of).sum::<u64>();
         let expiring_unrefreshed = sum(|day| day.expired);
-        Horizon {
+        ForecastHorizon {
             days: *days_ahead,
             refreshes: sum(|day| day.refreshed),
             expiring_unrefreshed,
             slack_s: within.iter().filter_map(|day| day.slack_s).min(),
-            rate_needed_per_s: (expiring_unrefreshed > 0 && shut != Some(Shut::WithoutEnd))
-                .then(|| course.rate_needed(rate_per_s, *days_ahead))
-                .flatten(),
+            rate_needed_per_s: (expiring_unrefreshed > 0
+                && shut != Some(ProviderClosure::WithoutEnd))
+            .then(|| course.rate_needed(rate_per_s, *days_ahead))
+            .flatten(),
         }
     });
     let begins_at = match shut {
         None => Some(now),
-        Some(Shut::Until(until)) => Some(until.max(now)),
-        Some(Shut::WithoutEnd) => None,
+        Some(ProviderClosure::Until(until)) => Some(until.max(now)),
+        Some(ProviderClosure::WithoutEnd) => None,
     };
     let done_after = rate_per_s.filter(|_| due_now > 0).map(|rate| seconds(due_now, rate));
     let due_now_done_at = begins_at.zip(done_after).map(|(at, after)| at.plus(after));
@@ -137,7 +138,7 @@ pub fn forecast(
         dead_already,
         sealed,
         horizons: horizons.collect(),
-        days: days.iter().map(Day::from).collect(),
+        days: days.iter().map(ForecastDay::from).collect(),
     }
 }
 
@@ -154,7 +155,7 @@ struct Tally {
     slack_s: Option<i64>,
 }
 
-impl From<&Tally> for Day {
+impl From<&Tally> for ForecastDay {
     fn from(tally: &Tally) -> Self {
         Self { refreshes: tally.refreshed, expiring_unrefreshed: tally.expired }
     }
@@ -162,21 +163,26 @@ impl From<&Tally> for Day {
 
 /// The grants and how far they are gone through.
 struct Course<'a> {
-    prospects: Vec<Prospect>,
+    prospects: Vec<GrantProspect>,
     /// Each of these stands for so many.
     weight: u64,
-    shut: Option<Shut>,
-    schedule: &'a Schedule,
+    shut: Option<ProviderClosure>,
+    schedule: &'a RefreshSchedule,
     now: Timestamp,
     days: u32,
 }
 
 impl<'a> Course<'a> {
-    fn new(sample: Sample, shut: Option<Shut>, schedule: &'a Schedule, days: u32) -> Self {
-        let Sample { now, kept: mut prospects, weight, .. } = sample;
+    fn new(
+        sample: GrantSample,
+        shut: Option<ProviderClosure>,
+        schedule: &'a RefreshSchedule,
+        days: u32,
+    ) -> Self {
+        let GrantSample { now, kept: mut prospects, weight, .. } = sample;
         let turns = 1 + (DAY * days).as_millis() / wait(schedule, 0).as_millis().max(1);
         let refreshes = prospects.len() as u128 * turns;
-        let step = usize::try_from(refreshes.div_ceil(u128::from(MAX_REFRESHES))).unwrap_or(1);
+        let step = usize::try_from(refreshes.div_ceil(u128::from(REFRESHES_MAX))).unwrap_or(1);
         let step = step.max(1);
         if step > 1 {
             // Every so many-th in order of the due time, so that the crowd keeps its shape.
@@ -203,8 +209,8 @@ impl<'a> Course<'a> {
         // In nanoseconds beside the clock, whose milliseconds are too coarse for a high rate.
         let mut free_ns: u128 = match self.shut {
             None => 0,
-            Some(Shut::Until(until)) => until.since(self.now).as_nanos(),
-            Some(Shut::WithoutEnd) => u128::from(u64::MAX),
+            Some(ProviderClosure::Until(until)) => until.since(self.now).as_nanos(),
+            Some(ProviderClosure::WithoutEnd) => u128::from(u64::MAX),
         };
         while let Some(Reverse((due_at, index))) = waiting.pop() {
             let due_ns = due_at.since(self.now).as_nanos();
@@ -262,7 +268,7 @@ impl<'a> Course<'a> {
         let mut doublings = 0;
         while !saves_all(enough) {
             (too_low, enough, doublings) = (enough, enough * 2.0, doublings + 1);
-            if doublings == MAX_DOUBLINGS {
+            if doublings == DOUBLINGS_MAX {
                 return None;
             }
         }
@@ -279,11 +285,11 @@ fn of_nanos(nanos: u128) -> Duration {
 }
 
 /// How long after a refresh the next one is due: earlier for some than for others.
-fn wait(schedule: &Schedule, index: u32) -> Duration {
+fn wait(schedule: &RefreshSchedule, index: u32) -> Duration {
     let unlimited = Duration::from_secs(60 * 86_400);
     let lifetime = match schedule.keep {
-        Keep::KeepFresh => schedule.access_lifetime,
-        Keep::KeepAlive => schedule.refresh_idle_lifetime.unwrap_or(unlimited),
+        RefreshGoal::KeepFresh => schedule.access_lifetime,
+        RefreshGoal::KeepAlive => schedule.refresh_idle_lifetime.unwrap_or(unlimited),
     };
     // Spread as evenly as a hash would, and the same each time.
     let spread = f64::from(index.wrapping_mul(0x9e37_79b1)) / f64::from(u32::MAX);
@@ -298,13 +304,13 @@ mod tests {
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
-    fn due_now(count: usize, dies_after: Duration) -> Vec<Prospect> {
+    fn due_now(count: usize, dies_after: Duration) -> Vec<GrantProspect> {
         let dies_at = Some(NOW.plus(dies_after));
-        vec![Prospect { due_at: NOW, dies_at, ends_at: None }; count]
+        vec![GrantProspect { due_at: NOW, dies_at, ends_at: None }; count]
     }
 
-    fn sample(prospects: Vec<Prospect>) -> Sample {
-        let mut sample = Sample::new(NOW);
+    fn sample(prospects: Vec<GrantProspect>) -> GrantSample {
+        let mut sample = GrantSample::new(NOW);
         prospects.into_iter().for_each(|prospect| sample.add(prospect));
         sample
     }
@@ -316,7 +322,7 @@ mod tests {
             sample(due_now(100_000, DAY)),
             Some(1.0),
             None,
-            &Schedule::example(),
+            &RefreshSchedule::example(),
             &[7, 30],
         );
         let week = &forecast.horizons[0];
@@ -329,8 +335,13 @@ mod tests {
 
     #[test]
     fn with_enough_pace_nothing_expires_and_the_slack_is_what_the_last_one_has() {
-        let forecast =
-            forecast(sample(due_now(3_600, DAY)), Some(1.0), None, &Schedule::example(), &[7, 30]);
+        let forecast = forecast(
+            sample(due_now(3_600, DAY)),
+            Some(1.0),
+            None,
+            &RefreshSchedule::example(),
+            &[7, 30],
+        );
         let [week, month] = &forecast.horizons[..] else { panic!("two horizons") };
         assert_eq!((week.expiring_unrefreshed, month.expiring_unrefreshed), (0, 0));
         assert_eq!(week.slack_s, Some(86_400 - 3_599));
@@ -346,25 +357,26 @@ mod tests {
             grants.extend(due_now(50, 20 * DAY));
             sample(grants)
         };
-        let told = |shut| forecast(grants(), Some(1.0), shut, &Schedule::example(), &[7, 30]);
+        let told =
+            |shut| forecast(grants(), Some(1.0), shut, &RefreshSchedule::example(), &[7, 30]);
         let expiring = |forecast: &Forecast| {
             forecast.horizons.iter().map(|h| h.expiring_unrefreshed).collect::<Vec<_>>()
         };
-        let open = told(Some(Shut::WithoutEnd));
+        let open = told(Some(ProviderClosure::WithoutEnd));
         assert_eq!(expiring(&open), [100, 150]);
         assert_eq!((open.horizons[0].refreshes, open.due_now_done_at), (0, None));
         assert_eq!(open.horizons[0].rate_needed_per_s, None);
-        let paused = told(Some(Shut::Until(NOW.plus(4 * DAY))));
+        let paused = told(Some(ProviderClosure::Until(NOW.plus(4 * DAY))));
         assert_eq!(expiring(&paused), [100, 100]);
         assert!(paused.due_now_done_at > Some(NOW.plus(4 * DAY)));
-        assert_eq!(expiring(&told(Some(Shut::Until(NOW)))), [0, 0]);
+        assert_eq!(expiring(&told(Some(ProviderClosure::Until(NOW)))), [0, 0]);
     }
 
     #[test]
     fn what_is_dead_already_is_no_fault_of_the_pace() {
         let mut grants = due_now(10, DAY);
         grants[0].dies_at = Some(NOW.minus(DAY));
-        let forecast = forecast(sample(grants), Some(1.0), None, &Schedule::example(), &[7]);
+        let forecast = forecast(sample(grants), Some(1.0), None, &RefreshSchedule::example(), &[7]);
         assert_eq!((forecast.grants, forecast.dead_already, forecast.due_now), (10, 1, 9));
         assert_eq!(forecast.horizons[0].expiring_unrefreshed, 0);
     }
@@ -372,14 +384,14 @@ mod tests {
     #[test]
     fn without_a_limit_nothing_waits() {
         let forecast =
-            forecast(sample(due_now(1_000, DAY)), None, None, &Schedule::example(), &[7]);
+            forecast(sample(due_now(1_000, DAY)), None, None, &RefreshSchedule::example(), &[7]);
         assert_eq!(forecast.horizons[0].slack_s, Some(86_400));
         assert_eq!(forecast.due_now_done_at, None);
     }
 
     #[test]
     fn a_sample_of_a_large_collection_tells_the_same() {
-        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
+        let fresh = RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         let count = 20_000;
         // Twenty thousand each half hour want eleven a second, and get five.
         let grants = due_now(count, 14 * DAY);
@@ -392,7 +404,7 @@ mod tests {
         // A third of them cannot be reached in a day.
         let grants = due_now(260_000, DAY);
         let rate = 173_333.0 / 86_400.0;
-        let many = forecast(sample(grants), Some(rate), None, &Schedule::example(), &[2]);
+        let many = forecast(sample(grants), Some(rate), None, &RefreshSchedule::example(), &[2]);
         assert_eq!((many.grants, many.due_now), (260_000, 260_000));
         let expiring = many.horizons[0].expiring_unrefreshed;
         assert!(expiring.abs_diff(86_667) < 900, "{expiring}");

@@ -7,11 +7,11 @@ use serde::{Deserialize, Serialize};
 use crate::{ProviderId, Timestamp};
 
 /// How often a process says that it lives.
-pub const BEAT_EVERY: Duration = Duration::from_secs(5);
+pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
 /// A process that has said nothing for this long is taken to be gone.
-pub const GONE_AFTER: Duration = Duration::from_secs(20);
+pub const GONE_TIMEOUT: Duration = Duration::from_secs(20);
 /// A process that has said nothing for this long is not listed any more.
-pub const FORGOTTEN_AFTER: Duration = Duration::from_secs(24 * 3_600);
+pub const HEARTBEAT_TTL: Duration = Duration::from_secs(24 * 3_600);
 
 /// That a process lives, and what it is doing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,7 +19,7 @@ pub struct Heartbeat {
     /// Its name, which no other process has.
     pub name: String,
     /// What it does.
-    pub role: Role,
+    pub role: ProcessRole,
     /// Its release.
     pub version: String,
     /// The machine's name.
@@ -38,12 +38,12 @@ pub struct Heartbeat {
     pub lanes: Vec<LaneReport>,
     /// What does not work, while the rest goes on.
     #[serde(default)]
-    pub problems: Vec<Problem>,
+    pub problems: Vec<ProcessProblem>,
 }
 
 /// Something that does not work in a process, while the rest of it goes on.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Problem {
+pub struct ProcessProblem {
     /// What it is about, such as `documents of autodesk`.
     pub what: String,
     /// What is wrong and what to do.
@@ -53,14 +53,14 @@ pub struct Problem {
 /// What a process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Role {
+pub enum ProcessRole {
     /// It makes jobs.
     Producer,
     /// It refreshes grants.
     Worker,
 }
 
-impl Role {
+impl ProcessRole {
     /// The name in tables.
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -81,19 +81,19 @@ pub struct LaneReport {
     pub refreshed: u64,
     /// Exchanges that came to something else since it was started.
     pub failed: u64,
-    /// Grants refreshed in the last [`RATE_WINDOW`].
+    /// Grants refreshed in the last [`RATE_INTERVAL`].
     pub refreshed_lately: u64,
 }
 
 /// The time over which [`LaneReport::refreshed_lately`] counts; a process that is younger counts what
 /// it has.
-pub const RATE_WINDOW: Duration = Duration::from_secs(30);
+pub const RATE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// How many workers live, by the time of the latest beat: whoever asks has just told that it lives.
 pub fn workers(processes: &[Heartbeat]) -> usize {
     let latest = processes.iter().map(|process| process.beat_at).max();
     let now = latest.unwrap_or_default();
-    let lives = |process: &&Heartbeat| process.role == Role::Worker && !process.is_gone(now);
+    let lives = |process: &&Heartbeat| process.role == ProcessRole::Worker && !process.is_gone(now);
     processes.iter().filter(lives).count()
 }
 
@@ -102,15 +102,15 @@ impl Heartbeat {
     pub fn activity(&self, now: Timestamp) -> &'static str {
         match (self.is_gone(now), self.role, self.leads) {
             (true, ..) => "gone",
-            (false, Role::Producer, true) => "leads",
-            (false, Role::Producer, false) => "stands by",
-            (false, Role::Worker, _) => "works",
+            (false, ProcessRole::Producer, true) => "leads",
+            (false, ProcessRole::Producer, false) => "stands by",
+            (false, ProcessRole::Worker, _) => "works",
         }
     }
 
     /// Whether the process is taken to be gone.
     pub fn is_gone(&self, now: Timestamp) -> bool {
-        now.since(self.beat_at) > GONE_AFTER
+        now.since(self.beat_at) > GONE_TIMEOUT
     }
 
     /// Requests under way at all providers.
@@ -128,7 +128,7 @@ impl Heartbeat {
             |lane: &&LaneReport| provider.is_none_or(|provider| lane.provider == *provider);
         let refreshed: u64 =
             self.lanes.iter().filter(wanted).map(|lane| lane.refreshed_lately).sum();
-        let age = self.beat_at.since(self.started_at).max(BEAT_EVERY).min(RATE_WINDOW);
+        let age = self.beat_at.since(self.started_at).max(BEAT_INTERVAL).min(RATE_INTERVAL);
         refreshed as f64 / age.as_secs_f64()
     }
 }
@@ -137,7 +137,7 @@ impl Heartbeat {
 mod tests {
     use super::*;
 
-    fn beat(name: &str, role: Role, at_s: i64) -> Heartbeat {
+    fn beat(name: &str, role: ProcessRole, at_s: i64) -> Heartbeat {
         Heartbeat {
             name: name.to_owned(),
             role,
@@ -155,10 +155,10 @@ mod tests {
     #[test]
     fn workers_are_those_that_have_not_been_silent_for_too_long() {
         let processes = [
-            beat("own", Role::Worker, 100),
-            beat("other", Role::Worker, 81),
-            beat("silent", Role::Worker, 79),
-            beat("producer", Role::Producer, 100),
+            beat("own", ProcessRole::Worker, 100),
+            beat("other", ProcessRole::Worker, 81),
+            beat("silent", ProcessRole::Worker, 79),
+            beat("producer", ProcessRole::Producer, 100),
         ];
         assert_eq!(workers(&processes), 2);
     }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use crate::{DeadReason, ProviderId, Timestamp};
 
 /// How long statistics are kept: a day, and a little so that a chart of a day has no gap.
-pub const KEPT_FOR: Duration = Duration::from_secs(25 * 3_600);
+pub const STATISTICS_TTL: Duration = Duration::from_secs(25 * 3_600);
 
 /// The unit that is counted by.
 pub const MINUTE: Duration = Duration::from_secs(60);
@@ -16,7 +16,7 @@ pub const MINUTE: Duration = Duration::from_secs(60);
 /// What happened at a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
-pub struct Counts {
+pub struct ProviderCounts {
     /// Jobs that the producer made.
     pub due: u64,
     /// Grants refreshed.
@@ -41,19 +41,19 @@ pub struct MinuteCounts {
     pub minute: Timestamp,
     /// What happened.
     #[serde(flatten)]
-    pub counts: Counts,
+    pub counts: ProviderCounts,
 }
 
 /// One count, by the name that stores keep it under.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Count {
+pub struct CountName {
     /// Such as `refreshed` or `dead_grant_dead`.
     pub name: &'static str,
     /// How many.
     pub n: u64,
 }
 
-impl Counts {
+impl ProviderCounts {
     /// Whether nothing happened.
     pub fn is_empty(&self) -> bool {
         *self == Self::default()
@@ -83,7 +83,7 @@ impl Counts {
     }
 
     /// What is not zero, under flat names.
-    pub fn named(&self) -> Vec<Count> {
+    pub fn named(&self) -> Vec<CountName> {
         let plain = [
             ("due", self.due),
             ("refreshed", self.refreshed),
@@ -93,7 +93,7 @@ impl Counts {
         ];
         let dead = self.dead.iter().map(|(reason, n)| (dead_name(*reason), *n));
         let named = plain.into_iter().chain(dead);
-        named.filter(|(_, n)| *n > 0).map(|(name, n)| Count { name, n }).collect()
+        named.filter(|(_, n)| *n > 0).map(|(name, n)| CountName { name, n }).collect()
     }
 
     /// Adds to the count with a flat name. One of a later release is left out.
@@ -140,18 +140,23 @@ mod tests {
 
     #[test]
     fn counts_go_through_their_flat_names() {
-        let mut counts =
-            Counts { due: 1, refreshed: 2, retried: 3, throttled: 4, ..Counts::default() };
+        let mut counts = ProviderCounts {
+            due: 1,
+            refreshed: 2,
+            retried: 3,
+            throttled: 4,
+            ..ProviderCounts::default()
+        };
         counts.doubted = 5;
         counts.dead = DeadReason::ALL.into_iter().zip(6..).collect();
-        let mut read = Counts::default();
+        let mut read = ProviderCounts::default();
         read.add(&counts);
         assert_eq!(read, counts);
         read.add_named("of_a_later_release", 9);
         assert_eq!(read, counts);
         read.add(&counts);
         assert_eq!((read.refreshed, read.dead_in_all()), (4, 2 * counts.dead_in_all()));
-        assert!(Counts::default().named().is_empty());
+        assert!(ProviderCounts::default().named().is_empty());
     }
 
     #[test]

@@ -6,15 +6,15 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::answer_path::AnswerPath;
-use super::expiry::{Expiry, TimeFormat, TimePlace, ToldEnds};
-use super::scalar::{Scalar, one_or_many};
+use super::expiry::{TimeFormat, TimePlace, TokenExpiry, ToldEnds};
+use super::scalar::{ScalarText, one_or_many};
 
 /// Where an answer holds what. An empty list stands for the usual places.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerForm {
     /// What makes an answer a success, beside its status.
-    pub success: Option<Success>,
+    pub success: Option<SuccessForm>,
     /// The access token.
     #[serde(deserialize_with = "one_or_many")]
     pub access_token: Vec<AnswerPath>,
@@ -44,16 +44,16 @@ pub struct AnswerForm {
 /// What a success says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Success {
+pub struct SuccessForm {
     path: AnswerPath,
     #[serde(deserialize_with = "one_or_many")]
-    is: Vec<Scalar>,
+    is: Vec<ScalarText>,
 }
 
-impl Success {
+impl SuccessForm {
     pub(super) fn holds(&self, body: &Value) -> bool {
-        let said = self.path.all(body).into_iter().filter_map(Scalar::of);
-        said.into_iter().any(|said| self.is.iter().any(|Scalar(is)| *is == said))
+        let said = self.path.all(body).into_iter().filter_map(ScalarText::of);
+        said.into_iter().any(|said| self.is.iter().any(|ScalarText(is)| *is == said))
     }
 }
 
@@ -96,7 +96,7 @@ impl AnswerForm {
     }
 
     pub(super) fn ends(&self, body: &Value) -> ToldEnds {
-        let read = |own: &[TimePlace], usual: &[TimePlace]| -> Option<Expiry> {
+        let read = |own: &[TimePlace], usual: &[TimePlace]| -> Option<TokenExpiry> {
             let places = if own.is_empty() { usual } else { own };
             places.iter().find_map(|place| place.read(body))
         };
@@ -130,5 +130,5 @@ pub(super) fn texts_at<'a>(
     body: &Value,
 ) -> Vec<String> {
     let values = paths.into_iter().flat_map(|path| path.all(body));
-    values.filter_map(Scalar::of).filter(|text| !text.is_empty()).collect()
+    values.filter_map(ScalarText::of).filter(|text| !text.is_empty()).collect()
 }

@@ -10,14 +10,14 @@ use serde_json::Value;
 pub struct AnswerPath(Vec<String>);
 
 /// Deeper than this no answer is.
-const MAX_STEPS: usize = 16;
+const STEPS_MAX: usize = 16;
 
 impl TryFrom<String> for AnswerPath {
     type Error = String;
 
     fn try_from(path: String) -> Result<Self, String> {
         let steps: Vec<String> = path.split('.').map(str::to_owned).collect();
-        if steps.len() > MAX_STEPS || steps.iter().any(String::is_empty) {
+        if steps.len() > STEPS_MAX || steps.iter().any(String::is_empty) {
             return Err("a path is names with dots between them, none empty, such as \
                         body.access_token or errors.*.code"
                 .to_owned());

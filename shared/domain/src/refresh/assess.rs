@@ -3,17 +3,17 @@
 use std::time::Duration;
 
 use crate::{
-    DeadReason, DocumentId, Failure, FailureKind, Grant, Job, LastError, Lease, Predecessor,
-    Status, Timestamp,
+    DeadReason, DocumentId, ExchangeFailure, FailureKind, Grant, GrantStatus, Job, LastError,
+    Lease, PreviousOwner, Timestamp,
 };
 
 /// How early a job may be: the broker's delays and the store's clock are not the same clock.
-const EARLY: Duration = Duration::from_secs(5);
+const EARLY_MAX: Duration = Duration::from_secs(5);
 
 /// What the store says about a document after a claim was tried.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "nearly all rows are the large one")]
-pub enum Row {
+pub enum ClaimedDocument {
     /// There is no such document, or it is not adopted.
     Absent,
     /// The document cannot be used.
@@ -56,7 +56,7 @@ pub enum Row {
     },
 }
 
-impl Row {
+impl ClaimedDocument {
     /// Whether the claim holds the document's lease, and so has to give it back.
     pub const fn owned(&self) -> bool {
         match self {
@@ -72,17 +72,17 @@ impl Row {
 
 /// What to do with a job whose document was claimed.
 #[derive(Debug, Clone)]
-pub enum Verdict {
+pub enum JobDecision {
     /// Exchange this grant's token.
     Exchange(Grant),
     /// The worker that held the document before has died: look again once an answer that it had in its
     /// hands is written, or after a while where that cannot be known of it. To send the old token before that
     /// would be to present a token that was rotated away.
-    TakenOver(Grant, Predecessor),
+    TakenOver(Grant, PreviousOwner),
     /// Nothing to do: acknowledge, count.
     Stale(StaleReason),
     /// Someone else has the document in hand.
-    Held {
+    LeasedElsewhere {
         /// After how long the lease is over.
         wait: Duration,
         /// The lease. None if it was given back meanwhile.
@@ -107,7 +107,7 @@ pub enum Verdict {
         fingerprint: String,
     },
     /// The document has ended, but its dead letter may never have been written.
-    Rebury(EndedGrant),
+    RepublishDeadLetter(EndedGrant),
 }
 
 /// Why and when a grant ended, as its document tells.
@@ -124,26 +124,26 @@ pub struct EndedGrant {
 }
 
 impl EndedGrant {
-    fn of(grant: &Grant) -> Option<Self> {
+    fn from_grant(grant: &Grant) -> Option<Self> {
         let last_error = grant.last_error.clone()?;
         let reason = match (grant.status, last_error.reason) {
-            (Status::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
-            (Status::NeedsReauth, _) => DeadReason::GrantDead,
-            (Status::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
-            (Status::Failed, FailureKind::Twin) => DeadReason::TwinDocument,
+            (GrantStatus::NeedsReauth, FailureKind::LostResponse) => DeadReason::LostResponse,
+            (GrantStatus::NeedsReauth, _) => DeadReason::GrantDead,
+            (GrantStatus::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
+            (GrantStatus::Failed, FailureKind::Twin) => DeadReason::TwinDocument,
             // Its letter is the answer, which whoever holds it writes. One of the job would send the old
             // token again.
-            (Status::Failed, reason) if reason.waits_for_answer() => return None,
-            (Status::Failed, _) => DeadReason::AttemptsExhausted,
-            (Status::Active | Status::Paused | Status::NoToken, _) => return None,
+            (GrantStatus::Failed, reason) if reason.waits_for_answer() => return None,
+            (GrantStatus::Failed, _) => DeadReason::AttemptsExhausted,
+            (GrantStatus::Active | GrantStatus::Paused | GrantStatus::NoToken, _) => return None,
         };
         let failing_since = grant.failing_since.unwrap_or(last_error.at);
         Some(Self { reason, attempts: grant.attempts, failing_since, last_error })
     }
 
     fn malformed(what: &str, now: Timestamp) -> Self {
-        let failure = Failure::described(what);
-        let last_error = LastError::of(&failure, FailureKind::Malformed, now);
+        let failure = ExchangeFailure::described(what);
+        let last_error = LastError::from_failure(&failure, FailureKind::Malformed, now);
         let reason = DeadReason::MalformedDocument;
         Self { reason, attempts: 0, failing_since: now, last_error }
     }
@@ -152,9 +152,9 @@ impl EndedGrant {
 impl Job {
     /// The document of this job has ended, and its letter may be missing if the job was with a
     /// worker before.
-    fn reburied(&self, redelivered: bool, ended: Option<EndedGrant>) -> Verdict {
+    fn reburied(&self, redelivered: bool, ended: Option<EndedGrant>) -> JobDecision {
         let ended = ended.filter(|_| redelivered || self.waited);
-        ended.map_or(Verdict::Stale(StaleReason::NotActive), Verdict::Rebury)
+        ended.map_or(JobDecision::Stale(StaleReason::NotActive), JobDecision::RepublishDeadLetter)
     }
 }
 
@@ -193,50 +193,58 @@ impl StaleReason {
 ///
 /// A `redelivered` job, and one that has come back from a retry queue, may be one whose worker died on
 /// the way from the document's end to the dead letter. Its letter is written again: two of them are harmless, none would hide a loss.
-pub fn assess(job: &Job, row: Row, redelivered: bool, now: Timestamp) -> Verdict {
+pub fn assess(job: &Job, row: ClaimedDocument, redelivered: bool, now: Timestamp) -> JobDecision {
     let (grant, lease, owned) = match row {
-        Row::Absent => return Verdict::Stale(StaleReason::Gone),
-        Row::OfAnother { owned: true } => return Verdict::OfAnother,
-        Row::OfAnother { owned: false } => return Verdict::Stale(StaleReason::Moved),
-        Row::Twin { of, fingerprint, owned: true } => return Verdict::Twin { of, fingerprint },
-        Row::Twin { owned: false, .. } => return Verdict::Stale(StaleReason::NotActive),
-        Row::NoToken { owned: true } => return Verdict::NoToken,
-        Row::NoToken { owned: false } => return Verdict::Stale(StaleReason::NoToken),
-        Row::Malformed { what, fingerprint, owned: true } => {
-            return Verdict::Malformed { what, fingerprint };
+        ClaimedDocument::Absent => return JobDecision::Stale(StaleReason::Gone),
+        ClaimedDocument::OfAnother { owned: true } => return JobDecision::OfAnother,
+        ClaimedDocument::OfAnother { owned: false } => {
+            return JobDecision::Stale(StaleReason::Moved);
         }
-        Row::Malformed { what, owned: false, .. } => {
+        ClaimedDocument::Twin { of, fingerprint, owned: true } => {
+            return JobDecision::Twin { of, fingerprint };
+        }
+        ClaimedDocument::Twin { owned: false, .. } => {
+            return JobDecision::Stale(StaleReason::NotActive);
+        }
+        ClaimedDocument::NoToken { owned: true } => return JobDecision::NoToken,
+        ClaimedDocument::NoToken { owned: false } => {
+            return JobDecision::Stale(StaleReason::NoToken);
+        }
+        ClaimedDocument::Malformed { what, fingerprint, owned: true } => {
+            return JobDecision::Malformed { what, fingerprint };
+        }
+        ClaimedDocument::Malformed { what, owned: false, .. } => {
             let ended = EndedGrant::malformed(&what, now);
             return job.reburied(redelivered, Some(ended));
         }
-        Row::Present { grant, lease, owned } => (grant, lease, owned),
+        ClaimedDocument::Present { grant, lease, owned } => (grant, lease, owned),
     };
     if grant.provider != job.provider {
-        return Verdict::Stale(StaleReason::Moved);
+        return JobDecision::Stale(StaleReason::Moved);
     }
     // Due or not, and whatever job it was: with the lease it would be forgotten that an answer may have been
     // lost.
     if let Some(Lease { taken_over: Some(predecessor), .. }) = lease.as_deref()
         && owned
-        && grant.status == Status::Active
+        && grant.status == GrantStatus::Active
     {
-        return Verdict::TakenOver(grant, predecessor.clone());
+        return JobDecision::TakenOver(grant, predecessor.clone());
     }
     if grant.generation != job.generation {
-        return Verdict::Stale(StaleReason::Moved);
+        return JobDecision::Stale(StaleReason::Moved);
     }
-    if grant.status != Status::Active {
-        return job.reburied(redelivered, EndedGrant::of(&grant));
+    if grant.status != GrantStatus::Active {
+        return job.reburied(redelivered, EndedGrant::from_grant(&grant));
     }
-    if !job.force && grant.next_refresh_at > now.plus(EARLY) {
-        return Verdict::Stale(StaleReason::NotDue);
+    if !job.force && grant.next_refresh_at > now.plus(EARLY_MAX) {
+        return JobDecision::Stale(StaleReason::NotDue);
     }
     if owned {
-        return Verdict::Exchange(grant);
+        return JobDecision::Exchange(grant);
     }
     // Given back between the claim and the read: the next look will find it free.
     let wait = lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now));
-    Verdict::Held { wait, lease }
+    JobDecision::LeasedElsewhere { wait, lease }
 }
 
 #[cfg(test)]
@@ -253,42 +261,43 @@ mod tests {
         Grant::example(NOW)
     }
 
-    fn owned(grant: Grant) -> Row {
-        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over: None };
+    fn owned(grant: Grant) -> ClaimedDocument {
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY_MAX), taken_over: None };
         let lease = Some(Box::new(lease));
-        Row::Present { grant, lease, owned: true }
+        ClaimedDocument::Present { grant, lease, owned: true }
     }
 
-    fn stale(job: &Job, row: Row) -> Option<StaleReason> {
+    fn stale(job: &Job, row: ClaimedDocument) -> Option<StaleReason> {
         match assess(job, row, false, NOW) {
-            Verdict::Stale(reason) => Some(reason),
+            JobDecision::Stale(reason) => Some(reason),
             _ => None,
         }
     }
 
     #[test]
     fn a_due_grant_under_our_lease_is_exchanged() {
-        assert!(matches!(assess(&job(), owned(grant()), false, NOW), Verdict::Exchange(_)));
+        assert!(matches!(assess(&job(), owned(grant()), false, NOW), JobDecision::Exchange(_)));
     }
 
     #[test]
     fn a_lease_of_a_dead_worker_is_not_used_at_once() {
-        let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
-        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
-        let row = Row::Present { grant: grant(), lease: Some(Box::new(lease)), owned: true };
-        assert!(matches!(assess(&job(), row, true, NOW), Verdict::TakenOver(..)));
+        let taken_over = Some(PreviousOwner::Claim("dead/p/1".into()));
+        let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY_MAX), taken_over };
+        let row =
+            ClaimedDocument::Present { grant: grant(), lease: Some(Box::new(lease)), owned: true };
+        assert!(matches!(assess(&job(), row, true, NOW), JobDecision::TakenOver(..)));
     }
 
     #[test]
     fn a_lease_of_a_dead_worker_is_taken_over_though_its_grant_is_not_due_or_the_job_is_an_old_one()
     {
-        let not_due = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
+        let not_due = Grant { next_refresh_at: NOW.plus(2 * EARLY_MAX), ..grant() };
         let of_a_later_job = Grant { generation: 5, ..grant() };
         for grant in [not_due, of_a_later_job] {
-            let taken_over = Some(Predecessor::Claim("dead/p/1".into()));
-            let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY), taken_over };
-            let row = Row::Present { grant, lease: Some(Box::new(lease)), owned: true };
-            assert!(matches!(assess(&job(), row, false, NOW), Verdict::TakenOver(..)));
+            let taken_over = Some(PreviousOwner::Claim("dead/p/1".into()));
+            let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY_MAX), taken_over };
+            let row = ClaimedDocument::Present { grant, lease: Some(Box::new(lease)), owned: true };
+            assert!(matches!(assess(&job(), row, false, NOW), JobDecision::TakenOver(..)));
         }
     }
 
@@ -306,7 +315,7 @@ mod tests {
 
     #[test]
     fn only_an_active_grant_is_exchanged() {
-        for status in Status::ALL.into_iter().filter(|status| *status != Status::Active) {
+        for status in GrantStatus::ALL.into_iter().filter(|status| *status != GrantStatus::Active) {
             let row = owned(Grant { status, ..grant() });
             assert_eq!(stale(&Job { force: true, ..job() }, row), Some(StaleReason::NotActive));
         }
@@ -314,16 +323,16 @@ mod tests {
 
     #[test]
     fn a_grant_that_is_not_due_waits_unless_the_job_insists() {
-        let later = Grant { next_refresh_at: NOW.plus(2 * EARLY), ..grant() };
+        let later = Grant { next_refresh_at: NOW.plus(2 * EARLY_MAX), ..grant() };
         assert_eq!(stale(&job(), owned(later.clone())), Some(StaleReason::NotDue));
         let insists = Job { force: true, ..job() };
-        assert!(matches!(assess(&insists, owned(later), false, NOW), Verdict::Exchange(_)));
+        assert!(matches!(assess(&insists, owned(later), false, NOW), JobDecision::Exchange(_)));
     }
 
     #[test]
     fn a_job_that_is_a_little_early_is_not_turned_away() {
-        let soon = Grant { next_refresh_at: NOW.plus(EARLY), ..grant() };
-        assert!(matches!(assess(&job(), owned(soon), false, NOW), Verdict::Exchange(_)));
+        let soon = Grant { next_refresh_at: NOW.plus(EARLY_MAX), ..grant() };
+        assert!(matches!(assess(&job(), owned(soon), false, NOW), JobDecision::Exchange(_)));
     }
 
     #[test]
@@ -331,8 +340,10 @@ mod tests {
         let until = NOW.plus(Duration::from_secs(9));
         let lease = Lease { owner: "other/p/1".into(), until, taken_over: None };
         let lease = Some(Box::new(lease));
-        let row = Row::Present { grant: grant(), lease, owned: false };
-        let Verdict::Held { wait, lease: Some(lease) } = assess(&job(), row, false, NOW) else {
+        let row = ClaimedDocument::Present { grant: grant(), lease, owned: false };
+        let JobDecision::LeasedElsewhere { wait, lease: Some(lease) } =
+            assess(&job(), row, false, NOW)
+        else {
             panic!("does not wait")
         };
         assert_eq!((wait, lease.process()), (Duration::from_secs(9), "other"));
@@ -348,45 +359,52 @@ mod tests {
             at: NOW,
         };
         let dead = Grant {
-            status: Status::NeedsReauth,
+            status: GrantStatus::NeedsReauth,
             attempts: 1,
             last_error: Some(last_error.clone()),
             ..grant()
         };
-        let row = || Row::Present { grant: dead.clone(), lease: None, owned: false };
-        let Verdict::Rebury(ended) = assess(&job(), row(), true, NOW) else {
+        let row = || ClaimedDocument::Present { grant: dead.clone(), lease: None, owned: false };
+        let JobDecision::RepublishDeadLetter(ended) = assess(&job(), row(), true, NOW) else {
             panic!("not reburied")
         };
         assert_eq!((ended.reason, ended.attempts), (DeadReason::GrantDead, 1));
         assert_eq!(ended.last_error, last_error);
         assert_eq!(stale(&job(), row()), Some(StaleReason::NotActive));
         let waited = Job { waited: true, ..job() };
-        assert!(matches!(assess(&waited, row(), false, NOW), Verdict::Rebury(_)));
+        assert!(matches!(assess(&waited, row(), false, NOW), JobDecision::RepublishDeadLetter(_)));
     }
 
     #[test]
     fn no_letter_is_written_for_a_document_whose_answer_waits_in_one() {
-        let last_error =
-            LastError::of(&Failure::described("another key"), FailureKind::UncommittedAnswer, NOW);
-        let withheld = Grant { status: Status::Failed, last_error: Some(last_error), ..grant() };
-        let row = Row::Present { grant: withheld, lease: None, owned: false };
+        let last_error = LastError::from_failure(
+            &ExchangeFailure::described("another key"),
+            FailureKind::UncommittedAnswer,
+            NOW,
+        );
+        let withheld =
+            Grant { status: GrantStatus::Failed, last_error: Some(last_error), ..grant() };
+        let row = ClaimedDocument::Present { grant: withheld, lease: None, owned: false };
         let job = Job { waited: true, ..job() };
         let verdict = assess(&job, row, true, NOW);
-        assert!(matches!(verdict, Verdict::Stale(StaleReason::NotActive)));
+        assert!(matches!(verdict, JobDecision::Stale(StaleReason::NotActive)));
     }
 
     #[test]
     fn a_document_that_is_gone_or_unusable_is_told() {
-        assert_eq!(stale(&job(), Row::Absent), Some(StaleReason::Gone));
-        let unusable = |owned| Row::Malformed {
+        assert_eq!(stale(&job(), ClaimedDocument::Absent), Some(StaleReason::Gone));
+        let unusable = |owned| ClaimedDocument::Malformed {
             what: "refresh_token is a number".into(),
             fingerprint: None,
             owned,
         };
-        assert!(matches!(assess(&job(), unusable(true), false, NOW), Verdict::Malformed { .. }));
+        assert!(matches!(
+            assess(&job(), unusable(true), false, NOW),
+            JobDecision::Malformed { .. }
+        ));
         let settled = unusable(false);
         assert_eq!(stale(&job(), settled.clone()), Some(StaleReason::NotActive));
-        let Verdict::Rebury(ended) = assess(&job(), settled, true, NOW) else {
+        let JobDecision::RepublishDeadLetter(ended) = assess(&job(), settled, true, NOW) else {
             panic!("its dead letter may be missing")
         };
         assert_eq!(ended.reason, DeadReason::MalformedDocument);
@@ -395,29 +413,32 @@ mod tests {
 
     #[test]
     fn a_document_of_another_provider_by_now_is_not_exchanged() {
-        let verdict = assess(&job(), Row::OfAnother { owned: true }, true, NOW);
-        assert!(matches!(verdict, Verdict::OfAnother));
-        let unowned = Row::OfAnother { owned: false };
+        let verdict = assess(&job(), ClaimedDocument::OfAnother { owned: true }, true, NOW);
+        assert!(matches!(verdict, JobDecision::OfAnother));
+        let unowned = ClaimedDocument::OfAnother { owned: false };
         assert_eq!(stale(&job(), unowned), Some(StaleReason::Moved));
     }
 
     #[test]
     fn a_twin_is_not_exchanged() {
         let of = DocumentId::Integer(2);
-        let twin = Row::Twin { of, fingerprint: "f".into(), owned: true };
-        assert!(matches!(assess(&job(), twin, false, NOW), Verdict::Twin { .. }));
-        let unowned =
-            Row::Twin { of: DocumentId::Integer(2), fingerprint: "f".into(), owned: false };
+        let twin = ClaimedDocument::Twin { of, fingerprint: "f".into(), owned: true };
+        assert!(matches!(assess(&job(), twin, false, NOW), JobDecision::Twin { .. }));
+        let unowned = ClaimedDocument::Twin {
+            of: DocumentId::Integer(2),
+            fingerprint: "f".into(),
+            owned: false,
+        };
         assert_eq!(stale(&job(), unowned), Some(StaleReason::NotActive));
     }
 
     #[test]
     fn a_document_without_a_token_has_not_failed() {
         assert!(matches!(
-            assess(&job(), Row::NoToken { owned: true }, true, NOW),
-            Verdict::NoToken
+            assess(&job(), ClaimedDocument::NoToken { owned: true }, true, NOW),
+            JobDecision::NoToken
         ));
-        let unowned = Row::NoToken { owned: false };
+        let unowned = ClaimedDocument::NoToken { owned: false };
         let waited = Job { waited: true, ..job() };
         assert_eq!(stale(&waited, unowned), Some(StaleReason::NoToken));
     }

@@ -12,23 +12,23 @@ use secrecy::{SecretSlice, SecretString};
 use serde_json::{Map, Value};
 
 use super::answer_form::AnswerForm;
-pub use super::dialect::{Dialect, Means, Rule, ThrottleScope};
+pub use super::dialect::{Dialect, DialectMeaning, DialectRule, ThrottleScope};
 use super::error_body::ErrorBody;
 use super::error_code::{clean_code, clean_description};
 use super::expiry::TimePlace;
-use super::outcome::{Failure, NewTokens, Outcome, Refusal};
+use super::outcome::{ExchangeFailure, NewTokens, Outcome, RefusalScope};
 use super::vocabulary::{
     Meaning, is_among, is_consent_code, is_dead_code, is_passing_code, is_throttle_code, meaning,
 };
-use crate::secrets::Secrets;
+use crate::secrets::ExchangeSecrets;
 use crate::timestamp::Timestamp;
 use crate::values::plain_name::plain_name;
 
 /// How an exchange ended, as the provider's client saw it.
 #[derive(Debug, Clone)]
-pub enum Exchange {
+pub enum ExchangeResult {
     /// A whole answer came.
-    Answered(Answer),
+    Answered(HttpAnswer),
     /// The request never reached the provider. The words say why and hold no secret.
     NotSent(String),
     /// The request was sent, or may have been, and no whole answer came.
@@ -37,7 +37,7 @@ pub enum Exchange {
 
 /// A whole HTTP answer.
 #[derive(Clone)]
-pub struct Answer {
+pub struct HttpAnswer {
     /// The HTTP status.
     pub status: u16,
     /// The `Retry-After` header in milliseconds from now.
@@ -46,7 +46,7 @@ pub struct Answer {
     pub body: Vec<u8>,
 }
 
-impl Answer {
+impl HttpAnswer {
     /// Takes note of how long it asks to wait where its headers do not say `Retry-After`.
     pub fn read_wait<'a>(
         &mut self,
@@ -64,14 +64,14 @@ impl Answer {
     }
 }
 
-impl Drop for Answer {
+impl Drop for HttpAnswer {
     /// Leaves no tokens in memory that is given back.
     fn drop(&mut self) {
         self.body.zeroize();
     }
 }
 
-impl std::fmt::Debug for Answer {
+impl std::fmt::Debug for HttpAnswer {
     /// The status and the body's length: the body may hold tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Answer {{ status: {}, body: {} bytes }}", self.status, self.body.len())
@@ -80,22 +80,35 @@ impl std::fmt::Debug for Answer {
 
 /// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
 /// token of the answer.
-pub fn classify(exchange: Exchange, dialect: &Dialect, secrets: Secrets<'_>) -> Outcome {
+pub fn classify(
+    exchange: ExchangeResult,
+    dialect: &Dialect,
+    secrets: ExchangeSecrets<'_>,
+) -> Outcome {
     match exchange {
-        Exchange::NotSent(what) => Outcome::Transient(Failure::described(secrets.redact(&what))),
-        Exchange::NoAnswer(what) => Outcome::Ambiguous(Failure::described(secrets.redact(&what))),
-        Exchange::Answered(answer) => classify_answer(answer, dialect, secrets),
+        ExchangeResult::NotSent(what) => {
+            Outcome::Transient(ExchangeFailure::described(secrets.redact(&what)))
+        }
+        ExchangeResult::NoAnswer(what) => {
+            Outcome::Ambiguous(ExchangeFailure::described(secrets.redact(&what)))
+        }
+        ExchangeResult::Answered(answer) => classify_answer(answer, dialect, secrets),
     }
 }
 
-fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) -> Outcome {
+fn classify_answer(
+    answer: HttpAnswer,
+    dialect: &Dialect,
+    mut secrets: ExchangeSecrets<'_>,
+) -> Outcome {
     let body = read_body(&answer.body);
-    let error = body.as_ref().map(|body| ErrorBody::of(body, &dialect.answer)).unwrap_or_default();
+    let error =
+        body.as_ref().map(|body| ErrorBody::from_body(body, &dialect.answer)).unwrap_or_default();
     let tells = !error.codes.is_empty() || !error.texts.is_empty();
     if let Some(body) = body.as_ref().filter(|_| tells) {
         secrets.add_tokens_of(body);
     }
-    let failure = Failure {
+    let failure = ExchangeFailure {
         http_status: Some(answer.status),
         code: error.codes.first().map(|code| clean_code(code, &secrets)),
         description: error.texts.first().map(|text| clean_description(text, &secrets)),
@@ -108,23 +121,25 @@ fn classify_answer(answer: Answer, dialect: &Dialect, mut secrets: Secrets<'_>) 
         (429, None) => throttled(failure, dialect.throttle_scope),
         (status @ 500..=599, None) => server_error(status, failure),
         (408 | 425, None) => Outcome::Transient(failure),
-        (300..=399, None) => Outcome::Refused(redirected(failure), Refusal::Unclear),
+        (300..=399, None) => Outcome::Refused(redirected(failure), RefusalScope::Unclear),
         (_, None) => said(&error, failure, dialect),
     }
 }
 
 /// What a provider's own rule makes of an answer.
-fn ruled(rule: &Rule, failure: Failure, dialect: &Dialect) -> Outcome {
+fn ruled(rule: &DialectRule, failure: ExchangeFailure, dialect: &Dialect) -> Outcome {
     let told = || {
         let wait = rule.wait.and_then(|wait| u64::try_from(wait.as_millis()).ok());
-        Failure { retry_after_ms: failure.retry_after_ms.or(wait), ..failure.clone() }
+        ExchangeFailure { retry_after_ms: failure.retry_after_ms.or(wait), ..failure.clone() }
     };
     match rule.means {
-        Means::Dead => Outcome::GrantDead(failure),
-        Means::NotDead => Outcome::Transient(failure),
-        Means::Throttled => throttled(told(), rule.scope.unwrap_or(dialect.throttle_scope)),
-        Means::ClientMisconfigured => Outcome::Refused(failure, Refusal::Client),
-        Means::RetryLater => Outcome::TooEarly(told()),
+        DialectMeaning::Dead => Outcome::GrantDead(failure),
+        DialectMeaning::NotDead => Outcome::Transient(failure),
+        DialectMeaning::Throttled => {
+            throttled(told(), rule.scope.unwrap_or(dialect.throttle_scope))
+        }
+        DialectMeaning::ClientMisconfigured => Outcome::Refused(failure, RefusalScope::Client),
+        DialectMeaning::RetryLater => Outcome::TooEarly(told()),
     }
 }
 
@@ -155,7 +170,7 @@ fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
 
-fn throttled(failure: Failure, scope: ThrottleScope) -> Outcome {
+fn throttled(failure: ExchangeFailure, scope: ThrottleScope) -> Outcome {
     match scope {
         ThrottleScope::Client => Outcome::Throttled(failure, 1),
         ThrottleScope::User => Outcome::Throttled(failure, 0),
@@ -163,7 +178,7 @@ fn throttled(failure: Failure, scope: ThrottleScope) -> Outcome {
 }
 
 /// A gateway's 502 and 504 say that someone behind it did not answer, maybe after rotating.
-fn server_error(status: u16, failure: Failure) -> Outcome {
+fn server_error(status: u16, failure: ExchangeFailure) -> Outcome {
     if matches!(status, 502 | 504) {
         Outcome::Ambiguous(failure)
     } else {
@@ -171,12 +186,12 @@ fn server_error(status: u16, failure: Failure) -> Outcome {
     }
 }
 
-fn redirected(failure: Failure) -> Failure {
+fn redirected(failure: ExchangeFailure) -> ExchangeFailure {
     described(failure, "the token URL answers with a redirect: configure its target instead")
 }
 
-fn described(failure: Failure, what: &str) -> Failure {
-    Failure { description: Some(what.to_owned()), ..failure }
+fn described(failure: ExchangeFailure, what: &str) -> ExchangeFailure {
+    ExchangeFailure { description: Some(what.to_owned()), ..failure }
 }
 
 /// An answer with a status of success: tokens, an error all the same, or something else.
@@ -184,11 +199,11 @@ fn described(failure: Failure, what: &str) -> Failure {
 /// Tokens that are there are taken, whatever else is said. An answer that may hold tokens where they are
 /// not looked for has rotated the old one: it must be kept and nobody else asked.
 fn success(
-    mut answer: Answer,
+    mut answer: HttpAnswer,
     body: Option<Value>,
     error: &ErrorBody,
-    failure: Failure,
-    rule: Option<&Rule>,
+    failure: ExchangeFailure,
+    rule: Option<&DialectRule>,
     dialect: &Dialect,
 ) -> Outcome {
     let form = &dialect.answer;
@@ -226,7 +241,7 @@ fn is_page(body: &[u8]) -> bool {
 }
 
 /// What an error means by its code and its words.
-fn said(error: &ErrorBody, failure: Failure, dialect: &Dialect) -> Outcome {
+fn said(error: &ErrorBody, failure: ExchangeFailure, dialect: &Dialect) -> Outcome {
     let has = |is: &dyn Fn(&str) -> bool| error.codes.iter().any(|code| is(code));
     let texts: Vec<String> = error.texts.iter().map(|text| text.to_lowercase()).collect();
     let contains =
@@ -248,23 +263,23 @@ fn said(error: &ErrorBody, failure: Failure, dialect: &Dialect) -> Outcome {
     {
         Outcome::GrantDead(failure)
     } else if has(&is_consent_code) {
-        Outcome::Refused(failure, Refusal::Consent)
+        Outcome::Refused(failure, RefusalScope::Consent)
     } else {
-        Outcome::Refused(failure, Refusal::Unclear)
+        Outcome::Refused(failure, RefusalScope::Unclear)
     }
 }
 
 /// Whether there is a token anywhere in an answer, under whatever name and however deep.
 fn holds_token(value: &Value, depth: usize) -> bool {
     const NAMES: [&str; 3] = ["accesstoken", "refreshtoken", "token"];
-    const MAX_DEPTH: usize = 8;
+    const DEPTH_MAX: usize = 8;
     match value {
-        Value::Object(members) if depth < MAX_DEPTH => members.iter().any(|(name, value)| {
+        Value::Object(members) if depth < DEPTH_MAX => members.iter().any(|(name, value)| {
             let is_token = NAMES.contains(&plain_name(name).as_str());
             let is_text = value.as_str().is_some_and(|text| !text.is_empty());
             (is_token && is_text) || holds_token(value, depth + 1)
         }),
-        Value::Array(items) if depth < MAX_DEPTH => {
+        Value::Array(items) if depth < DEPTH_MAX => {
             items.iter().any(|item| holds_token(item, depth + 1))
         }
         _ => false,

@@ -3,21 +3,21 @@
 use std::time::Duration;
 
 use super::ladder::Ladder;
-use super::outcome::{Failure, NewTokens};
-use super::schedule::{KnownEnds, Schedule};
+use super::outcome::{ExchangeFailure, NewTokens};
+use super::schedule::{KnownEnds, RefreshSchedule};
 use super::sealed_token::SEALED_REMEDY;
 use super::settlement::TripReason;
 use crate::fingerprint::fingerprint;
 use crate::{
-    DeadReason, DocumentId, FailureKind, Grant, LastError, Outcome, Route, SealedTokens,
-    Settlement, Signal, Status, Timestamp, Write,
+    BudgetSignal, DeadReason, DocumentId, DocumentWrite, FailureKind, Grant, GrantStatus, JobRoute,
+    LastError, Outcome, SealedTokens, Settlement, Timestamp,
 };
 
 /// What a provider's grants are decided by.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Policy {
+pub struct RefreshPolicy {
     /// Lifetimes and pace.
-    pub schedule: Schedule,
+    pub schedule: RefreshSchedule,
     /// The delays between attempts.
     pub ladder: Ladder,
     /// Failed attempts after which a job is dead. Throttled attempts don't count.
@@ -29,37 +29,42 @@ pub struct Policy {
 }
 
 /// The pause after a throttle that does not say how long.
-const DEFAULT_PAUSE: Duration = Duration::from_secs(5);
+const DEFAULT_PAUSE_DELAY: Duration = Duration::from_secs(5);
 
 /// The longest pause of all for a throttle of one grant. Each further grant that is throttled with no
 /// success between makes it four times as long: one user's throttle is no reason to keep the others
 /// waiting for an hour, and a client's is met by several requests at once.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const FIRST_PAUSE_DELAY: Duration = Duration::from_millis(250);
 
 /// How long a grant waits that was asked for before its time, where the answer does not tell.
-const EARLY_WAIT: Duration = Duration::from_secs(60);
+const EARLY_DELAY: Duration = Duration::from_secs(60);
 
 /// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
-const CIRCUIT_WAIT: Duration = Duration::from_secs(30);
+const CIRCUIT_DELAY: Duration = Duration::from_secs(30);
 
 /// How long a grant waits whose token the application has sealed: until it is looked at again.
-pub const SEALED_WAIT: Duration = Duration::from_secs(15 * 60);
+pub const SEALED_DELAY: Duration = Duration::from_secs(15 * 60);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
-pub const RESCUE_FIRST: Duration = Duration::from_secs(2);
+pub const RESCUE_DELAY: Duration = Duration::from_secs(2);
 
 /// How long after a retry's delay its message is given to arrive before the producer makes another.
-const RETRY_PATIENCE: Duration = Duration::from_secs(300);
+const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Says what follows from `outcome` for `grant`. `now` is the store's clock.
-pub fn decide(policy: &Policy, grant: &Grant, outcome: &Outcome, now: Timestamp) -> Settlement {
+pub fn decide(
+    policy: &RefreshPolicy,
+    grant: &Grant,
+    outcome: &Outcome,
+    now: Timestamp,
+) -> Settlement {
     let case = Case { policy, grant, now };
     match outcome {
         Outcome::Refreshed(tokens) => case.refreshed(tokens),
         Outcome::Throttled(failure, grants) => case.throttled(failure, *grants),
         Outcome::TooEarly(failure) => {
-            let wait = asked_to_wait(failure).unwrap_or(EARLY_WAIT).min(policy.max_pause);
+            let wait = asked_to_wait(failure).unwrap_or(EARLY_DELAY).min(policy.max_pause);
             case.asked_later(failure, FailureKind::TooEarly, wait)
         }
         Outcome::Transient(failure) => case.failed(failure, FailureKind::Transient),
@@ -89,9 +94,9 @@ pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp)
         DeadReason::MalformedDocument,
         0,
         now,
-        LastError::of(&Failure::described(what), FailureKind::Malformed, now),
+        LastError::from_failure(&ExchangeFailure::described(what), FailureKind::Malformed, now),
         fingerprint,
-        Signal::Neutral,
+        BudgetSignal::Neutral,
     )
 }
 
@@ -105,33 +110,45 @@ pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Sett
         DeadReason::TwinDocument,
         0,
         now,
-        LastError::of(&Failure::described(&what), FailureKind::Twin, now),
+        LastError::from_failure(&ExchangeFailure::described(&what), FailureKind::Twin, now),
         Some(fingerprint),
-        Signal::Neutral,
+        BudgetSignal::Neutral,
     )
 }
 
 /// What follows for a job whose document is another provider's by now: nothing was sent.
 pub const fn decide_of_another() -> Settlement {
-    Settlement { write: Write::Unadopt, route: Route::Done, signal: Signal::Neutral }
+    Settlement {
+        write: DocumentWrite::Unadopt,
+        route: JobRoute::Done,
+        signal: BudgetSignal::Neutral,
+    }
 }
 
 /// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
 pub const fn decide_no_token() -> Settlement {
-    Settlement { write: Write::NoToken, route: Route::Done, signal: Signal::Neutral }
+    Settlement {
+        write: DocumentWrite::NoToken,
+        route: JobRoute::Done,
+        signal: BudgetSignal::Neutral,
+    }
 }
 
 /// What follows for a grant that is new to Evergrant, if its document tells that it is not due yet: nothing
 /// is sent. See [`super::sign_in`].
-pub fn decide_signed_in(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+pub fn decide_signed_in(
+    policy: &RefreshPolicy,
+    grant: &Grant,
+    now: Timestamp,
+) -> Option<Settlement> {
     let times = policy.schedule.after_sign_in(&grant.id, grant.signed_in_until?, now)?;
-    let write = Write::Schedule(times);
-    Some(Settlement { write, route: Route::Done, signal: Signal::Neutral })
+    let write = DocumentWrite::Schedule(times);
+    Some(Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Neutral })
 }
 
 /// What follows for a grant whose token the application has sealed: nothing is sent, and it waits, since the
 /// grant lives. The provider would call such a text a dead token.
-pub fn decide_sealed(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+pub fn decide_sealed(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let form = grant.sealed.filter(|_| policy.sealed_tokens == SealedTokens::Hold)?;
     let what = format!(
         "its refresh token is sealed ({}), so it was not sent. {SEALED_REMEDY}. If the provider issues such \
@@ -139,23 +156,27 @@ pub fn decide_sealed(policy: &Policy, grant: &Grant, now: Timestamp) -> Option<S
         form.as_str()
     );
     let case = Case { policy, grant, now };
-    Some(case.asked_later(&Failure::described(&what), FailureKind::SealedToken, SEALED_WAIT))
+    Some(case.asked_later(
+        &ExchangeFailure::described(&what),
+        FailureKind::SealedToken,
+        SEALED_DELAY,
+    ))
 }
 
 /// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
-pub fn decide_given_back(policy: &Policy, grant: &Grant, now: Timestamp) -> Settlement {
+pub fn decide_given_back(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> Settlement {
     let case = Case { policy, grant, now };
-    case.postponed(None, policy.ladder.at_most(Duration::ZERO), Signal::Neutral)
+    case.postponed(None, policy.ladder.at_most(Duration::ZERO), BudgetSignal::Neutral)
 }
 
 /// What follows for a claim that took over a dead worker's lease, once it was held for
-/// [`RESCUE_FIRST`]: nothing was sent, the document says that an answer may have been lost, and it may
+/// [`RESCUE_DELAY`]: nothing was sent, the document says that an answer may have been lost, and it may
 /// be claimed anew. A grant that is not due waits for its time, and no job is under way for it.
-pub fn decide_taken_over(policy: &Policy, grant: &Grant, now: Timestamp) -> Write {
+pub fn decide_taken_over(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> DocumentWrite {
     let grant = Grant { in_doubt: true, ..grant.clone() };
     let case = Case { policy, grant: &grant, now };
-    let mut write = case.postponed(None, Duration::ZERO, Signal::Neutral).write;
-    if let Write::Postpone { queued_until, .. } = &mut write
+    let mut write = case.postponed(None, Duration::ZERO, BudgetSignal::Neutral).write;
+    if let DocumentWrite::Postpone { queued_until, .. } = &mut write
         && grant.next_refresh_at > now
     {
         *queued_until = now;
@@ -170,9 +191,13 @@ pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
         DeadReason::UncommittedAnswer,
         grant.attempts,
         grant.failing_since.unwrap_or(now),
-        LastError::of(&Failure::described(why), FailureKind::UncommittedAnswer, now),
+        LastError::from_failure(
+            &ExchangeFailure::described(why),
+            FailureKind::UncommittedAnswer,
+            now,
+        ),
         Some(fingerprint(&grant.refresh_token)),
-        Signal::Neutral,
+        BudgetSignal::Neutral,
     )
 }
 
@@ -180,13 +205,13 @@ pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
 /// new token is lost, so the user must sign in again.
 #[must_use]
 pub fn without_body(mut settlement: Settlement) -> Settlement {
-    if let Write::End { status, last_error, .. } = &mut settlement.write {
-        *status = Status::NeedsReauth;
+    if let DocumentWrite::End { status, last_error, .. } = &mut settlement.write {
+        *status = GrantStatus::NeedsReauth;
         last_error.reason = FailureKind::LostResponse;
         let what = last_error.description.take().unwrap_or_default();
         last_error.description =
             Some(format!("{what}; it is not kept, since no rescue.key is set"));
-        settlement.route = Route::DeadLetter(DeadReason::LostResponse);
+        settlement.route = JobRoute::DeadLetter(DeadReason::LostResponse);
     }
     settlement
 }
@@ -194,28 +219,28 @@ pub fn without_body(mut settlement: Settlement) -> Settlement {
 /// What follows for the job of a claim whose write found that the document has moved on. New tokens
 /// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
 /// lost, even to a claim that nobody knows of: the job comes again and looks.
-pub fn route_superseded(policy: &Policy, write: &Write) -> Route {
+pub fn route_superseded(policy: &RefreshPolicy, write: &DocumentWrite) -> JobRoute {
     match write {
-        Write::Refresh { .. } => Route::Done,
-        Write::Schedule(_)
-        | Write::Postpone { .. }
-        | Write::End { .. }
-        | Write::NoToken
-        | Write::Unadopt => Route::Retry(policy.ladder.at_most(Duration::ZERO)),
+        DocumentWrite::Refresh { .. } => JobRoute::Done,
+        DocumentWrite::Schedule(_)
+        | DocumentWrite::Postpone { .. }
+        | DocumentWrite::End { .. }
+        | DocumentWrite::NoToken
+        | DocumentWrite::Unadopt => JobRoute::Retry(policy.ladder.at_most(Duration::ZERO)),
     }
 }
 
 /// What new tokens that came at `answered_at` make of their document. `known` are the ends of the tokens
 /// before.
 pub fn refresh_with(
-    policy: &Policy,
+    policy: &RefreshPolicy,
     id: &DocumentId,
     tokens: &NewTokens,
     known: KnownEnds,
     answered_at: Timestamp,
-) -> Write {
+) -> DocumentWrite {
     let times = policy.schedule.after_refresh(id, answered_at, tokens.ends, known);
-    Write::Refresh {
+    DocumentWrite::Refresh {
         access_token: tokens.access_token.clone(),
         refresh_token: tokens.refresh_token.clone(),
         refreshed_at: answered_at,
@@ -224,7 +249,7 @@ pub fn refresh_with(
 }
 
 struct Case<'a> {
-    policy: &'a Policy,
+    policy: &'a RefreshPolicy,
     grant: &'a Grant,
     now: Timestamp,
 }
@@ -232,72 +257,83 @@ struct Case<'a> {
 impl Case<'_> {
     fn refreshed(&self, tokens: &NewTokens) -> Settlement {
         let write = refresh_with(self.policy, &self.grant.id, tokens, self.grant.ends, self.now);
-        Settlement { write, route: Route::Done, signal: Signal::Healthy }
+        Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Healthy }
     }
 
     /// Burns no attempt: the provider looked at the request rate, not at the grant. The grant waits as long
     /// as was asked, and all wait by the number of grants that were throttled in a row.
-    fn throttled(&self, failure: &Failure, grants: u32) -> Settlement {
-        let asked = asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE).min(self.policy.max_pause);
-        let error = LastError::of(failure, FailureKind::Throttled, self.now);
+    fn throttled(&self, failure: &ExchangeFailure, grants: u32) -> Settlement {
+        let asked =
+            asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE_DELAY).min(self.policy.max_pause);
+        let error = LastError::from_failure(failure, FailureKind::Throttled, self.now);
         let pause = grants
             .checked_sub(1)
-            .map(|more| asked.min(FIRST_PAUSE.saturating_mul(4_u32.saturating_pow(more))));
+            .map(|more| asked.min(FIRST_PAUSE_DELAY.saturating_mul(4_u32.saturating_pow(more))));
         // Where all wait as long, it is back before that is over and waits in the work queue.
         let delay = match pause {
             Some(pause) if pause == asked => self.policy.ladder.at_most(asked),
             _ => self.policy.ladder.at_least(asked),
         };
-        self.postponed(Some(error), delay, pause.map_or(Signal::Neutral, Signal::Pause))
+        self.postponed(Some(error), delay, pause.map_or(BudgetSignal::Neutral, BudgetSignal::Pause))
     }
 
     /// The grant comes again after `wait`, by its schedule and with no attempt burned.
-    fn asked_later(&self, failure: &Failure, kind: FailureKind, wait: Duration) -> Settlement {
-        let write = Write::Postpone {
+    fn asked_later(
+        &self,
+        failure: &ExchangeFailure,
+        kind: FailureKind,
+        wait: Duration,
+    ) -> Settlement {
+        let write = DocumentWrite::Postpone {
             attempts: self.grant.attempts,
             in_doubt: self.grant.in_doubt,
             questioned: self.grant.questioned || kind == FailureKind::Unconfirmed,
             failing_since: Some(self.grant.failing_since.unwrap_or(self.now)),
-            last_error: Some(LastError::of(failure, kind, self.now)),
+            last_error: Some(LastError::from_failure(failure, kind, self.now)),
             next_refresh_at: Some(self.now.plus(wait)),
             queued_until: self.now,
         };
-        Settlement { write, route: Route::Done, signal: Signal::Neutral }
+        Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Neutral }
     }
 
     /// Its new token is in an answer that nobody can read yet. The old one must not be sent again, and
     /// nobody else's either.
-    fn unreadable(&self, failure: &Failure) -> Settlement {
+    fn unreadable(&self, failure: &ExchangeFailure) -> Settlement {
         ended(
             DeadReason::UncommittedAnswer,
             self.grant.attempts,
             self.grant.failing_since.unwrap_or(self.now),
-            LastError::of(failure, FailureKind::Unreadable, self.now),
+            LastError::from_failure(failure, FailureKind::Unreadable, self.now),
             Some(fingerprint(&self.grant.refresh_token)),
-            Signal::Trip(TripReason::Unreadable),
+            BudgetSignal::Trip(TripReason::Unreadable),
         )
     }
 
     /// Burns no attempt: the grant is not to blame.
-    fn tripped(&self, failure: &Failure, kind: FailureKind, reason: TripReason) -> Settlement {
-        let mut settlement = self.asked_later(failure, kind, CIRCUIT_WAIT);
-        settlement.signal = Signal::Trip(reason);
+    fn tripped(
+        &self,
+        failure: &ExchangeFailure,
+        kind: FailureKind,
+        reason: TripReason,
+    ) -> Settlement {
+        let mut settlement = self.asked_later(failure, kind, CIRCUIT_DELAY);
+        settlement.signal = BudgetSignal::Trip(reason);
         // A page in the place of an answer, which tells no code: the request may have reached the provider
         // all the same. Some tell a death under a status of success, and that is plain.
         let is_page = failure.http_status.is_some_and(|s| s < 300) && failure.code.is_none();
         let may_be_spent = is_page && kind != FailureKind::Suspicious;
-        if let Write::Postpone { in_doubt, .. } = &mut settlement.write {
+        if let DocumentWrite::Postpone { in_doubt, .. } = &mut settlement.write {
             *in_doubt |= may_be_spent;
         }
         settlement
     }
 
     /// The first refusal in a row burns no attempt: it may turn out to be everybody's.
-    fn failed(&self, failure: &Failure, kind: FailureKind) -> Settlement {
+    fn failed(&self, failure: &ExchangeFailure, kind: FailureKind) -> Settlement {
         let is_free = kind == FailureKind::Refused && self.grant.failing_since.is_none();
         let attempts = self.grant.attempts.saturating_add(u32::from(!is_free));
         let failing_since = self.grant.failing_since.unwrap_or(self.now);
-        let last_error = LastError::of(failure, kind, self.now);
+        let last_error = LastError::from_failure(failure, kind, self.now);
         // Whether the answer was lost is found out by a retry inside the provider's grace, if there
         // is one: at once, and however many attempts failed before.
         let newly_in_doubt = kind == FailureKind::Ambiguous && !self.grant.in_doubt;
@@ -308,25 +344,25 @@ impl Case<'_> {
                 failing_since,
                 last_error,
                 Some(fingerprint(&self.grant.refresh_token)),
-                Signal::Neutral,
+                BudgetSignal::Neutral,
             );
         }
         let asked = asked_to_wait(failure).unwrap_or_default().min(self.policy.max_pause);
         let climb = self.policy.ladder.after_failure(if newly_in_doubt { 1 } else { attempts });
         let delay = self.policy.ladder.at_least(climb.max(asked));
-        let write = Write::Postpone {
+        let write = DocumentWrite::Postpone {
             attempts,
             in_doubt: self.grant.in_doubt || kind == FailureKind::Ambiguous,
             questioned: self.grant.questioned,
             failing_since: Some(failing_since),
             last_error: Some(last_error),
             next_refresh_at: Some(self.now.plus(delay)),
-            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+            queued_until: self.now.plus(delay + RETRY_TIMEOUT),
         };
-        Settlement { write, route: Route::Retry(delay), signal: Signal::Neutral }
+        Settlement { write, route: JobRoute::Retry(delay), signal: BudgetSignal::Neutral }
     }
 
-    fn grant_dead(&self, failure: &Failure) -> Settlement {
+    fn grant_dead(&self, failure: &ExchangeFailure) -> Settlement {
         let (kind, reason) = if self.grant.in_doubt {
             (FailureKind::LostResponse, DeadReason::LostResponse)
         } else {
@@ -336,24 +372,29 @@ impl Case<'_> {
             reason,
             self.grant.attempts.saturating_add(1),
             self.grant.failing_since.unwrap_or(self.now),
-            LastError::of(failure, kind, self.now),
+            LastError::from_failure(failure, kind, self.now),
             Some(fingerprint(&self.grant.refresh_token)),
-            Signal::Neutral,
+            BudgetSignal::Neutral,
         )
     }
 
     /// Try again later, with no attempt burned and the schedule as it was.
-    fn postponed(&self, error: Option<LastError>, delay: Duration, signal: Signal) -> Settlement {
-        let write = Write::Postpone {
+    fn postponed(
+        &self,
+        error: Option<LastError>,
+        delay: Duration,
+        signal: BudgetSignal,
+    ) -> Settlement {
+        let write = DocumentWrite::Postpone {
             attempts: self.grant.attempts,
             in_doubt: self.grant.in_doubt,
             questioned: self.grant.questioned,
             failing_since: self.grant.failing_since,
             last_error: error,
             next_refresh_at: None,
-            queued_until: self.now.plus(delay + RETRY_PATIENCE),
+            queued_until: self.now.plus(delay + RETRY_TIMEOUT),
         };
-        Settlement { write, route: Route::Retry(delay), signal }
+        Settlement { write, route: JobRoute::Retry(delay), signal }
     }
 }
 
@@ -363,17 +404,18 @@ fn ended(
     failing_since: Timestamp,
     last_error: LastError,
     dead_fingerprint: Option<String>,
-    signal: Signal,
+    signal: BudgetSignal,
 ) -> Settlement {
     let status = match reason {
-        DeadReason::GrantDead | DeadReason::LostResponse => Status::NeedsReauth,
-        _ => Status::Failed,
+        DeadReason::GrantDead | DeadReason::LostResponse => GrantStatus::NeedsReauth,
+        _ => GrantStatus::Failed,
     };
-    let write = Write::End { status, attempts, failing_since, last_error, dead_fingerprint };
-    Settlement { write, route: Route::DeadLetter(reason), signal }
+    let write =
+        DocumentWrite::End { status, attempts, failing_since, last_error, dead_fingerprint };
+    Settlement { write, route: JobRoute::DeadLetter(reason), signal }
 }
 
-fn asked_to_wait(failure: &Failure) -> Option<Duration> {
+fn asked_to_wait(failure: &ExchangeFailure) -> Option<Duration> {
     failure.retry_after_ms.map(Duration::from_millis)
 }
 

@@ -8,7 +8,7 @@ use serde_json::Value;
 use super::answer_form::{AnswerForm, texts_at};
 use super::answer_path::AnswerPath;
 use super::error_body::ErrorBody;
-use super::scalar::{Scalar, one_or_many};
+use super::scalar::{ScalarText, one_or_many};
 
 /// How a provider differs from what most say (`vocabulary`).
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -26,7 +26,7 @@ pub struct Dialect {
     /// Where its answers hold what.
     pub answer: AnswerForm,
     /// What its answers mean, before what is generally known. The first rule that fits counts.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<DialectRule>,
 }
 
 /// Whom a provider means when it asks to slow down.
@@ -42,14 +42,14 @@ pub enum ThrottleScope {
 
 /// What answers of a kind mean. All that is given must fit, and of each list one.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Written")]
-pub struct Rule {
+#[serde(try_from = "RuleSettings")]
+pub struct DialectRule {
     status: Vec<StatusPattern>,
     code: Vec<String>,
     text: Vec<String>,
     path: Option<AnswerPath>,
     /// What they mean.
-    pub means: Means,
+    pub means: DialectMeaning,
     /// Whom a throttle is meant for, if not whom the provider means by most.
     pub scope: Option<ThrottleScope>,
     /// How long to wait, where the answer does not tell.
@@ -59,7 +59,7 @@ pub struct Rule {
 /// What an answer without tokens means.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Means {
+pub enum DialectMeaning {
     /// The user must sign in again.
     Dead,
     /// It may pass.
@@ -74,24 +74,24 @@ pub enum Means {
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct RuleSettings {
     #[serde(default, deserialize_with = "one_or_many")]
     status: Vec<StatusPattern>,
     #[serde(default, deserialize_with = "one_or_many")]
-    code: Vec<Scalar>,
+    code: Vec<ScalarText>,
     #[serde(default, deserialize_with = "one_or_many")]
     text: Vec<String>,
     path: Option<AnswerPath>,
-    means: Means,
+    means: DialectMeaning,
     scope: Option<ThrottleScope>,
     wait: Option<String>,
 }
 
-impl TryFrom<Written> for Rule {
+impl TryFrom<RuleSettings> for DialectRule {
     type Error = String;
 
-    fn try_from(written: Written) -> Result<Self, String> {
-        let Written { status, code, text, path, means, scope, wait } = written;
+    fn try_from(written: RuleSettings) -> Result<Self, String> {
+        let RuleSettings { status, code, text, path, means, scope, wait } = written;
         if status.is_empty() && code.is_empty() && text.is_empty() {
             return Err("a rule needs at least one of status, code and text".to_owned());
         }
@@ -101,7 +101,7 @@ impl TryFrom<Written> for Rule {
         let wait = wait.map(|wait| humantime::parse_duration(&wait)).transpose();
         Ok(Self {
             status,
-            code: code.into_iter().map(|Scalar(code)| code.to_ascii_lowercase()).collect(),
+            code: code.into_iter().map(|ScalarText(code)| code.to_ascii_lowercase()).collect(),
             text: text.iter().map(|text| text.to_lowercase()).collect(),
             path,
             means,
@@ -113,16 +113,16 @@ impl TryFrom<Written> for Rule {
 
 /// A status, or all of a hundred: `400`, `4xx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(try_from = "Scalar")]
+#[serde(try_from = "ScalarText")]
 enum StatusPattern {
     One(u16),
     Hundred(u16),
 }
 
-impl TryFrom<Scalar> for StatusPattern {
+impl TryFrom<ScalarText> for StatusPattern {
     type Error = String;
 
-    fn try_from(Scalar(text): Scalar) -> Result<Self, String> {
+    fn try_from(ScalarText(text): ScalarText) -> Result<Self, String> {
         let hundred = text.strip_suffix("xx").and_then(|hundred| hundred.parse().ok());
         let one = text.parse().ok().filter(|status| (100..600).contains(status));
         match (hundred, one) {
@@ -151,16 +151,16 @@ impl Dialect {
         status: u16,
         error: &ErrorBody,
         body: Option<&Value>,
-    ) -> Option<&Rule> {
+    ) -> Option<&DialectRule> {
         self.rules.iter().find(|rule| rule.fits(status, error, body))
     }
 }
 
-impl Rule {
+impl DialectRule {
     fn fits(&self, status: u16, error: &ErrorBody, body: Option<&Value>) -> bool {
         if self.status.is_empty() {
             // A server that fails says nothing of a grant, whatever words it uses.
-            if self.means == Means::Dead && status >= 500 {
+            if self.means == DialectMeaning::Dead && status >= 500 {
                 return false;
             }
         } else if !self.status.iter().any(|pattern| pattern.fits(status)) {

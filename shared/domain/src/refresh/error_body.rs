@@ -57,12 +57,12 @@ const NO_CODES: [&str; 12] = [
     "fail",
     "failed",
 ];
-const MAX_DEPTH: usize = 4;
-const MAX_ITEMS: usize = 16;
+const DEPTH_MAX: usize = 4;
+const ITEMS_MAX: usize = 16;
 
 impl ErrorBody {
     /// Reads a body. What stands where the provider's form says comes first.
-    pub(super) fn of(body: &Value, form: &AnswerForm) -> Self {
+    pub(super) fn from_body(body: &Value, form: &AnswerForm) -> Self {
         let mut read =
             Self { codes: form.error_codes(body), texts: form.error_texts(body), is_error: false };
         read.look_into(body, 0);
@@ -71,8 +71,8 @@ impl ErrorBody {
 
     fn look_into(&mut self, value: &Value, depth: usize) {
         match value {
-            Value::Array(items) if depth < MAX_DEPTH => {
-                items.iter().take(MAX_ITEMS).for_each(|item| self.look_into(item, depth + 1));
+            Value::Array(items) if depth < DEPTH_MAX => {
+                items.iter().take(ITEMS_MAX).for_each(|item| self.look_into(item, depth + 1));
             }
             Value::Object(members) => self.look_at(members, depth),
             Value::String(text) if depth > 0 => self.texts.push(text.clone()),
@@ -103,7 +103,7 @@ impl ErrorBody {
         self.is_error |= ["ok", "success"].iter().any(|name| named(name) == Some(&false.into()));
         for name in NESTED {
             if let Some(value @ (Value::Object(_) | Value::Array(_))) = named(name)
-                && depth < MAX_DEPTH
+                && depth < DEPTH_MAX
             {
                 let is_empty = value.as_array().is_some_and(Vec::is_empty);
                 self.is_error |= matches!(name, "error" | "errors" | "fault") && !is_empty;
@@ -147,7 +147,7 @@ mod tests {
     use super::*;
 
     fn of(body: &Value) -> ErrorBody {
-        ErrorBody::of(body, &AnswerForm::default())
+        ErrorBody::from_body(body, &AnswerForm::default())
     }
 
     fn codes(body: Value) -> Vec<String> {

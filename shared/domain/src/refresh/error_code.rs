@@ -1,9 +1,9 @@
 //! What a provider says about an error, made safe to store, log and show.
 
-use crate::Secrets;
+use crate::ExchangeSecrets;
 
-const MAX_CODE_CHARS: usize = 64;
-const MAX_DESCRIPTION_CHARS: usize = 240;
+const CODE_CHARS_MAX: usize = 64;
+const DESCRIPTION_CHARS_MAX: usize = 240;
 /// Runs of token characters this long or longer may be a secret; words are shorter.
 const MIN_SECRET_CHARS: usize = 20;
 /// Hexadecimal digits in a row that are no code.
@@ -11,10 +11,10 @@ const MIN_RANDOM_CHARS: usize = 12;
 
 /// An error code as it may be stored: RFC 6749 codes are short words, so anything else is replaced
 /// by `unrecognised`, since it could be anything, a token included.
-pub fn clean_code(code: &str, secrets: &Secrets<'_>) -> String {
+pub fn clean_code(code: &str, secrets: &ExchangeSecrets<'_>) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     let longest = code.split(['_', '-', '.', ':']).map(str::len).max().unwrap_or(0);
-    let plain = !code.is_empty() && code.len() <= MAX_CODE_CHARS && code.chars().all(word);
+    let plain = !code.is_empty() && code.len() <= CODE_CHARS_MAX && code.chars().all(word);
     let is_told = plain && longest < MIN_SECRET_CHARS && !is_random(code);
     if is_told && secrets.redact(code) == code {
         code.to_owned()
@@ -35,11 +35,11 @@ fn is_random(code: &str) -> bool {
 
 /// A description as it may be stored: one line without control characters, shortened, and with
 /// whatever is one of the `secrets`, or could be another token, replaced by `[redacted]`.
-pub fn clean_description(description: &str, secrets: &Secrets<'_>) -> String {
+pub fn clean_description(description: &str, secrets: &ExchangeSecrets<'_>) -> String {
     let mut clean = String::new();
     let mut run = String::new();
     // The bound also bounds the work on a hostile answer.
-    let bounded: String = description.chars().take(4 * MAX_DESCRIPTION_CHARS).collect();
+    let bounded: String = description.chars().take(4 * DESCRIPTION_CHARS_MAX).collect();
     for c in secrets.redact(&bounded).chars() {
         if is_token_char(c) {
             run.push(c);
@@ -50,10 +50,10 @@ pub fn clean_description(description: &str, secrets: &Secrets<'_>) -> String {
     }
     push_run(&mut clean, &mut run);
     let clean = clean.trim();
-    if clean.chars().count() <= MAX_DESCRIPTION_CHARS {
+    if clean.chars().count() <= DESCRIPTION_CHARS_MAX {
         return clean.to_owned();
     }
-    clean.chars().take(MAX_DESCRIPTION_CHARS).chain(std::iter::once('…')).collect()
+    clean.chars().take(DESCRIPTION_CHARS_MAX).chain(std::iter::once('…')).collect()
 }
 
 /// The characters of a bearer token (RFC 6750 §2.1), `%` of one that is URL-encoded, and those that other
@@ -78,7 +78,7 @@ mod tests {
     fn codes_of_real_providers_pass() {
         for code in ["invalid_grant", "BAD_REFRESH_TOKEN", "AUTH-003", "bad_refresh_token", "4705"]
         {
-            assert_eq!(clean_code(code, &Secrets::default()), code);
+            assert_eq!(clean_code(code, &ExchangeSecrets::default()), code);
         }
     }
 
@@ -93,14 +93,14 @@ mod tests {
             "7d9f0c3e-1b2a-4c5d-8e9f-0a1b2c3d4e5f",
             "0123456789abcdef",
         ] {
-            assert_eq!(clean_code(code, &Secrets::default()), "unrecognised", "{code:?}");
+            assert_eq!(clean_code(code, &ExchangeSecrets::default()), "unrecognised", "{code:?}");
         }
     }
 
     #[test]
     fn what_was_sent_is_no_code() {
         let token = "short_one".into();
-        let secrets = Secrets::sent(&token, "client", None);
+        let secrets = ExchangeSecrets::sent(&token, "client", None);
         assert_eq!(clean_code("short_one", &secrets), "unrecognised");
         assert_eq!(clean_description("no short_one here", &secrets), "no [redacted] here");
     }
@@ -110,7 +110,7 @@ mod tests {
         assert_eq!(
             clean_description(
                 "Token has been expired\r\n or \u{1b}[31mrevoked.",
-                &Secrets::default()
+                &ExchangeSecrets::default()
             ),
             "Token has been expired   or  [31mrevoked."
         );
@@ -121,15 +121,15 @@ mod tests {
         fn a_token_in_a_description_is_redacted(
             before in "[a-z ]{0,40}", token in "[A-Za-z0-9_/+.-]{20,60}", after in "[ a-z]{0,40}"
         ) {
-            let clean = clean_description(&format!("{before}'{token}'{after}"), &Secrets::default());
+            let clean = clean_description(&format!("{before}'{token}'{after}"), &ExchangeSecrets::default());
             prop_assert!(!clean.contains(&token));
             prop_assert!(clean.contains("[redacted]"));
         }
 
         #[test]
         fn no_description_is_long_or_has_control_characters(text in any::<String>()) {
-            let clean = clean_description(&text.repeat(20), &Secrets::default());
-            prop_assert!(clean.chars().count() <= MAX_DESCRIPTION_CHARS + 1);
+            let clean = clean_description(&text.repeat(20), &ExchangeSecrets::default());
+            prop_assert!(clean.chars().count() <= DESCRIPTION_CHARS_MAX + 1);
             prop_assert!(!clean.chars().any(char::is_control));
         }
     }

@@ -12,27 +12,27 @@ use super::answer_path::AnswerPath;
 use crate::Timestamp;
 
 /// No token is told to live longer than this.
-const LONGEST: Duration = Duration::from_secs(10 * 365 * 86_400);
+const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A Unix time above this is in milliseconds: in seconds it would be the year 5138.
 const FIRST_IN_MS: u64 = 100_000_000_000;
 
 /// When a token ends: so long after the answer, or at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expiry {
+pub enum TokenExpiry {
     /// So long after the answer.
     In(Duration),
     /// At this time.
     At(Timestamp),
 }
 
-impl Expiry {
+impl TokenExpiry {
     /// The time that is left at `from`; None if it is over.
     pub fn life_from(self, from: Timestamp) -> Option<Duration> {
         let life = match self {
             Self::In(life) => life,
             Self::At(end) => end.since(from),
         };
-        (!life.is_zero()).then(|| life.min(LONGEST))
+        (!life.is_zero()).then(|| life.min(EXPIRY_MAX))
     }
 }
 
@@ -40,11 +40,11 @@ impl Expiry {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ToldEnds {
     /// The access token's.
-    pub access: Option<Expiry>,
+    pub access: Option<TokenExpiry>,
     /// The refresh token's, unless it is exchanged.
-    pub idle: Option<Expiry>,
+    pub idle: Option<TokenExpiry>,
     /// The grant's, whatever is done.
-    pub absolute: Option<Expiry>,
+    pub absolute: Option<TokenExpiry>,
 }
 
 /// How a time is written.
@@ -68,15 +68,17 @@ pub enum TimeFormat {
 
 impl TimeFormat {
     /// Reads a value of an answer. Nonsense counts as not told: providers write 0 and -1 for "unknown".
-    pub fn read(self, value: &Value) -> Option<Expiry> {
+    pub fn read(self, value: &Value) -> Option<TokenExpiry> {
         let number = || whole(value).filter(|number| *number > 0);
-        let at = |ms: u64| Some(Expiry::At(Timestamp::from_unix_ms(i64::try_from(ms).ok()?)));
+        let at = |ms: u64| Some(TokenExpiry::At(Timestamp::from_unix_ms(i64::try_from(ms).ok()?)));
         match self {
-            Self::Seconds => Some(Expiry::In(Duration::from_secs(number()?).min(LONGEST))),
-            Self::Milliseconds => Some(Expiry::In(Duration::from_millis(number()?).min(LONGEST))),
+            Self::Seconds => Some(TokenExpiry::In(Duration::from_secs(number()?).min(EXPIRY_MAX))),
+            Self::Milliseconds => {
+                Some(TokenExpiry::In(Duration::from_millis(number()?).min(EXPIRY_MAX)))
+            }
             Self::AtSeconds => at(number()?.checked_mul(1_000)?),
             Self::AtMilliseconds => at(number()?),
-            Self::AtText => time_of(value.as_str()?.trim()).map(Expiry::At),
+            Self::AtText => time_of(value.as_str()?.trim()).map(TokenExpiry::At),
             Self::At => match number() {
                 Some(number) if number < FIRST_IN_MS => Self::AtSeconds.read(value),
                 Some(_) => Self::AtMilliseconds.read(value),
@@ -125,12 +127,12 @@ fn time_of(text: &str) -> Option<Timestamp> {
 /// Where an answer tells a time, and how.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePlace {
-    place: Place,
+    place: TimeSource,
     format: TimeFormat,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
-enum Place {
+enum TimeSource {
     Path(AnswerPath),
     Header(String),
 }
@@ -138,13 +140,13 @@ enum Place {
 impl TimePlace {
     /// At the top of the body.
     pub(super) fn named(name: &str, format: TimeFormat) -> Option<Self> {
-        let place = Place::Path(AnswerPath::try_from(name.to_owned()).ok()?);
+        let place = TimeSource::Path(AnswerPath::try_from(name.to_owned()).ok()?);
         Some(Self { place, format })
     }
 
     /// What the body says there.
-    pub(super) fn read(&self, body: &Value) -> Option<Expiry> {
-        let Place::Path(path) = &self.place else { return None };
+    pub(super) fn read(&self, body: &Value) -> Option<TokenExpiry> {
+        let TimeSource::Path(path) = &self.place else { return None };
         path.all(body).into_iter().find_map(|value| self.format.read(value))
     }
 
@@ -153,17 +155,17 @@ impl TimePlace {
         &self,
         header: impl Fn(&str) -> Option<&'a str>,
         body: Option<&Value>,
-    ) -> Option<Expiry> {
+    ) -> Option<TokenExpiry> {
         match &self.place {
-            Place::Path(_) => self.read(body?),
-            Place::Header(name) => self.format.read(&Value::from(header(name)?)),
+            TimeSource::Path(_) => self.read(body?),
+            TimeSource::Header(name) => self.format.read(&Value::from(header(name)?)),
         }
     }
 }
 
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
-struct Written {
+struct TimeSettings {
     path: Option<AnswerPath>,
     header: Option<String>,
     #[serde(default, rename = "as")]
@@ -183,14 +185,14 @@ impl<'de> Deserialize<'de> for TimePlace {
             }
             fn visit_str<E: Error>(self, path: &str) -> Result<TimePlace, E> {
                 let path = AnswerPath::try_from(path.to_owned()).map_err(E::custom)?;
-                Ok(TimePlace { place: Place::Path(path), format: TimeFormat::Seconds })
+                Ok(TimePlace { place: TimeSource::Path(path), format: TimeFormat::Seconds })
             }
             fn visit_map<A: MapAccess<'de>>(self, members: A) -> Result<TimePlace, A::Error> {
-                let Written { path, header, format } =
-                    Written::deserialize(MapAccessDeserializer::new(members))?;
+                let TimeSettings { path, header, format } =
+                    TimeSettings::deserialize(MapAccessDeserializer::new(members))?;
                 let place = match (path, header) {
-                    (Some(path), None) => Place::Path(path),
-                    (None, Some(header)) => Place::Header(header),
+                    (Some(path), None) => TimeSource::Path(path),
+                    (None, Some(header)) => TimeSource::Header(header),
                     _ => return Err(A::Error::custom("it needs either path or header")),
                 };
                 Ok(TimePlace { place, format })
@@ -210,8 +212,8 @@ mod tests {
 
     #[test]
     fn a_time_is_read_in_each_form() {
-        let at = Some(Expiry::At(Timestamp::from_unix_ms(NOON)));
-        let hour = Some(Expiry::In(Duration::from_secs(3_600)));
+        let at = Some(TokenExpiry::At(Timestamp::from_unix_ms(NOON)));
+        let hour = Some(TokenExpiry::In(Duration::from_secs(3_600)));
         for (format, value, read) in [
             (TimeFormat::Seconds, json!(3600), hour),
             (TimeFormat::Seconds, json!("3600"), hour),
@@ -239,9 +241,9 @@ mod tests {
     #[test]
     fn an_end_that_has_passed_tells_no_life() {
         let now = Timestamp::from_unix_ms(NOON);
-        assert_eq!(Expiry::At(now).life_from(now), None);
-        let life = Expiry::At(now.plus(Duration::from_secs(5))).life_from(now);
+        assert_eq!(TokenExpiry::At(now).life_from(now), None);
+        let life = TokenExpiry::At(now.plus(Duration::from_secs(5))).life_from(now);
         assert_eq!(life, Some(Duration::from_secs(5)));
-        assert_eq!(Expiry::In(Duration::MAX).life_from(now), Some(LONGEST));
+        assert_eq!(TokenExpiry::In(Duration::MAX).life_from(now), Some(EXPIRY_MAX));
     }
 }

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::claim_note::ClaimNote;
 use super::schedule::KnownEnds;
-use crate::{DocumentId, Failure, ProviderId, SealedForm, Timestamp};
+use crate::{DocumentId, ExchangeFailure, ProviderId, SealedForm, Timestamp};
 
 /// One user's tokens at one provider, with Evergrant's state of them.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub struct Grant {
     /// The provider that issued the tokens.
     pub provider: ProviderId,
     /// Whether Evergrant keeps this grant alive, and if not, why.
-    pub status: Status,
+    pub status: GrantStatus,
     /// How many times Evergrant has refreshed it. A job of another generation is stale.
     pub generation: u64,
     /// The token to exchange.
@@ -55,7 +55,7 @@ pub type DocumentFields = BTreeMap<String, String>;
 /// Whether Evergrant keeps a grant alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Status {
+pub enum GrantStatus {
     /// Refreshed on schedule.
     Active,
     /// The provider says that the grant is dead: the user must sign in again.
@@ -68,7 +68,7 @@ pub enum Status {
     NoToken,
 }
 
-impl Status {
+impl GrantStatus {
     /// All of them, in the order that operators want to see.
     pub const ALL: [Self; 5] =
         [Self::Active, Self::NeedsReauth, Self::Failed, Self::Paused, Self::NoToken];
@@ -85,13 +85,13 @@ impl Status {
     }
 }
 
-impl fmt::Display for Status {
+impl fmt::Display for GrantStatus {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.pad(self.as_str())
     }
 }
 
-impl std::str::FromStr for Status {
+impl std::str::FromStr for GrantStatus {
     type Err = String;
 
     fn from_str(name: &str) -> Result<Self, String> {
@@ -111,19 +111,19 @@ pub struct Lease {
     pub until: Timestamp,
     /// Who held it before and did not give it back, so has died, maybe with the provider's answer in
     /// its hands. None if it was free.
-    pub taken_over: Option<Predecessor>,
+    pub taken_over: Option<PreviousOwner>,
 }
 
 /// Whose lease was taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Predecessor {
+pub enum PreviousOwner {
     /// The claim of this owner, which had taken it over from nobody.
     Claim(String),
     /// More than one, or nobody knows.
     Unknown,
 }
 
-impl Predecessor {
+impl PreviousOwner {
     /// The process that held the lease, if it was one alone and is known.
     pub fn process(&self) -> Option<&str> {
         match self {
@@ -170,7 +170,7 @@ pub struct LastError {
 
 impl LastError {
     /// What a document keeps of a failure.
-    pub fn of(failure: &Failure, reason: FailureKind, at: Timestamp) -> Self {
+    pub fn from_failure(failure: &ExchangeFailure, reason: FailureKind, at: Timestamp) -> Self {
         Self {
             reason,
             http_status: failure.http_status,
@@ -257,7 +257,7 @@ impl Grant {
         Self {
             id: DocumentId::Integer(1),
             provider: "p".parse().expect("p is a name"),
-            status: Status::Active,
+            status: GrantStatus::Active,
             generation: 4,
             refresh_token: "the-token".into(),
             ends: KnownEnds::default(),
@@ -289,7 +289,7 @@ mod tests {
 
     #[test]
     fn names_in_code_and_in_documents_agree() {
-        for status in Status::ALL {
+        for status in GrantStatus::ALL {
             assert_eq!(serde_json::to_value(status).unwrap(), status.as_str());
             assert_eq!(status.as_str().parse(), Ok(status));
         }

@@ -9,7 +9,7 @@ use super::marks::BEGINNING;
 
 /// The document that is there.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Held {
+pub struct ExistingTokens {
     /// How often Evergrant has refreshed it.
     pub generation: u64,
     /// It needs sign-in, failed, or has no token: whatever is new can only help.
@@ -21,7 +21,7 @@ pub struct Held {
 
 /// What is to be laid over it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Brought {
+pub struct ImportedTokens {
     /// The mark of its refresh token, if it brings another than the document holds.
     pub other_token: Option<i64>,
     /// It brings another access token than the document holds.
@@ -32,7 +32,7 @@ pub struct Brought {
 
 /// Whether what is brought may be laid over what is held.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Age {
+pub enum ImportAge {
     /// It is as new, or newer.
     Newer,
     /// It is older than what Evergrant has made of the document since.
@@ -42,21 +42,21 @@ pub enum Age {
 }
 
 /// Says whether what is brought may be laid over an adopted document.
-pub fn age(held: &Held, brought: Brought) -> Age {
+pub fn age(held: &ExistingTokens, brought: ImportedTokens) -> ImportAge {
     // A file with Evergrant's own state says how old it is.
     match brought.generation.map(|generation| generation.cmp(&held.generation)) {
-        Some(std::cmp::Ordering::Less) => return Age::Older,
-        Some(std::cmp::Ordering::Greater) => return Age::Newer,
+        Some(std::cmp::Ordering::Less) => return ImportAge::Older,
+        Some(std::cmp::Ordering::Greater) => return ImportAge::Newer,
         _ => {}
     }
     match brought.other_token {
-        Some(token) if held.marks.contains(&token) => Age::Older,
-        Some(_) if held.generation == 0 || held.has_ended => Age::Newer,
-        Some(_) if held.marks.contains(&BEGINNING) => Age::Newer,
-        Some(_) => Age::Unknown,
+        Some(token) if held.marks.contains(&token) => ImportAge::Older,
+        Some(_) if held.generation == 0 || held.has_ended => ImportAge::Newer,
+        Some(_) if held.marks.contains(&BEGINNING) => ImportAge::Newer,
+        Some(_) => ImportAge::Unknown,
         // The provider does not rotate: the access token is the one of before.
-        None if brought.other_access_token && held.generation > 0 => Age::Older,
-        None => Age::Newer,
+        None if brought.other_access_token && held.generation > 0 => ImportAge::Older,
+        None => ImportAge::Newer,
     }
 }
 
@@ -69,57 +69,57 @@ mod tests {
         mark(Some(&name.into()))
     }
 
-    fn other(name: &str) -> Brought {
-        Brought { other_token: Some(token(name)), ..Brought::default() }
+    fn other(name: &str) -> ImportedTokens {
+        ImportedTokens { other_token: Some(token(name)), ..ImportedTokens::default() }
     }
 
     /// A document that was refreshed three times.
-    fn refreshed() -> Held {
+    fn refreshed() -> ExistingTokens {
         let marks = vec![BEGINNING, token("one"), token("two"), token("three")];
-        Held { generation: 3, has_ended: false, marks }
+        ExistingTokens { generation: 3, has_ended: false, marks }
     }
 
     #[test]
     fn a_token_that_the_document_held_before_is_older() {
         for spent in ["one", "three"] {
-            assert_eq!(age(&refreshed(), other(spent)), Age::Older);
-            let ended = Held { has_ended: true, ..refreshed() };
-            assert_eq!(age(&ended, other(spent)), Age::Older);
-            let never_refreshed = Held { generation: 0, ..refreshed() };
-            assert_eq!(age(&never_refreshed, other(spent)), Age::Older);
+            assert_eq!(age(&refreshed(), other(spent)), ImportAge::Older);
+            let ended = ExistingTokens { has_ended: true, ..refreshed() };
+            assert_eq!(age(&ended, other(spent)), ImportAge::Older);
+            let never_refreshed = ExistingTokens { generation: 0, ..refreshed() };
+            assert_eq!(age(&never_refreshed, other(spent)), ImportAge::Older);
         }
     }
 
     #[test]
     fn a_token_that_it_never_held_is_a_new_sign_in() {
-        assert_eq!(age(&refreshed(), other("new")), Age::Newer);
-        assert_eq!(age(&Held::default(), other("new")), Age::Newer);
+        assert_eq!(age(&refreshed(), other("new")), ImportAge::Newer);
+        assert_eq!(age(&ExistingTokens::default(), other("new")), ImportAge::Newer);
     }
 
     #[test]
     fn where_tokens_were_forgotten_only_one_that_has_ended_takes_an_unknown_one() {
         let mut held = refreshed();
         held.marks.remove(0);
-        assert_eq!(age(&held, other("unknown")), Age::Unknown);
+        assert_eq!(age(&held, other("unknown")), ImportAge::Unknown);
         held.has_ended = true;
-        assert_eq!(age(&held, other("unknown")), Age::Newer);
+        assert_eq!(age(&held, other("unknown")), ImportAge::Newer);
     }
 
     #[test]
     fn a_state_that_comes_along_says_how_old_the_file_is() {
-        let of = |generation| Brought { generation: Some(generation), ..other("unknown") };
+        let of = |generation| ImportedTokens { generation: Some(generation), ..other("unknown") };
         let mut held = refreshed();
         held.marks.clear();
-        assert_eq!(age(&held, of(2)), Age::Older);
-        assert_eq!(age(&held, of(3)), Age::Unknown);
-        assert_eq!(age(&held, of(4)), Age::Newer);
+        assert_eq!(age(&held, of(2)), ImportAge::Older);
+        assert_eq!(age(&held, of(3)), ImportAge::Unknown);
+        assert_eq!(age(&held, of(4)), ImportAge::Newer);
     }
 
     #[test]
     fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
-        let access = Brought { other_access_token: true, ..Brought::default() };
-        assert_eq!(age(&refreshed(), access), Age::Older);
-        assert_eq!(age(&Held::default(), access), Age::Newer);
-        assert_eq!(age(&refreshed(), Brought::default()), Age::Newer);
+        let access = ImportedTokens { other_access_token: true, ..ImportedTokens::default() };
+        assert_eq!(age(&refreshed(), access), ImportAge::Older);
+        assert_eq!(age(&ExistingTokens::default(), access), ImportAge::Newer);
+        assert_eq!(age(&refreshed(), ImportedTokens::default()), ImportAge::Newer);
     }
 }

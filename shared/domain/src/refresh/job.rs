@@ -9,7 +9,7 @@ use crate::{DocumentId, ProviderId, Timestamp};
 pub const JOB_VERSION: u32 = 1;
 
 /// The longest message that is looked at; a real one has about 200 bytes.
-pub const MAX_JOB_BYTES: usize = 16 * 1024;
+pub const JOB_BYTES_MAX: usize = 16 * 1024;
 
 /// A hint that a document wants refreshing. It carries ids only: the document is the truth, and
 /// whether there is anything to do is decided when the document is claimed.
@@ -46,8 +46,8 @@ fn is_zero(count: &u32) -> bool {
 /// A message that is not a job. It quotes nothing of the message, which may hold anything.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum JobError {
-    /// Longer than [`MAX_JOB_BYTES`].
-    #[error("the message has {bytes} bytes; a job has at most {MAX_JOB_BYTES}")]
+    /// Longer than [`JOB_BYTES_MAX`].
+    #[error("the message has {bytes} bytes; a job has at most {JOB_BYTES_MAX}")]
     TooLong {
         /// Its length.
         bytes: usize,
@@ -111,7 +111,7 @@ impl Job {
         struct Version {
             v: u64,
         }
-        if body.len() > MAX_JOB_BYTES {
+        if body.len() > JOB_BYTES_MAX {
             return Err(JobError::TooLong { bytes: body.len() });
         }
         let version: Version =

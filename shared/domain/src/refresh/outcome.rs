@@ -14,35 +14,35 @@ pub enum Outcome {
     Refreshed(NewTokens),
     /// The provider asked to slow down; it proves nothing about the grant. With it, how many different
     /// grants were throttled in a row, this one included; 0 where nobody else is meant.
-    Throttled(Failure, u32),
+    Throttled(ExchangeFailure, u32),
     /// This grant was asked for before its time; it proves nothing about it.
-    TooEarly(Failure),
+    TooEarly(ExchangeFailure),
     /// It failed in a way that may pass, and the refresh token was not spent.
-    Transient(Failure),
+    Transient(ExchangeFailure),
     /// The provider refused it, and what it said may be meant for this grant or for our client.
-    Refused(Failure, Refusal),
+    Refused(ExchangeFailure, RefusalScope),
     /// The request was sent and no usable answer came: the refresh token may be spent.
-    Ambiguous(Failure),
+    Ambiguous(ExchangeFailure),
     /// An answer of success whose tokens are not where they are looked for: the refresh token is spent,
     /// and the new one is in the body, which is kept.
-    Unreadable(Failure, SecretSlice<u8>),
+    Unreadable(ExchangeFailure, SecretSlice<u8>),
     /// An answer of success without anything in it that could be read, from a provider none of whose
     /// answers ever was.
-    Blank(Failure),
+    Blank(ExchangeFailure),
     /// The provider says that the grant is dead, or refuses it. It is asked again after this time before
     /// that is believed.
-    Unconfirmed(Failure, Duration),
+    Unconfirmed(ExchangeFailure, Duration),
     /// The provider says that the grant is dead.
-    GrantDead(Failure),
+    GrantDead(ExchangeFailure),
     /// The provider says that the grant is dead, of so many at once that it is not believed.
-    Suspicious(Failure),
+    Suspicious(ExchangeFailure),
     /// The provider refuses everybody: it rejects the client, not the user.
-    Misconfigured(Failure),
+    Misconfigured(ExchangeFailure),
 }
 
 /// Whom a refusal is about, as far as its code tells.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Refusal {
+pub enum RefusalScope {
     /// It speaks of consent or of a right to the grant: if others succeed, the user or the tenant has
     /// to grant it anew.
     Consent,
@@ -72,7 +72,7 @@ impl Outcome {
     }
 
     /// What went wrong, if something did.
-    pub const fn failure(&self) -> Option<&Failure> {
+    pub const fn failure(&self) -> Option<&ExchangeFailure> {
         match self {
             Self::Refreshed(_) => None,
             Self::Throttled(failure, _)
@@ -103,7 +103,7 @@ pub struct NewTokens {
 
 /// What is known about a failure. It holds nothing secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Failure {
+pub struct ExchangeFailure {
     /// The HTTP status, if an answer came.
     pub http_status: Option<u16>,
     /// The provider's error code, cleaned by [`super::error_code::clean_code`].
@@ -114,7 +114,7 @@ pub struct Failure {
     pub retry_after_ms: Option<u64>,
 }
 
-impl Failure {
+impl ExchangeFailure {
     /// A failure that is told in our own words.
     pub fn described(description: impl Into<String>) -> Self {
         Self { description: Some(description.into()), ..Self::default() }

@@ -11,14 +11,14 @@ use crate::DocumentId;
 /// Documents that are remembered at most; one more, and the one that was refused longest ago is forgotten.
 const DOCUMENTS_MAX: usize = 10_000;
 /// A document that was not refused for so long is forgotten: it may be gone.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(12 * 3_600);
+const REFUSAL_TTL: Duration = Duration::from_secs(12 * 3_600);
 
 /// Documents that the store refuses to write. Times are counted from any one moment.
 #[derive(Debug)]
-pub struct Refusals {
+pub struct WriteRefusals {
     first_wait: Duration,
     longest_wait: Duration,
-    documents: HashMap<DocumentId, Refusal>,
+    documents: HashMap<DocumentId, WriteRefusal>,
     /// When the store last wrote a document.
     accepted_at: Option<Duration>,
     /// Refusals since then.
@@ -27,7 +27,7 @@ pub struct Refusals {
 
 /// What is known of one document.
 #[derive(Debug)]
-struct Refusal {
+struct WriteRefusal {
     first_at: Duration,
     last_at: Duration,
     times: u32,
@@ -35,7 +35,7 @@ struct Refusal {
     is_reported: bool,
 }
 
-impl Refusal {
+impl WriteRefusal {
     fn park(&mut self, first_wait: Duration, longest_wait: Duration) {
         let doubled = first_wait.saturating_mul(2_u32.saturating_pow(self.times - 1));
         self.parked_until = self.last_at.saturating_add(doubled.min(longest_wait));
@@ -57,7 +57,7 @@ pub enum RefusalCause {
     },
 }
 
-impl Refusals {
+impl WriteRefusals {
     /// None yet. A refused document is parked for `first_wait`, then for twice as long each time, up to
     /// `longest_wait`.
     pub fn new(first_wait: Duration, longest_wait: Duration) -> Self {
@@ -125,9 +125,9 @@ impl Refusals {
         ids.iter().filter(|id| self.documents.remove(id).is_some()).cloned().collect()
     }
 
-    fn note(&mut self, id: &DocumentId, since: Duration, now: Duration) -> &mut Refusal {
+    fn note(&mut self, id: &DocumentId, since: Duration, now: Duration) -> &mut WriteRefusal {
         self.make_room(id, now);
-        let refusal = self.documents.entry(id.clone()).or_insert_with(|| Refusal {
+        let refusal = self.documents.entry(id.clone()).or_insert_with(|| WriteRefusal {
             first_at: since,
             last_at: now,
             times: 0,
@@ -159,7 +159,7 @@ impl Refusals {
 
     /// Forgets documents that were not refused for long: they may be gone.
     pub fn forget_old(&mut self, now: Duration) {
-        self.documents.retain(|_, refusal| now < refusal.last_at.saturating_add(FORGOTTEN_AFTER));
+        self.documents.retain(|_, refusal| now < refusal.last_at.saturating_add(REFUSAL_TTL));
     }
 }
 
@@ -174,8 +174,8 @@ mod tests {
         Duration::from_secs(seconds)
     }
 
-    fn refusals() -> Refusals {
-        Refusals::new(s(30), s(3_600))
+    fn refusals() -> WriteRefusals {
+        WriteRefusals::new(s(30), s(3_600))
     }
 
     #[test]
@@ -238,7 +238,7 @@ mod tests {
         }
         assert_eq!(refusals.len(), DOCUMENTS_MAX);
         assert!(!refusals.contains(&DocumentId::Integer(0)));
-        refusals.forget_old(s(DOCUMENTS_MAX as u64) + FORGOTTEN_AFTER);
+        refusals.forget_old(s(DOCUMENTS_MAX as u64) + REFUSAL_TTL);
         assert!(refusals.is_empty());
     }
 }

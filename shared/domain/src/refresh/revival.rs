@@ -1,12 +1,12 @@
 //! When a grant that has ended is taken up again by itself.
 
-use crate::{FailureKind, Status};
+use crate::{FailureKind, GrantStatus};
 
 /// A document whose grant has ended, as a sweep finds it.
 #[derive(Debug, Clone)]
 pub struct EndedDocument {
     /// How it ended.
-    pub status: Status,
+    pub status: GrantStatus,
     /// Why, if the document tells.
     pub reason: Option<FailureKind>,
     /// The [`fingerprint`](crate::fingerprint::fingerprint) of the token that ended. None where there was
@@ -31,11 +31,11 @@ impl EndedDocument {
         let Some(holds) = &self.holds else { return false };
         let is_other = |ended_with: &String| ended_with != holds;
         match self.status {
-            Status::Active | Status::Paused => false,
-            Status::NoToken => true,
-            Status::NeedsReauth => self.ended_with.as_ref().is_some_and(is_other),
+            GrantStatus::Active | GrantStatus::Paused => false,
+            GrantStatus::NoToken => true,
+            GrantStatus::NeedsReauth => self.ended_with.as_ref().is_some_and(is_other),
             // The answer to the token that it still holds may be in a letter, for any other reason.
-            Status::Failed => {
+            GrantStatus::Failed => {
                 let was_malformed = matches!(self.reason, Some(FailureKind::Malformed) | None);
                 self.ended_with.as_ref().is_some_and(is_other) || was_malformed && self.is_readable
             }
@@ -47,7 +47,7 @@ impl EndedDocument {
 mod tests {
     use super::*;
 
-    fn ended(status: Status, ended_with: Option<&str>, holds: Option<&str>) -> EndedDocument {
+    fn ended(status: GrantStatus, ended_with: Option<&str>, holds: Option<&str>) -> EndedDocument {
         let text = |text: Option<&str>| text.map(str::to_owned);
         let (ended_with, holds) = (text(ended_with), text(holds));
         EndedDocument { status, reason: None, ended_with, holds, is_readable: true }
@@ -55,7 +55,7 @@ mod tests {
 
     #[test]
     fn another_token_than_the_one_that_ended_lives() {
-        for status in [Status::NeedsReauth, Status::Failed] {
+        for status in [GrantStatus::NeedsReauth, GrantStatus::Failed] {
             let reason = Some(FailureKind::AttemptsExhausted);
             let ended = |token| EndedDocument { reason, ..ended(status, Some("old"), Some(token)) };
             assert!(ended("new").lives_again(), "{status}");
@@ -65,14 +65,14 @@ mod tests {
 
     #[test]
     fn no_token_is_nothing_to_take_up() {
-        for status in Status::ALL {
+        for status in GrantStatus::ALL {
             assert!(!ended(status, Some("old"), None).lives_again(), "{status}");
         }
     }
 
     #[test]
     fn a_token_where_there_was_none_lives() {
-        for status in [Status::NoToken, Status::Failed] {
+        for status in [GrantStatus::NoToken, GrantStatus::Failed] {
             assert!(ended(status, None, Some("new")).lives_again(), "{status}");
         }
     }
@@ -80,7 +80,7 @@ mod tests {
     #[test]
     fn a_document_that_was_repaired_lives_with_the_same_token() {
         let malformed = Some(FailureKind::Malformed);
-        let same = ended(Status::Failed, Some("same"), Some("same"));
+        let same = ended(GrantStatus::Failed, Some("same"), Some("same"));
         let repaired = EndedDocument { reason: malformed, ..same.clone() };
         assert!(repaired.lives_again());
         assert!(!EndedDocument { is_readable: false, ..repaired }.lives_again());
@@ -91,13 +91,13 @@ mod tests {
 
     #[test]
     fn a_document_that_still_cannot_be_read_stays_failed() {
-        let unreadable = ended(Status::Failed, None, Some("new"));
+        let unreadable = ended(GrantStatus::Failed, None, Some("new"));
         assert!(!EndedDocument { is_readable: false, ..unreadable }.lives_again());
     }
 
     #[test]
     fn what_has_not_ended_is_left_alone() {
-        for status in [Status::Active, Status::Paused] {
+        for status in [GrantStatus::Active, GrantStatus::Paused] {
             assert!(!ended(status, Some("old"), Some("new")).lives_again(), "{status}");
         }
     }

@@ -10,9 +10,9 @@ use serde_json::Value;
 
 /// A text, or a number or a boolean as a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Scalar(pub String);
+pub struct ScalarText(pub String);
 
-impl Scalar {
+impl ScalarText {
     /// What a member of an answer says, if it is neither a list nor an object nor null.
     pub(super) fn of(value: &Value) -> Option<String> {
         match value {
@@ -24,26 +24,26 @@ impl Scalar {
     }
 }
 
-impl<'de> Deserialize<'de> for Scalar {
+impl<'de> Deserialize<'de> for ScalarText {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Read;
         impl Visitor<'_> for Read {
-            type Value = Scalar;
+            type Value = ScalarText;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
                 f.write_str("a text, a number, true or false")
             }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Scalar, E> {
-                Ok(Scalar(text.to_owned()))
+            fn visit_str<E: Error>(self, text: &str) -> Result<ScalarText, E> {
+                Ok(ScalarText(text.to_owned()))
             }
-            fn visit_i64<E: Error>(self, number: i64) -> Result<Scalar, E> {
-                Ok(Scalar(number.to_string()))
+            fn visit_i64<E: Error>(self, number: i64) -> Result<ScalarText, E> {
+                Ok(ScalarText(number.to_string()))
             }
-            fn visit_u64<E: Error>(self, number: u64) -> Result<Scalar, E> {
-                Ok(Scalar(number.to_string()))
+            fn visit_u64<E: Error>(self, number: u64) -> Result<ScalarText, E> {
+                Ok(ScalarText(number.to_string()))
             }
-            fn visit_bool<E: Error>(self, is: bool) -> Result<Scalar, E> {
-                Ok(Scalar(is.to_string()))
+            fn visit_bool<E: Error>(self, is: bool) -> Result<ScalarText, E> {
+                Ok(ScalarText(is.to_string()))
             }
         }
         deserializer.deserialize_any(Read)

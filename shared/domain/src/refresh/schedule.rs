@@ -4,14 +4,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::expiry::{Expiry, ToldEnds};
+use super::expiry::{TokenExpiry, ToldEnds};
 use crate::shard::stable_hash;
 use crate::{DocumentId, Timestamp};
 
 /// What is kept alive.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Keep {
+pub enum RefreshGoal {
     /// Refresh before the refresh token dies of disuse: few exchanges, the grant survives.
     KeepAlive,
     /// Refresh before the access token expires: the application always finds a valid one.
@@ -21,7 +21,7 @@ pub enum Keep {
 /// When a document that is new to Evergrant is refreshed first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Adopt {
+pub enum FirstRefresh {
     /// By the age of its tokens, where the document tells it; at once where not.
     #[default]
     Spread,
@@ -31,9 +31,9 @@ pub enum Adopt {
 
 /// A provider's lifetimes and how they are used.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Schedule {
+pub struct RefreshSchedule {
     /// Which of the two tokens sets the pace.
-    pub keep: Keep,
+    pub keep: RefreshGoal,
     /// The access token's lifetime where the answer does not tell it.
     pub access_lifetime: Duration,
     /// How long a refresh token lives unused, where the answer does not tell it. None: for ever.
@@ -46,12 +46,12 @@ pub struct Schedule {
     /// import over time.
     pub jitter_percent: u8,
     /// When a document that is new is refreshed first.
-    pub adopt: Adopt,
+    pub adopt: FirstRefresh,
 }
 
 /// The times that follow from a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Times {
+pub struct RefreshTimes {
     /// When the access token expires.
     pub access_expires_at: Timestamp,
     /// When the refresh token dies unless it is exchanged.
@@ -74,17 +74,17 @@ pub struct KnownEnds {
 }
 
 /// A refresh token that is never told to expire is exchanged this often, to notice a revoked grant.
-const UNLIMITED_LIFETIME: Duration = Duration::from_secs(60 * 86_400);
+const UNLIMITED_REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 86_400);
 /// The least time from one refresh of a grant to the next.
-const MIN_INTERVAL: Duration = Duration::from_secs(5);
-/// The same where the last refresh has moved the end by no more than [`STILL`]: another one soon will not
+const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
+/// The same where the last refresh has moved the end by no more than [`UNMOVED_MAX`]: another one soon will not
 /// either, as near the end of a session, or where a provider gives the same access token again.
-const MIN_UNMOVED_INTERVAL: Duration = Duration::from_secs(60);
+const UNMOVED_INTERVAL_MIN: Duration = Duration::from_secs(60);
 /// An end that moves by no more than this has not moved, or by no more than an eighth of the lifetime:
 /// answers tell whole seconds, and take some.
-const STILL: Duration = Duration::from_secs(5);
+const UNMOVED_MAX: Duration = Duration::from_secs(5);
 
-impl Schedule {
+impl RefreshSchedule {
     /// The times after a refresh at `refreshed_at`. What the answer `told` counts first. `known` is what
     /// earlier refreshes know: a successor inherits an absolute end, as Okta's and Atlassian's do. One that
     /// has passed while the token works was not this grant's, and is counted anew.
@@ -94,8 +94,8 @@ impl Schedule {
         refreshed_at: Timestamp,
         told: ToldEnds,
         known: KnownEnds,
-    ) -> Times {
-        let life = |told: Option<Expiry>| told.and_then(|end| end.life_from(refreshed_at));
+    ) -> RefreshTimes {
+        let life = |told: Option<TokenExpiry>| told.and_then(|end| end.life_from(refreshed_at));
         let access = life(told.access).unwrap_or(self.access_lifetime);
         let idle = life(told.idle).or(self.refresh_idle_lifetime);
         let access_expires_at = refreshed_at.plus(access);
@@ -106,16 +106,16 @@ impl Schedule {
             .or_else(|| self.refresh_absolute_lifetime.map(|life| refreshed_at.plus(life)));
         let until_end = refresh_absolute_until.map(|end| end.since(refreshed_at));
         let (wait, unmoved) = match self.keep {
-            Keep::KeepFresh => {
+            RefreshGoal::KeepFresh => {
                 (self.wait(id, access), is_unmoved(known.access, refreshed_at, Some(access)))
             }
-            Keep::KeepAlive => (
+            RefreshGoal::KeepAlive => (
                 self.wait_to_keep_alive(id, idle, until_end),
                 is_unmoved(known.idle, refreshed_at, idle),
             ),
         };
-        let least = if unmoved { MIN_UNMOVED_INTERVAL } else { MIN_INTERVAL };
-        Times {
+        let least = if unmoved { UNMOVED_INTERVAL_MIN } else { REFRESH_INTERVAL_MIN };
+        RefreshTimes {
             access_expires_at,
             refresh_idle_until,
             refresh_absolute_until,
@@ -132,8 +132,8 @@ impl Schedule {
         until_end: Option<Duration>,
     ) -> Duration {
         let lifetimes = [idle, self.refresh_absolute_lifetime];
-        let wait =
-            self.wait(id, lifetimes.into_iter().flatten().min().unwrap_or(UNLIMITED_LIFETIME));
+        let wait = self
+            .wait(id, lifetimes.into_iter().flatten().min().unwrap_or(UNLIMITED_REFRESH_INTERVAL));
         let is_last = |until_end: &Duration| {
             *until_end <= wait + wait / 2 && idle.is_none_or(|idle| *until_end <= idle / 100 * 95)
         };
@@ -151,24 +151,24 @@ impl Schedule {
 
 /// Whether a lifetime that begins now ends when the one before did.
 fn is_unmoved(known: Option<Timestamp>, now: Timestamp, lifetime: Option<Duration>) -> bool {
-    known
-        .zip(lifetime)
-        .is_some_and(|(known, lifetime)| now.plus(lifetime) <= known.plus(STILL.min(lifetime / 8)))
+    known.zip(lifetime).is_some_and(|(known, lifetime)| {
+        now.plus(lifetime) <= known.plus(UNMOVED_MAX.min(lifetime / 8))
+    })
 }
 
 #[cfg(any(test, feature = "examples"))]
-impl Schedule {
+impl RefreshSchedule {
     /// Autodesk's, for tests to change what they are about.
     pub fn example() -> Self {
         const HOUR: Duration = Duration::from_secs(3_600);
         Self {
-            keep: Keep::KeepAlive,
+            keep: RefreshGoal::KeepAlive,
             access_lifetime: HOUR,
             refresh_idle_lifetime: Some(14 * 24 * HOUR),
             refresh_absolute_lifetime: None,
             refresh_after_percent: 50,
             jitter_percent: 10,
-            adopt: Adopt::default(),
+            adopt: FirstRefresh::default(),
         }
     }
 }
@@ -183,13 +183,13 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
     fn told(access_s: Option<u64>, idle_s: Option<u64>) -> ToldEnds {
-        let life = |s: Option<u64>| s.map(|s| Expiry::In(Duration::from_secs(s)));
+        let life = |s: Option<u64>| s.map(|s| TokenExpiry::In(Duration::from_secs(s)));
         ToldEnds { access: life(access_s), idle: life(idle_s), absolute: None }
     }
 
     #[test]
     fn keep_alive_refreshes_well_before_the_refresh_token_dies() {
-        let times = Schedule::example().after_refresh(
+        let times = RefreshSchedule::example().after_refresh(
             &DocumentId::Integer(1),
             NOW,
             told(Some(3600), None),
@@ -203,8 +203,11 @@ mod tests {
 
     #[test]
     fn keep_fresh_refreshes_before_the_access_token_expires() {
-        let schedule =
-            Schedule { keep: Keep::KeepFresh, refresh_after_percent: 75, ..Schedule::example() };
+        let schedule = RefreshSchedule {
+            keep: RefreshGoal::KeepFresh,
+            refresh_after_percent: 75,
+            ..RefreshSchedule::example()
+        };
         let times =
             schedule.after_refresh(&DocumentId::Integer(1), NOW, told(Some(1800), None), NOTHING);
         let wait = times.next_refresh_at.since(NOW);
@@ -214,36 +217,39 @@ mod tests {
     /// Nothing is known of the tokens before.
     const NOTHING: KnownEnds = KnownEnds { access: None, idle: None, absolute: None };
 
-    fn times_known(schedule: &Schedule, known: KnownEnds) -> Times {
+    fn times_known(schedule: &RefreshSchedule, known: KnownEnds) -> RefreshTimes {
         schedule.after_refresh(&DocumentId::Integer(1), NOW, told(None, None), known)
     }
 
     #[test]
     fn an_absolute_end_is_inherited_and_not_extended() {
         let end = NOW.plus(DAY);
-        let times = times_known(&Schedule::example(), KnownEnds { absolute: Some(end), ..NOTHING });
+        let times =
+            times_known(&RefreshSchedule::example(), KnownEnds { absolute: Some(end), ..NOTHING });
         assert_eq!(times.refresh_absolute_until, Some(end));
         assert_eq!(times.next_refresh_at, end, "what is left of it sets no pace");
     }
 
     #[test]
     fn an_absolute_end_that_has_passed_while_the_token_works_is_counted_anew() {
-        let schedule =
-            Schedule { refresh_absolute_lifetime: Some(90 * DAY), ..Schedule::example() };
+        let schedule = RefreshSchedule {
+            refresh_absolute_lifetime: Some(90 * DAY),
+            ..RefreshSchedule::example()
+        };
         let passed = KnownEnds { absolute: Some(NOW.minus(DAY)), ..NOTHING };
         let times = times_known(&schedule, passed);
         assert_eq!(times.refresh_absolute_until, Some(NOW.plus(90 * DAY)));
         assert!(times.next_refresh_at >= NOW.plus(5 * DAY));
-        assert_eq!(times_known(&Schedule::example(), passed).refresh_absolute_until, None);
+        assert_eq!(times_known(&RefreshSchedule::example(), passed).refresh_absolute_until, None);
     }
 
     #[test]
     fn an_absolute_end_that_the_answer_tells_counts_before_what_was_known() {
         let (known, end) = (NOW.plus(90 * DAY), NOW.plus(30 * DAY));
-        for absolute in [Expiry::In(30 * DAY), Expiry::At(end)] {
+        for absolute in [TokenExpiry::In(30 * DAY), TokenExpiry::At(end)] {
             let told = ToldEnds { absolute: Some(absolute), ..ToldEnds::default() };
             let known = KnownEnds { absolute: Some(known), ..NOTHING };
-            let schedule = Schedule::example();
+            let schedule = RefreshSchedule::example();
             let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, told, known);
             assert_eq!(times.refresh_absolute_until, Some(end));
         }
@@ -251,9 +257,9 @@ mod tests {
 
     #[test]
     fn a_told_time_that_has_passed_is_not_told() {
-        let past = Some(Expiry::At(NOW.minus(DAY)));
+        let past = Some(TokenExpiry::At(NOW.minus(DAY)));
         let told = ToldEnds { access: past, idle: past, absolute: past };
-        let schedule = Schedule::example();
+        let schedule = RefreshSchedule::example();
         let times = schedule.after_refresh(&DocumentId::Integer(1), NOW, told, NOTHING);
         assert_eq!(times, times_known(&schedule, NOTHING));
     }
@@ -272,8 +278,10 @@ mod tests {
     fn a_grant_is_refreshed_a_few_times_before_its_end_and_never_at_every_pass() {
         let minute = Duration::from_secs(60);
         for id in 0..100 {
-            let schedule =
-                Schedule { refresh_absolute_lifetime: Some(minute), ..Schedule::example() };
+            let schedule = RefreshSchedule {
+                refresh_absolute_lifetime: Some(minute),
+                ..RefreshSchedule::example()
+            };
             let mut known = NOTHING;
             let count = count_within(150 * minute / 60, |now| {
                 let times =
@@ -288,8 +296,8 @@ mod tests {
     #[test]
     fn an_end_that_no_refresh_moves_is_not_chased() {
         let session = NOW.plus(Duration::from_secs(900));
-        for keep in [Keep::KeepAlive, Keep::KeepFresh] {
-            let schedule = Schedule { keep, ..Schedule::example() };
+        for keep in [RefreshGoal::KeepAlive, RefreshGoal::KeepFresh] {
+            let schedule = RefreshSchedule { keep, ..RefreshSchedule::example() };
             let mut known = NOTHING;
             let count = count_within(Duration::from_secs(900), |now| {
                 let left = Some(session.since(now).as_secs());
@@ -305,7 +313,8 @@ mod tests {
 
     #[test]
     fn short_lifetimes_are_kept_and_the_shortest_are_not_chased() {
-        let schedule = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
+        let schedule =
+            RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         let wait = |expires_in_s| {
             let id = DocumentId::Integer(1);
             let times = schedule.after_refresh(&id, NOW, told(Some(expires_in_s), None), NOTHING);
@@ -315,15 +324,15 @@ mod tests {
         let known = KnownEnds { access: Some(NOW.plus(Duration::from_secs(5))), ..NOTHING };
         let id = DocumentId::Integer(1);
         let times = schedule.after_refresh(&id, NOW, told(Some(10), None), known);
-        assert_eq!(times.next_refresh_at, NOW.plus(MIN_INTERVAL), "the end has moved");
-        assert_eq!(wait(1), MIN_INTERVAL);
+        assert_eq!(times.next_refresh_at, NOW.plus(REFRESH_INTERVAL_MIN), "the end has moved");
+        assert_eq!(wait(1), REFRESH_INTERVAL_MIN);
     }
 
     #[test]
     fn an_import_does_not_come_due_all_at_once() {
         let due: std::collections::HashSet<_> = (0..1_000)
             .map(|n| {
-                Schedule::example().after_refresh(
+                RefreshSchedule::example().after_refresh(
                     &DocumentId::Integer(n),
                     NOW,
                     told(None, None),
@@ -341,8 +350,8 @@ mod tests {
             id in any::<i64>(), access_s in 6_u64..1_000_000, idle_s in 6_u64..10_000_000,
             after in 1_u8..=95, jitter in 0_u8..=95, fresh in any::<bool>()
         ) {
-            let keep = if fresh { Keep::KeepFresh } else { Keep::KeepAlive };
-            let schedule = Schedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..Schedule::example() };
+            let keep = if fresh { RefreshGoal::KeepFresh } else { RefreshGoal::KeepAlive };
+            let schedule = RefreshSchedule { keep, refresh_after_percent: after, jitter_percent: jitter, ..RefreshSchedule::example() };
             let id = DocumentId::Integer(id);
             let times = schedule.after_refresh(&id, NOW, told(Some(access_s), Some(idle_s)), NOTHING);
             let end = if fresh { times.access_expires_at } else { times.refresh_idle_until.unwrap() };

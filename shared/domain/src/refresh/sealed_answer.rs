@@ -8,7 +8,7 @@ use crate::{DocumentId, ProviderId, Timestamp};
 pub const SEALED_ANSWER_VERSION: u32 = 1;
 
 /// The longest encoded envelope that is looked at: room for two tokens of a quarter of a megabyte.
-pub const MAX_SEALED_ANSWER_BYTES: usize = 1024 * 1024;
+pub const SEALED_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
 /// New tokens that are not in their document yet. Which document they belong to can be read by
 /// anyone; the tokens only by who holds the key.
@@ -45,7 +45,7 @@ fn is_zero(count: &u32) -> bool {
 /// A message that is not a sealed answer. It quotes nothing of the message.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SealedAnswerError {
-    /// Longer than [`MAX_SEALED_ANSWER_BYTES`], or not JSON of this form.
+    /// Longer than [`SEALED_ANSWER_BYTES_MAX`], or not JSON of this form.
     #[error("it is not a sealed answer")]
     NotOne,
     /// A version that this release does not know.
@@ -64,7 +64,7 @@ impl SealedAnswer {
     /// # Errors
     /// [`SealedAnswerError`] if it is none.
     pub fn decode(bytes: &[u8]) -> Result<Self, SealedAnswerError> {
-        if bytes.len() > MAX_SEALED_ANSWER_BYTES {
+        if bytes.len() > SEALED_ANSWER_BYTES_MAX {
             return Err(SealedAnswerError::NotOne);
         }
         let answer: Self = serde_json::from_slice(bytes).map_err(|_| SealedAnswerError::NotOne)?;

@@ -5,24 +5,24 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
-use super::schedule::Times;
-use crate::{DeadReason, LastError, Status, Timestamp};
+use super::schedule::RefreshTimes;
+use crate::{DeadReason, GrantStatus, LastError, Timestamp};
 
 /// What follows from an outcome. It is carried out in this order: the document is written, the job
 /// is routed, and only then is the delivery acknowledged.
 #[derive(Debug, Clone)]
 pub struct Settlement {
     /// What the document becomes.
-    pub write: Write,
+    pub write: DocumentWrite,
     /// Where the job goes.
-    pub route: Route,
-    /// What the provider's gate is told.
-    pub signal: Signal,
+    pub route: JobRoute,
+    /// What the provider's circuit breaker is told.
+    pub signal: BudgetSignal,
 }
 
 /// What a document becomes. Every write gives the lease back.
 #[derive(Debug, Clone)]
-pub enum Write {
+pub enum DocumentWrite {
     /// New tokens: generation + 1, failures forgotten.
     Refresh {
         /// The new access token.
@@ -32,7 +32,7 @@ pub enum Write {
         /// When this was, by the store's clock.
         refreshed_at: Timestamp,
         /// Expiries and the next due time.
-        times: Times,
+        times: RefreshTimes,
     },
     /// Still active, to be tried again.
     Postpone {
@@ -53,8 +53,8 @@ pub enum Write {
     },
     /// No longer refreshed.
     End {
-        /// [`Status::NeedsReauth`] or [`Status::Failed`].
-        status: Status,
+        /// [`GrantStatus::NeedsReauth`] or [`GrantStatus::Failed`].
+        status: GrantStatus,
         /// Failed attempts since the last success.
         attempts: u32,
         /// When the present run of failures began.
@@ -65,8 +65,8 @@ pub enum Write {
         dead_fingerprint: Option<String>,
     },
     /// New to Evergrant and not due yet: the times of its tokens are written, and nothing was sent.
-    Schedule(Times),
-    /// [`Status::NoToken`]: nothing to keep alive until a token comes.
+    Schedule(RefreshTimes),
+    /// [`GrantStatus::NoToken`]: nothing to keep alive until a token comes.
     NoToken,
     /// No longer adopted: whose it is is to be found out anew.
     Unadopt,
@@ -74,7 +74,7 @@ pub enum Write {
 
 /// Where a job goes after its document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Route {
+pub enum JobRoute {
     /// Nowhere: it is done.
     Done,
     /// Back to the work queue after a delay, which is a rung of the ladder.
@@ -83,9 +83,9 @@ pub enum Route {
     DeadLetter(DeadReason),
 }
 
-/// What a provider's gate is told.
+/// What a provider's circuit breaker is told.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Signal {
+pub enum BudgetSignal {
     /// The provider answered and accepts the client.
     Healthy,
     /// The answer, or its absence, says nothing about the provider as a whole.

@@ -7,13 +7,13 @@
 use std::time::Duration;
 
 use super::expiry::ToldEnds;
-use super::schedule::{Adopt, KnownEnds, Schedule, Times};
+use super::schedule::{FirstRefresh, KnownEnds, RefreshSchedule, RefreshTimes};
 use crate::{DocumentId, Timestamp};
 
 /// An application's clock may be ahead by this.
-const AHEAD: Duration = Duration::from_secs(60);
+const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
-impl Schedule {
+impl RefreshSchedule {
     /// The times of tokens that nobody has refreshed yet, whose access token expires at `access_end` as
     /// the application tells. None if that says nothing of their age, or they are due.
     pub fn after_sign_in(
@@ -21,9 +21,12 @@ impl Schedule {
         id: &DocumentId,
         access_end: Timestamp,
         now: Timestamp,
-    ) -> Option<Times> {
+    ) -> Option<RefreshTimes> {
         let issued_at = access_end.minus(self.access_lifetime);
-        if self.adopt == Adopt::AtOnce || access_end <= now || issued_at > now.plus(AHEAD) {
+        if self.adopt == FirstRefresh::AtOnce
+            || access_end <= now
+            || issued_at > now.plus(CLOCK_SKEW_MAX)
+        {
             return None;
         }
         let times =
@@ -35,22 +38,22 @@ impl Schedule {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::schedule::Keep;
+    use crate::schedule::RefreshGoal;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
     const MINUTE: Duration = Duration::from_secs(60);
     const DAY: Duration = Duration::from_secs(86_400);
 
-    fn first_due(schedule: &Schedule, access_end: Timestamp) -> Option<Duration> {
+    fn first_due(schedule: &RefreshSchedule, access_end: Timestamp) -> Option<Duration> {
         let times = schedule.after_sign_in(&DocumentId::Integer(1), access_end, NOW)?;
         Some(times.next_refresh_at.since(NOW))
     }
 
     #[test]
     fn who_has_just_signed_in_is_due_by_the_lifetime_that_is_left() {
-        let wait = first_due(&Schedule::example(), NOW.plus(50 * MINUTE)).unwrap();
+        let wait = first_due(&RefreshSchedule::example(), NOW.plus(50 * MINUTE)).unwrap();
         assert!(wait > 5 * DAY && wait < 7 * DAY, "{wait:?}");
-        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
+        let fresh = RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         let wait = first_due(&fresh, NOW.plus(50 * MINUTE)).unwrap();
         assert!(wait >= 14 * MINUTE && wait <= 20 * MINUTE, "{wait:?}");
     }
@@ -60,25 +63,28 @@ mod tests {
         let expired = NOW.minus(Duration::from_millis(1));
         let of_the_refresh_token = NOW.plus(14 * DAY);
         for end in [expired, NOW, of_the_refresh_token] {
-            assert_eq!(first_due(&Schedule::example(), end), None);
+            assert_eq!(first_due(&RefreshSchedule::example(), end), None);
         }
     }
 
     #[test]
     fn an_applications_clock_may_be_a_little_ahead() {
-        assert!(first_due(&Schedule::example(), NOW.plus(60 * MINUTE + AHEAD)).is_some());
-        assert_eq!(first_due(&Schedule::example(), NOW.plus(62 * MINUTE)), None);
+        assert!(
+            first_due(&RefreshSchedule::example(), NOW.plus(60 * MINUTE + CLOCK_SKEW_MAX))
+                .is_some()
+        );
+        assert_eq!(first_due(&RefreshSchedule::example(), NOW.plus(62 * MINUTE)), None);
     }
 
     #[test]
     fn who_is_due_by_that_age_is_due() {
-        let fresh = Schedule { keep: Keep::KeepFresh, ..Schedule::example() };
+        let fresh = RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         assert_eq!(first_due(&fresh, NOW.plus(20 * MINUTE)), None);
     }
 
     #[test]
     fn who_wants_it_has_all_refreshed_at_once() {
-        let at_once = Schedule { adopt: Adopt::AtOnce, ..Schedule::example() };
+        let at_once = RefreshSchedule { adopt: FirstRefresh::AtOnce, ..RefreshSchedule::example() };
         assert_eq!(first_due(&at_once, NOW.plus(50 * MINUTE)), None);
     }
 }

@@ -5,7 +5,7 @@
 //! fingerprint, and whoever finds it noted for another document sends nothing.
 
 use crate::fingerprint::fingerprint;
-use crate::{DocumentId, ProviderId, Row, Status};
+use crate::{ClaimedDocument, DocumentId, GrantStatus, ProviderId};
 
 /// The document that a refresh token was noted for first, as it is now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -39,16 +39,16 @@ impl FirstUse {
     }
 
     /// What a claim finds where another document had the token first.
-    pub fn twin_of(self, first: DocumentId) -> Row {
-        Row::Twin { of: first, fingerprint: self.fingerprint, owned: true }
+    pub fn twin_of(self, first: DocumentId) -> ClaimedDocument {
+        ClaimedDocument::Twin { of: first, fingerprint: self.fingerprint, owned: true }
     }
 }
 
-impl Row {
+impl ClaimedDocument {
     /// The token, if this is a document that its claim is about to exchange for the first time.
     pub fn first_use(&self) -> Option<FirstUse> {
         let Self::Present { grant, owned: true, .. } = self else { return None };
-        let is_first = grant.generation == 0 && grant.status == Status::Active;
+        let is_first = grant.generation == 0 && grant.status == GrantStatus::Active;
         is_first.then(|| FirstUse {
             provider: grant.provider.clone(),
             fingerprint: fingerprint(&grant.refresh_token),
@@ -61,8 +61,8 @@ mod tests {
     use super::*;
     use crate::{Grant, Timestamp};
 
-    fn row(grant: Grant, owned: bool) -> Row {
-        Row::Present { grant, lease: None, owned }
+    fn row(grant: Grant, owned: bool) -> ClaimedDocument {
+        ClaimedDocument::Present { grant, lease: None, owned }
     }
 
     fn new() -> Grant {
@@ -74,7 +74,7 @@ mod tests {
         assert!(row(new(), true).first_use().is_some());
         assert_eq!(row(new(), false).first_use(), None);
         assert_eq!(row(Grant { generation: 1, ..new() }, true).first_use(), None);
-        assert_eq!(row(Grant { status: Status::Paused, ..new() }, true).first_use(), None);
+        assert_eq!(row(Grant { status: GrantStatus::Paused, ..new() }, true).first_use(), None);
     }
 
     #[test]

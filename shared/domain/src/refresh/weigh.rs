@@ -15,7 +15,7 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use crate::shard::stable_hash;
-use crate::{Failure, Grant, Outcome, Refusal, Timestamp};
+use crate::{ExchangeFailure, Grant, Outcome, RefusalScope, Timestamp};
 
 /// When answers are taken for what they say.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,9 +47,9 @@ impl Default for WatchSettings {
 
 /// What is known beforehand of a provider's answers, by all replicas together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Evidence {
+pub struct DeathEvidence {
     /// Whether deaths are believed.
-    pub belief: Belief,
+    pub belief: DeathBelief,
     /// Its circuit is open.
     pub is_tripped: bool,
     /// A refresh has succeeded with the present settings of our client.
@@ -58,7 +58,7 @@ pub struct Evidence {
 
 /// What is known beforehand about the deaths of a provider's grants.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Belief {
+pub enum DeathBelief {
     /// Nothing: their share decides.
     ByShare,
     /// They are not believed: the circuit is open for such deaths, or our client's settings have changed
@@ -83,7 +83,7 @@ pub struct AnswerWatch {
     disproved_at: Option<Timestamp>,
     /// Deaths in a row that were told to probes of an open circuit.
     dead_probes: u32,
-    take_back: Option<Timestamp>,
+    revive_since: Option<Timestamp>,
 }
 
 /// The grants in `ends` at most.
@@ -107,7 +107,7 @@ impl AnswerWatch {
             throttled: Streak::default(),
             disproved_at: None,
             dead_probes: 0,
-            take_back: None,
+            revive_since: None,
         }
     }
 
@@ -118,7 +118,7 @@ impl AnswerWatch {
         outcome: Outcome,
         grant: &Grant,
         now: Timestamp,
-        evidence: Evidence,
+        evidence: DeathEvidence,
     ) -> Outcome {
         let who = stable_hash(&grant.id);
         match outcome {
@@ -135,7 +135,7 @@ impl AnswerWatch {
             Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
                 if !evidence.client_works {
                     Outcome::Blank(failure)
-                } else if self.is_everybodys(who, Refusal::Unclear, now, evidence) {
+                } else if self.is_everybodys(who, RefusalScope::Unclear, now, evidence) {
                     Outcome::Misconfigured(failure)
                 } else {
                     Outcome::Ambiguous(failure)
@@ -153,8 +153,8 @@ impl AnswerWatch {
 
     /// If it has just turned out that deaths or refusals are not the grants': the time since when what was
     /// believed is to be taken back, by whichever worker. Once.
-    pub fn take_back(&mut self) -> Option<Timestamp> {
-        self.take_back.take()
+    pub fn revive_since(&mut self) -> Option<Timestamp> {
+        self.revive_since.take()
     }
 
     fn succeeded(&mut self, grant: &Grant, who: u64, now: Timestamp) {
@@ -170,20 +170,20 @@ impl AnswerWatch {
 
     fn death(
         &mut self,
-        failure: Failure,
+        failure: ExchangeFailure,
         grant: &Grant,
         now: Timestamp,
-        evidence: Evidence,
+        evidence: DeathEvidence,
     ) -> Outcome {
-        if evidence.belief == Belief::Trust {
+        if evidence.belief == DeathBelief::Trust {
             return Outcome::GrantDead(failure);
         }
         self.remember(stable_hash(&grant.id), now, true);
-        if evidence.belief == Belief::Doubt {
+        if evidence.belief == DeathBelief::Doubt {
             return Outcome::Suspicious(failure);
         }
         if self.is_unusual() {
-            self.take_back = Some(now.minus(self.settings.window));
+            self.revive_since = Some(now.minus(self.settings.window));
             return Outcome::Suspicious(failure);
         }
         self.second_look(failure, grant, now, evidence)
@@ -192,10 +192,10 @@ impl AnswerWatch {
     /// Whether a death is believed now, or asked for again.
     fn second_look(
         &mut self,
-        failure: Failure,
+        failure: ExchangeFailure,
         grant: &Grant,
         now: Timestamp,
-        evidence: Evidence,
+        evidence: DeathEvidence,
     ) -> Outcome {
         let WatchSettings { death_recheck, window, .. } = self.settings;
         // What opened the circuit was something else, and whether all are dead an operator must say.
@@ -215,15 +215,15 @@ impl AnswerWatch {
 
     fn refusal(
         &mut self,
-        failure: Failure,
-        refusal: Refusal,
+        failure: ExchangeFailure,
+        refusal: RefusalScope,
         grant: &Grant,
         now: Timestamp,
-        evidence: Evidence,
+        evidence: DeathEvidence,
     ) -> Outcome {
         if self.is_everybodys(stable_hash(&grant.id), refusal, now, evidence) {
             Outcome::Misconfigured(failure)
-        } else if refusal == Refusal::Consent && evidence.client_works {
+        } else if refusal == RefusalScope::Consent && evidence.client_works {
             self.second_look(failure, grant, now, evidence)
         } else {
             Outcome::Refused(failure, refusal)
@@ -234,25 +234,25 @@ impl AnswerWatch {
     fn is_everybodys(
         &mut self,
         who: u64,
-        refusal: Refusal,
+        refusal: RefusalScope,
         now: Timestamp,
-        evidence: Evidence,
+        evidence: DeathEvidence,
     ) -> bool {
-        if evidence.is_tripped || evidence.belief == Belief::Doubt {
+        if evidence.is_tripped || evidence.belief == DeathBelief::Doubt {
             return true;
         }
         self.refused.add(who);
         let since = now.minus(self.settings.window);
         let succeeded_lately = self.succeeded_at.is_some_and(|at| at > since);
-        let is_doubtful = succeeded_lately || refusal == Refusal::Consent;
+        let is_doubtful = succeeded_lately || refusal == RefusalScope::Consent;
         let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
         // Where nothing has ever succeeded, few grants that are refused again and again will do.
         let never = !evidence.client_works && self.refused.answers >= enough;
         // By the provider's own word, if nothing that has just succeeded speaks against it.
-        let is_told = refusal == Refusal::Client && !succeeded_lately;
+        let is_told = refusal == RefusalScope::Client && !succeeded_lately;
         let is_everybodys = is_told || never || self.refused.grants.len() >= enough;
         if is_everybodys {
-            self.take_back = Some(since);
+            self.revive_since = Some(since);
         }
         is_everybodys
     }

@@ -17,25 +17,25 @@ const PART: usize = 8;
 /// What is shorter is no secret, but would be found in any word.
 const SHORTEST: usize = 4;
 /// How deep an answer is searched for tokens.
-const MAX_DEPTH: usize = 8;
+const DEPTH_MAX: usize = 8;
 
 const REDACTED: &str = "[redacted]";
 
 /// The secrets of one exchange.
 #[derive(Default)]
-pub struct Secrets<'a> {
-    sent: Option<Sent<'a>>,
+pub struct ExchangeSecrets<'a> {
+    sent: Option<SentSecret<'a>>,
     /// The tokens of the answer.
     answered: Vec<String>,
 }
 
-struct Sent<'a> {
+struct SentSecret<'a> {
     refresh_token: &'a str,
     client_id: &'a str,
     client_secret: &'a str,
 }
 
-impl<'a> Secrets<'a> {
+impl<'a> ExchangeSecrets<'a> {
     /// What was sent: a refresh token and the client's credentials.
     pub fn sent(
         refresh_token: &'a SecretString,
@@ -44,7 +44,7 @@ impl<'a> Secrets<'a> {
     ) -> Self {
         let refresh_token = refresh_token.expose_secret();
         let client_secret = client_secret.map_or("", |secret| secret.expose_secret());
-        let sent = Some(Sent { refresh_token, client_id, client_secret });
+        let sent = Some(SentSecret { refresh_token, client_id, client_secret });
         Self { sent, answered: Vec::new() }
     }
 
@@ -54,7 +54,7 @@ impl<'a> Secrets<'a> {
     }
 
     fn add_tokens(&mut self, value: &Value, depth: usize) {
-        if depth >= MAX_DEPTH {
+        if depth >= DEPTH_MAX {
             return;
         }
         match value {
@@ -76,7 +76,7 @@ impl<'a> Secrets<'a> {
     /// Each in each form in which it may be repeated.
     fn forms(&self) -> Vec<Vec<u8>> {
         let mut forms = Vec::new();
-        if let Some(Sent { refresh_token, client_id, client_secret }) = &self.sent {
+        if let Some(SentSecret { refresh_token, client_id, client_secret }) = &self.sent {
             add_forms(&mut forms, refresh_token);
             add_forms(&mut forms, client_secret);
             if !client_secret.is_empty() {
@@ -90,7 +90,7 @@ impl<'a> Secrets<'a> {
     /// A text without the secrets, and without any part of them of eight bytes.
     pub fn redact(&self, text: &str) -> String {
         let lower = text.to_ascii_lowercase().into_bytes();
-        let parts = Parts::of(&lower);
+        let parts = Parts::new(&lower);
         let mut hidden = vec![false; lower.len()];
         for form in &self.forms() {
             if form.len() < PART {
@@ -147,7 +147,7 @@ fn add_base64(forms: &mut Vec<Vec<u8>>, secret: &str) {
 struct Parts<'a>(HashMap<&'a [u8], Vec<usize>>);
 
 impl<'a> Parts<'a> {
-    fn of(text: &'a [u8]) -> Self {
+    fn new(text: &'a [u8]) -> Self {
         let mut parts: HashMap<&[u8], Vec<usize>> = HashMap::new();
         for (at, part) in text.windows(PART).enumerate() {
             parts.entry(part).or_default().push(at);
@@ -180,7 +180,7 @@ mod tests {
     use super::*;
 
     fn redact(token: &str, said: &str) -> String {
-        Secrets::sent(&token.into(), "client", Some(&"client-s3cret".into())).redact(said)
+        ExchangeSecrets::sent(&token.into(), "client", Some(&"client-s3cret".into())).redact(said)
     }
 
     #[test]
@@ -208,7 +208,7 @@ mod tests {
     #[test]
     fn tokens_of_the_answer_are_taken_out() {
         let answer = json!({"data": [{"accessToken": "new!one", "id_token": "another*one"}]});
-        let mut secrets = Secrets::default();
+        let mut secrets = ExchangeSecrets::default();
         secrets.add_tokens_of(&answer);
         assert_eq!(secrets.redact("new!one, another*one"), "[redacted], [redacted]");
     }
@@ -217,7 +217,7 @@ mod tests {
     fn what_is_no_secret_stays() {
         let said = "Der Aktualisierungstoken ist ungültig: …";
         assert_eq!(redact("a-token-of-mine", said), said);
-        assert_eq!(Secrets::default().redact(said), said);
+        assert_eq!(ExchangeSecrets::default().redact(said), said);
         assert_eq!(redact("x", "x marks the spot"), "x marks the spot");
     }
 

@@ -7,11 +7,11 @@ use std::time::Duration;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
-use super::message::{Message, Place, QueueName};
+use super::message::{Message, MessagePosition, QueueName};
 use super::{MemoryClock, MemoryQueueSettings};
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId};
-use evergrant_ports::{Finding, QueueError};
+use evergrant_ports::{InspectionFinding, QueueError};
 
 /// As RabbitMQ's work queues have it: a fuse against a message that kills whoever takes it.
 const DELIVERY_LIMIT: u32 = 100;
@@ -28,8 +28,8 @@ pub(super) struct Broker {
     clock: MemoryClock,
     queues: BTreeMap<QueueName, Queue>,
     /// On the rungs of the ladder: when each comes back, and to which queue.
-    waiting: BTreeMap<(Instant, Place), (QueueName, Message)>,
-    dead: BTreeMap<ProviderId, BTreeMap<Place, DeadLetter>>,
+    waiting: BTreeMap<(Instant, MessagePosition), (QueueName, Message)>,
+    dead: BTreeMap<ProviderId, BTreeMap<MessagePosition, DeadLetter>>,
     consumers: BTreeMap<ConsumerId, Consumer>,
     /// The last number that was given to anything.
     last: u64,
@@ -37,7 +37,7 @@ pub(super) struct Broker {
 
 #[derive(Default)]
 struct Queue {
-    ready: BTreeMap<Place, Message>,
+    ready: BTreeMap<MessagePosition, Message>,
     /// Who got the latest message: they take turns.
     served: Option<ConsumerId>,
 }
@@ -47,17 +47,17 @@ struct Consumer {
     /// Its queues, with how many messages of each it may hold.
     shares: BTreeMap<QueueName, usize>,
     /// What it has not acknowledged, handed out or not.
-    held: BTreeMap<Place, (QueueName, Message)>,
+    held: BTreeMap<MessagePosition, (QueueName, Message)>,
     /// What was not handed out yet.
-    unseen: VecDeque<Place>,
+    unseen: VecDeque<MessagePosition>,
     stopped: bool,
     changed: Arc<Notify>,
 }
 
 /// What a consumer finds when it asks.
-pub(super) enum Next {
+pub(super) enum NextDelivery {
     /// A message.
-    Message(Place, Message),
+    Message(MessagePosition, Message),
     /// Nothing now; ask again when notified, or at this time.
     Wait(Arc<Notify>, Option<Instant>),
     /// The consumer has ended.
@@ -159,7 +159,7 @@ impl Broker {
     pub(super) fn letters(
         &mut self,
         provider: &ProviderId,
-    ) -> Option<&mut BTreeMap<Place, DeadLetter>> {
+    ) -> Option<&mut BTreeMap<MessagePosition, DeadLetter>> {
         self.dead.get_mut(provider)
     }
 
@@ -229,23 +229,23 @@ impl Broker {
         Ok(id)
     }
 
-    pub(super) fn next(&mut self, id: ConsumerId) -> Next {
+    pub(super) fn next(&mut self, id: ConsumerId) -> NextDelivery {
         self.ripen();
         let wake_at = self.waiting.first_key_value().map(|((due_at, _), _)| *due_at);
         let Some(consumer) = self.consumers.get_mut(&id).filter(|c| !c.stopped) else {
-            return Next::Ended;
+            return NextDelivery::Ended;
         };
         let Some(place) = consumer.unseen.pop_front() else {
-            return Next::Wait(Arc::clone(&consumer.changed), wake_at);
+            return NextDelivery::Wait(Arc::clone(&consumer.changed), wake_at);
         };
         match consumer.held.get(&place) {
-            Some((_, message)) => Next::Message(place, message.clone()),
-            None => Next::Ended,
+            Some((_, message)) => NextDelivery::Message(place, message.clone()),
+            None => NextDelivery::Ended,
         }
     }
 
     /// False if it cannot be acknowledged any more: it comes again.
-    pub(super) fn ack(&mut self, id: ConsumerId, place: Place) -> bool {
+    pub(super) fn ack(&mut self, id: ConsumerId, place: MessagePosition) -> bool {
         let held = self.consumers.get_mut(&id).and_then(|c| c.held.remove(&place));
         let Some((name, _)) = held else { return false };
         self.hand_out(&name);
@@ -256,18 +256,18 @@ impl Broker {
     pub(super) fn stop(&mut self, id: ConsumerId) {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         consumer.stopped = true;
-        let unseen: Vec<Place> = consumer.unseen.drain(..).collect();
+        let unseen: Vec<MessagePosition> = consumer.unseen.drain(..).collect();
         let back = unseen.iter().filter_map(|place| Some((*place, consumer.held.remove(place)?)));
         let back: Vec<_> = back.collect();
         consumer.changed.notify_one();
-        self.take_back(back);
+        self.requeue(back);
     }
 
     /// The consumer is gone: all that it held goes back.
     pub(super) fn close(&mut self, id: ConsumerId) {
         if let Some(consumer) = self.consumers.remove(&id) {
             consumer.changed.notify_one();
-            self.take_back(consumer.held.into_iter().collect());
+            self.requeue(consumer.held.into_iter().collect());
         }
     }
 
@@ -278,7 +278,7 @@ impl Broker {
         ids.into_iter().for_each(|id| self.close(id));
     }
 
-    fn take_back(&mut self, messages: Vec<(Place, (QueueName, Message))>) {
+    fn requeue(&mut self, messages: Vec<(MessagePosition, (QueueName, Message))>) {
         let mut touched = Vec::new();
         for (place, (name, mut message)) in messages {
             message.returns += 1;
@@ -315,8 +315,8 @@ impl Broker {
         }
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
-        let of = |(name, queue): (&QueueName, &Queue)| Finding {
+    pub(super) fn findings(&self) -> Vec<InspectionFinding> {
+        let of = |(name, queue): (&QueueName, &Queue)| InspectionFinding {
             what: format!("queue {name}"),
             ok: true,
             detail: format!("{} messages ready, in memory", queue.ready.len()),

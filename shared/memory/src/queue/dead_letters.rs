@@ -3,7 +3,7 @@
 use async_trait::async_trait;
 
 use super::MemoryBroker;
-use super::message::Place;
+use super::message::MessagePosition;
 use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_ports::{DeadLetters, QueueError};
 
@@ -12,15 +12,15 @@ pub(super) struct MemoryDeadLetters {
     broker: MemoryBroker,
     provider: ProviderId,
     /// Where each letter up to the cut-off stands, the next one last.
-    left: Vec<Place>,
+    left: Vec<MessagePosition>,
     cutoff: u64,
     /// What [`DeadLetters::next`] returned last.
-    current: Option<Place>,
+    current: Option<MessagePosition>,
 }
 
 impl MemoryDeadLetters {
     pub(super) fn open(broker: MemoryBroker, provider: &ProviderId) -> Result<Self, QueueError> {
-        let left: Option<Vec<Place>> =
+        let left: Option<Vec<MessagePosition>> =
             broker.lock().letters(provider).map(|letters| letters.keys().rev().copied().collect());
         let left = left.ok_or_else(|| QueueError::Unavailable {
             operation: "read dead letters",

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::MemoryBroker;
-use super::broker::{ConsumerId, Next};
-use super::message::Place;
-use evergrant_ports::{Acker, Delivery, Intake, QueueError};
+use super::broker::{ConsumerId, NextDelivery};
+use super::message::MessagePosition;
+use evergrant_ports::{Delivery, DeliveryAcker, DeliveryStream, QueueError};
 
 /// A consumer. It is there as long as this or a delivery of its that is not acknowledged.
 pub(super) struct MemoryIntake {
@@ -38,13 +38,13 @@ impl Drop for MemoryIntake {
 }
 
 #[async_trait]
-impl Intake for MemoryIntake {
+impl DeliveryStream for MemoryIntake {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             let next = self.consumer.broker.lock().next(self.consumer.id);
             match next {
-                Next::Ended => return None,
-                Next::Message(place, message) => {
+                NextDelivery::Ended => return None,
+                NextDelivery::Message(place, message) => {
                     return Some(Delivery {
                         body: message.body,
                         redelivered: message.returns > 0,
@@ -55,8 +55,8 @@ impl Intake for MemoryIntake {
                     });
                 }
                 // A notice that comes before the wait is kept for it.
-                Next::Wait(changed, None) => changed.notified().await,
-                Next::Wait(changed, Some(wake_at)) => tokio::select! {
+                NextDelivery::Wait(changed, None) => changed.notified().await,
+                NextDelivery::Wait(changed, Some(wake_at)) => tokio::select! {
                     biased;
                     () = changed.notified() => {}
                     () = tokio::time::sleep_until(wake_at) => {}
@@ -73,11 +73,11 @@ impl Intake for MemoryIntake {
 /// The right to acknowledge one delivery.
 struct MemoryAcker {
     consumer: Arc<Consumer>,
-    place: Place,
+    place: MessagePosition,
 }
 
 #[async_trait]
-impl Acker for MemoryAcker {
+impl DeliveryAcker for MemoryAcker {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         if self.consumer.broker.lock().ack(self.consumer.id, self.place) {
             return Ok(());

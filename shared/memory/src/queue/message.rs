@@ -40,4 +40,4 @@ impl Message {
 }
 
 /// Where a message stands: what came later has a greater place. It keeps it when it comes back.
-pub(super) type Place = u64;
+pub(super) type MessagePosition = u64;

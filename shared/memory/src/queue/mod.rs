@@ -25,7 +25,7 @@ use super::MemoryClock;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::{DeadLetter, DocumentId, Job, ProviderId, SealedAnswer};
 use evergrant_ports::{
-    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+    DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
 /// What there is at the broker.
@@ -89,7 +89,7 @@ impl MemoryQueue {
         &self,
         operation: &'static str,
         queues: Vec<(QueueName, usize)>,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let consumer = self.broker.lock().consume(operation, self.connection, queues)?;
         Ok(Box::new(MemoryIntake::new(self.broker.clone(), consumer)))
     }
@@ -127,7 +127,7 @@ impl WorkQueue for MemoryQueue {
         provider: &ProviderId,
         shards: Option<&[u16]>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         let [work, again] = self.broker.lock().queues_of(provider, shards);
         let for_again = prefetch / FOR_WHAT_COMES_BACK;
         let mut queues = shared_out(work, prefetch - for_again);
@@ -148,7 +148,7 @@ impl WorkQueue for MemoryQueue {
         self.broker.lock().rescue(answer.encode())
     }
 
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn DeliveryStream>, QueueError> {
         self.open("consume rescues", vec![(QueueName::Rescue, usize::from(prefetch).max(1))])
     }
 }
@@ -166,7 +166,7 @@ impl JobQueue for MemoryQueue {
         Ok(Box::new(MemoryDeadLetters::open(self.broker.clone(), provider)?))
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, QueueError> {
         Ok(self.broker.lock().findings())
     }
 }

@@ -3,18 +3,18 @@
 use bson::Document;
 
 use super::documents::{Documents, is_text, put, take_away};
-use evergrant_document::change::Change;
 use evergrant_document::condition::{may_be_written, took_effect};
-use evergrant_ports::{Commit, Committed};
+use evergrant_document::document_update::DocumentUpdate;
+use evergrant_ports::{Commit, CommitResult};
 
 impl Documents {
-    pub(super) fn commit(&mut self, commit: &Commit) -> Committed {
+    pub(super) fn commit(&mut self, commit: &Commit) -> CommitResult {
         let names = &self.names;
-        let Some(document) = self.get(&commit.id) else { return Committed::Superseded };
+        let Some(document) = self.get(&commit.id) else { return CommitResult::Superseded };
         let written = may_be_written(names, document, commit)
-            .then(|| Change::of(names, commit, document).operators());
+            .then(|| DocumentUpdate::from_commit(names, commit, document).operators());
         let took_effect = took_effect(names, document, commit);
-        let Some(document) = self.get_mut(&commit.id) else { return Committed::Superseded };
+        let Some(document) = self.get_mut(&commit.id) else { return CommitResult::Superseded };
         match written {
             Some(change) => apply(document, &change),
             None if took_effect => {}
@@ -24,10 +24,10 @@ impl Documents {
                     take_away(document, "evergrant.lease");
                     take_away(document, "evergrant.queued_until");
                 }
-                return Committed::Superseded;
+                return CommitResult::Superseded;
             }
         }
-        Committed::Applied
+        CommitResult::Applied
     }
 }
 

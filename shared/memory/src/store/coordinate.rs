@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
-use evergrant_ports::Versioned;
+use evergrant_ports::VersionedValue;
 
 /// What replicas agree on.
 #[derive(Default)]
-pub(super) struct Agreed {
+pub(super) struct AgreedState {
     /// Who leads in each role, and until when.
     leaders: BTreeMap<String, (String, Timestamp)>,
     /// What is known of each provider, and how often it was changed.
     providers: BTreeMap<ProviderId, (ProviderState, u64)>,
 }
 
-impl Agreed {
+impl AgreedState {
     pub(super) fn lead(
         &mut self,
         role: &str,
@@ -41,9 +41,9 @@ impl Agreed {
         &self,
         provider: &ProviderId,
         now: Timestamp,
-    ) -> Versioned<ProviderState> {
+    ) -> VersionedValue<ProviderState> {
         let (value, version) = self.providers.get(provider).cloned().unwrap_or_default();
-        Versioned { value, version, now, now_error: None }
+        VersionedValue { value, version, now, now_error: None }
     }
 
     pub(super) fn set_provider_state(

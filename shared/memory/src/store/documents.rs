@@ -6,21 +6,21 @@ use std::time::Duration;
 
 use bson::{Bson, Document};
 
-use evergrant_document::Fields;
-use evergrant_document::adoption::{AdoptionRules, Owner};
-use evergrant_document::change::date;
+use evergrant_document::FieldNames;
+use evergrant_document::adoption::{AdoptionRules, DocumentOwner};
 use evergrant_document::decode::adopted_as;
+use evergrant_document::document_update::date;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::ids;
-use evergrant_document::names::Names;
 use evergrant_document::numbers::number;
 use evergrant_document::paths::at;
 pub(super) use evergrant_document::paths::{put, remove as take_away};
 use evergrant_domain::{DocumentId, Timestamp};
-use evergrant_ports::Unadopted;
+use evergrant_ports::UnadoptedDocuments;
 
 /// Documents in the order of their `_id`.
 pub(super) struct Documents {
-    pub(super) names: Names,
+    pub(super) names: FieldPaths,
     by_id: BTreeMap<DocumentId, Document>,
     /// The document that a token was exchanged for first; see [`evergrant_domain::twins`].
     pub(super) first_tokens: BTreeMap<String, DocumentId>,
@@ -28,7 +28,7 @@ pub(super) struct Documents {
 
 impl Documents {
     pub(super) fn new(rules: AdoptionRules) -> Self {
-        let names = Names::new("evergrant", Fields::default()).with_rules(rules);
+        let names = FieldPaths::new("evergrant", FieldNames::default()).with_rules(rules);
         Self { names, by_id: BTreeMap::new(), first_tokens: BTreeMap::new() }
     }
 
@@ -66,7 +66,9 @@ impl Documents {
     pub(super) fn adopt(&mut self, now: Timestamp) -> u64 {
         let mut adopted = 0;
         for document in self.by_id.values_mut() {
-            let Some(Owner::Section(provider)) = owner(&self.names, document) else { continue };
+            let Some(DocumentOwner::Section(provider)) = owner(&self.names, document) else {
+                continue;
+            };
             let status = adopted_as(&self.names, document);
             put(document, "evergrant.provider", provider.as_str());
             put(document, "evergrant.status", status.as_str());
@@ -79,17 +81,17 @@ impl Documents {
     }
 
     /// Counts the documents that are left alone.
-    pub(super) fn unadopted(&self) -> Vec<Unadopted> {
+    pub(super) fn unadopted(&self) -> Vec<UnadoptedDocuments> {
         let left = self.all().filter_map(|document| match owner(&self.names, document)? {
-            Owner::Nobody(why) => Some(Unadopted { why, documents: 1 }),
-            Owner::Section(_) => None,
+            DocumentOwner::Nobody(why) => Some(UnadoptedDocuments { why, documents: 1 }),
+            DocumentOwner::Section(_) => None,
         });
-        Unadopted::together(left)
+        UnadoptedDocuments::together(left)
     }
 }
 
 /// Whose an unadopted document is. None for one that is adopted, or no business of ours.
-fn owner(names: &Names, document: &Document) -> Option<Owner> {
+fn owner(names: &FieldPaths, document: &Document) -> Option<DocumentOwner> {
     let is_adopted = at(document, "evergrant.status").is_some();
     (!is_adopted).then(|| names.owner(document)).flatten()
 }

@@ -6,8 +6,8 @@ use super::documents::{Documents, is_text};
 use evergrant_document::ids::user_ids;
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{Status, Timestamp};
-use evergrant_ports::{DueGrant, DueQuery, Which};
+use evergrant_domain::{GrantStatus, Timestamp};
+use evergrant_ports::{DueGrant, DueQuery, DueSelection};
 
 impl Documents {
     pub(super) fn due(&self, query: &DueQuery, now: Timestamp) -> Vec<DueGrant> {
@@ -32,7 +32,7 @@ impl Documents {
 
     fn is_wanted(&self, document: &Document, query: &DueQuery, now: Timestamp) -> bool {
         if !is_text(document, "evergrant.provider", query.provider.as_str())
-            || !is_text(document, "evergrant.status", Status::Active.as_str())
+            || !is_text(document, "evergrant.status", GrantStatus::Active.as_str())
         {
             return false;
         }
@@ -40,12 +40,12 @@ impl Documents {
         let from = query.from.is_none_or(|from| due_at.is_some_and(|at| at >= from.unix_ms()));
         let which = match &query.which {
             // What is missing or no date is due too, so that a worker says what is wrong.
-            Which::Due => {
+            DueSelection::Due => {
                 let queued_until = time_ms(document, "evergrant.queued_until");
                 [due_at, queued_until].iter().flatten().all(|at| *at <= now.unix_ms())
             }
-            Which::All => true,
-            Which::User(user) => self.is_users(document, user),
+            DueSelection::All => true,
+            DueSelection::User(user) => self.is_users(document, user),
         };
         from && which
     }

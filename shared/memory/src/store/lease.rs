@@ -7,8 +7,8 @@ use bson::{Document, doc};
 use super::documents::{Documents, from_now, is_over, is_text, put, take_away};
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{DocumentId, Row, Status, Timestamp};
-use evergrant_ports::Claimed;
+use evergrant_domain::{ClaimedDocument, DocumentId, GrantStatus, Timestamp};
+use evergrant_ports::ClaimResult;
 
 impl Documents {
     pub(super) fn claim(
@@ -17,10 +17,10 @@ impl Documents {
         owner: &str,
         lease: Duration,
         now: Timestamp,
-    ) -> Claimed {
+    ) -> ClaimResult {
         for id in ids {
             if let Some(document) = self.get_mut(id)
-                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_text(document, "evergrant.status", GrantStatus::Active.as_str())
                 // A try that comes late takes nothing that its claim has settled.
                 && !is_text(document, "evergrant.settled_by", owner)
                 && (is_text(document, "evergrant.lease.owner", owner)
@@ -40,12 +40,12 @@ impl Documents {
             }
         }
         let rows = ids.iter().map(|id| self.note_first_use(id, owner)).collect();
-        Claimed { now, rows }
+        ClaimResult { now, rows }
     }
 
     /// The row of a claim; as a twin, if another document had its token first.
-    fn note_first_use(&mut self, id: &DocumentId, owner: &str) -> Row {
-        let Some(found) = self.get(id) else { return Row::Absent };
+    fn note_first_use(&mut self, id: &DocumentId, owner: &str) -> ClaimedDocument {
+        let Some(found) = self.get(id) else { return ClaimedDocument::Absent };
         let row = decode::row(&self.names, found, owner);
         let Some(first_use) = row.first_use() else { return row };
         let id = ids::canonical(id);
@@ -88,7 +88,7 @@ impl Documents {
     pub(super) fn mark_queued(&mut self, ids: &[DocumentId], duration: Duration, now: Timestamp) {
         for id in ids {
             if let Some(document) = self.get_mut(id)
-                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_text(document, "evergrant.status", GrantStatus::Active.as_str())
                 && is_over(document, "evergrant.next_refresh_at", now)
             {
                 put(document, "evergrant.queued_until", from_now(now, duration));

@@ -24,20 +24,23 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
 
-use self::coordinate::Agreed;
+use self::coordinate::AgreedState;
 use self::documents::Documents;
 use self::operators::Records;
 use super::MemoryClock;
 use evergrant_document::adoption::AdoptionRules;
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::heartbeat::Heartbeat;
-use evergrant_domain::statistics::{Counts, MinuteCounts};
-use evergrant_domain::{DocumentId, LastError, ProviderId, ProviderState, Row, Status, Timestamp};
+use evergrant_domain::statistics::{MinuteCounts, ProviderCounts};
+use evergrant_domain::{
+    ClaimedDocument, DocumentId, GrantStatus, LastError, ProviderId, ProviderState, Timestamp,
+};
 use evergrant_ports::{
-    Changed, Claimed, Commit, Committed, DueGrant, DueQuery, DueStore, Finding, GrantAdmin,
+    ChangeResult, ClaimResult, Commit, CommitResult, DueGrant, DueQuery, DueStore, GrantAdmin,
     GrantChange, GrantCount, GrantFilter, GrantView, HeldTokens, ImportDocument, ImportMode,
-    Imported, LeaderElection, LeaseStore, OperationsLog, ProviderStates, Revived, Store,
-    StoreClock, StoreError, SweepPlace, TransferStore, Unadopted, Versioned,
+    ImportResult, InspectionFinding, LeaderElection, LeaseStore, OperationsLog, ProviderStates,
+    Store, StoreClock, StoreError, SweepPlace, SweepResult, TransferStore, UnadoptedDocuments,
+    VersionedValue,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
@@ -48,7 +51,7 @@ pub struct MemoryStore {
 
 struct State {
     documents: Documents,
-    agreed: Agreed,
+    agreed: AgreedState,
     records: Records,
 }
 
@@ -60,7 +63,7 @@ impl MemoryStore {
 
     /// An empty store with rules of adoption.
     pub fn with_rules(clock: MemoryClock, rules: AdoptionRules) -> Self {
-        let (documents, agreed) = (Documents::new(rules), Agreed::default());
+        let (documents, agreed) = (Documents::new(rules), AgreedState::default());
         let state = State { documents, agreed, records: Records::default() };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
@@ -73,7 +76,7 @@ impl MemoryStore {
     }
 
     /// A document as a claim would find it. Looking changes nothing.
-    pub fn look(&self, id: &DocumentId) -> Row {
+    pub fn look(&self, id: &DocumentId) -> ClaimedDocument {
         self.with(|state, _| state.documents.look(id))
     }
 
@@ -120,11 +123,11 @@ impl LeaseStore for MemoryStore {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         Ok(self.with(|state, now| state.documents.claim(ids, owner, lease, now)))
     }
 
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         Ok(self.with(|state, _| commits.iter().map(|c| state.documents.commit(c)).collect()))
     }
 
@@ -167,7 +170,7 @@ impl DueStore for MemoryStore {
         Ok(self.with(|state, now| state.documents.adopt(now)))
     }
 
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         Ok(self.with(|state, _| state.documents.unadopted()))
     }
 
@@ -184,7 +187,7 @@ impl DueStore for MemoryStore {
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         Ok(self.with(|state, now| state.documents.sweep(after, most, now)))
     }
 }
@@ -206,7 +209,7 @@ impl ProviderStates for MemoryStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError> {
+    ) -> Result<VersionedValue<ProviderState>, StoreError> {
         Ok(self.with(|state, now| state.agreed.provider_state(provider, now)))
     }
 
@@ -230,7 +233,7 @@ impl GrantAdmin for MemoryStore {
         Ok(self.with(|state, _| state.documents.view(id)))
     }
 
-    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<GrantStatus>>, StoreError> {
         let status = |state: &State, id| state.documents.view(id).and_then(|view| view.status);
         Ok(self.with(|state, _| ids.iter().map(|id| status(state, id)).collect()))
     }
@@ -255,7 +258,7 @@ impl GrantAdmin for MemoryStore {
         &self,
         id: &DocumentId,
         change: GrantChange,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<ChangeResult, StoreError> {
         Ok(self.with(|state, _| state.documents.change(id, change)))
     }
 }
@@ -266,7 +269,7 @@ impl TransferStore for MemoryStore {
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportResult>, StoreError> {
         self.with(|state, _| state.documents.import(documents, mode))
     }
 
@@ -281,11 +284,11 @@ impl TransferStore for MemoryStore {
 
 #[async_trait]
 impl OperationsLog for MemoryStore {
-    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
+    async fn begin_audit(&self, intent: ActionIntent) -> Result<AuditEntry, StoreError> {
         Ok(self.with(|state, now| state.records.begin_audit(intent, now)))
     }
 
-    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError> {
+    async fn tell_audit(&self, id: &str, progress: &ActionProgress) -> Result<(), StoreError> {
         self.with(|state, now| state.records.tell_audit(id, progress, now));
         Ok(())
     }
@@ -316,7 +319,10 @@ impl OperationsLog for MemoryStore {
         Ok(self.with(|state, _| state.records.processes()))
     }
 
-    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError> {
+    async fn add_statistics(
+        &self,
+        counts: &[(ProviderId, ProviderCounts)],
+    ) -> Result<(), StoreError> {
         self.with(|state, now| state.records.add_statistics(counts, now));
         Ok(())
     }
@@ -332,7 +338,7 @@ impl Store for MemoryStore {
         Ok(())
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, StoreError> {
         Ok(self.with(|state, _| state.documents.findings()))
     }
 }

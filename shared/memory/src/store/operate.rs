@@ -8,10 +8,10 @@ use evergrant_document::import::id_and_fields;
 use evergrant_document::import::{held_tokens, kept, marks_after, prepared};
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_document::{decode, extended_json, ids};
-use evergrant_domain::{DocumentId, Row};
+use evergrant_domain::{ClaimedDocument, DocumentId};
 use evergrant_ports::{
-    Finding, GrantFilter, GrantOrder, GrantPlace, GrantView, HeldTokens, ImportDocument,
-    ImportMode, Imported, StoreError,
+    GrantFilter, GrantOrder, GrantPlace, GrantView, HeldTokens, ImportDocument, ImportMode,
+    ImportResult, InspectionFinding, StoreError,
 };
 
 impl Documents {
@@ -19,9 +19,9 @@ impl Documents {
         self.get(id).map(|document| decode::view(&self.names, document))
     }
 
-    pub(super) fn look(&self, id: &DocumentId) -> Row {
+    pub(super) fn look(&self, id: &DocumentId) -> ClaimedDocument {
         let row = |document| decode::row(&self.names, document, "");
-        self.get(id).map_or(Row::Absent, row)
+        self.get(id).map_or(ClaimedDocument::Absent, row)
     }
 
     pub(super) fn edit(
@@ -73,7 +73,7 @@ impl Documents {
         &mut self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportResult>, StoreError> {
         let documents = documents.into_iter().enumerate().map(|(index, document)| {
             id_and_fields(document).map_err(|what| {
                 let reason = format!("document {} of those to import: {what}", index + 1);
@@ -84,14 +84,14 @@ impl Documents {
         Ok(documents.into_iter().map(|(id, fields)| self.import_one(id, fields, mode)).collect())
     }
 
-    fn import_one(&mut self, id: Bson, fields: Document, mode: ImportMode) -> Imported {
+    fn import_one(&mut self, id: Bson, fields: Document, mode: ImportMode) -> ImportResult {
         let key = ids::from_bson(&id);
         let found = self.get(&key);
         let twins = if mode == ImportMode::Copy { Vec::new() } else { key.twins() };
         if found.is_none()
             && let Some(twin) = twins.into_iter().find(|id| self.get(id).is_some())
         {
-            return Imported::Twin(twin);
+            return ImportResult::Twin(twin);
         }
         if let Some(kept) = found.and_then(|found| kept(&self.names, found, &fields, mode)) {
             return kept;
@@ -103,7 +103,7 @@ impl Documents {
         if let Some(marks) = marks {
             put(document, &format!("evergrant.{HELD_BEFORE}"), marks);
         }
-        if is_new { Imported::Inserted } else { Imported::Updated }
+        if is_new { ImportResult::Inserted } else { ImportResult::Updated }
     }
 
     pub(super) fn export(&self) -> Vec<serde_json::Value> {
@@ -114,10 +114,10 @@ impl Documents {
         self.all().map(|document| held_tokens(&self.names, document)).collect()
     }
 
-    pub(super) fn findings(&self) -> Vec<Finding> {
+    pub(super) fn findings(&self) -> Vec<InspectionFinding> {
         let detail =
             format!("{} documents in memory; they end with the process", self.all().count());
-        vec![Finding { what: "token documents".to_owned(), ok: true, detail }]
+        vec![InspectionFinding { what: "token documents".to_owned(), ok: true, detail }]
     }
 }
 

@@ -7,34 +7,34 @@ use bson::Document;
 use super::documents::{Documents, is_over, is_text, put, take_away};
 use evergrant_document::decode;
 use evergrant_document::paths::at;
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::audit_chain::StoredProgress;
-use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
-use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
-use evergrant_domain::{DocumentId, ProviderId, Status, Timestamp};
-use evergrant_ports::{Changed, GrantChange, GrantCount, new_audit_id};
+use evergrant_domain::heartbeat::{HEARTBEAT_TTL, Heartbeat};
+use evergrant_domain::statistics::{MinuteCounts, ProviderCounts, STATISTICS_TTL, minute_of};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId, Timestamp};
+use evergrant_ports::{ChangeResult, GrantChange, GrantCount, new_audit_id};
 
 /// What is kept for operators.
 #[derive(Default)]
 pub(super) struct Records {
     audit: BTreeMap<String, AuditEntry>,
     processes: BTreeMap<String, Heartbeat>,
-    statistics: BTreeMap<(Timestamp, ProviderId), Counts>,
+    statistics: BTreeMap<(Timestamp, ProviderId), ProviderCounts>,
 }
 
 impl Records {
-    pub(super) fn begin_audit(&mut self, intent: Intent, now: Timestamp) -> AuditEntry {
+    pub(super) fn begin_audit(&mut self, intent: ActionIntent, now: Timestamp) -> AuditEntry {
         let links = self.audit.values().filter_map(|entry| entry.link.as_ref());
         let entry =
             AuditEntry::begin(new_audit_id(now), intent, now, links.max_by_key(|link| link.number));
-        let entry = StoredProgress::of(&entry.id, &Progress::default()).put_into(entry, now);
+        let entry = StoredProgress::new(&entry.id, &ActionProgress::default()).put_into(entry, now);
         self.audit.insert(entry.id.clone(), entry.clone());
         entry
     }
 
-    pub(super) fn tell_audit(&mut self, id: &str, progress: &Progress, now: Timestamp) {
+    pub(super) fn tell_audit(&mut self, id: &str, progress: &ActionProgress, now: Timestamp) {
         if let Some(entry) = self.audit.remove(id) {
-            let told = StoredProgress::of(id, progress).put_into(entry, now);
+            let told = StoredProgress::new(id, progress).put_into(entry, now);
             self.audit.insert(id.to_owned(), told);
         }
     }
@@ -58,7 +58,7 @@ impl Records {
     pub(super) fn beat(&mut self, heartbeat: &Heartbeat, now: Timestamp) {
         let heartbeat = Heartbeat { beat_at: now, ..heartbeat.clone() };
         self.processes.insert(heartbeat.name.clone(), heartbeat);
-        self.processes.retain(|_, process| process.beat_at >= now.minus(FORGOTTEN_AFTER));
+        self.processes.retain(|_, process| process.beat_at >= now.minus(HEARTBEAT_TTL));
     }
 
     pub(super) fn end_beat(&mut self, name: &str) {
@@ -71,19 +71,23 @@ impl Records {
         processes
     }
 
-    pub(super) fn add_statistics(&mut self, counts: &[(ProviderId, Counts)], now: Timestamp) {
+    pub(super) fn add_statistics(
+        &mut self,
+        counts: &[(ProviderId, ProviderCounts)],
+        now: Timestamp,
+    ) {
         let minute = minute_of(now);
         for (provider, counts) in counts.iter().filter(|(_, counts)| !counts.is_empty()) {
             self.statistics.entry((minute, provider.clone())).or_default().add(counts);
         }
-        let kept = now.minus(KEPT_FOR);
+        let kept = now.minus(STATISTICS_TTL);
         self.statistics.retain(|(minute, _), _| *minute >= kept);
     }
 
     pub(super) fn statistics(&self, since: Timestamp) -> Vec<MinuteCounts> {
         let since = minute_of(since);
         let wanted = self.statistics.iter().filter(|((minute, _), _)| *minute >= since);
-        let counts = |((minute, provider), counts): (&(Timestamp, ProviderId), &Counts)| {
+        let counts = |((minute, provider), counts): (&(Timestamp, ProviderId), &ProviderCounts)| {
             MinuteCounts { provider: provider.clone(), minute: *minute, counts: counts.clone() }
         };
         wanted.map(counts).collect()
@@ -92,7 +96,7 @@ impl Records {
 
 impl Documents {
     pub(super) fn count_grants(&self) -> Vec<GrantCount> {
-        let mut counts: BTreeMap<(Option<ProviderId>, Option<Status>), u64> = BTreeMap::new();
+        let mut counts: BTreeMap<(Option<ProviderId>, Option<GrantStatus>), u64> = BTreeMap::new();
         for document in self.all() {
             let view = decode::view(&self.names, document);
             *counts.entry((view.provider, view.status)).or_default() += 1;
@@ -101,31 +105,35 @@ impl Documents {
         counts.into_iter().map(count).collect()
     }
 
-    pub(super) fn change(&mut self, id: &DocumentId, change: GrantChange) -> Changed {
+    pub(super) fn change(&mut self, id: &DocumentId, change: GrantChange) -> ChangeResult {
         let view = match self.get(id) {
             Some(document) => decode::view(&self.names, document),
-            None => return Changed::Absent,
+            None => return ChangeResult::Absent,
         };
-        let Some(document) = self.get_mut(id) else { return Changed::Absent };
+        let Some(document) = self.get_mut(id) else { return ChangeResult::Absent };
         match (change, view.status) {
-            (GrantChange::Pause, Some(Status::Active)) => set_status(document, Status::Paused),
-            (GrantChange::Resume, Some(Status::Paused)) => {
-                set_status(document, Status::Active);
+            (GrantChange::Pause, Some(GrantStatus::Active)) => {
+                set_status(document, GrantStatus::Paused)
+            }
+            (GrantChange::Resume, Some(GrantStatus::Paused)) => {
+                set_status(document, GrantStatus::Active);
                 take_away(document, "evergrant.queued_until");
             }
             (GrantChange::Forget, _) if at(document, "evergrant.lease").is_some() => {
-                return Changed::UnderWay;
+                return ChangeResult::UnderWay;
             }
             (GrantChange::Forget, _) => take_away(document, "evergrant"),
-            (GrantChange::Pause | GrantChange::Resume, status) => return Changed::NotIn(status),
+            (GrantChange::Pause | GrantChange::Resume, status) => {
+                return ChangeResult::NotIn(status);
+            }
         }
-        Changed::Applied
+        ChangeResult::Applied
     }
 
     pub(super) fn count_due(&self, provider: &ProviderId, most: u64, now: Timestamp) -> u64 {
         let is_due = |document: &&Document| {
             is_text(document, "evergrant.provider", provider.as_str())
-                && is_text(document, "evergrant.status", Status::Active.as_str())
+                && is_text(document, "evergrant.status", GrantStatus::Active.as_str())
                 && is_over(document, "evergrant.next_refresh_at", now)
                 && is_over(document, "evergrant.queued_until", now)
         };
@@ -133,6 +141,6 @@ impl Documents {
     }
 }
 
-fn set_status(document: &mut Document, status: Status) {
+fn set_status(document: &mut Document, status: GrantStatus) {
     put(document, "evergrant.status", status.as_str());
 }

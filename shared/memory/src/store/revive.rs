@@ -6,12 +6,12 @@ use bson::Document;
 
 use super::commit::apply;
 use super::documents::{Documents, from_now, is_text, put, take_away};
-use evergrant_document::change::{
-    Change, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
-};
 use evergrant_document::decode;
-use evergrant_domain::{DocumentId, EndedDocument, LastError, ProviderId, Status, Timestamp};
-use evergrant_ports::{DueGrant, Revived, SweepPlace};
+use evergrant_document::document_update::{
+    DocumentUpdate, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
+};
+use evergrant_domain::{DocumentId, EndedDocument, GrantStatus, LastError, ProviderId, Timestamp};
+use evergrant_ports::{DueGrant, SweepPlace, SweepResult};
 
 impl Documents {
     /// A part of a sweep.
@@ -20,7 +20,7 @@ impl Documents {
         after: Option<SweepPlace>,
         most: u32,
         now: Timestamp,
-    ) -> Revived {
+    ) -> SweepResult {
         let place = after.unwrap_or_else(SweepPlace::beginning);
         let looked_at: Vec<_> = self
             .after(place.id.as_ref())
@@ -36,7 +36,7 @@ impl Documents {
             now,
             &[&FORGOTTEN[..], &OF_THE_OLD_GRANT].concat(),
         );
-        Revived { revived, next }
+        SweepResult { revived, next }
     }
 
     pub(super) fn revive_dead(
@@ -48,7 +48,7 @@ impl Documents {
         let is_dead = |document: &Document| {
             let view = decode::view(&self.names, document);
             let ended = decode::ended(&self.names, document);
-            view.status == Some(Status::NeedsReauth)
+            view.status == Some(GrantStatus::NeedsReauth)
                 && view.provider.as_ref() == Some(provider)
                 && view.last_error.is_some_and(|error| error.at >= since)
                 && ended.as_ref().is_some_and(EndedDocument::holds_what_ended)
@@ -75,8 +75,8 @@ impl Documents {
     ) -> bool {
         let names = &self.names;
         let found = self.get(id).filter(|found| holds_token(names, found, spent));
-        let change =
-            found.map(|found| Change::withheld(names, spent, last_error, found).operators());
+        let change = found
+            .map(|found| DocumentUpdate::withheld(names, spent, last_error, found).operators());
         let Some((document, change)) = self.get_mut(id).zip(change) else { return false };
         apply(document, &change);
         true
@@ -89,13 +89,13 @@ impl Documents {
         now: Timestamp,
     ) -> Option<DueGrant> {
         let document = self.get_mut(id)?;
-        let has = |status: &Status| is_text(document, "evergrant.status", status.as_str());
+        let has = |status: &GrantStatus| is_text(document, "evergrant.status", status.as_str());
         if SweepPlace::ENDED.iter().any(has) {
             make_active(document, now, &OF_AN_END);
             put(document, "evergrant.queued_until", from_now(now, queued));
         }
         let view = decode::view(&self.names, self.get(id)?);
-        (view.status == Some(Status::Active)).then_some(())?;
+        (view.status == Some(GrantStatus::Active)).then_some(())?;
         Some(DueGrant {
             id: view.id,
             provider: view.provider?,
@@ -107,7 +107,7 @@ impl Documents {
 
 /// Active and due, with `forgotten` forgotten.
 fn make_active(document: &mut Document, now: Timestamp, forgotten: &[&str]) {
-    put(document, "evergrant.status", Status::Active.as_str());
+    put(document, "evergrant.status", GrantStatus::Active.as_str());
     put(document, "evergrant.attempts", 0);
     put(document, "evergrant.next_refresh_at", date(now));
     for part in forgotten {

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use secrecy::ExposeSecret;
 
-use evergrant_domain::classify::{Answer, Exchange, ThrottleScope, classify};
-use evergrant_domain::{Expiry, NewTokens, Outcome, Refusal, Secrets, Timestamp};
+use evergrant_domain::classify::{ExchangeResult, HttpAnswer, ThrottleScope, classify};
+use evergrant_domain::{ExchangeSecrets, NewTokens, Outcome, RefusalScope, Timestamp, TokenExpiry};
 use evergrant_provider::Provider;
-use evergrant_provider::{PresetFile, Vector, VectorMeans, preset, preset_names};
+use evergrant_provider::{PresetFile, PresetVector, VectorMeans, preset, preset_names};
 use evergrant_runtime::config::Config;
 
 /// Facts that need a source, and parts that need one as a whole.
@@ -76,7 +76,7 @@ fn means(outcome: &Outcome) -> Option<VectorMeans> {
         Outcome::GrantDead(_) => VectorMeans::Dead,
         Outcome::Transient(_) => VectorMeans::NotDead,
         Outcome::Throttled(..) => VectorMeans::Throttled,
-        Outcome::Refused(_, Refusal::Client) => VectorMeans::ClientMisconfigured,
+        Outcome::Refused(_, RefusalScope::Client) => VectorMeans::ClientMisconfigured,
         Outcome::TooEarly(_) => VectorMeans::RetryLater,
         Outcome::Refused(..) => VectorMeans::Refused,
         Outcome::Ambiguous(_) => VectorMeans::Ambiguous,
@@ -86,19 +86,19 @@ fn means(outcome: &Outcome) -> Option<VectorMeans> {
 }
 
 /// What an answer comes to at a provider.
-fn outcome(provider: &Provider, vector: &Vector, now: Timestamp) -> Outcome {
+fn outcome(provider: &Provider, vector: &PresetVector, now: Timestamp) -> Outcome {
     let header = |name: &str| {
         let named = |(known, _): &(&String, &String)| known.eq_ignore_ascii_case(name);
         vector.headers.iter().find(named).map(|(_, value)| value.as_str())
     };
     let seconds = header("retry-after").and_then(|text| text.parse::<u64>().ok());
-    let mut answer = Answer {
+    let mut answer = HttpAnswer {
         status: vector.status,
         retry_after_ms: seconds.map(|seconds| seconds * 1_000),
         body: vector.body.clone().into_bytes(),
     };
     answer.read_wait(&provider.dialect.answer.retry_after, header, now);
-    classify(Exchange::Answered(answer), &provider.dialect, Secrets::default())
+    classify(ExchangeResult::Answered(answer), &provider.dialect, ExchangeSecrets::default())
 }
 
 /// What was found beside what a vector says, where it says something.
@@ -120,13 +120,13 @@ impl Compared {
 }
 
 /// What a vector finds other than it says.
-fn play(provider: &Provider, vector: &Vector) -> Vec<String> {
+fn play(provider: &Provider, vector: &PresetVector) -> Vec<String> {
     let now = vector.now.unwrap_or(Timestamp::from_unix_ms(1_795_867_200_000));
     let outcome = outcome(provider, vector, now);
     let mut compared = Compared::default();
     compared.compare("means", means(&outcome), Some(vector.means));
     if let Outcome::Refreshed(NewTokens { access_token, refresh_token, ends }) = &outcome {
-        let life = |end: Option<Expiry>| end.and_then(|end| end.life_from(now));
+        let life = |end: Option<TokenExpiry>| end.and_then(|end| end.life_from(now));
         compared.duration("access_lifetime", life(ends.access), &vector.access_lifetime);
         compared.duration("refresh_idle_lifetime", life(ends.idle), &vector.refresh_idle_lifetime);
         let absolute = life(ends.absolute);

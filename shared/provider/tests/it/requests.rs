@@ -9,26 +9,26 @@ use axum::http::{HeaderMap, Method, Uri};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use evergrant_domain::{DocumentFields, Exchange};
+use evergrant_domain::{DocumentFields, ExchangeResult};
 use evergrant_provider::{Provider, ProviderClient, TokenEndpoint};
 use evergrant_runtime::config::Config;
 
 /// What came.
 #[derive(Debug, Clone)]
-struct Seen {
+struct SeenRequest {
     method: Method,
     uri: Uri,
     headers: HeaderMap,
     body: String,
 }
 
-impl Seen {
+impl SeenRequest {
     fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
 
-type Log = Arc<Mutex<Vec<Seen>>>;
+type Log = Arc<Mutex<Vec<SeenRequest>>>;
 
 async fn note(
     State(log): State<Log>,
@@ -38,7 +38,7 @@ async fn note(
     body: Bytes,
 ) -> &'static str {
     let body = String::from_utf8(body.to_vec()).unwrap();
-    log.lock().unwrap().push(Seen { method, uri, headers, body });
+    log.lock().unwrap().push(SeenRequest { method, uri, headers, body });
     r#"{"access_token":"a"}"#
 }
 
@@ -68,7 +68,7 @@ impl Case {
         Self { log, port, provider }
     }
 
-    async fn exchange(&self, fields: &[(&str, &str)]) -> Exchange {
+    async fn exchange(&self, fields: &[(&str, &str)]) -> ExchangeResult {
         let fields: DocumentFields =
             fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let client = ProviderClient::new(Arc::clone(&self.provider)).unwrap();
@@ -76,9 +76,9 @@ impl Case {
     }
 
     /// What came for a document with these fields.
-    async fn seen(&self, fields: &[(&str, &str)]) -> Seen {
+    async fn seen(&self, fields: &[(&str, &str)]) -> SeenRequest {
         let exchange = self.exchange(fields).await;
-        assert!(matches!(exchange, Exchange::Answered(_)), "{exchange:?}");
+        assert!(matches!(exchange, ExchangeResult::Answered(_)), "{exchange:?}");
         self.log.lock().unwrap().pop().expect("a request")
     }
 }
@@ -123,7 +123,7 @@ async fn parameters_are_renamed_added_replaced_and_left_out() {
     assert_eq!(seen.body, body);
     assert_eq!((seen.header("x-api-key"), seen.header("x-token")), ("k", "Bearer R1"));
     assert_eq!(seen.header("user-agent"), "acme/1");
-    let Exchange::NotSent(why) = case.exchange(&[]).await else { panic!("sent") };
+    let ExchangeResult::NotSent(why) = case.exchange(&[]).await else { panic!("sent") };
     assert!(why.contains("instance") && why.contains("nothing was sent"), "{why}");
 }
 
@@ -161,7 +161,7 @@ async fn a_documents_fields_lead_to_its_endpoint_and_nowhere_else() {
     let other = [("data.server", host.as_str()), ("tenant", "a/../b")];
     assert_eq!(case.seen(&other).await.uri.path(), "/a%2F..%2Fb/token");
     for fields in [&[("data.server", "evil.example")][..], &[]] {
-        let Exchange::NotSent(why) = case.exchange(fields).await else { panic!("sent") };
+        let ExchangeResult::NotSent(why) = case.exchange(fields).await else { panic!("sent") };
         assert!(why.contains("nothing was sent"), "{why}");
         let fields = fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned()));
         assert!(case.provider.check_document(&fields.collect()).is_err());
@@ -203,8 +203,8 @@ async fn a_section_overrides_any_part_of_its_preset_and_its_rules_come_first() {
     );
     assert_eq!(case.provider.dialect.throttle_codes, ["slow"]);
     let means: Vec<_> = case.provider.dialect.rules.iter().map(|rule| rule.means).collect();
-    use evergrant_domain::classify::Means;
-    assert_eq!(means, [Means::NotDead, Means::Dead]);
+    use evergrant_domain::classify::DialectMeaning;
+    assert_eq!(means, [DialectMeaning::NotDead, DialectMeaning::Dead]);
 }
 
 #[test]

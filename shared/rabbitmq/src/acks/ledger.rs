@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// For so long an acknowledgement waits for those before it. What it costs is room in the prefetch.
-const HOLD: Duration = Duration::from_millis(20);
+const ACK_HOLD_MAX: Duration = Duration::from_millis(20);
 
 /// The deliveries of one channel. `T` is what tells one.
 #[derive(Debug)]
@@ -18,20 +18,20 @@ pub(super) struct Ledger<T> {
     /// Settled numbers as ranges, first to last. The first range begins at 0, which is no delivery.
     settled: BTreeMap<u64, u64>,
     /// Settled and not told yet.
-    held: BTreeMap<u64, Held<T>>,
+    held: BTreeMap<u64, PendingAck<T>>,
 }
 
 #[derive(Debug)]
-struct Held<T> {
+struct PendingAck<T> {
     until: Instant,
     what: T,
 }
 
 /// Acknowledgements that are told by one frame, that of the last one.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) struct Told<T>(pub(super) Vec<T>);
+pub(super) struct AckFrame<T>(pub(super) Vec<T>);
 
-impl<T> Told<T> {
+impl<T> AckFrame<T> {
     /// Whether the last one speaks for others as well.
     pub(super) const fn is_multiple(&self) -> bool {
         self.0.len() > 1
@@ -45,7 +45,7 @@ impl<T> Ledger<T> {
 
     /// A delivery is settled.
     pub(super) fn settle(&mut self, number: u64, what: T, now: Instant) {
-        self.held.insert(number, Held { until: now + HOLD, what });
+        self.held.insert(number, PendingAck { until: now + ACK_HOLD_MAX, what });
         let before = self.settled.range(..number).next_back().map(|(first, last)| (*first, *last));
         let first =
             before.filter(|(_, last)| last + 1 == number).map_or(number, |(first, _)| first);
@@ -55,13 +55,13 @@ impl<T> Ledger<T> {
 
     /// What is to be told now: in one all before which nothing is open, and each for itself those
     /// that have waited for that long enough.
-    pub(super) fn ripe(&mut self, now: Instant) -> Vec<Told<T>> {
+    pub(super) fn ripe(&mut self, now: Instant) -> Vec<AckFrame<T>> {
         let none_open_up_to = self.settled.first_key_value().map_or(0, |(_, last)| *last);
         let waiting = self.held.split_off(&(none_open_up_to + 1));
         let together = std::mem::replace(&mut self.held, waiting).into_values();
-        let together = Told(together.map(|held| held.what).collect());
+        let together = AckFrame(together.map(|held| held.what).collect());
         let overdue = self.held.extract_if(.., |_, held| held.until <= now);
-        let alone: Vec<_> = overdue.map(|(_, held)| Told(vec![held.what])).collect();
+        let alone: Vec<_> = overdue.map(|(_, held)| AckFrame(vec![held.what])).collect();
         std::iter::once(together).filter(|told| !told.0.is_empty()).chain(alone).collect()
     }
 
@@ -71,9 +71,11 @@ impl<T> Ledger<T> {
     }
 
     /// Those that wait need not wait any more.
-    pub(super) fn rest(&mut self) -> Vec<Told<T>> {
+    pub(super) fn rest(&mut self) -> Vec<AckFrame<T>> {
         let mut rest = self.ripe(Instant::now());
-        rest.extend(std::mem::take(&mut self.held).into_values().map(|held| Told(vec![held.what])));
+        rest.extend(
+            std::mem::take(&mut self.held).into_values().map(|held| AckFrame(vec![held.what])),
+        );
         rest
     }
 }
@@ -92,9 +94,9 @@ mod tests {
     fn all_before_which_nothing_is_open_are_told_in_one() {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         settle(&mut ledger, [3, 1, 2, 6, 5], now);
-        assert_eq!(ledger.ripe(now), [Told(vec![1, 2, 3])]);
+        assert_eq!(ledger.ripe(now), [AckFrame(vec![1, 2, 3])]);
         settle(&mut ledger, [4], now);
-        assert_eq!(ledger.ripe(now), [Told(vec![4, 5, 6])]);
+        assert_eq!(ledger.ripe(now), [AckFrame(vec![4, 5, 6])]);
         assert_eq!(ledger.due(), None);
     }
 
@@ -103,10 +105,10 @@ mod tests {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         settle(&mut ledger, [2, 3], now);
         assert_eq!(ledger.ripe(now), []);
-        assert_eq!(ledger.due(), Some(now + HOLD));
-        assert_eq!(ledger.ripe(now + HOLD), [Told(vec![2]), Told(vec![3])]);
-        settle(&mut ledger, [1, 4], now + HOLD);
-        assert_eq!(ledger.ripe(now + HOLD), [Told(vec![1, 4])]);
+        assert_eq!(ledger.due(), Some(now + ACK_HOLD_MAX));
+        assert_eq!(ledger.ripe(now + ACK_HOLD_MAX), [AckFrame(vec![2]), AckFrame(vec![3])]);
+        settle(&mut ledger, [1, 4], now + ACK_HOLD_MAX);
+        assert_eq!(ledger.ripe(now + ACK_HOLD_MAX), [AckFrame(vec![1, 4])]);
     }
 
     #[test]
@@ -114,7 +116,7 @@ mod tests {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         for number in 2..10_000 {
             settle(&mut ledger, [number], now);
-            ledger.ripe(now + HOLD);
+            ledger.ripe(now + ACK_HOLD_MAX);
         }
         assert_eq!(ledger.settled.len(), 2);
         assert_eq!(ledger.rest(), []);

@@ -16,28 +16,28 @@ use lapin::options::BasicAckOptions;
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::{Instant, sleep, timeout_at};
 
-use self::ledger::{Ledger, Told};
+use self::ledger::{AckFrame, Ledger};
 use super::errors::explain;
 use super::session::Session;
-use evergrant_ports::{Acker, QueueError};
+use evergrant_ports::{DeliveryAcker, QueueError};
 
 const OPERATION: &str = "ack";
 /// So long the first one waits for company.
-const GATHER: Duration = Duration::from_millis(2);
+const ACK_BATCH_DELAY: Duration = Duration::from_millis(2);
 /// How many are taken in at once.
 const AT_ONCE: usize = 1_024;
 
 type Reply = oneshot::Sender<Result<(), QueueError>>;
 
 /// One delivery that is settled.
-struct Settled {
+struct AckedDelivery {
     acker: lapin::Acker,
     reply: Reply,
 }
 
 /// Where the deliveries of one channel are acknowledged.
 #[derive(Clone)]
-pub(super) struct Acks(mpsc::UnboundedSender<(u64, Settled)>);
+pub(super) struct Acks(mpsc::UnboundedSender<(u64, AckedDelivery)>);
 
 impl Acks {
     /// For the deliveries of `channel`, which stays open as long as one of them may be
@@ -50,7 +50,7 @@ impl Acks {
     }
 
     /// The right to acknowledge one delivery.
-    pub(super) fn acker(&self, number: u64, acker: lapin::Acker) -> Box<dyn Acker> {
+    pub(super) fn acker(&self, number: u64, acker: lapin::Acker) -> Box<dyn DeliveryAcker> {
         Box::new(GroupedAcker { number, acker, acks: self.clone() })
     }
 }
@@ -62,11 +62,11 @@ struct GroupedAcker {
 }
 
 #[async_trait]
-impl Acker for GroupedAcker {
+impl DeliveryAcker for GroupedAcker {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         let Self { number, acker, acks } = *self;
         let (reply, told) = oneshot::channel();
-        acks.0.send((number, Settled { acker, reply })).map_err(|_| closed())?;
+        acks.0.send((number, AckedDelivery { acker, reply })).map_err(|_| closed())?;
         told.await.unwrap_or_else(|_| Err(closed()))
     }
 }
@@ -75,7 +75,7 @@ impl Acker for GroupedAcker {
 async fn tell_all(
     session: Arc<Session>,
     _channel: Channel,
-    mut settled: mpsc::UnboundedReceiver<(u64, Settled)>,
+    mut settled: mpsc::UnboundedReceiver<(u64, AckedDelivery)>,
 ) {
     let (mut ledger, mut news) = (Ledger::new(), Vec::new());
     loop {
@@ -87,7 +87,7 @@ async fn tell_all(
         match received {
             Some(0) => return tell(&session, ledger.rest()).await,
             Some(_) => {
-                sleep(GATHER).await;
+                sleep(ACK_BATCH_DELAY).await;
                 while let Ok(more) = settled.try_recv() {
                     news.push(more);
                 }
@@ -102,11 +102,11 @@ async fn tell_all(
     }
 }
 
-async fn tell(session: &Session, groups: Vec<Told<Settled>>) {
+async fn tell(session: &Session, groups: Vec<AckFrame<AckedDelivery>>) {
     join_all(groups.into_iter().map(|group| tell_group(session, group))).await;
 }
 
-async fn tell_group(session: &Session, group: Told<Settled>) {
+async fn tell_group(session: &Session, group: AckFrame<AckedDelivery>) {
     let options = BasicAckOptions { multiple: group.is_multiple() };
     let Some(last) = group.0.last() else { return };
     let told = match session.wait(OPERATION, last.acker.ack(options)).await {
@@ -116,7 +116,7 @@ async fn tell_group(session: &Session, group: Told<Settled>) {
         Ok(Err(error)) => Err(explain(OPERATION, &error)),
         Err(error) => Err(error),
     };
-    for Settled { reply, .. } in group.0 {
+    for AckedDelivery { reply, .. } in group.0 {
         // Who does not wait for it does not want to know.
         let _ = reply.send(told.clone());
     }

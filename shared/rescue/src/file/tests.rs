@@ -30,7 +30,7 @@ fn die(journal: FileJournal) {
     std::mem::forget(state);
 }
 
-fn ids(left: &[Left]) -> Vec<DocumentId> {
+fn ids(left: &[OrphanedAnswer]) -> Vec<DocumentId> {
     left.iter().map(|left| SealedAnswer::decode(&left.line).unwrap().id).collect()
 }
 
@@ -50,12 +50,12 @@ fn what_a_killed_process_had_not_committed_is_inherited_once() {
     killed.append(&answer(1)).unwrap();
     killed.append(&answer(2)).unwrap();
     let heir = open(&folder, "heir");
-    assert_eq!(heir.inherit().unwrap(), [], "its owner lives");
+    assert_eq!(heir.adopt_orphans().unwrap(), [], "its owner lives");
     die(killed);
-    let left = heir.inherit().unwrap();
+    let left = heir.adopt_orphans().unwrap();
     assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
     let other = open(&folder, "other");
-    assert_eq!(other.inherit().unwrap(), [], "the heir has it");
+    assert_eq!(other.adopt_orphans().unwrap(), [], "the heir has it");
     left.iter().for_each(|left| heir.forget(left.entry));
     let names = ["heir.journal", "killed.died", "other.journal"].map(of_this_boot);
     assert_eq!(files(folder.path()), names.into(), "what is committed is removed");
@@ -66,21 +66,25 @@ fn an_estate_is_settled_when_every_answer_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
-    assert_eq!(heir.estate_of("killed"), Estate::None, "it lives");
-    assert_eq!(heir.estate_of("elsewhere"), Estate::None, "nothing is known of it");
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Unknown, "it lives");
+    assert_eq!(heir.peer_journal("elsewhere"), PeerJournal::Unknown, "nothing is known of it");
     die(killed);
-    assert_eq!(heir.estate_of("killed"), Estate::Open);
-    let left = heir.inherit().unwrap();
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Recovering);
+    let left = heir.adopt_orphans().unwrap();
     let other = open(&folder, "other");
-    assert_eq!(other.estate_of("killed"), Estate::Open, "the heir is at it");
-    assert_eq!(other.estate_of("heir"), Estate::None);
+    assert_eq!(other.peer_journal("killed"), PeerJournal::Recovering, "the heir is at it");
+    assert_eq!(other.peer_journal("heir"), PeerJournal::Unknown);
     heir.forget(left[0].entry);
-    assert_eq!(other.estate_of("killed"), Estate::Settled);
+    assert_eq!(other.peer_journal("killed"), PeerJournal::Drained);
     let remembered = folder.path().join(of_this_boot("killed.died"));
-    let long_ago = std::time::SystemTime::now() - 2 * REMEMBERED;
+    let long_ago = std::time::SystemTime::now() - 2 * PEER_TTL;
     File::open(&remembered).unwrap().set_modified(long_ago).unwrap();
-    other.inherit().unwrap();
-    assert_eq!(other.estate_of("killed"), Estate::None, "nothing of it is held any more");
+    other.adopt_orphans().unwrap();
+    assert_eq!(
+        other.peer_journal("killed"),
+        PeerJournal::Unknown,
+        "nothing of it is held any more"
+    );
     assert!(!remembered.exists());
 }
 
@@ -92,10 +96,10 @@ fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_sett
     killed.append(&answer(2)).unwrap();
     die(killed);
     let heir = open(&folder, "heir");
-    let left = heir.inherit().unwrap();
-    heir.hand_on(left[0].entry);
+    let left = heir.adopt_orphans().unwrap();
+    heir.forward(left[0].entry);
     heir.forget(left[1].entry);
-    assert_eq!(heir.estate_of("killed"), Estate::HandedOn);
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Forwarded);
     let names = ["heir.journal", "killed.handed-on"].map(of_this_boot);
     assert_eq!(files(folder.path()), names.into());
 }
@@ -108,10 +112,10 @@ fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled(
     killed.with_state(|state| state.own.tell_nothing());
     killed.append(&answer(2)).unwrap();
     die(killed);
-    let left = heir.inherit().unwrap();
+    let left = heir.adopt_orphans().unwrap();
     assert_eq!(ids(&left), [DocumentId::Integer(1), DocumentId::Integer(2)]);
     left.iter().for_each(|left| heir.forget(left.entry));
-    assert_eq!(heir.estate_of("killed"), Estate::None);
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Unknown);
 }
 
 #[test]
@@ -123,10 +127,10 @@ fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_
     let earlier = folder.path().join("killed.0123abcd.journal");
     std::fs::rename(folder.path().join(of_this_boot("killed.journal")), earlier).unwrap();
     let heir = open(&folder, "heir");
-    let left = heir.inherit().unwrap();
+    let left = heir.adopt_orphans().unwrap();
     assert_eq!(ids(&left), [DocumentId::Integer(1)]);
     heir.forget(left[0].entry);
-    assert_eq!(heir.estate_of("killed"), Estate::None);
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Unknown);
 }
 
 #[test]
@@ -137,7 +141,7 @@ fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
     die(killed);
     // As on a disk that is full: no such file can be made.
     std::fs::create_dir(folder.path().join(of_this_boot("killed.died"))).unwrap();
-    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(ids(&heir.adopt_orphans().unwrap()), [DocumentId::Integer(1)]);
 }
 
 #[test]
@@ -147,10 +151,10 @@ fn an_heir_that_dies_too_is_inherited_from() {
     killed.append(&answer(1)).unwrap();
     die(killed);
     let heir = open(&folder, "heir");
-    assert_eq!(heir.inherit().unwrap().len(), 1);
+    assert_eq!(heir.adopt_orphans().unwrap().len(), 1);
     drop(heir);
     let second = open(&folder, "second");
-    assert_eq!(ids(&second.inherit().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(ids(&second.adopt_orphans().unwrap()), [DocumentId::Integer(1)]);
 }
 
 #[test]
@@ -165,7 +169,7 @@ fn a_journal_is_empty_when_all_is_committed() {
     journal.append(&answer(4)).unwrap();
     die(journal);
     let heir = open(&folder, "two");
-    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(4)]);
+    assert_eq!(ids(&heir.adopt_orphans().unwrap()), [DocumentId::Integer(4)]);
 }
 
 #[test]
@@ -191,8 +195,8 @@ fn whatever_else_is_in_the_folder_keeps_nothing_from_its_heir() {
     std::os::unix::fs::symlink("/dev/null", folder.path().join("b.journal")).unwrap();
     std::os::unix::fs::symlink("nowhere", folder.path().join("c.journal")).unwrap();
     let _socket = std::os::unix::net::UnixListener::bind(folder.path().join("z.journal")).unwrap();
-    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
-    assert_eq!(heir.inherit().unwrap(), [], "once");
+    assert_eq!(ids(&heir.adopt_orphans().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(heir.adopt_orphans().unwrap(), [], "once");
 }
 
 #[test]
@@ -203,19 +207,19 @@ fn what_cannot_be_read_for_now_is_inherited_when_it_can() {
     let aside = folder.path().join("aside");
     std::fs::rename(&journal, &aside).unwrap();
     std::fs::create_dir(&journal).unwrap();
-    assert_eq!(heir.inherit().unwrap(), []);
-    assert_eq!(heir.estate_of("killed"), Estate::Unreadable);
+    assert_eq!(heir.adopt_orphans().unwrap(), []);
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Unreadable);
     std::fs::remove_dir(&journal).unwrap();
     std::fs::rename(&aside, &journal).unwrap();
-    assert_eq!(ids(&heir.inherit().unwrap()), [DocumentId::Integer(1)]);
-    assert_eq!(heir.estate_of("killed"), Estate::Open);
+    assert_eq!(ids(&heir.adopt_orphans().unwrap()), [DocumentId::Integer(1)]);
+    assert_eq!(heir.peer_journal("killed"), PeerJournal::Recovering);
 }
 
 #[test]
 fn a_line_that_is_too_long_is_passed_by_and_not_held_in_memory() {
     let folder = tempfile::tempdir().unwrap();
-    let long = "x".repeat(MAX_SEALED_ANSWER_BYTES + 1);
-    let most = "x".repeat(MAX_SEALED_ANSWER_BYTES);
+    let long = "x".repeat(SEALED_ANSWER_BYTES_MAX + 1);
+    let most = "x".repeat(SEALED_ANSWER_BYTES_MAX);
     let path = folder.path().join("lines");
     std::fs::write(&path, format!("{long}\n\none\n{most}\n{long}{long}\ntwo")).unwrap();
     let lines = read_lines(&File::open(path).unwrap()).unwrap();

@@ -28,7 +28,7 @@ pub struct ConsoleConfig {
     pub tls_key: Option<PathBuf>,
     pub proxy_user_header: Option<String>,
     #[serde(default)]
-    pub proxy_addresses: Vec<Network>,
+    pub proxy_addresses: Vec<AddressRange>,
     #[serde(default)]
     pub proxy_operators: Vec<String>,
     pub oidc: Option<OidcConfig>,
@@ -99,7 +99,7 @@ fn web_address<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Url>
 
 /// An address, or all addresses that begin alike: `10.0.0.5`, `10.0.0.0/8`, `fd00::/8`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Network {
+pub struct AddressRange {
     begin: u128,
     /// Bits that must be the same, of 128.
     prefix: u32,
@@ -114,7 +114,7 @@ fn bits(address: IpAddr) -> u128 {
     v6.to_bits()
 }
 
-impl Network {
+impl AddressRange {
     /// Whether an address is of this network.
     pub fn contains(&self, address: IpAddr) -> bool {
         let differing = bits(address) ^ self.begin;
@@ -122,7 +122,7 @@ impl Network {
     }
 }
 
-impl FromStr for Network {
+impl FromStr for AddressRange {
     type Err = String;
 
     fn from_str(text: &str) -> Result<Self, String> {
@@ -144,7 +144,7 @@ impl FromStr for Network {
     }
 }
 
-impl<'de> Deserialize<'de> for Network {
+impl<'de> Deserialize<'de> for AddressRange {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
@@ -157,7 +157,7 @@ mod tests {
     #[test]
     fn a_network_holds_what_begins_alike() {
         let holds = |network: &str, address: &str| {
-            network.parse::<Network>().unwrap().contains(address.parse().unwrap())
+            network.parse::<AddressRange>().unwrap().contains(address.parse().unwrap())
         };
         assert!(holds("10.0.0.0/8", "10.200.3.4") && !holds("10.0.0.0/8", "11.0.0.1"));
         assert!(holds("10.0.0.5", "10.0.0.5") && !holds("10.0.0.5", "10.0.0.4"));
@@ -165,7 +165,7 @@ mod tests {
         assert!(holds("fd00::/8", "fd12::1") && !holds("fd00::/8", "fe80::1"));
         assert!(holds("0.0.0.0/0", "192.0.2.1") && holds("::/0", "192.0.2.1"));
         for wrong in ["10.0.0.0/33", "ten", "10.0.0.0/x", ""] {
-            assert!(wrong.parse::<Network>().is_err(), "{wrong}");
+            assert!(wrong.parse::<AddressRange>().is_err(), "{wrong}");
         }
     }
 }

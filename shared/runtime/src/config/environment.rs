@@ -49,7 +49,7 @@ pub(super) struct Variables(Dict);
 impl Variables {
     /// Picks the settings out of an environment. A variable without `__` is not one of them, and an empty one
     /// is not given: compose files name variables that a user leaves empty.
-    pub(super) fn of(
+    pub(super) fn from_environment(
         variables: impl IntoIterator<Item = (OsString, OsString)>,
     ) -> Result<Self, ConfigError> {
         let mut settings = Dict::new();

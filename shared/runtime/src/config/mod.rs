@@ -24,13 +24,13 @@ use evergrant_provider::{Provider, ProviderConfig, with_presets};
 use evergrant_settings::{config_error, secret};
 use evergrant_telemetry::TelemetryConfig;
 
-pub use console::{ConsoleConfig, Network};
+pub use console::{AddressRange, ConsoleConfig};
 pub use evergrant_settings::ConfigError;
 pub use oidc::OidcConfig;
 pub use rescue::RescueConfig;
 pub use sections::{ProducerConfig, QueueConfig, StoreConfig, WorkerConfig};
 pub use server_url::has_password;
-pub use weakness::Weakness;
+pub use weakness::ConfigWeakness;
 
 /// The commented default settings.
 pub const DEFAULT: &str = include_str!("default.toml");
@@ -63,14 +63,14 @@ pub struct Config {
 
 /// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
 /// not among them.
-pub type Override = (&'static str, Option<String>);
+pub type SettingOverride = (&'static str, Option<String>);
 
 impl Config {
     /// Reads the settings of this process: `file` if given, its environment, and `overrides`.
     ///
     /// # Errors
     /// [`ConfigError`] names the first setting that is wrong and says what would be right.
-    pub fn load(file: Option<&Path>, overrides: &[Override]) -> Result<Self, ConfigError> {
+    pub fn load(file: Option<&Path>, overrides: &[SettingOverride]) -> Result<Self, ConfigError> {
         Self::from_parts(file, std::env::vars_os(), overrides)
     }
 
@@ -81,7 +81,7 @@ impl Config {
     pub fn from_parts(
         file: Option<&Path>,
         variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
-        overrides: &[Override],
+        overrides: &[SettingOverride],
     ) -> Result<Self, ConfigError> {
         let mut settings = Figment::from(Toml::string(DEFAULT));
         if let Some(file) = file {
@@ -90,7 +90,7 @@ impl Config {
             }
             settings = settings.merge(Toml::file_exact(file));
         }
-        settings = settings.merge(environment::Variables::of(variables)?);
+        settings = settings.merge(environment::Variables::from_environment(variables)?);
         for (path, value) in overrides {
             if let Some(value) = value {
                 settings = settings.merge(Serialized::global(path, value));

@@ -7,7 +7,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::Deserialize;
 
-use evergrant_rescue::{Keys, Sealer, own_key};
+use evergrant_rescue::{AnswerSealer, SealingKeys, own_key};
 use evergrant_settings::{ConfigError, duration, secret};
 
 #[derive(Debug, Clone, Deserialize)]
@@ -58,14 +58,14 @@ impl RescueConfig {
     ///
     /// # Errors
     /// If a key is none, or its file cannot be read.
-    pub fn sealer(&self) -> Result<Option<Sealer>, ConfigError> {
+    pub fn sealer(&self) -> Result<Option<AnswerSealer>, ConfigError> {
         let key = match (&self.key, &self.key_file) {
             (_, Some(file)) => secret::of_file(file, "rescue.key_file")?,
             (Some(key), None) => key.clone(),
             (None, None) => return Ok(None),
         };
-        let keys = Keys::new(&key, &self.old_keys)
+        let keys = SealingKeys::new(&key, &self.old_keys)
             .map_err(|error| ConfigError::invalid("rescue.key or old_keys", error.to_string()))?;
-        Ok(Some(Sealer::new(keys)))
+        Ok(Some(AnswerSealer::new(keys)))
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
 use evergrant_document::paths::is_within;
 use evergrant_domain::ProviderId;
@@ -96,8 +96,8 @@ impl StoreConfig {
         Ok(())
     }
 
-    fn names(&self) -> Fields {
-        Fields {
+    fn names(&self) -> FieldNames {
+        FieldNames {
             user_id: self.fields.user_id.clone(),
             access_token: self.fields.access_token.clone(),
             refresh_token: self.fields.refresh_token.clone(),
@@ -325,7 +325,7 @@ pub struct WorkerConfig {
 }
 
 /// What a lease has left for the commit after the longest wait and the longest request.
-const COMMIT_MARGIN: Duration = Duration::from_secs(5);
+const COMMIT_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl WorkerConfig {
     pub(super) fn check(&self, longest_request: Duration, shards: u16) -> Result<(), ConfigError> {
@@ -336,7 +336,7 @@ impl WorkerConfig {
         if !(1..=500).contains(&self.batch) {
             return Err(ConfigError::invalid("worker.batch", "it must be from 1 to 500"));
         }
-        let needed = self.permit_wait + longest_request + COMMIT_MARGIN;
+        let needed = self.permit_wait + longest_request + COMMIT_TIMEOUT;
         if self.lease < needed {
             let needed = humantime::format_duration(needed);
             let reason = format!(

@@ -15,7 +15,7 @@ const INSECURE: [&str; 3] =
 
 impl<'a> ServerUrl<'a> {
     /// None if it is no server's.
-    pub(super) fn of(url: &'a str) -> Option<Self> {
+    pub(super) fn parse(url: &'a str) -> Option<Self> {
         let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     fn in_the_clear(url: &str) -> Vec<&str> {
-        ServerUrl::of(url).unwrap().in_the_clear()
+        ServerUrl::parse(url).unwrap().in_the_clear()
     }
 
     #[test]
@@ -123,12 +123,12 @@ mod tests {
         ] {
             assert!(in_the_clear(url).is_empty(), "{url}");
         }
-        assert!(ServerUrl::of("sqlite:e.db").is_none());
+        assert!(ServerUrl::parse("sqlite:e.db").is_none());
     }
 
     #[test]
     fn an_option_by_which_anybody_may_be_the_server_is_found() {
-        let option = |url| ServerUrl::of(url).unwrap().insecure_option();
+        let option = |url| ServerUrl::parse(url).unwrap().insecure_option();
         let url = "mongodb://a.b/?tls=true&tlsAllowInvalidCertificates=true";
         assert_eq!(option(url).as_deref(), Some("tlsallowinvalidcertificates"));
         assert_eq!(option("mongodb://a.b/?tlsInsecure=true").as_deref(), Some("tlsinsecure"));

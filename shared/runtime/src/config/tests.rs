@@ -204,7 +204,7 @@ fn beside_a_file_of_documents_is_a_rescue_key_where_none_is_set() {
     assert_eq!(own.journal, Some(folder.path().join("e.db-rescue")));
     assert_eq!(key(&own), key(&rescue(&[("EVERGRANT_STORE__URL", &url)])), "it stays");
 
-    let given = evergrant_rescue::Keys::generate();
+    let given = evergrant_rescue::SealingKeys::generate();
     let given = given.expose_secret();
     let set = rescue(&[("EVERGRANT_STORE__URL", &url), ("EVERGRANT_RESCUE__KEY", given)]);
     assert_eq!((key(&set).as_str(), set.journal), (given, None));

@@ -15,7 +15,7 @@ use evergrant_provider::token_url::{host_of, is_token_url_safe};
 
 /// A setting that works and is not safe. It holds no setting's value that is secret.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Weakness {
+pub struct ConfigWeakness {
     /// The setting.
     pub setting: String,
     /// What is not safe about it, and what to do.
@@ -35,7 +35,7 @@ impl Config {
     ///
     /// # Errors
     /// As [`Config::providers`].
-    pub fn weaknesses(&self) -> Result<Vec<Weakness>, ConfigError> {
+    pub fn weaknesses(&self) -> Result<Vec<ConfigWeakness>, ConfigError> {
         let mut found = Vec::new();
         for (setting, url) in [("store.url", &self.store.url), ("queue.url", &self.queue.url)] {
             found.extend(of_server(setting, url.expose_secret()));
@@ -55,7 +55,7 @@ impl Config {
     /// # Errors
     /// As [`Config::weaknesses`].
     pub fn warn_of_weaknesses(&self) -> Result<(), ConfigError> {
-        for Weakness { setting, detail, .. } in self.weaknesses()? {
+        for ConfigWeakness { setting, detail, .. } in self.weaknesses()? {
             tracing::warn!(setting, "{detail}");
         }
         Ok(())
@@ -86,9 +86,9 @@ impl Config {
     }
 }
 
-fn of_token_url(provider: &str, url: &Url) -> Option<Weakness> {
+fn of_token_url(provider: &str, url: &Url) -> Option<ConfigWeakness> {
     let host = host_of(url);
-    (!is_token_url_safe(url)).then(|| Weakness {
+    (!is_token_url_safe(url)).then(|| ConfigWeakness {
         setting: format!("providers.{provider}.token_url"),
         detail: format!(
             "refresh tokens and the client's secret are sent to {host} in the clear, as allow_http \
@@ -98,9 +98,9 @@ fn of_token_url(provider: &str, url: &Url) -> Option<Weakness> {
     })
 }
 
-fn of_server(setting: &str, url: &str) -> Vec<Weakness> {
-    let Some(server) = ServerUrl::of(url) else { return Vec::new() };
-    let weakness = |detail| Weakness { setting: setting.to_owned(), detail, is_note: false };
+fn of_server(setting: &str, url: &str) -> Vec<ConfigWeakness> {
+    let Some(server) = ServerUrl::parse(url) else { return Vec::new() };
+    let weakness = |detail| ConfigWeakness { setting: setting.to_owned(), detail, is_note: false };
     let hosts = server.in_the_clear();
     let clear = (!hosts.is_empty()).then(|| {
         weakness(format!(
@@ -117,7 +117,7 @@ fn of_server(setting: &str, url: &str) -> Vec<Weakness> {
 }
 
 /// A file of settings may be read by all, unless it holds a secret; nobody else may write it.
-fn of_settings(path: &Path) -> Option<Weakness> {
+fn of_settings(path: &Path) -> Option<ConfigWeakness> {
     let holds_secret =
         Toml::file_exact(path).data().is_ok_and(|profiles| profiles.values().any(has_secret));
     of_file("the configuration file".to_owned(), path, if holds_secret { 0o006 } else { 0o002 })
@@ -132,7 +132,7 @@ fn has_secret(section: &Dict) -> bool {
 }
 
 /// What others may do with a file, of the bits of `mode`.
-fn of_file(setting: String, path: &Path, mode: u32) -> Option<Weakness> {
+fn of_file(setting: String, path: &Path, mode: u32) -> Option<ConfigWeakness> {
     if OF_ORCHESTRATORS.iter().any(|folder| path.starts_with(folder)) {
         return None;
     }
@@ -144,7 +144,7 @@ fn of_file(setting: String, path: &Path, mode: u32) -> Option<Weakness> {
     };
     let path = path.display();
     let detail = format!("{path} can be {what} by every user of this machine: chmod o-rw {path}");
-    Some(Weakness { setting, detail, is_note })
+    Some(ConfigWeakness { setting, detail, is_note })
 }
 
 #[cfg(test)]

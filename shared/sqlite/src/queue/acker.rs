@@ -6,13 +6,13 @@ use async_trait::async_trait;
 use tokio::sync::oneshot;
 
 use super::super::failure::Failure;
-use super::acks::{Ack, Held};
+use super::acks::{Ack, AckReply};
 use super::consumer::Consumer;
 use super::table;
-use evergrant_ports::{Acker, QueueError};
+use evergrant_ports::{DeliveryAcker, QueueError};
 
 /// Removes a message that the consumer holds, on the disk when the answer comes.
-fn acknowledge(consumer: &Arc<Consumer>, message: i64) -> oneshot::Receiver<Held> {
+fn acknowledge(consumer: &Arc<Consumer>, message: i64) -> oneshot::Receiver<AckReply> {
     let (sender, answer) = oneshot::channel();
     if consumer.acks.add(Ack { message, sender }) {
         tokio::spawn(acknowledge_all(Arc::clone(consumer)));
@@ -47,7 +47,7 @@ pub(super) struct SqliteAcker {
 }
 
 #[async_trait]
-impl Acker for SqliteAcker {
+impl DeliveryAcker for SqliteAcker {
     async fn ack(self: Box<Self>) -> Result<(), QueueError> {
         const OPERATION: &str = "ack";
         let Self { consumer, message } = *self;

@@ -7,7 +7,7 @@ use tokio::sync::oneshot;
 use super::super::failure::Failure;
 
 /// Whether the consumer still held the message.
-pub(super) type Held = Result<bool, Failure>;
+pub(super) type AckReply = Result<bool, Failure>;
 
 /// Acknowledgements of a consumer that are not being written yet.
 #[derive(Default)]
@@ -16,11 +16,11 @@ pub(super) struct Acks(Mutex<Vec<Ack>>);
 /// One of them.
 pub(super) struct Ack {
     pub(super) message: i64,
-    pub(super) sender: oneshot::Sender<Held>,
+    pub(super) sender: oneshot::Sender<AckReply>,
 }
 
 impl Ack {
-    pub(super) fn answer(self, held: Held) {
+    pub(super) fn answer(self, held: AckReply) {
         // Whoever asked may have gone.
         let _ = self.sender.send(held);
     }

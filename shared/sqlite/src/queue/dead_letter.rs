@@ -50,8 +50,8 @@ pub(super) fn count(connection: &Connection, queue: i64) -> Result<(u64, i64), F
     Ok(select.query_row([queue], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
-/// A look. It holds nothing: letters are read where they are.
-pub(super) struct Look {
+/// A browse. It holds nothing: letters are read where they are.
+pub(super) struct LetterBrowse {
     pub(super) database: Arc<Database>,
     pub(super) provider: ProviderId,
     pub(super) queue: i64,
@@ -65,7 +65,7 @@ pub(super) struct Look {
     pub(super) current: Option<i64>,
 }
 
-impl Look {
+impl LetterBrowse {
     async fn read_on(&mut self) -> Result<(), QueueError> {
         let (queue, read, last) = (self.queue, self.read, self.last);
         let provider = self.provider.clone();
@@ -119,7 +119,7 @@ fn letter(provider: &ProviderId, row: &Row<'_>) -> rusqlite::Result<(i64, DeadLe
 }
 
 #[async_trait]
-impl DeadLetters for Look {
+impl DeadLetters for LetterBrowse {
     fn cutoff(&self) -> u64 {
         self.cutoff
     }

@@ -12,26 +12,26 @@ use tokio::time::Instant;
 use super::super::failure::Failure;
 use super::acker::SqliteAcker;
 use super::consumer::Consumer;
-use super::table::{self, Fetched, Message, Room};
-use evergrant_ports::{Delivery, Intake};
+use super::table::{self, ConsumerCapacity, FetchedMessage, Message};
+use evergrant_ports::{Delivery, DeliveryStream};
 
 /// How long an idle consumer waits before it looks what other processes have published.
-const LOOK_AGAIN: Duration = Duration::from_millis(250);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// How often it is looked whether other processes have died.
-const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(2);
+const DEAD_CONSUMER_INTERVAL: Duration = Duration::from_secs(2);
 
 /// Messages that are taken at once, to begin with and where little is taken.
 const FEWEST: usize = 2;
 /// What is taken at once lasts for about so long: what waits in here comes behind no retry, and no other
 /// consumer sees it.
-const CHUNK_LASTS: Duration = Duration::from_millis(250);
+const CHUNK_DURATION_MAX: Duration = Duration::from_millis(250);
 
 /// How many messages to take, if so many have lasted so long.
 fn next_chunk(chunk: usize, lasted: Duration) -> usize {
-    if lasted < CHUNK_LASTS { chunk.saturating_mul(2) } else { (chunk / 2).max(FEWEST) }
+    if lasted < CHUNK_DURATION_MAX { chunk.saturating_mul(2) } else { (chunk / 2).max(FEWEST) }
 }
 
-type Answer = oneshot::Receiver<Result<Fetched, Failure>>;
+type Answer = oneshot::Receiver<Result<FetchedMessage, Failure>>;
 
 /// Deliveries of one consumer.
 pub(super) struct SqliteIntake {
@@ -76,7 +76,7 @@ impl SqliteIntake {
         let (turn, count) = (inner.turns.fetch_add(1, Ordering::Relaxed), queues.len().max(1));
         queues.rotate_left(turn % count);
         let limit = consumer.room().min(self.chunk);
-        let room = Room { limit, again: (limit + turn / count % 2) / 2 };
+        let room = ConsumerCapacity { limit, again: (limit + turn / count % 2) / 2 };
         let look_for_the_dead = inner.is_time_to_look();
         self.published.mark_unchanged();
         consumer.inner.database.ask(move |connection| {
@@ -102,7 +102,7 @@ impl SqliteIntake {
             tokio::select! {
                 () = self.consumer.freed() => {}
                 // The dead are looked for even if nothing is acknowledged.
-                () = tokio::time::sleep(LOOK_FOR_THE_DEAD) => {}
+                () = tokio::time::sleep(DEAD_CONSUMER_INTERVAL) => {}
             }
             return;
         }
@@ -113,12 +113,15 @@ impl SqliteIntake {
     }
 
     /// Takes in what was asked for.
-    fn take_in(&mut self, answer: Result<Result<Fetched, Failure>, oneshot::error::RecvError>) {
+    fn take_in(
+        &mut self,
+        answer: Result<Result<FetchedMessage, Failure>, oneshot::error::RecvError>,
+    ) {
         match self.consumer.inner.database.answered(answer) {
-            Ok(Fetched { messages, next_in_ms }) => {
+            Ok(FetchedMessage { messages, next_in_ms }) => {
                 self.consumer.hold(messages.len());
-                let next = next_in_ms.map_or(LOOK_AGAIN, Duration::from_millis);
-                self.look_at = Instant::now() + next.clamp(Duration::from_millis(1), LOOK_AGAIN);
+                let next = next_in_ms.map_or(POLL_INTERVAL, Duration::from_millis);
+                self.look_at = Instant::now() + next.clamp(Duration::from_millis(1), POLL_INTERVAL);
                 self.ready.extend(messages);
             }
             Err(failure) => {
@@ -131,7 +134,7 @@ impl SqliteIntake {
 }
 
 #[async_trait]
-impl Intake for SqliteIntake {
+impl DeliveryStream for SqliteIntake {
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             if self.ended || self.consumer.is_lost() {

@@ -26,21 +26,21 @@ use rusqlite::Connection;
 use tokio::sync::{OnceCell, watch};
 
 use self::consumer::Consumer;
-use self::dead_letter::Look;
+use self::dead_letter::LetterBrowse;
 use self::intake::SqliteIntake;
-use self::names::Names;
-use self::table::{Outgoing, Turn};
+use self::names::QueueNames;
+use self::table::{Outgoing, ReadyOrder};
 use super::database::Database;
 use super::failure::Failure;
 use evergrant_domain::ladder::Ladder;
 use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_ports::{
-    DeadLetters, Finding, Intake, JobPublisher, JobQueue, QueueError, WorkQueue,
+    DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
 /// How often a process looks whether others have died.
-const LOOK_FOR_THE_DEAD: Duration = Duration::from_secs(1);
+const DEAD_CONSUMER_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What the queue needs to know.
 #[derive(Debug, Clone)]
@@ -60,7 +60,7 @@ pub struct SqliteQueueSettings {
 /// [`JobQueue`] in a file.
 pub struct SqliteQueue {
     inner: Arc<Inner>,
-    names: Names,
+    names: QueueNames,
     settings: SqliteQueueSettings,
     /// Whether the queues are known to be there.
     declared: OnceCell<()>,
@@ -79,7 +79,7 @@ struct Inner {
 impl Inner {
     fn is_time_to_look(&self) -> bool {
         let mut looked = self.looked_for_the_dead.lock().unwrap_or_else(PoisonError::into_inner);
-        let is_time = looked.is_none_or(|at| at.elapsed() >= LOOK_FOR_THE_DEAD);
+        let is_time = looked.is_none_or(|at| at.elapsed() >= DEAD_CONSUMER_INTERVAL);
         if is_time {
             *looked = Some(Instant::now());
         }
@@ -100,7 +100,7 @@ impl SqliteQueue {
             turns: AtomicUsize::new(0),
             looked_for_the_dead: Mutex::new(None),
         };
-        let names = Names::new(&settings.prefix);
+        let names = QueueNames::new(&settings.prefix);
         Ok(Self { inner: Arc::new(inner), names, settings, declared: OnceCell::new() })
     }
 
@@ -127,7 +127,7 @@ impl SqliteQueue {
         &self,
         operation: &'static str,
         messages: Vec<Outgoing>,
-        turn: Turn,
+        turn: ReadyOrder,
     ) -> Result<(), QueueError> {
         self.declare(operation).await?;
         let work = move |connection: &Connection| table::publish(connection, &messages, turn);
@@ -155,7 +155,7 @@ impl SqliteQueue {
         queues: Vec<String>,
         former: Option<&ProviderId>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         self.declare(operation).await?;
         let (names, former) = (self.names.clone(), former.cloned());
         let first_former = self.settings.shards.max(1);
@@ -184,7 +184,7 @@ impl SqliteQueue {
 /// The queues of shards that are not configured any more: `queue.shards` was lowered.
 fn former_queues(
     connection: &Connection,
-    names: &Names,
+    names: &QueueNames,
     provider: &ProviderId,
     first: u16,
 ) -> Result<Vec<i64>, Failure> {
@@ -227,7 +227,7 @@ impl JobPublisher for SqliteQueue {
         }
         let messages =
             jobs.iter().map(|job| Outgoing { queue: self.queue_of(job), body: job.encode() });
-        self.send("publish", messages.collect(), Turn::New).await
+        self.send("publish", messages.collect(), ReadyOrder::New).await
     }
 }
 
@@ -238,7 +238,7 @@ impl WorkQueue for SqliteQueue {
         provider: &ProviderId,
         shards: Option<&[u16]>,
         prefetch: u16,
-    ) -> Result<Box<dyn Intake>, QueueError> {
+    ) -> Result<Box<dyn DeliveryStream>, QueueError> {
         // One worker of each shard is enough for what former shards left.
         let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
         self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
@@ -248,7 +248,7 @@ impl WorkQueue for SqliteQueue {
         let message = Outgoing { queue: self.queue_of(job), body: job.encode() };
         let rung = self.settings.ladder.at_least(delay);
         let delay_ms = i64::try_from(rung.as_millis()).unwrap_or(i64::MAX);
-        match self.send("retry", vec![message], Turn::Again { delay_ms }).await {
+        match self.send("retry", vec![message], ReadyOrder::Again { delay_ms }).await {
             // On a broker the rung takes it, and it has nowhere to go when its delay is over.
             Err(error @ QueueError::Unconfirmed { .. }) => {
                 tracing::warn!(%error, "a retry of a provider that has no queue is dropped");
@@ -272,10 +272,10 @@ impl WorkQueue for SqliteQueue {
 
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError> {
         let message = Outgoing { queue: self.names.rescue(), body: answer.encode() };
-        self.send("rescue", vec![message], Turn::New).await
+        self.send("rescue", vec![message], ReadyOrder::New).await
     }
 
-    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn Intake>, QueueError> {
+    async fn consume_rescues(&self, prefetch: u16) -> Result<Box<dyn DeliveryStream>, QueueError> {
         self.open_intake("consume rescues", vec![self.names.rescue()], None, prefetch).await
     }
 }
@@ -303,7 +303,7 @@ impl JobQueue for SqliteQueue {
             });
         let found = counting.await.map_err(|failure| failure.in_queue(OPERATION))?;
         let (queue, cutoff, last) = found.map_err(|queue| no_queue(OPERATION, &queue))?;
-        Ok(Box::new(Look {
+        Ok(Box::new(LetterBrowse {
             database: Arc::clone(&self.inner.database),
             provider: provider.clone(),
             queue,
@@ -315,12 +315,12 @@ impl JobQueue for SqliteQueue {
         }))
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, QueueError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, QueueError> {
         let queues = self.names.all(&self.settings.providers, self.settings.shards);
         let path = self.inner.database.path().display().to_string();
         let looking = self.inner.database.read(move |connection| {
             let mut findings =
-                vec![Finding { what: "queue file".to_owned(), ok: true, detail: path }];
+                vec![InspectionFinding { what: "queue file".to_owned(), ok: true, detail: path }];
             for queue in &queues {
                 findings.push(look_at(connection, &queue.name)?);
             }
@@ -330,11 +330,11 @@ impl JobQueue for SqliteQueue {
     }
 }
 
-fn look_at(connection: &Connection, name: &str) -> Result<Finding, Failure> {
+fn look_at(connection: &Connection, name: &str) -> Result<InspectionFinding, Failure> {
     let what = format!("queue {name}");
     let Some(queue) = table::find(connection, name)? else {
         let detail = "does not exist; it is made when a producer or a worker starts".to_owned();
-        return Ok(Finding { what, ok: false, detail });
+        return Ok(InspectionFinding { what, ok: false, detail });
     };
     let ready = table::count_ready(connection, queue)?;
     let held = table::count_held(connection, queue)?;
@@ -343,5 +343,5 @@ fn look_at(connection: &Connection, name: &str) -> Result<Finding, Failure> {
         0 => format!("{ready} messages ready, {held} in hand"),
         dead => format!("{dead} dead letters"),
     };
-    Ok(Finding { what, ok: true, detail })
+    Ok(InspectionFinding { what, ok: true, detail })
 }

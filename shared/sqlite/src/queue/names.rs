@@ -4,7 +4,7 @@ use evergrant_domain::ProviderId;
 
 /// The names below one prefix.
 #[derive(Debug, Clone)]
-pub(super) struct Names {
+pub(super) struct QueueNames {
     prefix: String,
 }
 
@@ -16,7 +16,7 @@ pub(super) struct Queue {
     pub(super) dead: Option<String>,
 }
 
-impl Names {
+impl QueueNames {
     pub(super) fn new(prefix: &str) -> Self {
         Self { prefix: prefix.to_owned() }
     }

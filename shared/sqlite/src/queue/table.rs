@@ -26,7 +26,7 @@ pub(super) struct Message {
 }
 
 /// What a consumer was given.
-pub(super) struct Fetched {
+pub(super) struct FetchedMessage {
     pub(super) messages: Vec<Message>,
     /// How long until the next one is ready, if one waits.
     pub(super) next_in_ms: Option<u64>,
@@ -56,7 +56,7 @@ pub(super) struct Outgoing {
 
 /// When a message is ready, and before which others it comes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Turn {
+pub(super) enum ReadyOrder {
     /// At once, behind all that were published before.
     New,
     /// After a delay, behind all that come back as well. To wait behind what was never tried might
@@ -71,11 +71,11 @@ pub(super) enum Turn {
 pub(super) fn publish(
     connection: &Connection,
     messages: &[Outgoing],
-    turn: Turn,
+    turn: ReadyOrder,
 ) -> Result<Result<(), String>, Failure> {
     let (again, delay_ms) = match turn {
-        Turn::New => (NEW, 0),
-        Turn::Again { delay_ms } => (AGAIN, delay_ms),
+        ReadyOrder::New => (NEW, 0),
+        ReadyOrder::Again { delay_ms } => (AGAIN, delay_ms),
     };
     let ready_ms = now_ms(connection)?.saturating_add(delay_ms);
     let mut numbered = Vec::with_capacity(messages.len());
@@ -128,7 +128,7 @@ pub(super) fn end_the_dead(
 }
 
 /// What a consumer may be given.
-pub(super) struct Room {
+pub(super) struct ConsumerCapacity {
     /// Messages.
     pub(super) limit: usize,
     /// How many of them may be such that come back, as long as there are others.
@@ -140,18 +140,18 @@ pub(super) fn fetch(
     connection: &Connection,
     queues: &[i64],
     consumer: i64,
-    room: &Room,
-) -> Result<Fetched, Failure> {
+    room: &ConsumerCapacity,
+) -> Result<FetchedMessage, Failure> {
     let now_ms = now_ms(connection)?;
-    let mut fetched = Fetched { messages: Vec::new(), next_in_ms: None };
-    let Room { limit, again } = *room;
+    let mut fetched = FetchedMessage { messages: Vec::new(), next_in_ms: None };
+    let ConsumerCapacity { limit, again } = *room;
     // What one queue has no use for is another's.
     for (again, most) in [(AGAIN, again), (NEW, limit), (NEW, limit), (AGAIN, limit)] {
         for (place, queue) in queues.iter().enumerate() {
             let left = most.saturating_sub(fetched.messages.len());
             if left > 0 {
                 let share = left.div_ceil(queues.len() - place);
-                let taking = Taking { queue: *queue, again, now_ms, limit: share };
+                let taking = TakeFilter { queue: *queue, again, now_ms, limit: share };
                 taking.take(connection, consumer, &mut fetched.messages)?;
             }
         }
@@ -169,14 +169,14 @@ pub(super) fn fetch(
 }
 
 /// Which messages are taken.
-struct Taking {
+struct TakeFilter {
     queue: i64,
     again: i64,
     now_ms: i64,
     limit: usize,
 }
 
-impl Taking {
+impl TakeFilter {
     fn take(
         &self,
         connection: &Connection,

@@ -10,11 +10,11 @@ use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::set_over;
 use super::{Inner, table};
-use evergrant_document::adoption::Owner;
-use evergrant_document::change::date;
+use evergrant_document::adoption::DocumentOwner;
 use evergrant_document::decode::adopted_as;
+use evergrant_document::document_update::date;
 use evergrant_ports::LeftAlone;
-use evergrant_ports::Unadopted;
+use evergrant_ports::UnadoptedDocuments;
 
 /// Documents that are looked at at once, so that others get their turn.
 const BATCH: usize = 1_000;
@@ -24,7 +24,7 @@ struct Batch {
     /// The rows of those that are a provider's of ours.
     ours: Vec<i64>,
     /// Those that are left alone.
-    left: Vec<Unadopted>,
+    left: Vec<UnadoptedDocuments>,
     /// The last row that was looked at. None after the end.
     last: Option<i64>,
 }
@@ -51,11 +51,13 @@ pub(super) async fn adopt(inner: &Arc<Inner>) -> Result<u64, Failure> {
 }
 
 /// Counts the documents that are left alone, by the reason.
-pub(super) async fn count_unadopted(inner: &Arc<Inner>) -> Result<Vec<Unadopted>, Failure> {
+pub(super) async fn count_unadopted(
+    inner: &Arc<Inner>,
+) -> Result<Vec<UnadoptedDocuments>, Failure> {
     let (mut left, mut last) = (Vec::new(), Some(i64::MIN));
     while let Some(after) = last {
         let batch = look(inner, after).await?;
-        left = Unadopted::together(left.into_iter().chain(batch.left));
+        left = UnadoptedDocuments::together(left.into_iter().chain(batch.left));
         last = batch.last;
     }
     Ok(left)
@@ -76,16 +78,16 @@ fn look_after(connection: &Connection, inner: &Inner, after: i64) -> Result<Batc
         let n = row.get("n")?;
         batch.last = Some(n);
         let Ok(document) = table::decode(&row.get::<_, Vec<u8>>("body")?) else {
-            left.push(Unadopted { why: LeftAlone::Unreadable, documents: 1 });
+            left.push(UnadoptedDocuments { why: LeftAlone::Unreadable, documents: 1 });
             continue;
         };
         match inner.names.owner(&document) {
-            Some(Owner::Section(_)) => batch.ours.push(n),
-            Some(Owner::Nobody(why)) => left.push(Unadopted { why, documents: 1 }),
+            Some(DocumentOwner::Section(_)) => batch.ours.push(n),
+            Some(DocumentOwner::Nobody(why)) => left.push(UnadoptedDocuments { why, documents: 1 }),
             None => {}
         }
     }
-    batch.left = Unadopted::together(left);
+    batch.left = UnadoptedDocuments::together(left);
     Ok(batch)
 }
 
@@ -97,7 +99,9 @@ fn adopt_rows(connection: &Connection, inner: &Inner, rows: &[i64]) -> Result<u6
         let Some(mut stored) = table::find_row(connection, names, *n)? else { continue };
         // It may have changed since it was read.
         let owner = names.owner(&stored.document);
-        let (None, Some(Owner::Section(provider))) = (stored.status(), owner) else { continue };
+        let (None, Some(DocumentOwner::Section(provider))) = (stored.status(), owner) else {
+            continue;
+        };
         let status = adopted_as(names, &stored.document);
         let mut set = |part: &str, value: Bson| {
             set_over(&mut stored.document, &names.path(part), value);

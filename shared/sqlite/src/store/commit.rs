@@ -6,30 +6,30 @@ use super::super::failure::Failure;
 use super::lease::holds;
 use super::paths::{self, unset};
 use super::table;
-use evergrant_document::change::Change;
 use evergrant_document::condition::{may_be_written, took_effect};
-use evergrant_document::names::Names;
-use evergrant_ports::{Commit, Committed};
+use evergrant_document::document_update::DocumentUpdate;
+use evergrant_document::field_paths::FieldPaths;
+use evergrant_ports::{Commit, CommitResult};
 
 /// Writes what holds, and tells of the rest that its document has moved on.
 pub(super) fn commit(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     commits: &[Commit],
-) -> Result<Vec<Committed>, Failure> {
+) -> Result<Vec<CommitResult>, Failure> {
     commits.iter().map(|commit| commit_one(connection, names, commit)).collect()
 }
 
 fn commit_one(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     commit: &Commit,
-) -> Result<Committed, Failure> {
+) -> Result<CommitResult, Failure> {
     let Some(mut stored) = table::find(connection, names, &commit.id)? else {
-        return Ok(Committed::Superseded);
+        return Ok(CommitResult::Superseded);
     };
     if may_be_written(names, &stored.document, commit) {
-        let change = Change::of(names, commit, &stored.document).operators();
+        let change = DocumentUpdate::from_commit(names, commit, &stored.document).operators();
         paths::apply(&mut stored.document, change).map_err(|_| {
             Failure::refused(
                 "a field of store.fields leads through something in the document that is no \
@@ -37,10 +37,10 @@ fn commit_one(
             )
         })?;
         table::update(connection, names, &stored)?;
-        return Ok(Committed::Applied);
+        return Ok(CommitResult::Applied);
     }
     if took_effect(names, &stored.document, commit) {
-        return Ok(Committed::Applied);
+        return Ok(CommitResult::Applied);
     }
     // A document that has moved on is of no more use to the claim, and its job is done with.
     if holds(names, &stored, &commit.owner) {
@@ -48,5 +48,5 @@ fn commit_one(
         unset(&mut stored.document, &names.path("queued_until"));
         table::update(connection, names, &stored)?;
     }
-    Ok(Committed::Superseded)
+    Ok(CommitResult::Superseded)
 }

@@ -9,7 +9,7 @@ use super::super::failure::Failure;
 use super::SqliteStore;
 use super::lease::now;
 use evergrant_domain::{ProviderId, ProviderState};
-use evergrant_ports::{LeaderElection, ProviderStates, StoreError, Versioned};
+use evergrant_ports::{LeaderElection, ProviderStates, StoreError, VersionedValue};
 
 #[async_trait]
 impl LeaderElection for SqliteStore {
@@ -42,7 +42,7 @@ impl ProviderStates for SqliteStore {
     async fn provider_state(
         &self,
         provider: &ProviderId,
-    ) -> Result<Versioned<ProviderState>, StoreError> {
+    ) -> Result<VersionedValue<ProviderState>, StoreError> {
         let provider = provider.clone();
         self.read("provider_state", move |connection, _| {
             let now = now(connection)?;
@@ -50,7 +50,7 @@ impl ProviderStates for SqliteStore {
             let mut select = connection.prepare_cached(sql)?;
             let row = |row: &rusqlite::Row<'_>| Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?));
             let Some((version, state)) = select.query_row([provider.as_str()], row).optional()? else {
-                return Ok(Versioned { value: ProviderState::default(), version: 0, now, now_error: None });
+                return Ok(VersionedValue { value: ProviderState::default(), version: 0, now, now_error: None });
             };
             let value = serde_json::from_str(&state).map_err(|_| {
                 Failure::refused(format!(
@@ -58,7 +58,7 @@ impl ProviderStates for SqliteStore {
                      release? Upgrade this one"
                 ))
             })?;
-            Ok(Versioned {
+            Ok(VersionedValue {
                 value,
                 version: u64::try_from(version).unwrap_or_default(),
                 now,

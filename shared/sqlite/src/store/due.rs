@@ -10,11 +10,12 @@ use rusqlite::{Connection, Row, params};
 use super::super::failure::Failure;
 use super::lease::now;
 use super::{Inner, SqliteStore, adopt, in_chunks, lease, revive, table};
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::{decode, ids};
 use evergrant_domain::{DocumentId, Timestamp};
 use evergrant_ports::{
-    DueGrant, DueQuery, DueStore, Revived, StoreError, SweepPlace, Unadopted, Which,
+    DueGrant, DueQuery, DueSelection, DueStore, StoreError, SweepPlace, SweepResult,
+    UnadoptedDocuments,
 };
 
 #[async_trait]
@@ -23,7 +24,7 @@ impl DueStore for SqliteStore {
         adopt::adopt(&self.0).await.map_err(|failure| failure.in_store("adopt"))
     }
 
-    async fn unadopted(&self) -> Result<Vec<Unadopted>, StoreError> {
+    async fn unadopted(&self) -> Result<Vec<UnadoptedDocuments>, StoreError> {
         let counted = adopt::count_unadopted(&self.0).await;
         counted.map_err(|failure| failure.in_store("unadopted"))
     }
@@ -47,7 +48,7 @@ impl DueStore for SqliteStore {
         &self,
         after: Option<SweepPlace>,
         most: u32,
-    ) -> Result<Revived, StoreError> {
+    ) -> Result<SweepResult, StoreError> {
         let revived = revive::sweep(&self.0, after, most).await;
         revived.map_err(|failure| failure.in_store("revive_signed_in"))
     }
@@ -58,32 +59,32 @@ const CHUNK: usize = 1_000;
 
 /// How far a reading has come.
 #[derive(Clone, Copy)]
-pub(super) struct Place {
+pub(super) struct DueCursor {
     due_ms: i64,
     n: i64,
 }
 
 /// A chunk, and where the next one begins; None after the last.
-pub(super) type Chunk = (Vec<DueGrant>, Option<Place>);
+pub(super) type Chunk = (Vec<DueGrant>, Option<DueCursor>);
 
 /// Where a reading of `query` begins.
-pub(super) fn beginning(query: &DueQuery) -> Place {
-    Place { due_ms: query.from.map_or(i64::MIN, Timestamp::unix_ms), n: i64::MIN }
+pub(super) fn beginning(query: &DueQuery) -> DueCursor {
+    DueCursor { due_ms: query.from.map_or(i64::MIN, Timestamp::unix_ms), n: i64::MIN }
 }
 
 pub(super) fn read_chunk(
     connection: &Connection,
     inner: &Arc<Inner>,
     query: &DueQuery,
-    from: Place,
+    from: DueCursor,
 ) -> Result<Chunk, Failure> {
     let now = now(connection)?;
     let user = match &query.which {
-        Which::User(user) => Some(user.as_str()),
-        Which::Due | Which::All => None,
+        DueSelection::User(user) => Some(user.as_str()),
+        DueSelection::Due | DueSelection::All => None,
     };
     // What is due has a due time in the past; all have one before the end of time.
-    let until_ms = if query.which == Which::Due { now.unix_ms() } else { i64::MAX };
+    let until_ms = if query.which == DueSelection::Due { now.unix_ms() } else { i64::MAX };
     let mut select = connection.prepare_cached(match user {
         None => BY_TIME,
         Some(_) => BY_USER,
@@ -96,7 +97,7 @@ pub(super) fn read_chunk(
     for found in select.query_map(values, row)? {
         let (n, due_ms, body) = found?;
         looked_at += 1;
-        last = Some(Place { due_ms, n });
+        last = Some(DueCursor { due_ms, n });
         match grant(&inner.names, query, &body, now) {
             Ok(grant) => grants.push(grant),
             // One document that cannot be read keeps no other from its job.
@@ -115,7 +116,7 @@ const BY_USER: &str = "SELECT n, due_ms, body FROM documents \
      AND (due_ms, n) > (?3, ?4) ORDER BY due_ms, n LIMIT ?5";
 
 fn grant(
-    names: &Names,
+    names: &FieldPaths,
     query: &DueQuery,
     body: &[u8],
     now: Timestamp,

@@ -4,17 +4,17 @@ use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::table;
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::{decode, ids};
-use evergrant_domain::{DocumentId, Row};
+use evergrant_domain::{ClaimedDocument, DocumentId};
 
 /// The row of a claim; as a twin, if another document had its token first.
 pub(super) fn note(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     id: &DocumentId,
-    row: Row,
-) -> Result<Row, Failure> {
+    row: ClaimedDocument,
+) -> Result<ClaimedDocument, Failure> {
     let Some(first_use) = row.first_use() else { return Ok(row) };
     let Some(own) = table::key_of(id) else { return Ok(row) };
     let (token, fingerprint) = (first_use.key(), &first_use.fingerprint);
@@ -28,8 +28,9 @@ pub(super) fn note(
         return Ok(row);
     }
     let holder = table::find_by_key(connection, names, &noted)?;
-    let keeps =
-        |first: &table::Stored| decode::first_holder(names, &first.document).keeps(fingerprint);
+    let keeps = |first: &table::StoredDocument| {
+        decode::first_holder(names, &first.document).keeps(fingerprint)
+    };
     if let Some(first) = holder.filter(keeps) {
         let first = first.document.get("_id").map(ids::from_bson);
         return Ok(first.map_or(row, |first| first_use.twin_of(first)));

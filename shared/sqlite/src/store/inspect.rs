@@ -5,30 +5,34 @@ use rusqlite::{Connection, Row};
 use super::super::failure::Failure;
 use super::super::file;
 use super::lease::now;
-use evergrant_domain::{ProviderId, Status};
-use evergrant_ports::{DOCUMENTS_OF, Finding, Unadopted};
+use evergrant_domain::{GrantStatus, ProviderId};
+use evergrant_ports::{DOCUMENTS_OF, InspectionFinding, UnadoptedDocuments};
 
 /// Users with several documents are counted up to this many.
-const MAX_DUPLICATES: usize = 5;
+const DUPLICATES_MAX: usize = 5;
 
 /// `left` are the documents that are left alone.
-pub(super) fn findings(connection: &Connection, path: &str, left: &[Unadopted]) -> Vec<Finding> {
+pub(super) fn findings(
+    connection: &Connection,
+    path: &str,
+    left: &[UnadoptedDocuments],
+) -> Vec<InspectionFinding> {
     let mut findings = vec![outcome("SQLite file", find_file(connection, path))];
     if findings.iter().all(|finding| finding.ok) {
         findings.push(outcome("clock", find_clock(connection)));
         findings.push(outcome("durability", find_durability(connection)));
         findings.push(outcome("token documents", find_documents(connection)));
         let providers = find_providers(connection);
-        findings.extend(Unadopted::finding(left, providers.is_empty()));
+        findings.extend(UnadoptedDocuments::finding(left, providers.is_empty()));
         findings.extend(providers);
         findings.push(outcome("users", find_duplicates(connection)));
     }
     findings
 }
 
-fn outcome(what: &str, found: Result<(bool, String), Failure>) -> Finding {
+fn outcome(what: &str, found: Result<(bool, String), Failure>) -> InspectionFinding {
     let (ok, detail) = found.unwrap_or_else(|failure| (false, failure.reason));
-    Finding { what: what.to_owned(), ok, detail }
+    InspectionFinding { what: what.to_owned(), ok, detail }
 }
 
 fn find_file(connection: &Connection, path: &str) -> Result<(bool, String), Failure> {
@@ -60,18 +64,20 @@ fn find_documents(connection: &Connection) -> Result<(bool, String), Failure> {
     let sql = "SELECT status, count(*) FROM documents GROUP BY status";
     let mut select = connection.prepare(sql)?;
     let row = |row: &Row<'_>| Ok((row.get::<_, Option<String>>(0)?, row.get::<_, u64>(1)?));
-    let mut counts = [0; Status::ALL.len()];
+    let mut counts = [0; GrantStatus::ALL.len()];
     let (mut without, mut unknown) = (0, 0);
     for found in select.query_map([], row)? {
         let (status, n) = found?;
-        match status.map(|status| Status::ALL.iter().position(|known| known.as_str() == status)) {
+        match status
+            .map(|status| GrantStatus::ALL.iter().position(|known| known.as_str() == status))
+        {
             None => without += n,
             Some(Some(index)) => counts[index] += n,
             Some(None) => unknown += n,
         }
     }
     let mut words: Vec<_> =
-        Status::ALL.iter().zip(counts).map(|(status, n)| format!("{n} {status}")).collect();
+        GrantStatus::ALL.iter().zip(counts).map(|(status, n)| format!("{n} {status}")).collect();
     words.push(format!("{without} not adopted yet"));
     if unknown > 0 {
         words.push(format!("{unknown} with a status that Evergrant does not know: correct them"));
@@ -80,7 +86,7 @@ fn find_documents(connection: &Connection) -> Result<(bool, String), Failure> {
 }
 
 /// One finding for each provider that documents name.
-fn find_providers(connection: &Connection) -> Vec<Finding> {
+fn find_providers(connection: &Connection) -> Vec<InspectionFinding> {
     let counted = count_by_provider(connection);
     let counts = match counted {
         Ok(counts) => counts,
@@ -106,11 +112,11 @@ fn find_duplicates(connection: &Connection) -> Result<(bool, String), Failure> {
     let sql = "SELECT 1 FROM documents WHERE user IS NOT NULL \
                GROUP BY user, provider HAVING count(*) > 1 LIMIT ?1";
     let mut select = connection.prepare(sql)?;
-    let found = select.query_map([MAX_DUPLICATES], |_| Ok(()))?.count();
+    let found = select.query_map([DUPLICATES_MAX], |_| Ok(()))?.count();
     let detail = match found {
         0 => "each has one document".to_owned(),
         n => {
-            let or_more = if n == MAX_DUPLICATES { " or more" } else { "" };
+            let or_more = if n == DUPLICATES_MAX { " or more" } else { "" };
             format!(
                 "{n}{or_more} have several documents of one provider, which is sound only if each \
                  holds a grant of its own"

@@ -5,10 +5,10 @@ use rusqlite::{Connection, OptionalExtension, params};
 
 use super::super::failure::Failure;
 use super::table;
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 
 /// Makes the columns agree with `names`.
-pub(super) fn agree(connection: &Connection, names: &Names) -> Result<(), Failure> {
+pub(super) fn agree(connection: &Connection, names: &FieldPaths) -> Result<(), Failure> {
     let wanted = describe(names);
     let sql = "SELECT names FROM layout";
     let known: Option<String> = connection.query_row(sql, [], |row| row.get(0)).optional()?;
@@ -22,11 +22,11 @@ pub(super) fn agree(connection: &Connection, names: &Names) -> Result<(), Failur
     Ok(())
 }
 
-fn describe(names: &Names) -> String {
+fn describe(names: &FieldPaths) -> String {
     serde_json::json!([names.state, names.fields.user_id, names.fields.email]).to_string()
 }
 
-fn take_anew(connection: &Connection, names: &Names) -> Result<(), Failure> {
+fn take_anew(connection: &Connection, names: &FieldPaths) -> Result<(), Failure> {
     let mut next =
         connection.prepare("SELECT n, key, body FROM documents WHERE n > ?1 ORDER BY n LIMIT 1")?;
     let mut last = i64::MIN;

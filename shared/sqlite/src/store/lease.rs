@@ -11,15 +11,17 @@ use super::super::failure::Failure;
 use super::super::file::now_ms;
 use super::super::process;
 use super::paths::{set_over, unset};
-use super::table::{self, Stored, over_ms};
+use super::table::{self, StoredDocument, over_ms};
 use super::{Inner, SqliteStore, commit, first_tokens, revive};
 
-use evergrant_document::change::{SETTLED_BY, date};
 use evergrant_document::decode;
-use evergrant_document::names::Names;
+use evergrant_document::document_update::{SETTLED_BY, date};
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::paths::at;
-use evergrant_domain::{DocumentId, LastError, ProviderId, Row, Status, Timestamp};
-use evergrant_ports::{Claimed, Commit, Committed, LeaseStore, StoreError};
+use evergrant_domain::{
+    ClaimedDocument, DocumentId, GrantStatus, LastError, ProviderId, Timestamp,
+};
+use evergrant_ports::{ClaimResult, Commit, CommitResult, LeaseStore, StoreError};
 
 #[async_trait]
 impl LeaseStore for SqliteStore {
@@ -28,13 +30,13 @@ impl LeaseStore for SqliteStore {
         ids: &[DocumentId],
         owner: &str,
         lease: Duration,
-    ) -> Result<Claimed, StoreError> {
+    ) -> Result<ClaimResult, StoreError> {
         let (ids, owner) = (ids.to_vec(), owner.to_owned());
         self.write("claim", move |connection, inner| claim(connection, inner, &ids, &owner, lease))
             .await
     }
 
-    async fn commit(&self, commits: &[Commit]) -> Result<Vec<Committed>, StoreError> {
+    async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         let commits = commits.to_vec();
         self.write("commit", move |connection, inner| {
             commit::commit(connection, &inner.names, &commits)
@@ -97,13 +99,13 @@ pub(super) fn claim(
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,
-) -> Result<Claimed, Failure> {
+) -> Result<ClaimResult, Failure> {
     let Inner { names, database, .. } = inner;
     let now = now(connection)?;
     let mut rows = Vec::with_capacity(ids.len());
     for id in ids {
         let Some(mut stored) = table::find(connection, names, id)? else {
-            rows.push(Row::Absent);
+            rows.push(ClaimedDocument::Absent);
             continue;
         };
         let mine = holds(names, &stored, owner);
@@ -115,13 +117,13 @@ pub(super) fn claim(
         let row = decode::row(names, &stored.document, owner);
         rows.push(first_tokens::note(connection, names, id, row)?);
     }
-    Ok(Claimed { now, rows })
+    Ok(ClaimResult { now, rows })
 }
 
 /// Whether its lease is over, by the clock or because the process that has it is gone.
 fn is_free(
-    names: &Names,
-    stored: &Stored,
+    names: &FieldPaths,
+    stored: &StoredDocument,
     now: Timestamp,
     database: &Database,
 ) -> Result<bool, Failure> {
@@ -131,30 +133,30 @@ fn is_free(
     Ok(is_over || other.is_some_and(|other| process::is_gone(database.path(), other)))
 }
 
-pub(super) fn is_active(names: &Names, stored: &Stored) -> bool {
+pub(super) fn is_active(names: &FieldPaths, stored: &StoredDocument) -> bool {
     at(&stored.document, &names.path("status")).and_then(Bson::as_str)
-        == Some(Status::Active.as_str())
+        == Some(GrantStatus::Active.as_str())
 }
 
 /// Whether this claim has settled the document: a try of it that comes late takes nothing.
-fn has_settled(names: &Names, stored: &Stored, owner: &str) -> bool {
+fn has_settled(names: &FieldPaths, stored: &StoredDocument, owner: &str) -> bool {
     at(&stored.document, &names.path(SETTLED_BY)).and_then(Bson::as_str) == Some(owner)
 }
 
-fn take(names: &Names, stored: &mut Stored, owner: &str, until: Timestamp) {
+fn take(names: &FieldPaths, stored: &mut StoredDocument, owner: &str, until: Timestamp) {
     let taken_over = decode::taken_over(at(&stored.document, &names.path("lease")), owner);
     let lease = doc! { "owner": owner, "until": date(until), "taken_over": taken_over };
     set_over(&mut stored.document, &names.path("lease"), lease);
 }
 
-pub(super) fn holds(names: &Names, stored: &Stored, owner: &str) -> bool {
+pub(super) fn holds(names: &FieldPaths, stored: &StoredDocument, owner: &str) -> bool {
     at(&stored.document, &names.path("lease.owner")).and_then(Bson::as_str) == Some(owner)
 }
 
 /// Gives back what `owner` holds.
 pub(super) fn release(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     ids: &[DocumentId],
     owner: &str,
 ) -> Result<(), Failure> {
@@ -171,7 +173,7 @@ pub(super) fn release(
 /// Prolongs what `owner` holds.
 pub(super) fn renew(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     ids: &[DocumentId],
     owner: &str,
     lease: Duration,
@@ -190,7 +192,7 @@ pub(super) fn renew(
 /// Notes that a job is under way for what is still due: a worker may have been faster than this mark.
 pub(super) fn mark_queued(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     ids: &[DocumentId],
     duration: Duration,
 ) -> Result<(), Failure> {

@@ -37,11 +37,11 @@ use rusqlite::Connection;
 use super::database::Database;
 use super::failure::Failure;
 use super::file;
-use evergrant_document::Fields;
+use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionRules;
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_domain::Timestamp;
-use evergrant_ports::{DueStore, Finding, Rest, Store, StoreClock, StoreError};
+use evergrant_ports::{DueStore, InspectionFinding, SearchCooldown, Store, StoreClock, StoreError};
 
 /// What the store needs to know.
 #[derive(Debug, Clone)]
@@ -49,7 +49,7 @@ pub struct SqliteStoreSettings {
     /// The file. It is made if it does not exist.
     pub path: PathBuf,
     /// The application's own names of its fields.
-    pub fields: Fields,
+    pub fields: FieldNames,
     /// The sub-document of Evergrant's state.
     pub state_field: String,
     /// Which documents are taken up, and by which provider.
@@ -62,9 +62,9 @@ pub struct SqliteStore(Arc<Inner>);
 
 struct Inner {
     database: Arc<Database>,
-    names: Names,
+    names: FieldPaths,
     /// After a search for documents to adopt.
-    rest: Rest,
+    rest: SearchCooldown,
     /// Rows whose documents cannot be read, of which the log tells already.
     unreadable: Mutex<BTreeSet<i64>>,
 }
@@ -101,9 +101,9 @@ impl SqliteStore {
         const OPERATION: &str = "open";
         let opened = Database::open(&settings.path);
         let database = opened.map_err(|failure| failure.in_store(OPERATION))?;
-        let names = Names::new(&settings.state_field, settings.fields);
+        let names = FieldPaths::new(&settings.state_field, settings.fields);
         let names = names.with_rules(settings.adoption);
-        let (rest, unreadable) = (Rest::default(), Mutex::default());
+        let (rest, unreadable) = (SearchCooldown::default(), Mutex::default());
         let store = Self(Arc::new(Inner { database, names, rest, unreadable }));
         let agree =
             |connection: &Connection, inner: &Inner| layout::agree(connection, &inner.names);
@@ -163,7 +163,7 @@ impl Store for SqliteStore {
         self.read("prepare", |connection, _| file::check(connection)).await
     }
 
-    async fn inspect(&self) -> Result<Vec<Finding>, StoreError> {
+    async fn inspect(&self) -> Result<Vec<InspectionFinding>, StoreError> {
         let path = self.0.database.path().display().to_string();
         let left = self.unadopted().await?;
         self.read("inspect", move |connection, _| Ok(inspect::findings(connection, &path, &left)))

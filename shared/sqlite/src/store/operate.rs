@@ -6,8 +6,8 @@ use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 use super::super::failure::Failure;
 use super::table;
 use evergrant_document::decode;
-use evergrant_document::names::Names;
-use evergrant_domain::{Status, Timestamp};
+use evergrant_document::field_paths::FieldPaths;
+use evergrant_domain::{GrantStatus, Timestamp};
 use evergrant_ports::{GrantFilter, GrantOrder, GrantView};
 
 /// Documents that are looked at in one chunk.
@@ -15,7 +15,7 @@ const CHUNK: usize = 500;
 
 /// How far a listing has come.
 #[derive(Clone, Default)]
-pub(super) struct Place {
+pub(super) struct ListCursor {
     key: Vec<u8>,
     /// The row, where those of one time come in its order.
     n: Option<i64>,
@@ -25,26 +25,29 @@ pub(super) struct Place {
 }
 
 /// A chunk of grants, and the place of the last document that was looked at; None after the end.
-pub(super) type Chunk = (Vec<GrantView>, Option<Place>);
+pub(super) type Chunk = (Vec<GrantView>, Option<ListCursor>);
 
 /// Where a listing begins.
-pub(super) fn beginning(connection: &Connection, filter: &GrantFilter) -> Result<Place, Failure> {
-    let Some(after) = &filter.after else { return Ok(Place::default()) };
+pub(super) fn beginning(
+    connection: &Connection,
+    filter: &GrantFilter,
+) -> Result<ListCursor, Failure> {
+    let Some(after) = &filter.after else { return Ok(ListCursor::default()) };
     let key = table::key_of(&after.id).unwrap_or_default();
     let select = "SELECT n FROM documents WHERE key = ?1";
     let n = connection.prepare_cached(select)?.query_row([&key], |row| row.get(0)).optional()?;
     let at_ms = after.due.or(after.expires).map_or(i64::MIN, Timestamp::unix_ms);
     // Of a document that is gone, those of its time come again rather than not at all.
     let n = n.or(Some(i64::MIN));
-    Ok(Place { key, n, at_ms: Some(at_ms), email: after.email.clone() })
+    Ok(ListCursor { key, n, at_ms: Some(at_ms), email: after.email.clone() })
 }
 
 /// The grants of `filter` after a place; at most `limit`.
 pub(super) fn list_chunk(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     filter: &GrantFilter,
-    after: &Place,
+    after: &ListCursor,
     limit: u64,
 ) -> Result<Chunk, Failure> {
     let (sql, values) = match filter.order() {
@@ -73,8 +76,8 @@ pub(super) fn list_chunk(
 /// Columns of a listing by a place that is no time.
 const COLUMNS: &str = "n, key, NULL AS at_ms, email, body";
 
-fn place(row: &Row<'_>) -> Result<Place, Failure> {
-    Ok(Place {
+fn place(row: &Row<'_>) -> Result<ListCursor, Failure> {
+    Ok(ListCursor {
         key: row.get("key")?,
         n: Some(row.get("n")?),
         at_ms: row.get("at_ms")?,
@@ -84,12 +87,12 @@ fn place(row: &Row<'_>) -> Result<Place, Failure> {
 
 /// Conditions and their values.
 #[derive(Default)]
-struct Where {
+struct SqlConditions {
     sql: String,
     values: Vec<Value>,
 }
 
-impl Where {
+impl SqlConditions {
     fn and(&mut self, condition: &str, value: Option<impl Into<Value>>) {
         if let Some(value) = value {
             self.sql.push_str(if self.sql.is_empty() { "WHERE " } else { " AND " });
@@ -101,31 +104,32 @@ impl Where {
 
 /// A plus sign keeps SQLite from an index that would have to be sorted again for each chunk. Of a
 /// status and a provider the index is used that leaves less: few grants are not active.
-fn by_key(filter: &GrantFilter, after: &Place) -> (String, Vec<Value>) {
+fn by_key(filter: &GrantFilter, after: &ListCursor) -> (String, Vec<Value>) {
     let (provider, status) = (filter.provider.as_ref(), filter.status);
-    let by_status = status.is_some_and(|status| status != Status::Active || provider.is_none());
+    let by_status =
+        status.is_some_and(|status| status != GrantStatus::Active || provider.is_none());
     let by_user = filter.user.is_some();
     let by_email = !by_user && filter.email.is_some();
     let indexed = |name: &str, is_indexed: bool| {
         let plus = if is_indexed && !by_user && !by_email { "" } else { "+" };
         format!("{plus}{name} = ?")
     };
-    let mut wanted = Where::default();
+    let mut wanted = SqlConditions::default();
     wanted.and("user = ?", filter.user.clone());
     wanted.and(if by_email { "email = ?" } else { "+email = ?" }, filter.email.clone());
     wanted.and(&indexed("provider", !by_status), provider.map(ToString::to_string));
     wanted.and(&indexed("status", by_status), status.map(|status| status.as_str().to_owned()));
     wanted.and("key > ?", Some(after.key.clone()));
-    let Where { sql, values } = wanted;
+    let SqlConditions { sql, values } = wanted;
     (format!("SELECT {COLUMNS} FROM documents {sql} ORDER BY key LIMIT {CHUNK}"), values)
 }
 
-fn by_email(filter: &GrantFilter, after: &Place) -> (String, Vec<Value>) {
+fn by_email(filter: &GrantFilter, after: &ListCursor) -> (String, Vec<Value>) {
     let prefix = filter.email_prefix.clone().unwrap_or_default();
     // Nothing that begins with the prefix is greater than the prefix and the last character.
     let beyond = format!("{prefix}{}", char::MAX);
     let email = after.email.clone().unwrap_or_else(|| prefix.clone());
-    let mut wanted = Where::default();
+    let mut wanted = SqlConditions::default();
     wanted.and("email >= ?", Some(prefix));
     wanted.and("email < ?", Some(beyond));
     wanted.and("+user = ?", filter.user.clone());
@@ -135,7 +139,7 @@ fn by_email(filter: &GrantFilter, after: &Place) -> (String, Vec<Value>) {
     wanted.and("(email, key) > (?,", Some(email));
     wanted.sql.push_str(" ?)");
     wanted.values.push(Value::from(after.key.clone()));
-    let Where { sql, values } = wanted;
+    let SqlConditions { sql, values } = wanted;
     (format!("SELECT {COLUMNS} FROM documents {sql} ORDER BY email, key LIMIT {CHUNK}"), values)
 }
 
@@ -145,7 +149,7 @@ fn by_time(
     filter: &GrantFilter,
     column: &str,
     until: Option<Timestamp>,
-    after: &Place,
+    after: &ListCursor,
 ) -> Result<(String, Vec<Value>), Failure> {
     let providers = match &filter.provider {
         Some(provider) => vec![provider.to_string()],
@@ -156,7 +160,7 @@ fn by_time(
     let columns = format!("n, key, {column} AS at_ms, email, body");
     let (mut stretches, mut values) = (Vec::new(), Vec::new());
     for provider in providers {
-        let mut wanted = Where::default();
+        let mut wanted = SqlConditions::default();
         wanted.and("provider = ?", Some(provider));
         let status = filter.status_wanted();
         wanted.and("status = ?", status.map(|status| status.as_str().to_owned()));

@@ -11,9 +11,9 @@ use super::paths::{set_over, unset};
 use super::{SqliteStore, in_chunks, operate, revive, table};
 use evergrant_document::decode;
 use evergrant_document::paths::at;
-use evergrant_domain::{DocumentId, ProviderId, Status};
+use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 use evergrant_ports::{
-    Changed, DueGrant, GrantAdmin, GrantChange, GrantCount, GrantFilter, GrantView, StoreError,
+    ChangeResult, DueGrant, GrantAdmin, GrantChange, GrantCount, GrantFilter, GrantView, StoreError,
 };
 
 #[async_trait]
@@ -46,14 +46,15 @@ impl GrantAdmin for SqliteStore {
         .await
     }
 
-    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<Status>>, StoreError> {
+    async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<GrantStatus>>, StoreError> {
         let ids = ids.to_vec();
         self.read("statuses", move |connection, inner| {
             let mut statuses = Vec::with_capacity(ids.len());
             for id in &ids {
                 let found = table::find(connection, &inner.names, id)?;
-                let status =
-                    |stored: table::Stored| decode::view(&inner.names, &stored.document).status;
+                let status = |stored: table::StoredDocument| {
+                    decode::view(&inner.names, &stored.document).status
+                };
                 statuses.push(found.and_then(status));
             }
             Ok(statuses)
@@ -108,31 +109,31 @@ impl GrantAdmin for SqliteStore {
         &self,
         id: &DocumentId,
         change: GrantChange,
-    ) -> Result<Changed, StoreError> {
+    ) -> Result<ChangeResult, StoreError> {
         let id = id.clone();
         self.write("change_grant", move |connection, inner| {
             let Some(mut stored) = table::find(connection, &inner.names, &id)? else {
-                return Ok(Changed::Absent);
+                return Ok(ChangeResult::Absent);
             };
             let status = decode::view(&inner.names, &stored.document).status;
             let is_leased = at(&stored.document, &inner.names.path("lease")).is_some();
             let document = &mut stored.document;
             match (change, status) {
-                (GrantChange::Pause, Some(Status::Active)) => {
-                    set_over(document, &inner.names.path("status"), Status::Paused.as_str());
+                (GrantChange::Pause, Some(GrantStatus::Active)) => {
+                    set_over(document, &inner.names.path("status"), GrantStatus::Paused.as_str());
                 }
-                (GrantChange::Resume, Some(Status::Paused)) => {
-                    set_over(document, &inner.names.path("status"), Status::Active.as_str());
+                (GrantChange::Resume, Some(GrantStatus::Paused)) => {
+                    set_over(document, &inner.names.path("status"), GrantStatus::Active.as_str());
                     unset(document, &inner.names.path("queued_until"));
                 }
-                (GrantChange::Forget, _) if is_leased => return Ok(Changed::UnderWay),
+                (GrantChange::Forget, _) if is_leased => return Ok(ChangeResult::UnderWay),
                 (GrantChange::Forget, _) => unset(document, &inner.names.state),
                 (GrantChange::Pause | GrantChange::Resume, status) => {
-                    return Ok(Changed::NotIn(status));
+                    return Ok(ChangeResult::NotIn(status));
                 }
             }
             table::update(connection, &inner.names, &stored)?;
-            Ok(Changed::Applied)
+            Ok(ChangeResult::Applied)
         })
         .await
     }

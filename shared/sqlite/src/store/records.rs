@@ -10,16 +10,16 @@ use serde::de::DeserializeOwned;
 use super::super::failure::Failure;
 use super::SqliteStore;
 use super::lease::now;
-use evergrant_domain::audit::{AuditEntry, AuditFilter, Intent, Progress};
+use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::audit_chain::StoredProgress;
-use evergrant_domain::heartbeat::{FORGOTTEN_AFTER, Heartbeat};
-use evergrant_domain::statistics::{Counts, KEPT_FOR, MinuteCounts, minute_of};
+use evergrant_domain::heartbeat::{HEARTBEAT_TTL, Heartbeat};
+use evergrant_domain::statistics::{MinuteCounts, ProviderCounts, STATISTICS_TTL, minute_of};
 use evergrant_domain::{ProviderId, Timestamp};
 use evergrant_ports::{OperationsLog, StoreError, new_audit_id};
 
 #[async_trait]
 impl OperationsLog for SqliteStore {
-    async fn begin_audit(&self, intent: Intent) -> Result<AuditEntry, StoreError> {
+    async fn begin_audit(&self, intent: ActionIntent) -> Result<AuditEntry, StoreError> {
         self.write("begin_audit", move |connection, _| {
             let sql = "SELECT entry FROM audit WHERE number IS NOT NULL ORDER BY number DESC LIMIT 1";
             let last: Option<String> =
@@ -28,7 +28,7 @@ impl OperationsLog for SqliteStore {
             let last = last.and_then(|entry| entry.link);
             let at = now(connection)?;
             let entry = AuditEntry::begin(new_audit_id(at), intent, at, last.as_ref());
-            let progress = StoredProgress::of(&entry.id, &entry.progress);
+            let progress = StoredProgress::new(&entry.id, &entry.progress);
             let sql = "INSERT INTO audit \
                        (id, at_ms, who, action, provider, document, entry, told_ms, progress, number) \
                        VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -50,11 +50,11 @@ impl OperationsLog for SqliteStore {
         .await
     }
 
-    async fn tell_audit(&self, id: &str, progress: &Progress) -> Result<(), StoreError> {
+    async fn tell_audit(&self, id: &str, progress: &ActionProgress) -> Result<(), StoreError> {
         let (id, progress) = (id.to_owned(), progress.clone());
         self.write("tell_audit", move |connection, _| {
             let sql = "UPDATE audit SET told_ms = ?2, progress = ?3 WHERE id = ?1";
-            let progress = json(&StoredProgress::of(&id, &progress))?;
+            let progress = json(&StoredProgress::new(&id, &progress))?;
             let values = params![id, now(connection)?.unix_ms(), progress];
             connection.prepare_cached(sql)?.execute(values)?;
             Ok(())
@@ -121,7 +121,7 @@ impl OperationsLog for SqliteStore {
                        ON CONFLICT (name) DO UPDATE SET beat_ms = excluded.beat_ms, beat = excluded.beat";
             let values = params![heartbeat.name, now.unix_ms(), json(&heartbeat)?];
             connection.prepare_cached(sql)?.execute(values)?;
-            let forgotten_ms = now.minus(FORGOTTEN_AFTER).unix_ms();
+            let forgotten_ms = now.minus(HEARTBEAT_TTL).unix_ms();
             let sql = "DELETE FROM processes WHERE beat_ms < ?1";
             connection.prepare_cached(sql)?.execute([forgotten_ms])?;
             Ok(())
@@ -155,7 +155,10 @@ impl OperationsLog for SqliteStore {
         .await
     }
 
-    async fn add_statistics(&self, counts: &[(ProviderId, Counts)]) -> Result<(), StoreError> {
+    async fn add_statistics(
+        &self,
+        counts: &[(ProviderId, ProviderCounts)],
+    ) -> Result<(), StoreError> {
         let counts = counts.to_vec();
         self.write("add_statistics", move |connection, _| {
             let now = now(connection)?;
@@ -170,7 +173,7 @@ impl OperationsLog for SqliteStore {
                 }
             }
             let sql = "DELETE FROM statistics WHERE minute_ms < ?1";
-            connection.prepare_cached(sql)?.execute([now.minus(KEPT_FOR).unix_ms()])?;
+            connection.prepare_cached(sql)?.execute([now.minus(STATISTICS_TTL).unix_ms()])?;
             Ok(())
         })
         .await
@@ -188,7 +191,11 @@ impl OperationsLog for SqliteStore {
                 let Ok(provider) = row.get::<_, String>(1)?.parse::<ProviderId>() else { continue };
                 let same = |last: &MinuteCounts| last.minute == minute && last.provider == provider;
                 if !minutes.last().is_some_and(same) {
-                    minutes.push(MinuteCounts { provider, minute, counts: Counts::default() });
+                    minutes.push(MinuteCounts {
+                        provider,
+                        minute,
+                        counts: ProviderCounts::default(),
+                    });
                 }
                 if let Some(last) = minutes.last_mut() {
                     last.counts.add_named(&row.get::<_, String>(2)?, row.get::<_, u64>(3)?);

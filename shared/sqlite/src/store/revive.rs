@@ -9,37 +9,37 @@ use rusqlite::{Connection, params};
 use super::super::failure::Failure;
 use super::lease::now;
 use super::paths::{self, set_over, unset};
-use super::table::Stored;
+use super::table::StoredDocument;
 use super::{Inner, table};
-use evergrant_document::change::{
-    Change, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
-};
 use evergrant_document::decode;
-use evergrant_document::names::Names;
-use evergrant_domain::{DocumentId, LastError, ProviderId, Status, Timestamp};
-use evergrant_ports::{DueGrant, Revived, SweepPlace};
+use evergrant_document::document_update::{
+    DocumentUpdate, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
+};
+use evergrant_document::field_paths::FieldPaths;
+use evergrant_domain::{DocumentId, GrantStatus, LastError, ProviderId, Timestamp};
+use evergrant_ports::{DueGrant, SweepPlace, SweepResult};
 
 /// Grants that are looked at, and those among them made active, at once.
 const BATCH: usize = 500;
 
 /// Which grants that have ended are made active.
 #[derive(Clone)]
-enum Wanted {
+enum RevivalFilter {
     /// Those that live again.
     LivesAgain,
     /// Those of a provider that were given up at this time or later and hold the token that died.
     NotBelieved(ProviderId, Timestamp),
 }
 
-impl Wanted {
-    fn has(&self, names: &Names, document: &Document) -> bool {
+impl RevivalFilter {
+    fn has(&self, names: &FieldPaths, document: &Document) -> bool {
         let Some(ended) = decode::ended(names, document) else { return false };
         match self {
             Self::LivesAgain => ended.lives_again(),
             Self::NotBelieved(provider, since) => {
                 let view = decode::view(names, document);
                 let died_at = view.last_error.map(|error| error.at);
-                ended.status == Status::NeedsReauth
+                ended.status == GrantStatus::NeedsReauth
                     && ended.holds_what_ended()
                     && view.provider.as_ref() == Some(provider)
                     && died_at.is_some_and(|at| at >= *since)
@@ -60,15 +60,15 @@ pub(super) async fn sweep(
     inner: &Arc<Inner>,
     after: Option<SweepPlace>,
     most: u32,
-) -> Result<Revived, Failure> {
+) -> Result<SweepResult, Failure> {
     let place = after.unwrap_or_else(SweepPlace::beginning);
     let (this, from) = (Arc::clone(inner), place.clone());
     let found =
         inner.database.read(move |connection| rows_after(connection, &this.names, &from, most));
     let (rows, last) = found.await?;
     let next = place.next(rows.len(), most, last);
-    let revived = revive(inner, &rows, Wanted::LivesAgain).await?;
-    Ok(Revived { revived, next })
+    let revived = revive(inner, &rows, RevivalFilter::LivesAgain).await?;
+    Ok(SweepResult { revived, next })
 }
 
 /// Makes active what was given up as dead since then.
@@ -77,18 +77,18 @@ pub(super) async fn revive_dead(
     provider: &ProviderId,
     since: Timestamp,
 ) -> Result<u64, Failure> {
-    let place = SweepPlace { status: Status::NeedsReauth, id: None };
+    let place = SweepPlace { status: GrantStatus::NeedsReauth, id: None };
     let this = Arc::clone(inner);
     let found = inner
         .database
         .read(move |connection| rows_after(connection, &this.names, &place, u32::MAX));
-    revive(inner, &found.await?.0, Wanted::NotBelieved(provider.clone(), since)).await
+    revive(inner, &found.await?.0, RevivalFilter::NotBelieved(provider.clone(), since)).await
 }
 
 /// At most `most` rows after a place, of its status, in the order of their ids; and the last one's id.
 fn rows_after(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     place: &SweepPlace,
     most: u32,
 ) -> Result<(Vec<i64>, Option<DocumentId>), Failure> {
@@ -105,7 +105,7 @@ fn rows_after(
 }
 
 /// Looks at `rows`, and makes active those that are wanted.
-async fn revive(inner: &Arc<Inner>, rows: &[i64], wanted: Wanted) -> Result<u64, Failure> {
+async fn revive(inner: &Arc<Inner>, rows: &[i64], wanted: RevivalFilter) -> Result<u64, Failure> {
     let mut revived = 0;
     for batch in rows.chunks(BATCH).map(<[i64]>::to_vec) {
         let (this, which) = (Arc::clone(inner), wanted.clone());
@@ -127,7 +127,7 @@ async fn revive(inner: &Arc<Inner>, rows: &[i64], wanted: Wanted) -> Result<u64,
 fn live_of(
     connection: &Connection,
     inner: &Inner,
-    wanted: &Wanted,
+    wanted: &RevivalFilter,
     rows: &[i64],
 ) -> Result<Vec<i64>, Failure> {
     let mut live = Vec::new();
@@ -145,7 +145,7 @@ fn live_of(
 fn revive_all(
     connection: &Connection,
     inner: &Inner,
-    wanted: &Wanted,
+    wanted: &RevivalFilter,
     rows: &[i64],
 ) -> Result<u64, Failure> {
     let now = now(connection)?;
@@ -163,10 +163,15 @@ fn revive_all(
 }
 
 /// Active and due, with `forgotten` forgotten.
-fn make_active(names: &Names, stored: &mut Stored, now: Timestamp, forgotten: &[&str]) {
+fn make_active(
+    names: &FieldPaths,
+    stored: &mut StoredDocument,
+    now: Timestamp,
+    forgotten: &[&str],
+) {
     let mut set =
         |part: &str, value: Bson| set_over(&mut stored.document, &names.path(part), value);
-    set("status", Status::Active.as_str().into());
+    set("status", GrantStatus::Active.as_str().into());
     set("attempts", 0_i32.into());
     set("next_refresh_at", date(now).into());
     for part in forgotten {
@@ -177,7 +182,7 @@ fn make_active(names: &Names, stored: &mut Stored, now: Timestamp, forgotten: &[
 /// Puts a document out of reach that still holds a token whose answer waits elsewhere.
 pub(super) fn withhold(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     id: &DocumentId,
     spent: &str,
     last_error: &LastError,
@@ -185,7 +190,7 @@ pub(super) fn withhold(
     let found = table::find(connection, names, id)?;
     let found = found.filter(|stored| holds_token(names, &stored.document, spent));
     let Some(mut stored) = found else { return Ok(false) };
-    let change = Change::withheld(names, spent, last_error, &stored.document).operators();
+    let change = DocumentUpdate::withheld(names, spent, last_error, &stored.document).operators();
     paths::apply(&mut stored.document, change).map_err(|_| {
         Failure::refused("store.state_field leads through something that is no sub-document")
     })?;
@@ -212,7 +217,7 @@ pub(super) fn reactivate(
         table::update(connection, names, &stored)?;
     }
     let view = decode::view(names, &stored.document);
-    let (Some(Status::Active), Some(provider)) = (view.status, view.provider) else {
+    let (Some(GrantStatus::Active), Some(provider)) = (view.status, view.provider) else {
         return Ok(None);
     };
     Ok(Some(DueGrant {

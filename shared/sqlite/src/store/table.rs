@@ -5,17 +5,17 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 
 use super::super::failure::Failure;
 use super::key;
-use evergrant_document::names::Names;
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::numbers::number;
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
 use evergrant_domain::DocumentId;
 
 /// As large as MongoDB takes a document: what is kept here can move there.
-const MAX_BODY_BYTES: usize = 16 * 1024 * 1024;
+const BODY_BYTES_MAX: usize = 16 * 1024 * 1024;
 
 /// A document as it is stored.
-pub(super) struct Stored {
+pub(super) struct StoredDocument {
     /// Its row.
     pub(super) n: i64,
     pub(super) document: Document,
@@ -38,7 +38,7 @@ pub(super) struct Columns {
 }
 
 impl Columns {
-    pub(super) fn of(names: &Names, document: &Document) -> Self {
+    pub(super) fn from_document(names: &FieldPaths, document: &Document) -> Self {
         let part = |part| at(document, &names.path(part));
         let text = |value: &Bson| value.as_str().unwrap_or_default().to_owned();
         Self {
@@ -71,13 +71,13 @@ struct Labels {
 }
 
 impl Labels {
-    fn of(names: &Names, document: &Document) -> Self {
+    fn from_document(names: &FieldPaths, document: &Document) -> Self {
         let view = decode::view(names, document);
         Self { user: view.user, email: view.email }
     }
 }
 
-impl Stored {
+impl StoredDocument {
     /// As the row has it: None for a document that is not adopted.
     pub(super) fn status(&self) -> Option<&str> {
         self.columns.status.as_deref()
@@ -92,9 +92,9 @@ pub(super) fn key_of(id: &DocumentId) -> Option<Vec<u8>> {
 /// The document with this id.
 pub(super) fn find(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     id: &DocumentId,
-) -> Result<Option<Stored>, Failure> {
+) -> Result<Option<StoredDocument>, Failure> {
     match key_of(id) {
         Some(key) => find_by_key(connection, names, &key),
         None => Ok(None),
@@ -103,9 +103,9 @@ pub(super) fn find(
 
 pub(super) fn find_by_key(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     key: &[u8],
-) -> Result<Option<Stored>, Failure> {
+) -> Result<Option<StoredDocument>, Failure> {
     let sql = "SELECT n, body, holder FROM documents WHERE key = ?1";
     let row = |row: &Row<'_>| Ok((row.get(0)?, row.get::<_, Vec<u8>>(1)?, row.get(2)?));
     let found = connection.prepare_cached(sql)?.query_row([key], row).optional()?;
@@ -115,18 +115,23 @@ pub(super) fn find_by_key(
 /// The document in this row.
 pub(super) fn find_row(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     n: i64,
-) -> Result<Option<Stored>, Failure> {
+) -> Result<Option<StoredDocument>, Failure> {
     let mut select = connection.prepare_cached("SELECT body FROM documents WHERE n = ?1")?;
     let found = select.query_row([n], |row| row.get::<_, Vec<u8>>(0)).optional()?;
     found.map(|body| stored(names, n, &body, None)).transpose()
 }
 
-fn stored(names: &Names, n: i64, body: &[u8], holder: Option<String>) -> Result<Stored, Failure> {
+fn stored(
+    names: &FieldPaths,
+    n: i64,
+    body: &[u8],
+    holder: Option<String>,
+) -> Result<StoredDocument, Failure> {
     let document = decode(body)?;
-    let columns = Columns::of(names, &document);
-    Ok(Stored { n, document, holder, columns })
+    let columns = Columns::from_document(names, &document);
+    Ok(StoredDocument { n, document, holder, columns })
 }
 
 /// A body as a document.
@@ -137,7 +142,7 @@ pub(super) fn decode(body: &[u8]) -> Result<Document, Failure> {
 fn encode(document: &Document) -> Result<Vec<u8>, Failure> {
     let body = document.to_vec();
     let body = body.map_err(|_| Failure::refused("a document cannot be written as BSON"))?;
-    if body.len() > MAX_BODY_BYTES {
+    if body.len() > BODY_BYTES_MAX {
         return Err(Failure::refused("the document would be too large: 16 MiB is the limit"));
     }
     Ok(body)
@@ -146,12 +151,12 @@ fn encode(document: &Document) -> Result<Vec<u8>, Failure> {
 /// Writes a document whose state has changed.
 pub(super) fn update(
     connection: &Connection,
-    names: &Names,
-    stored: &Stored,
+    names: &FieldPaths,
+    stored: &StoredDocument,
 ) -> Result<(), Failure> {
     let body = encode(&stored.document)?;
     let Columns { provider, status, due_ms, queued_ms, expires_ms } =
-        Columns::of(names, &stored.document);
+        Columns::from_document(names, &stored.document);
     let was = &stored.columns;
     let before = (&was.provider, &was.status, was.due_ms, was.expires_ms);
     if (&provider, &status, due_ms, expires_ms) == before {
@@ -171,7 +176,7 @@ pub(super) fn update(
 /// are.
 pub(super) fn update_lease(
     connection: &Connection,
-    stored: &Stored,
+    stored: &StoredDocument,
     process: &str,
 ) -> Result<(), Failure> {
     let sql = "UPDATE documents SET body = ?2, holder = ?3 WHERE n = ?1";
@@ -184,14 +189,15 @@ pub(super) fn update_lease(
 /// one.
 pub(super) fn put(
     connection: &Connection,
-    names: &Names,
+    names: &FieldPaths,
     n: Option<i64>,
     key: &[u8],
     document: &Document,
 ) -> Result<(), Failure> {
     let body = encode(document)?;
-    let Labels { user, email } = Labels::of(names, document);
-    let Columns { provider, status, due_ms, queued_ms, expires_ms } = Columns::of(names, document);
+    let Labels { user, email } = Labels::from_document(names, document);
+    let Columns { provider, status, due_ms, queued_ms, expires_ms } =
+        Columns::from_document(names, document);
     let sql = "INSERT INTO documents (n, key, body, user, email, provider, status, due_ms, queued_ms, \
                expires_ms) VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10) \
                ON CONFLICT (n) DO UPDATE SET body = excluded.body, user = excluded.user, \

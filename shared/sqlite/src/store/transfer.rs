@@ -8,12 +8,12 @@ use rusqlite::{Connection, Row};
 use super::super::failure::Failure;
 use super::paths::set_over;
 use super::{SqliteStore, in_chunks, key, table};
+use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::import::{held_tokens, kept, marks_after, prepared};
-use evergrant_document::names::Names;
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_document::{extended_json, ids, import::id_and_fields};
 use evergrant_ports::{
-    HeldTokens, ImportDocument, ImportMode, Imported, StoreError, TransferStore,
+    HeldTokens, ImportDocument, ImportMode, ImportResult, StoreError, TransferStore,
 };
 
 #[async_trait]
@@ -22,7 +22,7 @@ impl TransferStore for SqliteStore {
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
-    ) -> Result<Vec<Imported>, StoreError> {
+    ) -> Result<Vec<ImportResult>, StoreError> {
         let read = read_all(documents).map_err(|failure| failure.in_store("import"))?;
         self.write("import", move |connection, inner| import(connection, &inner.names, read, mode))
             .await
@@ -46,14 +46,14 @@ impl TransferStore for SqliteStore {
 }
 
 /// A document to import, read.
-pub(super) struct Read {
+pub(super) struct ImportRow {
     key: Vec<u8>,
     id: Bson,
     fields: Document,
 }
 
 /// Reads all of `documents`, or says which of them cannot be a document.
-pub(super) fn read_all(documents: Vec<ImportDocument>) -> Result<Vec<Read>, Failure> {
+pub(super) fn read_all(documents: Vec<ImportDocument>) -> Result<Vec<ImportRow>, Failure> {
     let read = documents.into_iter().enumerate().map(|(index, document)| {
         read(document).map_err(|what| {
             Failure::refused(format!("document {} of those to import: {what}", index + 1))
@@ -62,31 +62,31 @@ pub(super) fn read_all(documents: Vec<ImportDocument>) -> Result<Vec<Read>, Fail
     read.collect()
 }
 
-fn read(document: ImportDocument) -> Result<Read, &'static str> {
+fn read(document: ImportDocument) -> Result<ImportRow, &'static str> {
     let (id, fields) = id_and_fields(document)?;
     if fields.to_vec().is_err() {
         return Err("the name of one of its fields cannot be written as BSON");
     }
-    Ok(Read { key: key::of(&id), id, fields })
+    Ok(ImportRow { key: key::of(&id), id, fields })
 }
 
 /// Inserts documents, or lays their fields over those that are there.
 pub(super) fn import(
     connection: &Connection,
-    names: &Names,
-    documents: Vec<Read>,
+    names: &FieldPaths,
+    documents: Vec<ImportRow>,
     mode: ImportMode,
-) -> Result<Vec<Imported>, Failure> {
+) -> Result<Vec<ImportResult>, Failure> {
     let one = |read| import_one(connection, names, read, mode);
     documents.into_iter().map(one).collect()
 }
 
 fn import_one(
     connection: &Connection,
-    names: &Names,
-    Read { key, id, fields }: Read,
+    names: &FieldPaths,
+    ImportRow { key, id, fields }: ImportRow,
     mode: ImportMode,
-) -> Result<Imported, Failure> {
+) -> Result<ImportResult, Failure> {
     if let Some(stored) = table::find_by_key(connection, names, &key)? {
         let mut document = stored.document;
         if let Some(kept) = kept(names, &document, &fields, mode) {
@@ -99,12 +99,12 @@ fn import_one(
             set_over(&mut document, &names.path(HELD_BEFORE), marks);
         }
         table::put(connection, names, Some(stored.n), &key, &document)?;
-        return Ok(Imported::Updated);
+        return Ok(ImportResult::Updated);
     }
     if mode != ImportMode::Copy {
         for twin in ids::from_bson(&id).twins() {
             if table::find(connection, names, &twin)?.is_some() {
-                return Ok(Imported::Twin(twin));
+                return Ok(ImportResult::Twin(twin));
             }
         }
     }
@@ -112,7 +112,7 @@ fn import_one(
     document.insert("_id", id);
     document.extend(prepared(names, None, fields, mode));
     table::put(connection, names, None, &key, &document)?;
-    Ok(Imported::Inserted)
+    Ok(ImportResult::Inserted)
 }
 
 /// Documents in one chunk.

@@ -3,21 +3,21 @@
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
-use crate::ledger::{DeathCause, Document, LostCause, TokenState, Verdict};
-use crate::settings::Settings;
+use crate::ledger::{DeathCause, GrantVerdict, LedgerDocument, LostCause, TokenState};
+use crate::settings::SimulatorSettings;
 use crate::test_bench::Bench;
 
-fn with_status(document: &Document, status: &str) -> Document {
-    Document { evergrant: json!({"status": status}), ..document.clone() }
+fn with_status(document: &LedgerDocument, status: &str) -> LedgerDocument {
+    LedgerDocument { evergrant: json!({"status": status}), ..document.clone() }
 }
 
 #[test]
 fn a_document_that_holds_the_newest_token_is_live() {
     let bench = Bench::strict();
     let document = bench.sign_in("ada");
-    assert_eq!(bench.verdict(&document), Verdict::Live);
+    assert_eq!(bench.verdict(&document), GrantVerdict::Live);
     let refreshed = bench.refreshed(&document).unwrap();
-    assert_eq!(bench.verdict(&refreshed), Verdict::Live);
+    assert_eq!(bench.verdict(&refreshed), GrantVerdict::Live);
 }
 
 #[test]
@@ -25,7 +25,7 @@ fn a_document_that_missed_a_rotation_is_lost() {
     let bench = Bench::strict();
     let document = bench.sign_in("ada");
     bench.refreshed(&document);
-    assert_eq!(bench.verdict(&document), Verdict::Lost(LostCause::RotatedAway));
+    assert_eq!(bench.verdict(&document), GrantVerdict::Lost(LostCause::RotatedAway));
 }
 
 #[test]
@@ -34,9 +34,9 @@ fn within_the_grace_it_is_live_and_then_lost() {
     let document = bench.sign_in("ada");
     bench.refreshed(&document);
     bench.clock.advance_ms(59_999);
-    assert_eq!(bench.verdict(&document), Verdict::LiveInGrace);
+    assert_eq!(bench.verdict(&document), GrantVerdict::LiveInGrace);
     bench.clock.advance_ms(1);
-    assert_eq!(bench.verdict(&document), Verdict::Lost(LostCause::RotatedAway));
+    assert_eq!(bench.verdict(&document), GrantVerdict::Lost(LostCause::RotatedAway));
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_second_presentation_loses_the_grant_even_for_who_holds_the_newest_token() {
     let refreshed = bench.refreshed(&document).unwrap();
     assert!(bench.refreshed(&document).is_none());
     for held in [&document, &refreshed] {
-        assert_eq!(bench.verdict(held), Verdict::Lost(LostCause::KilledByReuse));
+        assert_eq!(bench.verdict(held), GrantVerdict::Lost(LostCause::KilledByReuse));
         assert_eq!(bench.handle.judge(held).reused, 1);
     }
     assert_eq!(bench.handle.stats().reused, 1);
@@ -59,25 +59,25 @@ fn what_the_provider_killed_is_dead_if_the_document_was_good_then_and_lost_if_no
     let refreshed = bench.refreshed(&document).unwrap();
     assert_eq!(bench.handle.revoke(&["ada", "nobody"]).revoked, 1);
     bench.clock.advance_ms(600_000);
-    assert_eq!(bench.verdict(&refreshed), Verdict::Dead(DeathCause::Revoked));
-    assert_eq!(bench.verdict(&document), Verdict::Dead(DeathCause::Revoked));
+    assert_eq!(bench.verdict(&refreshed), GrantVerdict::Dead(DeathCause::Revoked));
+    assert_eq!(bench.verdict(&document), GrantVerdict::Dead(DeathCause::Revoked));
 
     let strict = Bench::strict();
     let document = strict.sign_in("ada");
     strict.refreshed(&document);
     strict.handle.revoke(&["ada"]);
-    assert_eq!(strict.verdict(&document), Verdict::Lost(LostCause::RotatedAway));
+    assert_eq!(strict.verdict(&document), GrantVerdict::Lost(LostCause::RotatedAway));
 }
 
 #[test]
 fn a_grant_that_nobody_refreshed_in_time_is_dead_of_age() {
-    let settings = Settings { refresh_idle_s: Some(100), ..Settings::default() };
+    let settings = SimulatorSettings { refresh_idle_s: Some(100), ..SimulatorSettings::default() };
     let bench = Bench::new(settings);
     let document = bench.sign_in("ada");
     bench.clock.advance_ms(99_000);
     let document = bench.refreshed(&document).unwrap();
     bench.clock.advance_ms(100_000);
-    assert_eq!(bench.verdict(&document), Verdict::Dead(DeathCause::Expired));
+    assert_eq!(bench.verdict(&document), GrantVerdict::Dead(DeathCause::Expired));
     assert!(bench.refreshed(&document).is_none());
     assert_eq!(bench.handle.summary().expired, 1);
 }
@@ -86,7 +86,7 @@ fn a_grant_that_nobody_refreshed_in_time_is_dead_of_age() {
 fn a_token_that_is_overwritten_mixed_up_or_foreign_is_lost() {
     let bench = Bench::strict();
     let (ada, bob) = (bench.sign_in("ada"), bench.sign_in("bob"));
-    let held = |token: Value| Document { refresh_token: token, ..ada.clone() };
+    let held = |token: Value| LedgerDocument { refresh_token: token, ..ada.clone() };
     for (token, cause) in [
         (Value::Null, LostCause::NoToken),
         (json!(7), LostCause::NoToken),
@@ -94,18 +94,18 @@ fn a_token_that_is_overwritten_mixed_up_or_foreign_is_lost() {
         (json!("x".repeat(1_000_000)), LostCause::ForeignToken),
         (bob.refresh_token, LostCause::AnothersToken),
     ] {
-        assert_eq!(bench.verdict(&held(token)), Verdict::Lost(cause));
+        assert_eq!(bench.verdict(&held(token)), GrantVerdict::Lost(cause));
     }
 }
 
 #[test]
 fn documents_of_nobody_are_unknown_and_without_a_token_malformed() {
     let bench = Bench::strict();
-    let read = |json: &str| bench.verdict(&Document::from_json(json.as_bytes()).unwrap());
-    assert_eq!(read(r#"{"userId":"eve","refresh_token":"abc"}"#), Verdict::Unknown);
-    assert_eq!(read(r#"{"userId":7,"refresh_token":"abc"}"#), Verdict::Unknown);
-    assert_eq!(read(r#"{"userId":"eve","refresh_token":{"a":1}}"#), Verdict::Malformed);
-    assert_eq!(read("{}"), Verdict::Malformed);
+    let read = |json: &str| bench.verdict(&LedgerDocument::from_json(json.as_bytes()).unwrap());
+    assert_eq!(read(r#"{"userId":"eve","refresh_token":"abc"}"#), GrantVerdict::Unknown);
+    assert_eq!(read(r#"{"userId":7,"refresh_token":"abc"}"#), GrantVerdict::Unknown);
+    assert_eq!(read(r#"{"userId":"eve","refresh_token":{"a":1}}"#), GrantVerdict::Malformed);
+    assert_eq!(read("{}"), GrantVerdict::Malformed);
 }
 
 #[test]
@@ -114,8 +114,8 @@ fn a_user_who_signs_in_again_has_a_grant_of_its_own() {
     let first = bench.sign_in("ada");
     bench.handle.revoke(&["ada"]);
     let second = bench.sign_in("ada");
-    assert_eq!(bench.verdict(&first), Verdict::Dead(DeathCause::Revoked));
-    assert_eq!(bench.verdict(&second), Verdict::Live);
+    assert_eq!(bench.verdict(&first), GrantVerdict::Dead(DeathCause::Revoked));
+    assert_eq!(bench.verdict(&second), GrantVerdict::Live);
     assert_eq!(bench.handle.grants_of("ada").len(), 2);
 }
 
@@ -132,7 +132,7 @@ fn the_report_adds_up_and_tells_what_documents_get_wrong() {
         with_status(&dead, "needs_reauth"),
         with_status(&unreported, "active"),
         lost.clone(),
-        Document::default(),
+        LedgerDocument::default(),
     ];
     let report = bench.handle.check(&documents);
     let sums = (report.total, report.live, report.dead, report.lost, report.malformed);
@@ -168,7 +168,7 @@ proptest! {
                 document = refreshed;
             }
             let verdict = bench.verdict(&document);
-            prop_assert!(matches!(verdict, Verdict::Live | Verdict::LiveInGrace));
+            prop_assert!(matches!(verdict, GrantVerdict::Live | GrantVerdict::LiveInGrace));
         }
         prop_assert_eq!(bench.handle.stats().reused, 0);
     }
@@ -183,7 +183,7 @@ proptest! {
         for (pick, wait_ms) in picks {
             bench.clock.advance_ms(wait_ms);
             let document = held[pick % held.len()].clone();
-            let live = matches!(bench.verdict(&document), Verdict::Live | Verdict::LiveInGrace);
+            let live = matches!(bench.verdict(&document), GrantVerdict::Live | GrantVerdict::LiveInGrace);
             let state = bench.handle.token_state(document.refresh_token.as_str().unwrap());
             prop_assert_eq!(live, matches!(state, TokenState::Live | TokenState::InGrace));
             let refreshed = bench.refreshed(&document);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 
-use crate::ledger::grant::{DeathCause, Exchange, Grant, Standing, Terms};
+use crate::ledger::grant::{DeathCause, Exchange, Grant, Terms, TokenStanding};
 
 const STRICT: Terms =
     Terms { rotate: true, kill_on_reuse: true, grace_ms: 0, idle_ms: None, absolute_ms: None };
@@ -76,11 +76,11 @@ fn using_one_sibling_ends_the_others_and_the_grandparent() {
     grant.exchange(0, false, 0, &terms);
     grant.exchange(0, false, 1, &terms);
     grant.exchange(1, false, 2, &terms);
-    assert_eq!(grant.standing(0, 3), Standing::Superseded);
-    assert_eq!(grant.standing(1, 3), Standing::InGrace);
-    assert_eq!(grant.standing(2, 3), Standing::Superseded);
-    assert_eq!(grant.standing(3, 3), Standing::Live);
-    assert_eq!(grant.standing(4, 3), Standing::Unissued);
+    assert_eq!(grant.standing(0, 3), TokenStanding::Superseded);
+    assert_eq!(grant.standing(1, 3), TokenStanding::InGrace);
+    assert_eq!(grant.standing(2, 3), TokenStanding::Superseded);
+    assert_eq!(grant.standing(3, 3), TokenStanding::Live);
+    assert_eq!(grant.standing(4, 3), TokenStanding::Unissued);
 }
 
 #[test]

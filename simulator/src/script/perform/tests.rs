@@ -2,15 +2,15 @@
 
 use serde_json::Value;
 
-use crate::ledger::{TokenState, Verdict};
+use crate::ledger::{GrantVerdict, TokenState};
 use crate::oauth::Reply;
 use crate::provider::{Answer, Delivery};
-use crate::script::Script;
+use crate::script::AnswerScript;
 use crate::test_bench::Bench;
 
 fn playing(script: &str) -> Bench {
     let bench = Bench::strict();
-    bench.handle.play(Script::parse(script).unwrap()).unwrap();
+    bench.handle.play(AnswerScript::parse(script).unwrap()).unwrap();
     bench
 }
 
@@ -52,8 +52,8 @@ fn a_refusal_leaves_the_token_and_a_scripted_death_is_the_providers() {
         let refused = reply(bench.refresh(document.refresh_token.as_str().unwrap()));
         assert_eq!((refused.status, &json(&refused)["error"]), (403, &"x".into()));
     }
-    assert_eq!(bench.verdict(&ada), Verdict::Live);
-    assert!(matches!(bench.verdict(&bob), Verdict::Dead(_)));
+    assert_eq!(bench.verdict(&ada), GrantVerdict::Live);
+    assert!(matches!(bench.verdict(&bob), GrantVerdict::Dead(_)));
     // It is told so as often as it is asked.
     assert_eq!(reply(bench.refresh(bob.refresh_token.as_str().unwrap())).status, 403);
 }
@@ -102,11 +102,11 @@ fn settings_of_a_script_are_in_force_and_a_new_script_begins_anew() {
     let statuses = |_| reply(bench.refresh(&token)).status;
     assert_eq!([0, 1].map(statuses), [500, 200]);
     assert_eq!(bench.state(&token), TokenState::Live);
-    bench.handle.play(Script::parse(script).unwrap()).unwrap();
+    bench.handle.play(AnswerScript::parse(script).unwrap()).unwrap();
     assert_eq!([0, 1].map(statuses), [500, 200]);
-    bench.handle.play(Script::default()).unwrap();
+    bench.handle.play(AnswerScript::default()).unwrap();
     assert_eq!([0, 1].map(statuses), [200, 200]);
-    assert!(bench.handle.play(Script::parse("settings = { grace = 1 }").unwrap()).is_err());
+    assert!(bench.handle.play(AnswerScript::parse("settings = { grace = 1 }").unwrap()).is_err());
 }
 
 #[test]
@@ -118,6 +118,9 @@ fn a_request_that_lacks_what_the_script_requires_is_turned_away() {
     assert_eq!(reply(bench.refresh(&token)).status, 422);
     assert_eq!(bench.state(&token), TokenState::Live);
     assert_eq!(bench.handle.requests()[0].user_id.as_deref(), Some("ada"));
-    bench.handle.play(Script::parse("[[require]]\nparameter = 'grant_type'").unwrap()).unwrap();
+    bench
+        .handle
+        .play(AnswerScript::parse("[[require]]\nparameter = 'grant_type'").unwrap())
+        .unwrap();
     assert_eq!(reply(bench.refresh(&token)).status, 200);
 }

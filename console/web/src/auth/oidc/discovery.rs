@@ -12,9 +12,9 @@ use super::http::Http;
 use super::{OidcError, chain, in_time};
 
 /// How long it is not asked for again.
-const KNOWN_FOR: Duration = Duration::from_secs(3_600);
+const DISCOVERY_TTL: Duration = Duration::from_secs(3_600);
 /// How long after a failure it is not asked for again.
-const RETRY_AFTER: Duration = Duration::from_secs(5);
+const RETRY_DELAY: Duration = Duration::from_secs(5);
 
 /// What the provider says of itself, as far as it is known.
 pub(super) struct Discovery {
@@ -41,7 +41,7 @@ impl Discovery {
         let mut state = self.state.lock().await;
         let now = Instant::now();
         let failed_just_now =
-            state.failed.as_ref().filter(|(_, at)| now.duration_since(*at) < RETRY_AFTER);
+            state.failed.as_ref().filter(|(_, at)| now.duration_since(*at) < RETRY_DELAY);
         match (&state.known, failed_just_now) {
             (Some((known, fresh_until)), failed) if now < *fresh_until || failed.is_some() => {
                 return Ok(Arc::clone(known));
@@ -52,7 +52,7 @@ impl Discovery {
         match in_time(self.discover(http)).await {
             Ok(found) => {
                 let found = Arc::new(found);
-                let known = Some((Arc::clone(&found), Instant::now() + KNOWN_FOR));
+                let known = Some((Arc::clone(&found), Instant::now() + DISCOVERY_TTL));
                 *state = State { known, failed: None };
                 Ok(found)
             }

@@ -8,9 +8,9 @@ use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
 /// How long somebody may take at the provider.
-pub(crate) const FLOW_FOR: Duration = Duration::from_secs(600);
+pub(crate) const FLOW_TTL: Duration = Duration::from_secs(600);
 /// The longest address that is led back to, as the cookie has it: it must fit into a header.
-const LONGEST_NEXT: usize = 1_500;
+const NEXT_MAX: usize = 1_500;
 
 /// What a browser keeps until it comes back from the provider.
 #[derive(Clone, Serialize, Deserialize)]
@@ -39,7 +39,7 @@ impl Flow {
             nonce: nonce.secret().clone(),
             verifier: verifier.secret().clone(),
             next: if fits(next) { next.to_owned() } else { "/".to_owned() },
-            ends_at: unix_seconds() + FLOW_FOR.as_secs(),
+            ends_at: unix_seconds() + FLOW_TTL.as_secs(),
         }
     }
 
@@ -74,8 +74,7 @@ impl Flow {
 }
 
 fn fits(next: &str) -> bool {
-    url::form_urlencoded::byte_serialize(next.as_bytes()).map(str::len).sum::<usize>()
-        <= LONGEST_NEXT
+    url::form_urlencoded::byte_serialize(next.as_bytes()).map(str::len).sum::<usize>() <= NEXT_MAX
 }
 
 fn unix_seconds() -> u64 {

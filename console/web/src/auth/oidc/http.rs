@@ -7,7 +7,7 @@ use evergrant_provider::install_tls;
 use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 
 /// The longest answer that is read.
-const MAX_ANSWER_BYTES: usize = 1 << 20;
+const ANSWER_BYTES_MAX: usize = 1 << 20;
 
 /// A client that follows nobody elsewhere and reads only so much.
 pub(super) struct Http {
@@ -19,7 +19,7 @@ pub(super) struct Http {
 pub(super) enum HttpError {
     #[error("{0}")]
     Request(#[from] reqwest::Error),
-    #[error("its answer is over {MAX_ANSWER_BYTES} bytes")]
+    #[error("its answer is over {ANSWER_BYTES_MAX} bytes")]
     TooLong,
     #[error("{0}")]
     Malformed(#[from] ::http::Error),
@@ -51,7 +51,7 @@ impl Http {
         }
         let mut body = Vec::new();
         while let Some(chunk) = answer.chunk().await.map_err(reqwest::Error::without_url)? {
-            if body.len() + chunk.len() > MAX_ANSWER_BYTES {
+            if body.len() + chunk.len() > ANSWER_BYTES_MAX {
                 return Err(HttpError::TooLong);
             }
             body.extend_from_slice(&chunk);

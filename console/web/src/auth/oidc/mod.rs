@@ -33,7 +33,7 @@ use serde_json::Value;
 use url::Url;
 
 use discovery::Discovery;
-pub(crate) use flow::{FLOW_FOR, Flow};
+pub(crate) use flow::{FLOW_TTL, Flow};
 pub(crate) use person::Person;
 
 /// Where a login by the provider begins.
@@ -41,9 +41,9 @@ pub(crate) const BEGIN: &str = "/login/oidc";
 /// Where the provider sends people back to.
 pub(crate) const CALLBACK: &str = "/login/oidc/callback";
 /// How long a step of a login may take.
-const PATIENCE: Duration = Duration::from_secs(10);
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// How much is told of why somebody is not let in, in characters: it may hold what the provider says.
-const LONGEST_WHY: usize = 300;
+const WHY_MAX: usize = 300;
 
 /// The signatures that are accepted: those that the provider alone can make.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
@@ -139,7 +139,7 @@ pub enum OidcSetupError {
 }
 
 /// An OpenID provider, as its client.
-pub struct Oidc {
+pub struct OpenIdClient {
     config: OidcConfig,
     secret: Option<SecretString>,
     redirect_url: Url,
@@ -147,7 +147,7 @@ pub struct Oidc {
     discovery: Discovery,
 }
 
-impl Oidc {
+impl OpenIdClient {
     /// The client that the settings describe. The provider is asked when somebody logs in.
     ///
     /// # Errors
@@ -160,7 +160,7 @@ impl Oidc {
             secret: config.secret()?,
             config: config.clone(),
             redirect_url,
-            http: http::Http::new(PATIENCE, https_only).map_err(OidcSetupError::Http)?,
+            http: http::Http::new(REQUEST_TIMEOUT, https_only).map_err(OidcSetupError::Http)?,
             discovery: Discovery::new(&config.issuer),
         })
     }
@@ -216,7 +216,7 @@ impl Oidc {
             return Err(OidcError::Refused("the OpenID provider sent no ID token".to_owned()));
         };
         let claims = match verified(&client, token, &answer, flow) {
-            Err(Unverified::UnknownKey) => {
+            Err(TokenRefusal::UnknownKey) => {
                 // The provider has new keys.
                 self.discovery.expire().await;
                 let metadata = self.discovery.get(&self.http).await?;
@@ -229,7 +229,7 @@ impl Oidc {
             OidcError::Refused(format!("the OpenID provider's ID token cannot be believed: {why}"))
         })?;
         let claims = serde_json::to_value(&claims).unwrap_or_default();
-        Person::of(&claims, &self.config)
+        Person::from_claims(&claims, &self.config)
     }
 
     fn client(&self, metadata: &CoreProviderMetadata) -> OidcClient {
@@ -250,7 +250,7 @@ impl Oidc {
 
 /// Why an ID token is not believed.
 #[derive(Debug, thiserror::Error)]
-enum Unverified {
+enum TokenRefusal {
     #[error("it is signed with a key that the provider does not publish")]
     UnknownKey,
     #[error("{0}")]
@@ -263,14 +263,14 @@ fn verified(
     token: &SignedClaims,
     answer: &Answer,
     flow: &Flow,
-) -> Result<Claims, Unverified> {
-    let other = |error: &dyn std::error::Error| Unverified::Other(chain(error));
+) -> Result<Claims, TokenRefusal> {
+    let other = |error: &dyn std::error::Error| TokenRefusal::Other(chain(error));
     let verifier = client.id_token_verifier().set_allowed_algs(ALGORITHMS);
     let claims =
         token.clone().into_claims(&verifier, &flow.nonce()).map_err(|error| match error {
             ClaimsVerificationError::SignatureVerification(
                 SignatureVerificationError::NoMatchingKey,
-            ) => Unverified::UnknownKey,
+            ) => TokenRefusal::UnknownKey,
             error => other(&error),
         })?;
     if let Some(expected) = claims.access_token_hash() {
@@ -278,7 +278,7 @@ fn verified(
         let key = token.signing_key(&verifier).map_err(|error| other(&error))?;
         let found = AccessTokenHash::from_token(answer.access_token(), algorithm, key);
         if found.map_err(|error| other(&error))? != *expected {
-            return Err(Unverified::Other("its access token is another one's".to_owned()));
+            return Err(TokenRefusal::Other("its access token is another one's".to_owned()));
         }
     }
     Ok(claims)
@@ -308,10 +308,10 @@ fn not_redeemed<E: std::error::Error + 'static>(
 fn chain(error: &dyn std::error::Error) -> String {
     let causes = std::iter::successors(Some(error), |error| error.source());
     let all = causes.map(ToString::to_string).collect::<Vec<_>>().join(": ");
-    printable(&all).chars().take(LONGEST_WHY).collect()
+    printable(&all).chars().take(WHY_MAX).collect()
 }
 
 async fn in_time<T>(step: impl Future<Output = Result<T, OidcError>>) -> Result<T, OidcError> {
-    let in_time = tokio::time::timeout(PATIENCE, step).await;
+    let in_time = tokio::time::timeout(REQUEST_TIMEOUT, step).await;
     in_time.unwrap_or_else(|_| Err(OidcError::Away("it takes too long".to_owned())))
 }

@@ -5,12 +5,12 @@ use evergrant_runtime::config::OidcConfig;
 use serde_json::Value;
 
 use super::OidcError;
-use crate::auth::users::Role;
+use crate::auth::users::UserRole;
 
 /// How names begin: a user of the users file or of a terminal has no such name.
 const NAMES_BEGIN: &str = "openid:";
 /// The longest name that is shown.
-const LONGEST_NAME: usize = 100;
+const NAME_MAX: usize = 100;
 
 /// Somebody whom the OpenID provider knows.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,17 +20,17 @@ pub(crate) struct Person {
     /// The name, as the audit record has it: it begins so that it is no other user's.
     pub(crate) name: String,
     /// By the groups of when the login began.
-    pub(crate) role: Role,
+    pub(crate) role: UserRole,
 }
 
 impl Person {
     /// # Errors
     /// If nobody in that one's groups may come in.
-    pub(super) fn of(claims: &Value, config: &OidcConfig) -> Result<Self, OidcError> {
+    pub(super) fn from_claims(claims: &Value, config: &OidcConfig) -> Result<Self, OidcError> {
         let subject = claims["sub"].as_str().unwrap_or_default().to_owned();
         let name = find(claims, &config.name_claim).and_then(Value::as_str).unwrap_or_default();
         let name = if name.trim().is_empty() { &subject } else { name.trim() };
-        let name: String = printable(name).chars().take(LONGEST_NAME).collect();
+        let name: String = printable(name).chars().take(NAME_MAX).collect();
         let name = format!("{NAMES_BEGIN}{name}");
         if is_overage(claims, &config.groups_claim) {
             return Err(OidcError::Refused(format!(
@@ -42,8 +42,8 @@ impl Person {
         let groups = groups(claims, &config.groups_claim);
         let is_in = |wanted: &[String]| wanted.iter().any(|group| groups.contains(&group.as_str()));
         let role = match (is_in(&config.operators), is_in(&config.viewers)) {
-            (true, _) => Role::Operator,
-            (false, true) => Role::Viewer,
+            (true, _) => UserRole::Operator,
+            (false, true) => UserRole::Viewer,
             (false, false) => return Err(OidcError::NoRole { name }),
         };
         Ok(Self { subject, name, role })
@@ -94,16 +94,16 @@ mod tests {
         }
     }
 
-    fn role(claims: &Value, groups_claim: &str) -> Option<Role> {
-        Person::of(claims, &config(groups_claim)).ok().map(|person| person.role)
+    fn role(claims: &Value, groups_claim: &str) -> Option<UserRole> {
+        Person::from_claims(claims, &config(groups_claim)).ok().map(|person| person.role)
     }
 
     #[test]
     fn groups_become_roles_and_who_is_in_none_is_turned_away() {
         let of = |groups: Value| role(&json!({ "sub": "1", "groups": groups }), "groups");
-        assert_eq!(of(json!(["support", "platform"])), Some(Role::Operator));
-        assert_eq!(of(json!(["other", "support"])), Some(Role::Viewer));
-        assert_eq!(of(json!("support")), Some(Role::Viewer));
+        assert_eq!(of(json!(["support", "platform"])), Some(UserRole::Operator));
+        assert_eq!(of(json!(["other", "support"])), Some(UserRole::Viewer));
+        assert_eq!(of(json!("support")), Some(UserRole::Viewer));
         for none in
             [json!(["other"]), json!([]), json!(null), json!(["Platform"]), json!({}), json!([1])]
         {
@@ -115,9 +115,9 @@ mod tests {
     #[test]
     fn groups_may_lie_deeper_and_a_name_may_hold_dots() {
         let nested = json!({ "sub": "1", "realm_access": { "roles": ["platform"] } });
-        assert_eq!(role(&nested, "realm_access.roles"), Some(Role::Operator));
+        assert_eq!(role(&nested, "realm_access.roles"), Some(UserRole::Operator));
         let dotted = json!({ "sub": "1", "https://example.com/groups": ["platform"] });
-        assert_eq!(role(&dotted, "https://example.com/groups"), Some(Role::Operator));
+        assert_eq!(role(&dotted, "https://example.com/groups"), Some(UserRole::Operator));
     }
 
     #[test]
@@ -127,7 +127,7 @@ mod tests {
                 json!({ "sub": "1", "email": "ann@example.com", "email_verified": verified });
             role(&claims, "email")
         };
-        assert_eq!(of(json!(true)), Some(Role::Operator));
+        assert_eq!(of(json!(true)), Some(UserRole::Operator));
         for unverified in [json!(false), json!(null), json!("true")] {
             assert_eq!(of(unverified), None);
         }
@@ -136,7 +136,7 @@ mod tests {
     #[test]
     fn too_many_groups_for_an_id_token_are_told() {
         let claims = json!({ "sub": "1", "_claim_names": { "groups": "src1" } });
-        let refused = Person::of(&claims, &config("groups")).unwrap_err();
+        let refused = Person::from_claims(&claims, &config("groups")).unwrap_err();
         assert!(refused.to_string().contains("app roles"), "{refused}");
     }
 
@@ -144,12 +144,12 @@ mod tests {
     fn somebody_without_a_name_is_called_as_the_provider_does() {
         let name = |name: Value| {
             let claims = json!({ "sub": "00u1", "preferred_username": name, "groups": "support" });
-            Person::of(&claims, &config("groups")).unwrap().name
+            Person::from_claims(&claims, &config("groups")).unwrap().name
         };
         assert_eq!(name(json!("ann\n")), "openid:ann");
         assert_eq!(name(json!("a\u{202e}nn")), "openid:a\\u{202e}nn");
         assert_eq!(name(json!(" ")), "openid:00u1");
         assert_eq!(name(json!(null)), "openid:00u1");
-        assert_eq!(name(json!("x".repeat(500))).len(), NAMES_BEGIN.len() + LONGEST_NAME);
+        assert_eq!(name(json!("x".repeat(500))).len(), NAMES_BEGIN.len() + NAME_MAX);
     }
 }

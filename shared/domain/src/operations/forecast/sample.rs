@@ -1,30 +1,30 @@
 //! Grants as they are read, of which a part is kept once there are many.
 
-use super::{Prospect, Timestamp};
+use super::{GrantProspect, Timestamp};
 
 /// Grants that are kept at most.
-const MAX_KEPT: usize = 250_000;
+const KEPT_MAX: usize = 250_000;
 
 /// The grants of a provider: counted one by one, and every so many-th kept to look ahead with. So memory
 /// does not grow with their number.
 #[derive(Debug)]
-pub struct Sample {
+pub struct GrantSample {
     pub(super) now: Timestamp,
     pub(super) grants: u64,
     pub(super) due_now: u64,
     pub(super) dead_already: u64,
     pub(super) sealed: u64,
     /// Of those that are not dead.
-    pub(super) kept: Vec<Prospect>,
+    pub(super) kept: Vec<GrantProspect>,
     /// Each of the kept stands for so many.
     pub(super) weight: u64,
     max_kept: usize,
 }
 
-impl Sample {
+impl GrantSample {
     /// No grants yet, looked at from `now` on.
     pub const fn new(now: Timestamp) -> Self {
-        Self::of_at_most(MAX_KEPT, now)
+        Self::of_at_most(KEPT_MAX, now)
     }
 
     pub(super) const fn of_at_most(max_kept: usize, now: Timestamp) -> Self {
@@ -46,7 +46,7 @@ impl Sample {
     }
 
     /// Adds a grant.
-    pub fn add(&mut self, prospect: Prospect) {
+    pub fn add(&mut self, prospect: GrantProspect) {
         self.grants += 1;
         if prospect.dies_at.is_some_and(|dies_at| dies_at <= self.now) {
             self.dead_already += 1;
@@ -77,16 +77,20 @@ mod tests {
 
     #[test]
     fn all_are_counted_and_those_that_are_kept_are_spread_evenly() {
-        let mut sample = Sample::of_at_most(100, NOW);
+        let mut sample = GrantSample::of_at_most(100, NOW);
         for ms in 0..10_000 {
             let dies_at = (ms % 4 == 0).then_some(NOW);
-            sample.add(Prospect { due_at: Timestamp::from_unix_ms(ms), dies_at, ends_at: None });
+            sample.add(GrantProspect {
+                due_at: Timestamp::from_unix_ms(ms),
+                dies_at,
+                ends_at: None,
+            });
         }
         assert_eq!((sample.grants, sample.dead_already), (10_000, 2_500));
         assert_eq!(sample.due_now, 750);
         assert!((50..=100).contains(&sample.kept.len()));
         assert_eq!(sample.kept.len() as u64, 7_500_u64.div_ceil(sample.weight));
-        let gap = |pair: &[Prospect]| pair[1].due_at.unix_ms() - pair[0].due_at.unix_ms();
+        let gap = |pair: &[GrantProspect]| pair[1].due_at.unix_ms() - pair[0].due_at.unix_ms();
         let gaps: Vec<_> = sample.kept.windows(2).map(gap).collect();
         let (least, most) = (gaps.iter().min().unwrap(), gaps.iter().max().unwrap());
         assert!(most - least <= 2, "{gaps:?}");

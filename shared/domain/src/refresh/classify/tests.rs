@@ -5,7 +5,7 @@ use serde_json::json;
 use std::time::Duration;
 
 use super::*;
-use crate::Expiry;
+use crate::TokenExpiry;
 
 fn dialect() -> Dialect {
     Dialect {
@@ -17,13 +17,13 @@ fn dialect() -> Dialect {
     }
 }
 
-fn seconds(s: u64) -> Option<Expiry> {
-    Some(Expiry::In(Duration::from_secs(s)))
+fn seconds(s: u64) -> Option<TokenExpiry> {
+    Some(TokenExpiry::In(Duration::from_secs(s)))
 }
 
 fn answer(status: u16, body: impl Into<String>) -> Outcome {
-    let answer = Answer { status, retry_after_ms: None, body: body.into().into_bytes() };
-    classify(Exchange::Answered(answer), &dialect(), Secrets::default())
+    let answer = HttpAnswer { status, retry_after_ms: None, body: body.into().into_bytes() };
+    classify(ExchangeResult::Answered(answer), &dialect(), ExchangeSecrets::default())
 }
 
 fn name(status: u16, body: Value) -> &'static str {
@@ -133,8 +133,8 @@ fn settings_add_what_only_one_provider_says() {
     assert_eq!(name(400, taken_back), "transient");
     assert_eq!(name(400, json!({"error": "calm_down"})), "throttled");
     let user = Dialect { throttle_scope: ThrottleScope::User, ..dialect() };
-    let answer = Answer { status: 429, retry_after_ms: None, body: Vec::new() };
-    let outcome = classify(Exchange::Answered(answer), &user, Secrets::default());
+    let answer = HttpAnswer { status: 429, retry_after_ms: None, body: Vec::new() };
+    let outcome = classify(ExchangeResult::Answered(answer), &user, ExchangeSecrets::default());
     assert!(matches!(outcome, Outcome::Throttled(_, 0)));
 }
 
@@ -165,8 +165,8 @@ fn a_refusal_is_about_who_asked_until_others_are_refused_too() {
         Outcome::Refused(_, refusal) => refusal,
         other => panic!("{other:?}"),
     };
-    assert_eq!(refusal("unauthorized_client"), Refusal::Consent);
-    assert_eq!(refusal("invalid_client"), Refusal::Unclear);
+    assert_eq!(refusal("unauthorized_client"), RefusalScope::Consent);
+    assert_eq!(refusal("invalid_client"), RefusalScope::Unclear);
 }
 
 #[test]
@@ -217,9 +217,9 @@ fn a_page_in_the_place_of_an_answer_may_have_spent_the_token() {
 
 #[test]
 fn what_was_not_sent_cannot_have_spent_the_token() {
-    let outcome = |exchange| classify(exchange, &dialect(), Secrets::default()).name();
-    assert_eq!(outcome(Exchange::NotSent("connection refused".into())), "transient");
-    assert_eq!(outcome(Exchange::NoAnswer("timed out".into())), "ambiguous");
+    let outcome = |exchange| classify(exchange, &dialect(), ExchangeSecrets::default()).name();
+    assert_eq!(outcome(ExchangeResult::NotSent("connection refused".into())), "transient");
+    assert_eq!(outcome(ExchangeResult::NoAnswer("timed out".into())), "ambiguous");
 }
 
 #[test]
@@ -234,7 +234,7 @@ proptest! {
         status in 100_u16..600, body in any::<Vec<u8>>(), token in "[A-Za-z0-9]{24,40}",
         key in "(error|error_description|message|errorCode|status|developerMessage|refresh_token)"
     ) {
-        classify(Exchange::Answered(Answer { status, retry_after_ms: None, body }), &dialect(), Secrets::default());
+        classify(ExchangeResult::Answered(HttpAnswer { status, retry_after_ms: None, body }), &dialect(), ExchangeSecrets::default());
         let outcome = answer(status, json!({key: token.clone()}).to_string());
         let shown = format!("{outcome:?}");
         prop_assert!(!shown.contains(&token));

@@ -1,13 +1,13 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{Expiry, Refusal, SealedForm, ToldEnds};
+use crate::{RefusalScope, SealedForm, TokenExpiry, ToldEnds};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
-fn policy() -> Policy {
-    Policy {
-        schedule: Schedule::example(),
+fn policy() -> RefreshPolicy {
+    RefreshPolicy {
+        schedule: RefreshSchedule::example(),
         ladder: Ladder::new([1, 5, 60, 3600].map(Duration::from_secs).to_vec()).unwrap(),
         max_attempts: 3,
         max_pause: Duration::from_secs(3600),
@@ -19,8 +19,12 @@ fn grant() -> Grant {
     Grant::example(NOW)
 }
 
-fn failure() -> Failure {
-    Failure { http_status: Some(400), code: Some("a_code".into()), ..Failure::default() }
+fn failure() -> ExchangeFailure {
+    ExchangeFailure {
+        http_status: Some(400),
+        code: Some("a_code".into()),
+        ..ExchangeFailure::default()
+    }
 }
 
 fn settle(grant: &Grant, outcome: Outcome) -> Settlement {
@@ -32,7 +36,7 @@ fn tokens() -> NewTokens {
         access_token: "a2".into(),
         refresh_token: Some("r2".into()),
         ends: ToldEnds {
-            access: Some(Expiry::In(Duration::from_secs(3600))),
+            access: Some(TokenExpiry::In(Duration::from_secs(3600))),
             ..ToldEnds::default()
         },
     }
@@ -44,7 +48,7 @@ fn every_outcome() -> Vec<Outcome> {
         Outcome::Throttled(failure(), 1),
         Outcome::TooEarly(failure()),
         Outcome::Transient(failure()),
-        Outcome::Refused(failure(), Refusal::Unclear),
+        Outcome::Refused(failure(), RefusalScope::Unclear),
         Outcome::Unreadable(failure(), Vec::new().into()),
         Outcome::Unconfirmed(failure(), Duration::from_secs(15)),
         Outcome::Blank(failure()),
@@ -58,39 +62,40 @@ fn every_outcome() -> Vec<Outcome> {
 #[test]
 fn a_refresh_is_written_and_done() {
     let settlement = settle(&grant(), Outcome::Refreshed(tokens()));
-    assert!(matches!(settlement.write, Write::Refresh { refreshed_at: NOW, .. }));
-    assert_eq!(settlement.route, Route::Done);
-    assert_eq!(settlement.signal, Signal::Healthy);
+    assert!(matches!(settlement.write, DocumentWrite::Refresh { refreshed_at: NOW, .. }));
+    assert_eq!(settlement.route, JobRoute::Done);
+    assert_eq!(settlement.signal, BudgetSignal::Healthy);
 }
 
 #[test]
 fn a_throttled_grant_waits_as_long_as_asked_and_burns_no_attempt() {
-    let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+    let asked = ExchangeFailure { retry_after_ms: Some(25_000), ..failure() };
     let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked, 1));
-    let Write::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write else {
+    let DocumentWrite::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write
+    else {
         panic!("{settlement:?}")
     };
-    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+    assert_eq!(settlement.route, JobRoute::Retry(Duration::from_secs(60)));
 }
 
 #[test]
 fn all_wait_the_longer_the_more_grants_are_throttled_in_a_row() {
     let pause = |grants| {
-        let asked = Failure { retry_after_ms: Some(25_000), ..failure() };
+        let asked = ExchangeFailure { retry_after_ms: Some(25_000), ..failure() };
         settle(&grant(), Outcome::Throttled(asked, grants)).signal
     };
     for (grants, pause_ms) in [(1, 250), (2, 1_000), (3, 4_000), (4, 16_000), (5, 25_000)] {
-        assert_eq!(pause(grants), Signal::Pause(Duration::from_millis(pause_ms)));
+        assert_eq!(pause(grants), BudgetSignal::Pause(Duration::from_millis(pause_ms)));
     }
-    assert_eq!(pause(u32::MAX), Signal::Pause(Duration::from_secs(25)));
-    assert_eq!(pause(0), Signal::Neutral, "the provider throttles users, not the client");
+    assert_eq!(pause(u32::MAX), BudgetSignal::Pause(Duration::from_secs(25)));
+    assert_eq!(pause(0), BudgetSignal::Neutral, "the provider throttles users, not the client");
 }
 
 #[test]
 fn an_absurd_retry_after_is_not_believed() {
-    let asked = Failure { retry_after_ms: Some(u64::MAX), ..failure() };
+    let asked = ExchangeFailure { retry_after_ms: Some(u64::MAX), ..failure() };
     let settlement = settle(&grant(), Outcome::Throttled(asked, 50));
-    assert_eq!(settlement.signal, Signal::Pause(Duration::from_secs(3600)));
+    assert_eq!(settlement.signal, BudgetSignal::Pause(Duration::from_secs(3600)));
 }
 
 #[test]
@@ -98,53 +103,58 @@ fn failures_climb_the_ladder_and_the_last_one_is_dead() {
     for (before, delay_s) in [(0, 1), (1, 5)] {
         let settlement =
             settle(&Grant { attempts: before, ..grant() }, Outcome::Transient(failure()));
-        assert_eq!(settlement.route, Route::Retry(Duration::from_secs(delay_s)));
+        assert_eq!(settlement.route, JobRoute::Retry(Duration::from_secs(delay_s)));
     }
     let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Transient(failure()));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
-    let Write::End { status: Status::Failed, attempts: 3, .. } = settlement.write else {
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::AttemptsExhausted));
+    let DocumentWrite::End { status: GrantStatus::Failed, attempts: 3, .. } = settlement.write
+    else {
         panic!("{settlement:?}")
     };
 }
 
 #[test]
 fn a_server_that_says_when_to_come_back_is_heeded() {
-    let asked = Failure { retry_after_ms: Some(30_000), ..failure() };
+    let asked = ExchangeFailure { retry_after_ms: Some(30_000), ..failure() };
     let settlement = settle(&grant(), Outcome::Transient(asked));
-    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(60)));
+    assert_eq!(settlement.route, JobRoute::Retry(Duration::from_secs(60)));
 }
 
 #[test]
 fn a_lost_answer_is_retried_at_once_and_remembered() {
     let settlement = settle(&grant(), Outcome::Ambiguous(failure()));
-    assert_eq!(settlement.route, Route::Retry(Duration::from_secs(1)));
-    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
+    assert_eq!(settlement.route, JobRoute::Retry(Duration::from_secs(1)));
+    let DocumentWrite::Postpone { in_doubt: true, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
     // A later failure of another kind does not clear the doubt.
     let doubtful = Grant { in_doubt: true, attempts: 1, ..grant() };
     let settlement = settle(&doubtful, Outcome::Transient(failure()));
-    let Write::Postpone { in_doubt: true, .. } = settlement.write else { panic!("{settlement:?}") };
+    let DocumentWrite::Postpone { in_doubt: true, .. } = settlement.write else {
+        panic!("{settlement:?}")
+    };
 }
 
 #[test]
 fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before() {
     let failing = Grant { attempts: 5, ..grant() };
     let settlement = settle(&failing, Outcome::Ambiguous(failure()));
-    assert_eq!(settlement.route, Route::Retry(policy().ladder.rungs()[0]));
+    assert_eq!(settlement.route, JobRoute::Retry(policy().ladder.rungs()[0]));
     let in_doubt = Grant { in_doubt: true, ..failing };
     let settlement = settle(&in_doubt, Outcome::Ambiguous(failure()));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::AttemptsExhausted));
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::AttemptsExhausted));
 }
 
 #[test]
 fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
     let outcome = Outcome::Unreadable(failure(), b"?".to_vec().into());
     let settlement = without_body(settle(&grant(), outcome));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
-    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
-    let Write::End { status, last_error, dead_fingerprint, .. } = settlement.write else {
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::LostResponse));
+    assert_eq!(settlement.signal, BudgetSignal::Trip(TripReason::Unreadable));
+    let DocumentWrite::End { status, last_error, dead_fingerprint, .. } = settlement.write else {
         panic!()
     };
-    assert_eq!((status, last_error.reason), (Status::NeedsReauth, FailureKind::LostResponse));
+    assert_eq!((status, last_error.reason), (GrantStatus::NeedsReauth, FailureKind::LostResponse));
     assert!(last_error.description.unwrap().contains("rescue.key"));
     assert!(dead_fingerprint.is_some());
 }
@@ -152,7 +162,8 @@ fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
 #[test]
 fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
     let write = decide_taken_over(&policy(), &grant(), NOW);
-    let Write::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } = write else {
+    let DocumentWrite::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } = write
+    else {
         panic!("{write:?}")
     };
 }
@@ -161,17 +172,17 @@ fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
 fn a_dead_workers_document_that_is_not_due_waits_for_no_job() {
     let later = Grant { next_refresh_at: NOW.plus(Duration::from_secs(9)), ..grant() };
     let write = decide_taken_over(&policy(), &later, NOW);
-    assert!(matches!(write, Write::Postpone { queued_until: NOW, .. }), "{write:?}");
+    assert!(matches!(write, DocumentWrite::Postpone { queued_until: NOW, .. }), "{write:?}");
 }
 
 #[test]
 fn a_dead_grant_ends_and_remembers_which_token_died() {
     let settlement = settle(&grant(), Outcome::GrantDead(failure()));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::GrantDead));
-    let Write::End { status, dead_fingerprint, last_error, .. } = settlement.write else {
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::GrantDead));
+    let DocumentWrite::End { status, dead_fingerprint, last_error, .. } = settlement.write else {
         panic!("not ended")
     };
-    assert_eq!(status, Status::NeedsReauth);
+    assert_eq!(status, GrantStatus::NeedsReauth);
     assert_eq!(dead_fingerprint, Some(fingerprint(&"the-token".into())));
     assert_eq!((last_error.reason, last_error.at), (FailureKind::GrantDead, NOW));
 }
@@ -180,8 +191,8 @@ fn a_dead_grant_ends_and_remembers_which_token_died() {
 fn a_death_after_a_lost_answer_says_so() {
     let doubtful = Grant { in_doubt: true, ..grant() };
     let settlement = settle(&doubtful, Outcome::GrantDead(failure()));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::LostResponse));
-    let Write::End { last_error, .. } = settlement.write else { panic!("not ended") };
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::LostResponse));
+    let DocumentWrite::End { last_error, .. } = settlement.write else { panic!("not ended") };
     assert_eq!(last_error.reason, FailureKind::LostResponse);
 }
 
@@ -189,8 +200,9 @@ fn a_death_after_a_lost_answer_says_so() {
 fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
     let again = Duration::from_secs(15);
     let settlement = settle(&grant(), Outcome::Unconfirmed(failure(), again));
-    assert_eq!((settlement.route, settlement.signal), (Route::Done, Signal::Neutral));
-    let Write::Postpone { questioned, next_refresh_at, last_error, .. } = settlement.write else {
+    assert_eq!((settlement.route, settlement.signal), (JobRoute::Done, BudgetSignal::Neutral));
+    let DocumentWrite::Postpone { questioned, next_refresh_at, last_error, .. } = settlement.write
+    else {
         panic!("ended")
     };
     assert_eq!((questioned, next_refresh_at), (true, Some(NOW.plus(again))));
@@ -200,18 +212,19 @@ fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
 #[test]
 fn a_grant_that_is_asked_for_too_early_waits_for_its_time() {
     let settlement = settle(&Grant { attempts: 1, ..grant() }, Outcome::TooEarly(failure()));
-    let Write::Postpone { attempts: 1, questioned: false, next_refresh_at, .. } = settlement.write
+    let DocumentWrite::Postpone { attempts: 1, questioned: false, next_refresh_at, .. } =
+        settlement.write
     else {
         panic!("{settlement:?}")
     };
-    assert_eq!(next_refresh_at, Some(NOW.plus(EARLY_WAIT)));
+    assert_eq!(next_refresh_at, Some(NOW.plus(EARLY_DELAY)));
 }
 
 #[test]
 fn the_first_refusal_in_a_row_burns_no_attempt() {
-    let refused = || Outcome::Refused(failure(), Refusal::Unclear);
+    let refused = || Outcome::Refused(failure(), RefusalScope::Unclear);
     let attempts = |grant: &Grant| match settle(grant, refused()).write {
-        Write::Postpone { attempts, .. } => attempts,
+        DocumentWrite::Postpone { attempts, .. } => attempts,
         other => panic!("{other:?}"),
     };
     assert_eq!(attempts(&grant()), 0);
@@ -221,9 +234,11 @@ fn the_first_refusal_in_a_row_burns_no_attempt() {
 #[test]
 fn an_answer_that_cannot_be_read_keeps_its_grant_out_of_reach_and_stops_the_provider() {
     let settlement = settle(&grant(), Outcome::Unreadable(failure(), Vec::new().into()));
-    assert_eq!(settlement.signal, Signal::Trip(TripReason::Unreadable));
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::UncommittedAnswer));
-    let Write::End { status: Status::Failed, .. } = settlement.write else { panic!("not ended") };
+    assert_eq!(settlement.signal, BudgetSignal::Trip(TripReason::Unreadable));
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::UncommittedAnswer));
+    let DocumentWrite::End { status: GrantStatus::Failed, .. } = settlement.write else {
+        panic!("not ended")
+    };
 }
 
 #[test]
@@ -234,16 +249,18 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
         (Outcome::Suspicious(failure()), TripReason::Suspicious),
     ] {
         let settlement = settle(&Grant { attempts: 2, ..grant() }, outcome);
-        assert_eq!(settlement.signal, Signal::Trip(reason));
-        assert_eq!(settlement.route, Route::Done, "the schedule brings it back");
-        let Write::Postpone { attempts: 2, .. } = settlement.write else { panic!("burned") };
+        assert_eq!(settlement.signal, BudgetSignal::Trip(reason));
+        assert_eq!(settlement.route, JobRoute::Done, "the schedule brings it back");
+        let DocumentWrite::Postpone { attempts: 2, .. } = settlement.write else {
+            panic!("burned")
+        };
     }
 }
 
 #[test]
 fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provider_is_stopped() {
-    let page = Failure { http_status: Some(200), code: None, ..failure() };
-    let said = Failure { code: Some("bad_refresh_token".to_owned()), ..page.clone() };
+    let page = ExchangeFailure { http_status: Some(200), code: None, ..failure() };
+    let said = ExchangeFailure { code: Some("bad_refresh_token".to_owned()), ..page.clone() };
     for (outcome, expected) in [
         (Outcome::Blank(page.clone()), true),
         (Outcome::Misconfigured(page.clone()), true),
@@ -252,7 +269,9 @@ fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provid
         (Outcome::Suspicious(said), false),
     ] {
         let settlement = settle(&grant(), outcome);
-        let Write::Postpone { in_doubt, .. } = settlement.write else { panic!("{settlement:?}") };
+        let DocumentWrite::Postpone { in_doubt, .. } = settlement.write else {
+            panic!("{settlement:?}")
+        };
         assert_eq!(in_doubt, expected, "{settlement:?}");
     }
 }
@@ -260,8 +279,10 @@ fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provid
 #[test]
 fn a_malformed_document_fails_without_a_retry() {
     let settlement = decide_malformed("refresh_token is a number", None, NOW);
-    assert_eq!(settlement.route, Route::DeadLetter(DeadReason::MalformedDocument));
-    let Write::End { status: Status::Failed, dead_fingerprint: None, .. } = settlement.write else {
+    assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::MalformedDocument));
+    let DocumentWrite::End { status: GrantStatus::Failed, dead_fingerprint: None, .. } =
+        settlement.write
+    else {
         panic!("{settlement:?}")
     };
 }
@@ -271,8 +292,10 @@ fn a_new_grant_whose_document_tells_that_it_is_not_due_is_scheduled_and_not_sent
     let signed_in_until = Some(NOW.plus(Duration::from_secs(3000)));
     let new = Grant { generation: 0, signed_in_until, ..grant() };
     let settlement = decide_signed_in(&policy(), &new, NOW).unwrap();
-    assert!(matches!(settlement.write, Write::Schedule(times) if times.next_refresh_at > NOW));
-    assert_eq!(settlement.route, Route::Done);
+    assert!(
+        matches!(settlement.write, DocumentWrite::Schedule(times) if times.next_refresh_at > NOW)
+    );
+    assert_eq!(settlement.route, JobRoute::Done);
     assert!(decide_signed_in(&policy(), &grant(), NOW).is_none());
 }
 
@@ -280,7 +303,7 @@ fn a_new_grant_whose_document_tells_that_it_is_not_due_is_scheduled_and_not_sent
 fn a_claim_given_back_changes_nothing_but_the_lease() {
     let tired = Grant { attempts: 2, in_doubt: true, ..grant() };
     let settlement = decide_given_back(&policy(), &tired, NOW);
-    let Write::Postpone {
+    let DocumentWrite::Postpone {
         attempts: 2,
         in_doubt: true,
         last_error: None,
@@ -295,7 +318,7 @@ fn a_claim_given_back_changes_nothing_but_the_lease() {
 #[test]
 fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
     for outcome in every_outcome() {
-        let ends = matches!(settle(&grant(), outcome.clone()).write, Write::End { .. });
+        let ends = matches!(settle(&grant(), outcome.clone()).write, DocumentWrite::End { .. });
         let definite = matches!(outcome, Outcome::GrantDead(_) | Outcome::Unreadable(..));
         assert_eq!(ends, definite, "{}", outcome.name());
     }
@@ -315,11 +338,11 @@ proptest! {
         }
         let settlement = settle(&grant, outcome);
         match (&settlement.write, settlement.route) {
-            (Write::Refresh { .. }, Route::Done) => {}
-            (Write::End { status, .. }, Route::DeadLetter(_)) => {
-                prop_assert!(matches!(status, Status::NeedsReauth | Status::Failed));
+            (DocumentWrite::Refresh { .. }, JobRoute::Done) => {}
+            (DocumentWrite::End { status, .. }, JobRoute::DeadLetter(_)) => {
+                prop_assert!(matches!(status, GrantStatus::NeedsReauth | GrantStatus::Failed));
             }
-            (Write::Postpone { queued_until, in_doubt: still, .. }, Route::Retry(delay)) => {
+            (DocumentWrite::Postpone { queued_until, in_doubt: still, .. }, JobRoute::Retry(delay)) => {
                 prop_assert!(policy().ladder.rungs().contains(&delay));
                 // The producer makes no second job while the retry is under way.
                 prop_assert!(*queued_until > NOW.plus(delay));
@@ -327,8 +350,8 @@ proptest! {
             }
             // The schedule makes the next job.
             (
-                Write::Postpone { queued_until, next_refresh_at: Some(next), attempts: same, .. },
-                Route::Done,
+                DocumentWrite::Postpone { queued_until, next_refresh_at: Some(next), attempts: same, .. },
+                JobRoute::Done,
             ) => {
                 prop_assert!(*queued_until <= NOW && *next > NOW);
                 prop_assert_eq!(*same, attempts);
@@ -344,21 +367,21 @@ proptest! {
 fn a_sealed_token_is_not_sent_and_its_grant_waits_alive() {
     let sealed = Grant { sealed: Some(SealedForm::Envelope), attempts: 2, ..grant() };
     let settlement = decide_sealed(&policy(), &sealed, NOW).unwrap();
-    assert_eq!((settlement.route, settlement.signal), (Route::Done, Signal::Neutral));
-    let Write::Postpone { attempts, last_error: Some(error), next_refresh_at, .. } =
+    assert_eq!((settlement.route, settlement.signal), (JobRoute::Done, BudgetSignal::Neutral));
+    let DocumentWrite::Postpone { attempts, last_error: Some(error), next_refresh_at, .. } =
         settlement.write
     else {
         panic!("not postponed")
     };
     assert_eq!((attempts, error.reason), (2, FailureKind::SealedToken));
-    assert_eq!(next_refresh_at, Some(NOW.plus(SEALED_WAIT)));
+    assert_eq!(next_refresh_at, Some(NOW.plus(SEALED_DELAY)));
     assert!(error.description.unwrap().contains("sealed_tokens = \"send\""));
 }
 
 #[test]
 fn a_sealed_token_is_sent_where_the_settings_say_so() {
     let sealed = Grant { sealed: Some(SealedForm::Envelope), ..grant() };
-    let send = Policy { sealed_tokens: SealedTokens::Send, ..policy() };
+    let send = RefreshPolicy { sealed_tokens: SealedTokens::Send, ..policy() };
     assert!(decide_sealed(&send, &sealed, NOW).is_none());
     assert!(decide_sealed(&policy(), &grant(), NOW).is_none());
 }

@@ -6,8 +6,8 @@ use secrecy::ExposeSecret;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::classify::{Answer, Exchange, classify};
-use crate::{Expiry, NewTokens, Outcome, Refusal, Secrets, Timestamp};
+use crate::classify::{ExchangeResult, HttpAnswer, classify};
+use crate::{ExchangeSecrets, NewTokens, Outcome, RefusalScope, Timestamp, TokenExpiry};
 
 fn rules(rules: Value) -> Dialect {
     Dialect { rules: serde_json::from_value(rules).unwrap(), ..Dialect::default() }
@@ -19,8 +19,8 @@ fn form(form: Value) -> Dialect {
 
 fn outcome(dialect: &Dialect, status: u16, body: &Value) -> Outcome {
     let body = body.to_string().into_bytes();
-    let answer = Answer { status, retry_after_ms: None, body };
-    classify(Exchange::Answered(answer), dialect, Secrets::default())
+    let answer = HttpAnswer { status, retry_after_ms: None, body };
+    classify(ExchangeResult::Answered(answer), dialect, ExchangeSecrets::default())
 }
 
 fn name(dialect: &Dialect, status: u16, body: Value) -> &'static str {
@@ -49,7 +49,7 @@ fn all_that_a_rule_gives_must_fit_and_the_first_that_fits_counts() {
     assert_eq!(name(&dialect, 400, json!({"errorCode": "auth-003"})), "transient");
     let other = outcome(&dialect, 400, &json!({"error": "invalid_grant"}));
     assert!(
-        matches!(other, Outcome::Refused(_, Refusal::Client)),
+        matches!(other, Outcome::Refused(_, RefusalScope::Client)),
         "before what is generally known"
     );
     assert_eq!(name(&dialect, 200, json!({"error": "invalid_grant"})), "grant_dead");
@@ -101,10 +101,10 @@ fn a_wrapped_answer_is_read_where_the_form_says() {
     );
     assert_eq!(tokens.access_token.expose_secret(), "a");
     assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "r");
-    assert_eq!(tokens.ends.access, Some(Expiry::In(Duration::from_secs(60))));
-    assert_eq!(tokens.ends.idle, Some(Expiry::In(Duration::from_secs(5))));
+    assert_eq!(tokens.ends.access, Some(TokenExpiry::In(Duration::from_secs(60))));
+    assert_eq!(tokens.ends.idle, Some(TokenExpiry::In(Duration::from_secs(5))));
     let end = Timestamp::from_unix_ms(1_795_867_200_000);
-    assert_eq!(tokens.ends.absolute, Some(Expiry::At(end)));
+    assert_eq!(tokens.ends.absolute, Some(TokenExpiry::At(end)));
     let dead = json!({"status": 293, "why": "invalid refresh token", "body": {}});
     let told = outcome(&dialect, 200, &dead);
     assert_eq!(told.name(), "grant_dead");
@@ -134,7 +134,7 @@ fn a_wait_is_read_from_a_header_or_the_body() {
     let now = Timestamp::from_unix_ms(1_000_000);
     let wait = |retry_after_ms, header: Option<&'static str>| {
         let body = br#"{"wait_ms": 1500}"#.to_vec();
-        let mut answer = Answer { status: 429, retry_after_ms, body };
+        let mut answer = HttpAnswer { status: 429, retry_after_ms, body };
         answer.read_wait(
             &dialect.answer.retry_after,
             |name| header.filter(|_| name == "x-reset"),
@@ -161,6 +161,6 @@ fn a_rule_that_cannot_be_is_refused() {
         json!({"code": "x", "path": "a..b", "means": "dead"}),
         json!({"code": "x", "means": "retry_later", "wait": "soon"}),
     ] {
-        assert!(serde_json::from_value::<Rule>(rule.clone()).is_err(), "{rule}");
+        assert!(serde_json::from_value::<DialectRule>(rule.clone()).is_err(), "{rule}");
     }
 }

@@ -2,12 +2,13 @@ use super::*;
 use crate::{DocumentId, NewTokens, ToldEnds};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
-const CALM: Evidence = Evidence { belief: Belief::ByShare, is_tripped: false, client_works: true };
+const CALM: DeathEvidence =
+    DeathEvidence { belief: DeathBelief::ByShare, is_tripped: false, client_works: true };
 
 struct Scene {
     watch: AnswerWatch,
     now: Timestamp,
-    evidence: Evidence,
+    evidence: DeathEvidence,
 }
 
 impl Scene {
@@ -16,7 +17,7 @@ impl Scene {
         Self { watch: AnswerWatch::new(settings), now: NOW, evidence: CALM }
     }
 
-    fn with(evidence: Evidence) -> Self {
+    fn with(evidence: DeathEvidence) -> Self {
         Self { evidence, ..Self::new() }
     }
 
@@ -26,15 +27,15 @@ impl Scene {
     }
 
     fn death(&mut self, who: i64) -> &'static str {
-        self.weigh(who, false, Outcome::GrantDead(Failure::default()))
+        self.weigh(who, false, Outcome::GrantDead(ExchangeFailure::default()))
     }
 
     fn second_death(&mut self, who: i64) -> &'static str {
-        self.weigh(who, true, Outcome::GrantDead(Failure::default()))
+        self.weigh(who, true, Outcome::GrantDead(ExchangeFailure::default()))
     }
 
     fn refusal(&mut self, who: i64) -> &'static str {
-        self.weigh(who, false, Outcome::Refused(Failure::default(), Refusal::Unclear))
+        self.weigh(who, false, Outcome::Refused(ExchangeFailure::default(), RefusalScope::Unclear))
     }
 
     fn success(&mut self, who: i64) -> &'static str {
@@ -47,7 +48,7 @@ impl Scene {
 #[test]
 fn a_refusal_that_a_rule_calls_the_clients_opens_the_circuit_unless_others_have_just_succeeded() {
     let told = |scene: &mut Scene, who| {
-        scene.weigh(who, false, Outcome::Refused(Failure::default(), Refusal::Client))
+        scene.weigh(who, false, Outcome::Refused(ExchangeFailure::default(), RefusalScope::Client))
     };
     assert_eq!(told(&mut Scene::new(), 1), "misconfigured");
     let mut scene = Scene::new();
@@ -90,8 +91,8 @@ fn deaths_of_nearly_all_grants_at_once_are_not_believed() {
     let mut scene = Scene::new();
     let told: Vec<_> = (0..5).map(|who| scene.death(who)).collect();
     assert_eq!(told, ["unconfirmed", "unconfirmed", "unconfirmed", "unconfirmed", "suspicious"]);
-    assert_eq!(scene.watch.take_back(), Some(NOW.minus(Duration::from_secs(600))));
-    assert_eq!(scene.watch.take_back(), None);
+    assert_eq!(scene.watch.revive_since(), Some(NOW.minus(Duration::from_secs(600))));
+    assert_eq!(scene.watch.revive_since(), None);
 }
 
 #[test]
@@ -122,7 +123,7 @@ fn deaths_long_ago_do_not_count() {
 
 #[test]
 fn what_an_operator_confirmed_is_believed_and_does_not_count_later() {
-    let mut scene = Scene::with(Evidence { belief: Belief::Trust, ..CALM });
+    let mut scene = Scene::with(DeathEvidence { belief: DeathBelief::Trust, ..CALM });
     (0..50).for_each(|who| assert_eq!(scene.death(who), "grant_dead"));
     scene.evidence = CALM;
     assert_eq!(scene.death(51), "unconfirmed");
@@ -130,15 +131,15 @@ fn what_an_operator_confirmed_is_believed_and_does_not_count_later() {
 
 #[test]
 fn deaths_are_doubted_after_a_change_of_the_client_and_while_the_circuit_is_open() {
-    let mut changed = Scene::with(Evidence { belief: Belief::Doubt, ..CALM });
+    let mut changed = Scene::with(DeathEvidence { belief: DeathBelief::Doubt, ..CALM });
     assert_eq!(changed.second_death(1), "suspicious");
-    let mut tripped = Scene::with(Evidence { is_tripped: true, ..CALM });
+    let mut tripped = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
     assert_eq!(tripped.second_death(1), "unconfirmed");
 }
 
 #[test]
 fn a_circuit_whose_probes_are_all_told_of_deaths_says_so() {
-    let mut tripped = Scene::with(Evidence { is_tripped: true, ..CALM });
+    let mut tripped = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
     (1..5).for_each(|who| assert_eq!(tripped.second_death(who), "unconfirmed"));
     assert_eq!(tripped.second_death(1), "suspicious");
     tripped.success(6);
@@ -154,23 +155,23 @@ fn one_grant_that_is_refused_again_and_again_is_its_own_failure() {
 
 #[test]
 fn a_handful_of_different_grants_refused_with_no_success_is_the_clients_failure() {
-    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     let told: Vec<_> = (0..5).map(|who| scene.refusal(who)).collect();
     assert_eq!(told, ["refused", "refused", "refused", "refused", "misconfigured"]);
-    assert!(scene.watch.take_back().is_some());
+    assert!(scene.watch.revive_since().is_some());
 }
 
 #[test]
 fn a_tenant_that_withdrew_its_consent_may_come_first() {
-    let refusal = || Outcome::Refused(Failure::default(), Refusal::Consent);
-    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    let refusal = || Outcome::Refused(ExchangeFailure::default(), RefusalScope::Consent);
+    let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     (0..19).for_each(|who| assert_eq!(scene.weigh(who, false, refusal()), "refused"));
     assert_eq!(scene.weigh(19, false, refusal()), "misconfigured");
 }
 
 #[test]
 fn where_nothing_ever_succeeded_two_grants_refused_in_turns_are_enough() {
-    let mut scene = Scene::with(Evidence { client_works: false, ..CALM });
+    let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     let told: Vec<_> = (0..5).map(|turn| scene.refusal(turn % 2)).collect();
     assert_eq!(told.last(), Some(&"misconfigured"));
 }
@@ -194,34 +195,36 @@ fn a_client_that_no_longer_works_is_noticed_among_earlier_successes() {
 
 #[test]
 fn while_the_circuit_is_open_each_refusal_keeps_it_open() {
-    let mut scene = Scene::with(Evidence { is_tripped: true, ..CALM });
+    let mut scene = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
     assert_eq!(scene.refusal(1), "misconfigured");
 }
 
 #[test]
 fn a_consent_that_was_withdrawn_is_a_death_where_others_succeed() {
-    let refusal = || Outcome::Refused(Failure::default(), Refusal::Consent);
+    let refusal = || Outcome::Refused(ExchangeFailure::default(), RefusalScope::Consent);
     let mut scene = Scene::new();
     assert_eq!(scene.weigh(1, false, refusal()), "unconfirmed");
     assert_eq!(scene.weigh(1, true, refusal()), "grant_dead");
-    let mut unknown = Scene::with(Evidence { client_works: false, ..CALM });
+    let mut unknown = Scene::with(DeathEvidence { client_works: false, ..CALM });
     assert_eq!(unknown.weigh(1, true, refusal()), "refused");
 }
 
 #[test]
 fn a_page_in_the_place_of_an_answer_for_everybody_opens_the_circuit() {
-    let page = || Outcome::Ambiguous(Failure { http_status: Some(200), ..Failure::default() });
+    let page = || {
+        Outcome::Ambiguous(ExchangeFailure { http_status: Some(200), ..ExchangeFailure::default() })
+    };
     let mut scene = Scene::new();
     let told: Vec<_> = (0..5).map(|who| scene.weigh(who, false, page())).collect();
     assert_eq!(told[..4], ["ambiguous"; 4]);
     assert_eq!(told[4], "misconfigured");
-    let mut new = Scene::with(Evidence { client_works: false, ..CALM });
+    let mut new = Scene::with(DeathEvidence { client_works: false, ..CALM });
     assert_eq!(new.weigh(1, false, page()), "blank", "the first one is enough");
 }
 
 #[test]
 fn throttles_count_different_grants_in_a_row() {
-    let throttle = || Outcome::Throttled(Failure::default(), 1);
+    let throttle = || Outcome::Throttled(ExchangeFailure::default(), 1);
     let mut scene = Scene::new();
     let alike = |scene: &mut Scene, who| {
         let grant = Grant { id: DocumentId::Integer(who), ..Grant::example(NOW) };

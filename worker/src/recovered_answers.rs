@@ -1,0 +1,103 @@
+//! What a worker knows of rescued answers.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use evergrant_domain::DocumentId;
+use tokio::time::Instant;
+
+/// The rescued answers that this worker has taken up and not let go of, and since when others come to
+/// it. Nobody is to send a document's old token as long as its new one may be written at any moment.
+/// Cheap to clone.
+#[derive(Clone, Default)]
+pub(crate) struct RecoveredAnswers(Arc<Mutex<State>>);
+
+#[derive(Default)]
+struct State {
+    /// How many answers there are for each document; none is no entry.
+    in_hand: HashMap<DocumentId, usize>,
+    /// None while the rescue queue is not consumed here.
+    served_since: Option<Instant>,
+}
+
+/// An answer in hand, until this is dropped.
+pub(crate) struct RecoveryGuard {
+    recovered: RecoveredAnswers,
+    id: DocumentId,
+}
+
+/// A consumer of the rescue queue, until this is dropped.
+pub(crate) struct ConsumerGuard(RecoveredAnswers);
+
+impl RecoveredAnswers {
+    /// Takes up an answer for a document.
+    pub(crate) fn take(&self, id: DocumentId) -> RecoveryGuard {
+        *self.state().in_hand.entry(id.clone()).or_default() += 1;
+        RecoveryGuard { recovered: self.clone(), id }
+    }
+
+    /// Whether there is an answer for a document in hand.
+    pub(crate) fn has(&self, id: &DocumentId) -> bool {
+        self.state().in_hand.contains_key(id)
+    }
+
+    /// From now on the rescue queue is consumed here.
+    pub(crate) fn serve(&self) -> ConsumerGuard {
+        self.state().served_since = Some(Instant::now());
+        ConsumerGuard(self.clone())
+    }
+
+    /// Whether the rescue queue has been consumed here for so long, without a break.
+    pub(crate) fn is_served_for(&self, span: Duration) -> bool {
+        self.state().served_since.is_some_and(|since| since.elapsed() >= span)
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for RecoveryGuard {
+    fn drop(&mut self) {
+        let mut state = self.recovered.state();
+        if let Some(count) = state.in_hand.get_mut(&self.id) {
+            *count -= 1;
+            if *count == 0 {
+                state.in_hand.remove(&self.id);
+            }
+        }
+    }
+}
+
+impl Drop for ConsumerGuard {
+    fn drop(&mut self) {
+        self.0.state().served_since = None;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_document_is_in_hand_until_the_last_of_its_answers_is_let_go() {
+        let (recovered, id) = (RecoveredAnswers::default(), DocumentId::Integer(1));
+        let (first, second) = (recovered.take(id.clone()), recovered.take(id.clone()));
+        drop(first);
+        assert!(recovered.has(&id));
+        drop(second);
+        assert!(!recovered.has(&id));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_rescue_queue_is_served_from_the_begin_of_a_consumer_to_its_end() {
+        let (recovered, span) = (RecoveredAnswers::default(), Duration::from_secs(2));
+        let serving = recovered.serve();
+        assert!(!recovered.is_served_for(span));
+        tokio::time::advance(span).await;
+        assert!(recovered.is_served_for(span));
+        drop(serving);
+        assert!(!recovered.is_served_for(span));
+    }
+}

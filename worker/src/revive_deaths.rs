@@ -1,0 +1,41 @@
+//! Deaths that are no longer believed are taken back.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use evergrant_domain::Timestamp;
+use evergrant_domain::weigh::DeathBelief;
+
+use crate::lane::Lane;
+
+/// Once is not enough: what another worker has just decided is written a little later.
+const AFTER: [Duration; 3] =
+    [Duration::from_secs(1), Duration::from_secs(10), Duration::from_secs(60)];
+
+/// Makes active again, in the background, what was given up as dead since then.
+pub(crate) fn revive_deaths(lane: &Lane, since: Timestamp) {
+    let (store, provider) = (Arc::clone(&lane.store), lane.provider.id.clone());
+    let (budget, stop) = (Arc::clone(&lane.budget), lane.stop.clone());
+    lane.jobs.spawn(async move {
+        for wait in AFTER {
+            // A worker that stops does not wait, but it does try.
+            let stopping = stop.run_until_cancelled(tokio::time::sleep(wait)).await.is_none();
+            if budget.evidence().belief == DeathBelief::Trust {
+                // An operator has confirmed them meanwhile.
+                return;
+            }
+            match store.revive_dead(&provider, since).await {
+                Ok(0) => {}
+                Ok(grants) => {
+                    tracing::warn!(%provider, grants, "deaths are not believed any more: the grants are active again");
+                }
+                Err(error) => tracing::error!(%provider, %error, %since,
+                    "deaths that are not believed could not be taken back; unless a later try \
+                     does, run: evergrant dlq redrive --provider {provider} --since {since}"),
+            }
+            if stopping {
+                return;
+            }
+        }
+    });
+}
