@@ -10,7 +10,7 @@ use evergrant_rescue::{AnswerJournal, FileJournal};
 use evergrant_runtime::config::{Config, WorkerConfig};
 use evergrant_telemetry::ProcessMetrics;
 
-use crate::steady_clock::SteadyClock;
+use crate::flow::steady_clock::SteadyClock;
 use crate::{ProviderDeps, RescueDeps, WorkerSettings};
 
 /// What an operator must know who runs workers without a key.

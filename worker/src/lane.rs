@@ -15,13 +15,13 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer_log::AnswerLog;
-use crate::committer::Committer;
-use crate::flow_control::FlowControl;
-use crate::lease::LeaseRenewals;
+use crate::flow::flow_control::FlowControl;
+use crate::flow::store_limiter::StoreLimiter;
 use crate::metrics::WorkerMetrics;
-use crate::refused_documents::RefusedDocuments;
-use crate::store_limiter::StoreLimiter;
+use crate::pipeline::committer::Committer;
+use crate::pipeline::lease::LeaseRenewals;
+use crate::pipeline::refused_documents::RefusedDocuments;
+use crate::recovery::answer_log::AnswerLog;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// One provider as this worker serves it.

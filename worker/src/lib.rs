@@ -7,39 +7,22 @@
 //! intake → claim (a batch under a lease) → permit → exchange → commit (in groups) → route → ack
 //! ```
 //!
+//! `pipeline` has these steps, `recovery` the safeguards under an answer that is not committed yet, `flow` the
+//! limits.
+//!
 //! Every decision on the way is a function of [`evergrant_domain`]. This crate carries
 //! decisions out, in an order that loses nothing: the document is written before the job is routed,
 //! and the job is routed before its delivery is acknowledged.
 
-mod answer_letter;
-mod answer_log;
-mod answer_recovery;
-mod away;
-mod call_timeout;
-mod claim;
-mod committer;
 #[cfg(test)]
 mod fakes;
-mod flow_control;
+mod flow;
 mod from_config;
-mod intake;
-mod job_delivery;
 mod lane;
-mod lease;
 mod metrics;
-mod recovered_answers;
+mod pipeline;
 mod recovery;
-mod refresh;
-mod refused;
-mod refused_documents;
-mod revive_deaths;
-mod settle;
-mod steady_clock;
-mod store_limiter;
 mod supervisor;
-mod takeover;
-mod unread;
-mod withhold;
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -55,16 +38,16 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer_log::AnswerLog;
-pub use crate::answer_log::RescueDeps;
-use crate::answer_recovery::AnswerRecovery;
+pub use crate::flow::steady_clock::{SteadyClock, SteadyTime};
+use crate::flow::store_limiter::StoreLimiter;
 pub use crate::from_config::NO_RESCUE_KEY;
 use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
-use crate::recovered_answers::RecoveredAnswers;
-use crate::recovery::AnswerCommits;
-pub use crate::steady_clock::{SteadyClock, SteadyTime};
-use crate::store_limiter::StoreLimiter;
+use crate::recovery::answer_log::AnswerLog;
+pub use crate::recovery::answer_log::RescueDeps;
+use crate::recovery::answer_recovery::AnswerRecovery;
+use crate::recovery::orphaned_answer::AnswerCommits;
+use crate::recovery::recovered_answers::RecoveredAnswers;
 
 /// What a worker needs.
 pub struct WorkerDeps {

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use evergrant_ports::Backoff;
 
-use crate::intake::{self, IntakeEnd};
 use crate::lane::{Lane, PAUSE_CHECK_INTERVAL};
+use crate::pipeline::intake::{self, IntakeEnd};
 
 impl Lane {
     /// Serves the provider until the worker stops, then waits for the jobs under way.

@@ -26,15 +26,15 @@ pub(crate) use self::journal::FakeJournal;
 use self::queue::FakeAcker;
 pub(crate) use self::queue::FakeQueue;
 pub(crate) use self::store::FakeStore;
-use crate::answer_log::AnswerLog;
-use crate::answer_recovery::AnswerRecovery;
-use crate::job_delivery::JobDelivery;
+use crate::flow::steady_clock::{SteadyClock, SteadyTime};
+use crate::flow::store_limiter::StoreLimiter;
 use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
-use crate::recovered_answers::RecoveredAnswers;
-use crate::recovery::AnswerCommits;
-use crate::steady_clock::{SteadyClock, SteadyTime};
-use crate::store_limiter::StoreLimiter;
+use crate::pipeline::job_delivery::JobDelivery;
+use crate::recovery::answer_log::AnswerLog;
+use crate::recovery::answer_recovery::AnswerRecovery;
+use crate::recovery::orphaned_answer::AnswerCommits;
+use crate::recovery::recovered_answers::RecoveredAnswers;
 use crate::{ProviderDeps, WorkerSettings};
 
 /// Fakes with a store that takes nothing for so long, from the first write on.

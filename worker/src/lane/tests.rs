@@ -7,8 +7,8 @@ use evergrant_domain::{DocumentId, DocumentWrite, Timestamp};
 
 use tokio::time::Instant;
 
-use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
+use crate::pipeline::claim::claim;
 
 #[tokio::test(start_paused = true)]
 async fn a_claimed_grant_is_exchanged_committed_and_acknowledged() {

@@ -19,11 +19,11 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::answer_letter::letter_of;
-use crate::answer_log::AnswerLog;
-use crate::call_timeout::CallTimeout;
-use crate::recovered_answers::RecoveryGuard;
-use crate::store_limiter::StorePermit;
+use crate::flow::call_timeout::CallTimeout;
+use crate::flow::store_limiter::StorePermit;
+use crate::recovery::answer_letter::letter_of;
+use crate::recovery::answer_log::AnswerLog;
+use crate::recovery::recovered_answers::RecoveryGuard;
 
 /// How long the store may not take what this worker holds: it may be out of reach for this worker
 /// alone, and whoever reaches it has to be quicker than the documents' leases.
@@ -401,7 +401,7 @@ impl AnswerCommits {
         forget: impl FnOnce(&dyn AnswerJournal, JournalEntry),
     ) {
         match (source, &self.answer_log.journal) {
-            (AnswerSource::Queue(acker), _) => crate::settle::acknowledge(acker).await,
+            (AnswerSource::Queue(acker), _) => crate::pipeline::settle::acknowledge(acker).await,
             (AnswerSource::Journal(entry), Some(journal)) => forget(&**journal, entry),
             (AnswerSource::Journal(_), None) => {}
         }

@@ -3,8 +3,8 @@ use std::time::Duration;
 
 use evergrant_domain::{DeadReason, DocumentId};
 
-use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes};
+use crate::pipeline::claim::claim;
 
 fn refusing(ids: &[i64]) -> FakeStore {
     let store = FakeStore::default();

@@ -11,7 +11,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::store_limiter::{StoreLimiter, StorePermit};
+use crate::flow::store_limiter::{StoreLimiter, StorePermit};
 
 /// Writes outcomes in groups. Cheap to clone.
 #[derive(Clone)]

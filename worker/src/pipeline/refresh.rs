@@ -10,11 +10,11 @@ use evergrant_rescue::UnreadAnswer;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::job_delivery::{Claim, JobDelivery};
 use crate::lane::Lane;
-use crate::revive_deaths::revive_deaths;
-use crate::settle::{PendingCommit, hold, route, settle_unsent, write};
-use crate::unread::keep_unread;
+use crate::pipeline::job_delivery::{Claim, JobDelivery};
+use crate::pipeline::settle::{PendingCommit, hold, route, settle_unsent, write};
+use crate::recovery::revive_deaths::revive_deaths;
+use crate::recovery::unread::keep_unread;
 
 /// Refreshes a claimed grant and settles what came of it.
 pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, claim: &Claim) {

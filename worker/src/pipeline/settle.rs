@@ -14,8 +14,8 @@ use evergrant_ports::{Commit, CommitResult, DeliveryAcker, QueueError};
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::job_delivery::{Claim, JobDelivery};
 use crate::lane::Lane;
+use crate::pipeline::job_delivery::{Claim, JobDelivery};
 
 /// What was decided, ready to be carried out.
 pub(crate) struct PendingCommit {

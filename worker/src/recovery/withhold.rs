@@ -5,8 +5,8 @@ use evergrant_domain::{ExchangeFailure, FailureKind, LastError};
 use evergrant_ports::Backoff;
 use evergrant_ports::StoreError;
 
-use crate::call_timeout::CallTimeout;
-use crate::recovery::{AnswerCommits, RescuedAnswer};
+use crate::flow::call_timeout::CallTimeout;
+use crate::recovery::orphaned_answer::{AnswerCommits, RescuedAnswer};
 
 impl AnswerCommits {
     /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait

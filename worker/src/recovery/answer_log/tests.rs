@@ -8,8 +8,8 @@ use evergrant_domain::decide::RESCUE_DELAY;
 use evergrant_domain::{DeadReason, DocumentId, DocumentWrite, Lease, Timestamp};
 use evergrant_ports::StoreClock;
 
-use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, until};
+use crate::pipeline::claim::claim;
 
 #[tokio::test(start_paused = true)]
 async fn an_answer_is_in_the_journal_until_it_is_written() {

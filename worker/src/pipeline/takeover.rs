@@ -8,10 +8,10 @@ use evergrant_ports::Commit;
 use evergrant_rescue::PeerJournal;
 use tokio::time::Instant;
 
-use crate::away::until_it_answers;
-use crate::job_delivery::{Claim, JobDelivery};
+use crate::flow::away::until_it_answers;
 use crate::lane::Lane;
-use crate::settle::settle_unsent;
+use crate::pipeline::job_delivery::{Claim, JobDelivery};
+use crate::pipeline::settle::settle_unsent;
 
 /// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
 /// time to be rescued, the document is to be claimed anew for the job, which is returned. It stays in hand

@@ -13,9 +13,11 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
 
-use crate::away::until_it_answers;
-use crate::recovery::{AnswerCommits, AnswerSource, CommitTicket, RescuedAnswer, STORE_TIMEOUT};
-use crate::store_limiter::{self, StoreLimiter};
+use crate::flow::away::until_it_answers;
+use crate::flow::store_limiter::{self, StoreLimiter};
+use crate::recovery::orphaned_answer::{
+    AnswerCommits, AnswerSource, CommitTicket, RescuedAnswer, STORE_TIMEOUT,
+};
 
 /// Answers of other workers that are in hand at once. Those that wait to be passed on are among them, so
 /// it is more than are committed at once.

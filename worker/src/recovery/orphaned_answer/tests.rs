@@ -9,9 +9,9 @@ use evergrant_domain::{ClaimNote, DeadReason, DocumentId, DocumentWrite, SealedA
 use evergrant_ports::Commit;
 use evergrant_rescue::{AnswerJournal, UnreadAnswer};
 
-use crate::claim::claim;
 use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, sealer, until};
-use crate::recovery::{AnswerSource, STORE_TIMEOUT};
+use crate::pipeline::claim::claim;
+use crate::recovery::orphaned_answer::{AnswerSource, STORE_TIMEOUT};
 
 /// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
 fn rescued() -> (Fakes, SealedAnswer) {

@@ -8,7 +8,7 @@ use evergrant_ports::DeliveryAcker;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::steady_clock::{SteadyClock, SteadyTime};
+use crate::flow::steady_clock::{SteadyClock, SteadyTime};
 
 /// A job, the right to acknowledge it, and its permit among the claims ahead.
 pub(crate) struct JobDelivery {

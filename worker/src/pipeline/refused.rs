@@ -11,9 +11,9 @@ use evergrant_domain::{ClaimedDocument, DeadLetter, DocumentId};
 use evergrant_ports::{StoreError, wall_clock};
 use tokio::time::Instant;
 
-use crate::job_delivery::JobDelivery;
 use crate::lane::Lane;
-use crate::settle::{acknowledge, bury, retry};
+use crate::pipeline::job_delivery::JobDelivery;
+use crate::pipeline::settle::{acknowledge, bury, retry};
 
 /// For so long no other worker writes a letter of the same document.
 const LETTER_TTL: Duration = Duration::from_secs(7 * 86_400);

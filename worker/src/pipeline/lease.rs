@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
-use crate::job_delivery::Claim;
+use crate::pipeline::job_delivery::Claim;
 
 /// The leases that a lane keeps. Cheap to clone.
 #[derive(Clone)]

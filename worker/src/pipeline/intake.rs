@@ -9,10 +9,10 @@ use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 
-use crate::claim;
-use crate::job_delivery::JobDelivery;
 use crate::lane::{Lane, PAUSE_CHECK_INTERVAL};
-use crate::settle::bury;
+use crate::pipeline::claim;
+use crate::pipeline::job_delivery::JobDelivery;
+use crate::pipeline::settle::bury;
 
 /// Why a consumer ended.
 #[derive(Debug, PartialEq, Eq)]

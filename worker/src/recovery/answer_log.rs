@@ -9,7 +9,7 @@ use evergrant_ports::{Commit, WorkQueue, wall_clock};
 use evergrant_rescue::{AnswerJournal, AnswerSealer, JournalEntry, UnreadAnswer};
 
 use crate::metrics::WorkerMetrics;
-use crate::recovered_answers::RecoveredAnswers;
+use crate::recovery::recovered_answers::RecoveredAnswers;
 
 /// What a worker needs to keep an answer that it cannot write at once.
 pub struct RescueDeps {

@@ -19,13 +19,13 @@ use evergrant_ports::{ClaimResult, Commit, StoreError};
 use evergrant_rescue::PeerJournal;
 use tokio::time::Instant;
 
-use crate::job_delivery::{Claim, JobDelivery};
 use crate::lane::Lane;
-use crate::lease::release;
-use crate::refresh::refresh;
-use crate::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
-use crate::settle::{PendingCommit, acknowledge, rebury, retry, settle, settle_unsent};
-use crate::takeover::take_over;
+use crate::pipeline::job_delivery::{Claim, JobDelivery};
+use crate::pipeline::lease::release;
+use crate::pipeline::refresh::refresh;
+use crate::pipeline::refused::{note_claimed, set_aside, take_out_refused, wait_if_all_is_refused};
+use crate::pipeline::settle::{PendingCommit, acknowledge, rebury, retry, settle, settle_unsent};
+use crate::pipeline::takeover::take_over;
 
 /// Jobs whose documents are claimed together.
 struct Batch {

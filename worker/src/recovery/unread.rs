@@ -8,10 +8,10 @@ use evergrant_ports::Commit;
 use evergrant_rescue::UnreadAnswer;
 use tokio::time::Instant;
 
-use crate::answer_log::{AnswerLog, LoggedAnswer};
-use crate::job_delivery::JobDelivery;
 use crate::lane::Lane;
-use crate::settle::{PendingCommit, acknowledge, settle};
+use crate::pipeline::job_delivery::JobDelivery;
+use crate::pipeline::settle::{PendingCommit, acknowledge, settle};
+use crate::recovery::answer_log::{AnswerLog, LoggedAnswer};
 
 /// Keeps an answer and carries out what was decided about its document. The body is in the journal before
 /// anything is awaited. Without a key it cannot be kept, and the grant is lost with it.

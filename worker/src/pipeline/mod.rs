@@ -1,0 +1,12 @@
+//! A job's way: intake, claim, exchange, settlement.
+
+pub(crate) mod claim;
+pub(crate) mod committer;
+pub(crate) mod intake;
+pub(crate) mod job_delivery;
+pub(crate) mod lease;
+pub(crate) mod refresh;
+pub(crate) mod refused;
+pub(crate) mod refused_documents;
+pub(crate) mod settle;
+pub(crate) mod takeover;

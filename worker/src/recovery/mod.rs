@@ -1,0 +1,10 @@
+//! The safeguards under an answer that is not committed yet, and what becomes of those that others left.
+
+pub(crate) mod answer_letter;
+pub(crate) mod answer_log;
+pub(crate) mod answer_recovery;
+pub(crate) mod orphaned_answer;
+pub(crate) mod recovered_answers;
+pub(crate) mod revive_deaths;
+pub(crate) mod unread;
+pub(crate) mod withhold;
