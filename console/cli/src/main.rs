@@ -5,6 +5,7 @@ mod audit;
 mod audit_verify;
 mod backup;
 mod catalogue;
+mod config;
 mod console;
 mod copies;
 mod demo;
@@ -74,6 +75,7 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
     match args.command {
         Command::Healthcheck { url } => Ok(healthcheck::check(&url, output).await),
         Command::Completions { shell } => Ok(manual::complete(shell)),
+        Command::Config { defaults } => config::show(args.config.as_deref(), defaults, output),
         Command::Man { folder } => manual::write_pages(&folder, output),
         Command::Demo(demo) => demo::demo(&demo, args.log_level, output).await,
         Command::Run(ref run) => {
@@ -165,6 +167,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         // Not for one store: they are carried out above.
         Command::Healthcheck { .. }
         | Command::Completions { .. }
+        | Command::Config { .. }
         | Command::Man { .. }
         | Command::Demo(_)
         | Command::Run(_)

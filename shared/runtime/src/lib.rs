@@ -3,7 +3,7 @@
 //! * [`config`]: the settings. It composes what each crate wants to know.
 //! * [`connect`]: which adapter a URL means.
 //! * [`startup`] and [`process`]: waiting for servers, a process' name and its end.
-//! * [`reports`]: what a process tells operators of itself.
+//! * [`process_reporter`]: what a process tells operators of itself.
 
 pub mod config;
 pub mod connect;

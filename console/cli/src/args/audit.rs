@@ -8,10 +8,10 @@ use super::when::when;
 
 #[derive(Debug, Clone, Subcommand)]
 pub(crate) enum AuditCommand {
-    /// Check that no entry was changed or removed, and say the hash of the last one. Exit code 3 if one
+    /// Verify that no entry was changed or removed, and print the hash of the last one. Exits with 3 if one
     /// was.
     Verify {
-        /// A hash that an earlier check said and that was kept elsewhere: it must still be there.
+        /// A hash that an earlier check printed and that was kept elsewhere: it must still be there.
         #[arg(long)]
         known: Option<String>,
     },
@@ -37,13 +37,13 @@ pub(crate) struct AuditArgs {
     /// About the document with this _id.
     #[arg(long)]
     document: Option<DocumentId>,
-    /// Begun at this time or later (2026-01-31T12:00:00Z, or so long ago: 2h).
+    /// Begun at this time or later (2026-01-31T12:00:00Z, or a duration ago such as 2h).
     #[arg(long, value_parser = when)]
     since: Option<Timestamp>,
     /// Older than the entry with this id: the next page.
     #[arg(long)]
     before: Option<String>,
-    /// At most so many.
+    /// Maximum number.
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..=10_000))]
     limit: u32,
 }

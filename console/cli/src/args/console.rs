@@ -8,8 +8,8 @@ use evergrant_web::{UserName, UserRole};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ConsoleArgs {
-    /// Where it is served: an address and a port. Off the loopback interface it demands a login; on it,
-    /// without users, it prints an address that lets one browser in.
+    /// Address and port to serve it at. Off the loopback interface a login is required; on it, without
+    /// users, the printed address admits one browser.
     #[arg(long, global = true)]
     pub(crate) listen: Option<String>,
     /// Who may log in.
@@ -21,7 +21,7 @@ pub(crate) struct ConsoleArgs {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum ConsoleCommand {
-    /// Say who may log in.
+    /// Manage the users.
     User {
         #[command(subcommand)]
         command: UserCommand,
@@ -30,20 +30,20 @@ pub(crate) enum ConsoleCommand {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum UserCommand {
-    /// Add a user, or give one another role and password.
+    /// Add a user, or change a user's role and password.
     Add {
         /// The name: letters, digits and . _ @ -
         name: UserName,
         /// What the user may do.
         #[arg(long, value_enum, default_value_t = UserRole::Viewer)]
         role: UserRole,
-        /// A file whose first line is the password, or - for standard input; asked for otherwise.
+        /// File whose first line is the password, or - for standard input [default: prompt].
         #[arg(long)]
         password_file: Option<PathBuf>,
     },
     /// List users and their roles.
     List,
-    /// Remove a user. Who is logged in is logged out.
+    /// Remove a user and end the user's logins.
     Remove {
         /// The name.
         name: UserName,

@@ -14,31 +14,31 @@ use evergrant_operations::letters::LetterFilter;
 pub(crate) enum DlqCommand {
     /// Count dead letters by provider and reason.
     List(DlqFilter),
-    /// Show dead letters one by one, each with its whole history and its user.
+    /// Show dead letters one by one, with history and user.
     Show {
         #[command(flatten)]
         filter: DlqFilter,
-        /// At most so many.
+        /// Maximum number.
         #[arg(long, default_value_t = 100)]
         limit: u64,
     },
-    /// Send dead letters back: their grants become active and are refreshed again.
+    /// Send dead letters back: their grants become active and are refreshed.
     Redrive(Bulk),
-    /// Remove dead letters for good. Their documents stay as they are. A letter that holds new tokens
-    /// (uncommitted_answer) stays unless you ask for it.
+    /// Remove dead letters for good. Documents are not changed. Letters that hold new tokens
+    /// (uncommitted_answer) stay unless you ask for them.
     Discard {
         #[command(flatten)]
         bulk: Bulk,
-        /// Also discard letters that hold new tokens. These tokens are nowhere else: their users must
-        /// sign in again.
+        /// Also discard letters that hold new tokens. Nobody else has these tokens: the users must sign in
+        /// again.
         #[arg(long)]
         include_uncommitted_answers: bool,
     },
-    /// Go on with a redrive or discard that was interrupted, failed, or whose process died.
+    /// Resume a redrive or discard that was interrupted or failed, or whose process died.
     Resume {
         /// Its id in the audit record.
         id: String,
-        /// Don't ask.
+        /// Do not ask for confirmation.
         #[arg(long)]
         yes: bool,
     },
@@ -48,22 +48,22 @@ pub(crate) enum DlqCommand {
 pub(crate) struct Bulk {
     #[command(flatten)]
     pub(crate) filter: DlqFilter,
-    /// All of them. Needed if there is no filter.
+    /// All letters; required if there is no filter.
     #[arg(long)]
     pub(crate) all: bool,
-    /// Only say how many match.
+    /// Only count the matches.
     #[arg(long)]
     pub(crate) dry_run: bool,
-    /// At most so many.
+    /// Maximum number.
     #[arg(long)]
     pub(crate) limit: Option<u64>,
-    /// So many a second, evenly; as fast as it goes if not given.
+    /// Rate per second, evenly spaced [default: unlimited].
     #[arg(long)]
     pub(crate) rps: Option<NonZeroU32>,
-    /// Don't ask.
+    /// Do not ask for confirmation.
     #[arg(long)]
     pub(crate) yes: bool,
-    /// Why, for the audit record. Needed unless it is a dry run.
+    /// Reason, for the audit record; required unless it is a dry run.
     #[arg(long)]
     pub(crate) why: Option<String>,
 }
@@ -93,14 +93,14 @@ pub(crate) struct DlqFilter {
     /// Of the document with this _id.
     #[arg(long)]
     id: Option<DocumentId>,
-    /// Failed last at this time or later (2026-01-31T12:00:00Z, or so long ago: 2h).
+    /// Last failed at this time or later (2026-01-31T12:00:00Z, or a duration ago such as 2h).
     #[arg(long, value_parser = when)]
     since: Option<Timestamp>,
-    /// Failed last at this time or earlier.
+    /// Last failed at this time or earlier.
     #[arg(long, value_parser = when)]
     until: Option<Timestamp>,
-    /// Of grants that live again, since their users have signed in or their deaths were taken back. They
-    /// are left out otherwise.
+    /// Of grants that are active again, because the user signed in or the death was revoked. Left out by
+    /// default.
     #[arg(long)]
     revived: bool,
 }

@@ -27,23 +27,24 @@ use crate::output::Format;
 const EXIT_CODES: &str = "Exit codes: 0 done, 1 error, 2 wrong usage, 3 partly done, \
                           4 nothing matched, 130 interrupted. Data goes to standard output, words to standard error.";
 
-/// Keeps grants alive and looks after them.
+/// Keeps OAuth 2.0 grants alive.
 #[derive(Debug, Parser)]
 #[command(name = "evergrant", version, after_help = EXIT_CODES)]
 pub(crate) struct Args {
-    /// Configuration file (TOML). Secrets come from it, from files it names, or the environment.
+    /// Configuration file (TOML) [default: evergrant.toml of this folder, if there is one]. Secrets come
+    /// from it, from files that it names, or from the environment.
     #[arg(long, env = "EVERGRANT_CONFIG", global = true)]
     pub(crate) config: Option<PathBuf>,
-    /// How data is printed: a table for people, one JSON document, or a JSON document a line.
+    /// Output format: a table, one JSON document, or one JSON document per line.
     #[arg(long, global = true, value_enum, default_value_t = Format::Table)]
     pub(crate) output: Format,
-    /// The same as --output json.
+    /// Same as --output json.
     #[arg(long, global = true, conflicts_with = "output")]
     pub(crate) json: bool,
-    /// No colours, as with NO_COLOR in the environment.
+    /// Disable colours, as NO_COLOR in the environment does.
     #[arg(long, global = true)]
     pub(crate) no_color: bool,
-    /// Log lines to show on standard error: warn, info, debug [default: info for run, else warn].
+    /// Log level on standard error: warn, info, debug [default: info for run, otherwise warn].
     #[arg(long, global = true)]
     pub(crate) log_level: Option<String>,
     #[command(subcommand)]
@@ -67,71 +68,75 @@ impl Args {
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// See it work: a simulated provider, some hundred users, everything in this process.
+    /// Try it: a simulated provider and some hundred users, all in this process.
     Demo(DemoArgs),
-    /// Keep grants alive: a producer, workers, health and metrics in this process.
+    /// Run a producer, workers, health and metrics in this process.
     Run(RunArgs),
-    /// Write settings for a provider, after asking or from flags, and make what they need.
+    /// Write the settings for a provider, from answers or from flags, and create what they need.
     Init(InitArgs),
-    /// Put token documents into the store: JSON (lines, an array, laid out over lines), extended JSON and
-    /// what MongoDB's shell prints, or a table (CSV); packed with gzip or in UTF-16, too. What exists keeps
-    /// Evergrant's state, and newer tokens than those of the file.
+    /// Import token documents: JSON in any layout, extended JSON, output of MongoDB's shell, or CSV; also
+    /// gzipped or in UTF-16. Existing documents keep Evergrant's state, and tokens that are newer than the
+    /// file's.
     Import(ImportArgs),
-    /// Write all token documents as JSON lines, TOKENS INCLUDED.
+    /// Export all token documents as JSON lines, TOKENS INCLUDED.
     Export(ExportArgs),
     /// Copy the SQLite file while it is in use, TOKENS INCLUDED.
     Backup(BackupArgs),
-    /// Move all documents from one store to another, and compare the two. To start again goes on
-    /// where it was.
+    /// Copy all documents from one store to another and compare the two. Rerun to resume.
     Migrate(MigrateArgs),
-    /// See grants, without their tokens, and say what is done with one.
+    /// Show grants (never their tokens), and refresh, pause, resume or forget them.
     #[command(subcommand)]
     Tokens(TokensCommand),
-    /// See dead letters, send them back, or remove them.
+    /// Show dead letters, send them back, or discard them.
     #[command(subcommand)]
     Dlq(DlqCommand),
-    /// See providers, and say what holds for all workers within a second.
+    /// Show providers, and pause, resume, probe or limit them. Workers follow within a second.
     #[command(subcommand)]
     Providers(ProvidersCommand),
-    /// List the processes that live or have lately: release, machine, last word, in flight, rate.
+    /// List running and recently seen processes: release, machine, last heartbeat, in flight, rate.
     Workers,
-    /// See providers and processes live. On no terminal, a block of lines for each look.
+    /// Show providers and processes live. Without a terminal, prints one block per refresh.
     Top {
-        /// The time from one look to the next.
+        /// Time between two refreshes.
         #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
         every: Duration,
-        /// Look once.
+        /// Print once and exit.
         #[arg(long)]
         once: bool,
     },
-    /// List what operators did, newest first: who, when, what, why, and what came of it. Or check that
-    /// nothing of it was changed.
+    /// List what operators did, newest first: who, when, what, why, and the outcome. Or verify that no
+    /// entry was changed.
     Audit(AuditArgs),
-    /// Say what will become of the grants at the present limits, for 7 and 30 days ahead. Exit code 3
-    /// if one would be lost.
+    /// Forecast the grants at the present limits, 7 and 30 days ahead. Exits with 3 if one would be lost.
     Plan,
-    /// Serve the operator's web console, or say who may log in to it.
+    /// Serve the web console, or manage its users.
     Console(ConsoleArgs),
-    /// Say what can be reached, whether it is as it should be, and what to do. Exit code 3 if something
-    /// is not.
+    /// Check settings, servers, providers and documents, and say what to do. Exits with 3 if something is
+    /// wrong.
     Doctor {
-        /// Also send each token endpoint one request with a made-up refresh token, which tells whether it
+        /// Also send each token endpoint one request with a made-up refresh token, to learn whether it
         /// accepts the client. It counts toward the provider's limit.
         #[arg(long)]
         try_client: bool,
     },
-    /// Print what makes a shell complete these commands.
+    /// Print the settings in force, without secrets; or the commented defaults.
+    Config {
+        /// Print the commented defaults instead.
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Print a completion script for a shell.
     Completions {
         /// The shell.
         #[arg(value_enum)]
         shell: Shell,
     },
-    /// Write the manual pages of all commands.
+    /// Write manual pages for all commands.
     Man {
-        /// The folder that they go to; it must exist.
+        /// The folder to write to; it must exist.
         folder: PathBuf,
     },
-    /// Exit 0 if a URL answers with success, 1 if not (for containers).
+    /// Exit with 0 if a URL answers with success, otherwise with 1 (for containers).
     Healthcheck {
         /// Such as http://127.0.0.1:9464/readyz.
         #[arg(long)]

@@ -32,57 +32,56 @@ pub(crate) enum ProvidersCommand {
 /// How the providers of the settings stand.
 #[derive(Debug, Subcommand)]
 pub(crate) enum StandingCommand {
-    /// List providers: whether they are open and why not, their limits and how much of them is used,
-    /// what is due, queued and in flight, and how much failed in the last 15 minutes.
+    /// List providers: state and reason, limits and how much of them is used, grants due, jobs queued,
+    /// requests in flight, and failures of the last 15 minutes.
     List,
-    /// Send nothing to a provider. Its jobs wait; nothing is burned.
+    /// Send nothing to a provider. Its jobs wait, and no attempt is used up.
     Pause {
         /// The provider.
         name: ProviderId,
-        /// For how long, such as 10m or 2h; until `resume` if not given.
+        /// Duration, such as 10m or 2h [default: until resumed].
         #[arg(long = "for", value_parser = humantime::parse_duration)]
         duration: Option<Duration>,
-        /// Why, for whoever looks at the list.
+        /// Reason, shown in the list.
         #[arg(long, default_value = "")]
         why: String,
     },
-    /// End a pause, and a circuit that is open: the next job is sent at once.
+    /// End a pause and close an open circuit: the next job is sent at once.
     Resume {
         /// The provider.
         name: ProviderId,
-        /// Why, for the audit record.
+        /// Reason, for the audit record.
         #[arg(long, default_value = "")]
         why: String,
     },
-    /// Have an open circuit let one request through now. Its answer closes the circuit, or opens it
-    /// for longer.
+    /// Let one request through an open circuit now. Its answer closes the circuit, or keeps it open longer.
     Probe {
         /// The provider.
         name: ProviderId,
-        /// Why, for the audit record.
+        /// Reason, for the audit record.
         #[arg(long, default_value = "")]
         why: String,
     },
-    /// Confirm that the grants which a provider calls dead are dead indeed. For an hour deaths are
-    /// believed, however many there are, and the circuit closes.
+    /// Confirm that the grants that a provider reports as dead are dead. For an hour every death is
+    /// believed, and the circuit closes.
     Confirm {
         /// The provider.
         name: ProviderId,
-        /// Why, for the audit record.
+        /// Reason, for the audit record.
         #[arg(long, default_value = "")]
         why: String,
     },
-    /// Set the limits that hold in place of those in the settings.
+    /// Set limits that replace those of the settings.
     Limit {
         /// The provider.
         name: ProviderId,
         /// All limits, such as 10/s,300/min.
         #[arg(value_delimiter = ',', required_unless_present = "reset", conflicts_with = "reset")]
         limits: Vec<RateLimit>,
-        /// Go back to those in the settings.
+        /// Return to the limits of the settings.
         #[arg(long)]
         reset: bool,
-        /// Why, for the audit record.
+        /// Reason, for the audit record.
         #[arg(long, default_value = "")]
         why: String,
     },

@@ -12,26 +12,26 @@ use secrecy::{ExposeSecret, SecretString};
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RunArgs {
-    /// Workers, each with worker.exchanges_in_flight requests at once. A provider's limits hold for
-    /// all of them together.
+    /// Number of workers, each with worker.exchanges_in_flight concurrent requests. A provider's limits
+    /// apply to all of them together.
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
     pub(crate) workers: u16,
-    /// Where /healthz, /readyz and /metrics are served: an address and a port, or off.
+    /// Address and port for /healthz, /readyz and /metrics, or off.
     #[arg(long)]
     pub(crate) listen: Option<String>,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct InitArgs {
-    /// What is known of the provider: `evergrant providers catalogue` lists the presets, and oauth2 is any
-    /// provider that follows RFC 6749.
+    /// The provider's preset: `evergrant providers catalogue` lists them; oauth2 is any provider that
+    /// follows RFC 6749.
     #[arg(long, default_value = DEFAULT_PRESET, hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(preset_names()))]
     pub(crate) preset: String,
     /// The provider's name in the settings and in queues.
     #[arg(long)]
     pub(crate) provider: Option<String>,
-    /// The URL of its token endpoint, if the preset does not know it.
+    /// URL of its token endpoint, unless the preset has it.
     #[arg(long)]
     pub(crate) token_url: Option<String>,
     /// The client id that the provider gave to your application.
@@ -40,19 +40,19 @@ pub(crate) struct InitArgs {
     /// A file that holds the client secret. It is copied to a file beside the settings.
     #[arg(long)]
     pub(crate) client_secret_file: Option<PathBuf>,
-    /// Where the provider wants the client id and the secret: in the Authorization header or in the body.
+    /// Where the client id and the secret are sent: in the Authorization header or in the body.
     #[arg(long, value_enum, conflicts_with = "public_client")]
     pub(crate) client_auth: Option<SecretIn>,
     /// The client has no secret.
     #[arg(long, conflicts_with = "client_secret_file")]
     pub(crate) public_client: bool,
-    /// Where documents and jobs are, if not in a file beside the settings: sqlite:PATH.
+    /// Where documents and jobs are stored: sqlite:PATH [default: a file beside the settings].
     #[arg(long)]
     pub(crate) url: Option<String>,
-    /// Where the settings go.
+    /// The file to write.
     #[arg(long, default_value = ".")]
     pub(crate) folder: PathBuf,
-    /// Replace what is there.
+    /// Replace an existing file.
     #[arg(long)]
     pub(crate) force: bool,
 }
@@ -68,7 +68,7 @@ pub(crate) enum SecretIn {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct DemoArgs {
-    /// Users to make and refresh.
+    /// Number of users.
     #[arg(long, default_value_t = 500, value_parser = clap::value_parser!(u32).range(1..=1_000_000))]
     pub(crate) users: u32,
     /// Workers.
@@ -77,7 +77,7 @@ pub(crate) struct DemoArgs {
     /// How much goes wrong at the provider.
     #[arg(long, value_enum, default_value_t = Faults::Some)]
     pub(crate) faults: Faults,
-    /// Decides what goes wrong for whom.
+    /// Seed of the faults.
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
 }
@@ -111,7 +111,7 @@ pub(crate) struct MigrateArgs {
     /// A file that holds that URL.
     #[arg(long, conflicts_with = "to")]
     pub(crate) to_file: Option<PathBuf>,
-    /// Without notes in the audit records, for a store that cannot be written.
+    /// Write no audit entries, for a store that cannot be written.
     #[arg(long)]
     pub(crate) unaudited: bool,
 }

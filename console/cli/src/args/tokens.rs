@@ -12,18 +12,18 @@ pub(crate) enum TokensCommand {
     List(Box<TokensFilter>),
     /// Count grants by provider and status.
     Count,
-    /// Show one grant and what is known of its life.
+    /// Show one grant and its history.
     Show {
         /// The document's _id.
         id: DocumentId,
     },
-    /// Have grants refreshed now, whether they are due or not. One that was given up is tried again.
+    /// Refresh grants now, due or not. Grants that were given up are tried again.
     Refresh(TokensWish),
-    /// Have active grants left alone until they are resumed.
+    /// Pause active grants until they are resumed.
     Pause(TokensWish),
     /// End a pause.
     Resume(TokensWish),
-    /// Remove what Evergrant knows of grants. Their documents stay.
+    /// Remove Evergrant's state of grants. Their documents stay.
     Forget(TokensWish),
 }
 
@@ -32,7 +32,7 @@ pub(crate) struct TokensWish {
     /// The documents' _ids.
     #[arg(required = true)]
     pub(crate) ids: Vec<DocumentId>,
-    /// Why, for the audit record.
+    /// Reason, for the audit record.
     #[arg(long, default_value = "")]
     pub(crate) why: String,
 }
@@ -51,19 +51,19 @@ pub(crate) struct TokensFilter {
     /// With this email address.
     #[arg(long)]
     email: Option<String>,
-    /// With an email address that begins with this.
+    /// Whose email address begins with this.
     #[arg(long, conflicts_with = "email")]
     email_prefix: Option<String>,
-    /// Due within this time, such as 1h; 0s for those that are due now. The soonest first.
+    /// Due within this duration, such as 1h; 0s for those due now. Soonest first.
     #[arg(long, value_parser = humantime::parse_duration)]
     due_within: Option<Duration>,
-    /// Whose refresh token dies within this time unless it is exchanged. The soonest due first.
+    /// Whose refresh token expires within this duration unless it is exchanged. Soonest due first.
     #[arg(long, value_parser = humantime::parse_duration)]
     expires_within: Option<Duration>,
-    /// After the page that ended here, as that page says.
+    /// Continue after this place, as the previous page printed it.
     #[arg(long)]
     after: Option<GrantPlace>,
-    /// At most so many.
+    /// Maximum number.
     #[arg(long)]
     limit: Option<u64>,
 }

@@ -10,8 +10,8 @@ use crate::import::MapEntry;
 pub(crate) struct ImportArgs {
     /// A file, or - for standard input.
     pub(crate) file: PathBuf,
-    /// Lay the file's tokens over those in the store, even if they are older. A token that was
-    /// exchanged is spent: to send it again may end the user's grant.
+    /// Overwrite tokens in the store even with older ones. A token that was exchanged is spent: sending it
+    /// again may end the user's grant.
     #[arg(long)]
     pub(crate) overwrite: bool,
     /// Take a table with a line of names (CSV; tabs, semicolons and bars, too). A file whose name ends in
@@ -26,25 +26,25 @@ pub(crate) struct ImportArgs {
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct ExportArgs {
-    /// A file, made readable by its owner only, or - for standard output.
+    /// File to write, readable by its owner only, or - for standard output.
     #[arg(default_value = "-")]
     pub(crate) file: PathBuf,
     /// Replace the file if it exists.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Without a note in the audit record, for a store that cannot be written.
+    /// Write no audit entry, for a store that cannot be written.
     #[arg(long)]
     pub(crate) unaudited: bool,
 }
 
 #[derive(Debug, ClapArgs)]
 pub(crate) struct BackupArgs {
-    /// The copy, made readable by its owner only.
+    /// File to write, readable by its owner only.
     pub(crate) file: PathBuf,
     /// Replace the file if it exists.
     #[arg(long)]
     pub(crate) force: bool,
-    /// Without a note in the audit record, for a store that cannot be written.
+    /// Write no audit entry, for a store that cannot be written.
     #[arg(long)]
     pub(crate) unaudited: bool,
 }

@@ -6,8 +6,8 @@ use secrecy::{SecretSlice, SecretString};
 
 use super::expiry::ToldEnds;
 
-/// What an exchange came to. [`super::classify()`] reads it from the answer, [`super::weigh`] changes it
-/// by what others were answered, and [`super::decide()`] turns it into what happens.
+/// What an exchange came to. [`super::classify::classify`] reads it from the answer, [`super::weigh`] changes it
+/// by what others were answered, and [`super::decide::decide`] turns it into what happens.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// New tokens.

@@ -5,6 +5,7 @@
 
 mod console;
 mod environment;
+mod in_force;
 mod oidc;
 mod rescue;
 mod sections;
@@ -12,6 +13,7 @@ mod server_url;
 mod weakness;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
@@ -26,6 +28,7 @@ use evergrant_telemetry::TelemetryConfig;
 
 pub use console::{AddressRange, ConsoleConfig};
 pub use evergrant_settings::ConfigError;
+pub use in_force::settings_in_force;
 pub use oidc::OidcConfig;
 pub use rescue::RescueConfig;
 pub use sections::{ProducerConfig, QueueConfig, StoreConfig, WorkerConfig};
@@ -34,6 +37,9 @@ pub use weakness::ConfigWeakness;
 
 /// The commented default settings.
 pub const DEFAULT: &str = include_str!("default.toml");
+
+/// The file that is read where none is named: of the folder in which a process is started.
+pub const FILE_NAME: &str = "evergrant.toml";
 
 /// All settings.
 #[derive(Debug, Clone, serde::Deserialize)]
@@ -66,12 +72,13 @@ pub struct Config {
 pub type SettingOverride = (&'static str, Option<String>);
 
 impl Config {
-    /// Reads the settings of this process: `file` if given, its environment, and `overrides`.
+    /// Reads the settings of this process: `file`, or [`FILE_NAME`] of this folder where none is given, its
+    /// environment, and `overrides`.
     ///
     /// # Errors
     /// [`ConfigError`] names the first setting that is wrong and says what would be right.
     pub fn load(file: Option<&Path>, overrides: &[SettingOverride]) -> Result<Self, ConfigError> {
-        Self::from_parts(file, std::env::vars_os(), overrides)
+        Self::from_parts(file_to_read(file), std::env::vars_os(), overrides)
     }
 
     /// As [`Self::load`], with the environment given.
@@ -80,23 +87,10 @@ impl Config {
     /// As [`Self::load`].
     pub fn from_parts(
         file: Option<&Path>,
-        variables: impl IntoIterator<Item = (std::ffi::OsString, std::ffi::OsString)>,
+        variables: impl IntoIterator<Item = (OsString, OsString)>,
         overrides: &[SettingOverride],
     ) -> Result<Self, ConfigError> {
-        let mut settings = Figment::from(Toml::string(DEFAULT));
-        if let Some(file) = file {
-            if !file.is_file() {
-                return Err(ConfigError::NoFile { path: file.to_owned() });
-            }
-            settings = settings.merge(Toml::file_exact(file));
-        }
-        settings = settings.merge(environment::Variables::from_environment(variables)?);
-        for (path, value) in overrides {
-            if let Some(value) = value {
-                settings = settings.merge(Serialized::global(path, value));
-            }
-        }
-        let settings = with_presets(settings)?;
+        let settings = layers(file, variables, overrides)?;
         let mut config: Self = settings.extract().map_err(config_error)?;
         config.file = file.map(Path::to_owned);
         config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
@@ -211,6 +205,34 @@ impl Config {
             self.providers()?.iter().map(|provider| provider.request_timeout).max();
         self.worker.check(longest_request.unwrap_or_default(), self.queue.shards)
     }
+}
+
+/// The file that is read.
+fn file_to_read(named: Option<&Path>) -> Option<&Path> {
+    let of_this_folder = Path::new(FILE_NAME);
+    named.or_else(|| of_this_folder.is_file().then_some(of_this_folder))
+}
+
+/// The defaults, beneath a file, beneath the environment, beneath overrides; and presets beneath providers.
+fn layers(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+    overrides: &[SettingOverride],
+) -> Result<Figment, ConfigError> {
+    let mut settings = Figment::from(Toml::string(DEFAULT));
+    if let Some(file) = file {
+        if !file.is_file() {
+            return Err(ConfigError::NoFile { path: file.to_owned() });
+        }
+        settings = settings.merge(Toml::file_exact(file));
+    }
+    settings = settings.merge(environment::Variables::from_environment(variables)?);
+    for (path, value) in overrides {
+        if let Some(value) = value {
+            settings = settings.merge(Serialized::global(path, value));
+        }
+    }
+    with_presets(settings)
 }
 
 #[cfg(test)]

@@ -1,0 +1,67 @@
+//! The settings in force, for people: every setting with its value, and no secret.
+
+use std::ffi::OsString;
+use std::path::Path;
+
+use evergrant_settings::{ConfigError, config_error};
+use toml::{Table, Value};
+
+use super::{file_to_read, has_password, layers};
+
+/// What stands in the place of a secret.
+const HIDDEN: &str = "(hidden)";
+/// Settings that hold secrets.
+const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
+
+/// The settings of this process, as [`super::Config::load`] reads them: presets, file and environment laid over
+/// the defaults. Secrets, and URLs with a password, are left out.
+///
+/// # Errors
+/// If the file or the environment cannot be read.
+pub fn settings_in_force(file: Option<&Path>) -> Result<Table, ConfigError> {
+    in_force(file_to_read(file), std::env::vars_os())
+}
+
+fn in_force(
+    file: Option<&Path>,
+    variables: impl IntoIterator<Item = (OsString, OsString)>,
+) -> Result<Table, ConfigError> {
+    let mut settings = layers(file, variables, &[])?.extract().map_err(config_error)?;
+    hide_secrets(&mut settings);
+    Ok(settings)
+}
+
+fn hide_secrets(section: &mut Table) {
+    for (name, value) in section {
+        let is_secret = SECRETS.contains(&name.as_str());
+        match value {
+            Value::Table(section) => hide_secrets(section),
+            Value::String(text) if is_secret && text.is_empty() => {}
+            Value::String(url) if !is_secret && !has_password(url) => {}
+            value if is_secret || value.is_str() => *value = Value::from(HIDDEN),
+            _ => {}
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_is_shown_and_no_secret() {
+        let variables = [
+            ("EVERGRANT_STORE__URL", "mongodb://me:S3cret@db"),
+            ("EVERGRANT_RESCUE__KEY", "S3cret"),
+            ("EVERGRANT_PROVIDERS__P__PRESET", "autodesk"),
+            ("EVERGRANT_PROVIDERS__P__CLIENT_ID", "id"),
+            ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET", "S3cret"),
+        ];
+        let variables = variables.map(|(name, value)| (name.into(), value.into()));
+        let shown = toml::to_string(&in_force(None, variables).unwrap()).unwrap();
+        assert!(!shown.contains("S3cret"), "{shown}");
+        for setting in ["client_id = \"id\"", "database = ", "token_url = \"https://", HIDDEN] {
+            assert!(shown.contains(setting), "{setting} of {shown}");
+        }
+    }
+}
