@@ -1,6 +1,6 @@
 //! Grants that wait because the application has sealed their tokens.
 
-use evergrant_domain::decide::SEALED_DELAY;
+use evergrant_domain::decide::SEALED_DELAY_MAX;
 use evergrant_domain::{GrantStatus, ProviderId};
 use evergrant_ports::GrantAdmin;
 use evergrant_ports::{GrantFilter, StoreError};
@@ -25,7 +25,7 @@ impl SealedSample {
         let due_soon = GrantFilter {
             provider: Some(provider.clone()),
             status: Some(GrantStatus::Active),
-            due_by: Some(store.now().await?.plus(SEALED_DELAY)),
+            due_by: Some(store.now().await?.plus(SEALED_DELAY_MAX)),
             limit: Some(SAMPLE_MAX),
             ..GrantFilter::default()
         };

@@ -232,7 +232,7 @@ fn here(request: &Request) -> String {
     sent_from(request.headers())
 }
 
-/// Whether a method changes nothing. Pages have these two; `RequestMethod::is_safe` lets through more.
+/// Whether a method changes nothing. Pages have these two; `Method::is_safe` lets through more.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }

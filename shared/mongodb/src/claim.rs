@@ -155,7 +155,9 @@ impl MongoStore {
             projection.insert(field, 1);
         }
         projection.extend(self.names.expiry_paths.iter().map(|path| (path.clone(), Bson::from(1))));
-        for path in &self.names.fields.needed {
+        // The access token tells whether the application has sealed both.
+        let others = [&self.names.fields.access_token].into_iter().chain(&self.names.fields.needed);
+        for path in others {
             // A server reads no two paths at once of which one lies within the other.
             if !projection.keys().any(|other| is_within(path, other) || is_within(other, path)) {
                 projection.insert(path, 1);
@@ -171,6 +173,7 @@ impl MongoStore {
             let mut row = decode::row(&self.names, &document, owner);
             if let ClaimedDocument::Present { grant, owned: true, .. } = &mut row {
                 remove(&mut document, &self.names.fields.refresh_token);
+                remove(&mut document, &self.names.fields.access_token);
                 grant.note = ClaimNote::new(document);
             }
             rows.insert(id, row);

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evergrant_domain::decide::{
     decide_malformed, decide_no_token, decide_of_another, decide_sealed, decide_signed_in,
-    decide_twin,
+    decide_twin, decide_unsendable,
 };
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{
@@ -235,7 +235,7 @@ fn unsent(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
 fn unsendable(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let what = lane.provider.check_document(&grant.fields).err()?;
     lane.metrics.count_malformed(&lane.provider.id);
-    Some(decide_malformed(&what, Some(fingerprint(&grant.refresh_token)), now))
+    Some(decide_unsendable(&what, fingerprint(&grant.refresh_token), now))
 }
 
 /// Someone else has the document in hand. A process that has died on this machine has nothing in hand

@@ -54,7 +54,8 @@ impl HttpAnswer {
         header: impl Fn(&str) -> Option<&'a str>,
         now: Timestamp,
     ) {
-        if self.retry_after_ms.is_some() || places.is_empty() {
+        // Some tell with every answer when their window ends.
+        if self.status != 429 || self.retry_after_ms.is_some() || places.is_empty() {
             return;
         }
         let body = read_body(&self.body);
@@ -219,8 +220,13 @@ fn success(
         Ok(tokens) => return Outcome::Refreshed(tokens),
         Err(what) => what,
     };
-    if !body.as_ref().is_some_and(|body| holds_token(body, 0)) {
-        match rule {
+    let has_token = |body: &Value| {
+        holds_token(body, 0)
+            || form.access_token(body).is_some()
+            || form.refresh_token(body).is_some()
+    };
+    if !body.as_ref().is_some_and(has_token) {
+        match rule.filter(|_| body.is_some()) {
             Some(rule) => return ruled(rule, failure, dialect),
             None if is_error => return said(error, failure, dialect),
             None => {}

@@ -42,8 +42,12 @@ const EARLY_DELAY: Duration = Duration::from_secs(60);
 /// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
 const CIRCUIT_DELAY: Duration = Duration::from_secs(30);
 
-/// How long a grant waits whose token the application has sealed: until it is looked at again.
-pub const SEALED_DELAY: Duration = Duration::from_secs(15 * 60);
+/// How long a grant with a sealed token waits before its document is read again, at first.
+const SEALED_DELAY_MIN: Duration = Duration::from_secs(15 * 60);
+/// How long it waits at most.
+pub const SEALED_DELAY_MAX: Duration = Duration::from_secs(6 * 3_600);
+/// The lifetime that a held token is taken to have where it is unlimited or longer.
+const SEALED_HOLD_MAX: Duration = Duration::from_secs(60 * 86_400);
 
 /// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
 /// rescue queue are emptied within a fraction of it when the store is there.
@@ -100,6 +104,19 @@ pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp)
     )
 }
 
+/// What follows for a document for which no request can be made: one of its fields is missing, or leads to a host
+/// that tokens may not be sent to. Nothing was sent. A redrive or another token has it tried again.
+pub fn decide_unsendable(what: &str, fingerprint: String, now: Timestamp) -> Settlement {
+    ended(
+        DeadReason::MalformedDocument,
+        0,
+        now,
+        LastError::from_failure(&ExchangeFailure::described(what), FailureKind::Unsendable, now),
+        Some(fingerprint),
+        BudgetSignal::Neutral,
+    )
+}
+
 /// What follows for a document whose token of this fingerprint another one had first: nothing was sent.
 pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Settlement {
     let what = format!(
@@ -148,8 +165,17 @@ pub fn decide_signed_in(
 
 /// What follows for a grant whose token the application has sealed: nothing is sent, and it waits, since the
 /// grant lives. The provider would call such a text a dead token.
+///
+/// Toward its end it is sent all the same: a token that is sealed indeed is lost either way, and one that is not
+/// would be lost by waiting.
 pub fn decide_sealed(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let form = grant.sealed.filter(|_| policy.sealed_tokens == SealedTokens::Hold)?;
+    let held_for = grant.failing_since.map_or(Duration::ZERO, |since| now.since(since));
+    let lifetime = policy.schedule.refresh_idle_lifetime.unwrap_or(SEALED_HOLD_MAX);
+    let ends_soon = grant.ends.idle.is_some_and(|end| end.since(now) <= lifetime / 10);
+    if ends_soon || held_for >= lifetime.min(SEALED_HOLD_MAX) * 8 / 10 {
+        return None;
+    }
     let what = format!(
         "its refresh token is sealed ({}), so it was not sent. {SEALED_REMEDY}. If the provider issues such \
          tokens: sealed_tokens = \"send\" in its section",
@@ -159,7 +185,7 @@ pub fn decide_sealed(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> O
     Some(case.asked_later(
         &ExchangeFailure::described(&what),
         FailureKind::SealedToken,
-        SEALED_DELAY,
+        (held_for / 4).clamp(SEALED_DELAY_MIN, SEALED_DELAY_MAX),
     ))
 }
 

@@ -159,8 +159,16 @@ impl Dialect {
 impl DialectRule {
     fn fits(&self, status: u16, error: &ErrorBody, body: Option<&Value>) -> bool {
         if self.status.is_empty() {
-            // A server that fails says nothing of a grant, whatever words it uses.
-            if self.means == DialectMeaning::Dead && status >= 500 {
+            // A server that fails says nothing of a grant or a client, whatever words it uses, and one that did not
+            // answer in time may have rotated the token.
+            let says_nothing = match self.means {
+                DialectMeaning::Dead | DialectMeaning::ClientMisconfigured => {
+                    status >= 500 || status == 429
+                }
+                DialectMeaning::NotDead | DialectMeaning::Throttled => matches!(status, 502 | 504),
+                DialectMeaning::RetryLater => false,
+            };
+            if says_nothing {
                 return false;
             }
         } else if !self.status.iter().any(|pattern| pattern.fits(status)) {

@@ -209,6 +209,8 @@ pub enum FailureKind {
     Misconfigured,
     /// A document or a message that cannot be used.
     Malformed,
+    /// No request can be made for its document: a field is missing, or leads elsewhere.
+    Unsendable,
     /// Another document had its refresh token first.
     Twin,
     /// The application has sealed its refresh token, so nothing was sent.
@@ -242,6 +244,7 @@ impl FailureKind {
             Self::Suspicious => "suspicious",
             Self::Misconfigured => "misconfigured",
             Self::Malformed => "malformed",
+            Self::Unsendable => "unsendable",
             Self::Twin => "twin",
             Self::SealedToken => "sealed_token",
             Self::AttemptsExhausted => "attempts_exhausted",

@@ -74,7 +74,7 @@ pub struct KnownEnds {
 }
 
 /// A refresh token that is never told to expire is exchanged this often, to notice a revoked grant.
-const UNLIMITED_REFRESH_INTERVAL: Duration = Duration::from_secs(60 * 86_400);
+const KEEP_ALIVE_LIFETIME_MAX: Duration = Duration::from_secs(60 * 86_400);
 /// The least time from one refresh of a grant to the next.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
 /// The same where the last refresh has moved the end by no more than [`UNMOVED_MAX`]: another one soon will not
@@ -131,9 +131,11 @@ impl RefreshSchedule {
         idle: Option<Duration>,
         until_end: Option<Duration>,
     ) -> Duration {
-        let lifetimes = [idle, self.refresh_absolute_lifetime];
-        let wait = self
-            .wait(id, lifetimes.into_iter().flatten().min().unwrap_or(UNLIMITED_REFRESH_INTERVAL));
+        // However long a lifetime is said to be: a wrong one would show when the grants are dead.
+        let shortest = [idle, self.refresh_absolute_lifetime].into_iter().flatten().min();
+        let lifetime =
+            shortest.map_or(KEEP_ALIVE_LIFETIME_MAX, |it| it.min(KEEP_ALIVE_LIFETIME_MAX));
+        let wait = self.wait(id, lifetime);
         let is_last = |until_end: &Duration| {
             *until_end <= wait + wait / 2 && idle.is_none_or(|idle| *until_end <= idle / 100 * 95)
         };

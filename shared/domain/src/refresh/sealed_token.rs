@@ -67,7 +67,6 @@ impl SealedForm {
         by_scheme(token)
             .or_else(|| known_ciphertext(token))
             .or_else(|| object(token).then_some(Self::Object))
-            .or_else(|| parts(token).then_some(Self::Parts))
             .or_else(|| in_both(token, access_token))
     }
 
@@ -169,13 +168,19 @@ fn by_scheme(token: &str) -> Option<SealedForm> {
         return Some(SealedForm::Hash);
     }
     let is_sealed = has(&SEALING_WORDS) && (names_scheme || has_version);
-    // A version alone speaks of a scheme where nothing else does; the rest of it must be a ciphertext.
-    let is_versioned = separator == ':'
-        && ((has_version && segments[1..].iter().all(|segment| is_encoded(segment)))
-            || (is_version(&scheme)
-                && segments.len() > 1
-                && segments.iter().all(|segment| is_encoded(segment))));
-    (is_sealed || is_versioned).then_some(SealedForm::Envelope)
+    is_sealed.then_some(SealedForm::Envelope)
+}
+
+/// A version before ciphertexts, `v1:…:…`, or between a name and those.
+fn is_versioned(token: &str) -> bool {
+    let [scheme, rest @ ..] = &*token.split(':').collect::<Vec<_>>() else { return false };
+    let all_encoded = |parts: &[&str]| parts.iter().all(|part| is_encoded(part));
+    let has_letter = scheme.bytes().any(|byte| byte.is_ascii_alphabetic());
+    has_letter
+        && scheme.len() <= SCHEME_MAX
+        && rest.len() > 1
+        && ((is_version(rest[0]) && all_encoded(&rest[1..]))
+            || (is_version(&scheme.to_ascii_lowercase()) && all_encoded(rest)))
 }
 
 /// `1`, `v2`, `V03`.
@@ -281,6 +286,12 @@ fn in_both(token: &str, access_token: Option<&str>) -> Option<SealedForm> {
         && access_token.is_none_or(|access| encrypted_jwt(access).as_ref() == Some(&header))
     {
         return Some(SealedForm::EncryptedJwt);
+    }
+    if is_versioned(token) && access_token.is_none_or(is_versioned) {
+        return Some(SealedForm::Envelope);
+    }
+    if parts(token) && access_token.is_none_or(parts) {
+        return Some(SealedForm::Parts);
     }
     // Signed JWTs have three parts with dots between them, too.
     let has_dots = |token: &str| !token.starts_with("eyJ") && three_parts(token, &['.']);

@@ -374,7 +374,7 @@ fn a_sealed_token_is_not_sent_and_its_grant_waits_alive() {
         panic!("not postponed")
     };
     assert_eq!((attempts, error.reason), (2, FailureKind::SealedToken));
-    assert_eq!(next_refresh_at, Some(NOW.plus(SEALED_DELAY)));
+    assert_eq!(next_refresh_at, Some(NOW.plus(SEALED_DELAY_MIN)));
     assert!(error.description.unwrap().contains("sealed_tokens = \"send\""));
 }
 
