@@ -9,7 +9,7 @@ use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::schedule::RefreshTimes;
 use evergrant_domain::{
     ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, FailureKind, Grant, GrantStatus,
-    LastError, PreviousOwner, Timestamp,
+    LastError, PreviousOwner, SealedForm, Timestamp,
 };
 use evergrant_mongodb::MongoSettings;
 use evergrant_ports::{
@@ -34,6 +34,7 @@ on_each_store!(
     a_claim_that_is_tried_again_holds_what_its_first_try_took,
     a_claim_that_comes_late_takes_nothing_that_it_has_settled,
     a_doubt_is_about_the_token_that_was_sent,
+    a_form_that_providers_issue_is_sealed_only_if_both_tokens_have_it,
     a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
     what_cannot_be_used_is_named_without_its_value,
     ids_of_every_type_are_claimed_and_written,
@@ -73,6 +74,24 @@ pub(super) fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportD
     let json =
         json!({"_id": id.into(), "userId": "u", "refresh_token": token.into(), "email": "e"});
     ImportDocument(json.as_object().unwrap().clone())
+}
+
+async fn a_form_that_providers_issue_is_sealed_only_if_both_tokens_have_it() {
+    let store = store().await;
+    // {"alg":"dir","enc":"A256GCM"} and {"alg":"RS256"}
+    let encrypted =
+        |content: &str| format!("eyJhbGciOiJkaXIiLCJlbmMiOiJBMjU2R0NNIn0..AAAA.{content}.AAAA");
+    let signed = "eyJhbGciOiJSUzI1NiJ9.e30.AAAA".to_owned();
+    for (id, access_token) in [(1, signed), (2, encrypted("access"))] {
+        let mut document = document(id, encrypted(&format!("refresh{id}")));
+        document.0.insert("access_token".to_owned(), access_token.into());
+        store.import(vec![document]).await.unwrap();
+    }
+    store.adopt().await.unwrap();
+    let ids = [DocumentId::Integer(1), DocumentId::Integer(2)];
+    let rows = claim(&*store, &ids, "o").await;
+    let sealed: Vec<_> = rows.iter().map(|row| grant(row).sealed).collect();
+    assert_eq!(sealed, [None, Some(SealedForm::EncryptedJwt)]);
 }
 
 /// A store with the documents 1 to `count`, adopted.
