@@ -6,12 +6,12 @@ use std::path::Path;
 use evergrant_settings::{ConfigError, config_error};
 use toml::{Table, Value};
 
-use super::{file_to_read, has_password, layers};
+use super::{SECRETS, file_to_read, has_password, layers};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
-/// Settings that hold secrets.
-const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
+/// What is sent with each request of a provider: some put a key there.
+const SENT: [&str; 2] = ["headers", "parameters"];
 
 /// The settings of this process, as [`super::Config::load`] reads them: presets, file and environment laid over
 /// the defaults. Secrets, and URLs with a password, are left out.
@@ -35,6 +35,9 @@ fn hide_secrets(section: &mut Table) {
     for (name, value) in section {
         let is_secret = SECRETS.contains(&name.as_str());
         match value {
+            Value::Table(sent) if SENT.contains(&name.as_str()) => {
+                sent.iter_mut().for_each(|(_, value)| *value = Value::from(HIDDEN));
+            }
             Value::Table(section) => hide_secrets(section),
             Value::String(text) if is_secret && text.is_empty() => {}
             Value::String(url) if !is_secret && !has_password(url) => {}
@@ -56,6 +59,8 @@ mod tests {
             ("EVERGRANT_PROVIDERS__P__PRESET", "autodesk"),
             ("EVERGRANT_PROVIDERS__P__CLIENT_ID", "id"),
             ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET", "S3cret"),
+            ("EVERGRANT_PROVIDERS__P__REQUEST__HEADERS__X_API_KEY", "S3cret"),
+            ("EVERGRANT_PROVIDERS__P__REQUEST__PARAMETERS__API_KEY", "S3cret"),
         ];
         let variables = variables.map(|(name, value)| (name.into(), value.into()));
         let shown = toml::to_string(&in_force(None, variables).unwrap()).unwrap();

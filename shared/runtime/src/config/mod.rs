@@ -38,6 +38,9 @@ pub use weakness::ConfigWeakness;
 /// The commented default settings.
 pub const DEFAULT: &str = include_str!("default.toml");
 
+/// Settings that hold secrets, in whichever section.
+const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
+
 /// The file that is read where none is named: of the folder in which a process is started.
 pub const FILE_NAME: &str = "evergrant.toml";
 

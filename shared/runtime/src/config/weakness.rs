@@ -10,7 +10,7 @@ use secrecy::ExposeSecret;
 use url::Url;
 
 use super::server_url::{ServerUrl, has_password, is_near};
-use super::{Config, ConfigError};
+use super::{Config, ConfigError, SECRETS};
 use evergrant_provider::token_url::{host_of, is_token_url_safe};
 
 /// A setting that works and is not safe. It holds no setting's value that is secret.
@@ -27,8 +27,6 @@ pub struct ConfigWeakness {
 
 /// Where orchestrators put secrets, for containers of one user.
 const OF_ORCHESTRATORS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
-/// Settings that hold secrets.
-const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
 
 impl Config {
     /// What works and is not safe: connections in the clear, files that others may read.
