@@ -88,7 +88,7 @@ impl ProviderClient {
         let TokenRequest { mut url, parameters, headers } =
             provider.token_request(refresh_token, fields, assertion)?;
         let form = &provider.request;
-        let mut request = match (form.method, form.body) {
+        let request = match (form.method, form.body) {
             (RequestMethod::Get, _) => {
                 url.query_pairs_mut().extend_pairs(&parameters);
                 self.http.get(url)
@@ -104,8 +104,7 @@ impl ProviderClient {
             HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
         all.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
         all.extend(headers);
-        request = request.headers(all);
-        Ok(request)
+        Ok(request.headers(all))
     }
 }
 

@@ -110,9 +110,9 @@ pub struct PresetFile {
     /// What it says for people and for tests.
     pub about: PresetAbout,
     /// What its answers mean: looked at behind the rules of the section.
-    pub rules: Vec<DialectRule>,
+    pub(crate) rules: Vec<DialectRule>,
     /// The settings.
-    pub settings: Dict,
+    pub(crate) settings: Dict,
 }
 
 /// The names of the presets.

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use evergrant_domain::{
-    ClaimNote, ClaimedDocument, DocumentFields, DocumentId, Grant, GrantStatus, LastError, Lease,
-    PreviousOwner, ProviderId, Timestamp,
+    ClaimedDocument, DocumentFields, DocumentId, Grant, LastError, Lease, PreviousOwner,
+    ProviderId, Timestamp,
 };
 use evergrant_ports::*;
 use tokio::time::Instant;
@@ -86,21 +86,9 @@ impl FakeStore {
 fn grant(id: &DocumentId) -> Grant {
     Grant {
         id: id.clone(),
-        provider: "p".parse().unwrap(),
-        status: GrantStatus::Active,
         generation: 0,
         refresh_token: "token".into(),
-        ends: evergrant_domain::schedule::KnownEnds::default(),
-        next_refresh_at: Timestamp::default(),
-        attempts: 0,
-        failing_since: None,
-        in_doubt: false,
-        questioned: false,
-        note: ClaimNote::default(),
-        signed_in_until: None,
-        sealed: None,
-        fields: DocumentFields::new(),
-        last_error: None,
+        ..Grant::example(Timestamp::default())
     }
 }
 

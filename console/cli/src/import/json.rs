@@ -8,8 +8,8 @@ use std::io::BufRead;
 use serde_json::Value;
 use serde_json::error::Category;
 
+use super::item::{DOCUMENT_BYTES_MAX, Item};
 use super::legacy::modernized;
-use super::read::{DOCUMENT_BYTES_MAX, Item};
 use super::shell::extended;
 
 /// Reads all values and sends them, until `send` says that nobody wants more.

@@ -2,6 +2,7 @@
 
 mod columns;
 mod encoding;
+mod item;
 mod json;
 mod kind;
 mod legacy;
@@ -29,9 +30,10 @@ use crate::copies::{KnownTokens, kind};
 use crate::exit::Exit;
 use crate::output::Output;
 use columns::KnownFields;
+use item::{Item, Reading};
 pub(crate) use mapping::MapEntry;
 use mapping::Mapping;
-use read::{Item, Reading, read_documents};
+use read::read_documents;
 use refusals::RefusalLog;
 
 /// Documents written at once.

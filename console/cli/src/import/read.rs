@@ -4,52 +4,17 @@
 
 use std::io::{BufRead, BufReader, Cursor, Read};
 
-use serde_json::{Map, Value};
 use tokio::sync::mpsc::Sender;
 
-use super::columns::KnownFields;
 use super::encoding::plain_text;
+use super::item::{Item, Reading};
 use super::json::read_values;
 use super::kind::{FileKind, file_kind};
 use super::mapping::Mapping;
 use super::table::{read_table, table_preview};
 
-/// More than MongoDB takes as a document.
-pub(super) const DOCUMENT_BYTES_MAX: usize = 32 * 1024 * 1024;
 /// How much of a file tells what kind of file it is.
 const BEGINNING_BYTES: u64 = 16 * 1024;
-
-/// What was read.
-#[derive(Debug, PartialEq)]
-pub(super) enum Item {
-    /// A document.
-    Document {
-        /// The line that it begins on.
-        line: u64,
-        document: Map<String, Value>,
-    },
-    /// Something else.
-    Broken { line: u64, column: Option<usize>, why: String },
-    /// Nothing of the file can be imported, for this reason.
-    Foreign(String),
-    /// Words on what is done with the file.
-    Note(String),
-}
-
-impl Item {
-    pub(super) fn broken(line: u64, why: impl Into<String>) -> Self {
-        Self::Broken { line, column: None, why: why.into() }
-    }
-}
-
-/// How a file is read.
-#[derive(Debug, Clone)]
-pub(super) struct Reading {
-    /// It is a table: `--csv`, or its name says so.
-    pub(super) is_table: bool,
-    pub(super) mapping: Mapping,
-    pub(super) fields: KnownFields,
-}
 
 /// Reads documents and sends them, until the end or until nobody receives them.
 pub(super) fn read_documents(

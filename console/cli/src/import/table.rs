@@ -8,8 +8,8 @@ use csv::{ErrorKind as Flaw, ReaderBuilder, StringRecord, Trim};
 use serde_json::{Map, Value, json};
 
 use super::columns::Columns;
+use super::item::{DOCUMENT_BYTES_MAX, Item, Reading};
 use super::mapping::set;
-use super::read::{DOCUMENT_BYTES_MAX, Item, Reading};
 
 /// Reads a table with a line of names and sends its rows as documents.
 pub(super) fn read_table(

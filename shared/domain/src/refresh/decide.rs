@@ -94,27 +94,24 @@ pub fn decide(
 /// What follows for a job whose document cannot be read as a grant. `fingerprint` is that of its
 /// refresh token, if that can be read.
 pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp) -> Settlement {
-    ended(
-        DeadReason::MalformedDocument,
-        0,
-        now,
-        LastError::from_failure(&ExchangeFailure::described(what), FailureKind::Malformed, now),
-        fingerprint,
-        BudgetSignal::Neutral,
-    )
+    ended_unsent(FailureKind::Malformed, what, fingerprint, now)
 }
 
 /// What follows for a document for which no request can be made: one of its fields is missing, or leads to a host
 /// that tokens may not be sent to. Nothing was sent. A redrive or another token has it tried again.
 pub fn decide_unsendable(what: &str, fingerprint: String, now: Timestamp) -> Settlement {
-    ended(
-        DeadReason::MalformedDocument,
-        0,
-        now,
-        LastError::from_failure(&ExchangeFailure::described(what), FailureKind::Unsendable, now),
-        Some(fingerprint),
-        BudgetSignal::Neutral,
-    )
+    ended_unsent(FailureKind::Unsendable, what, Some(fingerprint), now)
+}
+
+/// The end of a document that cannot be used as it is. Nothing was sent.
+fn ended_unsent(
+    kind: FailureKind,
+    what: &str,
+    fingerprint: Option<String>,
+    now: Timestamp,
+) -> Settlement {
+    let error = LastError::from_failure(&ExchangeFailure::described(what), kind, now);
+    ended(DeadReason::MalformedDocument, 0, now, error, fingerprint, BudgetSignal::Neutral)
 }
 
 /// What follows for a document whose token of this fingerprint another one had first: nothing was sent.

@@ -84,7 +84,9 @@ mod tests {
         let repaired = EndedDocument { reason: malformed, ..same.clone() };
         assert!(repaired.lives_again());
         assert!(!EndedDocument { is_readable: false, ..repaired }.lives_again());
-        for other in [FailureKind::AttemptsExhausted, FailureKind::Transient] {
+        for other in
+            [FailureKind::AttemptsExhausted, FailureKind::Transient, FailureKind::Unsendable]
+        {
             assert!(!EndedDocument { reason: Some(other), ..same.clone() }.lives_again());
         }
     }

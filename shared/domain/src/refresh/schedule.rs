@@ -204,6 +204,16 @@ mod tests {
     }
 
     #[test]
+    fn keep_alive_refreshes_every_thirty_days_however_long_a_lifetime_is() {
+        for idle in [None, Some(365 * DAY)] {
+            let schedule =
+                RefreshSchedule { refresh_idle_lifetime: idle, ..RefreshSchedule::example() };
+            let wait = times_known(&schedule, NOTHING).next_refresh_at.since(NOW);
+            assert!(wait <= 30 * DAY && wait >= 24 * DAY, "{idle:?}: {wait:?}");
+        }
+    }
+
+    #[test]
     fn keep_fresh_refreshes_before_the_access_token_expires() {
         let schedule = RefreshSchedule {
             keep: RefreshGoal::KeepFresh,

@@ -30,7 +30,7 @@ const SOURCED: [&str; 13] = [
 fn provider(name: &str) -> Provider {
     let file = preset(name).unwrap();
     let mut variables = vec![("PRESET", name), ("CLIENT_ID", "c"), ("CLIENT_SECRET", "s")];
-    if !file.settings.contains_key("token_url") {
+    if !file.has("token_url") {
         variables.push(("TOKEN_URL", "https://a.example/token"));
     }
     let variables = variables
@@ -46,10 +46,10 @@ fn provider(name: &str) -> Provider {
 /// What is wrong with what a file says of its sources.
 fn unsourced(name: &str, file: &PresetFile) -> Vec<String> {
     let mut wrong = Vec::new();
-    let mut facts: Vec<&str> =
-        SOURCED.into_iter().filter(|fact| file.settings.contains_key(*fact)).collect();
+    let mut facts: Vec<&str> = SOURCED.into_iter().filter(|fact| file.has(fact)).collect();
     let lists = ["dead_codes", "dead_texts", "not_dead_texts", "throttle_codes", "throttle_scope"];
-    if !file.rules.is_empty() || lists.iter().any(|list| file.settings.contains_key(*list)) {
+    let has_rules = file.facts().iter().any(|fact| fact.name == "meaning");
+    if has_rules || lists.iter().any(|list| file.has(list)) {
         facts.push("meaning");
     }
     for fact in &facts {

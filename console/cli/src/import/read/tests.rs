@@ -1,6 +1,10 @@
 use std::io::Cursor;
 
+use serde_json::Value;
+
 use super::*;
+use crate::import::columns::KnownFields;
+use crate::import::item::DOCUMENT_BYTES_MAX;
 
 fn reading(is_table: bool, map: &[&str]) -> Reading {
     let mapping = Mapping(map.iter().map(|entry| entry.parse().unwrap()).collect());

@@ -385,3 +385,34 @@ fn a_sealed_token_is_sent_where_the_settings_say_so() {
     assert!(decide_sealed(&send, &sealed, NOW).is_none());
     assert!(decide_sealed(&policy(), &grant(), NOW).is_none());
 }
+
+#[test]
+fn a_sealed_token_waits_the_longer_the_longer_it_waits() {
+    let waits = |held_for| {
+        let failing_since = Some(NOW.minus(held_for));
+        let sealed = Grant { sealed: Some(SealedForm::Envelope), failing_since, ..grant() };
+        match decide_sealed(&policy(), &sealed, NOW).unwrap().write {
+            DocumentWrite::Postpone { next_refresh_at: Some(next), .. } => next.since(NOW),
+            other => panic!("{other:?}"),
+        }
+    };
+    let hour = Duration::from_secs(3_600);
+    assert_eq!(waits(hour / 2), SEALED_DELAY_MIN);
+    assert_eq!(waits(8 * hour), 2 * hour);
+    assert_eq!(waits(100 * hour), SEALED_DELAY_MAX);
+}
+
+#[test]
+fn a_sealed_token_is_sent_toward_its_end() {
+    let lifetime = policy().schedule.refresh_idle_lifetime.unwrap();
+    let sealed = Grant { sealed: Some(SealedForm::Envelope), ..grant() };
+    for (held_for, is_sent) in [(lifetime / 2, false), (lifetime * 9 / 10, true)] {
+        let sealed = Grant { failing_since: Some(NOW.minus(held_for)), ..sealed.clone() };
+        assert_eq!(decide_sealed(&policy(), &sealed, NOW).is_none(), is_sent, "{held_for:?}");
+    }
+    for (left, is_sent) in [(lifetime / 2, false), (lifetime / 20, true)] {
+        let ends = KnownEnds { idle: Some(NOW.plus(left)), ..KnownEnds::default() };
+        let sealed = Grant { ends, ..sealed.clone() };
+        assert_eq!(decide_sealed(&policy(), &sealed, NOW).is_none(), is_sent, "{left:?}");
+    }
+}

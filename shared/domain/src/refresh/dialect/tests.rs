@@ -63,6 +63,30 @@ fn a_rule_that_names_no_status_makes_no_death_of_a_servers_failure() {
 }
 
 #[test]
+fn a_rule_that_names_no_status_hides_no_lost_answer() {
+    for means in ["not_dead", "throttled"] {
+        let dialect = rules(json!([{"code": "x", "means": means}]));
+        assert_eq!(name(&dialect, 504, json!({"error": "x"})), "ambiguous", "{means}");
+    }
+    let dialect = rules(json!([{"code": "x", "means": "client_misconfigured"}]));
+    assert_eq!(name(&dialect, 503, json!({"error": "x"})), "transient");
+    assert_eq!(name(&dialect, 429, json!({"error": "x"})), "throttled");
+}
+
+#[test]
+fn a_success_that_may_hold_tokens_is_kept_whatever_a_rule_says() {
+    let dialect = Dialect {
+        answer: form(json!({"refresh_token": "renewal"})).answer,
+        ..rules(json!([{"status": 200, "means": "not_dead"}]))
+    };
+    assert_eq!(name(&dialect, 200, json!({"error": "x", "renewal": "R2"})), "unreadable");
+    let answer = HttpAnswer { status: 200, retry_after_ms: None, body: b"no JSON at all".to_vec() };
+    let told = classify(ExchangeResult::Answered(answer), &dialect, ExchangeSecrets::default());
+    assert_eq!(told.name(), "unreadable");
+    assert_eq!(name(&dialect, 200, json!({"error": "x"})), "transient");
+}
+
+#[test]
 fn a_rule_may_look_at_one_place_only() {
     let dialect = rules(
         json!([{"path": "a.*.n", "code": 7, "means": "throttled", "scope": "user", "wait": "2min"}]),
@@ -146,6 +170,9 @@ fn a_wait_is_read_from_a_header_or_the_body() {
     assert_eq!(wait(None, Some("900")), None, "a time that has passed");
     assert_eq!(wait(None, None), Some(1_500));
     assert_eq!(wait(Some(7), Some("1030")), Some(7));
+    let mut other = HttpAnswer { status: 502, retry_after_ms: None, body: Vec::new() };
+    other.read_wait(&dialect.answer.retry_after, |_| Some("1030"), now);
+    assert_eq!(other.retry_after_ms, None, "a window's end beside another answer is no throttle");
 }
 
 #[test]
