@@ -9,7 +9,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, anyhow, ensure};
 use evergrant_domain::schedule::RefreshTimes;
-use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, Grant, Job, ProviderId};
+use evergrant_domain::{
+    ClaimedDocument, DocumentId, DocumentWrite, FieldValues, Grant, Job, ProviderId,
+};
 use evergrant_ports::{
     Commit, CommitResult, Delivery, JobQueue, LeaseStore, QueueError, wall_clock,
 };
@@ -132,5 +134,6 @@ fn refresh(grant: &Grant) -> DocumentWrite {
             refresh_absolute_until: None,
             next_refresh_at: now.plus(HOUR * 168),
         },
+        also: FieldValues::new(),
     }
 }

@@ -5,6 +5,7 @@ use bson::spec::BinarySubtype;
 use bson::{Bson, DateTime, Document};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::app_time;
 use super::document_update::ENDS_OF;
 use super::field_paths::FieldPaths;
 use super::ids;
@@ -24,8 +25,6 @@ use evergrant_ports::GrantView;
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
-/// A number of this size is a time in milliseconds since 1973, and no time in seconds before the year 5138.
-const FIRST_MS: i64 = 100_000_000_000;
 
 /// A document as a claim finds it.
 pub fn row(names: &FieldPaths, document: &Document, owner: &str) -> ClaimedDocument {
@@ -135,20 +134,8 @@ fn signed_in_until(state: &State<'_>) -> Option<Timestamp> {
     if !is_new {
         return None;
     }
-    let mut paths = state.names.expiry_paths.iter();
-    paths.find_map(|path| expiry(at(state.document, path)?))
-}
-
-/// A time as applications write it: a date, seconds, milliseconds or a text.
-fn expiry(value: &Bson) -> Option<Timestamp> {
-    match value {
-        Bson::DateTime(time) => Some(timestamp(*time)),
-        Bson::String(text) => text.parse().ok(),
-        value => match number(value)? {
-            ms if ms >= FIRST_MS => Some(Timestamp::from_unix_ms(ms)),
-            s => Some(Timestamp::from_unix_ms(s.saturating_mul(1000))),
-        },
-    }
+    let mut paths = state.names.expiry_paths();
+    paths.find_map(|path| app_time::read(at(state.document, path)?))
 }
 
 /// The ends of the tokens. Those of a token that others have replaced meanwhile are none of this one's.

@@ -3,6 +3,7 @@
 use bson::{Bson, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::also_written::also_written;
 use super::field_paths::FieldPaths;
 use super::paths::at;
 use super::state::{HELD_BEFORE, generation, marks};
@@ -62,10 +63,11 @@ fn keeps_status(names: &FieldPaths, document: &Document) -> bool {
     }
 }
 
-/// What is made of a document: its tokens, and parts of Evergrant's state.
+/// What is made of a document: its tokens and further fields, and parts of Evergrant's state.
 pub struct DocumentUpdate<'a> {
     names: &'a FieldPaths,
-    tokens: Document,
+    /// Of the application: by their paths.
+    fields: Document,
     set: Vec<(&'static str, Bson)>,
     unset: Vec<&'static str>,
 }
@@ -78,7 +80,8 @@ impl<'a> DocumentUpdate<'a> {
         change.set(SETTLED_BY, commit.owner.as_str());
         change.unset("lease");
         match &commit.write {
-            DocumentWrite::Refresh { access_token, refresh_token, refreshed_at, times } => {
+            DocumentWrite::Refresh { access_token, refresh_token, refreshed_at, times, also } => {
+                change.fields = also_written(names, document, also, *refreshed_at, times);
                 change.token(&names.fields.access_token, access_token);
                 if let Some(refresh_token) = refresh_token {
                     change.token(&names.fields.refresh_token, refresh_token);
@@ -185,7 +188,7 @@ impl<'a> DocumentUpdate<'a> {
     /// The change as the operators `$set` and `$unset` of paths.
     pub fn operators(self) -> Document {
         let names = self.names;
-        let mut set = self.tokens;
+        let mut set = self.fields;
         set.extend(self.set.into_iter().map(|(part, value)| (names.path(part), value)));
         let unset = self.unset.into_iter().map(|part| (names.path(part), Bson::from("")));
         doc! { "$set": set, "$unset": Document::from_iter(unset) }
@@ -205,17 +208,17 @@ impl<'a> DocumentUpdate<'a> {
             stays.map(|(part, value)| (part.clone(), value.clone())).collect();
         // What was there keeps its place.
         state.extend(self.set.iter().map(|(part, value)| ((*part).to_owned(), value.clone())));
-        let mut set = self.tokens.clone();
+        let mut set = self.fields.clone();
         set.insert(&self.names.state, state);
         Some(doc! { "$set": set })
     }
 
     fn nothing(names: &'a FieldPaths) -> Self {
-        Self { names, tokens: Document::new(), set: Vec::new(), unset: Vec::new() }
+        Self { names, fields: Document::new(), set: Vec::new(), unset: Vec::new() }
     }
 
     fn token(&mut self, field: &str, token: &SecretString) {
-        self.tokens.insert(field, token.expose_secret());
+        self.fields.insert(field, token.expose_secret());
     }
 
     fn set(&mut self, part: &'static str, value: impl Into<Bson>) {

@@ -1,18 +1,28 @@
 //! Where in a document each thing is.
 
 use super::FieldNames;
-use super::paths::is_within;
+use super::paths::overlap;
 use crate::adoption::{AdoptionRules, ProviderField};
 
-/// What applications usually call the time at which an access token expires.
-const EXPIRY_FIELDS: [&str; 6] = [
-    "expires_at",
-    "expiresAt",
+/// What applications usually call the time at which an access token expires: names that say whose end it is,
+/// and names that may be of something else.
+const OWN_EXPIRY_FIELDS: [&str; 6] = [
     "access_token_expires_at",
     "accessTokenExpiresAt",
-    "expiry_date",
-    "expires",
+    "access_token_expires",
+    "accessTokenExpires",
+    "token_expires_at",
+    "tokenExpiresAt",
 ];
+const OTHER_EXPIRY_FIELDS: [&str; 6] =
+    ["expires_at", "expiresAt", "expiry_date", "expires_on", "expiry", "expires"];
+
+/// Where applications usually keep when the access token expires.
+#[derive(Debug)]
+struct ExpiryPaths {
+    own: Vec<String>,
+    other: Vec<String>,
+}
 
 /// The paths of a document's parts, with the names that the settings give them.
 #[derive(Debug)]
@@ -23,8 +33,7 @@ pub struct FieldPaths {
     pub fields: FieldNames,
     /// Whose documents are taken up.
     pub rules: AdoptionRules,
-    /// Where applications usually keep when the access token expires: beside it, under one of a few names.
-    pub expiry_paths: Vec<String>,
+    expiry_paths: ExpiryPaths,
 }
 
 impl FieldPaths {
@@ -46,6 +55,26 @@ impl FieldPaths {
         format!("{}.{part}", self.state)
     }
 
+    /// Where applications usually keep when the access token expires: beside it, under one of a few names.
+    pub fn expiry_paths(&self) -> impl Iterator<Item = &String> {
+        self.expiry_paths.own.iter().chain(&self.expiry_paths.other)
+    }
+
+    /// Those that say whose end it is.
+    pub fn own_expiry_paths(&self) -> &[String] {
+        &self.expiry_paths.own
+    }
+
+    /// Those that may be of something else.
+    pub fn other_expiry_paths(&self) -> &[String] {
+        &self.expiry_paths.other
+    }
+
+    /// Whether a path is one of what has a meaning of its own, or lies within it or around it.
+    pub fn is_taken(&self, path: &str) -> bool {
+        is_taken(path, &self.state, &self.fields, &self.rules)
+    }
+
     /// The value of a part of the state, as expressions want it.
     pub fn value(&self, part: &str) -> String {
         format!("${}.{part}", self.state)
@@ -53,20 +82,25 @@ impl FieldPaths {
 }
 
 /// None that lies within another path or around it: a server reads no two such paths at once.
-fn expiry_paths(state: &str, fields: &FieldNames, rules: &AdoptionRules) -> Vec<String> {
-    let FieldNames { access_token, refresh_token, .. } = fields;
-    let beside = access_token.rsplit_once('.').map_or("", |(parent, _)| parent);
-    let paths = EXPIRY_FIELDS.iter().map(|name| match beside {
+fn expiry_paths(state: &str, fields: &FieldNames, rules: &AdoptionRules) -> ExpiryPaths {
+    let beside = fields.access_token.rsplit_once('.').map_or("", |(parent, _)| parent);
+    let path = |name: &&str| match beside {
         "" => (*name).to_owned(),
         beside => format!("{beside}.{name}"),
-    });
+    };
+    let free = |path: &String| !is_taken(path, state, fields, rules);
+    let of = |names: [&str; 6]| names.iter().map(path).filter(free).collect();
+    ExpiryPaths { own: of(OWN_EXPIRY_FIELDS), other: of(OTHER_EXPIRY_FIELDS) }
+}
+
+fn is_taken(path: &str, state: &str, fields: &FieldNames, rules: &AdoptionRules) -> bool {
     let named = match &rules.provider_field {
         ProviderField::Named(field) => Some(field.as_str()),
         ProviderField::Usual | ProviderField::None => None,
     };
-    let taken: Vec<_> = [access_token, refresh_token, state].into_iter().chain(named).collect();
-    let overlap = |one: &str, other: &str| is_within(one, other) || is_within(other, one);
-    paths.filter(|path| !taken.iter().any(|other| overlap(path, other))).collect()
+    let FieldNames { access_token, refresh_token, user_id, .. } = fields;
+    let taken = ["_id", state, access_token, refresh_token, user_id];
+    taken.into_iter().chain(named).any(|other| overlap(path, other))
 }
 
 #[cfg(test)]
@@ -77,12 +111,12 @@ mod tests {
     fn an_expiry_is_looked_for_beside_the_access_token_and_never_within_another_field() {
         let fields =
             FieldNames { access_token: "tokens.access".to_owned(), ..FieldNames::default() };
-        let paths = FieldPaths::new("evergrant", fields).expiry_paths;
-        assert_eq!(paths[0], "tokens.expires_at");
+        let paths = FieldPaths::new("evergrant", fields);
+        assert!(paths.expiry_paths().all(|path| path.starts_with("tokens.")), "{paths:?}");
         let fields =
             FieldNames { refresh_token: "expires.refresh".to_owned(), ..FieldNames::default() };
-        let paths = FieldPaths::new("expiresAt", fields).expiry_paths;
-        assert!(!paths.iter().any(|path| path == "expires" || path == "expiresAt"), "{paths:?}");
-        assert!(paths.contains(&"expires_at".to_owned()));
+        let paths = FieldPaths::new("expiresAt", fields);
+        let has = |name: &str| paths.expiry_paths().any(|path| path == name);
+        assert!(!has("expires") && !has("expiresAt") && has("expires_at"), "{paths:?}");
     }
 }

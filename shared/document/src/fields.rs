@@ -11,6 +11,8 @@ pub struct FieldNames {
     pub refresh_token: String,
     /// The user's email address.
     pub email: String,
+    /// Whether the field by which the application tells that the access token has expired is kept true.
+    pub keeps_expiry: bool,
     /// What else the providers' addresses and requests need.
     pub needed: Vec<String>,
 }
@@ -22,6 +24,7 @@ impl Default for FieldNames {
             access_token: "access_token".to_owned(),
             refresh_token: "refresh_token".to_owned(),
             email: "email".to_owned(),
+            keeps_expiry: true,
             needed: Vec::new(),
         }
     }

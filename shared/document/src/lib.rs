@@ -2,6 +2,8 @@
 //! asks a server: every store keeps documents of this form.
 
 pub mod adoption;
+mod also_written;
+pub mod app_time;
 pub mod condition;
 pub mod decode;
 pub mod document_update;

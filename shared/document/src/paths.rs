@@ -8,6 +8,17 @@ pub fn is_within(path: &str, other: &str) -> bool {
     rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
 }
 
+/// Whether one of two paths is the other, or leads into it: a server takes no two such paths at once.
+pub fn overlap(one: &str, other: &str) -> bool {
+    is_within(one, other) || is_within(other, one)
+}
+
+/// Whether a path leads through nothing but sub-documents, as far as it exists. A null is nothing.
+pub fn is_open(document: &Document, path: &str) -> bool {
+    let mut ways = path.match_indices('.').map(|(end, _)| path.split_at(end).0);
+    ways.all(|way| at(document, way).is_none_or(|found| found.as_document().is_some()))
+}
+
 /// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
 pub fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     let mut steps = path.split('.');
@@ -70,6 +81,22 @@ mod tests {
         assert_eq!(at(&document, "plain"), Some(&Bson::from(1)));
         for nothing in ["tokens.none", "tokens.other", "plain.deeper", "other"] {
             assert_eq!(at(&document, nothing), None, "{nothing}");
+        }
+    }
+
+    #[test]
+    fn a_path_is_open_as_far_as_it_leads_through_sub_documents() {
+        let document = doc! { "a": { "b": null, "c": 1 }, "d": [{}], "e": null };
+        for (path, is) in [
+            ("x", true),
+            ("d", true),
+            ("a.b.c", true),
+            ("e.f.g", true),
+            ("x.y", true),
+            ("a.c.d", false),
+            ("d.0", false),
+        ] {
+            assert_eq!(is_open(&document, path), is, "{path}");
         }
     }
 

@@ -19,6 +19,7 @@ pub use operations::*;
 pub use refresh::*;
 pub use values::*;
 
+pub use also_write::{FieldSources, FieldValue, FieldValues};
 pub use assess::{ClaimedDocument, EndedGrant, JobDecision, StaleReason, assess};
 pub use classify::{ExchangeResult, HttpAnswer, classify};
 pub use dead_letter::{DeadLetter, DeadReason};

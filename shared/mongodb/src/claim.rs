@@ -21,7 +21,7 @@ use super::uncancelled::{LONG_TIMEOUT, SHORT_TIMEOUT, uncancelled};
 use super::update::HINT;
 use evergrant_document::adoption::ProviderField;
 use evergrant_document::document_update::SETTLED_BY;
-use evergrant_document::paths::{is_within, remove};
+use evergrant_document::paths::{overlap, remove};
 use evergrant_document::{decode, ids};
 use evergrant_domain::{ClaimNote, ClaimedDocument, DocumentId, LastError, ProviderId, Timestamp};
 use evergrant_ports::{ClaimResult, Commit, CommitResult, LeaseStore, StoreError};
@@ -154,12 +154,12 @@ impl MongoStore {
         if let ProviderField::Named(field) = &self.names.rules.provider_field {
             projection.insert(field, 1);
         }
-        projection.extend(self.names.expiry_paths.iter().map(|path| (path.clone(), Bson::from(1))));
+        projection.extend(self.names.expiry_paths().map(|path| (path.clone(), Bson::from(1))));
         // The access token tells whether the application has sealed both.
         let others = [&self.names.fields.access_token].into_iter().chain(&self.names.fields.needed);
         for path in others {
             // A server reads no two paths at once of which one lies within the other.
-            if !projection.keys().any(|other| is_within(path, other) || is_within(other, path)) {
+            if !projection.keys().any(|other| overlap(path, other)) {
                 projection.insert(path, 1);
             }
         }

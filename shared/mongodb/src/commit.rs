@@ -84,7 +84,8 @@ impl MongoStore {
         for _ in 0..ROUNDS {
             let is_open = |result: &Option<CommitResult>| *result != Some(CommitResult::Applied);
             let asked = commits.iter().zip(&results).filter(|(_, result)| is_open(result));
-            let found = self.read_back(asked.map(|(commit, _)| commit)).await?;
+            let asked: Vec<_> = asked.map(|(commit, _)| commit).collect();
+            let found = self.read_back(&asked).await?;
             let mut open: Vec<Try<'_>> = Vec::new();
             for (commit, result) in commits.iter().zip(&mut results) {
                 let document = found.get(&ids::canonical(&commit.id));
@@ -139,15 +140,14 @@ impl MongoStore {
     /// What tells whether commits are written, and what they have to fit.
     async fn read_back(
         &self,
-        commits: impl Iterator<Item = &Commit>,
+        commits: &[&Commit],
     ) -> Result<HashMap<DocumentId, Document>, StoreError> {
-        let wanted: Vec<_> = commits.filter_map(|commit| ids::to_bson(&commit.id)).collect();
+        let wanted: Vec<_> = commits.iter().filter_map(|commit| ids::to_bson(&commit.id)).collect();
         let fields = &self.names.fields;
-        let projection = doc! {
-            first(&self.names.state): 1,
-            first(&fields.refresh_token): 1,
-            first(&fields.access_token): 1,
-        };
+        let own = [&self.names.state, &fields.refresh_token, &fields.access_token];
+        let also = commits.iter().flat_map(|commit| commit.write.also());
+        let paths = own.into_iter().chain(self.names.expiry_paths()).chain(also);
+        let projection: Document = paths.map(|path| (first(path).to_owned(), 1.into())).collect();
         let failed = |error| driver("commit", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);
         let found = found.read_concern(ReadConcern::majority()).await.map_err(failed)?;

@@ -9,6 +9,7 @@ use secrecy::SecretString;
 use serde::{Deserialize, Deserializer};
 
 use evergrant_domain::SealedTokens;
+use evergrant_domain::also_write::FieldSources;
 use evergrant_domain::answer_form::AnswerForm;
 use evergrant_domain::classify::{DialectRule, ThrottleScope};
 use evergrant_domain::limit::RateLimit;
@@ -69,6 +70,8 @@ pub struct ProviderConfig {
     pub request: RequestForm,
     #[serde(default)]
     pub answer: AnswerForm,
+    #[serde(default)]
+    pub also_write: FieldSources,
     #[serde(default)]
     pub meaning: Vec<DialectRule>,
     #[serde(default, deserialize_with = "duration::optional")]

@@ -269,6 +269,7 @@ fn dialect(
         throttle_codes: list(&config.throttle_codes),
         throttle_scope: config.throttle_scope.unwrap_or_default(),
         answer: config.answer.clone(),
+        also_write: config.also_write.clone(),
         rules,
     })
 }

@@ -1,10 +1,13 @@
 //! Sealing a commit, and opening it again.
 
+use std::collections::BTreeMap;
+
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 use serde::{Deserialize, Serialize};
 
 use super::keys::SealingKeys;
+use super::plain_field::PlainField;
 use super::plain_secret::PlainSecret;
 use super::unread::{PlainUnread, UnreadAnswer};
 use super::unsealable::UnsealableAnswer;
@@ -47,6 +50,9 @@ struct PlainTokens {
     refresh_token: Option<PlainSecret>,
     refreshed_at: Timestamp,
     times: RefreshTimes,
+    /// Earlier releases wrote none.
+    #[serde(default)]
+    also: BTreeMap<String, PlainField>,
 }
 
 impl AnswerSealer {
@@ -62,7 +68,7 @@ impl AnswerSealer {
         commit: &Commit,
         now: Timestamp,
     ) -> Option<SealedAnswer> {
-        let DocumentWrite::Refresh { access_token, refresh_token, refreshed_at, times } =
+        let DocumentWrite::Refresh { access_token, refresh_token, refreshed_at, times, also } =
             &commit.write
         else {
             return None;
@@ -75,6 +81,7 @@ impl AnswerSealer {
             refresh_token: refresh_token.as_ref().map(PlainSecret::from),
             refreshed_at: *refreshed_at,
             times: *times,
+            also: also.iter().map(|(path, value)| (path.clone(), value.into())).collect(),
         });
         self.envelope(provider, &commit.id, spent(commit), &plain, now)
     }
@@ -142,6 +149,7 @@ impl PlainTokens {
                 refresh_token: self.refresh_token.map(SecretString::from),
                 refreshed_at: self.refreshed_at,
                 times: self.times,
+                also: self.also.into_iter().map(|(path, value)| (path, value.into())).collect(),
             },
         }
     }
@@ -167,6 +175,8 @@ mod tests {
     use secrecy::ExposeSecret;
 
     use super::*;
+    use evergrant_domain::also_write::{EndingToken, TimeForm, TokenEnd};
+    use evergrant_domain::{FieldValue, FieldValues};
 
     fn key(byte: u8) -> SecretString {
         STANDARD.encode([byte; 32]).into()
@@ -195,8 +205,18 @@ mod tests {
                     refresh_absolute_until: None,
                     next_refresh_at: at,
                 },
+                also: also(),
             },
         }
+    }
+
+    fn also() -> FieldValues {
+        let form = TimeForm::Milliseconds;
+        let end = TokenEnd { end_of: EndingToken::AccessToken, form };
+        FieldValues::from([
+            ("id_token".to_owned(), FieldValue::Answered("\"new-id-token\"".into())),
+            ("expires".to_owned(), FieldValue::End(end)),
+        ])
     }
 
     fn sealed(by: &AnswerSealer) -> SealedAnswer {
@@ -208,18 +228,20 @@ mod tests {
         let sealer = sealer(1, &[]);
         let answer = sealed(&sealer);
         let shown = String::from_utf8(answer.encode()).unwrap();
-        for token in ["sent-token", "new-access", "new-refresh"] {
+        for token in ["sent-token", "new-access", "new-refresh", "new-id-token"] {
             assert!(!shown.contains(token));
         }
         assert_eq!(answer.spent, Some(fingerprint(&"sent-token".into())));
         let OpenedAnswer::Tokens(opened) = sealer.open(&answer).unwrap() else { panic!() };
         assert_eq!((&opened.id, &opened.owner), (&commit().id, &commit().owner));
         assert_eq!(opened.sent.unwrap().expose_secret(), "sent-token");
-        let DocumentWrite::Refresh { refresh_token, access_token, .. } = opened.write else {
+        let DocumentWrite::Refresh { refresh_token, access_token, also: opened, .. } = opened.write
+        else {
             panic!()
         };
         assert_eq!(refresh_token.unwrap().expose_secret(), "new-refresh");
         assert_eq!(access_token.expose_secret(), "new-access");
+        assert_eq!(opened, also());
     }
 
     #[test]

@@ -12,6 +12,7 @@ mod journal;
 mod keys;
 mod own_file;
 mod own_key;
+mod plain_field;
 mod plain_secret;
 mod unread;
 mod unsealable;

@@ -2,7 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use evergrant_document::app_time;
+use evergrant_ports::wall_clock;
 use evergrant_simulator::{GrantVerdict, RequestRecord, TokenState};
+use mongodb::bson::Bson;
 use regex::RegexBuilder;
 use serde::Deserialize;
 use serde_json::Value;
@@ -48,6 +51,8 @@ pub(super) struct Right {
     documents: Option<usize>,
     /// Values in documents: id, then path.
     fields: BTreeMap<String, BTreeMap<String, Value>>,
+    /// Times in documents, in whichever form, as seconds from now: id, then path.
+    ends_in_s: BTreeMap<String, BTreeMap<String, Range>>,
     /// What the log says, whatever the case of its letters.
     log: Option<String>,
     /// What it does not say.
@@ -196,6 +201,19 @@ impl Right {
             for (path, wanted) in fields {
                 let found = path.split('.').fold(&document.json, |value, part| &value[part]);
                 wrong.unless(found == wanted, || format!("{id}.{path} is {found}, not {wanted}"));
+            }
+        }
+        for (id, times) in &self.ends_in_s {
+            let found = seen.documents.iter().find(|document| document.id == *id);
+            let document = found.ok_or_else(|| format!("there is no document {id}"))?;
+            for (path, wanted) in times {
+                let found = path.split('.').fold(&document.json, |value, part| &value[part]);
+                let time =
+                    Bson::try_from(found.clone()).ok().and_then(|time| app_time::read(&time));
+                let ends_in = time.map(|time| time.since(wall_clock()).as_secs());
+                wrong.unless(ends_in.is_some_and(|ends_in| wanted.holds(ends_in)), || {
+                    format!("{id}.{path} is {found}, {ends_in:?} s from now")
+                });
             }
         }
         Ok(())

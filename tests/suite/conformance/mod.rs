@@ -11,6 +11,7 @@ mod queue_rescue;
 pub(crate) mod sqlite;
 pub(crate) mod store;
 mod store_adoption;
+mod store_also_written;
 mod store_coordination;
 mod store_import;
 mod store_listing;

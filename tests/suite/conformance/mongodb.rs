@@ -8,7 +8,9 @@ use super::store::taken_over;
 use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionFilter;
 use evergrant_domain::schedule::RefreshTimes;
-use evergrant_domain::{ClaimedDocument, DocumentId, DocumentWrite, Grant, GrantStatus};
+use evergrant_domain::{
+    ClaimedDocument, DocumentId, DocumentWrite, FieldValues, Grant, GrantStatus,
+};
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
     Commit, CommitResult, DueGrant, DueQuery, DueSelection, DueStore, GrantAdmin, ImportDocument,
@@ -82,6 +84,7 @@ pub(super) fn refreshed(refresh_token: &str) -> DocumentWrite {
             refresh_absolute_until: None,
             next_refresh_at: later,
         },
+        also: FieldValues::new(),
     }
 }
 
@@ -254,7 +257,7 @@ async fn names_are_the_applications_choice() {
         access_token: "tokens.access".to_owned(),
         refresh_token: "tokens.refresh".to_owned(),
         email: "user.mail".to_owned(),
-        needed: Vec::new(),
+        ..FieldNames::default()
     };
     let settings =
         MongoSettings { fields, state_field: "meta.grant".to_owned(), ..settings().await };

@@ -8,8 +8,8 @@ use evergrant_document::FieldNames;
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::schedule::RefreshTimes;
 use evergrant_domain::{
-    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, FailureKind, Grant, GrantStatus,
-    LastError, PreviousOwner, SealedForm, Timestamp,
+    ClaimNote, ClaimedDocument, DocumentId, DocumentWrite, FailureKind, FieldValues, Grant,
+    GrantStatus, LastError, PreviousOwner, SealedForm, Timestamp,
 };
 use evergrant_mongodb::MongoSettings;
 use evergrant_ports::{
@@ -140,7 +140,14 @@ pub(super) fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> 
         next_refresh_at: later,
     };
     let refresh_token = refresh.map(Into::into);
-    DocumentWrite::Refresh { access_token: access.into(), refresh_token, refreshed_at: now, times }
+    let also = FieldValues::new();
+    DocumentWrite::Refresh {
+        access_token: access.into(),
+        refresh_token,
+        refreshed_at: now,
+        times,
+        also,
+    }
 }
 
 pub(super) fn error(reason: FailureKind, at: Timestamp) -> LastError {

@@ -11,7 +11,7 @@ use secrecy::zeroize::Zeroize;
 use secrecy::{SecretSlice, SecretString};
 use serde_json::{Map, Value};
 
-use super::answer_form::AnswerForm;
+use super::also_write::field_values;
 pub use super::dialect::{Dialect, DialectMeaning, DialectRule, ThrottleScope};
 use super::error_body::ErrorBody;
 use super::error_code::{clean_code, clean_description};
@@ -213,7 +213,7 @@ fn success(
         _ => error.is_error,
     };
     let tokens = match &body {
-        Some(body @ Value::Object(_)) => tokens_of(body, form, is_error),
+        Some(body @ Value::Object(_)) => tokens_of(body, dialect, is_error),
         _ => Err("the answer is not a JSON object"),
     };
     let what = match tokens {
@@ -293,7 +293,8 @@ fn holds_token(value: &Value, depth: usize) -> bool {
 }
 
 /// The tokens of a successful answer (RFC 6749 §5.1).
-fn tokens_of(body: &Value, form: &AnswerForm, is_error: bool) -> Result<NewTokens, &'static str> {
+fn tokens_of(body: &Value, dialect: &Dialect, is_error: bool) -> Result<NewTokens, &'static str> {
+    let form = &dialect.answer;
     let access_token = match form.access_token(body) {
         Some(Value::String(token)) if !token.is_empty() => SecretString::from(token.as_str()),
         _ => return Err("the answer has no access token where it is looked for"),
@@ -310,7 +311,8 @@ fn tokens_of(body: &Value, form: &AnswerForm, is_error: bool) -> Result<NewToken
     if refresh_token.is_none() && body.as_object().is_some_and(has_other_refresh_token) {
         return Err("the answer has a refresh token where it is not looked for");
     }
-    Ok(NewTokens { access_token, refresh_token, ends: form.ends(body) })
+    let also = field_values(&dialect.also_write, body);
+    Ok(NewTokens { access_token, refresh_token, ends: form.ends(body), also })
 }
 
 /// Whether a refresh token stands beside the place for it. To keep the old one then would be to keep

@@ -268,6 +268,7 @@ pub fn refresh_with(
         refresh_token: tokens.refresh_token.clone(),
         refreshed_at: answered_at,
         times,
+        also: tokens.also.clone(),
     }
 }
 

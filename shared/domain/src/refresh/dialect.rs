@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::also_write::FieldSources;
 use super::answer_form::{AnswerForm, texts_at};
 use super::answer_path::AnswerPath;
 use super::error_body::ErrorBody;
@@ -25,6 +26,8 @@ pub struct Dialect {
     pub throttle_scope: ThrottleScope,
     /// Where its answers hold what.
     pub answer: AnswerForm,
+    /// What of them is written to the document beside the tokens.
+    pub also_write: FieldSources,
     /// What its answers mean, before what is generally known. The first rule that fits counts.
     pub rules: Vec<DialectRule>,
 }

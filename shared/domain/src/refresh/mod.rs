@@ -1,5 +1,6 @@
 //! What becomes of a grant: from a job to its settlement.
 
+pub mod also_write;
 pub mod answer_form;
 pub mod answer_path;
 pub mod assess;

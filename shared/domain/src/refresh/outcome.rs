@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use secrecy::{SecretSlice, SecretString};
 
+use super::also_write::FieldValues;
 use super::expiry::ToldEnds;
 
 /// What an exchange came to. [`super::classify::classify`] reads it from the answer, [`super::weigh`] changes it
@@ -99,6 +100,21 @@ pub struct NewTokens {
     pub refresh_token: Option<SecretString>,
     /// When they end, where the provider tells it.
     pub ends: ToldEnds,
+    /// What else is written to the document.
+    pub also: FieldValues,
+}
+
+#[cfg(any(test, feature = "examples"))]
+impl NewTokens {
+    /// Tokens of which nothing else is known, for tests to change what they are about.
+    pub fn example(access_token: &str, refresh_token: Option<&str>) -> Self {
+        Self {
+            access_token: access_token.into(),
+            refresh_token: refresh_token.map(Into::into),
+            ends: ToldEnds::default(),
+            also: FieldValues::new(),
+        }
+    }
 }
 
 /// What is known about a failure. It holds nothing secret.

@@ -5,6 +5,7 @@ use std::time::Duration;
 use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 
+use super::also_write::FieldValues;
 use super::schedule::RefreshTimes;
 use crate::{DeadReason, GrantStatus, LastError, Timestamp};
 
@@ -33,6 +34,8 @@ pub enum DocumentWrite {
         refreshed_at: Timestamp,
         /// Expiries and the next due time.
         times: RefreshTimes,
+        /// What else is written.
+        also: FieldValues,
     },
     /// Still active, to be tried again.
     Postpone {
@@ -70,6 +73,17 @@ pub enum DocumentWrite {
     NoToken,
     /// No longer adopted: whose it is is to be found out anew.
     Unadopt,
+}
+
+impl DocumentWrite {
+    /// The paths of what is written beside the tokens.
+    pub fn also(&self) -> impl Iterator<Item = &String> {
+        let also = match self {
+            Self::Refresh { also, .. } => Some(also),
+            _ => None,
+        };
+        also.into_iter().flat_map(FieldValues::keys)
+    }
 }
 
 /// Where a job goes after its document is written.

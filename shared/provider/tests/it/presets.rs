@@ -125,7 +125,7 @@ fn play(provider: &Provider, vector: &PresetVector) -> Vec<String> {
     let outcome = outcome(provider, vector, now);
     let mut compared = Compared::default();
     compared.compare("means", means(&outcome), Some(vector.means));
-    if let Outcome::Refreshed(NewTokens { access_token, refresh_token, ends }) = &outcome {
+    if let Outcome::Refreshed(NewTokens { access_token, refresh_token, ends, .. }) = &outcome {
         let life = |end: Option<TokenExpiry>| end.and_then(|end| end.life_from(now));
         compared.duration("access_lifetime", life(ends.access), &vector.access_lifetime);
         compared.duration("refresh_idle_lifetime", life(ends.idle), &vector.refresh_idle_lifetime);

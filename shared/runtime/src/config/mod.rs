@@ -113,7 +113,15 @@ impl Config {
         let ladder = self.queue.ladder()?;
         self.providers
             .iter()
-            .map(|(id, config)| Provider::of_config(id.clone(), config, ladder.clone()))
+            .map(|(id, config)| {
+                let mut provider = Provider::of_config(id.clone(), config, ladder.clone())?;
+                let own = std::mem::take(&mut provider.dialect.also_write);
+                let mut also = self.store.also_write.clone();
+                also.extend(own);
+                self.store.check_also_written(&format!("providers.{id}.also_write"), &also)?;
+                provider.dialect.also_write = also;
+                Ok(provider)
+            })
             .collect()
     }
 
@@ -191,6 +199,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.store.check()?;
+        self.store.check_also_written("store.also_write", &self.store.also_write)?;
         self.adoption()?;
         self.queue.check()?;
         self.producer.check()?;

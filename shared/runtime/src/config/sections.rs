@@ -10,8 +10,9 @@ use serde::Deserialize;
 
 use evergrant_document::FieldNames;
 use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_document::paths::is_within;
+use evergrant_document::paths::{is_within, overlap};
 use evergrant_domain::ProviderId;
+use evergrant_domain::also_write::FieldSources;
 use evergrant_domain::ladder::Ladder;
 use evergrant_mongodb::MongoSettings;
 use evergrant_rabbitmq::RabbitSettings;
@@ -31,6 +32,9 @@ pub struct StoreConfig {
     #[serde(default)]
     pub provider_names: BTreeMap<String, ProviderId>,
     pub filter: Option<String>,
+    pub expiry: ExpiryUpkeep,
+    #[serde(default)]
+    pub also_write: FieldSources,
     #[serde(deserialize_with = "duration::required")]
     pub selection_timeout: Duration,
     pub fields: FieldsConfig,
@@ -46,6 +50,14 @@ pub struct FieldsConfig {
     pub access_token: String,
     pub refresh_token: String,
     pub email: String,
+}
+
+/// Whether the application's own expiry is kept true.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ExpiryUpkeep {
+    Auto,
+    Off,
 }
 
 impl StoreConfig {
@@ -68,12 +80,7 @@ impl StoreConfig {
             ("store.fields.email", &self.fields.email),
             ("store.state_field", &self.state_field),
         ] {
-            let is_name = |step: &str| !step.is_empty() && !step.starts_with('$');
-            if path.contains('\0') || !path.split('.').all(is_name) {
-                let reason =
-                    "it must be names with dots between them: none empty, none beginning with $";
-                return Err(ConfigError::invalid(setting, reason));
-            }
+            check_path(setting, path)?;
         }
         self.check_written()
     }
@@ -96,12 +103,44 @@ impl StoreConfig {
         Ok(())
     }
 
+    /// That what a refresh writes beside the tokens has places of its own. `setting` is the table's name.
+    pub(super) fn check_also_written(
+        &self,
+        setting: &str,
+        also: &FieldSources,
+    ) -> Result<(), ConfigError> {
+        let fields = [
+            ("the _id", Some("_id")),
+            ("store.fields.access_token", Some(self.fields.access_token.as_str())),
+            ("store.fields.refresh_token", Some(&self.fields.refresh_token)),
+            ("store.fields.user_id", Some(&self.fields.user_id)),
+            ("store.state_field", Some(&self.state_field)),
+            ("store.provider_field", self.provider_field.as_deref()),
+        ];
+        for path in also.keys() {
+            let setting = format!("{setting}.{path}");
+            check_path(&setting, path)?;
+            let others = also.keys().filter(|other| *other != path);
+            let others = others.map(|other| ("another of the table", Some(other.as_str())));
+            for (what, other) in fields.into_iter().chain(others) {
+                if other.is_some_and(|other| overlap(path, other)) {
+                    let reason = format!(
+                        "it must be a place of its own, not {what}, nor within that or around it"
+                    );
+                    return Err(ConfigError::invalid(&setting, reason));
+                }
+            }
+        }
+        Ok(())
+    }
+
     fn names(&self) -> FieldNames {
         FieldNames {
             user_id: self.fields.user_id.clone(),
             access_token: self.fields.access_token.clone(),
             refresh_token: self.fields.refresh_token.clone(),
             email: self.fields.email.clone(),
+            keeps_expiry: self.expiry == ExpiryUpkeep::Auto,
             needed: self.needed_fields.clone(),
         }
     }
@@ -180,6 +219,16 @@ impl StoreConfig {
             selection_timeout: self.selection_timeout,
         }
     }
+}
+
+/// A path in a document.
+fn check_path(setting: &str, path: &str) -> Result<(), ConfigError> {
+    let is_name = |step: &str| !step.is_empty() && !step.starts_with('$');
+    if path.contains('\0') || !path.split('.').all(is_name) {
+        let reason = "it must be names with dots between them: none empty, none beginning with $";
+        return Err(ConfigError::invalid(setting, reason));
+    }
+    Ok(())
 }
 
 /// A URL of one of the schemes; of a file, its path.

@@ -2,6 +2,7 @@
 
 use bson::{Bson, Document};
 
+use evergrant_document::paths::is_open;
 pub(super) use evergrant_document::paths::{put as set_over, remove as unset};
 
 /// Something stands on the way that is no sub-document; to replace it would destroy it.
@@ -17,7 +18,7 @@ pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<
     };
     let (mut set, removed) = (of("$set"), of("$unset"));
     set.sort_by(|(one, _), (other, _)| one.cmp(other));
-    if set.iter().any(|(path, _)| !is_viable(document, path)) {
+    if set.iter().any(|(path, _)| !is_open(document, path)) {
         return Err(NotViable);
     }
     for (path, value) in set {
@@ -27,16 +28,6 @@ pub(super) fn apply(document: &mut Document, mut operators: Document) -> Result<
         unset(document, &path);
     }
     Ok(())
-}
-
-/// Whether a path leads through nothing but sub-documents, as far as it exists. A null is nothing.
-fn is_viable(document: &Document, path: &str) -> bool {
-    let Some((first, rest)) = path.split_once('.') else { return true };
-    match document.get(first) {
-        None | Some(Bson::Null) => true,
-        Some(Bson::Document(inner)) => is_viable(inner, rest),
-        Some(_) => false,
-    }
 }
 
 #[cfg(test)]

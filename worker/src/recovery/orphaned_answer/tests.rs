@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::schedule::RefreshTimes;
-use evergrant_domain::{ClaimNote, DeadReason, DocumentId, DocumentWrite, SealedAnswer, Timestamp};
+use evergrant_domain::{
+    ClaimNote, DeadReason, DocumentId, DocumentWrite, FieldValues, SealedAnswer, Timestamp,
+};
 use evergrant_ports::Commit;
 use evergrant_rescue::{AnswerJournal, UnreadAnswer};
 
@@ -35,6 +37,7 @@ fn answer_for(id: i64) -> SealedAnswer {
         refresh_token: Some("new".into()),
         refreshed_at: at,
         times,
+        also: FieldValues::new(),
     };
     let commit = Commit {
         id: DocumentId::Integer(id),

@@ -32,14 +32,9 @@ fn settle(grant: &Grant, outcome: Outcome) -> Settlement {
 }
 
 fn tokens() -> NewTokens {
-    NewTokens {
-        access_token: "a2".into(),
-        refresh_token: Some("r2".into()),
-        ends: ToldEnds {
-            access: Some(TokenExpiry::In(Duration::from_secs(3600))),
-            ..ToldEnds::default()
-        },
-    }
+    let access = Some(TokenExpiry::In(Duration::from_secs(3600)));
+    let ends = ToldEnds { access, ..ToldEnds::default() };
+    NewTokens { ends, ..NewTokens::example("a2", Some("r2")) }
 }
 
 fn every_outcome() -> Vec<Outcome> {

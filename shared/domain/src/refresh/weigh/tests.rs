@@ -1,5 +1,5 @@
 use super::*;
-use crate::{DocumentId, NewTokens, ToldEnds};
+use crate::{DocumentId, NewTokens};
 
 const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 const CALM: DeathEvidence =
@@ -39,9 +39,7 @@ impl Scene {
     }
 
     fn success(&mut self, who: i64) -> &'static str {
-        let tokens =
-            NewTokens { access_token: "a".into(), refresh_token: None, ends: ToldEnds::default() };
-        self.weigh(who, false, Outcome::Refreshed(tokens))
+        self.weigh(who, false, Outcome::Refreshed(NewTokens::example("a", None)))
     }
 }
 
@@ -72,15 +70,7 @@ fn a_death_is_believed_at_the_second_look() {
 fn a_success_at_a_second_look_shows_that_deaths_are_not_to_be_believed() {
     let mut scene = Scene::new();
     scene.death(1);
-    scene.weigh(
-        1,
-        true,
-        Outcome::Refreshed(NewTokens {
-            access_token: "a".into(),
-            refresh_token: None,
-            ends: ToldEnds::default(),
-        }),
-    );
+    scene.weigh(1, true, Outcome::Refreshed(NewTokens::example("a", None)));
     assert_eq!(scene.second_death(2), "unconfirmed");
     scene.now = NOW.plus(Duration::from_secs(601));
     assert_eq!(scene.second_death(2), "grant_dead");

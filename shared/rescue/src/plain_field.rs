@@ -1,0 +1,33 @@
+//! A further field of an answer as it is sealed.
+
+use serde::{Deserialize, Serialize};
+
+use super::plain_secret::PlainSecret;
+use evergrant_domain::FieldValue;
+use evergrant_domain::also_write::TokenEnd;
+
+/// What a field becomes. What was answered may be a token.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum PlainField {
+    Answered(PlainSecret),
+    End(TokenEnd),
+}
+
+impl From<&FieldValue> for PlainField {
+    fn from(value: &FieldValue) -> Self {
+        match value {
+            FieldValue::Answered(value) => Self::Answered(value.into()),
+            FieldValue::End(end) => Self::End(*end),
+        }
+    }
+}
+
+impl From<PlainField> for FieldValue {
+    fn from(plain: PlainField) -> Self {
+        match plain {
+            PlainField::Answered(value) => Self::Answered(value.into()),
+            PlainField::End(end) => Self::End(end),
+        }
+    }
+}
