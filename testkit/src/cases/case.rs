@@ -17,6 +17,8 @@ pub struct TestCase {
     pub about: String,
     /// Where it was met, if that is public.
     pub source: Option<String>,
+    /// The recipe of `evergrant init` whose settings these are, beneath those of the case.
+    pub(super) recipe: Option<String>,
     /// Settings of Evergrant, laid over those of all cases.
     #[serde(default)]
     pub(super) settings: toml::Table,

@@ -74,7 +74,9 @@ impl Scene {
         });
         handle.play(case.provider.clone()).map_err(text)?;
         let folder = tempfile::tempdir().map_err(text)?;
-        let settings = settings(&case.settings, &folder, &url)?;
+        let mut of_the_case = case.recipe.as_deref().map(recipe).transpose()?.unwrap_or_default();
+        lay(&mut of_the_case, &case.settings);
+        let settings = settings(&of_the_case, &folder, &url)?;
         let store = open(&folder, &settings).await?;
         Ok(Self {
             simulator: handle,
@@ -189,6 +191,14 @@ fn settings(of_the_case: &Table, folder: &TempDir, url: &str) -> Result<Table, S
     let folder = folder.path().display().to_string();
     let written = toml::to_string(&all).map_err(text)?;
     toml::from_str(&written.replace("{folder}", &folder).replace("{url}", url)).map_err(text)
+}
+
+/// The settings of a recipe of `evergrant init`.
+fn recipe(name: &str) -> Result<Table, String> {
+    let path =
+        format!("{}/../console/cli/src/init/recipes/{name}.toml", env!("CARGO_MANIFEST_DIR"));
+    let store = std::fs::read_to_string(&path).map_err(|error| format!("{path}: {error}"))?;
+    format!("[store]\n{store}").parse().map_err(text)
 }
 
 fn lay(below: &mut Table, above: &Table) {

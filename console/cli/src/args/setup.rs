@@ -10,6 +10,8 @@ use evergrant_provider::{DEFAULT_PRESET, preset_names};
 use evergrant_runtime::config::has_password;
 use secrecy::{ExposeSecret, SecretString};
 
+use crate::init::{RECIPES, StoreRecipe, recipe};
+
 #[derive(Debug, ClapArgs)]
 pub(crate) struct RunArgs {
     /// Number of workers, each with worker.exchanges_in_flight concurrent requests. A provider's limits
@@ -25,9 +27,12 @@ pub(crate) struct RunArgs {
 pub(crate) struct InitArgs {
     /// The provider's preset: `evergrant providers catalogue` lists them; oauth2 is any provider that
     /// follows RFC 6749.
-    #[arg(long, default_value = DEFAULT_PRESET, hide_possible_values = true)]
+    #[arg(long, hide_possible_values = true)]
     #[arg(value_parser = PossibleValuesParser::new(preset_names()))]
-    pub(crate) preset: String,
+    preset: Option<String>,
+    /// How the documents are stored: docs/recipes has a page for each.
+    #[arg(long, value_parser = PossibleValuesParser::new(RECIPES.map(|recipe| recipe.name)))]
+    recipe: Option<String>,
     /// The provider's name in the settings and in queues.
     #[arg(long)]
     pub(crate) provider: Option<String>,
@@ -55,6 +60,19 @@ pub(crate) struct InitArgs {
     /// Replace an existing file.
     #[arg(long)]
     pub(crate) force: bool,
+}
+
+impl InitArgs {
+    /// How the documents are stored, if that is known.
+    pub(crate) fn recipe(&self) -> Option<StoreRecipe> {
+        self.recipe.as_deref().and_then(recipe)
+    }
+
+    /// The provider's preset: as given, or that of the recipe.
+    pub(crate) fn preset(&self) -> &str {
+        let of_recipe = || self.recipe().and_then(|recipe| recipe.preset);
+        self.preset.as_deref().or_else(of_recipe).unwrap_or(DEFAULT_PRESET)
+    }
 }
 
 /// Where a provider wants the client id and the secret.

@@ -1,6 +1,7 @@
 //! `evergrant init`: settings for a provider, after asking or from flags; secrets in files that only
 //! their owner reads.
 
+mod recipe;
 mod template;
 
 use std::io::{IsTerminal, Write};
@@ -18,6 +19,7 @@ use secrecy::{ExposeSecret, SecretString};
 use crate::args::InitArgs;
 use crate::exit::Exit;
 use crate::output::Output;
+pub(crate) use recipe::{RECIPES, StoreRecipe, recipe};
 use template::{Answers, FILE, RESCUE_KEY, secret_file};
 
 /// Settings that cannot be made.
@@ -93,13 +95,14 @@ fn check_url(url: Option<&str>) -> Result<(), InitError> {
 }
 
 fn answers(args: &InitArgs) -> Result<Answers, InitError> {
-    let default = if args.preset == DEFAULT_PRESET { "provider" } else { &args.preset };
+    let preset_name = args.preset();
+    let default = if preset_name == DEFAULT_PRESET { "provider" } else { preset_name };
     let provider =
         ask("provider", "Name of the provider", args.provider.as_deref(), Some(default))?;
     let provider: ProviderId = provider
         .parse()
         .map_err(|error| InitError::Invalid { flag: "provider", reason: format!("{error}") })?;
-    let known = preset(&args.preset)
+    let known = preset(preset_name)
         .map_err(|error| InitError::Invalid { flag: "preset", reason: error.to_string() })?;
     let token_url = if known.has("token_url") {
         args.token_url.clone()
@@ -109,8 +112,9 @@ fn answers(args: &InitArgs) -> Result<Answers, InitError> {
     let client_id =
         ask("client-id", "Client id of your application", args.client_id.as_deref(), None)?;
     let url = args.url.clone();
-    let client_auth = args.client_auth;
-    Ok(Answers { provider, preset: args.preset.clone(), token_url, client_id, client_auth, url })
+    let (client_auth, recipe) = (args.client_auth, args.recipe());
+    let preset = preset_name.to_owned();
+    Ok(Answers { provider, preset, token_url, client_id, client_auth, url, recipe })
 }
 
 /// What a flag says, or somebody at the terminal.

@@ -4,6 +4,7 @@ use std::path::Path;
 
 use evergrant_domain::ProviderId;
 
+use super::recipe::StoreRecipe;
 use crate::args::SecretIn;
 
 /// The file of settings.
@@ -20,6 +21,7 @@ pub(super) struct Answers {
     pub(super) client_auth: Option<SecretIn>,
     /// Where documents and jobs are; None for a file beside the settings.
     pub(super) url: Option<String>,
+    pub(super) recipe: Option<StoreRecipe>,
 }
 
 /// The file of a provider's client secret.
@@ -29,7 +31,8 @@ pub(super) fn secret_file(provider: &ProviderId) -> String {
 
 /// The settings, which say what each of them means.
 pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> String {
-    let Answers { provider, preset, token_url, client_id, client_auth, url } = answers;
+    let Answers { provider, preset, token_url, client_id, client_auth, url, recipe } = answers;
+    let store = recipe.map_or("", |recipe| recipe.store);
     let path = |name: &str| quoted(&folder.join(name).display().to_string());
     let file = format!("sqlite:{}", folder.join("evergrant.db").display());
     let url = quoted(url.as_deref().unwrap_or(&file));
@@ -55,6 +58,7 @@ pub(super) fn render(answers: &Answers, folder: &Path, has_secret: bool) -> Stri
          [store]\n\
          # Where the token documents are. For a fleet: mongodb://…, best with url_file = \"…\".\n\
          url = {url}\n\
+         {store}\
          \n\
          [queue]\n\
          # Where jobs wait. For a fleet: amqp://…, best with url_file = \"…\".\n\
@@ -90,6 +94,7 @@ mod tests {
     use evergrant_provider::ClientAuth;
     use evergrant_runtime::config::Config;
 
+    use super::super::recipe::recipe;
     use super::*;
 
     #[test]
@@ -104,15 +109,16 @@ mod tests {
             let token_url = (preset == "oauth2").then(|| "https://a.example/t?\"".to_owned());
             let client_id = "a \"quoted\" \\ id".to_owned();
             let (provider, client_auth) = (provider.clone(), Some(SecretIn::Body));
-            let preset = preset.to_owned();
+            let (preset, recipe) = (preset.to_owned(), recipe("meteor").filter(|_| has_secret));
             let answers =
-                Answers { provider, preset, token_url, client_id, client_auth, url: None };
+                Answers { provider, preset, token_url, client_id, client_auth, url: None, recipe };
             let file = folder.path().join(FILE);
             std::fs::write(&file, render(&answers, folder.path(), has_secret)).unwrap();
             let config = Config::from_parts(Some(&file), [], &[]).unwrap();
             let providers = config.providers().unwrap();
             assert_eq!(providers[0].client_id, "a \"quoted\" \\ id");
             assert_eq!(providers[0].client_auth == ClientAuth::Body, has_secret);
+            assert_eq!(config.store.database == "meteor", has_secret);
             assert!(config.rescue.sealer().unwrap().is_some());
         }
     }
