@@ -41,8 +41,9 @@ impl Case {
     }
 
     async fn exchange(&self) -> Outcome {
-        let exchange = self.client.exchange(&self.token, &DocumentFields::new()).await;
-        classify(exchange, &self.provider.dialect, self.provider.secrets(&self.token))
+        let fields = DocumentFields::new();
+        let exchange = self.client.exchange(&self.token, &fields).await;
+        classify(exchange, &self.provider.dialect, self.provider.secrets(&self.token, &fields))
     }
 }
 

@@ -128,6 +128,7 @@ impl WorkerMetrics {
             (
                 Outcome::Suspicious(_)
                 | Outcome::Misconfigured(_)
+                | Outcome::TenantRefused(_)
                 | Outcome::Unreadable(..)
                 | Outcome::Blank(_),
                 _,

@@ -10,7 +10,7 @@ use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER
 use secrecy::{ExposeSecret, SecretString};
 
 use super::request_form::{BodyForm, RequestMethod, TokenRequest};
-use super::{ClientAuth, Provider};
+use super::{ClientAuth, Provider, RegisteredClient};
 use evergrant_domain::classify::{ExchangeResult, HttpAnswer};
 use evergrant_domain::error_code::clean_description;
 use evergrant_domain::expiry::TimePlace;
@@ -40,7 +40,6 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 pub struct ProviderClient {
     http: reqwest::Client,
     provider: std::sync::Arc<Provider>,
-    authorization: Option<HeaderValue>,
 }
 
 /// A client that cannot be made.
@@ -73,8 +72,7 @@ impl ProviderClient {
             http = http.identity(identity.map_err(|error| fail(wrong(error).to_owned()))?);
         }
         let http = http.build().map_err(|error| fail(error.to_string()))?;
-        let authorization = authorization(&provider);
-        Ok(Self { http, provider, authorization })
+        Ok(Self { http, provider })
     }
 
     /// The request, ready to be sent. Nothing is sent for a document that it cannot be made for.
@@ -84,9 +82,10 @@ impl ProviderClient {
         fields: &DocumentFields,
     ) -> Result<reqwest::RequestBuilder, String> {
         let provider = &self.provider;
-        let assertion = provider.assertion(fields, SystemTime::now())?;
+        let client = provider.client_of(fields)?;
+        let assertion = provider.assertion(client, fields, SystemTime::now())?;
         let TokenRequest { mut url, parameters, headers } =
-            provider.token_request(refresh_token, fields, assertion)?;
+            provider.token_request(client, refresh_token, fields, assertion)?;
         let form = &provider.request;
         let request = match (form.method, form.body) {
             (RequestMethod::Get, _) => {
@@ -102,7 +101,8 @@ impl ProviderClient {
         };
         let mut all =
             HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        all.extend(self.authorization.clone().map(|value| (AUTHORIZATION, value)));
+        let authorization = authorization(provider.client_auth, client);
+        all.extend(authorization.map(|value| (AUTHORIZATION, value)));
         all.extend(headers);
         Ok(request.headers(all))
     }
@@ -133,13 +133,13 @@ pub fn install_tls() {
 
 /// The `Authorization` header: id and secret are form-encoded before they are joined (RFC 6749
 /// §2.3.1), so that a colon in the id does no harm. Many servers do not decode them.
-fn authorization(provider: &Provider) -> Option<HeaderValue> {
+fn authorization(auth: ClientAuth, client: &RegisteredClient) -> Option<HeaderValue> {
     let encode =
         |text: &str| url::form_urlencoded::byte_serialize(text.as_bytes()).collect::<String>();
-    let secret = provider.client_secret.as_ref()?.expose_secret();
-    let pair = match provider.client_auth {
-        ClientAuth::Basic => format!("{}:{}", encode(&provider.client_id), encode(secret)),
-        ClientAuth::BasicRaw => format!("{}:{secret}", provider.client_id),
+    let secret = client.secret.as_ref()?.expose_secret();
+    let pair = match auth {
+        ClientAuth::Basic => format!("{}:{}", encode(&client.id), encode(secret)),
+        ClientAuth::BasicRaw => format!("{}:{secret}", client.id),
         ClientAuth::BasicSecretOnly => format!("{secret}:"),
         ClientAuth::Body
         | ClientAuth::None

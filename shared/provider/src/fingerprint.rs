@@ -5,7 +5,7 @@ use std::fmt::Write;
 use secrecy::ExposeSecret;
 use sha2::{Digest, Sha256};
 
-use super::Provider;
+use super::{Provider, RegisteredClient};
 
 /// So that a hash of this is no hash of anything else.
 const DOMAIN: &[u8] = b"evergrant: settings of a client, 1";
@@ -17,11 +17,21 @@ impl Provider {
     /// about grants may be said about the client. It tells nothing of them.
     pub fn fingerprint(&self) -> String {
         let scope = self.scope.as_deref().unwrap_or_default();
-        let secret = self.client_secret.as_ref().map_or("", |secret| secret.expose_secret());
         let mut hash = Sha256::new_with_prefix(DOMAIN);
-        for part in [self.token_url.as_str(), &self.client_id, secret, scope] {
+        let mut add = |part: &str| {
             hash.update((part.len() as u64).to_be_bytes());
             hash.update(part);
+        };
+        let secret_of = |client: &RegisteredClient| client.secret.clone().unwrap_or_default();
+        let own = self.client.as_ref();
+        add(self.token_url.as_str());
+        add(own.map_or("", |client| &client.id));
+        add(own.map(secret_of).unwrap_or_default().expose_secret());
+        add(scope);
+        for (name, client) in self.tenants.all() {
+            add(name);
+            add(&client.id);
+            add(secret_of(client).expose_secret());
         }
         hash.finalize().iter().take(BYTES).fold(String::new(), |mut text, byte| {
             // Writing to a string does not fail.

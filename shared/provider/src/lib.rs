@@ -1,9 +1,10 @@
 //! Providers: what is known of them (`preset`), how one is set up (`section`, `layers`, `settings`,
-//! `fingerprint`), what its requests look like (`request_form`, `token_url`, `assertion`), and the client of its
+//! `clients`, `fingerprint`), what its requests look like (`request_form`, `token_url`, `assertion`), and the client of its
 //! token endpoint (`client`).
 
 mod assertion;
 mod client;
+mod clients;
 mod fingerprint;
 mod host_pattern;
 mod layers;
@@ -16,6 +17,7 @@ pub mod token_url;
 
 pub use assertion::AssertionKey;
 pub use client::{ClientError, ProviderClient, TokenEndpoint, install_tls};
+pub use clients::{ClientConfig, RegisteredClient, TenantClients};
 pub use host_pattern::HostPattern;
 pub use layers::with_presets;
 pub use preset::{

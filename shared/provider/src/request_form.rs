@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::template::TextTemplate;
-use super::{ClientAuth, Provider};
+use super::{ClientAuth, Provider, RegisteredClient};
 use evergrant_domain::DocumentFields;
 
 /// How a token request differs from that of RFC 6749 §6.
@@ -100,20 +100,21 @@ impl Provider {
     /// Why nothing may be sent for this document.
     pub(super) fn token_request(
         &self,
+        client: &RegisteredClient,
         refresh_token: &SecretString,
         fields: &DocumentFields,
         assertion: Option<String>,
     ) -> Result<TokenRequest, String> {
         let url = self.token_url.complete(|name| self.value(name, fields))?;
-        let secret = self.client_secret.as_ref().map(|secret| secret.expose_secret());
+        let secret = client.secret.as_ref().map(|secret| secret.expose_secret());
         let value = |name: &str| match name {
             "refresh_token" => Some(refresh_token.expose_secret()),
-            "client_id" => Some(self.client_id.as_str()),
+            "client_id" => Some(client.id.as_str()),
             "client_secret" => secret,
             _ => self.value(name, fields),
         };
         let fill = |template| TextTemplate::fill(template, value).map_err(missing);
-        let mut parameters = self.standard_parameters(refresh_token, assertion);
+        let mut parameters = self.standard_parameters(client, refresh_token, assertion);
         for (name, template) in &self.request.parameters {
             let text = fill(template)?;
             match parameters.iter_mut().find(|(known, _)| known == name) {
@@ -137,6 +138,7 @@ impl Provider {
     /// As [`Self::token_request`].
     pub(super) fn assertion(
         &self,
+        client: &RegisteredClient,
         fields: &DocumentFields,
         now: SystemTime,
     ) -> Result<Option<String>, String> {
@@ -149,7 +151,7 @@ impl Provider {
             Some(audience) => audience.clone(),
             None => self.token_url.complete(|name| self.value(name, fields))?.into(),
         };
-        key.assert(&self.client_id, &audience, now).map(Some)
+        key.assert(&client.id, &audience, now).map(Some)
     }
 
     /// A value of a document, or the one for documents without it.
@@ -161,11 +163,12 @@ impl Provider {
 
     fn standard_parameters(
         &self,
+        client: &RegisteredClient,
         refresh_token: &SecretString,
         assertion: Option<String>,
     ) -> Vec<(String, String)> {
-        let secret = self.client_secret.as_ref().filter(|_| self.client_auth == ClientAuth::Body);
-        let client_id = (!self.client_auth.is_header()).then_some(self.client_id.as_str());
+        let secret = client.secret.as_ref().filter(|_| self.client_auth == ClientAuth::Body);
+        let client_id = (!self.client_auth.is_header()).then_some(client.id.as_str());
         let standard = [
             (RequestParameter::GrantType, Some("refresh_token")),
             (RequestParameter::RefreshToken, Some(refresh_token.expose_secret())),
@@ -195,10 +198,11 @@ impl Provider {
         templates.flat_map(TextTemplate::names).filter(own).chain(self.token_url.names())
     }
 
-    /// The paths in a document of what its address and its requests need.
+    /// The paths in a document of what its address, its requests and the choice of our client need.
     pub fn document_paths(&self) -> BTreeSet<String> {
         let path = |name| self.fields.get(name).map_or(name, String::as_str).to_owned();
-        self.field_names().map(path).collect()
+        let client = self.tenants.field().map(str::to_owned);
+        self.field_names().map(path).chain(client).collect()
     }
 
     /// That a request can be made for a document with these fields.
@@ -206,6 +210,7 @@ impl Provider {
     /// # Errors
     /// Why nothing may be sent for it.
     pub fn check_document(&self, fields: &DocumentFields) -> Result<(), String> {
+        self.client_of(fields)?;
         self.token_url.complete(|name| self.value(name, fields))?;
         match self.field_names().find(|name| self.value(name, fields).is_none()) {
             None => Ok(()),

@@ -17,7 +17,7 @@ use evergrant_domain::scalar::ScalarText;
 use evergrant_domain::schedule::{FirstRefresh, RefreshGoal};
 use evergrant_settings::duration;
 
-use crate::{ClientAuth, DEFAULT_PRESET, HostPattern, RequestForm};
+use crate::{ClientAuth, ClientConfig, DEFAULT_PRESET, HostPattern, RequestForm};
 
 /// A provider as the settings describe it. What is not given comes from the preset.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -36,6 +36,10 @@ pub struct ProviderConfig {
     pub client_id: Option<String>,
     pub client_secret: Option<SecretString>,
     pub client_secret_file: Option<PathBuf>,
+    pub client_field: Option<String>,
+    pub client_id_field: Option<String>,
+    #[serde(default)]
+    pub clients: BTreeMap<String, ClientConfig>,
     pub client_auth: Option<ClientAuth>,
     pub client_key_file: Option<PathBuf>,
     pub client_key_id: Option<String>,

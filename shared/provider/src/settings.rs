@@ -10,6 +10,7 @@ use serde::Deserialize;
 use evergrant_settings::{ConfigError, secret};
 
 use super::assertion::AssertionKey;
+use super::clients::{RegisteredClient, TenantClients};
 use super::layers::file_of;
 use super::preset::preset;
 use super::request_form::RequestForm;
@@ -82,11 +83,11 @@ pub struct Provider {
     pub fields: BTreeMap<String, String>,
     /// The values for documents without them.
     pub field_defaults: DocumentFields,
-    /// Our client's id.
-    pub client_id: String,
-    /// Our client's secret. None for a public client, and where a process that exchanges nothing was not given
-    /// it.
-    pub client_secret: Option<SecretString>,
+    /// Our client. Its secret is None for a public client, and where a process that exchanges nothing was not
+    /// given it. None where each document names one of `tenants`.
+    pub client: Option<RegisteredClient>,
+    /// The clients of tenants, where there are several.
+    pub tenants: TenantClients,
     /// How our client authenticates.
     pub client_auth: ClientAuth,
     /// The key that signs our client's assertions.
@@ -113,9 +114,17 @@ pub struct Provider {
 }
 
 impl Provider {
-    /// What no word about an exchange of this token may hold.
-    pub fn secrets<'a>(&'a self, refresh_token: &'a SecretString) -> ExchangeSecrets<'a> {
-        ExchangeSecrets::sent(refresh_token, &self.client_id, self.client_secret.as_ref())
+    /// What no word about an exchange of this token, of a document with these fields, may hold.
+    pub fn secrets<'a>(
+        &'a self,
+        refresh_token: &'a SecretString,
+        fields: &DocumentFields,
+    ) -> ExchangeSecrets<'a> {
+        match self.client_of(fields) {
+            Ok(client) => ExchangeSecrets::sent(refresh_token, &client.id, client.secret.as_ref()),
+            // Nothing was sent.
+            Err(_) => ExchangeSecrets::sent(refresh_token, "", None),
+        }
     }
 
     /// That tokens can be exchanged there: that there is a secret, if our client needs one.
@@ -123,13 +132,16 @@ impl Provider {
     /// # Errors
     /// If there is none.
     pub fn require_secret(&self) -> Result<(), ConfigError> {
+        let own = self.client.iter().map(|client| (String::new(), client));
+        let tenants = self.tenants.all().map(|(name, client)| (format!("clients.{name}."), client));
+        let without = own.chain(tenants).find(|(_, client)| client.secret.is_none());
         let (is_there, file) = match self.client_auth {
             ClientAuth::None => return Ok(()),
             ClientAuth::PrivateKeyJwt => (self.client_key.is_some(), "client_key_file"),
             ClientAuth::Certificate => {
                 (self.client_certificate.is_some(), "client_certificate_file")
             }
-            _ => (self.client_secret.is_some(), ""),
+            _ => (without.is_none(), ""),
         };
         if is_there {
             return Ok(());
@@ -139,7 +151,11 @@ impl Provider {
             return Err(ConfigError::missing(format!("providers.{}.{file}", self.id), reason));
         }
         Err(ConfigError::missing(
-            format!("providers.{}.client_secret", self.id),
+            format!(
+                "providers.{}.{}client_secret",
+                self.id,
+                without.map_or_else(String::new, |it| it.0)
+            ),
             "name its file in client_secret_file, give it in the environment, or set \
              client_auth = \"none\" for a public client",
         ))
@@ -164,17 +180,13 @@ impl Provider {
         if max_attempts == 0 {
             return Err(ConfigError::invalid(setting("max_attempts"), "it must be at least 1"));
         }
+        let client = client(config, &setting)?;
         Ok(Self {
             token_url: token_url(config, &setting)?,
             fields: config.fields.clone(),
             field_defaults: field_defaults(config),
-            client_id: config.client_id.clone().filter(|id| !id.is_empty()).ok_or_else(|| {
-                ConfigError::missing(
-                    setting("client_id"),
-                    "the provider gave it to your application",
-                )
-            })?,
-            client_secret: client_secret(config, &setting("client_secret"))?,
+            tenants: TenantClients::of_config(config, client.as_ref(), &setting)?,
+            client,
             client_auth: config.client_auth.unwrap_or(ClientAuth::Basic),
             client_key: client_key(config, &setting("client_key_file"))?,
             client_certificate: secret_of(
@@ -220,12 +232,21 @@ fn field_defaults(config: &ProviderConfig) -> DocumentFields {
     defaults.map(|(name, ScalarText(value))| (name.clone(), value.clone())).collect()
 }
 
-fn client_secret(
+/// The section's own client. There need not be one where each document names its client.
+fn client(
     config: &ProviderConfig,
-    setting: &str,
-) -> Result<Option<SecretString>, ConfigError> {
-    let of_file = secret_of(&config.client_secret_file, &format!("{setting}_file"))?;
-    Ok(of_file.or_else(|| config.client_secret.clone()))
+    setting: &impl Fn(&str) -> String,
+) -> Result<Option<RegisteredClient>, ConfigError> {
+    let of_file = secret_of(&config.client_secret_file, &setting("client_secret_file"))?;
+    let secret = of_file.or_else(|| config.client_secret.clone());
+    match config.client_id.clone().filter(|id| !id.is_empty()) {
+        Some(id) => Ok(Some(RegisteredClient { id, secret })),
+        None if !config.clients.is_empty() => Ok(None),
+        None => Err(ConfigError::missing(
+            setting("client_id"),
+            "the provider gave it to your application",
+        )),
+    }
 }
 
 fn secret_of(file: &Option<PathBuf>, setting: &str) -> Result<Option<SecretString>, ConfigError> {

@@ -12,7 +12,7 @@ use evergrant_domain::limit::RateLimit;
 use evergrant_domain::schedule::{FirstRefresh, RefreshGoal, RefreshSchedule};
 use evergrant_domain::weigh::WatchSettings;
 use evergrant_domain::{DocumentFields, RefreshPolicy, SealedTokens};
-use evergrant_provider::{ClientAuth, Provider, RequestForm};
+use evergrant_provider::{ClientAuth, Provider, RegisteredClient, RequestForm, TenantClients};
 use evergrant_rescue::{AnswerJournal, AnswerSealer, SealingKeys};
 use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_telemetry::{HealthChecks, ProcessMetrics};
@@ -229,8 +229,11 @@ fn provider(
         token_url: url::Url::parse("http://localhost/token").expect("a URL").into(),
         fields: BTreeMap::new(),
         field_defaults: DocumentFields::new(),
-        client_id: "evergrant".to_owned(),
-        client_secret: Some("secret".into()),
+        client: Some(RegisteredClient {
+            id: "evergrant".to_owned(),
+            secret: Some("secret".into()),
+        }),
+        tenants: TenantClients::default(),
         client_auth: ClientAuth::Basic,
         client_key: None,
         client_certificate: None,

@@ -42,9 +42,10 @@ pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, cl
     let outcome = lane.leases.keep_during(&grant.id, claim, exchanging).await;
     let answered_at = Instant::now();
     let now = claim.now();
+    let tenant = lane.provider.tenant_of(&grant.fields);
     let (outcome, doubted_since) = {
         let mut watch = lane.watch.lock().unwrap_or_else(PoisonError::into_inner);
-        (watch.weigh(outcome, &grant, now, lane.budget.evidence()), watch.revive_since())
+        (watch.weigh(outcome, &grant, tenant, now, lane.budget.evidence()), watch.revive_since())
     };
     if let Some(since) = doubted_since {
         revive_deaths(lane, since);
@@ -93,7 +94,8 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     let exchange = lane.endpoint.exchange(&grant.refresh_token, &grant.fields).await;
     permit.answered();
     lane.metrics.answered(&lane.provider.id, started.elapsed());
-    classify(exchange, &lane.provider.dialect, lane.provider.secrets(&grant.refresh_token))
+    let secrets = lane.provider.secrets(&grant.refresh_token, &grant.fields);
+    classify(exchange, &lane.provider.dialect, secrets)
 }
 
 /// No permit in time: the lease would not outlive the request, so the job comes again later.
@@ -123,6 +125,12 @@ fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
             tracing::error!(%provider, %id, kind, status, code, description,
             "the provider refuses grant after grant: its circuit opens and no grant is given up; \
              check the client's settings")
+        }
+        Outcome::TenantRefused(_) => {
+            let client = lane.provider.tenant_of(&grant.fields);
+            tracing::error!(%provider, %id, client, kind, status, code, description,
+            "the provider refuses grant after grant of one tenant's client: its grants wait and none is \
+             given up; check that client's settings")
         }
         Outcome::Suspicious(_) => tracing::error!(%provider, %id, kind, status, code, description,
             "the provider calls so many grants dead at once that it is not believed: its circuit \

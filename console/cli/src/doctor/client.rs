@@ -5,6 +5,7 @@ use std::sync::Arc;
 use evergrant_domain::classify::classify;
 use evergrant_domain::{DocumentFields, ExchangeFailure, Outcome};
 use evergrant_provider::{ClientAuth, Provider, ProviderClient, TokenEndpoint};
+use futures::future::join_all;
 use secrecy::SecretString;
 
 use super::row::{DoctorRow, Level};
@@ -12,16 +13,28 @@ use super::row::{DoctorRow, Level};
 /// No provider has issued it.
 const MADE_UP: &str = "evergrant-doctor-made-up-token";
 
-/// Sends one request with a made-up token. A provider that refuses the token accepts the client.
-pub(super) async fn try_client(provider: &Provider) -> DoctorRow {
+/// Sends one request of each client with a made-up token. A provider that refuses the token accepts the client.
+pub(super) async fn try_clients(provider: &Provider) -> Vec<DoctorRow> {
     let what = format!("client of {}", provider.id);
+    let mut clients = Vec::new();
+    if provider.client.is_some() {
+        clients.push((what.clone(), DocumentFields::new()));
+    }
+    for (name, client) in provider.tenants.all() {
+        let fields = provider.tenants.field().map(|field| (field.to_owned(), name.clone()));
+        clients.push((format!("{what}: {}", client.id), DocumentFields::from_iter(fields)));
+    }
+    join_all(clients.into_iter().map(|(what, fields)| try_client(provider, what, fields))).await
+}
+
+async fn try_client(provider: &Provider, what: String, fields: DocumentFields) -> DoctorRow {
     let client = match ProviderClient::new(Arc::new(provider.clone())) {
         Ok(client) => client,
         Err(error) => return DoctorRow::new(Level::Wrong, what, error.to_string()),
     };
     let made_up = SecretString::from(MADE_UP);
-    let exchange = client.exchange(&made_up, &DocumentFields::new()).await;
-    let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up));
+    let exchange = client.exchange(&made_up, &fields).await;
+    let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up, &fields));
     let (level, detail) = judge(&outcome, provider.client_auth);
     DoctorRow::new(level, what, detail)
 }

@@ -64,7 +64,8 @@ impl Doctor<'_> {
         rows.extend(queued.into_iter().map(DoctorRow::from));
         rows.extend(join_all(self.providers.iter().map(reach)).await);
         if self.try_client {
-            rows.extend(join_all(self.providers.iter().map(client::try_client)).await);
+            let tried = join_all(self.providers.iter().map(client::try_clients)).await;
+            rows.extend(tried.into_iter().flatten());
         }
         rows.extend(openid_provider(&self.config.console).await);
         rows.extend(provider::rows(&self.store, &self.providers).await);

@@ -116,7 +116,8 @@ mod tests {
             std::fs::write(&file, render(&answers, folder.path(), has_secret)).unwrap();
             let config = Config::from_parts(Some(&file), [], &[]).unwrap();
             let providers = config.providers().unwrap();
-            assert_eq!(providers[0].client_id, "a \"quoted\" \\ id");
+            let client = providers[0].client.as_ref().unwrap();
+            assert_eq!(client.id, "a \"quoted\" \\ id");
             assert_eq!(providers[0].client_auth == ClientAuth::Body, has_secret);
             assert_eq!(config.store.database == "meteor", has_secret);
             assert!(config.rescue.sealer().unwrap().is_some());

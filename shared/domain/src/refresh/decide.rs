@@ -42,6 +42,10 @@ const EARLY_DELAY: Duration = Duration::from_secs(60);
 /// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
 const CIRCUIT_DELAY: Duration = Duration::from_secs(30);
 
+/// How long a grant waits whose tenant's client is refused. Each of the tenant's waits as long, and the others'
+/// requests come between.
+const TENANT_DELAY: Duration = Duration::from_secs(600);
+
 /// How long a grant with a sealed token waits before its document is read again, at first.
 const SEALED_DELAY_MIN: Duration = Duration::from_secs(15 * 60);
 /// How long it waits at most.
@@ -87,6 +91,9 @@ pub fn decide(
         }
         Outcome::Misconfigured(failure) => {
             case.tripped(failure, FailureKind::Misconfigured, TripReason::Misconfigured)
+        }
+        Outcome::TenantRefused(failure) => {
+            case.asked_later(failure, FailureKind::Misconfigured, TENANT_DELAY)
         }
     }
 }

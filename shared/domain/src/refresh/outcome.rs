@@ -39,6 +39,8 @@ pub enum Outcome {
     Suspicious(ExchangeFailure),
     /// The provider refuses everybody: it rejects the client, not the user.
     Misconfigured(ExchangeFailure),
+    /// The same of the client of one tenant, while others have theirs.
+    TenantRefused(ExchangeFailure),
 }
 
 /// Whom a refusal is about, as far as its code tells.
@@ -69,6 +71,7 @@ impl Outcome {
             Self::GrantDead(_) => "grant_dead",
             Self::Suspicious(_) => "suspicious",
             Self::Misconfigured(_) => "misconfigured",
+            Self::TenantRefused(_) => "tenant_refused",
         }
     }
 
@@ -86,7 +89,8 @@ impl Outcome {
             | Self::Unconfirmed(failure, _)
             | Self::GrantDead(failure)
             | Self::Suspicious(failure)
-            | Self::Misconfigured(failure) => Some(failure),
+            | Self::Misconfigured(failure)
+            | Self::TenantRefused(failure) => Some(failure),
         }
     }
 }

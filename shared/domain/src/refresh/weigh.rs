@@ -5,13 +5,14 @@
 //!
 //! * A refusal is the grant's own. When too many different ones are refused with no success between, the
 //!   provider refuses our client: its circuit opens and nobody's attempts are burned. Where the provider
-//!   says that it is the client, the first will do.
+//!   says that it is the client, the first will do. Where tenants have clients of their own, each is judged
+//!   by its grants, and the others go on.
 //! * A death is believed at the second look: it is asked again once before the user is told. When an
 //!   unusual share of the grants dies, none is believed. When a second look succeeds after all, the
 //!   provider's word is not taken for a while.
 //! * A throttle makes all wait the longer, the more different grants are throttled in a row.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use crate::shard::stable_hash;
@@ -74,9 +75,8 @@ pub struct AnswerWatch {
     settings: WatchSettings,
     /// Of each grant that lived or died lately, the latest: when, which, and whether it was a death.
     ends: VecDeque<(Timestamp, u64, bool)>,
-    succeeded_at: Option<Timestamp>,
-    /// Since the last success.
-    refused: Streak,
+    /// Of each of our clients, by its id; of None where there is one.
+    clients: BTreeMap<Option<String>, ClientAnswers>,
     /// Since the last success.
     throttled: Streak,
     /// When a second look at a death found that the grant lives.
@@ -102,8 +102,7 @@ impl AnswerWatch {
         Self {
             settings,
             ends: VecDeque::new(),
-            succeeded_at: None,
-            refused: Streak::default(),
+            clients: BTreeMap::new(),
             throttled: Streak::default(),
             disproved_at: None,
             dead_probes: 0,
@@ -112,30 +111,31 @@ impl AnswerWatch {
     }
 
     /// Takes note of what an exchange of `grant` came to, and says what that means beside the answers of
-    /// others.
+    /// others. `tenant` is the id of its client where tenants have clients of their own.
     pub fn weigh(
         &mut self,
         outcome: Outcome,
         grant: &Grant,
+        tenant: Option<&str>,
         now: Timestamp,
         evidence: DeathEvidence,
     ) -> Outcome {
         let who = stable_hash(&grant.id);
         match outcome {
             Outcome::Refreshed(tokens) => {
-                self.succeeded(grant, who, now);
+                self.succeeded(grant, tenant, now);
                 Outcome::Refreshed(tokens)
             }
             Outcome::GrantDead(failure) => self.death(failure, grant, now, evidence),
             Outcome::Refused(failure, refusal) => {
-                self.refusal(failure, refusal, grant, now, evidence)
+                self.refusal(failure, refusal, grant, tenant, now, evidence)
             }
             // A page in the place of an answer: whatever stands there may stand there for everybody. From
             // a provider whose answers were never read it may be its way to say success.
             Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
                 if !evidence.client_works {
                     Outcome::Blank(failure)
-                } else if self.is_everybodys(who, RefusalScope::Unclear, now, evidence) {
+                } else if self.is_everybodys(who, None, RefusalScope::Unclear, now, evidence) {
                     Outcome::Misconfigured(failure)
                 } else {
                     Outcome::Ambiguous(failure)
@@ -157,13 +157,16 @@ impl AnswerWatch {
         self.revive_since.take()
     }
 
-    fn succeeded(&mut self, grant: &Grant, who: u64, now: Timestamp) {
+    fn succeeded(&mut self, grant: &Grant, tenant: Option<&str>, now: Timestamp) {
         if grant.questioned {
             self.disproved_at = Some(now);
         }
-        self.remember(who, now, false);
-        self.succeeded_at = Some(now);
-        self.refused = Streak::default();
+        self.remember(stable_hash(&grant.id), now, false);
+        let answers = ClientAnswers { succeeded_at: Some(now), refused: Streak::default() };
+        // Pages in the place of answers are nobody's, so any success ends a run of them.
+        for client in BTreeSet::from([None, tenant]) {
+            self.clients.insert(client.map(str::to_owned), answers.clone());
+        }
         self.throttled = Streak::default();
         self.dead_probes = 0;
     }
@@ -218,11 +221,15 @@ impl AnswerWatch {
         failure: ExchangeFailure,
         refusal: RefusalScope,
         grant: &Grant,
+        tenant: Option<&str>,
         now: Timestamp,
         evidence: DeathEvidence,
     ) -> Outcome {
-        if self.is_everybodys(stable_hash(&grant.id), refusal, now, evidence) {
-            Outcome::Misconfigured(failure)
+        if self.is_everybodys(stable_hash(&grant.id), tenant, refusal, now, evidence) {
+            match tenant {
+                None => Outcome::Misconfigured(failure),
+                Some(_) => Outcome::TenantRefused(failure),
+            }
         } else if refusal == RefusalScope::Consent && evidence.client_works {
             self.second_look(failure, grant, now, evidence)
         } else {
@@ -230,10 +237,12 @@ impl AnswerWatch {
         }
     }
 
-    /// Counts a refusal of this grant, and says whether so many are refused that it is not the grants'.
+    /// Counts a refusal of this grant, and says whether so many of its client are refused that it is not the
+    /// grants'.
     fn is_everybodys(
         &mut self,
         who: u64,
+        tenant: Option<&str>,
         refusal: RefusalScope,
         now: Timestamp,
         evidence: DeathEvidence,
@@ -241,16 +250,17 @@ impl AnswerWatch {
         if evidence.is_tripped || evidence.belief == DeathBelief::Doubt {
             return true;
         }
-        self.refused.add(who);
         let since = now.minus(self.settings.window);
-        let succeeded_lately = self.succeeded_at.is_some_and(|at| at > since);
+        let client = self.clients.entry(tenant.map(str::to_owned)).or_default();
+        client.refused.add(who);
+        let succeeded_lately = client.succeeded_at.is_some_and(|at| at > since);
         let is_doubtful = succeeded_lately || refusal == RefusalScope::Consent;
         let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
         // Where nothing has ever succeeded, few grants that are refused again and again will do.
-        let never = !evidence.client_works && self.refused.answers >= enough;
+        let never = !evidence.client_works && client.refused.answers >= enough;
         // By the provider's own word, if nothing that has just succeeded speaks against it.
         let is_told = refusal == RefusalScope::Client && !succeeded_lately;
-        let is_everybodys = is_told || never || self.refused.grants.len() >= enough;
+        let is_everybodys = is_told || never || client.refused.grants.len() >= enough;
         if is_everybodys {
             self.revive_since = Some(since);
         }
@@ -274,8 +284,16 @@ impl AnswerWatch {
     }
 }
 
+/// What the grants of one of our clients were answered.
+#[derive(Debug, Clone, Default)]
+struct ClientAnswers {
+    succeeded_at: Option<Timestamp>,
+    /// Since the last success.
+    refused: Streak,
+}
+
 /// Different grants in a row.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default)]
 struct Streak {
     grants: Vec<u64>,
     answers: usize,

@@ -169,6 +169,31 @@ async fn a_documents_fields_lead_to_its_endpoint_and_nowhere_else() {
     assert!(case.log.lock().unwrap().is_empty());
 }
 
+/// The `Authorization` of a request for a document with these fields.
+async fn authorization(case: &Case, fields: &[(&str, &str)]) -> String {
+    case.seen(fields).await.headers["authorization"].to_str().unwrap().to_owned()
+}
+
+#[tokio::test]
+async fn a_document_names_its_tenants_client_and_one_that_is_unknown_sends_nothing() {
+    let clients = "[providers.p.clients.a]\nclient_id = \"ia\"\nclient_secret = \"sa\"\n\
+                   [providers.p.clients.b]\nclient_id = \"ib\"\nclient_secret = \"sb\"\n";
+    let own = "Basic bXkrY2xpZW50OnA=";
+    for (setting, a, b) in [("client_field", "a", "b"), ("client_id_field", "ia", "ib")] {
+        let section = format!("client_secret = \"p\"\n{setting} = \"t.name\"\n{clients}");
+        let case = Case::new(&section).await;
+        assert_eq!(case.provider.document_paths().into_iter().collect::<Vec<_>>(), ["t.name"]);
+        assert_eq!(authorization(&case, &[("t.name", a)]).await, "Basic aWE6c2E=");
+        assert_eq!(authorization(&case, &[("t.name", b)]).await, "Basic aWI6c2I=");
+        assert_eq!(authorization(&case, &[]).await, own);
+        let unknown = [("t.name", "nobody")];
+        let ExchangeResult::NotSent(why) = case.exchange(&unknown).await else { panic!("sent") };
+        assert!(why.contains("t.name") && why.contains("providers.p.clients"), "{why}");
+        let unknown = DocumentFields::from([("t.name".to_owned(), "nobody".to_owned())]);
+        assert_eq!(case.provider.check_document(&unknown), Err(why));
+    }
+}
+
 #[tokio::test]
 async fn a_key_signs_an_assertion_for_each_request() {
     let folder = tempfile::tempdir().unwrap();
@@ -224,6 +249,12 @@ fn what_is_wrong_in_a_section_is_named_with_what_would_be_right() {
         ("[providers.p.answer]\naccess_lifetime = { as = \"seconds\" }", "either path or header"),
         ("[[providers.p.meaning]]\nmeans = \"dead\"", "at least one of status, code and text"),
         ("[[providers.p.meaning]]\ncode = \"x\"\nmeans = \"gone\"", "expected one of dead"),
+        ("[providers.p.clients.a]\nclient_id = \"a\"", "client_field or client_id_field says"),
+        ("client_field = \"a\"\nclient_id_field = \"b\"", "drop one"),
+        (
+            "client_id_field = \"a\"\n[providers.p.clients.a]\nclient_id = \"c\"",
+            "another client has the same id",
+        ),
         ("[[providers.p.meaning]]\nstatus = \"6xx\"\nmeans = \"dead\"", "a status is a number"),
     ] {
         let folder = tempfile::tempdir().unwrap();

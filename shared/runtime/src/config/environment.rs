@@ -10,12 +10,14 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 30] = [
+const TEXT: [&str; 32] = [
     "url",
     "url_file",
     "client_id",
     "client_secret",
     "client_secret_file",
+    "client_field",
+    "client_id_field",
     "token_url",
     "client_key_id",
     "user_agent",

@@ -35,8 +35,9 @@ fn a_provider_is_its_preset_and_what_is_overridden() {
     let config = load(&AUTODESK).unwrap();
     let provider = &config.providers().unwrap()[0];
     assert_eq!(provider.token_url.host_str(), Some("developer.api.autodesk.com"));
-    assert_eq!(provider.client_id, "12345");
-    assert_eq!(provider.client_secret.as_ref().unwrap().expose_secret(), "00678");
+    let client = provider.client.as_ref().unwrap();
+    assert_eq!(client.id, "12345");
+    assert_eq!(client.secret.as_ref().unwrap().expose_secret(), "00678");
     assert_eq!(config.default_provider().unwrap().as_str(), "autodesk");
 
     let more = [("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["5/s", "100/min"]"#)];
@@ -74,7 +75,10 @@ fn a_secret_may_come_from_a_file() {
         ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET_FILE", path),
     ];
     let provider = &load(&variables).unwrap().providers().unwrap()[0];
-    assert_eq!(provider.client_secret.as_ref().unwrap().expose_secret(), "from-file");
+    assert_eq!(
+        provider.client.as_ref().unwrap().secret.as_ref().unwrap().expose_secret(),
+        "from-file"
+    );
 
     let missing = [("EVERGRANT_STORE__URL_FILE", "/nowhere/url")];
     assert!(wrong(&missing).contains("store.url_file"));

@@ -9,12 +9,13 @@ struct Scene {
     watch: AnswerWatch,
     now: Timestamp,
     evidence: DeathEvidence,
+    tenant: Option<&'static str>,
 }
 
 impl Scene {
     fn new() -> Self {
         let settings = WatchSettings { mass_death_min: 5, ..WatchSettings::default() };
-        Self { watch: AnswerWatch::new(settings), now: NOW, evidence: CALM }
+        Self { watch: AnswerWatch::new(settings), now: NOW, evidence: CALM, tenant: None }
     }
 
     fn with(evidence: DeathEvidence) -> Self {
@@ -23,7 +24,7 @@ impl Scene {
 
     fn weigh(&mut self, who: i64, questioned: bool, outcome: Outcome) -> &'static str {
         let grant = Grant { id: DocumentId::Integer(who), questioned, ..Grant::example(self.now) };
-        self.watch.weigh(outcome, &grant, self.now, self.evidence).name()
+        self.watch.weigh(outcome, &grant, self.tenant, self.now, self.evidence).name()
     }
 
     fn death(&mut self, who: i64) -> &'static str {
@@ -218,7 +219,7 @@ fn throttles_count_different_grants_in_a_row() {
     let mut scene = Scene::new();
     let alike = |scene: &mut Scene, who| {
         let grant = Grant { id: DocumentId::Integer(who), ..Grant::example(NOW) };
-        match scene.watch.weigh(throttle(), &grant, NOW, CALM) {
+        match scene.watch.weigh(throttle(), &grant, None, NOW, CALM) {
             Outcome::Throttled(_, grants) => grants,
             other => panic!("{}", other.name()),
         }
@@ -226,4 +227,20 @@ fn throttles_count_different_grants_in_a_row() {
     assert_eq!([1, 1, 2, 3].map(|who| alike(&mut scene, who)), [1, 1, 2, 3]);
     scene.success(9);
     assert_eq!(alike(&mut scene, 3), 1);
+}
+
+#[test]
+fn the_refused_client_of_a_tenant_stops_nobody_else() {
+    let mut scene = Scene::new();
+    scene.success(1);
+    scene.tenant = Some("acme");
+    let told: Vec<_> = (10..16).map(|who| scene.refusal(who)).collect();
+    assert_eq!(told[3..], ["refused", "tenant_refused", "tenant_refused"]);
+    scene.tenant = Some("other");
+    assert_eq!(scene.refusal(2), "refused");
+    assert_eq!(scene.success(3), "refreshed");
+    scene.tenant = Some("acme");
+    assert_eq!(scene.refusal(10), "tenant_refused", "another tenant's success is not its own");
+    assert_eq!(scene.success(11), "refreshed");
+    assert_eq!(scene.refusal(10), "refused");
 }
