@@ -3,6 +3,7 @@
 //! [`Config::load`] reads and checks them; a wrong setting is an error that names it and says what
 //! would be right. [`DEFAULT`] is the commented default, embedded.
 
+mod also_write;
 mod console;
 mod environment;
 mod in_force;

@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use evergrant_document::FieldNames;
 use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField};
-use evergrant_document::paths::{is_within, overlap};
+use evergrant_document::paths::is_within;
 use evergrant_domain::ProviderId;
 use evergrant_domain::also_write::FieldSources;
 use evergrant_domain::ladder::Ladder;
@@ -18,6 +18,8 @@ use evergrant_mongodb::MongoSettings;
 use evergrant_rabbitmq::RabbitSettings;
 use evergrant_settings::{ConfigError, duration};
 use evergrant_sqlite::{SqliteQueueSettings, SqliteStoreSettings, is_sqlite_url, path_of_url};
+
+use super::also_write::ExpiryUpkeep;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -50,14 +52,6 @@ pub struct FieldsConfig {
     pub access_token: String,
     pub refresh_token: String,
     pub email: String,
-}
-
-/// Whether the application's own expiry is kept true.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum ExpiryUpkeep {
-    Auto,
-    Off,
 }
 
 impl StoreConfig {
@@ -97,37 +91,6 @@ impl StoreConfig {
                     let reason =
                         format!("it must be a place of its own, not within {other_setting}");
                     return Err(ConfigError::invalid(setting, reason));
-                }
-            }
-        }
-        Ok(())
-    }
-
-    /// That what a refresh writes beside the tokens has places of its own. `setting` is the table's name.
-    pub(super) fn check_also_written(
-        &self,
-        setting: &str,
-        also: &FieldSources,
-    ) -> Result<(), ConfigError> {
-        let fields = [
-            ("the _id", Some("_id")),
-            ("store.fields.access_token", Some(self.fields.access_token.as_str())),
-            ("store.fields.refresh_token", Some(&self.fields.refresh_token)),
-            ("store.fields.user_id", Some(&self.fields.user_id)),
-            ("store.state_field", Some(&self.state_field)),
-            ("store.provider_field", self.provider_field.as_deref()),
-        ];
-        for path in also.keys() {
-            let setting = format!("{setting}.{path}");
-            check_path(&setting, path)?;
-            let others = also.keys().filter(|other| *other != path);
-            let others = others.map(|other| ("another of the table", Some(other.as_str())));
-            for (what, other) in fields.into_iter().chain(others) {
-                if other.is_some_and(|other| overlap(path, other)) {
-                    let reason = format!(
-                        "it must be a place of its own, not {what}, nor within that or around it"
-                    );
-                    return Err(ConfigError::invalid(&setting, reason));
                 }
             }
         }
@@ -222,7 +185,7 @@ impl StoreConfig {
 }
 
 /// A path in a document.
-fn check_path(setting: &str, path: &str) -> Result<(), ConfigError> {
+pub(super) fn check_path(setting: &str, path: &str) -> Result<(), ConfigError> {
     let is_name = |step: &str| !step.is_empty() && !step.starts_with('$');
     if path.contains('\0') || !path.split('.').all(is_name) {
         let reason = "it must be names with dots between them: none empty, none beginning with $";
