@@ -85,11 +85,6 @@ impl TenantClients {
         Ok(Self { clients, field })
     }
 
-    /// Whether there are several tenants' clients.
-    pub fn are_several(&self) -> bool {
-        self.field.is_some()
-    }
-
     /// Each with what documents say of it.
     pub fn all(&self) -> impl Iterator<Item = (&String, &RegisteredClient)> {
         self.clients.iter()
@@ -127,8 +122,9 @@ impl Provider {
     }
 
     /// What tells the client of a document from those of other tenants; None where there is one client.
-    pub fn tenant_of(&self, fields: &DocumentFields) -> Option<&str> {
-        let client = self.tenants.are_several().then(|| self.client_of(fields).ok()).flatten();
-        client.map(|client| client.id.as_str())
+    pub fn tenant_of<'a>(&'a self, fields: &'a DocumentFields) -> Option<&'a str> {
+        let name = fields.get(self.tenants.field()?).filter(|name| !name.is_empty());
+        let own = self.client.as_ref().map(|client| client.id.as_str());
+        name.map(String::as_str).or(own)
     }
 }

@@ -191,6 +191,8 @@ async fn a_document_names_its_tenants_client_and_one_that_is_unknown_sends_nothi
         assert!(why.contains("t.name") && why.contains("providers.p.clients"), "{why}");
         let unknown = DocumentFields::from([("t.name".to_owned(), "nobody".to_owned())]);
         assert_eq!(case.provider.check_document(&unknown), Err(why));
+        assert_eq!(case.provider.tenant_of(&unknown), Some("nobody"));
+        assert_eq!(case.provider.tenant_of(&DocumentFields::new()), Some("my client"));
     }
 }
 
