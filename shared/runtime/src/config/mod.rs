@@ -5,12 +5,14 @@
 
 mod also_write;
 mod console;
+mod daemons;
 mod environment;
 mod in_force;
 mod oidc;
+mod queue;
 mod rescue;
-mod sections;
 mod server_url;
+mod store;
 mod weakness;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -28,12 +30,14 @@ use evergrant_settings::{config_error, secret};
 use evergrant_telemetry::TelemetryConfig;
 
 pub use console::{AddressRange, ConsoleConfig};
+pub use daemons::{ProducerConfig, WorkerConfig};
 pub use evergrant_settings::ConfigError;
 pub use in_force::settings_in_force;
 pub use oidc::OidcConfig;
+pub use queue::QueueConfig;
 pub use rescue::RescueConfig;
-pub use sections::{ProducerConfig, QueueConfig, StoreConfig, WorkerConfig};
 pub use server_url::has_password;
+pub use store::StoreConfig;
 pub use weakness::ConfigWeakness;
 
 /// The commented default settings.
