@@ -1,14 +1,14 @@
 //! Evergrant beside the servers: a database, queue names, and programs as separate processes.
 
 use std::process::Output;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, ensure};
-use evergrant_mongodb::MongoStore;
-use evergrant_ports::{JobPublisher, JobQueue, Store as _};
-use evergrant_rabbitmq::RabbitQueue;
+use evergrant_ports::JobQueue;
 use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_testkit::deployment::provider;
 use evergrant_testkit::program::{self, TestProgram};
 use mongodb::Collection;
@@ -27,7 +27,7 @@ pub(crate) struct Site {
     /// The settings of its programs.
     pub(crate) config: Config,
     pub(crate) database: String,
-    queue: RabbitQueue,
+    queue: Arc<dyn JobQueue>,
     folder: TempDir,
     variables: Vec<(String, String)>,
     http: reqwest::Client,
@@ -122,11 +122,9 @@ impl Site {
 }
 
 /// Makes the indexes and the queues, before there is anything in them.
-async fn prepare(config: &Config) -> anyhow::Result<RabbitQueue> {
-    let store = MongoStore::connect(config.store.mongo(config.adoption()?)).await?;
-    store.prepare().await?;
-    let ids = config.providers.keys().cloned();
-    let queue = RabbitQueue::connect_lazily(config.queue.rabbit(ids, "bench".to_owned())?);
+async fn prepare(config: &Config) -> anyhow::Result<Arc<dyn JobQueue>> {
+    connect::store(config).await?.prepare().await?;
+    let queue = connect::queue(config, "bench".to_owned())?;
     queue.prepare().await?;
     Ok(queue)
 }

@@ -8,11 +8,10 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use evergrant_domain::{DeadLetter, ProviderId};
-use evergrant_mongodb::MongoStore;
 use evergrant_ports::{JobQueue, Store};
-use evergrant_rabbitmq::RabbitQueue;
 use evergrant_rescue::SealingKeys;
 use evergrant_runtime::config::Config;
+use evergrant_runtime::connect;
 use evergrant_simulator::{CheckReport, SeedPlan, Simulator, SimulatorHandle};
 use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
@@ -81,16 +80,13 @@ impl TestDeployment {
             simulator.run(std::future::pending()).await.expect("serve the provider");
         });
         let config = config(&variables);
-        let store =
-            MongoStore::connect(config.store.mongo(config.adoption().expect("adoption rules")))
-                .await;
-        let ids = config.providers.keys().cloned();
-        let rabbit = config.queue.rabbit(ids, "tests".to_owned()).expect("the queue's settings");
+        let store = connect::store(&config).await.expect("a store");
+        let queue = connect::queue(&config, "tests".to_owned()).expect("a queue");
         let client = mongodb::Client::with_uri_str(mongodb_url).await.expect("a MongoDB client");
         Self {
             simulator: handle,
-            store: Arc::new(store.expect("a store")),
-            queue: Arc::new(RabbitQueue::connect_lazily(rabbit)),
+            store,
+            queue,
             collection: client.database(&name).collection("tokens"),
             folder,
             variables,

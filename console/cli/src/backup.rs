@@ -26,16 +26,16 @@ pub(crate) async fn backup(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let path = &wish.file;
-    let Some(file) = config.store.file()? else {
+    let Some(file) = config.store.url.file() else {
         bail!("backup copies a SQLite file, and store.url names a server: use mongodump")
     };
     if path.exists() && !wish.force {
         bail!("{} exists: choose another name, or replace it with --force", path.display());
     }
-    refuse_itself(&file, path)?;
+    refuse_itself(file, path)?;
     let bytes = match wish.unaudited || !file.exists() {
-        true => evergrant_sqlite::backup(&file, path).await?,
-        false => audited(config, &file, path).await?,
+        true => evergrant_sqlite::backup(file, path).await?,
+        false => audited(config, file, path).await?,
     };
     output.message(&format!(
         "copied {} to {}: {bytes} bytes; {KEY}",

@@ -1,7 +1,8 @@
 //! What an application calls the fields of its token documents.
 
 /// The application's own names of its fields. A dot leads into a sub-document.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Deserialize)]
+#[serde(deny_unknown_fields)]
 pub struct FieldNames {
     /// The user's id.
     pub user_id: String,
@@ -12,8 +13,10 @@ pub struct FieldNames {
     /// The user's email address.
     pub email: String,
     /// Whether the field by which the application tells that the access token has expired is kept true.
+    #[serde(skip)]
     pub keeps_expiry: bool,
     /// What else the providers' addresses and requests need.
+    #[serde(skip)]
     pub needed: Vec<String>,
 }
 

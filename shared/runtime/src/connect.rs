@@ -2,13 +2,11 @@
 
 use std::sync::Arc;
 
-use secrecy::ExposeSecret;
-
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, QueueUrl, StoreUrl};
 use evergrant_mongodb::MongoStore;
 use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
 use evergrant_rabbitmq::RabbitQueue;
-use evergrant_sqlite::{SqliteQueue, SqliteStore, is_sqlite_url};
+use evergrant_sqlite::{SqliteQueue, SqliteStore};
 
 /// An adapter that cannot be had.
 #[derive(Debug, thiserror::Error)]
@@ -24,30 +22,34 @@ pub enum ConnectError {
     Queue(#[from] QueueError),
 }
 
-/// The store that `store.url` means: `mongodb://`, `mongodb+srv://` or `sqlite:`. A server is
-/// connected to when it is first used; a file is opened at once.
+/// The store that `store.url` means. A server is connected to when it is first used; a file is
+/// opened at once.
 ///
 /// # Errors
 /// If the URL cannot be used, or the file cannot.
 pub async fn store(config: &Config) -> Result<Arc<dyn Store>, ConnectError> {
-    let adoption = config.adoption()?;
-    if is_sqlite_url(config.store.url.expose_secret()) {
-        let settings = config.store.sqlite(adoption)?;
-        return Ok(Arc::new(SqliteStore::open(settings).await?));
-    }
-    Ok(Arc::new(MongoStore::connect(config.store.mongo(adoption)).await?))
+    let (settings, adoption) = (&config.store, config.adoption()?);
+    Ok(match &settings.url {
+        StoreUrl::Sqlite(file) => {
+            Arc::new(SqliteStore::open(settings.sqlite(file, adoption)).await?)
+        }
+        StoreUrl::Mongodb(url) => {
+            Arc::new(MongoStore::connect(settings.mongodb(url, adoption)).await?)
+        }
+    })
 }
 
-/// The queue that `queue.url` means: `amqp://`, `amqps://` or `sqlite:`, with queues for every
-/// provider of the settings. `name` is what a broker shows of the connection.
+/// The queue that `queue.url` means, with queues for every provider of the settings. `name` is what
+/// a broker shows of the connection.
 ///
 /// # Errors
 /// If the URL cannot be used, or the file cannot.
 pub fn queue(config: &Config, name: String) -> Result<Arc<dyn JobQueue>, ConnectError> {
-    let providers = config.providers.keys().cloned();
-    if is_sqlite_url(config.queue.url.expose_secret()) {
-        let settings = config.queue.sqlite(providers)?;
-        return Ok(Arc::new(SqliteQueue::open(settings)?));
-    }
-    Ok(Arc::new(RabbitQueue::connect_lazily(config.queue.rabbit(providers, name)?)))
+    let (settings, providers) = (&config.queue, config.providers.keys().cloned().collect());
+    Ok(match &settings.url {
+        QueueUrl::Sqlite(file) => Arc::new(SqliteQueue::open(settings.sqlite(file, providers)?)?),
+        QueueUrl::Amqp(url) => {
+            Arc::new(RabbitQueue::connect_lazily(settings.rabbitmq(url, providers, name)?))
+        }
+    })
 }

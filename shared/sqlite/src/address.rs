@@ -4,11 +4,6 @@ use std::path::PathBuf;
 
 const SCHEME: &str = "sqlite:";
 
-/// Whether a URL names a SQLite file.
-pub fn is_sqlite_url(url: &str) -> bool {
-    url.starts_with(SCHEME)
-}
-
 /// The file that `sqlite:PATH` or `sqlite://PATH` names. A path that does not begin with a slash is
 /// below the folder that the process was started in.
 ///

@@ -27,7 +27,7 @@ mod queue;
 mod store;
 mod writer;
 
-pub use address::{is_sqlite_url, path_of_url};
+pub use address::path_of_url;
 pub use backup::{BackupError, backup};
 pub use queue::{SqliteQueue, SqliteQueueSettings};
 pub use store::{SqliteStore, SqliteStoreSettings};

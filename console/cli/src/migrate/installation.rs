@@ -5,10 +5,8 @@ use std::time::Duration;
 
 use evergrant_domain::{DeadReason, ProviderId};
 use evergrant_ports::{JobQueue, QueueError};
-use evergrant_runtime::config::Config;
+use evergrant_runtime::config::{Config, QueueUrl};
 use evergrant_runtime::connect::{self, ConnectError};
-use evergrant_sqlite::is_sqlite_url;
-use secrecy::ExposeSecret;
 
 use super::MigrateError;
 use crate::output::Output;
@@ -32,12 +30,11 @@ impl Installation {
     pub(crate) fn from_config(config: &Config) -> Result<Self, ConnectError> {
         let open = |config: &Config| connect::queue(config, "evergrant migrate".to_owned());
         let mut queues = vec![open(config)?];
-        let store_url = &config.store.url;
-        if is_sqlite_url(store_url.expose_secret())
-            && store_url.expose_secret() != config.queue.url.expose_secret()
+        if let Some(file) = config.store.url.file()
+            && config.queue.url.file() != Some(file)
         {
             let mut in_file = config.clone();
-            in_file.queue.url = store_url.clone();
+            in_file.queue.url = QueueUrl::Sqlite(file.to_owned());
             queues.push(open(&in_file)?);
         }
         let providers = config.providers.keys().cloned().collect();

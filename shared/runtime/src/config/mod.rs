@@ -13,6 +13,7 @@ mod queue;
 mod rescue;
 mod server_url;
 mod store;
+mod urls;
 mod weakness;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -26,7 +27,7 @@ use secrecy::SecretString;
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::ProviderId;
 use evergrant_provider::{Provider, ProviderConfig, with_presets};
-use evergrant_settings::{config_error, secret};
+use evergrant_settings::config_error;
 use evergrant_telemetry::TelemetryConfig;
 
 pub use console::{AddressRange, ConsoleConfig};
@@ -37,7 +38,9 @@ pub use oidc::OidcConfig;
 pub use queue::QueueConfig;
 pub use rescue::RescueConfig;
 pub use server_url::has_password;
+use store::ExpiryUpkeep;
 pub use store::StoreConfig;
+pub use urls::{QueueUrl, StoreUrl};
 pub use weakness::ConfigWeakness;
 
 /// The commented default settings.
@@ -101,11 +104,13 @@ impl Config {
         let settings = layers(file, variables, overrides)?;
         let mut config: Self = settings.extract().map_err(config_error)?;
         config.file = file.map(Path::to_owned);
-        config.store.url = secret::read(&config.store.url, &config.store.url_file, "store.url")?;
-        config.queue.url = secret::read(&config.queue.url, &config.queue.url_file, "queue.url")?;
+        let file_of_url = config.store.url_file.clone();
+        config.store.set_url(None, file_of_url.as_deref())?;
+        config.queue.read_url_file()?;
         config.check()?;
         let needed = config.providers()?.iter().flat_map(Provider::document_paths).collect();
-        config.store.needed_fields = BTreeSet::into_iter(needed).collect();
+        config.store.fields.keeps_expiry = config.store.expiry == ExpiryUpkeep::Auto;
+        config.store.fields.needed = BTreeSet::into_iter(needed).collect();
         Ok(config)
     }
 
@@ -167,8 +172,7 @@ impl Config {
         url_file: Option<&Path>,
     ) -> Result<Self, ConfigError> {
         let mut config = self.clone();
-        let url = url.unwrap_or(&self.store.url);
-        config.store.url = secret::read(url, &url_file.map(Path::to_owned), "store.url")?;
+        config.store.set_url(url, url_file)?;
         config.store.check()?;
         Ok(config)
     }
@@ -179,8 +183,8 @@ impl Config {
     /// # Errors
     /// If the file has no name, or that key cannot be made or read.
     pub fn worker_rescue(&self) -> Result<RescueConfig, ConfigError> {
-        match self.store.file()? {
-            Some(file) => self.rescue.beside(&file),
+        match self.store.url.file() {
+            Some(file) => self.rescue.beside(file),
             None => Ok(self.rescue.clone()),
         }
     }

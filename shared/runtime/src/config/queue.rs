@@ -1,23 +1,24 @@
 //! The queue's section.
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 
-use super::store::{check_url, file_of};
 use evergrant_domain::ProviderId;
 use evergrant_domain::ladder::Ladder;
 use evergrant_rabbitmq::RabbitSettings;
-use evergrant_settings::{ConfigError, duration};
+use evergrant_settings::{ConfigError, duration, secret};
 use evergrant_sqlite::SqliteQueueSettings;
+
+use super::QueueUrl;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct QueueConfig {
-    pub url: SecretString,
+    pub url: QueueUrl,
     pub url_file: Option<PathBuf>,
     pub prefix: String,
     pub shards: u16,
@@ -30,8 +31,17 @@ pub struct QueueConfig {
 }
 
 impl QueueConfig {
+    /// Takes the URL that `url_file` holds, if it is set.
+    pub(super) fn read_url_file(&mut self) -> Result<(), ConfigError> {
+        if let Some(file) = &self.url_file {
+            const SETTING: &str = "queue.url_file";
+            let parsed = QueueUrl::parse(&secret::of_file(file, SETTING)?);
+            self.url = parsed.map_err(|reason| ConfigError::invalid(SETTING, reason))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        check_url("queue.url", &self.url, &["amqp://", "amqps://", "sqlite:"])?;
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '.' | '_' | '-');
         if !(1..=64).contains(&self.prefix.len()) || !self.prefix.chars().all(plain) {
             let reason = "it must be 1 to 64 letters, digits, dots, _ and -";
@@ -43,36 +53,32 @@ impl QueueConfig {
         self.ladder().map(drop)
     }
 
-    /// The queue's settings, for a file.
-    ///
-    /// # Errors
-    /// If the URL names no file, and as [`Self::ladder`].
-    pub fn sqlite(
+    /// What the adapter of SQLite needs to know.
+    pub(crate) fn sqlite(
         &self,
-        providers: impl IntoIterator<Item = ProviderId>,
+        file: &Path,
+        providers: Vec<ProviderId>,
     ) -> Result<SqliteQueueSettings, ConfigError> {
         Ok(SqliteQueueSettings {
-            path: file_of("queue.url", self.url.expose_secret())?,
+            path: file.to_owned(),
             prefix: self.prefix.clone(),
-            providers: providers.into_iter().collect(),
+            providers,
             shards: self.shards,
             ladder: self.ladder()?,
         })
     }
 
-    /// The queue's settings, for RabbitMQ.
-    ///
-    /// # Errors
-    /// As [`Self::ladder`].
-    pub fn rabbit(
+    /// What the adapter of RabbitMQ needs to know.
+    pub(crate) fn rabbitmq(
         &self,
-        providers: impl IntoIterator<Item = ProviderId>,
+        url: &SecretString,
+        providers: Vec<ProviderId>,
         connection_name: String,
     ) -> Result<RabbitSettings, ConfigError> {
         Ok(RabbitSettings {
-            url: self.url.clone(),
+            url: url.clone(),
             prefix: self.prefix.clone(),
-            providers: providers.into_iter().collect(),
+            providers,
             shards: self.shards,
             ladder: self.ladder()?,
             connection_name,

@@ -14,9 +14,9 @@ const INSECURE: [&str; 3] =
     ["tlsinsecure", "tlsallowinvalidcertificates", "tlsallowinvalidhostnames"];
 
 impl<'a> ServerUrl<'a> {
-    /// None if it is no server's.
+    /// None if it is no URL.
     pub(super) fn parse(url: &'a str) -> Option<Self> {
-        let (scheme, rest) = url.split_once("://").filter(|(scheme, _)| *scheme != "sqlite")?;
+        let (scheme, rest) = url.split_once("://")?;
         let end = rest.find(['/', '?']).unwrap_or(rest.len());
         let (authority, rest) = rest.split_at(end);
         let hosts = authority.rsplit_once('@').map_or(authority, |(_, hosts)| hosts);
@@ -123,7 +123,6 @@ mod tests {
         ] {
             assert!(in_the_clear(url).is_empty(), "{url}");
         }
-        assert!(ServerUrl::parse("sqlite:e.db").is_none());
     }
 
     #[test]

@@ -2,10 +2,10 @@
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 use serde::Deserialize;
 
 use evergrant_document::FieldNames;
@@ -14,15 +14,17 @@ use evergrant_document::paths::is_within;
 use evergrant_domain::ProviderId;
 use evergrant_domain::also_write::FieldSources;
 use evergrant_mongodb::MongoSettings;
-use evergrant_settings::{ConfigError, duration};
-use evergrant_sqlite::{SqliteStoreSettings, is_sqlite_url, path_of_url};
+use evergrant_settings::{ConfigError, duration, secret};
+use evergrant_sqlite::SqliteStoreSettings;
+
+use super::StoreUrl;
 
 use super::also_write::ExpiryUpkeep;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StoreConfig {
-    pub url: SecretString,
+    pub url: StoreUrl,
     pub url_file: Option<PathBuf>,
     pub database: String,
     pub collection: String,
@@ -37,24 +39,28 @@ pub struct StoreConfig {
     pub also_write: FieldSources,
     #[serde(deserialize_with = "duration::required")]
     pub selection_timeout: Duration,
-    pub fields: FieldsConfig,
-    /// What the providers' addresses and requests need of a document.
-    #[serde(skip)]
-    pub(super) needed_fields: Vec<String>,
-}
-
-#[derive(Debug, Clone, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct FieldsConfig {
-    pub user_id: String,
-    pub access_token: String,
-    pub refresh_token: String,
-    pub email: String,
+    pub fields: FieldNames,
 }
 
 impl StoreConfig {
+    /// Takes another URL, or the one that a file holds. The file wins.
+    pub(super) fn set_url(
+        &mut self,
+        url: Option<&SecretString>,
+        file: Option<&Path>,
+    ) -> Result<(), ConfigError> {
+        let (setting, of_file) = match file {
+            Some(file) => ("store.url_file", Some(secret::of_file(file, "store.url_file")?)),
+            None => ("store.url", None),
+        };
+        if let Some(url) = of_file.as_ref().or(url) {
+            let parsed = StoreUrl::parse(url);
+            self.url = parsed.map_err(|reason| ConfigError::invalid(setting, reason))?;
+        }
+        Ok(())
+    }
+
     pub(super) fn check(&self) -> Result<(), ConfigError> {
-        check_url("store.url", &self.url, &["mongodb://", "mongodb+srv://", "sqlite:"])?;
         for (setting, name) in [
             ("store.database", &self.database),
             ("store.collection", &self.collection),
@@ -95,15 +101,6 @@ impl StoreConfig {
         Ok(())
     }
 
-    fn names(&self) -> FieldNames {
-        FieldNames {
-            user_id: self.fields.user_id.clone(),
-            access_token: self.fields.access_token.clone(),
-            refresh_token: self.fields.refresh_token.clone(),
-            email: self.fields.email.clone(),
-            keeps_expiry: self.expiry == ExpiryUpkeep::Auto,
-            needed: self.needed_fields.clone(),
-        }
     }
 
     /// Which documents are taken up by which of these providers.
@@ -140,41 +137,29 @@ impl StoreConfig {
 
     fn read_filter(&self, filter: &str) -> Result<AdoptionFilter, String> {
         let filter = AdoptionFilter::read(filter, &self.state_field)?;
-        if is_sqlite_url(self.url.expose_secret()) {
+        if self.url.file().is_some() {
             filter.check_portable()?;
         }
         Ok(filter)
     }
 
-    /// The store's settings, for a file. `adoption` are [`super::Config::adoption`].
-    ///
-    /// # Errors
-    /// If the URL names no file.
-    pub fn sqlite(&self, adoption: AdoptionRules) -> Result<SqliteStoreSettings, ConfigError> {
-        Ok(SqliteStoreSettings {
-            path: file_of("store.url", self.url.expose_secret())?,
-            fields: self.names(),
+    /// What the adapter of SQLite needs to know. `adoption` are [`super::Config::adoption`].
+    pub(crate) fn sqlite(&self, file: &Path, adoption: AdoptionRules) -> SqliteStoreSettings {
+        SqliteStoreSettings {
+            path: file.to_owned(),
+            fields: self.fields.clone(),
             state_field: self.state_field.clone(),
             adoption,
-        })
+        }
     }
 
-    /// The file that holds the documents, if no server does.
-    ///
-    /// # Errors
-    /// If the URL names no file.
-    pub fn file(&self) -> Result<Option<PathBuf>, ConfigError> {
-        let url = self.url.expose_secret();
-        is_sqlite_url(url).then(|| file_of("store.url", url)).transpose()
-    }
-
-    /// The store's settings, for MongoDB. `adoption` are [`super::Config::adoption`].
-    pub fn mongo(&self, adoption: AdoptionRules) -> MongoSettings {
+    /// What the adapter of MongoDB needs to know. `adoption` are [`super::Config::adoption`].
+    pub(crate) fn mongodb(&self, url: &SecretString, adoption: AdoptionRules) -> MongoSettings {
         MongoSettings {
-            url: self.url.clone(),
+            url: url.clone(),
             database: self.database.clone(),
             collection: self.collection.clone(),
-            fields: self.names(),
+            fields: self.fields.clone(),
             state_field: self.state_field.clone(),
             adoption,
             selection_timeout: self.selection_timeout,
@@ -190,22 +175,4 @@ pub(super) fn check_path(setting: &str, path: &str) -> Result<(), ConfigError> {
         return Err(ConfigError::invalid(setting, reason));
     }
     Ok(())
-}
-
-/// A URL of one of the schemes; of a file, its path.
-pub(super) fn check_url(
-    setting: &str,
-    url: &SecretString,
-    schemes: &[&str],
-) -> Result<(), ConfigError> {
-    let url = url.expose_secret();
-    if !schemes.iter().any(|scheme| url.starts_with(scheme)) {
-        let reason = format!("it must begin with {}", schemes.join(" or "));
-        return Err(ConfigError::invalid(setting, reason));
-    }
-    if is_sqlite_url(url) { file_of(setting, url).map(drop) } else { Ok(()) }
-}
-
-pub(super) fn file_of(setting: &str, url: &str) -> Result<PathBuf, ConfigError> {
-    path_of_url(url).map_err(|reason| ConfigError::invalid(setting, reason))
 }

@@ -35,8 +35,10 @@ impl Config {
     /// As [`Config::providers`].
     pub fn weaknesses(&self) -> Result<Vec<ConfigWeakness>, ConfigError> {
         let mut found = Vec::new();
-        for (setting, url) in [("store.url", &self.store.url), ("queue.url", &self.queue.url)] {
-            found.extend(of_server(setting, url.expose_secret()));
+        let servers =
+            [("store.url", self.store.url.server()), ("queue.url", self.queue.url.server())];
+        for (setting, url) in servers {
+            found.extend(url.into_iter().flat_map(|url| of_server(setting, url.expose_secret())));
         }
         for provider in self.providers()? {
             let url = provider.token_url.fixed();
