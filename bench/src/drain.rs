@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure};
+use evergrant_worker::WorkerSettings;
 use mongodb::bson::doc;
 
 use crate::args::{DrainArgs, PeerKind};
@@ -113,7 +114,7 @@ pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Ra
     // Documents are as the producer leaves them.
     scene.site.publish().await?;
     let (collection, documents) = (&scene.site.collection, &scene.documents);
-    let worker = &scene.site.config.worker;
+    let worker: WorkerSettings = scene.site.config.section()?;
     let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
     let client = scene.store.client().await?;
     let queue = RawQueue::declare(&servers.broker.url).await?;
@@ -152,7 +153,8 @@ pub(crate) async fn measure(
     let refreshed = doc! { "evergrant.generation": refreshed + 1 };
     let refreshed = scene.site.collection.count_documents(refreshed).await?;
     scene.provider.ensure_each_once(refreshed, u64::from(docs)).await?;
-    Ok((drained, scene.site.config.worker.exchanges_in_flight))
+    let worker: WorkerSettings = scene.site.config.section()?;
+    Ok((drained, worker.exchanges_in_flight))
 }
 
 /// What everybody has used up to a moment.

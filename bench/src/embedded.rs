@@ -15,6 +15,7 @@ use evergrant_runtime::config::Config;
 use evergrant_runtime::connect;
 use evergrant_testkit::deployment::PROVIDER;
 use evergrant_testkit::program;
+use evergrant_worker::WorkerSettings;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, DateTime, Document};
 use serde_json::Value;
@@ -51,7 +52,7 @@ pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     report.count("latency_ms", args.latency_ms);
     report.count("refreshed_before", args.refreshed().unsigned_abs());
     rates.report(&mut report);
-    let in_flight = site.config.worker.exchanges_in_flight;
+    let in_flight = site.config.section::<WorkerSettings>()?.exchanges_in_flight;
     report_bounds(&mut report, &rates, args.workers, in_flight, args.latency_ms);
     report.number("refreshes_per_s", drained.refreshes_per_s);
     report.number("ratio", drained.refreshes_per_s / rates.bound_per_s());
@@ -110,7 +111,7 @@ impl Site {
 
     async fn raw_rates(&self, docs: u32) -> anyhow::Result<Raw> {
         let documents = self.publish(docs).await?;
-        let worker = &self.config.worker;
+        let worker: WorkerSettings = self.config.section()?;
         let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
         let queue = connect::queue(&self.config, "bench".to_owned())?;
         let provider: ProviderId = PROVIDER.parse().context("the provider's name")?;

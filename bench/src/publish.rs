@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
+use evergrant_producer::ProducerSettings;
 
 use crate::args::PublishArgs;
 use crate::rates::{Rate, Rates};
@@ -49,7 +50,7 @@ pub(crate) async fn run(servers: &Servers, args: &PublishArgs) -> anyhow::Result
 }
 
 async fn raw_rates(servers: &Servers, site: &Site, docs: usize) -> anyhow::Result<Rates> {
-    let window = site.config.producer.window;
+    let window = site.config.section::<ProducerSettings>()?.window;
     let sample = docs.min(SAMPLE);
     let (scan, documents) = scan::measure(&site.collection, docs, sample).await?;
     let queue = RawQueue::declare(&servers.broker.url).await?;

@@ -13,6 +13,7 @@ mod outlook;
 mod pass;
 mod progress;
 mod publishing;
+mod settings;
 mod standing;
 mod summary;
 mod sweep;
@@ -22,18 +23,19 @@ mod unmarked;
 
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use evergrant_domain::ProviderId;
 use evergrant_ports::{
     DueSelection, DueStore, JobPublisher, LeaderElection, QueueError, StoreError,
 };
-use evergrant_runtime::config::ProducerConfig;
+use evergrant_runtime::Process;
+use evergrant_runtime::config::{Config, ConfigError};
 use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_telemetry::{HealthChecks, ProcessMetrics};
 
 pub use outlook::{keep_outlook, outlook};
 pub use progress::{NoProgress, PassProgress, TerminalProgress};
+pub use settings::ProducerSettings;
 pub use summary::{PassSummary, ProviderSummary};
 
 use leader::Candidate;
@@ -41,6 +43,8 @@ use metrics::ProducerMetrics;
 
 /// What a producer needs.
 pub struct ProducerDeps {
+    /// The producer's name; unique to the process.
+    pub name: String,
     /// Where documents live.
     pub store: Arc<dyn DueStore>,
     /// Which of several producers leads.
@@ -59,37 +63,23 @@ pub struct ProducerDeps {
     pub reports: ProcessReporter,
 }
 
-/// How much a producer publishes, and how often.
-#[derive(Debug, Clone)]
-pub struct ProducerSettings {
-    /// The producer's name; unique to the process.
-    pub name: String,
-    /// How long a producer leads unless it says that it still lives.
-    pub leader_lease: Duration,
-    /// The time from one search for users who have signed in again to the next.
-    pub sweep_interval: Duration,
-    /// The time from the start of a daemon's pass to the next.
-    pub interval: Duration,
-    /// Jobs that may wait in a provider's queues.
-    pub max_queued: u64,
-    /// Jobs published before their confirms are awaited and their documents marked.
-    pub window: usize,
-    /// How long a job is taken to be under way before another is made.
-    pub queued_for: Duration,
-}
-
-impl ProducerSettings {
-    /// Those of a producer of this name, which no other process has.
-    pub fn from_config(config: &ProducerConfig, name: String) -> Self {
-        Self {
-            name,
-            leader_lease: config.leader_lease,
-            sweep_interval: config.sweep_interval,
-            interval: config.interval,
-            max_queued: config.max_queued,
-            window: config.window,
-            queued_for: config.queued_for,
-        }
+impl ProducerDeps {
+    /// The producer of a process, as the settings have it.
+    ///
+    /// # Errors
+    /// If its section is wrong.
+    pub fn new(process: &Process, config: &Config) -> Result<Self, ConfigError> {
+        Ok(Self {
+            name: process.name.clone(),
+            store: process.store.clone(),
+            election: process.store.clone(),
+            queue: process.queue.clone(),
+            providers: config.providers.keys().cloned().collect(),
+            settings: config.section()?,
+            metrics: process.metrics.clone(),
+            health: process.health.clone(),
+            reports: ProcessReporter::default(),
+        })
     }
 }
 
@@ -119,7 +109,7 @@ pub enum PassError {
 /// Publishes what is due, again and again while it leads, until `shutdown` ends.
 pub async fn run(deps: ProducerDeps, shutdown: impl Future<Output = ()>) {
     let metrics = ProducerMetrics::register(&deps.metrics);
-    let (name, lease) = (&deps.settings.name, deps.settings.leader_lease);
+    let (name, lease) = (&deps.name, deps.settings.leader_lease);
     let candidate = Candidate { election: &*deps.election, name, lease };
     let serving = async {
         loop {

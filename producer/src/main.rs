@@ -12,9 +12,11 @@ use evergrant_producer::{
     PassSelection, ProducerDeps, ProducerSettings, TerminalProgress, keep_outlook, run, run_once,
 };
 use evergrant_runtime::config::Config;
-use evergrant_runtime::process_reporter::ProcessReporter;
-use evergrant_runtime::{connect, process, startup};
-use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs, serve};
+use evergrant_runtime::{Process, ProcessStart, process};
+use evergrant_telemetry::init_logs;
+
+/// What a broker shows of it.
+const PROGRAM: &str = "evergrant-producer";
 
 /// Finds the grants that are due and publishes one job for each. Without a mode it goes on for
 /// ever.
@@ -64,45 +66,23 @@ async fn main() -> anyhow::Result<ExitCode> {
     let selection = args.selection();
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
     let config = Config::load(args.config.as_deref(), &overrides)?;
-    init_logs(&config.telemetry)?;
-    config.warn_of_weaknesses()?;
-    let providers = config.some_providers()?;
-
-    let shutdown = process::shutdown()?;
-    let store = connect::store(&config).await?;
-    let name = process::unique_name();
-    let queue = connect::queue(&config, format!("evergrant-producer {name}"))?;
-    let deps = ProducerDeps {
-        store: store.clone(),
-        election: store.clone(),
-        queue: queue.clone(),
-        providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-        settings: ProducerSettings::from_config(&config.producer, name),
-        metrics: ProcessMetrics::default(),
-        health: HealthChecks::default(),
-        reports: ProcessReporter::default(),
-    };
-    let served_providers = providers.into_iter().map(Arc::new).collect();
+    // Before anything is connected to.
+    config.section::<ProducerSettings>()?;
+    let providers = config.some_providers()?.into_iter().map(Arc::new).collect();
     if let Some(selection) = selection {
-        // It fails at once if a server is away.
-        store.prepare().await?;
-        queue.prepare().await?;
-        return once(&deps, &selection).await;
+        return once(&config, &selection).await;
     }
-    let (metrics, health) = (deps.metrics.clone(), deps.health.clone());
-    let served = serve(config.telemetry.listen, metrics, health, shutdown.clone().wait()).await?;
-    if let Some(address) = served {
-        tracing::info!(%address, "serving health and metrics");
-    }
-    if startup::prepare(&*store, &*queue, &deps.health, shutdown.clone()).await? {
-        let (default_provider, metrics) = (config.default_provider(), deps.metrics.clone());
-        tokio::spawn(keep_outlook(store.clone(), served_providers, default_provider, metrics));
-        tracing::info!(providers = deps.providers.len(), "started");
-        let name = deps.settings.name.clone();
-        let teller = deps.reports.start_telling(store, ProcessRole::Producer, name);
-        run(deps, shutdown.wait()).await;
-        teller.end().await;
-    }
+    let ProcessStart::Ready(process) = Process::start(&config, PROGRAM).await? else {
+        tracing::info!("stopped");
+        return Ok(ExitCode::SUCCESS);
+    };
+    let deps = ProducerDeps::new(&process, &config)?;
+    let (store, metrics) = (process.store.clone(), process.metrics.clone());
+    tokio::spawn(keep_outlook(store, providers, config.default_provider(), metrics));
+    tracing::info!(providers = deps.providers.len(), "started");
+    let teller = deps.reports.start_telling(process.store, ProcessRole::Producer, process.name);
+    run(deps, process.shutdown.wait()).await;
+    teller.end().await;
     tracing::info!("stopped");
     Ok(ExitCode::SUCCESS)
 }
@@ -110,9 +90,15 @@ async fn main() -> anyhow::Result<ExitCode> {
 /// Some is done and some is not; the summary says what.
 const PARTIAL: u8 = 3;
 
-/// A single pass prints its summary.
-async fn once(deps: &ProducerDeps, selection: &PassSelection) -> anyhow::Result<ExitCode> {
-    let summary = run_once(deps, selection, &TerminalProgress::default()).await;
+/// A single pass fails at once if a server is away, and prints its summary.
+async fn once(config: &Config, selection: &PassSelection) -> anyhow::Result<ExitCode> {
+    init_logs(&config.telemetry)?;
+    config.warn_of_weaknesses()?;
+    let process = Process::connect(config, PROGRAM, process::shutdown()?).await?;
+    process.store.prepare().await?;
+    process.queue.prepare().await?;
+    let deps = ProducerDeps::new(&process, config)?;
+    let summary = run_once(&deps, selection, &TerminalProgress::default()).await;
     if let Some(failure) = summary.total_failure() {
         return Err(failure.clone().into());
     }

@@ -159,8 +159,8 @@ impl Scene {
             election: store.clone(),
             queue: queue.clone(),
             providers: vec![provider("a"), provider("b")],
+            name: "producer".to_owned(),
             settings: ProducerSettings {
-                name: "producer".to_owned(),
                 leader_lease: Duration::from_secs(3),
                 sweep_interval: Duration::from_secs(60),
                 interval: Duration::from_secs(15),

@@ -7,40 +7,58 @@ use evergrant_budget::{BudgetSettings, SharedBudget};
 use evergrant_ports::ProviderStates;
 use evergrant_provider::{Provider, ProviderClient};
 use evergrant_rescue::{AnswerJournal, FileJournal};
-use evergrant_runtime::config::{Config, WorkerConfig};
+use evergrant_runtime::Process;
+use evergrant_runtime::config::Config;
+use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_telemetry::ProcessMetrics;
 
 use crate::flow::steady_clock::SteadyClock;
-use crate::{ProviderDeps, RescueDeps, WorkerSettings};
+use crate::{ProviderDeps, RescueDeps, WorkerDeps};
 
 /// What an operator must know who runs workers without a key.
 pub const NO_RESCUE_KEY: &str = "no rescue.key is set: a provider's answer is in memory only until \
      it is written, and a worker that dies in those milliseconds loses a grant. Make a key with: \
      openssl rand -base64 32";
 
-impl WorkerSettings {
-    /// Those of a worker of this name, which no other process has.
-    pub fn from_config(config: &WorkerConfig, name: String) -> Self {
-        Self {
+impl WorkerDeps {
+    /// A worker of this name, which no other has, in a process. It creates its key where it has to.
+    ///
+    /// # Errors
+    /// If its section is wrong, the key cannot be read or created, or there can be no journal.
+    pub fn new(
+        process: &Process,
+        config: &Config,
+        name: String,
+        providers: Vec<ProviderDeps>,
+    ) -> anyhow::Result<Self> {
+        Ok(Self {
+            store: process.store.clone(),
+            election: process.store.clone(),
+            queue: process.queue.clone(),
+            providers,
+            rescue: RescueDeps::open(config, &name)?,
+            settings: config.section()?,
             name,
-            exchanges_in_flight: config.exchanges_in_flight,
-            batch: config.batch,
-            permit_wait: config.permit_wait,
-            lease: config.lease,
-            shards: config.shards.clone(),
-            shutdown_grace: config.shutdown_grace,
             clock: SteadyClock::default(),
-        }
+            metrics: process.metrics.clone(),
+            health: process.health.clone(),
+            reports: ProcessReporter::default(),
+        })
     }
 }
 
 impl ProviderDeps {
-    /// A client of the provider, and its budget, which is kept in `states` from now on. Clones share
-    /// both.
+    /// Those of each provider of the settings. Clones share a client and a budget.
     ///
     /// # Errors
-    /// If there can be no client.
-    pub fn start(
+    /// If a setting is wrong, or there can be no client.
+    pub fn start_all(process: &Process, config: &Config) -> anyhow::Result<Vec<Self>> {
+        let start = |provider| Self::start(provider, process.store.clone(), &process.metrics);
+        config.exchanging_providers()?.into_iter().map(start).collect()
+    }
+
+    /// A client of the provider, and its budget, which is kept in `states` from now on.
+    fn start(
         provider: Provider,
         states: Arc<dyn ProviderStates>,
         metrics: &ProcessMetrics,
@@ -59,13 +77,13 @@ impl ProviderDeps {
 }
 
 impl RescueDeps {
-    /// The safeguards of a worker of this name; None without a key, and then [`NO_RESCUE_KEY`] is to be
-    /// said.
-    ///
-    /// # Errors
-    /// If the key cannot be read, or there can be no journal.
-    pub fn from_config(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
-        let rescue = config.worker_rescue()?;
+    /// Opens the safeguards of a worker of this name. Beside a file of documents it creates a key where none
+    /// is set. None without a key, and then [`NO_RESCUE_KEY`] is to be said.
+    fn open(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
+        let rescue = match config.store.url.file() {
+            Some(file) => config.rescue.create_key_beside(file)?,
+            None => config.rescue.clone(),
+        };
         let Some(sealer) = rescue.sealer()? else { return Ok(None) };
         let journal = match &rescue.journal {
             None => None,

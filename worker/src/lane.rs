@@ -16,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::flow::flow_control::FlowControl;
+use crate::flow::steady_clock::SteadyClock;
 use crate::flow::store_limiter::StoreLimiter;
 use crate::metrics::WorkerMetrics;
 use crate::pipeline::committer::Committer;
@@ -46,6 +47,8 @@ pub(crate) struct Lane {
     pub(crate) refused: RefusedDocuments,
     /// How much may be in hand.
     pub(crate) flow: FlowControl,
+    pub(crate) name: String,
+    pub(crate) clock: SteadyClock,
     pub(crate) settings: Arc<WorkerSettings>,
     pub(crate) metrics: WorkerMetrics,
     /// Jobs under way, so that a shutdown can wait for them.
@@ -61,6 +64,8 @@ pub(crate) struct Lane {
 /// What the lanes of a worker share.
 #[derive(Clone)]
 pub(crate) struct LaneContext {
+    pub(crate) name: String,
+    pub(crate) clock: SteadyClock,
     pub(crate) store: Arc<dyn LeaseStore>,
     pub(crate) election: Arc<dyn LeaderElection>,
     pub(crate) queue: Arc<dyn WorkQueue>,
@@ -81,6 +86,8 @@ pub(crate) const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 impl Lane {
     pub(crate) fn new(deps: ProviderDeps, common: LaneContext) -> Arc<Self> {
         let LaneContext {
+            name,
+            clock,
             store,
             election,
             queue,
@@ -110,6 +117,8 @@ impl Lane {
             answer_log,
             refused: RefusedDocuments::new(),
             flow,
+            name,
+            clock,
             settings,
             metrics,
             jobs: TaskTracker::new(),
@@ -152,7 +161,7 @@ impl Lane {
     /// The owner of a new claim: no other claim of any worker has it.
     pub(crate) fn next_owner(&self) -> String {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
-        Lease::owner_of(&self.settings.name, &self.provider.id, claim)
+        Lease::owner_of(&self.name, &self.provider.id, claim)
     }
 
     /// What is known of a process by its journal on this machine.

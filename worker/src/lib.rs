@@ -22,12 +22,12 @@ mod lane;
 mod metrics;
 mod pipeline;
 mod recovery;
+mod settings;
 mod supervisor;
 
 use std::collections::HashMap;
 use std::future::Future;
 use std::sync::Arc;
-use std::time::Duration;
 
 use evergrant_budget::Budget;
 use evergrant_ports::{LeaderElection, LeaseStore, WorkQueue};
@@ -48,9 +48,14 @@ pub use crate::recovery::answer_log::RescueDeps;
 use crate::recovery::answer_recovery::AnswerRecovery;
 use crate::recovery::orphaned_answer::AnswerCommits;
 use crate::recovery::recovered_answers::RecoveredAnswers;
+pub use crate::settings::WorkerSettings;
 
 /// What a worker needs.
 pub struct WorkerDeps {
+    /// The worker's name in leases and dead letters; unique to the process.
+    pub name: String,
+    /// By what it is told that the machine was suspended.
+    pub clock: SteadyClock,
     /// Where documents live.
     pub store: Arc<dyn LeaseStore>,
     /// Which worker writes the dead letter of a document that is refused.
@@ -80,27 +85,6 @@ pub struct ProviderDeps {
     pub endpoint: Arc<dyn TokenEndpoint>,
     /// When a request may be sent to it.
     pub budget: Arc<dyn Budget>,
-}
-
-/// How much a worker does at once, and for how long.
-#[derive(Debug, Clone)]
-pub struct WorkerSettings {
-    /// The worker's name in leases and dead letters; unique to the process.
-    pub name: String,
-    /// Requests under way at once, for each provider.
-    pub exchanges_in_flight: u16,
-    /// Documents claimed or committed at once.
-    pub batch: u16,
-    /// How long a claim waits for its permit.
-    pub permit_wait: Duration,
-    /// How long a claim holds its document.
-    pub lease: Duration,
-    /// The shards to consume; None for all.
-    pub shards: Option<Vec<u16>>,
-    /// How long a shutdown may take.
-    pub shutdown_grace: Duration,
-    /// By what it is told that the machine was suspended.
-    pub clock: SteadyClock,
 }
 
 /// How a worker ended.
@@ -140,7 +124,7 @@ pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> Worker
         let recovery = AnswerCommits {
             answer_log: Arc::clone(answer_log),
             store: Arc::clone(&deps.store),
-            name: settings.name.clone(),
+            name: deps.name.clone(),
             providers: deps.providers.iter().map(|deps| Arc::clone(&deps.provider)).collect(),
             stop: stop.clone(),
             tasks: TaskTracker::new(),
@@ -150,6 +134,8 @@ pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> Worker
         running.insert(id, "rescued answers".to_owned());
     }
     let common = LaneContext {
+        name: deps.name,
+        clock: deps.clock,
         store: deps.store,
         election: deps.election,
         queue: deps.queue,

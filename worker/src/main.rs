@@ -6,12 +6,8 @@ use std::process::ExitCode;
 use clap::Parser;
 use evergrant_domain::heartbeat::ProcessRole;
 use evergrant_runtime::config::Config;
-use evergrant_runtime::process_reporter::ProcessReporter;
-use evergrant_runtime::{connect, process, startup};
-use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs, serve};
-use evergrant_worker::{
-    NO_RESCUE_KEY, ProviderDeps, RescueDeps, WorkerDeps, WorkerEnd, WorkerSettings, run,
-};
+use evergrant_runtime::{Process, ProcessStart, process};
+use evergrant_worker::{NO_RESCUE_KEY, ProviderDeps, WorkerDeps, WorkerEnd, WorkerSettings, run};
 
 /// Refreshes grants: takes jobs from the queue, exchanges tokens, writes them back. Run as many as
 /// you like.
@@ -37,46 +33,21 @@ async fn main() -> anyhow::Result<ExitCode> {
     let args = Args::parse();
     let overrides = [("telemetry.listen", args.listen), ("telemetry.log_level", args.log_level)];
     let config = Config::load(args.config.as_deref(), &overrides)?;
-    init_logs(&config.telemetry)?;
-    config.warn_of_weaknesses()?;
-    let providers = config.exchanging_providers()?;
-
-    let name = process::unique_name();
-    let shutdown = process::shutdown()?;
-    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
-    let store = connect::store(&config).await?;
-    let reports = ProcessReporter::default();
-    let queue = connect::queue(&config, format!("evergrant-worker {name}"))?;
-
-    let served =
-        serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());
-    if let Some(address) = served.await? {
-        tracing::info!(%address, "serving health and metrics");
-    }
-    if !startup::prepare(&*store, &*queue, &health, shutdown.clone()).await? {
+    // Before anything is connected to or created.
+    config.exchanging_providers()?;
+    config.section::<WorkerSettings>()?;
+    let ProcessStart::Ready(process) = Process::start(&config, "evergrant-worker").await? else {
         return Ok(ExitCode::SUCCESS);
-    }
-    tracing::info!(worker = name, providers = providers.len(), "started");
-    let rescue = RescueDeps::from_config(&config, &name)?;
-    if rescue.is_none() {
+    };
+    let providers = ProviderDeps::start_all(&process, &config)?;
+    tracing::info!(worker = process.name, providers = providers.len(), "started");
+    let deps = WorkerDeps::new(&process, &config, process.name.clone(), providers)?;
+    if deps.rescue.is_none() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }
-    let providers = providers
-        .into_iter()
-        .map(|provider| ProviderDeps::start(provider, store.clone(), &metrics));
-    let deps = WorkerDeps {
-        providers: providers.collect::<Result<_, _>>()?,
-        store: store.clone(),
-        election: store.clone(),
-        queue,
-        rescue,
-        settings: WorkerSettings::from_config(&config.worker, name),
-        metrics,
-        health,
-        reports: reports.clone(),
-    };
-    let teller = reports.start_telling(store, ProcessRole::Worker, deps.settings.name.clone());
-    let ended = run(deps, shutdown.wait()).await;
+    let reports = deps.reports.clone();
+    let teller = reports.start_telling(process.store, ProcessRole::Worker, process.name);
+    let ended = run(deps, process.shutdown.wait()).await;
     teller.end().await;
     match ended {
         WorkerEnd::Cleanly => {

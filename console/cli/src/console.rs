@@ -8,9 +8,10 @@ use std::time::Duration;
 use anyhow::Context;
 use evergrant_domain::audit::OperatorAction;
 use evergrant_http_server::ServerTls;
+use evergrant_producer::ProducerSettings;
 use evergrant_runtime::config::Config;
-use evergrant_runtime::{connect, process};
-use evergrant_web::{AccessPolicy, ConsoleDeps, UsersFile};
+use evergrant_runtime::{Process, connect, process};
+use evergrant_web::{AccessPolicy, ConsoleDeps, ConsoleSettings, UsersFile};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
@@ -37,29 +38,32 @@ pub(crate) async fn console(
 
 async fn serve(config: &Config, output: &Output) -> anyhow::Result<Exit> {
     let providers = config.some_providers()?.into_iter().map(Arc::new).collect();
-    let door = AccessPolicy::new(&config.console, &os_user())?;
-    let tls = config.console.tls();
+    let settings: ConsoleSettings = config.section()?;
+    let producer: ProducerSettings = config.section()?;
+    let door = AccessPolicy::new(&settings, &os_user())?;
+    let tls = settings.tls();
     let tls = tls.map(|(certificate, key)| ServerTls::new(certificate, key)).transpose()?;
     let shutdown = process::shutdown()?;
-    let listen = config.console.listen;
+    let listen = settings.listen;
     let listener = TcpListener::bind(listen)
         .await
         .with_context(|| format!("listen at {listen} (console.listen, or --listen)"))?;
-    let name = format!("evergrant console {}", process::unique_name());
+    let process = Process::connect(config, "evergrant console", shutdown.clone()).await?;
     let deps = ConsoleDeps {
-        store: connect::store(config).await?,
-        queue: connect::queue(config, name)?,
+        store: process.store,
+        queue: process.queue,
         providers,
         default_provider: config.default_provider(),
-        queued_for: config.producer.queued_for,
-        shutdown: shutdown.clone(),
+        queued_for: producer.queued_for,
+        shutdown: process.shutdown,
     };
     evergrant_web::serve(listener, deps, door, tls, |words| output.message(words)).await?;
     Ok(if shutdown.is_interrupt() { Exit::Interrupted } else { Exit::Done })
 }
 
 async fn users(config: &Config, command: &UserCommand, output: &Output) -> anyhow::Result<Exit> {
-    let path = config.console.users_file.as_deref().context(
+    let settings: ConsoleSettings = config.section()?;
+    let path = settings.users_file.as_deref().context(
         "which file are the users in? Give --users-file, or console.users_file in the settings",
     )?;
     let file = UsersFile::new(path);

@@ -29,13 +29,17 @@ mod workers;
 
 use std::process::ExitCode;
 use std::sync::Arc;
+use std::time::Duration;
 
 use anyhow::Context;
 use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_ports::{GrantChange, JobQueue, Store};
-use evergrant_runtime::config::{Config, SettingOverride};
+use evergrant_producer::ProducerSettings;
+use evergrant_runtime::config::{Config, ConfigError, SettingOverride};
 use evergrant_runtime::{connect, process};
 use evergrant_telemetry::init_logs;
+use evergrant_web::ConsoleSettings;
+use evergrant_worker::WorkerSettings;
 use tokio::runtime::{Builder, Runtime};
 
 use args::{Args, Command, DlqCommand, ProvidersCommand, TokensCommand, TokensWish};
@@ -82,7 +86,6 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             // The level of the settings, which is info unless somebody has said otherwise.
             let listen = ("telemetry.listen", run.listen.clone());
             let config = load(&args, [listen, ("telemetry.log_level", args.log_level.clone())])?;
-            config.warn_of_weaknesses()?;
             run::run(&config, run).await
         }
         Command::Console(ref console) => {
@@ -130,7 +133,16 @@ fn quiet(args: &Args) -> [SettingOverride; 2] {
 fn load<const N: usize>(args: &Args, overrides: [SettingOverride; N]) -> anyhow::Result<Config> {
     let config = Config::load(args.config.as_deref(), &overrides)?;
     init_logs(&config.telemetry)?;
+    // All of them, whatever this command needs: a setting that is wrong is said before anything is done.
+    config.section::<ProducerSettings>()?;
+    config.section::<WorkerSettings>()?;
+    config.section::<ConsoleSettings>()?;
     Ok(config)
+}
+
+/// How long a job is taken to be under way.
+fn queued_for(config: &Config) -> Result<Duration, ConfigError> {
+    config.section().map(|producer: ProducerSettings| producer.queued_for)
 }
 
 async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
@@ -161,7 +173,9 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         Command::Plan => plan::plan(&config, &*store, output).await,
         Command::Doctor { try_client } => {
             let (queue, providers) = (queue(&config)?, config.providers()?);
-            let doctor = doctor::Doctor { config: &config, store, queue, providers, try_client };
+            let console = config.section()?;
+            let doctor =
+                doctor::Doctor { config: &config, console, store, queue, providers, try_client };
             Ok(doctor.examine(output).await)
         }
         // Not for one store: they are carried out above.
@@ -192,7 +206,7 @@ async fn tokens(
         TokensCommand::Count => tokens.count().await?,
         TokensCommand::Show { id } => tokens.show(&id).await?,
         TokensCommand::Refresh(TokensWish { ids, why }) => {
-            let (queue, queued_for) = (queue(config)?, config.producer.queued_for);
+            let (queue, queued_for) = (queue(config)?, queued_for(config)?);
             tokens.refresh(&*queue, &ids, &why, queued_for).await?
         }
         TokensCommand::Pause(wish) => change(wish, GrantChange::Pause).await?,
@@ -209,7 +223,7 @@ async fn dead_letters(
 ) -> anyhow::Result<Exit> {
     let providers = config.providers.keys().cloned().collect();
     let letters = letters::LetterQueues { store, queue: queue(config)?, providers };
-    let bulk = bulk::BulkActions { letters, queued_for: config.producer.queued_for };
+    let bulk = bulk::BulkActions { letters, queued_for: queued_for(config)? };
     let dlq = dlq::Dlq { bulk, output };
     match command {
         DlqCommand::List(filter) => Ok(dlq.list(&filter.into()).await?),

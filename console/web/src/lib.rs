@@ -27,6 +27,7 @@ mod page_layout;
 mod pages;
 mod problem;
 mod serve;
+mod settings;
 #[cfg(test)]
 mod tests;
 
@@ -55,6 +56,7 @@ pub use auth::{
     UserRole, UsersError, UsersFile, oidc_of,
 };
 pub use serve::serve;
+pub use settings::ConsoleSettings;
 
 /// Questions of pages that the store is at work on at once.
 const QUESTIONS_MAX: usize = 16;

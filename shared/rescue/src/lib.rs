@@ -14,6 +14,7 @@ mod own_file;
 mod own_key;
 mod plain_field;
 mod plain_secret;
+mod settings;
 mod unread;
 mod unsealable;
 
@@ -21,6 +22,6 @@ pub use answer::{AnswerSealer, OpenedAnswer};
 pub use file::FileJournal;
 pub use journal::{AnswerJournal, JournalEntry, OrphanedAnswer, PeerJournal};
 pub use keys::{InvalidKey, SealingKeys};
-pub use own_key::own_key;
+pub use settings::RescueSettings;
 pub use unread::UnreadAnswer;
 pub use unsealable::UnsealableAnswer;

@@ -13,7 +13,7 @@ use evergrant_files::private_file::{self, PrivateFile};
 ///
 /// # Errors
 /// If there is none and the folder cannot be written, or if it cannot be read.
-pub fn own_key(folder: &Path) -> io::Result<SecretString> {
+pub(crate) fn own_key(folder: &Path) -> io::Result<SecretString> {
     let path = folder.join("key");
     if let Some(key) = read(&path)? {
         return Ok(key);

@@ -2,11 +2,13 @@
 //!
 //! * [`config`]: the settings. It composes what each crate wants to know.
 //! * [`connect`]: which adapter a URL means.
-//! * [`startup`] and [`process`]: waiting for servers, a process' name and its end.
+//! * [`Process`]: the start of a process. [`process`]: its name and its end.
 //! * [`process_reporter`]: what a process tells operators of itself.
 
 pub mod config;
 pub mod connect;
 pub mod process;
 pub mod process_reporter;
-pub mod startup;
+mod startup;
+
+pub use startup::{Process, ProcessStart, StartError};

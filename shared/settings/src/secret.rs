@@ -1,23 +1,11 @@
 //! Secrets from files.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use secrecy::SecretString;
 use secrecy::zeroize::Zeroizing;
 
 use crate::ConfigError;
-
-/// The secret itself, or what its file holds: the file wins, since the default has a value.
-pub fn read(
-    value: &SecretString,
-    file: &Option<PathBuf>,
-    setting: &str,
-) -> Result<SecretString, ConfigError> {
-    match file {
-        Some(path) => of_file(path, &format!("{setting}_file")),
-        None => Ok(value.clone()),
-    }
-}
 
 /// What a file holds, without the line break at its end.
 pub fn of_file(path: &Path, setting: &str) -> Result<SecretString, ConfigError> {

@@ -108,8 +108,8 @@ fn producer(process: &Arc<Process>) -> evergrant_producer::ProducerDeps {
         election: store,
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
         providers: process.world.provider_ids(),
+        name: process.name.clone(),
         settings: evergrant_producer::ProducerSettings {
-            name: process.name.clone(),
             leader_lease: Duration::from_secs(3),
             sweep_interval: Duration::from_secs(5),
             interval: Duration::from_secs(1),
@@ -151,9 +151,9 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::WorkerDeps {
         election: store,
         queue: Arc::new(FaultyQueue(Arc::clone(process))),
         rescue: rescue(process),
+        name: process.name.clone(),
+        clock: clock(process),
         settings: evergrant_worker::WorkerSettings {
-            clock: clock(process),
-            name: process.name.clone(),
             exchanges_in_flight: 4,
             batch: 4,
             permit_wait: PERMIT_WAIT,

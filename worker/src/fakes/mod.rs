@@ -124,10 +124,7 @@ impl Fakes {
         let since_boot = Arc::<Mutex<Duration>>::default();
         let clock = Arc::clone(&since_boot);
         let look = move || SteadyTime { since_boot: *clock.lock().unwrap(), wall: Duration::ZERO };
-        let settings = WorkerSettings {
-            clock: SteadyClock::new(look),
-            ..WorkerSettings::from_config(&config.worker, "worker".to_owned())
-        };
+        let settings: WorkerSettings = config.section().unwrap();
         let budget = Arc::new(OpenBudget);
         let metrics =
             WorkerMetrics::register(&ProcessMetrics::default(), ProcessReporter::default());
@@ -141,6 +138,8 @@ impl Fakes {
             recovered: RecoveredAnswers::default(),
         };
         let common = LaneContext {
+            name: "worker".to_owned(),
+            clock: SteadyClock::new(look),
             store: store.clone(),
             election: store.clone(),
             queue: queue.clone(),

@@ -124,7 +124,7 @@ async fn start_all(
 async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> ClaimAttempt {
     let mut backoff = Backoff::for_a_server();
     while let Some(turn) = lane.stop.run_until_cancelled(lane.store_limiter.next()).await {
-        let (sent_at, sent_at_steady) = (Instant::now(), lane.settings.clock.now());
+        let (sent_at, sent_at_steady) = (Instant::now(), lane.clock.now());
         let claimed = lane.store.claim(ids, owner, lane.settings.lease).await;
         drop(turn);
         match claimed {

@@ -132,7 +132,7 @@ fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<Jo
                 lane.provider.id.clone(),
                 &error,
                 wall_clock(),
-                &lane.settings.name,
+                &lane.name,
             );
             lane.metrics.count_dead(&lane.provider.id, letter.reason);
             let (lane, acker) = (Arc::clone(lane), delivery.acker);

@@ -29,7 +29,7 @@ pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, cl
     };
     let Some(admitted) = permit else { return };
     // The timer above stands still with a machine that is suspended, the lease does not.
-    if claim.is_older_than(lane.settings.permit_wait, &lane.settings.clock) {
+    if claim.is_older_than(lane.settings.permit_wait, &lane.clock) {
         drop(admitted);
         return give_back(lane, work, &grant, claim).await;
     }

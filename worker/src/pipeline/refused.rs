@@ -69,7 +69,7 @@ pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[Claimed
         let lane = Arc::clone(lane);
         lane.clone().jobs.spawn(async move {
             // Without this a letter of the next refusal could be left out for a while.
-            let _ = lane.election.resign(&role(&lane, &id), &lane.settings.name).await;
+            let _ = lane.election.resign(&role(&lane, &id), &lane.name).await;
         });
     }
 }
@@ -111,14 +111,14 @@ pub(crate) async fn set_aside(
     let (provider, id) = (&lane.provider.id, &work.job.id);
     tracing::error!(%provider, %id, %error, "the store refuses this document: it is parked, others go on");
     let now = wall_clock();
-    let letter = DeadLetter::of_refused(&work.job, error.to_string(), now, &lane.settings.name);
+    let letter = DeadLetter::of_refused(&work.job, error.to_string(), now, &lane.name);
     lane.metrics.count_dead(&lane.provider.id, letter.reason);
     bury(lane, &letter, work.acker).await;
 }
 
 /// Of the workers that find the same document, one writes its letter.
 async fn is_first_to_tell(lane: &Lane, id: &DocumentId) -> bool {
-    let leading = lane.election.lead(&role(lane, id), &lane.settings.name, LETTER_TTL).await;
+    let leading = lane.election.lead(&role(lane, id), &lane.name, LETTER_TTL).await;
     // Rather two letters than none.
     leading.unwrap_or(true)
 }
@@ -131,7 +131,7 @@ fn role(lane: &Lane, id: &DocumentId) -> String {
 fn tell(lane: &Lane, latest: Option<(&DocumentId, &StoreError)>) {
     let provider = &lane.provider.id;
     let documents = lane.refused.lock().len();
-    lane.metrics.set_refused(provider, &lane.settings.name, documents);
+    lane.metrics.set_refused(provider, &lane.name, documents);
     let what = format!("refused documents of {provider}");
     if documents == 0 {
         lane.metrics.reports.set_problem(&what, None);

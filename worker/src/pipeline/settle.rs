@@ -170,7 +170,7 @@ fn letter(
     failing_since: Timestamp,
     last_error: &LastError,
 ) -> DeadLetter {
-    let worker = &lane.settings.name;
+    let worker = &lane.name;
     DeadLetter::of_job(&work.job, reason, attempts, failing_since, last_error, worker)
 }
 

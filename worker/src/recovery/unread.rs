@@ -80,7 +80,7 @@ async fn withhold(
 /// Publishes its letter, however long the broker takes: until then it is in the journal alone.
 async fn bury(lane: &Lane, logged: &LoggedAnswer, last_error: &LastError) {
     let answer = &logged.answer;
-    let (provider, worker) = (answer.provider.clone(), &lane.settings.name);
+    let (provider, worker) = (answer.provider.clone(), &lane.name);
     let why = last_error.description.clone().unwrap_or_default();
     let id = Some(answer.id.clone());
     let letter = DeadLetter {

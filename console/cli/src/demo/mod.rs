@@ -10,15 +10,16 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use evergrant_domain::DeadReason;
+use evergrant_producer::ProducerSettings;
+use evergrant_runtime::Process;
 use evergrant_runtime::process::{self, ShutdownSignal};
-use evergrant_runtime::startup;
-use evergrant_telemetry::{HealthChecks, ProcessMetrics, init_logs};
+use evergrant_telemetry::init_logs;
 
 use crate::args::DemoArgs;
 use crate::dlq::Dlq;
 use crate::exit::Exit;
 use crate::output::Output;
-use crate::run::{Engine, Servers};
+use crate::run::Engine;
 use evergrant_operations::bulk::BulkActions;
 use evergrant_operations::letters::{LetterFilter, LetterQueues};
 use figures::Figures;
@@ -42,33 +43,28 @@ pub(crate) async fn demo(
     let words = if output.json { &quiet } else { output };
     scene.introduce(args, words);
 
-    let servers = Servers::connect(&scene.config).await?;
-    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
-    let workers = usize::from(args.workers);
-    let engine = Engine::new(&scene.config, &servers, workers, metrics.clone(), health)?;
-    startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone()).await?;
-    scene.import(&*servers.store, args).await?;
+    let process = Process::connect(&scene.config, "evergrant", shutdown).await?;
+    let engine = Engine::new(&scene.config, &process, args.workers)?;
+    process.wait_until_ready().await?;
+    scene.import(&*process.store, args).await?;
 
     let stop = ShutdownSignal::by_hand();
     let running = tokio::spawn(engine.run(stop.clone()));
-    let mut show =
-        Show { scene: &scene, servers: &servers, metrics, shutdown, began: Instant::now() };
+    let mut show = Show { scene: &scene, process: &process, began: Instant::now() };
     let told = show.tell(words).await;
     // Whatever came of it: what was sent is written before the process ends.
     stop.begin();
     let ended = running.await?;
-    let proof = Proof::from_scene(&scene, &*servers.store).await?;
+    let proof = Proof::from_scene(&scene, &*process.store).await?;
     let report = Report::new(&show, args, told?, proof);
     report.tell(output);
-    Ok(report.exit(ended, &show.shutdown))
+    Ok(report.exit(ended, &process.shutdown))
 }
 
 /// The demo as it goes on.
 pub(crate) struct Show<'a> {
     scene: &'a Scene,
-    servers: &'a Servers,
-    metrics: ProcessMetrics,
-    shutdown: ShutdownSignal,
+    process: &'a Process,
     began: Instant,
 }
 
@@ -80,17 +76,18 @@ impl Show<'_> {
             return Ok(0);
         }
         let before = self.figures();
-        Proof::from_scene(self.scene, &*self.servers.store).await?.tell(words);
+        Proof::from_scene(self.scene, &*self.process.store).await?.tell(words);
         if before.dead.is_empty() {
             return Ok(0);
         }
         words.line("\nThe dead letters (evergrant dlq list):\n");
         let letters = LetterQueues {
-            store: Arc::clone(&self.servers.store),
-            queue: Arc::clone(&self.servers.queue),
+            store: Arc::clone(&self.process.store),
+            queue: Arc::clone(&self.process.queue),
             providers: vec![PROVIDER.parse()?],
         };
-        let bulk = BulkActions { letters, queued_for: self.scene.config.producer.queued_for };
+        let producer: ProducerSettings = self.scene.config.section()?;
+        let bulk = BulkActions { letters, queued_for: producer.queued_for };
         let dlq = Dlq { bulk, output: words };
         dlq.list(&LetterFilter::default()).await?;
         let exhausted = before.dead_by(DeadReason::AttemptsExhausted);
@@ -116,15 +113,15 @@ impl Show<'_> {
         let mut view = View::new(before, wanted, self.scene.limit_per_s, words);
         loop {
             let figures = self.figures();
-            let queued = self.servers.queue.depth(&provider).await?;
+            let queued = self.process.queue.depth(&provider).await?;
             view.show(&figures, queued);
             let all = figures.settled() >= before + wanted;
-            if all && proof::unfinished(&*self.servers.store).await? == 0 {
+            if all && proof::unfinished(&*self.process.store).await? == 0 {
                 view.finish();
                 return Ok(true);
             }
             tokio::select! {
-                () = self.shutdown.clone().wait() => {
+                () = self.process.shutdown.clone().wait() => {
                     view.finish();
                     return Ok(false);
                 }
@@ -134,6 +131,6 @@ impl Show<'_> {
     }
 
     fn figures(&self) -> Figures {
-        Figures::read(&self.metrics.render())
+        Figures::read(&self.process.metrics.render())
     }
 }

@@ -98,7 +98,7 @@ impl Report {
             figures: show.figures(),
             redriven,
             proof,
-            interrupted: show.shutdown.has_begun(),
+            interrupted: show.process.shutdown.has_begun(),
         }
     }
 

@@ -12,19 +12,20 @@ use std::time::Duration;
 use evergrant_domain::ProviderId;
 use evergrant_ports::{DOCUMENTS_OF, InspectionFinding, JobQueue, Store};
 use evergrant_provider::Provider;
-use evergrant_runtime::config::{Config, ConfigWeakness, ConsoleConfig};
+use evergrant_runtime::config::{Config, ConfigWeakness};
 use futures::future::join_all;
 use tokio::net::TcpStream;
 
 use crate::copies;
 use crate::exit::Exit;
 use crate::output::Output;
-use evergrant_web::oidc_of;
+use evergrant_web::{ConsoleSettings, oidc_of};
 use row::{DoctorRow, Level};
 
 /// What a look takes.
 pub(crate) struct Doctor<'a> {
     pub(crate) config: &'a Config,
+    pub(crate) console: ConsoleSettings,
     pub(crate) store: Arc<dyn Store>,
     pub(crate) queue: Arc<dyn JobQueue>,
     pub(crate) providers: Vec<Provider>,
@@ -67,7 +68,7 @@ impl Doctor<'_> {
             let tried = join_all(self.providers.iter().map(client::try_clients)).await;
             rows.extend(tried.into_iter().flatten());
         }
-        rows.extend(openid_provider(&self.config.console).await);
+        rows.extend(openid_provider(&self.console).await);
         rows.extend(provider::rows(&self.store, &self.providers).await);
         rows.extend(letters::rows(&self.store, &self.queue, &self.providers).await);
         rows.extend(running::rows(&*self.store).await);
@@ -121,7 +122,7 @@ fn failed(what: &str, error: &dyn std::fmt::Display) -> InspectionFinding {
 }
 
 /// The OpenID provider of the web console, if people log in by one.
-async fn openid_provider(config: &ConsoleConfig) -> Option<DoctorRow> {
+async fn openid_provider(config: &ConsoleSettings) -> Option<DoctorRow> {
     let issuer = &config.oidc.as_ref()?.issuer;
     let found = match oidc_of(config) {
         Ok(oidc) => oidc?.try_out().await,

@@ -4,37 +4,21 @@ use std::sync::Arc;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::heartbeat::ProcessRole;
-use evergrant_ports::{JobQueue, Store};
-use evergrant_producer::ProducerSettings;
+use evergrant_ports::Store;
+use evergrant_producer::ProducerDeps;
 use evergrant_provider::Provider;
+use evergrant_runtime::Process;
 use evergrant_runtime::config::Config;
-use evergrant_runtime::connect;
-use evergrant_runtime::process::{self, ShutdownSignal};
-use evergrant_runtime::process_reporter::{ProcessReporter, ReporterTask};
-use evergrant_telemetry::{HealthChecks, ProcessMetrics};
-use evergrant_worker::{ProviderDeps, RescueDeps, WorkerEnd, WorkerSettings};
+use evergrant_runtime::process::ShutdownSignal;
+use evergrant_runtime::process_reporter::ReporterTask;
+use evergrant_worker::{ProviderDeps, WorkerDeps, WorkerEnd};
 use tokio::task::JoinSet;
-
-/// The store and the queue.
-pub(crate) struct Servers {
-    pub(crate) store: Arc<dyn Store>,
-    pub(crate) queue: Arc<dyn JobQueue>,
-}
-
-impl Servers {
-    /// Those that the two URLs mean.
-    pub(crate) async fn connect(config: &Config) -> anyhow::Result<Self> {
-        let store = connect::store(config).await?;
-        let queue = connect::queue(config, format!("evergrant {}", process::unique_name()))?;
-        Ok(Self { store, queue })
-    }
-}
 
 /// A producer and workers, ready to run.
 pub(crate) struct Engine {
     store: Arc<dyn Store>,
-    producer: evergrant_producer::ProducerDeps,
-    workers: Vec<evergrant_worker::WorkerDeps>,
+    producer: ProducerDeps,
+    workers: Vec<WorkerDeps>,
     providers: Vec<Arc<Provider>>,
     default_provider: Option<ProviderId>,
 }
@@ -42,56 +26,19 @@ pub(crate) struct Engine {
 impl Engine {
     /// A producer and `workers` workers. What is counted is counted together, and a provider's limits
     /// are kept by all of them together.
-    pub(crate) fn new(
-        config: &Config,
-        servers: &Servers,
-        workers: usize,
-        metrics: ProcessMetrics,
-        health: HealthChecks,
-    ) -> anyhow::Result<Self> {
-        let providers = config.exchanging_providers()?;
-        let name = process::unique_name();
-        let producer = evergrant_producer::ProducerDeps {
-            store: servers.store.clone(),
-            election: servers.store.clone(),
-            queue: servers.queue.clone(),
-            providers: providers.iter().map(|provider| provider.id.clone()).collect(),
-            settings: ProducerSettings::from_config(&config.producer, name.clone()),
-            metrics: metrics.clone(),
-            health: health.clone(),
-            reports: ProcessReporter::default(),
-        };
-        let served = providers
-            .into_iter()
-            .map(|provider| ProviderDeps::start(provider, servers.store.clone(), &metrics));
-        let served = served.collect::<anyhow::Result<Vec<_>>>()?;
+    pub(crate) fn new(config: &Config, process: &Process, workers: u16) -> anyhow::Result<Self> {
+        let served = ProviderDeps::start_all(process, config)?;
         let workers = (1..=workers.max(1)).map(|number| {
-            let name = format!("{name}-{number}");
-            Ok(evergrant_worker::WorkerDeps {
-                store: servers.store.clone(),
-                election: servers.store.clone(),
-                queue: servers.queue.clone(),
-                // Clones, so that all workers share one client and one budget.
-                providers: served.clone(),
-                rescue: RescueDeps::from_config(config, &name)?,
-                settings: WorkerSettings::from_config(&config.worker, name),
-                metrics: metrics.clone(),
-                health: health.clone(),
-                reports: ProcessReporter::default(),
-            })
+            // Clones, so that all workers share one client and one budget.
+            WorkerDeps::new(process, config, format!("{}-{number}", process.name), served.clone())
         });
         Ok(Self {
-            store: servers.store.clone(),
-            producer,
+            store: process.store.clone(),
+            producer: ProducerDeps::new(process, config)?,
             workers: workers.collect::<anyhow::Result<_>>()?,
             providers: served.iter().map(|served| Arc::clone(&served.provider)).collect(),
             default_provider: config.default_provider(),
         })
-    }
-
-    /// What works.
-    pub(crate) const fn health(&self) -> &HealthChecks {
-        &self.producer.health
     }
 
     /// Whether every worker has its nets.
@@ -105,7 +52,7 @@ impl Engine {
         let outlook =
             evergrant_producer::keep_outlook(store, self.providers, self.default_provider, metrics);
         let outlook = tokio::spawn(outlook);
-        let (reports, name) = (&self.producer.reports, self.producer.settings.name.clone());
+        let (reports, name) = (&self.producer.reports, self.producer.name.clone());
         let mut tellers =
             vec![reports.start_telling(self.store.clone(), ProcessRole::Producer, name)];
         let producer =
@@ -115,7 +62,7 @@ impl Engine {
             tellers.push(deps.reports.start_telling(
                 self.store.clone(),
                 ProcessRole::Worker,
-                deps.settings.name.clone(),
+                deps.name.clone(),
             ));
             workers.spawn(evergrant_worker::run(deps, shutdown.clone().wait()));
         }

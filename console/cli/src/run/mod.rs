@@ -4,42 +4,34 @@
 mod engine;
 
 use evergrant_runtime::config::Config;
-use evergrant_runtime::{process, startup};
-use evergrant_telemetry::{HealthChecks, ProcessMetrics, serve};
+use evergrant_runtime::process::ShutdownSignal;
+use evergrant_runtime::{Process, ProcessStart};
 use evergrant_worker::{NO_RESCUE_KEY, WorkerEnd};
 
 use crate::args::RunArgs;
 use crate::exit::Exit;
 
-pub(crate) use engine::{Engine, Servers};
+pub(crate) use engine::Engine;
 
 /// Runs until a signal; then what was sent is committed, the rest is given back, and a second run
 /// goes on from there.
 pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit> {
-    let shutdown = process::shutdown()?;
-    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
-    // Before the file is touched: a second one that is started by mistake ends here.
-    let served =
-        serve(config.telemetry.listen, metrics.clone(), health.clone(), shutdown.clone().wait());
-    if let Some(address) = served.await? {
-        tracing::info!(%address, "serving health and metrics");
-    }
-    let servers = Servers::connect(config).await?;
-    let engine = Engine::new(config, &servers, usize::from(args.workers), metrics, health)?;
-    let prepared =
-        startup::prepare(&*servers.store, &*servers.queue, engine.health(), shutdown.clone());
-    if !prepared.await? {
-        return Ok(ended(&shutdown, WorkerEnd::Cleanly));
-    }
+    // Before anything is served or created.
+    config.exchanging_providers()?;
+    let process = match Process::start(config, "evergrant").await? {
+        ProcessStart::Ready(process) => process,
+        ProcessStart::ShutDown(shutdown) => return Ok(ended(&shutdown, WorkerEnd::Cleanly)),
+    };
+    let engine = Engine::new(config, &process, args.workers)?;
     if !engine.has_nets() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }
     tracing::info!(workers = args.workers, providers = config.providers.len(), "started");
-    let how = engine.run(shutdown.clone()).await;
-    Ok(ended(&shutdown, how))
+    let how = engine.run(process.shutdown.clone()).await;
+    Ok(ended(&process.shutdown, how))
 }
 
-fn ended(shutdown: &process::ShutdownSignal, how: WorkerEnd) -> Exit {
+fn ended(shutdown: &ShutdownSignal, how: WorkerEnd) -> Exit {
     match how {
         WorkerEnd::Cleanly if shutdown.is_interrupt() => {
             tracing::info!("stopped: all that was sent is written; start again to go on");

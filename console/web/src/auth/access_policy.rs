@@ -5,7 +5,6 @@ use std::sync::Once;
 use std::time::Duration;
 
 use axum::http::{HeaderMap, Version, header};
-use evergrant_runtime::config::{AddressRange, ConsoleConfig};
 use tokio::sync::watch;
 use url::{Host, Url};
 
@@ -16,6 +15,7 @@ use super::oidc::{OidcSetupError, OpenIdClient};
 use super::password_queue::PasswordQueue;
 use super::session::{self, Account, Activity, Sessions};
 use super::users::{UserRole, UsersFile};
+use crate::settings::{AddressRange, ConsoleSettings};
 
 #[cfg(test)]
 mod tests;
@@ -116,7 +116,7 @@ pub enum DoorError {
 
 impl AccessPolicy {
     /// The door that the settings describe. `me` is the user of the operating system.
-    pub fn new(config: &ConsoleConfig, me: &str) -> Result<Self, DoorError> {
+    pub fn new(config: &ConsoleSettings, me: &str) -> Result<Self, DoorError> {
         let users = config.users_file.as_deref().map(UsersFile::new);
         let oidc = oidc_of(config)?.map(Box::new);
         let way = match (users, oidc) {
@@ -405,7 +405,7 @@ impl AccessPolicy {
 }
 
 /// The OpenID provider of the settings, if people log in by one.
-pub fn oidc_of(config: &ConsoleConfig) -> Result<Option<OpenIdClient>, OidcSetupError> {
+pub fn oidc_of(config: &ConsoleSettings) -> Result<Option<OpenIdClient>, OidcSetupError> {
     let (Some(oidc), Some(public_url)) = (&config.oidc, &config.public_url) else {
         return Ok(None);
     };
@@ -414,7 +414,7 @@ pub fn oidc_of(config: &ConsoleConfig) -> Result<Option<OpenIdClient>, OidcSetup
 
 /// A console that is for this machine alone has no time after which a login ends: it is over when the
 /// console is.
-fn sessions_of(config: &ConsoleConfig, way: &LoginMethod) -> Sessions {
+fn sessions_of(config: &ConsoleSettings, way: &LoginMethod) -> Sessions {
     let (lifetime, idle) = match way {
         LoginMethod::Local(..) => (Duration::MAX, Duration::MAX),
         LoginMethod::Login { .. } | LoginMethod::Proxy => {

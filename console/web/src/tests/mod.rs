@@ -120,7 +120,8 @@ impl Console {
             queued_for: Duration::from_secs(3_600),
             shutdown: ShutdownSignal::by_hand(),
         };
-        let (web, writer) = Web::new(deps, AccessPolicy::new(&config.console, "me").unwrap());
+        let (web, writer) =
+            Web::new(deps, AccessPolicy::new(&config.section().unwrap(), "me").unwrap());
         Self { web, store, queue, writer: Mutex::new(Some(writer)), _folder: folder }
     }
 

@@ -6,7 +6,7 @@ use evergrant_domain::also_write::FieldSources;
 use evergrant_settings::ConfigError;
 use serde::Deserialize;
 
-use super::sections::{StoreConfig, check_path};
+use super::store::{StoreConfig, check_path};
 
 /// Whether the application's own expiry is kept true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]

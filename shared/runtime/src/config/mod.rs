@@ -4,13 +4,10 @@
 //! would be right. [`DEFAULT`] is the commented default, embedded.
 
 mod also_write;
-mod console;
-mod daemons;
 mod environment;
 mod in_force;
-mod oidc;
 mod queue;
-mod rescue;
+mod section;
 mod server_url;
 mod store;
 mod urls;
@@ -23,20 +20,20 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 use secrecy::SecretString;
+use serde::de::IgnoredAny;
 
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::ProviderId;
 use evergrant_provider::{Provider, ProviderConfig, with_presets};
+use evergrant_rescue::RescueSettings;
 use evergrant_settings::config_error;
 use evergrant_telemetry::TelemetryConfig;
 
-pub use console::{AddressRange, ConsoleConfig};
-pub use daemons::{ProducerConfig, WorkerConfig};
 pub use evergrant_settings::ConfigError;
 pub use in_force::settings_in_force;
-pub use oidc::OidcConfig;
 pub use queue::QueueConfig;
-pub use rescue::RescueConfig;
+use section::MergedSettings;
+pub use section::SettingsSection;
 pub use server_url::has_password;
 use store::ExpiryUpkeep;
 pub use store::StoreConfig;
@@ -52,7 +49,7 @@ const SECRETS: [&str; 3] = ["client_secret", "key", "old_keys"];
 /// The file that is read where none is named: of the folder in which a process is started.
 pub const FILE_NAME: &str = "evergrant.toml";
 
-/// All settings.
+/// The settings that all programs share, and the sections of each of them ([`Config::section`]).
 #[derive(Debug, Clone, serde::Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
@@ -60,22 +57,26 @@ pub struct Config {
     pub store: StoreConfig,
     /// How jobs travel.
     pub queue: QueueConfig,
-    /// The producer.
-    pub producer: ProducerConfig,
-    /// The worker.
-    pub worker: WorkerConfig,
-    /// The nets under an answer that is not committed yet.
-    pub rescue: RescueConfig,
+    /// The safeguards under an answer that is not committed yet.
+    pub rescue: RescueSettings,
     /// Logs, metrics and health.
     pub telemetry: TelemetryConfig,
-    /// The web console.
-    pub console: ConsoleConfig,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderId, ProviderConfig>,
     /// The file that was read.
     #[serde(skip)]
     file: Option<PathBuf>,
+    /// What was read, for the sections of programs.
+    #[serde(skip)]
+    merged: MergedSettings,
+    /// Whose sections these are reads them.
+    #[serde(rename = "producer")]
+    _producer: IgnoredAny,
+    #[serde(rename = "worker")]
+    _worker: IgnoredAny,
+    #[serde(rename = "console")]
+    _console: IgnoredAny,
 }
 
 /// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
@@ -104,6 +105,7 @@ impl Config {
         let settings = layers(file, variables, overrides)?;
         let mut config: Self = settings.extract().map_err(config_error)?;
         config.file = file.map(Path::to_owned);
+        config.merged = MergedSettings(settings);
         let file_of_url = config.store.url_file.clone();
         config.store.set_url(None, file_of_url.as_deref())?;
         config.queue.read_url_file()?;
@@ -177,18 +179,6 @@ impl Config {
         Ok(config)
     }
 
-    /// The nets of workers: as set, and where nobody has set a key but the documents are in a file, with a
-    /// key of its own beside that.
-    ///
-    /// # Errors
-    /// If the file has no name, or that key cannot be made or read.
-    pub fn worker_rescue(&self) -> Result<RescueConfig, ConfigError> {
-        match self.store.url.file() {
-            Some(file) => self.rescue.beside(file),
-            None => Ok(self.rescue.clone()),
-        }
-    }
-
     /// The provider of documents that don't name one: as set, or the only one there is.
     pub fn default_provider(&self) -> Option<ProviderId> {
         let only = || match self.providers.len() {
@@ -211,9 +201,7 @@ impl Config {
         self.store.check_also_written("store.also_write", &self.store.also_write)?;
         self.adoption()?;
         self.queue.check()?;
-        self.producer.check()?;
-        self.rescue.check()?;
-        self.console.check()?;
+        self.rescue.validate()?;
         if let Some(name) = &self.store.default_provider
             && !self.providers.contains_key(name)
         {
@@ -222,9 +210,7 @@ impl Config {
                 format!("there is no section providers.{name}"),
             ));
         }
-        let longest_request =
-            self.providers()?.iter().map(|provider| provider.request_timeout).max();
-        self.worker.check(longest_request.unwrap_or_default(), self.queue.shards)
+        Ok(())
     }
 }
 

@@ -101,8 +101,6 @@ impl StoreConfig {
         Ok(())
     }
 
-    }
-
     /// Which documents are taken up by which of these providers.
     pub(super) fn adoption(
         &self,

@@ -94,11 +94,7 @@ fn a_wrong_setting_is_named_with_what_would_be_right() {
         ("EVERGRANT_QUEUE__SHARDS", "0", "queue.shards is wrong: it must be from 1 to 256"),
         ("EVERGRANT_QUEUE__SHARDS", "many", "queue.shards is wrong: expected u16"),
         ("EVERGRANT_QUEUE__RETRY_LADDER", r#"["5s","1s"]"#, "queue.retry_ladder is wrong"),
-        ("EVERGRANT_PRODUCER__INTERVAL", "often", "producer.interval is wrong: a duration is"),
-        ("EVERGRANT_PRODUCER__INTERVALL", "5s", "there is no setting producer.intervall"),
         ("EVERGRANT_STOER__URL", "x", "there is no setting stoer"),
-        ("EVERGRANT_WORKER__LEASE", "1s", "worker.lease is wrong: it must be at least"),
-        ("EVERGRANT_WORKER__SHARDS", "[7]", "worker.shards is wrong: queue.shards is 1"),
         ("EVERGRANT_TELEMETRY__LISTEN", "9464", "telemetry.listen is wrong: it must be an address"),
         (
             "EVERGRANT_TELEMETRY__LOG_FORMAT",
@@ -147,22 +143,6 @@ fn a_token_has_a_place_of_its_own() {
 }
 
 #[test]
-fn a_certificate_needs_its_key_and_is_for_https() {
-    let (certificate, key) = ("EVERGRANT_CONSOLE__TLS_CERTIFICATE", "EVERGRANT_CONSOLE__TLS_KEY");
-    let url = "EVERGRANT_CONSOLE__PUBLIC_URL";
-    for (variables, missing) in [
-        (&[(certificate, "a")][..], "console.tls_key"),
-        (&[(key, "a")], "console.tls_certificate"),
-        (&[(certificate, "a"), (key, "b"), (url, "http://c.example")], "console.public_url"),
-    ] {
-        let error = wrong(variables);
-        assert!(error.contains(missing), "{error}");
-    }
-    let loaded = load(&[(certificate, "a"), (key, "b")]).unwrap();
-    assert!(loaded.console.is_https());
-}
-
-#[test]
 fn limits_that_contradict_each_other_are_refused() {
     let mut variables = AUTODESK.to_vec();
     variables.push(("EVERGRANT_PROVIDERS__AUTODESK__LIMITS", r#"["10/s", "1000/min"]"#));
@@ -175,7 +155,7 @@ fn limits_that_contradict_each_other_are_refused() {
 fn an_error_never_repeats_a_secret() {
     let secret = "hunter2-hunter2";
     let url = format!("mysql://user:{secret}@host");
-    for name in ["EVERGRANT_STORE__URL", "EVERGRANT_QUEUE__URL", "EVERGRANT_PRODUCER__WINDOW"] {
+    for name in ["EVERGRANT_STORE__URL", "EVERGRANT_QUEUE__URL", "EVERGRANT_QUEUE__SHARDS"] {
         assert!(!wrong(&[(name, &url)]).contains(secret), "{name}");
     }
     let folder = tempfile::tempdir().unwrap();
@@ -194,27 +174,6 @@ fn settings_print_without_their_secrets() {
 #[test]
 fn other_variables_of_the_same_prefix_are_left_alone() {
     assert!(load(&[("EVERGRANT_CONFIG", "x"), ("EVERGRANT_IMAGE", "y")]).is_ok());
-}
-
-#[test]
-fn beside_a_file_of_documents_is_a_rescue_key_where_none_is_set() {
-    let folder = tempfile::tempdir().unwrap();
-    let url = format!("sqlite:{}", folder.path().join("e.db").display());
-    let rescue = |variables: &[(&str, &str)]| load(variables).unwrap().worker_rescue().unwrap();
-    let key = |rescue: &RescueConfig| rescue.key.as_ref().unwrap().expose_secret().to_owned();
-
-    let own = rescue(&[("EVERGRANT_STORE__URL", &url)]);
-    assert!(own.sealer().unwrap().is_some());
-    assert_eq!(own.journal, Some(folder.path().join("e.db-rescue")));
-    assert_eq!(key(&own), key(&rescue(&[("EVERGRANT_STORE__URL", &url)])), "it stays");
-
-    let given = evergrant_rescue::SealingKeys::generate();
-    let given = given.expose_secret();
-    let set = rescue(&[("EVERGRANT_STORE__URL", &url), ("EVERGRANT_RESCUE__KEY", given)]);
-    assert_eq!((key(&set).as_str(), set.journal), (given, None));
-
-    let server = rescue(&[("EVERGRANT_STORE__URL", "mongodb://localhost")]);
-    assert!(server.sealer().unwrap().is_none());
 }
 
 #[test]

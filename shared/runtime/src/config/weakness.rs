@@ -1,7 +1,7 @@
 //! Settings that work and are not safe.
 
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use figment::Provider as _;
 use figment::providers::{Format, Toml};
@@ -25,6 +25,16 @@ pub struct ConfigWeakness {
     pub is_note: bool,
 }
 
+/// Settings that name a file with a secret, in whichever section.
+const SECRET_FILES: [&str; 6] = [
+    "url_file",
+    "key_file",
+    "tls_key",
+    "client_secret_file",
+    "client_key_file",
+    "client_certificate_file",
+];
+
 /// Where orchestrators put secrets, for containers of one user.
 const OF_ORCHESTRATORS: [&str; 2] = ["/run/secrets", "/var/run/secrets"];
 
@@ -45,7 +55,7 @@ impl Config {
             found.extend(url.and_then(|url| of_token_url(provider.id.as_str(), url)));
         }
         let secrets = self.secret_files().into_iter();
-        found.extend(secrets.filter_map(|(setting, path)| of_file(setting, path, 0o006)));
+        found.extend(secrets.filter_map(|(setting, path)| of_file(setting, &path, 0o006)));
         found.extend(self.file.as_deref().and_then(of_settings));
         Ok(found)
     }
@@ -61,28 +71,23 @@ impl Config {
         Ok(())
     }
 
-    fn secret_files(&self) -> Vec<(String, &Path)> {
-        let ours = [
-            ("store.url_file", &self.store.url_file),
-            ("queue.url_file", &self.queue.url_file),
-            ("rescue.key_file", &self.rescue.key_file),
-            ("console.tls_key", &self.console.tls_key),
-        ];
-        let ours = ours.into_iter().map(|(setting, file)| (setting.to_owned(), file));
-        let oidc =
-            self.console.oidc.iter().map(|oidc| {
-                ("console.oidc.client_secret_file".to_owned(), &oidc.client_secret_file)
-            });
-        let providers = self.providers.iter().flat_map(|(id, provider)| {
-            [
-                ("client_secret_file", &provider.client_secret_file),
-                ("client_key_file", &provider.client_key_file),
-                ("client_certificate_file", &provider.client_certificate_file),
-            ]
-            .map(|(name, file)| (format!("providers.{id}.{name}"), file))
-        });
-        let named = ours.chain(oidc).chain(providers);
-        named.filter_map(|(setting, file)| Some((setting, file.as_deref()?))).collect()
+    /// The files of all sections that hold a secret, by their settings.
+    fn secret_files(&self) -> Vec<(String, PathBuf)> {
+        let mut found = Vec::new();
+        add_secret_files(&self.merged.0.extract().unwrap_or_default(), "", &mut found);
+        found
+    }
+}
+
+fn add_secret_files(section: &Dict, path: &str, found: &mut Vec<(String, PathBuf)>) {
+    for (name, value) in section {
+        match value {
+            Value::Dict(_, section) => add_secret_files(section, &format!("{path}{name}."), found),
+            Value::String(_, file) if SECRET_FILES.contains(&name.as_str()) => {
+                found.push((format!("{path}{name}"), PathBuf::from(file)));
+            }
+            _ => {}
+        }
     }
 }
 

@@ -2,11 +2,11 @@
 
 use super::*;
 
-fn config(more: &[(&str, &str)]) -> ConsoleConfig {
+fn config(more: &[(&str, &str)]) -> ConsoleSettings {
     let variables = more
         .iter()
         .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), value.into()));
-    evergrant_runtime::config::Config::from_parts(None, variables, &[]).unwrap().console
+    evergrant_runtime::config::Config::from_parts(None, variables, &[]).unwrap().section().unwrap()
 }
 
 fn headers(pairs: &[(&'static str, &str)]) -> HeaderMap {

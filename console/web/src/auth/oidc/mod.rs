@@ -14,7 +14,7 @@ use std::collections::HashMap;
 use std::time::Duration;
 
 use evergrant_domain::printable::printable;
-use evergrant_runtime::config::{ConfigError, OidcConfig};
+use evergrant_runtime::config::ConfigError;
 use openidconnect::core::{
     CoreAuthDisplay, CoreAuthPrompt, CoreAuthenticationFlow, CoreClientAuthMethod,
     CoreErrorResponseType, CoreGenderClaim, CoreJsonWebKey, CoreJweContentEncryptionAlgorithm,
@@ -31,6 +31,8 @@ use openidconnect::{
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::Value;
 use url::Url;
+
+use crate::settings::OidcSettings;
 
 use discovery::Discovery;
 pub(crate) use flow::{FLOW_TTL, Flow};
@@ -140,7 +142,7 @@ pub enum OidcSetupError {
 
 /// An OpenID provider, as its client.
 pub struct OpenIdClient {
-    config: OidcConfig,
+    config: OidcSettings,
     secret: Option<SecretString>,
     redirect_url: Url,
     http: http::Http,
@@ -152,7 +154,7 @@ impl OpenIdClient {
     ///
     /// # Errors
     /// If the client's secret cannot be read, or this machine's certificates cannot.
-    pub(crate) fn new(config: &OidcConfig, public_url: &Url) -> Result<Self, OidcSetupError> {
+    pub(crate) fn new(config: &OidcSettings, public_url: &Url) -> Result<Self, OidcSetupError> {
         let mut redirect_url = public_url.clone();
         redirect_url.set_path(CALLBACK);
         let https_only = Url::parse(&config.issuer).is_ok_and(|issuer| issuer.scheme() == "https");

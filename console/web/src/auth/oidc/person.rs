@@ -1,11 +1,11 @@
 //! Who somebody is by the claims of an ID token, and what that one may.
 
 use evergrant_domain::printable::printable;
-use evergrant_runtime::config::OidcConfig;
 use serde_json::Value;
 
 use super::OidcError;
 use crate::auth::users::UserRole;
+use crate::settings::OidcSettings;
 
 /// How names begin: a user of the users file or of a terminal has no such name.
 const NAMES_BEGIN: &str = "openid:";
@@ -26,7 +26,7 @@ pub(crate) struct Person {
 impl Person {
     /// # Errors
     /// If nobody in that one's groups may come in.
-    pub(super) fn from_claims(claims: &Value, config: &OidcConfig) -> Result<Self, OidcError> {
+    pub(super) fn from_claims(claims: &Value, config: &OidcSettings) -> Result<Self, OidcError> {
         let subject = claims["sub"].as_str().unwrap_or_default().to_owned();
         let name = find(claims, &config.name_claim).and_then(Value::as_str).unwrap_or_default();
         let name = if name.trim().is_empty() { &subject } else { name.trim() };
@@ -79,8 +79,8 @@ mod tests {
 
     use super::*;
 
-    fn config(groups_claim: &str) -> OidcConfig {
-        OidcConfig {
+    fn config(groups_claim: &str) -> OidcSettings {
+        OidcSettings {
             issuer: "https://login.example.com".to_owned(),
             client_id: "console".to_owned(),
             client_secret: None,

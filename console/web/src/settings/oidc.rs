@@ -12,7 +12,7 @@ use evergrant_settings::{ConfigError, secret};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct OidcConfig {
+pub struct OidcSettings {
     /// As it is written: with or without a slash at its end, it is the name of the provider as well.
     pub issuer: String,
     pub client_id: String,
@@ -32,7 +32,7 @@ pub struct OidcConfig {
     pub viewers: Vec<String>,
 }
 
-impl OidcConfig {
+impl OidcSettings {
     /// The client's secret. It is read when it is needed: who serves no console need not have it.
     ///
     /// # Errors
@@ -44,7 +44,7 @@ impl OidcConfig {
         Ok(of_file.or_else(|| self.client_secret.clone()))
     }
 
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+    pub(super) fn validate(&self) -> Result<(), ConfigError> {
         let wrong = |setting: &str, reason: &str| {
             Err(ConfigError::invalid(format!("console.oidc.{setting}"), reason))
         };
@@ -110,9 +110,12 @@ fn groups_claim() -> String {
 
 #[cfg(test)]
 mod tests {
-    use crate::config::{Config, ConfigError};
+    use evergrant_runtime::config::Config;
 
-    fn load(more: &[(&str, &str)]) -> Result<Config, ConfigError> {
+    use super::*;
+    use crate::settings::ConsoleSettings;
+
+    fn load(more: &[(&str, &str)]) -> Result<ConsoleSettings, ConfigError> {
         let right = [
             ("PUBLIC_URL", "https://evergrant.example.com"),
             ("OIDC__ISSUER", "https://login.example.com/realms/staff"),
@@ -123,12 +126,12 @@ mod tests {
             .iter()
             .chain(more)
             .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), (*value).into()));
-        Config::from_parts(None, variables.collect::<Vec<_>>(), &[])
+        Config::from_parts(None, variables.collect::<Vec<_>>(), &[]).unwrap().section()
     }
 
     #[test]
     fn an_issuer_stays_as_it_is_written() {
-        let oidc = load(&[]).unwrap().console.oidc.unwrap();
+        let oidc = load(&[]).unwrap().oidc.unwrap();
         assert_eq!(oidc.issuer, "https://login.example.com/realms/staff");
         assert_eq!((oidc.client_id.as_str(), oidc.secret().unwrap().is_none()), ("12345", true));
     }

@@ -1,5 +1,7 @@
-//! The web console's section.
+//! The web console's section of the settings.
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
+
+mod oidc;
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use std::path::{Path, PathBuf};
@@ -9,13 +11,15 @@ use std::time::Duration;
 use serde::{Deserialize, Deserializer};
 use url::Url;
 
-use super::OidcConfig;
-use super::oidc::is_bare;
-use evergrant_settings::{ConfigError, duration};
+use evergrant_runtime::config::{Config, ConfigError, SettingsSection};
+use evergrant_settings::duration;
+
+pub(crate) use oidc::OidcSettings;
+use oidc::is_bare;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct ConsoleConfig {
+pub struct ConsoleSettings {
     pub listen: SocketAddr,
     pub users_file: Option<PathBuf>,
     #[serde(deserialize_with = "duration::required")]
@@ -31,11 +35,13 @@ pub struct ConsoleConfig {
     pub proxy_addresses: Vec<AddressRange>,
     #[serde(default)]
     pub proxy_operators: Vec<String>,
-    pub oidc: Option<OidcConfig>,
+    pub oidc: Option<OidcSettings>,
 }
 
-impl ConsoleConfig {
-    pub(super) fn check(&self) -> Result<(), ConfigError> {
+impl SettingsSection for ConsoleSettings {
+    const NAME: &'static str = "console";
+
+    fn validate(&self, _: &Config) -> Result<(), ConfigError> {
         let wrong = |setting: &str, reason: &str| Err(ConfigError::invalid(setting, reason));
         if self.session_lifetime < Duration::from_secs(60) {
             return wrong("console.session_lifetime", "it must be at least 60s");
@@ -75,9 +81,11 @@ impl ConsoleConfig {
                  anything after the name: the OpenID provider sends people back there",
             );
         }
-        self.oidc.as_ref().map_or(Ok(()), OidcConfig::check)
+        self.oidc.as_ref().map_or(Ok(()), OidcSettings::validate)
     }
+}
 
+impl ConsoleSettings {
     /// The files of the certificate and of its key, if the console speaks TLS itself.
     pub fn tls(&self) -> Option<(&Path, &Path)> {
         self.tls_certificate.as_deref().zip(self.tls_key.as_deref())
@@ -153,6 +161,26 @@ impl<'de> Deserialize<'de> for AddressRange {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_certificate_needs_its_key_and_is_for_https() {
+        let load = |variables: &[(&str, &str)]| {
+            let variables = variables
+                .iter()
+                .map(|(name, value)| (format!("EVERGRANT_CONSOLE__{name}").into(), value.into()));
+            Config::from_parts(None, variables, &[]).unwrap().section::<ConsoleSettings>()
+        };
+        let (certificate, key) = (("TLS_CERTIFICATE", "a"), ("TLS_KEY", "b"));
+        for (variables, missing) in [
+            (&[certificate][..], "console.tls_key"),
+            (&[key], "console.tls_certificate"),
+            (&[certificate, key, ("PUBLIC_URL", "http://c.example")], "console.public_url"),
+        ] {
+            let error = load(variables).unwrap_err().to_string();
+            assert!(error.contains(missing), "{error}");
+        }
+        assert!(load(&[certificate, key]).unwrap().is_https());
+    }
 
     #[test]
     fn a_network_holds_what_begins_alike() {
