@@ -1,15 +1,4 @@
-//! When a request may be sent to a provider.
-//!
-//! [`Budget`] is the seam: the worker asks it for a permit before each exchange and tells it each
-//! answer. [`SharedBudget`] keeps a provider's limits, pauses and circuit for any number of
-//! replicas, by way of the store:
-//!
-//! * `local_state`: what a replica knows, and who waits. No I/O.
-//! * `sync_task`: the task that reserves slots and reads what other replicas wrote.
-//! * `shared`: the two together.
-//! * `change`: what an operator changes.
-//!
-//! What is decided is in [`evergrant_domain`]: `rate_schedule`, `circuit_breaker`, `provider_state`, `arrival_lateness`.
+#![doc = include_str!("../README.md")]
 
 mod change;
 #[cfg(test)]

@@ -20,6 +20,15 @@ pub fn is_open(document: &Document, path: &str) -> bool {
 }
 
 /// What is at a path with dots in it. A null is nothing: drivers write it for what is not set.
+///
+/// ```
+/// use bson::doc;
+/// use evergrant_document::paths::at;
+///
+/// let document = doc! { "tokens": { "access": "a" } };
+/// assert_eq!(at(&document, "tokens.access").and_then(bson::Bson::as_str), Some("a"));
+/// assert_eq!(at(&document, "tokens.refresh"), None);
+/// ```
 pub fn at<'a>(document: &'a Document, path: &str) -> Option<&'a Bson> {
     let mut steps = path.split('.');
     let mut found = document.get(steps.next()?)?;

@@ -1,13 +1,4 @@
-//! Every decision of Evergrant, without I/O and without a clock.
-//!
-//! A job is taken through these steps; each is a function from values to a value:
-//!
-//! 1. [`job::Job::decode`]: what the message asks for.
-//! 2. [`assess::assess`]: given the document as claimed, is there still something to do?
-//! 3. [`classify::classify`]: what the provider's answer means ([`outcome::Outcome`]).
-//! 4. [`weigh::AnswerWatch::weigh`]: whether the answer is about this grant or about all of them.
-//! 5. [`decide::decide`]: what is written, where the job goes, and what the provider's budget
-//!    is told ([`settlement::Settlement`]).
+#![doc = include_str!("../README.md")]
 
 mod budget;
 mod operations;

@@ -1,5 +1,4 @@
-//! Files of this machine that need care: [`private_file`] holds secrets, [`process_file`] tells by its lock
-//! whether its process lives.
+#![doc = include_str!("../README.md")]
 
 pub mod private_file;
 pub mod process_file;

@@ -1,12 +1,4 @@
-//! The HTTP server of the console and of health and metrics: HTTP/1.1, and a limit on everything that
-//! somebody who is not logged in can take.
-//!
-//! A connection that only waits (for a request's head or body, or for the next request) may be closed at
-//! any time for one that comes later, so that idle and slow connections keep nobody out, whoever opens
-//! how many. One whose request is being answered is let alone.
-//!
-//! * `connections`: how many there are, and which one makes room. * `bodies`: when a connection waits.
-//! * `write_timeout`: who does not read. * `tls`: the certificate.
+#![doc = include_str!("../README.md")]
 
 mod bodies;
 mod connections;

@@ -1,6 +1,4 @@
-//! The ports: where documents live and how jobs travel, a trait for each role. [`Store`] and
-//! [`JobQueue`] are all roles at once, for the wiring. Everything else is pure or at the edges. One
-//! conformance suite (`tests/suite/conformance`) holds for every adapter.
+#![doc = include_str!("../README.md")]
 
 mod backoff;
 mod due_store;

@@ -124,6 +124,12 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
 ///
 /// # Errors
 /// If there is none, or its file is wrong, which a test excludes.
+///
+/// ```
+/// let autodesk = evergrant_provider::preset("autodesk")?;
+/// assert!(autodesk.has("token_url") && !autodesk.has("client_id"));
+/// # Ok::<(), evergrant_settings::ConfigError>(())
+/// ```
 pub fn preset(name: &str) -> Result<PresetFile, ConfigError> {
     let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
         let known: Vec<&str> = preset_names().collect();

@@ -1,33 +1,4 @@
-//! Jobs in RabbitMQ, 3.10 and 4.x, without plugins.
-//!
-//! ```text
-//! rescue ─► <prefix>.rescue ─► consume_rescues
-//!
-//! publish ─► <prefix>.work ─► <prefix>.refresh.<provider>.<shard> ─► consume
-//!                 ▲      └──► <prefix>.again.<provider>.<shard>   ─► consume
-//!                 │                          │ the broker gives up (a fuse)
-//!                 │ its TTL is over          ▼
-//! retry ──► <prefix>.retry.<ms>     <prefix>.dead.<provider> ◄── bury, dead_letters
-//! ```
-//!
-//! What was tried before comes back to a queue of its own, or it would wait behind everything that
-//! was never tried.
-//!
-//! Every queue is a quorum queue, and every move between queues is at least once. Each rung of the
-//! retry ladder is a queue with one TTL for all: per-message TTLs in one queue would block behind
-//! its head.
-//!
-//! * [`settings`]: what the adapter needs to know.
-//! * `names`, `topology`: what there is on the broker, and making it.
-//! * `address`, `connect`, `session`: connections, in bounded time and rebuilt on demand.
-//! * `server`: which version this is, for whoever asks.
-//! * `publish`, `intake`, `dead_letters`: the three ways that messages go.
-//! * `broken`, `parts`: a queue that takes or gives no messages holds up no other.
-//! * `leftover`: queues of shards that are not configured any more.
-//! * `browse_lock`: one look at dead letters at a time.
-//! * `acks`: acknowledgements in groups.
-//! * `headers`: a dead letter's fields.
-//! * `inspect`, `errors`: what operators read.
+#![doc = include_str!("../README.md")]
 
 mod acks;
 mod address;

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use crate::config::{Config, ConfigError, QueueUrl, StoreUrl};
-use evergrant_mongodb::MongoStore;
+use secrecy::SecretString;
+
+use crate::config::{Config, ConfigError, QueueConfig, QueueUrl, StoreConfig, StoreUrl};
+use evergrant_document::adoption::AdoptionRules;
+use evergrant_domain::ProviderId;
 use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
-use evergrant_rabbitmq::RabbitQueue;
 use evergrant_sqlite::{SqliteQueue, SqliteStore};
 
 /// An adapter that cannot be had.
@@ -33,9 +35,7 @@ pub async fn store(config: &Config) -> Result<Arc<dyn Store>, ConnectError> {
         StoreUrl::Sqlite(file) => {
             Arc::new(SqliteStore::open(settings.sqlite(file, adoption)).await?)
         }
-        StoreUrl::Mongodb(url) => {
-            Arc::new(MongoStore::connect(settings.mongodb(url, adoption)).await?)
-        }
+        StoreUrl::Mongodb(url) => mongodb(settings, url, adoption).await?,
     })
 }
 
@@ -48,8 +48,55 @@ pub fn queue(config: &Config, name: String) -> Result<Arc<dyn JobQueue>, Connect
     let (settings, providers) = (&config.queue, config.providers.keys().cloned().collect());
     Ok(match &settings.url {
         QueueUrl::Sqlite(file) => Arc::new(SqliteQueue::open(settings.sqlite(file, providers)?)?),
-        QueueUrl::Amqp(url) => {
-            Arc::new(RabbitQueue::connect_lazily(settings.rabbitmq(url, providers, name)?))
-        }
+        QueueUrl::Amqp(url) => rabbitmq(settings, url, providers, name)?,
     })
+}
+
+#[cfg(feature = "mongodb")]
+async fn mongodb(
+    settings: &StoreConfig,
+    url: &SecretString,
+    adoption: AdoptionRules,
+) -> Result<Arc<dyn Store>, ConnectError> {
+    let settings = settings.mongodb(url, adoption);
+    Ok(Arc::new(evergrant_mongodb::MongoStore::connect(settings).await?))
+}
+
+#[cfg(not(feature = "mongodb"))]
+async fn mongodb(
+    _: &StoreConfig,
+    _: &SecretString,
+    _: AdoptionRules,
+) -> Result<Arc<dyn Store>, ConnectError> {
+    Err(not_built_in("store.url", "MongoDB", "mongodb"))
+}
+
+#[cfg(feature = "rabbitmq")]
+fn rabbitmq(
+    settings: &QueueConfig,
+    url: &SecretString,
+    providers: Vec<ProviderId>,
+    name: String,
+) -> Result<Arc<dyn JobQueue>, ConnectError> {
+    let settings = settings.rabbitmq(url, providers, name)?;
+    Ok(Arc::new(evergrant_rabbitmq::RabbitQueue::connect_lazily(settings)))
+}
+
+#[cfg(not(feature = "rabbitmq"))]
+fn rabbitmq(
+    _: &QueueConfig,
+    _: &SecretString,
+    _: Vec<ProviderId>,
+    _: String,
+) -> Result<Arc<dyn JobQueue>, ConnectError> {
+    Err(not_built_in("queue.url", "RabbitMQ", "rabbitmq"))
+}
+
+#[cfg(not(all(feature = "mongodb", feature = "rabbitmq")))]
+fn not_built_in(setting: &str, server: &str, feature: &str) -> ConnectError {
+    let reason = format!(
+        "this program was built without the client of {server}: name a file by sqlite:PATH, or take a \
+         program that was built with the feature {feature}, as it is by default"
+    );
+    ConfigError::invalid(setting, reason).into()
 }

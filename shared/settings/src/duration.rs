@@ -6,6 +6,21 @@ use serde::de::Error;
 use serde::{Deserialize, Deserializer};
 
 /// A duration, for `#[serde(deserialize_with)]`.
+///
+/// ```
+/// use std::time::Duration;
+///
+/// #[derive(serde::Deserialize)]
+/// struct Section {
+///     #[serde(deserialize_with = "evergrant_settings::duration::required")]
+///     interval: Duration,
+/// }
+///
+/// use figment::providers::{Format, Toml};
+/// let section: Section = figment::Figment::from(Toml::string("interval = '15s'")).extract()?;
+/// assert_eq!(section.interval, Duration::from_secs(15));
+/// # Ok::<(), figment::Error>(())
+/// ```
 pub fn required<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
     let text = String::deserialize(deserializer)?;
     humantime::parse_duration(&text).map_err(|_| {

@@ -1,5 +1,4 @@
-//! What the settings of every crate share: [`ConfigError`], durations as people write them, and secrets from
-//! files.
+#![doc = include_str!("../README.md")]
 
 pub mod duration;
 mod error;

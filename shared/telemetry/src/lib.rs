@@ -1,8 +1,4 @@
-//! Logs, metrics and health.
-//!
-//! What a log line carries: what happened, the provider, the document's `_id`, counts and reasons.
-//! What it never carries: a token, a client secret, a URL with a password, the body of a message
-//! or of an answer.
+#![doc = include_str!("../README.md")]
 
 mod http;
 mod logs;

@@ -109,6 +109,27 @@ impl SlotReservation {
 impl RateSchedule {
     /// Pays the debt and reserves slots, if there are some within the horizon. None if not, or if
     /// none are wanted. Without `limits` there is nothing to reserve.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    ///
+    /// use evergrant_domain::PreciseTimestamp;
+    /// use evergrant_domain::rate_schedule::{RateSchedule, SlotRequest};
+    ///
+    /// let request = SlotRequest {
+    ///     now: PreciseTimestamp::from_unix_us(1_700_000_000_000_000),
+    ///     lead: Duration::from_millis(10),
+    ///     wanted: 3,
+    ///     debt: Duration::ZERO,
+    ///     lateness: Duration::ZERO,
+    ///     unsure: Duration::ZERO,
+    /// };
+    /// let slots = RateSchedule::default().reserve(&["10/s".parse()?], &request);
+    /// let slots = slots.expect("an unused schedule has slots");
+    /// // Ten in a second, evenly spaced, and a little less.
+    /// assert!(slots.spacing >= Duration::from_millis(100) && slots.count <= 3);
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn reserve(&mut self, limits: &[RateLimit], ask: &SlotRequest) -> Option<SlotReservation> {
         let binding = self.note_lateness(limits, ask)?;
         let spacing = binding.spacing(self.tolerance());

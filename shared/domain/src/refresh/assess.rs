@@ -193,6 +193,17 @@ impl StaleReason {
 ///
 /// A `redelivered` job, and one that has come back from a retry queue, may be one whose worker died on
 /// the way from the document's end to the dead letter. Its letter is written again: two of them are harmless, none would hide a loss.
+///
+/// ```
+/// use evergrant_domain::{ClaimedDocument, DocumentId, Job, JobDecision, StaleReason, Timestamp, assess};
+///
+/// let now = Timestamp::from_unix_ms(1_700_000_000_000);
+/// let job = Job::new("autodesk".parse()?, DocumentId::Integer(1), 0, now);
+/// // The document was deleted after the job was made.
+/// let decision = assess(&job, ClaimedDocument::Absent, false, now);
+/// assert!(matches!(decision, JobDecision::Stale(StaleReason::Gone)));
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
 pub fn assess(job: &Job, row: ClaimedDocument, redelivered: bool, now: Timestamp) -> JobDecision {
     let (grant, lease, owned) = match row {
         ClaimedDocument::Absent => return JobDecision::Stale(StaleReason::Gone),

@@ -81,6 +81,18 @@ impl std::fmt::Debug for HttpAnswer {
 
 /// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
 /// token of the answer.
+///
+/// ```
+/// use evergrant_domain::dialect::Dialect;
+/// use evergrant_domain::{ExchangeResult, ExchangeSecrets, HttpAnswer, Outcome, classify};
+///
+/// let body = br#"{"error": "invalid_grant"}"#.to_vec();
+/// let answer = HttpAnswer { status: 400, retry_after_ms: None, body };
+/// let token = "the refresh token that was sent".into();
+/// let secrets = ExchangeSecrets::sent(&token, "client-id", None);
+/// let outcome = classify(ExchangeResult::Answered(answer), &Dialect::default(), secrets);
+/// assert!(matches!(outcome, Outcome::GrantDead(_)));
+/// ```
 pub fn classify(
     exchange: ExchangeResult,
     dialect: &Dialect,

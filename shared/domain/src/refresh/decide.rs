@@ -61,6 +61,30 @@ pub const RESCUE_DELAY: Duration = Duration::from_secs(2);
 const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Says what follows from `outcome` for `grant`. `now` is the store's clock.
+///
+/// ```
+/// # #[cfg(feature = "examples")] {
+/// use std::time::Duration;
+///
+/// use evergrant_domain::ladder::Ladder;
+/// use evergrant_domain::schedule::RefreshSchedule;
+/// use evergrant_domain::{
+///     ExchangeFailure, Grant, JobRoute, Outcome, RefreshPolicy, SealedTokens, Timestamp, decide,
+/// };
+///
+/// let now = Timestamp::from_unix_ms(1_700_000_000_000);
+/// let policy = RefreshPolicy {
+///     schedule: RefreshSchedule::example(),
+///     ladder: Ladder::new(vec![Duration::from_secs(1), Duration::from_secs(60)]).unwrap(),
+///     max_attempts: 5,
+///     max_pause: Duration::from_secs(3_600),
+///     sealed_tokens: SealedTokens::Hold,
+/// };
+/// let failed = Outcome::Transient(ExchangeFailure::described("HTTP 503"));
+/// let settlement = decide(&policy, &Grant::example(now), &failed, now);
+/// assert!(matches!(settlement.route, JobRoute::Retry(_)));
+/// # }
+/// ```
 pub fn decide(
     policy: &RefreshPolicy,
     grant: &Grant,

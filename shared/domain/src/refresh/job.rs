@@ -98,6 +98,15 @@ impl Job {
     }
 
     /// The message's body.
+    ///
+    /// ```
+    /// use evergrant_domain::{DocumentId, Job, Timestamp};
+    ///
+    /// let now = Timestamp::from_unix_ms(1_700_000_000_000);
+    /// let job = Job::new("autodesk".parse()?, DocumentId::Integer(1), 0, now);
+    /// assert_eq!(Job::decode(&job.encode())?.id, DocumentId::Integer(1));
+    /// # Ok::<(), Box<dyn std::error::Error>>(())
+    /// ```
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }

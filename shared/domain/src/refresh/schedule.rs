@@ -88,6 +88,23 @@ impl RefreshSchedule {
     /// The times after a refresh at `refreshed_at`. What the answer `told` counts first. `known` is what
     /// earlier refreshes know: a successor inherits an absolute end, as Okta's and Atlassian's do. One that
     /// has passed while the token works was not this grant's, and is counted anew.
+    ///
+    /// ```
+    /// # #[cfg(feature = "examples")] {
+    /// use std::time::Duration;
+    ///
+    /// use evergrant_domain::schedule::{KnownEnds, RefreshSchedule};
+    /// use evergrant_domain::{DocumentId, Timestamp, ToldEnds};
+    ///
+    /// let now = Timestamp::from_unix_ms(1_700_000_000_000);
+    /// // Refresh tokens live for 14 days unless they are used.
+    /// let schedule = RefreshSchedule::example();
+    /// let id = DocumentId::Integer(1);
+    /// let times = schedule.after_refresh(&id, now, ToldEnds::default(), KnownEnds::default());
+    /// let wait = times.next_refresh_at.since(now);
+    /// assert!(wait > Duration::from_secs(5 * 86_400) && wait < Duration::from_secs(9 * 86_400));
+    /// # }
+    /// ```
     pub fn after_refresh(
         &self,
         id: &DocumentId,

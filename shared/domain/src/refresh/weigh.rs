@@ -112,6 +112,22 @@ impl AnswerWatch {
 
     /// Takes note of what an exchange of `grant` came to, and says what that means beside the answers of
     /// others. `tenant` is the id of its client where tenants have clients of their own.
+    ///
+    /// ```
+    /// # #[cfg(feature = "examples")] {
+    /// use evergrant_domain::weigh::{AnswerWatch, DeathBelief, DeathEvidence, WatchSettings};
+    /// use evergrant_domain::{ExchangeFailure, Grant, Outcome, Timestamp};
+    ///
+    /// let now = Timestamp::from_unix_ms(1_700_000_000_000);
+    /// let mut watch = AnswerWatch::new(WatchSettings::default());
+    /// let evidence =
+    ///     DeathEvidence { belief: DeathBelief::ByShare, is_tripped: false, client_works: true };
+    /// let told = Outcome::GrantDead(ExchangeFailure::described("invalid_grant"));
+    /// let weighed = watch.weigh(told, &Grant::example(now), now, evidence);
+    /// // The first word about a grant's end is asked for again before its user is told.
+    /// assert!(!matches!(weighed, Outcome::GrantDead(_)));
+    /// # }
+    /// ```
     pub fn weigh(
         &mut self,
         outcome: Outcome,

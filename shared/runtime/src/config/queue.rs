@@ -4,11 +4,13 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+#[cfg(feature = "rabbitmq")]
 use secrecy::SecretString;
 use serde::Deserialize;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::ladder::Ladder;
+#[cfg(feature = "rabbitmq")]
 use evergrant_rabbitmq::RabbitSettings;
 use evergrant_settings::{ConfigError, duration, secret};
 use evergrant_sqlite::SqliteQueueSettings;
@@ -69,6 +71,7 @@ impl QueueConfig {
     }
 
     /// What the adapter of RabbitMQ needs to know.
+    #[cfg(feature = "rabbitmq")]
     pub(crate) fn rabbitmq(
         &self,
         url: &SecretString,

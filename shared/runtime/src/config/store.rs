@@ -13,6 +13,7 @@ use evergrant_document::adoption::{AdoptionFilter, AdoptionRules, ProviderField}
 use evergrant_document::paths::is_within;
 use evergrant_domain::ProviderId;
 use evergrant_domain::also_write::FieldSources;
+#[cfg(feature = "mongodb")]
 use evergrant_mongodb::MongoSettings;
 use evergrant_settings::{ConfigError, duration, secret};
 use evergrant_sqlite::SqliteStoreSettings;
@@ -152,6 +153,7 @@ impl StoreConfig {
     }
 
     /// What the adapter of MongoDB needs to know. `adoption` are [`super::Config::adoption`].
+    #[cfg(feature = "mongodb")]
     pub(crate) fn mongodb(&self, url: &SecretString, adoption: AdoptionRules) -> MongoSettings {
         MongoSettings {
             url: url.clone(),
