@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use secrecy::SecretString;
 
-use crate::config::{Config, ConfigError, QueueConfig, QueueUrl, StoreConfig, StoreUrl};
+use crate::config::{Config, ConfigError, QueueSettings, QueueUrl, StoreSettings, StoreUrl};
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::ProviderId;
 use evergrant_ports::{JobQueue, QueueError, Store, StoreError};
@@ -54,7 +54,7 @@ pub fn queue(config: &Config, name: String) -> Result<Arc<dyn JobQueue>, Connect
 
 #[cfg(feature = "mongodb")]
 async fn mongodb(
-    settings: &StoreConfig,
+    settings: &StoreSettings,
     url: &SecretString,
     adoption: AdoptionRules,
 ) -> Result<Arc<dyn Store>, ConnectError> {
@@ -64,7 +64,7 @@ async fn mongodb(
 
 #[cfg(not(feature = "mongodb"))]
 async fn mongodb(
-    _: &StoreConfig,
+    _: &StoreSettings,
     _: &SecretString,
     _: AdoptionRules,
 ) -> Result<Arc<dyn Store>, ConnectError> {
@@ -73,7 +73,7 @@ async fn mongodb(
 
 #[cfg(feature = "rabbitmq")]
 fn rabbitmq(
-    settings: &QueueConfig,
+    settings: &QueueSettings,
     url: &SecretString,
     providers: Vec<ProviderId>,
     name: String,
@@ -84,7 +84,7 @@ fn rabbitmq(
 
 #[cfg(not(feature = "rabbitmq"))]
 fn rabbitmq(
-    _: &QueueConfig,
+    _: &QueueSettings,
     _: &SecretString,
     _: Vec<ProviderId>,
     _: String,

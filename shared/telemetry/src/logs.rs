@@ -12,13 +12,13 @@ use tracing_subscriber::fmt::format::{Writer, debug_fn};
 use evergrant_domain::printable::printable;
 use evergrant_settings::ConfigError;
 
-use crate::{LogFormat, TelemetryConfig};
+use crate::{LogFormat, TelemetrySettings};
 
 /// Starts logging. The second call of a process does nothing.
 ///
 /// # Errors
 /// If `telemetry.log_level` is not a filter.
-pub fn init_logs(config: &TelemetryConfig) -> Result<(), ConfigError> {
+pub fn init_logs(config: &TelemetrySettings) -> Result<(), ConfigError> {
     let filter = EnvFilter::try_new(&config.log_level).map_err(|_| {
         let reason =
             "it must be a level such as info, or a filter such as evergrant_worker=debug,info";

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer};
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct TelemetryConfig {
+pub struct TelemetrySettings {
     pub listen: ListenSettings,
     pub log_format: LogFormat,
     pub log_level: String,

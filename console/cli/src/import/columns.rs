@@ -1,6 +1,6 @@
 //! Which column of a table becomes which field of the document.
 
-use evergrant_runtime::config::StoreConfig;
+use evergrant_runtime::config::StoreSettings;
 
 use super::mapping::{Mapping, is_path};
 
@@ -26,7 +26,7 @@ const ACCESS_NAMES: &[&str] =
 const PROVIDER_NAMES: &[&str] = &["provider", "providerid", "providername"];
 
 impl KnownFields {
-    pub(super) fn of(config: &StoreConfig) -> Self {
+    pub(super) fn of(config: &StoreSettings) -> Self {
         let fields = config.fields.clone();
         Self {
             refresh_token: fields.refresh_token,

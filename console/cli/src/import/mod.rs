@@ -21,7 +21,7 @@ use evergrant_document::{canonical_id, check_import};
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::mark;
 use evergrant_ports::{ImportDocument, ImportMode, ImportResult, StoreError, TransferStore};
-use evergrant_runtime::config::StoreConfig;
+use evergrant_runtime::config::StoreSettings;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 
@@ -65,7 +65,7 @@ pub(crate) fn request(wish: &ImportArgs) -> Value {
 pub(crate) async fn import(
     store: &dyn TransferStore,
     wish: ImportArgs,
-    config: &StoreConfig,
+    config: &StoreSettings,
     output: &Output,
 ) -> Result<Exit, ImportError> {
     let ImportArgs { file: path, overwrite, csv, map } = wish;

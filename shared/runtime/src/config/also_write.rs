@@ -6,7 +6,7 @@ use evergrant_domain::also_write::FieldSources;
 use evergrant_settings::ConfigError;
 use serde::Deserialize;
 
-use super::store::{StoreConfig, check_path};
+use super::store::{StoreSettings, check_path};
 
 /// Whether the application's own expiry is kept true.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
@@ -16,7 +16,7 @@ pub enum ExpiryUpkeep {
     Off,
 }
 
-impl StoreConfig {
+impl StoreSettings {
     /// That what a refresh writes beside the tokens has places of its own. `setting` is the table's name.
     pub(super) fn check_also_written(
         &self,

@@ -27,16 +27,16 @@ use evergrant_domain::ProviderId;
 use evergrant_provider::{Provider, ProviderConfig, with_presets};
 use evergrant_rescue::RescueSettings;
 use evergrant_settings::config_error;
-use evergrant_telemetry::TelemetryConfig;
+use evergrant_telemetry::TelemetrySettings;
 
 pub use evergrant_settings::ConfigError;
 pub use in_force::settings_in_force;
-pub use queue::QueueConfig;
+pub use queue::QueueSettings;
 use section::MergedSettings;
 pub use section::SettingsSection;
 pub use server_url::has_password;
-use store::ExpiryUpkeep;
-pub use store::StoreConfig;
+use also_write::ExpiryUpkeep;
+pub use store::StoreSettings;
 pub use urls::{QueueUrl, StoreUrl};
 pub use weakness::ConfigWeakness;
 
@@ -54,13 +54,13 @@ pub const FILE_NAME: &str = "evergrant.toml";
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// Where documents live.
-    pub store: StoreConfig,
+    pub store: StoreSettings,
     /// How jobs travel.
-    pub queue: QueueConfig,
+    pub queue: QueueSettings,
     /// The safeguards under an answer that is not committed yet.
     pub rescue: RescueSettings,
     /// Logs, metrics and health.
-    pub telemetry: TelemetryConfig,
+    pub telemetry: TelemetrySettings,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderId, ProviderConfig>,

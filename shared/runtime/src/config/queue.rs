@@ -19,7 +19,7 @@ use super::QueueUrl;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct QueueConfig {
+pub struct QueueSettings {
     pub url: QueueUrl,
     pub url_file: Option<PathBuf>,
     pub prefix: String,
@@ -32,7 +32,7 @@ pub struct QueueConfig {
     pub confirm_timeout: Duration,
 }
 
-impl QueueConfig {
+impl QueueSettings {
     /// Takes the URL that `url_file` holds, if it is set.
     pub(super) fn read_url_file(&mut self) -> Result<(), ConfigError> {
         if let Some(file) = &self.url_file {

@@ -19,12 +19,11 @@ use evergrant_settings::{ConfigError, duration, secret};
 use evergrant_sqlite::SqliteStoreSettings;
 
 use super::StoreUrl;
-
 use super::also_write::ExpiryUpkeep;
 
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct StoreConfig {
+pub struct StoreSettings {
     pub url: StoreUrl,
     pub url_file: Option<PathBuf>,
     pub database: String,
@@ -43,7 +42,7 @@ pub struct StoreConfig {
     pub fields: FieldNames,
 }
 
-impl StoreConfig {
+impl StoreSettings {
     /// Takes another URL, or the one that a file holds. The file wins.
     pub(super) fn set_url(
         &mut self,
