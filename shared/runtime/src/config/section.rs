@@ -24,7 +24,14 @@ impl Config {
     /// # Errors
     /// [`ConfigError`] names the first setting that is wrong and says what would be right.
     pub fn section<S: SettingsSection>(&self) -> Result<S, ConfigError> {
-        let section: S = self.merged.0.extract_inner(S::NAME).map_err(config_error)?;
+        let section: Result<S, figment::Error> = self.merged.0.extract_inner(S::NAME);
+        let section = section.map_err(|mut error| {
+            // figment puts the name of the section behind that of the setting.
+            if !error.path.is_empty() {
+                error.path.rotate_right(1);
+            }
+            config_error(error)
+        })?;
         section.validate(self)?;
         Ok(section)
     }
