@@ -123,7 +123,7 @@ impl AnswerWatch {
     /// let evidence =
     ///     DeathEvidence { belief: DeathBelief::ByShare, is_tripped: false, client_works: true };
     /// let told = Outcome::GrantDead(ExchangeFailure::described("invalid_grant"));
-    /// let weighed = watch.weigh(told, &Grant::example(now), now, evidence);
+    /// let weighed = watch.weigh(told, &Grant::example(now), None, now, evidence);
     /// // The first word about a grant's end is asked for again before its user is told.
     /// assert!(!matches!(weighed, Outcome::GrantDead(_)));
     /// # }
