@@ -1,5 +1,6 @@
 //! What is set once, at the start.
 
+use crate::dialect::{ClientKey, ProviderDialect};
 use crate::settings::SimulatorSettings;
 
 /// The simulator's identity and the settings that it starts with.
@@ -9,6 +10,10 @@ pub struct SimulatorConfig {
     pub client_id: String,
     /// Its secret.
     pub client_secret: String,
+    /// The key that signs the client's assertions, where it is known.
+    pub client_key: Option<ClientKey>,
+    /// Whose dialect is spoken. None is RFC 6749.
+    pub dialect: Option<ProviderDialect>,
     /// The scope that every grant has, words separated by spaces.
     pub scope: String,
     /// Decides every draw and every token.
@@ -22,6 +27,8 @@ impl Default for SimulatorConfig {
         Self {
             client_id: "evergrant".to_owned(),
             client_secret: "evergrant-simulator-secret".to_owned(),
+            client_key: None,
+            dialect: None,
             scope: "data:read offline_access".to_owned(),
             seed: 1,
             settings: SimulatorSettings::default(),

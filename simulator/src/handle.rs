@@ -82,6 +82,10 @@ impl SimulatorHandle {
     /// If it contradicts itself, or its settings cannot be; then nothing has changed.
     pub fn play(&self, script: AnswerScript) -> Result<(), ScriptError> {
         script.validate()?;
+        if self.provider.dialect.is_some() {
+            let why = "a provider that speaks a dialect plays no script".to_owned();
+            return Err(ScriptError::Contradiction(why));
+        }
         self.patch(&Value::Object(script.settings.clone()))?;
         self.provider.play(Play::new(script));
         Ok(())
@@ -90,6 +94,11 @@ impl SimulatorHandle {
     /// The requests that came while a script was played, in the order of their answers.
     pub fn requests(&self) -> Vec<RequestRecord> {
         self.provider.requests.all()
+    }
+
+    /// Why requests were not taken by the provider's dialect, the latest last.
+    pub fn refusals(&self) -> Vec<String> {
+        self.provider.refusals.all()
     }
 
     /// What has happened since the start or the last reset.

@@ -68,10 +68,10 @@ impl SimulatorHandle {
         let client = &self.provider.client;
         let form = oauth::refresh_form(client, refresh_token);
         self.provider.counters.begin().finish();
-        let answer = self.provider.answer(RawRequest {
-            headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: form.as_bytes(),
-        });
+        let answer = self.provider.answer(RawRequest::post(
+            &[("content-type", "application/x-www-form-urlencoded")],
+            form.as_bytes(),
+        ));
         let reply = match answer.delivery {
             Delivery::Reply(reply) => ClientReply::Whole {
                 status: reply.status,

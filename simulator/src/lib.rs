@@ -2,6 +2,7 @@
 
 mod clock;
 mod config;
+mod dialect;
 mod draw;
 mod faults;
 mod handle;
@@ -26,6 +27,7 @@ mod window;
 
 pub use clock::{ManualClock, RuntimeClock, SystemClock, TimeSource};
 pub use config::SimulatorConfig;
+pub use dialect::{ClientKey, DialectError, ProviderDialect};
 pub use faults::FaultRates;
 pub use handle::{ForgiveRequest, ForgiveResult, RevokeResult, SeedStream, SimulatorHandle};
 pub use in_process::{ClientReply, ExchangeReply};

@@ -8,12 +8,13 @@ use std::sync::{Arc, Mutex, RwLock};
 
 use crate::clock::TimeSource;
 use crate::config::SimulatorConfig;
+use crate::dialect::{ClientKey, ProviderDialect};
 use crate::draw::{self, Purpose};
 use crate::faults::{Effect, Fault};
 use crate::ledger::{DeathCause, Exchange, Grant, Ledger, Terms, TokenState};
-use crate::oauth::{self, Client, ExpiresIn, Refusal, Reply, Success, TokenRequest};
+use crate::oauth::{self, Client, Refusal, Reply, TokenRequest};
 use crate::request_gate::RequestGate;
-use crate::requests::{RequestLog, RequestRecord};
+use crate::requests::{RefusalLog, RequestLog, RequestRecord};
 use crate::script::Play;
 use crate::settings::{DeadReply, SimulatorSettings};
 use crate::stats::{AnswerKind, Counters};
@@ -23,6 +24,11 @@ use crate::token::{TokenCodec, TokenId};
 /// Everything that the simulator is, shared by all requests.
 pub(crate) struct Provider {
     pub(crate) client: Client,
+    pub(crate) client_key: Option<ClientKey>,
+    /// How it wants its requests and words its answers, if not as RFC 6749 does.
+    pub(crate) dialect: Option<ProviderDialect>,
+    /// Why requests were not taken, in this dialect.
+    pub(crate) refusals: RefusalLog,
     pub(crate) scope: String,
     pub(crate) seed: u64,
     pub(crate) codec: TokenCodec,
@@ -64,15 +70,24 @@ pub(crate) struct Answer {
     pub(crate) grant: Option<u32>,
 }
 
-/// The headers and the body of a request.
+/// A request as it came.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct RawRequest<'a> {
+    pub(crate) method: &'a str,
+    pub(crate) path: &'a str,
+    /// What stands behind the `?`.
+    pub(crate) query: &'a str,
     /// Names in lower case, with their values.
     pub(crate) headers: &'a [(&'a str, &'a str)],
     pub(crate) body: &'a [u8],
 }
 
 impl<'a> RawRequest<'a> {
+    /// A request at the usual place.
+    pub(crate) const fn post(headers: &'a [(&'a str, &'a str)], body: &'a [u8]) -> Self {
+        Self { method: "POST", path: "/token", query: "", headers, body }
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&'a str> {
         self.headers.iter().find(|(one, _)| one.eq_ignore_ascii_case(name)).map(|(_, value)| *value)
     }
@@ -87,9 +102,15 @@ pub(crate) struct PresentationResult {
 }
 
 impl Provider {
-    pub(crate) fn new(config: SimulatorConfig, clock: Arc<dyn TimeSource>) -> Self {
+    pub(crate) fn new(mut config: SimulatorConfig, clock: Arc<dyn TimeSource>) -> Self {
+        if let Some(dialect) = &config.dialect {
+            config.settings.rotate &= dialect.rotates();
+        }
         Self {
             client: Client { id: config.client_id, secret: config.client_secret },
+            client_key: config.client_key,
+            dialect: config.dialect,
+            refusals: RefusalLog::default(),
             scope: config.scope,
             seed: config.seed,
             codec: TokenCodec::new(config.seed),
@@ -149,12 +170,11 @@ impl Provider {
             (now_us, gate.arrive(now_us))
         };
         if let Err(wait_us) = arrival {
-            let (style, body) = (settings.retry_after, settings.quota_body);
-            let reply = oauth::throttled(style, body, wait_us, now_us);
+            let reply = self.throttled_reply(&settings, wait_us, now_us);
             return at_once(AnswerKind::Throttled, reply);
         }
         let Some(play) = read(&self.play).clone() else {
-            return match self.read_request(raw, &settings) {
+            return match self.read_request(raw, &settings, now_us) {
                 Ok(request) => self.refresh(&request, &settings, now_us),
                 Err(answer) => *answer,
             };
@@ -163,7 +183,7 @@ impl Provider {
         let request = if play.has_requirements() {
             self.read_as_scripted(&play, raw, now_us)
         } else {
-            self.read_request(raw, &settings).inspect_err(|answer| {
+            self.read_request(raw, &settings, now_us).inspect_err(|answer| {
                 let state = TokenState::Unknown;
                 self.requests.note(RequestRecord::new(now_us, None, state, None, answer));
             })
@@ -179,7 +199,11 @@ impl Provider {
         &'a self,
         raw: RawRequest<'a>,
         settings: &SimulatorSettings,
+        now_us: u64,
     ) -> Result<TokenRequest<'a>, Box<Answer>> {
+        if let Some(dialect) = &self.dialect {
+            return self.read_in(dialect, raw, now_us);
+        }
         let (authorization, content_type) =
             (raw.header("authorization"), raw.header("content-type"));
         oauth::parse(
@@ -215,7 +239,7 @@ impl Provider {
                 let reply = oauth::echo(&request.refresh_token, &self.client.secret);
                 (AnswerKind::InvalidRequest, reply)
             }
-            (Some(fault), None) => untouched(fault, settings, now_us),
+            (Some(fault), None) => self.untouched(fault, settings, now_us),
             (_, Some(Exchange::Rotated { number, .. })) => {
                 self.tokens(id, Some(number), fault, request, settings)
             }
@@ -223,7 +247,7 @@ impl Provider {
             (Some(Fault::OkWithError), _) => {
                 (AnswerKind::InvalidGrant, oauth::dead(DeadReply::Github))
             }
-            _ => (AnswerKind::InvalidGrant, oauth::dead(settings.dead_reply)),
+            _ => (AnswerKind::InvalidGrant, self.dead_reply(settings, now_us)),
         };
         let (kind, delivery) = match fault {
             Some(Fault::ResetBefore | Fault::ResetAfter) => {
@@ -287,32 +311,6 @@ impl Provider {
             Some(Exchange::Dead | Exchange::Unknown) | None => {}
         }
     }
-
-    fn tokens(
-        &self,
-        id: Option<TokenId>,
-        successor: Option<u32>,
-        fault: Option<Fault>,
-        request: &TokenRequest<'_>,
-        settings: &SimulatorSettings,
-    ) -> (AnswerKind, Reply) {
-        let id = id.unwrap_or(TokenId { grant: u32::MAX, number: 0 });
-        let successor = successor.map(|number| TokenId { number, ..id });
-        let refresh_token = successor.map(|id| self.codec.refresh_token(id));
-        let nonce = self.clock.now_us() as u32;
-        let success = Success {
-            access_token: self.codec.access_token(successor.unwrap_or(id), nonce),
-            refresh_token,
-            expires_in: match fault {
-                Some(Fault::ExpiresInString) => ExpiresIn::String,
-                Some(Fault::ExpiresInMissing) => ExpiresIn::Missing,
-                _ => ExpiresIn::Number,
-            },
-            access_token_s: settings.access_token_s,
-            scope: &request.scope,
-        };
-        (AnswerKind::Refreshed, oauth::success(&success))
-    }
 }
 
 /// What a presentation does to its grant. None if it does not get so far.
@@ -337,25 +335,10 @@ fn apply(
     }
 }
 
-/// The reply of a fault that leaves the token alone. A reset has none that anyone would see.
-fn untouched(fault: Fault, settings: &SimulatorSettings, now_us: u64) -> (AnswerKind, Reply) {
-    let wait_s = settings.fault_retry_after_s;
-    let wait = wait_s.and_then(|wait_s| oauth::retry_after(settings.retry_after, wait_s, now_us));
-    match fault {
-        Fault::Throttle429 => (AnswerKind::Throttled, oauth::quota(settings.quota_body, wait)),
-        Fault::Http503 => (AnswerKind::ServerError, oauth::server_error(503, wait)),
-        Fault::HtmlError => (AnswerKind::ServerError, oauth::html_error()),
-        Fault::InvalidClient => {
-            let refusal = Refusal::InvalidClient("the client is not known");
-            (AnswerKind::InvalidClient, oauth::refused(refusal))
-        }
-        _ => (AnswerKind::ServerError, oauth::server_error(500, None)),
-    }
-}
-
 fn at_once(kind: AnswerKind, reply: Reply) -> Answer {
     Answer { kind, delivery: Delivery::Reply(reply), latency_ms: 0, grant: None }
 }
 
+mod replies;
 #[cfg(test)]
 mod tests;

@@ -1,5 +1,6 @@
 //! Every request to the token endpoint since the first script, one by one.
 
+use std::collections::VecDeque;
 use std::sync::Mutex;
 
 use serde::Serialize;
@@ -24,6 +25,27 @@ pub struct RequestRecord {
     pub status: Option<u16>,
     /// Whether the answer brings new tokens.
     pub refreshed: bool,
+}
+
+/// How many refusals are kept.
+const REFUSALS_MAX: usize = 100;
+
+/// Why requests were refused, the latest last.
+#[derive(Debug, Default)]
+pub(crate) struct RefusalLog(Mutex<VecDeque<String>>);
+
+impl RefusalLog {
+    pub(crate) fn note(&self, why: String) {
+        let mut refusals = lock(&self.0);
+        if refusals.len() == REFUSALS_MAX {
+            refusals.pop_front();
+        }
+        refusals.push_back(why);
+    }
+
+    pub(crate) fn all(&self) -> Vec<String> {
+        lock(&self.0).iter().cloned().collect()
+    }
 }
 
 /// The requests. Only those that come while a script is played are kept.

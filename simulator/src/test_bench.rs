@@ -59,10 +59,10 @@ impl Bench {
         let body = format!(
             "grant_type=refresh_token&refresh_token={token}&client_id=evergrant&client_secret=s"
         );
-        self.handle.provider.answer(RawRequest {
-            headers: &[("content-type", "application/x-www-form-urlencoded")],
-            body: body.as_bytes(),
-        })
+        self.handle.provider.answer(RawRequest::post(
+            &[("content-type", "application/x-www-form-urlencoded")],
+            body.as_bytes(),
+        ))
     }
 
     /// What the document becomes by an exchange, or None if there is no new token.

@@ -6,8 +6,8 @@ use std::path::PathBuf;
 use anyhow::Context;
 use clap::{ArgAction, Args};
 use evergrant_simulator::{
-    AnswerScript, ClientAuth, DeadReply, FaultRates, QuotaBody, RequestLimit, RetryAfter,
-    Simulator, SimulatorConfig, SimulatorSettings,
+    AnswerScript, ClientAuth, DeadReply, FaultRates, ProviderDialect, QuotaBody, RequestLimit,
+    RetryAfter, Simulator, SimulatorConfig, SimulatorSettings,
 };
 use serde_json::{Map, Value, json};
 use tokio::signal::unix::{SignalKind, signal};
@@ -109,6 +109,15 @@ pub(crate) struct ServeArgs {
     /// A file that says what the token endpoint answers; the README describes it
     #[arg(long, env = "EVERGRANT_SIMULATOR_SCRIPT", value_name = "FILE")]
     script: Option<PathBuf>,
+    /// The provider whose dialect is spoken: a preset of Evergrant such as slack, or the path of a
+    /// file of that form. Requests are checked as strictly as the provider does [default: RFC 6749]
+    #[arg(
+        long,
+        env = "EVERGRANT_SIMULATOR_DIALECT",
+        value_name = "NAME|FILE",
+        conflicts_with = "script"
+    )]
+    dialect: Option<String>,
 }
 
 /// A wait, or none. (clap reads an `Option` as a flag that may be absent.)
@@ -130,6 +139,16 @@ fn fault(text: &str) -> Result<(String, f64), String> {
     }
     let rate = rate.parse().map_err(|_| format!("the rate of {name} is not a number"))?;
     Ok((name.to_owned(), rate))
+}
+
+/// The dialect of a name, or of a file where it is a path.
+fn dialect(wanted: &str) -> anyhow::Result<ProviderDialect> {
+    if !wanted.contains(['/', '.']) {
+        return Ok(ProviderDialect::from_name(wanted)?);
+    }
+    let text = std::fs::read_to_string(wanted)
+        .with_context(|| format!("the provider's file {wanted} cannot be read"))?;
+    ProviderDialect::parse(&text).with_context(|| format!("the provider's file {wanted}"))
 }
 
 impl ServeArgs {
@@ -157,6 +176,8 @@ impl ServeArgs {
         Ok(SimulatorConfig {
             client_id: self.client_id.clone(),
             client_secret: self.client_secret.clone(),
+            client_key: None,
+            dialect: self.dialect.as_deref().map(dialect).transpose()?,
             scope: self.scope.clone(),
             seed: self.seed,
             settings: settings.patched(&json!({ "faults": faults }))?,

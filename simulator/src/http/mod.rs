@@ -30,8 +30,14 @@ pub(crate) struct App {
 
 /// All routes.
 pub(crate) fn router(app: App) -> Router {
-    Router::new()
-        .route("/token", post(token::token))
+    let has_dialect = app.handle.provider.dialect.is_some();
+    let router = if has_dialect {
+        // Where the provider has its token endpoint, and by what method, is for the dialect to say.
+        Router::new().fallback(token::token)
+    } else {
+        Router::new().route("/token", post(token::token))
+    };
+    router
         .route("/healthz", get(async || "ok\n"))
         .route("/stats", get(admin::stats))
         .route("/admin/faults", get(admin::settings).post(admin::change_settings))

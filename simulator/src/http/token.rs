@@ -35,7 +35,13 @@ pub(crate) async fn token(
         return respond(refused(Refusal::InvalidRequest("the body cannot be read")));
     };
     let headers: Vec<_> = parts.headers.iter().map(text).collect();
-    let answer = provider.answer(RawRequest { headers: &headers, body: &body });
+    let answer = provider.answer(RawRequest {
+        method: parts.method.as_str(),
+        path: parts.uri.path(),
+        query: parts.uri.query().unwrap_or_default(),
+        headers: &headers,
+        body: &body,
+    });
     if answer.latency_ms > 0 {
         tokio::time::sleep(Duration::from_millis(answer.latency_ms)).await;
     }

@@ -72,7 +72,7 @@ fn basic(header: &str) -> Option<(String, String)> {
     Some((form_decoded(id)?, form_decoded(secret)?))
 }
 
-fn form_decoded(text: &str) -> Option<String> {
+pub(crate) fn form_decoded(text: &str) -> Option<String> {
     // A single name without a value. A separator in it would not have been encoded.
     if text.contains(['&', '=']) {
         return Some(text.to_owned());

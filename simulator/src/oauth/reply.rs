@@ -95,6 +95,11 @@ pub(crate) fn refused(refusal: Refusal) -> Reply {
     }
 }
 
+/// The reply where there is no token endpoint.
+pub(crate) fn not_found() -> Reply {
+    error(404, "not_found", "there is no token endpoint at this address")
+}
+
 /// The reply to a refresh token that is not accepted.
 pub(crate) fn dead(style: DeadReply) -> Reply {
     const WHY: &str = "The refresh token is invalid, expired or revoked.";

@@ -139,7 +139,7 @@ mod tests {
 
     fn is_met(requirement: &str, headers: &[(&str, &str)], body: &str) -> bool {
         let requirement: Requirement = toml::from_str(requirement).unwrap();
-        let raw = RawRequest { headers, body: body.as_bytes() };
+        let raw = RawRequest::post(headers, body.as_bytes());
         requirement.is_met_by(&SeenRequest::read(raw), &client())
     }
 
