@@ -15,6 +15,14 @@ use serde_json::json;
 /// How long an assertion is valid; clocks differ.
 const ASSERTION_TTL: Duration = Duration::from_secs(120);
 
+/// What an assertion claims.
+#[derive(Clone, Copy)]
+pub(super) struct AssertionClaims<'a> {
+    pub(super) issuer: &'a str,
+    pub(super) subject: &'a str,
+    pub(super) audience: &'a str,
+}
+
 /// What signs assertions.
 #[derive(Debug, Clone)]
 pub struct AssertionKey {
@@ -28,7 +36,7 @@ impl AssertionKey {
     ///
     /// # Errors
     /// What is wrong with it.
-    pub(super) fn read(pem: &str, key_id: Option<&str>) -> Result<Self, &'static str> {
+    pub fn read(pem: &str, key_id: Option<&str>) -> Result<Self, &'static str> {
         let wrong = "it must hold a private key as PEM: of RSA, or of the curve P-256";
         let der = PrivateKeyDer::from_pem_slice(pem.as_bytes()).map_err(|_| wrong)?;
         let key = rustls::crypto::ring::sign::any_supported_type(&der).map_err(|_| wrong)?;
@@ -37,14 +45,13 @@ impl AssertionKey {
         Ok(Self { key, scheme: scheme.ok_or(wrong)?, key_id: key_id.map(str::to_owned) })
     }
 
-    /// An assertion of `client_id` for `audience`.
+    /// An assertion of these claims.
     ///
     /// # Errors
     /// If the key does not sign.
     pub(super) fn assert(
         &self,
-        client_id: &str,
-        audience: &str,
+        claims: AssertionClaims<'_>,
         now: SystemTime,
     ) -> Result<String, String> {
         let issued_at = now.duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -54,9 +61,9 @@ impl AssertionKey {
             header["kid"] = json!(key_id);
         }
         let claims = json!({
-            "iss": client_id,
-            "sub": client_id,
-            "aud": audience,
+            "iss": claims.issuer,
+            "sub": claims.subject,
+            "aud": claims.audience,
             "jti": uuid::Uuid::new_v4().to_string(),
             "iat": issued_at.as_secs(),
             "exp": (issued_at + ASSERTION_TTL).as_secs(),
@@ -102,14 +109,19 @@ mod tests {
         let pem = rcgen::KeyPair::generate().unwrap().serialize_pem();
         let key = AssertionKey::read(&pem, Some("k1")).unwrap();
         let now = UNIX_EPOCH + Duration::from_secs(1_700_000_000);
-        let assertion = key.assert("c", "https://a.example/token", now).unwrap();
-        assert_ne!(assertion, key.assert("c", "https://a.example/token", now).unwrap());
+        let claims = AssertionClaims {
+            issuer: "app.example",
+            subject: "c",
+            audience: "https://a.example/token",
+        };
+        let assertion = key.assert(claims, now).unwrap();
+        assert_ne!(assertion, key.assert(claims, now).unwrap());
         let parts: Vec<Vec<u8>> =
             assertion.split('.').map(|part| URL_SAFE_NO_PAD.decode(part).unwrap()).collect();
         let header: serde_json::Value = serde_json::from_slice(&parts[0]).unwrap();
         assert_eq!(header, json!({"alg": "ES256", "typ": "JWT", "kid": "k1"}));
         let claims: serde_json::Value = serde_json::from_slice(&parts[1]).unwrap();
-        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("c"), &json!("c")));
+        assert_eq!((&claims["iss"], &claims["sub"]), (&json!("app.example"), &json!("c")));
         assert_eq!(claims["aud"], "https://a.example/token");
         assert_eq!(claims["exp"], 1_700_000_120);
         assert_eq!(parts[2].len(), 64);

@@ -2,12 +2,12 @@
 
 use std::path::Path;
 
-use figment::providers::{Format, Toml};
 use figment::value::{Dict, Map, Value};
 use figment::{Figment, Metadata, Profile, Provider};
 
 use evergrant_settings::ConfigError;
 
+use crate::file_line::line_of;
 use crate::{DEFAULT_PRESET, PresetFile, preset};
 
 /// A section's layer: settings that hold where the section is silent.
@@ -40,17 +40,26 @@ pub fn with_presets(mut settings: Figment) -> Result<Figment, ConfigError> {
         let setting = |name: &str| format!("providers.{section}.{name}");
         let text = |dict: &Dict, name: &str| Some(dict.get(name)?.as_str()?.to_owned());
         let mut name = text(own, "preset");
+        let mut required = Vec::new();
         if let Some(path) = text(own, "preset_file") {
             let file = file_of(&path, &setting("preset_file"))?;
             name = name.or_else(|| text(&file.settings, "preset"));
             let source = Metadata::from("the preset's file", Path::new(&path));
+            required.extend(file.about.requires);
             let section = section.clone();
             settings = settings.join(Layer { section, source, settings: file.settings });
         }
         let name = name.as_deref().unwrap_or(DEFAULT_PRESET);
         let known = preset(name).map_err(|error| error.at(&setting("preset")))?;
         let source = Metadata::named(format!("the preset {name}"));
+        required.extend(known.about.requires);
+        let section = section.clone();
         settings = settings.join(Layer { section, source, settings: known.settings });
+        if let Some((name, why)) =
+            required.into_iter().find(|(name, _)| settings.find_value(&setting(name)).is_err())
+        {
+            return Err(ConfigError::missing(setting(&name), why));
+        }
     }
     Ok(settings)
 }
@@ -61,5 +70,11 @@ pub(crate) fn file_of(path: &str, setting: &str) -> Result<PresetFile, ConfigErr
         let reason = format!("{path} does not exist or is not a file");
         return Err(ConfigError::invalid(setting, reason));
     }
-    PresetFile::read(Toml::file_exact(path)).map_err(|error| error.within(path))
+    let text = std::fs::read_to_string(path).map_err(|error| {
+        ConfigError::invalid(setting, format!("{path} cannot be read: {error}"))
+    })?;
+    PresetFile::read(&text).map_err(|error| {
+        let line = error.setting().and_then(|setting| line_of(&text, setting));
+        error.within(&line.map_or_else(|| path.to_owned(), |line| format!("{path}, line {line}")))
+    })
 }

@@ -5,6 +5,7 @@
 mod assertion;
 mod client;
 mod clients;
+mod file_line;
 mod fingerprint;
 mod host_pattern;
 mod layers;
@@ -22,7 +23,7 @@ pub use host_pattern::HostPattern;
 pub use layers::with_presets;
 pub use preset::{
     DEFAULT_PRESET, PresetAbout, PresetFact, PresetFile, PresetSource, PresetVector, VectorMeans,
-    preset, preset_names,
+    preset, preset_names, preset_text,
 };
 pub use request_form::{BodyForm, RequestForm, RequestMethod, RequestParameter};
 pub use section::{ProviderConfig, Rotation, TokenLifetime};

@@ -8,7 +8,10 @@ use figment::{Figment, Profile, Provider as _};
 use serde::{Deserialize, Serialize};
 
 use evergrant_domain::classify::DialectRule;
+use evergrant_domain::{Outcome, RefusalScope};
 use evergrant_settings::{ConfigError, config_error};
+
+use crate::ProviderConfig;
 
 /// The embedded files: name and text.
 const PRESETS: &[(&str, &str)] = include!(concat!(env!("OUT_DIR"), "/presets.rs"));
@@ -24,6 +27,8 @@ pub struct PresetAbout {
     pub title: String,
     /// What an operator must know.
     pub help: Option<String>,
+    /// Settings that a section must give, as nothing else can know them, and why.
+    pub requires: BTreeMap<String, String>,
     /// Where each fact comes from.
     pub sources: BTreeMap<String, PresetSource>,
     /// Answers and what they mean.
@@ -104,6 +109,39 @@ pub enum VectorMeans {
     Unreadable,
 }
 
+impl VectorMeans {
+    /// What an outcome means. None for one that no answer has.
+    pub fn from_outcome(outcome: &Outcome) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Refreshed(_) => Self::Refreshed,
+            Outcome::GrantDead(_) => Self::Dead,
+            Outcome::Transient(_) => Self::NotDead,
+            Outcome::Throttled(..) => Self::Throttled,
+            Outcome::Refused(_, RefusalScope::Client) => Self::ClientMisconfigured,
+            Outcome::TooEarly(_) => Self::RetryLater,
+            Outcome::Refused(..) => Self::Refused,
+            Outcome::Ambiguous(_) => Self::Ambiguous,
+            Outcome::Unreadable(..) => Self::Unreadable,
+            _ => return None,
+        })
+    }
+
+    /// The name in a file.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Refreshed => "refreshed",
+            Self::Dead => "dead",
+            Self::NotDead => "not_dead",
+            Self::Throttled => "throttled",
+            Self::ClientMisconfigured => "client_misconfigured",
+            Self::RetryLater => "retry_later",
+            Self::Refused => "refused",
+            Self::Ambiguous => "ambiguous",
+            Self::Unreadable => "unreadable",
+        }
+    }
+}
+
 /// A preset's file, or a user's own of the same form.
 #[derive(Debug, Clone)]
 pub struct PresetFile {
@@ -120,6 +158,19 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
     PRESETS.iter().map(|(name, _)| *name)
 }
 
+/// The file of a preset as it is written.
+///
+/// # Errors
+/// If there is none of this name.
+pub fn preset_text(name: &str) -> Result<&'static str, ConfigError> {
+    let text = PRESETS.iter().find(|(known, _)| *known == name).map(|(_, text)| *text);
+    text.ok_or_else(|| {
+        let known: Vec<&str> = preset_names().collect();
+        let reason = format!("there is no preset of this name; there are {}", known.join(", "));
+        ConfigError::invalid("preset", reason)
+    })
+}
+
 /// The preset of this name.
 ///
 /// # Errors
@@ -131,12 +182,8 @@ pub fn preset_names() -> impl Iterator<Item = &'static str> {
 /// # Ok::<(), evergrant_settings::ConfigError>(())
 /// ```
 pub fn preset(name: &str) -> Result<PresetFile, ConfigError> {
-    let Some((_, text)) = PRESETS.iter().find(|(known, _)| *known == name) else {
-        let known: Vec<&str> = preset_names().collect();
-        let reason = format!("there is no preset of this name; there are {}", known.join(", "));
-        return Err(ConfigError::invalid("preset", reason));
-    };
-    PresetFile::read(Toml::string(text)).map_err(|error| error.within(&format!("preset {name}")))
+    let text = preset_text(name)?;
+    PresetFile::read(text).map_err(|error| error.within(&format!("preset {name}")))
 }
 
 /// A fact of a preset, for people.
@@ -176,23 +223,26 @@ impl PresetFile {
     /// Reads a file.
     ///
     /// # Errors
-    /// If it is no TOML, or what is not a setting of a section is wrong in it. The settings are read with
-    /// the section that they are for.
-    pub(crate) fn read(file: figment::providers::Data<Toml>) -> Result<Self, ConfigError> {
+    /// If it is no TOML, or something in it is wrong by itself. What it leaves open is checked with the section
+    /// that it is for.
+    pub(crate) fn read(text: &str) -> Result<Self, ConfigError> {
         #[derive(Deserialize)]
         struct Rules {
             #[serde(default)]
             meaning: Vec<DialectRule>,
         }
-        let data = file.data().map_err(config_error)?;
+        let data = Toml::string(text).data().map_err(config_error)?;
         let mut settings = data.get(&Profile::Default).cloned().unwrap_or_default();
         let mut take = |names: &[&str]| -> Dict {
             names.iter().filter_map(|name| settings.remove_entry(*name)).collect()
         };
-        let (about, rules) = (take(&["title", "help", "sources", "vector"]), take(&["meaning"]));
+        let (about, rules) =
+            (take(&["title", "help", "requires", "sources", "vector"]), take(&["meaning"]));
         let part = |part: Dict| Figment::from(figment::providers::Serialized::defaults(part));
         let rules: Rules = part(rules).extract().map_err(config_error)?;
         let about = part(about).extract().map_err(config_error)?;
+        let section: ProviderConfig = part(settings.clone()).extract().map_err(config_error)?;
+        section.check_hosts()?;
         Ok(Self { about, rules: rules.meaning, settings })
     }
 }

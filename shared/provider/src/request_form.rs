@@ -8,6 +8,7 @@ use secrecy::{ExposeSecret, SecretString};
 use serde::Deserialize;
 use url::Url;
 
+use super::assertion::AssertionClaims;
 use super::template::TextTemplate;
 use super::{ClientAuth, Provider, RegisteredClient};
 use evergrant_domain::DocumentFields;
@@ -32,6 +33,8 @@ pub struct RequestForm {
     pub(super) headers: BTreeMap<String, TextTemplate>,
     /// For whom an assertion of `private_key_jwt` is, if not for the token URL.
     pub(super) assertion_audience: Option<String>,
+    /// Who issues such an assertion, if not our client by its id.
+    pub(super) assertion_issuer: Option<String>,
 }
 
 /// The method of a token request.
@@ -151,7 +154,9 @@ impl Provider {
             Some(audience) => audience.clone(),
             None => self.token_url.complete(|name| self.value(name, fields))?.into(),
         };
-        key.assert(&client.id, &audience, now).map(Some)
+        let issuer = self.request.assertion_issuer.as_ref().unwrap_or(&client.id);
+        let claims = AssertionClaims { issuer, subject: &client.id, audience: &audience };
+        key.assert(claims, now).map(Some)
     }
 
     /// A value of a document, or the one for documents without it.
@@ -203,6 +208,14 @@ impl Provider {
         let path = |name| self.fields.get(name).map_or(name, String::as_str).to_owned();
         let client = self.tenants.field().map(str::to_owned);
         self.field_names().map(path).chain(client).collect()
+    }
+
+    /// A document for which a request can be made: what it needs, with made-up values.
+    pub fn sample_document(&self) -> DocumentFields {
+        let path = |name: &str| self.fields.get(name).map_or(name, String::as_str).to_owned();
+        let any = self.document_paths().into_iter().map(|path| (path, "sample".to_owned()));
+        let of_url = self.token_url.sample().into_iter();
+        any.chain(of_url.map(|(name, value)| (path(name), value))).collect()
     }
 
     /// That a request can be made for a document with these fields.

@@ -15,9 +15,9 @@ use evergrant_domain::classify::{DialectRule, ThrottleScope};
 use evergrant_domain::limit::RateLimit;
 use evergrant_domain::scalar::ScalarText;
 use evergrant_domain::schedule::{FirstRefresh, RefreshGoal};
-use evergrant_settings::duration;
+use evergrant_settings::{ConfigError, duration};
 
-use crate::{ClientAuth, ClientConfig, DEFAULT_PRESET, HostPattern, RequestForm};
+use crate::{ClientAuth, ClientConfig, DEFAULT_PRESET, HostPattern, RequestForm, TokenUrl};
 
 /// A provider as the settings describe it. What is not given comes from the preset.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -82,6 +82,17 @@ pub struct ProviderConfig {
     pub death_recheck: Option<Duration>,
     pub mass_death_percent: Option<u8>,
     pub mass_death_min: Option<usize>,
+}
+
+impl ProviderConfig {
+    /// That the token URL leads to a host that tokens may be sent to.
+    pub(crate) fn check_hosts(&self) -> Result<(), ConfigError> {
+        let Some(url) = &self.token_url else { return Ok(()) };
+        let hosts = self.token_hosts.as_deref().unwrap_or_default();
+        TokenUrl::read(url, hosts, self.allow_http == Some(true))
+            .map(drop)
+            .map_err(|(name, reason)| ConfigError::invalid(name, reason))
+    }
 }
 
 fn default_preset() -> String {

@@ -1,21 +1,30 @@
 //! A text with places for values: `https://{shop}/token`.
 
+use std::fmt;
+
 use serde::Deserialize;
 
 use evergrant_domain::scalar::ScalarText;
 
 /// A text with the names of values in braces.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ScalarText")]
 pub struct TextTemplate(Vec<Part>);
 
 /// A part of a template.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(super) enum Part {
     /// As it is.
     Text(String),
     /// The value of this name.
     Value(String),
+}
+
+/// Shows the names alone: the text may be a key.
+impl fmt::Debug for TextTemplate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.names()).finish()
+    }
 }
 
 impl TryFrom<ScalarText> for TextTemplate {
@@ -77,5 +86,16 @@ impl TextTemplate {
             Part::Value(name) => value(name).ok_or(name.as_str()),
         };
         self.0.iter().map(part).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_template_is_shown_without_its_text() {
+        let template = TextTemplate::read("Bearer S3cret{refresh_token}").unwrap();
+        assert_eq!(format!("{template:?}"), r#"["refresh_token"]"#);
     }
 }

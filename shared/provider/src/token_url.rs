@@ -61,6 +61,42 @@ impl TokenUrl {
         Ok(url)
     }
 
+    /// The same address on another host, for one that stands for the provider. Values of a document that choose
+    /// the host choose nothing then; those of the path stay.
+    ///
+    /// # Errors
+    /// If the address cannot be on that host.
+    pub fn on_host(&self, base: &Url) -> Result<Self, String> {
+        let text = self.as_str();
+        let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
+        let path = rest.split_once('/').map_or("", |(_, path)| path);
+        let base = base.as_str().trim_end_matches('/');
+        Self::read(&format!("{base}/{path}"), &[], true).map_err(|(_, reason)| reason)
+    }
+
+    /// A value for each name that it needs, such that it leads to one of its hosts.
+    pub(super) fn sample(&self) -> Vec<(&str, String)> {
+        let Form::Completed { text, hosts, .. } = &self.0 else { return Vec::new() };
+        let rest = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
+        let host = rest.split('/').next().unwrap_or_default();
+        let around = host.split_once('{').and_then(|(before, rest)| {
+            let (name, after) = rest.split_once('}')?;
+            Some((name, before, after))
+        });
+        let of_host = |before: &str, after: &str| {
+            let hosts = hosts.iter().map(|host| host.as_str().replace('*', "a"));
+            let part =
+                |host: String| Some(host.strip_prefix(before)?.strip_suffix(after)?.to_owned());
+            hosts.filter_map(part).find(|part| !part.is_empty())
+        };
+        let value = |name: &str| match around {
+            Some((known, before, after)) if known == name => of_host(before, after),
+            _ => None,
+        };
+        let names = self.names().into_iter();
+        names.map(|name| (name, value(name).unwrap_or_else(|| "sample".to_owned()))).collect()
+    }
+
     /// The address, if it is the same for all documents.
     pub fn fixed(&self) -> Option<&Url> {
         match &self.0 {

@@ -60,6 +60,17 @@ impl ConfigError {
         Self::Invalid { setting: setting.into(), reason: reason.into() }
     }
 
+    /// The setting that it is about.
+    pub fn setting(&self) -> Option<&str> {
+        match self {
+            Self::Invalid { setting, .. }
+            | Self::Missing { setting, .. }
+            | Self::Unknown { setting, .. }
+            | Self::SecretFile { setting, .. } => Some(setting),
+            Self::NoFile { .. } | Self::NoProvider => None,
+        }
+    }
+
     /// The same of another setting.
     pub fn at(self, setting: &str) -> Self {
         match self {

@@ -3,6 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use serde::de::value::MapAccessDeserializer;
 use serde::de::{Error, MapAccess, Visitor};
 use serde::{Deserialize, Deserializer};
@@ -64,6 +66,8 @@ pub enum TimeFormat {
     AtText,
     /// A time in whichever of these forms.
     At,
+    /// A JWT that ends at the time of its claim `exp`.
+    JwtExp,
 }
 
 impl TimeFormat {
@@ -84,8 +88,15 @@ impl TimeFormat {
                 Some(_) => Self::AtMilliseconds.read(value),
                 None => Self::AtText.read(value),
             },
+            Self::JwtExp => Self::AtSeconds.read(&claims_of(value.as_str()?)?["exp"]),
         }
     }
+}
+
+/// What a JWT claims. It is the provider's word for its own token, so nothing is verified.
+fn claims_of(token: &str) -> Option<Value> {
+    let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
+    serde_json::from_slice(&claims).ok()
 }
 
 /// A number, also as text, without what is behind its point.
@@ -229,6 +240,9 @@ mod tests {
             (TimeFormat::At, json!(NOON), at),
             (TimeFormat::At, json!(NOON / 1000), at),
             (TimeFormat::At, json!("2026-11-28T12:00:00Z"), at),
+            (TimeFormat::JwtExp, json!("e30.eyJleHAiOjE3OTU4NjcyMDB9.c2ln"), at),
+            (TimeFormat::JwtExp, json!("e30.e30.c2ln"), None),
+            (TimeFormat::JwtExp, json!("opaque"), None),
             (TimeFormat::Seconds, json!(0), None),
             (TimeFormat::Seconds, json!(-1), None),
             (TimeFormat::AtText, json!("soon"), None),

@@ -5,7 +5,7 @@ use std::time::Duration;
 use secrecy::ExposeSecret;
 
 use evergrant_domain::classify::{ExchangeResult, HttpAnswer, ThrottleScope, classify};
-use evergrant_domain::{ExchangeSecrets, NewTokens, Outcome, RefusalScope, Timestamp, TokenExpiry};
+use evergrant_domain::{ExchangeSecrets, NewTokens, Outcome, Timestamp, TokenExpiry};
 use evergrant_provider::Provider;
 use evergrant_provider::{PresetFile, PresetVector, VectorMeans, preset, preset_names};
 use evergrant_runtime::config::Config;
@@ -29,10 +29,13 @@ const SOURCED: [&str; 13] = [
 
 fn provider(name: &str) -> Provider {
     let file = preset(name).unwrap();
-    let mut variables = vec![("PRESET", name), ("CLIENT_ID", "c"), ("CLIENT_SECRET", "s")];
+    let given = [("PRESET", name), ("CLIENT_ID", "c"), ("CLIENT_SECRET", "s")];
+    let mut variables = given.map(|(name, value)| (name.to_owned(), value)).to_vec();
     if !file.has("token_url") {
-        variables.push(("TOKEN_URL", "https://a.example/token"));
+        variables.push(("TOKEN_URL".to_owned(), "https://a.example/token"));
     }
+    let required = file.about.requires.keys();
+    variables.extend(required.map(|name| (name.replace('.', "__").to_uppercase(), "x")));
     let variables = variables
         .into_iter()
         .map(|(name, value)| (format!("EVERGRANT_PROVIDERS__P__{name}").into(), value.into()));
@@ -68,21 +71,6 @@ fn unsourced(name: &str, file: &PresetFile) -> Vec<String> {
         }
     }
     wrong
-}
-
-fn means(outcome: &Outcome) -> Option<VectorMeans> {
-    Some(match outcome {
-        Outcome::Refreshed(_) => VectorMeans::Refreshed,
-        Outcome::GrantDead(_) => VectorMeans::Dead,
-        Outcome::Transient(_) => VectorMeans::NotDead,
-        Outcome::Throttled(..) => VectorMeans::Throttled,
-        Outcome::Refused(_, RefusalScope::Client) => VectorMeans::ClientMisconfigured,
-        Outcome::TooEarly(_) => VectorMeans::RetryLater,
-        Outcome::Refused(..) => VectorMeans::Refused,
-        Outcome::Ambiguous(_) => VectorMeans::Ambiguous,
-        Outcome::Unreadable(..) => VectorMeans::Unreadable,
-        _ => return None,
-    })
 }
 
 /// What an answer comes to at a provider.
@@ -124,7 +112,7 @@ fn play(provider: &Provider, vector: &PresetVector) -> Vec<String> {
     let now = vector.now.unwrap_or(Timestamp::from_unix_ms(1_795_867_200_000));
     let outcome = outcome(provider, vector, now);
     let mut compared = Compared::default();
-    compared.compare("means", means(&outcome), Some(vector.means));
+    compared.compare("means", VectorMeans::from_outcome(&outcome), Some(vector.means));
     if let Outcome::Refreshed(NewTokens { access_token, refresh_token, ends, .. }) = &outcome {
         let life = |end: Option<TokenExpiry>| end.and_then(|end| end.life_from(now));
         compared.duration("access_lifetime", life(ends.access), &vector.access_lifetime);

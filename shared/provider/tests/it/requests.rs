@@ -15,15 +15,15 @@ use evergrant_runtime::config::Config;
 
 /// What came.
 #[derive(Debug, Clone)]
-struct SeenRequest {
-    method: Method,
-    uri: Uri,
+pub(super) struct SeenRequest {
+    pub(super) method: Method,
+    pub(super) uri: Uri,
     headers: HeaderMap,
-    body: String,
+    pub(super) body: String,
 }
 
 impl SeenRequest {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
@@ -43,14 +43,14 @@ async fn note(
 }
 
 /// A provider of a section with these lines, whose endpoint is on this machine: `PORT` stands for its port.
-struct Case {
+pub(super) struct Case {
     log: Log,
-    port: u16,
-    provider: Arc<Provider>,
+    pub(super) port: u16,
+    pub(super) provider: Arc<Provider>,
 }
 
 impl Case {
-    async fn new(section: &str) -> Self {
+    pub(super) async fn new(section: &str) -> Self {
         let log = Log::default();
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -76,7 +76,7 @@ impl Case {
     }
 
     /// What came for a document with these fields.
-    async fn seen(&self, fields: &[(&str, &str)]) -> SeenRequest {
+    pub(super) async fn seen(&self, fields: &[(&str, &str)]) -> SeenRequest {
         let exchange = self.exchange(fields).await;
         assert!(matches!(exchange, ExchangeResult::Answered(_)), "{exchange:?}");
         self.log.lock().unwrap().pop().expect("a request")
@@ -272,4 +272,62 @@ fn what_is_wrong_in_a_section_is_named_with_what_would_be_right() {
         let refused = Config::from_parts(Some(&file), [], &[]).unwrap_err().to_string();
         assert!(refused.contains(told), "{section}: {refused}");
     }
+}
+
+#[test]
+fn a_bad_preset_file_is_named_with_its_line() {
+    for (text, told) in [
+        (
+            "title = \"A\"\n[request]\nbodi = \"json\"",
+            "there is no setting request.bodi of FILE, line 3; here",
+        ),
+        ("title = \"A\"\n\nlimitz = [\"1/s\"]", "there is no setting limitz of FILE, line 3; here"),
+        ("[request]\nbody = \"xml\"", "request.body of FILE, line 2 is wrong"),
+        (
+            "token_url = \"https://a.org/t\"\ntoken_hosts = [\"*.example.com\"]",
+            "token_url of FILE, line 1 is wrong: it leads to a.org, which is none of token_hosts (*.example.com)",
+        ),
+        (
+            "token_url = \"https://{shop}/t\"",
+            "token_hosts of FILE is wrong: it is missing: name the hosts",
+        ),
+        (
+            "[answer]\naccess_token = \"a..b\"",
+            "answer.access_token of FILE, line 2 is wrong: a path is names with dots",
+        ),
+        (
+            "[[meaning]]\ncode = \"x\"\nmeans = \"dead\"\n[[meaning]]\ncode = \"y\"\nmeans = \"gone\"",
+            "meaning.1.means of FILE, line 6 is wrong",
+        ),
+        ("[[vector]]\nname = \"n\"", "vector"),
+        ("title = \"A\nx", "line 1"),
+    ] {
+        let folder = tempfile::tempdir().unwrap();
+        let (preset, file) =
+            (folder.path().join("acme.toml"), folder.path().join("evergrant.toml"));
+        std::fs::write(&preset, text).unwrap();
+        let settings = format!(
+            "[providers.p]\nclient_id = \"c\"\nclient_secret = \"s\"\npreset_file = \"{}\"\n",
+            preset.display()
+        );
+        std::fs::write(&file, settings).unwrap();
+        let refused = Config::from_parts(Some(&file), [], &[]).unwrap_err().to_string();
+        let refused = refused.replace(&preset.display().to_string(), "FILE");
+        assert!(refused.contains(told), "{text}: {refused}");
+    }
+}
+
+#[test]
+fn what_a_preset_requires_is_asked_for() {
+    let given = |more: &[(&str, &str)]| {
+        let own = [("PRESET", "revolut"), ("CLIENT_ID", "c")];
+        let all = own.iter().chain(more).map(|(name, value)| {
+            (format!("EVERGRANT_PROVIDERS__P__{name}").into(), (*value).to_owned().into())
+        });
+        Config::from_parts(None, all.collect::<Vec<_>>(), &[])
+    };
+    let refused = given(&[]).unwrap_err().to_string();
+    assert!(refused.contains("providers.p.request.assertion_issuer is missing"), "{refused}");
+    assert!(refused.contains("the domain of your redirect URI"), "{refused}");
+    assert!(given(&[("REQUEST__ASSERTION_ISSUER", "app.example")]).is_ok());
 }

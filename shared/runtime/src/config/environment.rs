@@ -10,7 +10,7 @@ use super::ConfigError;
 const PREFIX: &str = "EVERGRANT_";
 
 /// Settings that are text whatever they look like: a client secret may be all digits.
-const TEXT: [&str; 32] = [
+const TEXT: [&str; 33] = [
     "url",
     "url_file",
     "client_id",
@@ -22,6 +22,7 @@ const TEXT: [&str; 32] = [
     "client_key_id",
     "user_agent",
     "assertion_audience",
+    "assertion_issuer",
     "scope",
     "database",
     "collection",
