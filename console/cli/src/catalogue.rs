@@ -7,6 +7,7 @@ use serde::Serialize;
 use crate::args::KnownCommand;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
+use crate::provider_page;
 
 /// The facts of a list's columns.
 const COLUMNS: [&str; 6] = [
@@ -39,10 +40,14 @@ impl<'a> Known<'a> {
 }
 
 /// Shows what is known.
-pub(crate) fn carry_out(command: KnownCommand, output: &Output) -> Result<Exit, ConfigError> {
+pub(crate) async fn carry_out(command: KnownCommand, output: &Output) -> anyhow::Result<Exit> {
     match command {
-        KnownCommand::Catalogue => list(output),
-        KnownCommand::Show { preset } => show(&preset, output),
+        KnownCommand::Catalogue { markdown: true } => {
+            output.line(&provider_page::table().await?);
+            Ok(Exit::Done)
+        }
+        KnownCommand::Catalogue { markdown: false } => Ok(list(output)?),
+        KnownCommand::Show { preset } => Ok(show(&preset, output)?),
     }
 }
 

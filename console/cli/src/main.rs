@@ -20,6 +20,8 @@ mod manual;
 mod migrate;
 mod output;
 mod plan;
+mod provider_page;
+mod provider_test;
 mod providers;
 mod run;
 mod sealed;
@@ -117,7 +119,11 @@ async fn carry_out(args: Args, output: &Output) -> anyhow::Result<Exit> {
             Ok(stores.migrate(unaudited, output).await?)
         }
         Command::Providers(ProvidersCommand::Known(command)) => {
-            Ok(catalogue::carry_out(command, output)?)
+            Ok(catalogue::carry_out(command, output).await?)
+        }
+        Command::Providers(ProvidersCommand::Test(ref test)) => {
+            let config = load(&args, quiet(&args))?;
+            provider_test::carry_out(&config, args.config.as_deref(), test, output).await
         }
         _ => operate(args, output).await,
     }
@@ -187,7 +193,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
         | Command::Run(_)
         | Command::Console(_)
         | Command::Init(_)
-        | Command::Providers(ProvidersCommand::Known(_))
+        | Command::Providers(ProvidersCommand::Known(_) | ProvidersCommand::Test(_))
         | Command::Backup(_)
         | Command::Migrate(_) => Ok(Exit::Usage),
     }

@@ -18,7 +18,7 @@ use clap_complete::Shell;
 pub(crate) use self::audit::{AuditArgs, AuditCommand};
 pub(crate) use self::console::{ConsoleArgs, ConsoleCommand, UserCommand};
 pub(crate) use self::dlq::DlqCommand;
-pub(crate) use self::providers::{KnownCommand, ProvidersCommand, StandingCommand};
+pub(crate) use self::providers::{KnownCommand, ProvidersCommand, StandingCommand, TestArgs};
 pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, RunArgs, SecretIn};
 pub(crate) use self::tokens::{TokensCommand, TokensWish};
 pub(crate) use self::transfer::{BackupArgs, ExportArgs, ImportArgs};

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use clap::Subcommand;
 use clap::builder::PossibleValuesParser;
+use clap::{Args, Subcommand};
 use evergrant_domain::ProviderId;
 use evergrant_domain::limit::RateLimit;
 use evergrant_provider::preset_names;
@@ -12,7 +12,12 @@ use evergrant_provider::preset_names;
 #[derive(Debug, Subcommand)]
 pub(crate) enum KnownCommand {
     /// List the presets: providers that Evergrant knows, with the facts that matter most.
-    Catalogue,
+    Catalogue {
+        /// Print the table of docs/providers.md instead: each fact with its source, and what became of
+        /// each preset when it was tried against the simulator.
+        #[arg(long)]
+        markdown: bool,
+    },
     /// Show what a preset says of its provider, and where each fact comes from.
     Show {
         /// The preset.
@@ -27,6 +32,32 @@ pub(crate) enum ProvidersCommand {
     Standing(StandingCommand),
     #[command(flatten)]
     Known(KnownCommand),
+    Test(TestArgs),
+}
+
+/// Try out a provider: a section of the settings, or a preset.
+///
+/// A simulator in this process speaks the provider's dialect, as its file describes it. Tokens are refreshed there
+/// in the form that the settings give: twice in a row, with a token that is dead, too often, and as the wrong client.
+/// What each answer became is printed. Nothing is sent anywhere else, and neither the client's secret nor a stored
+/// token is used. Exits with 3 if an answer became something else than the file says.
+#[derive(Debug, Args)]
+pub(crate) struct TestArgs {
+    /// The section of the settings, or the preset.
+    pub(crate) name: String,
+    /// Send the real token endpoint one request with a made-up refresh token instead, with the client's id and
+    /// secret. It waits for a slot within the provider's limits. The answer invalid_grant is good: the provider
+    /// knows the client and refuses the token. The answer invalid_client is not. No user's token is touched.
+    #[arg(long)]
+    pub(crate) live: bool,
+    /// With --live, a value that the document would give, such as shop=example.myshopify.com. Several may be given.
+    #[arg(long = "field", value_name = "PATH=VALUE", value_parser = field, requires = "live")]
+    pub(crate) fields: Vec<(String, String)>,
+}
+
+fn field(text: &str) -> Result<(String, String), String> {
+    let (path, value) = text.split_once('=').ok_or("a field is written PATH=VALUE")?;
+    Ok((path.to_owned(), value.to_owned()))
 }
 
 /// How the providers of the settings stand.

@@ -32,11 +32,20 @@ async fn try_client(provider: &Provider, what: String, fields: DocumentFields) -
         Ok(client) => client,
         Err(error) => return DoctorRow::new(Level::Wrong, what, error.to_string()),
     };
-    let made_up = SecretString::from(MADE_UP);
-    let exchange = client.exchange(&made_up, &fields).await;
-    let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up, &fields));
-    let (level, detail) = judge(&outcome, provider.client_auth);
+    let (level, detail) = exchange_made_up(provider, &client, &fields).await;
     DoctorRow::new(level, what, detail)
+}
+
+/// Sends a made-up token for a document with these fields, and says what the answer tells of our client.
+pub(crate) async fn exchange_made_up(
+    provider: &Provider,
+    client: &ProviderClient,
+    fields: &DocumentFields,
+) -> (Level, String) {
+    let made_up = SecretString::from(MADE_UP);
+    let exchange = client.exchange(&made_up, fields).await;
+    let outcome = classify(exchange, &provider.dialect, provider.secrets(&made_up, fields));
+    judge(&outcome, provider.client_auth)
 }
 
 fn judge(outcome: &Outcome, auth: ClientAuth) -> (Level, String) {

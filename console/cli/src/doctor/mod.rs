@@ -1,9 +1,9 @@
 //! `evergrant doctor`: what can be reached, whether it is as it should be, and what to do.
 
-mod client;
+pub(crate) mod client;
 mod letters;
 mod provider;
-mod row;
+pub(crate) mod row;
 mod running;
 
 use std::sync::Arc;

@@ -6,7 +6,7 @@ use serde::Serialize;
 /// How bad a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
-pub(super) enum Level {
+pub(crate) enum Level {
     /// As it should be.
     Ok,
     /// Worth knowing; nothing has to be done.
@@ -19,27 +19,27 @@ pub(super) enum Level {
 
 /// A finding as it is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct DoctorRow {
+pub(crate) struct DoctorRow {
     /// What was looked at.
-    pub(super) what: String,
+    pub(crate) what: String,
     /// Whether nothing has to be done.
     ok: bool,
-    pub(super) level: Level,
+    pub(crate) level: Level,
     /// What was found and, if it is not as it should be, what to do.
-    pub(super) detail: String,
+    pub(crate) detail: String,
 }
 
 impl DoctorRow {
-    pub(super) fn new(level: Level, what: impl Into<String>, detail: impl Into<String>) -> Self {
+    pub(crate) fn new(level: Level, what: impl Into<String>, detail: impl Into<String>) -> Self {
         let ok = matches!(level, Level::Ok | Level::Note);
         Self { what: what.into(), ok, level, detail: detail.into() }
     }
 
-    pub(super) const fn is_ok(&self) -> bool {
+    pub(crate) const fn is_ok(&self) -> bool {
         self.ok
     }
 
-    pub(super) fn cells(&self) -> Vec<String> {
+    pub(crate) fn cells(&self) -> Vec<String> {
         let level = match self.level {
             Level::Ok => "ok",
             Level::Note => "note",

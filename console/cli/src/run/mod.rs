@@ -45,3 +45,6 @@ fn ended(shutdown: &ShutdownSignal, how: WorkerEnd) -> Exit {
         WorkerEnd::GraceOver => Exit::Error,
     }
 }
+
+#[cfg(test)]
+mod tests;

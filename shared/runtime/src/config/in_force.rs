@@ -22,6 +22,21 @@ pub fn settings_in_force(file: Option<&Path>) -> Result<Table, ConfigError> {
     in_force(file_to_read(file), std::env::vars_os())
 }
 
+/// A provider's section of the settings of this process, with its preset beneath it. It may hold secrets and is not
+/// to be shown.
+///
+/// # Errors
+/// As [`settings_in_force`], and if there is no such section.
+pub fn provider_in_force(file: Option<&Path>, name: &str) -> Result<Table, ConfigError> {
+    let settings = layers(file_to_read(file), std::env::vars_os(), &[])?;
+    let mut settings: Table = settings.extract().map_err(config_error)?;
+    let section = settings.get_mut("providers").and_then(|all| all.get_mut(name));
+    match section.and_then(Value::as_table_mut) {
+        Some(section) => Ok(std::mem::take(section)),
+        None => Err(ConfigError::missing(format!("providers.{name}"), "there is no such section")),
+    }
+}
+
 fn in_force(
     file: Option<&Path>,
     variables: impl IntoIterator<Item = (OsString, OsString)>,

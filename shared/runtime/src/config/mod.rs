@@ -30,7 +30,7 @@ use evergrant_settings::config_error;
 use evergrant_telemetry::TelemetrySettings;
 
 pub use evergrant_settings::ConfigError;
-pub use in_force::settings_in_force;
+pub use in_force::{provider_in_force, settings_in_force};
 pub use queue::QueueSettings;
 use section::MergedSettings;
 pub use section::SettingsSection;
