@@ -20,7 +20,7 @@ use super::*;
 use crate::provider_test::TrialSubject;
 
 /// How long all of it may take on a busy machine.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TRIAL_TIMEOUT: Duration = Duration::from_secs(120);
 const POLL_INTERVAL: Duration = Duration::from_millis(200);
 
 /// A preset and the simulator that stands for its provider.
@@ -144,12 +144,11 @@ async fn every_preset_is_kept_alive_in_its_own_dialect() {
         stand_ins.push(StandIn::start(name, folder.path()).await);
     }
     let config = config(&stand_ins, folder.path());
-    let servers = Servers::connect(&config).await.unwrap();
-    let (metrics, health) = (ProcessMetrics::default(), HealthChecks::default());
-    let engine = Engine::new(&config, &servers, 1, metrics, health).unwrap();
-    let shutdown = process::ShutdownSignal::by_hand();
-    let (store, queue) = (&servers.store, &servers.queue);
-    startup::prepare(&**store, &**queue, engine.health(), shutdown.clone()).await.unwrap();
+    let shutdown = ShutdownSignal::by_hand();
+    let process = Process::connect(&config, "evergrant", shutdown.clone()).await.unwrap();
+    let engine = Engine::new(&config, &process, 1).unwrap();
+    assert!(process.wait_until_ready().await.unwrap());
+    let store = &process.store;
     let mut documents = Vec::new();
     for stand_in in &stand_ins {
         documents.extend([stand_in.document("refreshed"), stand_in.document("dead")]);
@@ -157,7 +156,7 @@ async fn every_preset_is_kept_alive_in_its_own_dialect() {
     }
     store.import(documents).await.unwrap();
     let running = tokio::spawn(engine.run(shutdown.clone()));
-    let finished = tokio::time::timeout(PATIENCE, async {
+    let finished = tokio::time::timeout(TRIAL_TIMEOUT, async {
         while !unfinished(&stand_ins, &grants(&**store).await).is_empty() {
             tokio::time::sleep(POLL_INTERVAL).await;
         }

@@ -29,13 +29,13 @@ use evergrant_rescue::RescueSettings;
 use evergrant_settings::config_error;
 use evergrant_telemetry::TelemetrySettings;
 
+use also_write::ExpiryUpkeep;
 pub use evergrant_settings::ConfigError;
 pub use in_force::{provider_in_force, settings_in_force};
 pub use queue::QueueSettings;
 use section::MergedSettings;
 pub use section::SettingsSection;
 pub use server_url::has_password;
-use also_write::ExpiryUpkeep;
 pub use store::StoreSettings;
 pub use urls::{QueueUrl, StoreUrl};
 pub use weakness::ConfigWeakness;
