@@ -180,9 +180,10 @@ impl Provider {
         if max_attempts == 0 {
             return Err(ConfigError::invalid(setting("max_attempts"), "it must be at least 1"));
         }
+        let token_url = token_url(config, &setting)?;
         let client = client(config, &setting)?;
         Ok(Self {
-            token_url: token_url(config, &setting)?,
+            token_url,
             fields: config.fields.clone(),
             field_defaults: field_defaults(config),
             tenants: TenantClients::of_config(config, client.as_ref(), &setting)?,
