@@ -5,29 +5,38 @@ use secrecy::ExposeSecret;
 
 use super::document_update::{SETTLED_BY, int};
 use super::field_paths::FieldPaths;
-use super::numbers::number;
 use super::paths::at;
 use super::state::generation;
-use evergrant_domain::DocumentWrite;
+use super::transition::DocumentCondition;
+use evergrant_domain::{DocumentWrite, Timestamp};
 use evergrant_ports::Commit;
 
-/// Whether the condition of a commit holds in its document: see [`Commit`].
+/// What must hold of the document of a commit: see [`Commit`].
+pub fn condition(names: &FieldPaths, commit: &Commit) -> Vec<DocumentCondition> {
+    let sent = commit
+        .sent
+        .as_ref()
+        .map(|sent| DocumentCondition::is(&names.fields.refresh_token, sent.expose_secret()));
+    let generation = commit.expected_generation().map(|claimed| {
+        let mut values = vec![Bson::from(int(claimed))];
+        // A document that has never been refreshed need not say so.
+        values.extend((claimed == 0).then_some(Bson::Null));
+        DocumentCondition::OneOf(names.path("generation"), values)
+    });
+    let lease = needs_lease(commit)
+        .then(|| DocumentCondition::is(names.path("lease.owner"), commit.owner.as_str()));
+    sent.into_iter().chain(generation).chain(lease).collect()
+}
+
+/// Whether the condition of a commit holds in its document.
 pub fn may_be_written(names: &FieldPaths, document: &Document, commit: &Commit) -> bool {
-    let text = |path: &str| at(document, path).and_then(Bson::as_str);
-    let token = text(&names.fields.refresh_token);
-    let same_token = commit.sent.as_ref().is_none_or(|sent| token == Some(sent.expose_secret()));
-    let claimed = commit.expected_generation();
-    // A document that has never been refreshed need not say so.
-    let same_generation = match at(document, &names.path("generation")) {
-        None => claimed.is_none_or(|claimed| claimed == 0),
-        Some(found) => claimed.is_none_or(|claimed| number(found) == Some(int(claimed))),
-    };
-    let leased = text(&names.path("lease.owner")) == Some(commit.owner.as_str());
-    same_token && same_generation && (leased || !needs_lease(commit))
+    // None of it is about the time.
+    let holds = |condition: DocumentCondition| condition.holds(document, Timestamp::default());
+    condition(names, commit).into_iter().all(holds)
 }
 
 /// New tokens need no lease: no others live.
-pub fn needs_lease(commit: &Commit) -> bool {
+fn needs_lease(commit: &Commit) -> bool {
     !matches!(commit.write, DocumentWrite::Refresh { .. }) || commit.sent.is_none()
 }
 

@@ -21,7 +21,7 @@ use evergrant_domain::{
     ClaimNote, ClaimedDocument, DocumentFields, EndedDocument, Grant, GrantStatus, LastError,
     Lease, PreviousOwner, ProviderId, Timestamp,
 };
-use evergrant_ports::GrantView;
+use evergrant_ports::{DueGrant, GrantView};
 
 /// Longer than any refresh token; a document with such a thing is not sent to a provider.
 const TOKEN_BYTES_MAX: usize = 64 * 1024;
@@ -206,6 +206,18 @@ pub fn due(names: &FieldPaths, document: &Document) -> (u64, Option<Timestamp>) 
     (generation, state.time("next_refresh_at").ok().flatten())
 }
 
+/// A grant that is active, as one that wants a job. None for any other.
+pub fn active_grant(names: &FieldPaths, document: &Document) -> Option<DueGrant> {
+    let view = view(names, document);
+    (view.status == Some(GrantStatus::Active)).then_some(())?;
+    Some(DueGrant {
+        id: view.id,
+        provider: view.provider?,
+        generation: view.generation,
+        next_refresh_at: view.next_refresh_at.unwrap_or_default(),
+    })
+}
+
 /// What a user id or an address looks like to people.
 fn label(value: &Bson) -> Option<String> {
     match value {
@@ -296,21 +308,6 @@ fn predecessor(taken_over: Option<&Bson>) -> Option<PreviousOwner> {
         Bson::Boolean(false) | Bson::Null => None,
         Bson::String(owner) => Some(PreviousOwner::Claim(owner.clone())),
         _ => Some(PreviousOwner::Unknown),
-    }
-}
-
-/// `taken_over` of the lease that a claim takes where there is this one: whether its holder has died,
-/// maybe after it sent the token, and who that was. A lease that is the claim's own already says how an
-/// earlier try came by it.
-pub fn taken_over(lease: Option<&Bson>, owner: &str) -> Bson {
-    let Some(lease) = lease else { return Bson::Boolean(false) };
-    let part = |name| lease.as_document().and_then(|lease| lease.get(name));
-    match (part("owner"), part("taken_over")) {
-        (Some(Bson::String(own)), earlier) if own == owner => {
-            earlier.cloned().unwrap_or(Bson::Boolean(false))
-        }
-        (Some(Bson::String(dead)), Some(Bson::Boolean(false))) => Bson::String(dead.clone()),
-        _ => Bson::Boolean(true),
     }
 }
 

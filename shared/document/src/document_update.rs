@@ -20,16 +20,6 @@ pub const SETTLED_BY: &str = "settled_by";
 pub const FORGOTTEN: [&str; 5] =
     ["last_error", "failing_since", "in_doubt", "questioned", "dead_fingerprint"];
 
-/// What a death that is not believed any more leaves nothing of. Whether an answer to the token was lost is
-/// as it was.
-pub const OF_A_DEATH: [&str; 5] =
-    ["last_error", "failing_since", "questioned", "dead_fingerprint", "queued_until"];
-
-/// What a grant that has ended leaves nothing of when it is sent back to work. Whether an answer to its token
-/// was lost is as it was; but the token may be another, and the end of the old grant is not the new one's.
-pub const OF_AN_END: [&str; 5] =
-    ["last_error", "failing_since", "questioned", "dead_fingerprint", "refresh_absolute_until"];
-
 /// The fingerprint of the token whose ends a document tells, where one of them is absolute.
 pub const ENDS_OF: &str = "ends_of";
 
@@ -43,13 +33,6 @@ pub fn needs_document(write: &DocumentWrite) -> bool {
         write,
         DocumentWrite::Refresh { .. } | DocumentWrite::End { dead_fingerprint: Some(_), .. }
     )
-}
-
-/// Whether a document holds the token of which this is the fingerprint, and has Evergrant's state.
-pub fn holds_token(names: &FieldPaths, document: &Document, fingerprint_of_it: &str) -> bool {
-    let token = at(document, &names.fields.refresh_token).and_then(Bson::as_str);
-    at(document, &names.path("status")).is_some()
-        && token.is_some_and(|token| fingerprint(&token.into()) == fingerprint_of_it)
 }
 
 /// Whether a refresh leaves the status as it is. A document that an operator has paused meanwhile stays

@@ -16,6 +16,7 @@ pub mod numbers;
 pub mod owner;
 pub mod paths;
 pub mod state;
+pub mod transition;
 
 pub use fields::FieldNames;
 pub use ids::canonical as canonical_id;

@@ -7,8 +7,8 @@ use futures::StreamExt;
 use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
-use super::claim::NOTHING;
 use super::errors::{driver, refused};
+use super::transition::{is_nothing, literal};
 use super::update::{DURABLE, Statement};
 use evergrant_document::adoption::{AdoptionRules, ProviderField};
 use evergrant_document::numbers::number;
@@ -172,11 +172,11 @@ impl MongoStore {
         let rules = &self.names.rules;
         let Some((path, others)) = paths.split_first() else {
             let default = rules.default_provider.as_ref();
-            return default.map_or(Bson::Null, |section| literal(section.as_str()));
+            return default.map_or(Bson::Null, |section| literal(&section.as_str().into()));
         };
         let value = format!("${path}");
         let meant = |(name, section): (&str, &evergrant_domain::ProviderId)| {
-            doc! { "case": { "$eq": [&value, literal(name)] }, "then": literal(section.as_str()) }
+            doc! { "case": { "$eq": [&value, literal(&name.into())] }, "then": literal(&section.as_str().into()) }
         };
         let branches: Vec<_> = rules.all_names().into_iter().map(meant).collect();
         if branches.is_empty() {
@@ -204,7 +204,7 @@ impl MongoStore {
         let paths: Vec<_> = self.arrays().collect();
         paths.into_iter().rev().fold(Bson::Null, |others, path| {
             let is_array = doc! { "$isArray": [format!("${path}")] };
-            doc! { "$cond": [is_array, literal(path), others] }.into()
+            doc! { "$cond": [is_array, literal(&path.into()), others] }.into()
         })
     }
 
@@ -220,13 +220,4 @@ impl MongoStore {
 fn prefixes(path: &str) -> impl Iterator<Item = &str> {
     let ends = path.match_indices('.').map(|(end, _)| end).chain([path.len()]);
     ends.map(move |end| path.split_at(end).0)
-}
-
-fn is_nothing(value: &str) -> Document {
-    doc! { "$in": [{ "$type": value }, NOTHING.as_slice()] }
-}
-
-/// A text that is no field's name, though it may begin with `$`.
-fn literal(text: &str) -> Bson {
-    doc! { "$literal": text }.into()
 }

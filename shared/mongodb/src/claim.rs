@@ -1,4 +1,4 @@
-//! Leases: taking, giving back, and the mark that a job is under way.
+//! Leases, as workers take and give them back.
 //!
 //! A claim is one update of its documents by `_id`, with a pipeline, since only that knows the server's
 //! clock; then one read of the same documents, which tells by `lease.owner` what the claim holds. No
@@ -12,16 +12,15 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::TryStreamExt;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Bson, doc};
 
 use super::MongoStore;
-use super::clock::{from_now, is_after, is_over};
 use super::errors::driver;
 use super::uncancelled::{LONG_TIMEOUT, SHORT_TIMEOUT, uncancelled};
-use super::update::HINT;
+use super::update::{DURABLE, Durability};
 use evergrant_document::adoption::ProviderField;
-use evergrant_document::document_update::SETTLED_BY;
 use evergrant_document::paths::{overlap, remove};
+use evergrant_document::transition::{self, DocumentTransition, LeaseEnd};
 use evergrant_document::{decode, ids};
 use evergrant_domain::{ClaimNote, ClaimedDocument, DocumentId, LastError, ProviderId, Timestamp};
 use evergrant_ports::{ClaimResult, Commit, CommitResult, LeaseStore, StoreError};
@@ -57,9 +56,11 @@ impl LeaseStore for MongoStore {
     }
 
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
-        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
-        let release = async move { this.release_leases(&ids, &owner).await };
-        uncancelled("release", SHORT_TIMEOUT, release).await
+        let (this, ids) = (self.clone(), ids.to_vec());
+        let release = transition::release(&self.names, owner);
+        let releasing =
+            async move { this.carry_out_each("release", &ids, &release, DURABLE).await };
+        uncancelled("release", SHORT_TIMEOUT, releasing).await
     }
 
     async fn renew(
@@ -68,9 +69,10 @@ impl LeaseStore for MongoStore {
         owner: &str,
         lease: Duration,
     ) -> Result<(), StoreError> {
-        let (this, ids, owner) = (self.clone(), ids.to_vec(), owner.to_owned());
-        let renew = async move { this.renew_leases(&ids, &owner, lease).await };
-        uncancelled("renew", SHORT_TIMEOUT, renew).await
+        let (this, ids) = (self.clone(), ids.to_vec());
+        let renew = transition::renew(&self.names, owner, lease);
+        let renewing = async move { this.carry_out_each("renew", &ids, &renew, DURABLE).await };
+        uncancelled("renew", SHORT_TIMEOUT, renewing).await
     }
 
     async fn revive_dead(
@@ -84,9 +86,6 @@ impl LeaseStore for MongoStore {
     }
 }
 
-/// The types of what is not there, such as a lease that nobody holds.
-pub(super) const NOTHING: [&str; 3] = ["missing", "null", "undefined"];
-
 impl MongoStore {
     pub(super) async fn claim_documents(
         &self,
@@ -99,11 +98,8 @@ impl MongoStore {
             let rows = ids.iter().map(|_| ClaimedDocument::Absent).collect();
             return Ok(ClaimResult { now: self.server_now("claim").await?, rows });
         }
-        let active = doc! { "_id": { "$in": &wanted }, self.names.path("status"): "active" };
-        self.collection
-            .update_many(active, vec![self.take(owner, lease)])
-            .await
-            .map_err(|error| driver("claim", &error))?;
+        let claim = transition::claim(&self.names, owner, lease, LeaseEnd::ByClock);
+        self.carry_out("claim", &wanted, &claim, DURABLE).await?;
         let mut rows = self.read_rows(wanted, owner).await?;
         let now = match taken_at(rows.values(), lease) {
             Some(now) => now,
@@ -113,36 +109,6 @@ impl MongoStore {
         let row = |id| rows.get(&ids::canonical(id)).cloned().unwrap_or(ClaimedDocument::Absent);
         let rows = ids.iter().map(row).collect();
         Ok(ClaimResult { now, rows })
-    }
-
-    /// The stage of an update that takes the lease where it is free, over, or this claim's already,
-    /// and else changes nothing. See `clock` for why that is not the update's condition.
-    ///
-    /// A first try whose answer was given up may come late, with a clock as old as itself. It neither
-    /// shortens the lease that a later try took nor takes one of a document that the claim has settled.
-    fn take(&self, owner: &str, lease: Duration) -> Document {
-        // Owners are literals, or one that begins with `$` would be the name of a field.
-        let owner = doc! { "$literal": owner };
-        let own = doc! { "$eq": [self.names.value("lease.owner"), &owner] };
-        let until = self.names.value("lease.until");
-        let free = doc! { "$or": [&own, is_over(&until)] };
-        let settled = doc! { "$eq": [self.names.value(SETTLED_BY), &owner] };
-        let free = doc! { "$and": [{ "$not": [settled] }, free] };
-        // Another's lease that is still there is over, or it would not be taken: its holder has
-        // died, maybe after it sent the token. The claim's own says how an earlier try came by it.
-        // See `decode::taken_over`.
-        let before = self.names.value("lease.taken_over");
-        let nobody = doc! { "$in": [{ "$type": self.names.value("lease") }, NOTHING.as_slice()] };
-        let one = doc! { "$eq": [&before, false] };
-        let who = doc! { "$cond": [one, self.names.value("lease.owner"), true] };
-        let other = doc! { "$cond": [nobody, false, who] };
-        let ends_later = doc! { "$and": [&own, is_after(&until, lease)] };
-        let until = doc! { "$cond": [ends_later, until, from_now(lease)] };
-        let taken_over = doc! { "$cond": [own, before, other] };
-        let lease = doc! { "owner": owner, "until": until, "taken_over": taken_over };
-        doc! { "$set": {
-            self.names.path("lease"): { "$cond": [free, lease, self.names.value("lease")] },
-        } }
     }
 
     async fn read_rows(
@@ -181,56 +147,16 @@ impl MongoStore {
         Ok(rows)
     }
 
-    pub(super) async fn release_leases(
+    /// Carries out a transition of each of these documents.
+    pub(super) async fn carry_out_each(
         &self,
+        operation: &'static str,
         ids: &[DocumentId],
-        owner: &str,
+        transition: &DocumentTransition,
+        durability: Durability,
     ) -> Result<(), StoreError> {
-        let wanted = ids::all_to_bson(ids);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
-        let give_back = doc! { "$unset": { self.names.path("lease"): "" } };
-        let released = self.collection.update_many(held, give_back).await;
-        released.map(drop).map_err(|error| driver("release", &error))
-    }
-
-    pub(super) async fn renew_leases(
-        &self,
-        ids: &[DocumentId],
-        owner: &str,
-        lease: Duration,
-    ) -> Result<(), StoreError> {
-        let wanted = ids::all_to_bson(ids);
-        if wanted.is_empty() {
-            return Ok(());
-        }
-        let held = doc! { "_id": { "$in": wanted }, self.names.path("lease.owner"): owner };
-        let prolong = doc! { "$set": { self.names.path("lease.until"): from_now(lease) } };
-        let renewed = self.collection.update_many(held, vec![prolong]).await;
-        renewed.map(drop).map_err(|error| driver("renew", &error))
-    }
-
-    pub(super) async fn mark(
-        &self,
-        ids: &[DocumentId],
-        duration: Duration,
-    ) -> Result<(), StoreError> {
-        let wanted = ids::all_to_bson(ids);
-        for batch in wanted.chunks(IDS_MAX) {
-            // The worker may have been faster than this mark: what it has refreshed or postponed
-            // meanwhile has a due time to come, and the mark would hide that.
-            let active = doc! { "_id": { "$in": batch }, self.names.path("status"): "active" };
-            let due = is_over(&self.names.value("next_refresh_at"));
-            let until = self.names.path("queued_until");
-            let marked =
-                doc! { "$cond": [due, from_now(duration), self.names.value("queued_until")] };
-            self.collection
-                .update_many(active, vec![doc! { "$set": { until: marked } }])
-                .write_concern(HINT.concern())
-                .await
-                .map_err(|error| driver("mark_queued", &error))?;
+        for batch in ids::all_to_bson(ids).chunks(IDS_MAX) {
+            self.carry_out(operation, batch, transition, durability).await?;
         }
         Ok(())
     }

@@ -31,17 +31,17 @@ use std::collections::HashMap;
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
 use mongodb::options::ReadConcern;
-use secrecy::ExposeSecret;
 
 use super::MongoStore;
 use super::errors::{driver, refused, unavailable};
 use super::fit::{fit, value_at};
+use super::transition::{compiled, in_filter};
 use super::update::{DURABLE, JOURNALLED, Statement, batches};
-use evergrant_document::condition::{may_be_written, needs_lease, took_effect};
-use evergrant_document::document_update::{DocumentUpdate, int, needs_document};
+use evergrant_document::condition::{condition, may_be_written, took_effect};
+use evergrant_document::document_update::{DocumentUpdate, needs_document};
 use evergrant_document::field_paths::FieldPaths;
-use evergrant_document::ids;
 use evergrant_document::paths::{at, first};
+use evergrant_document::{ids, transition};
 use evergrant_domain::{DocumentId, DocumentWrite};
 use evergrant_ports::{Commit, CommitResult, StoreError};
 
@@ -105,7 +105,7 @@ impl MongoStore {
                 let results =
                     results.into_iter().map(|result| result.unwrap_or(CommitResult::Applied));
                 let results: Vec<_> = results.collect();
-                self.give_back_superseded(commits, &results).await?;
+                self.release_superseded(commits, &results).await?;
                 return Ok(results);
             }
         }
@@ -156,21 +156,17 @@ impl MongoStore {
         Ok(found.into_iter().map(|found| (id(&found), found)).collect())
     }
 
-    /// A document that has moved on is of no more use to the claim, so its lease is given back. Nor is
-    /// a job for it under way any more: a user who has signed in again is not to wait until one was.
-    async fn give_back_superseded(
+    /// Gives the leases of documents back that have moved on.
+    async fn release_superseded(
         &self,
         commits: &[Commit],
         results: &[CommitResult],
     ) -> Result<(), StoreError> {
-        let (lease, queued_until) = (self.names.path("lease"), self.names.path("queued_until"));
-        let give_back = doc! { "$unset": { lease: "", queued_until: "" } };
         let superseded = commits.iter().zip(results);
         let superseded = superseded.filter(|(_, result)| **result == CommitResult::Superseded);
         let statements = superseded.filter_map(|(commit, _)| {
-            let held =
-                doc! { "_id": ids::to_bson(&commit.id)?, self.names.path("lease.owner"): &commit.owner };
-            Statement::new(held, give_back.clone())
+            let release = transition::release_superseded(&self.names, &commit.owner);
+            compiled(ids::to_bson(&commit.id)?, &release)
         });
         for batch in batches(statements.collect()) {
             self.update("commit", batch, DURABLE).await?;
@@ -201,7 +197,8 @@ fn statement(
     id: Bson,
     known: KnownDocument<'_>,
 ) -> Option<Statement> {
-    let mut filter = condition(names, commit, id);
+    let mut filter = doc! { "_id": id };
+    filter.extend(condition(names, commit).iter().filter_map(in_filter));
     let nothing = Document::new();
     let document = match known {
         KnownDocument::Nothing => &nothing,
@@ -224,22 +221,4 @@ fn statement(
         filter.insert(names.path(part), doc! { "$eq": claimed });
     }
     Statement::new(filter, change)
-}
-
-/// [`may_be_written`] as a filter.
-fn condition(names: &FieldPaths, commit: &Commit, id: Bson) -> Document {
-    let mut filter = doc! { "_id": id };
-    if let Some(sent) = &commit.sent {
-        filter.insert(&names.fields.refresh_token, sent.expose_secret());
-    }
-    match commit.expected_generation() {
-        None => {}
-        // A null is also what is missing.
-        Some(0) => drop(filter.insert(names.path("generation"), doc! { "$in": [0_i64, null] })),
-        Some(claimed) => drop(filter.insert(names.path("generation"), int(claimed))),
-    }
-    if needs_lease(commit) {
-        filter.insert(names.path("lease.owner"), &commit.owner);
-    }
-    filter
 }

@@ -12,8 +12,9 @@ use super::errors::driver;
 use super::uncancelled::{
     DocumentSender, LONG_TIMEOUT, ReaderGone, SHORT_TIMEOUT, streamed, uncancelled,
 };
+use super::update::HINT;
 use evergrant_document::document_update::date;
-use evergrant_document::{decode, ids};
+use evergrant_document::{decode, ids, transition};
 use evergrant_domain::{DocumentId, Timestamp};
 use evergrant_ports::{
     DueGrant, DueQuery, DueSelection, DueStore, StoreError, SweepPlace, SweepResult,
@@ -39,7 +40,8 @@ impl DueStore for MongoStore {
 
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
         let (this, ids) = (self.clone(), ids.to_vec());
-        let marking = async move { this.mark(&ids, duration).await };
+        let mark = transition::mark_queued(&self.names, duration);
+        let marking = async move { this.carry_out_each("mark_queued", &ids, &mark, HINT).await };
         uncancelled("mark_queued", SHORT_TIMEOUT, marking).await
     }
 

@@ -5,7 +5,7 @@
 //! * `ids`, `extended_json`, `decode`: from BSON to the domain and back.
 //! * `prepare`, `clock`: indexes, adoption, and whether the server's clock can be relied on.
 //! * `due`, `claim`, `first_tokens`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
-//! * `change`, `fit`: what a commit makes of its document.
+//! * `transition`: what the document engine says, as filters and updates; `fit`: a commit's, made to fit.
 //! * `coordinate`: what replicas agree on; `server_clock`: the server's time without asking each time.
 //! * `operators`, `listing`, `operate`, `records`, `import`, `transfer`, `inspect`: what operators ask for.
 //! * `uncancelled`, `update`, `errors`: how the driver is called; `engine`: which server this is.
@@ -40,6 +40,7 @@ mod revive;
 mod server_clock;
 mod settings;
 mod transfer;
+mod transition;
 mod uncancelled;
 mod update;
 

@@ -5,14 +5,12 @@ use std::time::Duration;
 use mongodb::bson::{Document, doc};
 
 use super::MongoStore;
-use super::clock::from_now;
 use super::errors::driver;
-use super::update::{JOURNALLED, Statement};
-use evergrant_document::document_update::{DocumentUpdate, OF_AN_END, holds_token};
-use evergrant_document::paths::at;
-use evergrant_document::{decode, ids};
-use evergrant_domain::{DocumentId, GrantStatus, LastError};
-use evergrant_ports::{DueGrant, GrantView, StoreError, SweepPlace};
+use super::transition::compiled;
+use super::update::JOURNALLED;
+use evergrant_document::{decode, ids, transition};
+use evergrant_domain::{DocumentId, LastError};
+use evergrant_ports::{ChangeResult, DueGrant, GrantChange, GrantView, StoreError};
 
 impl MongoStore {
     pub(super) async fn view(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError> {
@@ -32,16 +30,14 @@ impl MongoStore {
         let token = &self.names.fields.refresh_token;
         let projection = doc! { token: 1, &self.names.state: 1 };
         let found = self.read_one(OPERATION, id, projection).await?;
-        let found = found.filter(|found| holds_token(&self.names, found, spent));
-        let Some(found) = found else { return Ok(false) };
-        let unchanged = doc! {
-            "_id": found.get("_id"),
-            token: at(&found, token),
-            self.names.path("status"): { "$exists": true },
-        };
-        let change = DocumentUpdate::withheld(&self.names, spent, last_error, &found);
-        let statements = Statement::new(unchanged, change.operators()).into_iter().collect();
-        Ok(self.update(OPERATION, statements, JOURNALLED).await? > 0)
+        let statement = found.and_then(|found| {
+            let withheld = transition::withhold(&self.names, &found, spent, last_error)?;
+            compiled(found.get("_id")?.clone(), &withheld)
+        });
+        match statement {
+            Some(statement) => Ok(self.update(OPERATION, vec![statement], JOURNALLED).await? > 0),
+            None => Ok(false),
+        }
     }
 
     async fn read_one(
@@ -55,44 +51,34 @@ impl MongoStore {
         found.map_err(|error| driver(operation, &error))
     }
 
-    /// Makes a grant active that has ended. One that is paused is left alone: only who paused it
-    /// should wake it.
+    /// Makes a grant active that has ended.
     pub(super) async fn revive(
         &self,
         id: &DocumentId,
         queued: Duration,
     ) -> Result<Option<DueGrant>, StoreError> {
+        const OPERATION: &str = "reactivate";
         let Some(bson) = ids::to_bson(id) else { return Ok(None) };
-        let ended = doc! {
-            "_id": bson,
-            self.names.path("status"):
-                { "$in": SweepPlace::ENDED.map(GrantStatus::as_str).as_slice() },
-        };
-        let revived = doc! { "$set": {
-            self.names.path("status"): GrantStatus::Active.as_str(),
-            self.names.path("attempts"): 0,
-            self.names.path("next_refresh_at"): "$$NOW",
-            self.names.path("queued_until"): from_now(queued),
-        } };
-        let forgotten = doc! { "$unset": OF_AN_END.map(|part| self.names.path(part)).as_slice() };
         // Not by one command that also returns it: a collection that is sharded by another key than
         // `_id` takes that only with the key.
-        let revived = self.collection.update_one(ended, vec![revived, forgotten]).await;
-        revived.map_err(|error| driver("reactivate", &error))?;
-        let document = self.read_one("reactivate", id, doc! { &self.names.state: 1 }).await?;
-        Ok(document.and_then(|document| self.active_grant(&document)))
+        let revival = transition::reactivate(&self.names, queued);
+        self.carry_out_one(OPERATION, bson, &revival).await?;
+        let document = self.read_one(OPERATION, id, doc! { &self.names.state: 1 }).await?;
+        Ok(document.and_then(|document| decode::active_grant(&self.names, &document)))
     }
 
-    fn active_grant(&self, document: &Document) -> Option<DueGrant> {
-        let view = decode::view(&self.names, document);
-        if view.status != Some(GrantStatus::Active) {
-            return None;
+    /// Does something to one grant.
+    pub(super) async fn change(
+        &self,
+        id: &DocumentId,
+        change: GrantChange,
+    ) -> Result<ChangeResult, StoreError> {
+        let Some(bson) = ids::to_bson(id) else { return Ok(ChangeResult::Absent) };
+        let changed = transition::change(&self.names, change);
+        if self.carry_out_one("change_grant", bson, &changed).await? {
+            return Ok(ChangeResult::Applied);
         }
-        Some(DueGrant {
-            id: view.id,
-            provider: view.provider?,
-            generation: view.generation,
-            next_refresh_at: view.next_refresh_at.unwrap_or_default(),
-        })
+        let found = self.view(id).await?;
+        Ok(found.map_or(ChangeResult::Absent, |it| transition::why_unchanged(change, it.status)))
     }
 }

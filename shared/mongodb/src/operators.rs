@@ -6,7 +6,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use futures::TryStreamExt;
 use futures::stream::BoxStream;
-use mongodb::bson::{Bson, Document, doc};
+use mongodb::bson::{Document, doc};
 
 use super::MongoStore;
 use super::errors::driver;
@@ -104,38 +104,9 @@ impl GrantAdmin for MongoStore {
         id: &DocumentId,
         change: GrantChange,
     ) -> Result<ChangeResult, StoreError> {
-        const OPERATION: &str = "change_grant";
         let (this, id) = (self.clone(), id.clone());
-        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
-            let failed = |error| driver(OPERATION, &error);
-            let Some(bson) = ids::to_bson(&id) else { return Ok(ChangeResult::Absent) };
-            let (status, queued) = (this.names.path("status"), this.names.path("queued_until"));
-            let (condition, update) = match change {
-                GrantChange::Pause => (
-                    doc! { "_id": bson, &status: GrantStatus::Active.as_str() },
-                    doc! { "$set": { &status: GrantStatus::Paused.as_str() } },
-                ),
-                GrantChange::Resume => (
-                    doc! { "_id": bson, &status: GrantStatus::Paused.as_str() },
-                    doc! { "$set": { &status: GrantStatus::Active.as_str() }, "$unset": { queued: "" } },
-                ),
-                // Also matches a document in which the path is missing.
-                GrantChange::Forget => (
-                    doc! { "_id": bson, this.names.path("lease"): Bson::Null },
-                    doc! { "$unset": { &this.names.state: "" } },
-                ),
-            };
-            let updated = this.collection.update_one(condition, update).await.map_err(failed)?;
-            if updated.matched_count > 0 {
-                return Ok(ChangeResult::Applied);
-            }
-            Ok(match (this.view(&id).await?, change) {
-                (None, _) => ChangeResult::Absent,
-                (Some(_), GrantChange::Forget) => ChangeResult::UnderWay,
-                (Some(view), _) => ChangeResult::NotIn(view.status),
-            })
-        })
-        .await
+        uncancelled("change_grant", SHORT_TIMEOUT, async move { this.change(&id, change).await })
+            .await
     }
 }
 

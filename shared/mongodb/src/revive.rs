@@ -5,11 +5,11 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::MongoStore;
 use super::errors::driver;
+use super::transition::compiled;
 use super::update::{DURABLE, Statement, batches};
-use evergrant_document::document_update::{FORGOTTEN, OF_A_DEATH, OF_THE_OLD_GRANT, date};
-use evergrant_document::paths::at;
-use evergrant_document::{decode, ids};
-use evergrant_domain::{EndedDocument, GrantStatus, ProviderId, Timestamp};
+use evergrant_document::document_update::date;
+use evergrant_document::{ids, transition};
+use evergrant_domain::{GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::{StoreError, SweepPlace, SweepResult};
 
 /// Documents that are made active in one command.
@@ -26,12 +26,10 @@ impl MongoStore {
         let read = self.read_ended(&place, most).await?;
         let last = read.last().map(|document| ids::from_bson(id_of(document)));
         let next = place.next(read.len(), most, last);
-        let lives = |document: &&Document| {
-            decode::ended(&self.names, document).is_some_and(|ended| ended.lives_again())
-        };
-        let live: Vec<_> = read.iter().filter(lives).collect();
-        let forgotten: Vec<_> = FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT).collect();
-        let statements = live.into_iter().filter_map(|document| self.revival(document, &forgotten));
+        let statements = read.iter().filter_map(|document| {
+            let revival = transition::revive_signed_in(&self.names, document)?;
+            compiled(id_of(document).clone(), &revival)
+        });
         let revived = match self.revive_all("revive_signed_in", statements.collect()).await {
             // One that the server refuses is met again in the next sweep, and keeps no other from it.
             Err(StoreError::Refused { reason, .. }) => {
@@ -86,32 +84,13 @@ impl MongoStore {
         let mut found = found.await.map_err(failed)?;
         let (mut revived, mut batch) = (0, Vec::new());
         while let Some(document) = found.try_next().await.map_err(failed)? {
-            let ended = decode::ended(&self.names, &document);
-            if ended.as_ref().is_some_and(EndedDocument::holds_what_ended) {
-                batch.extend(self.revival(&document, &OF_A_DEATH));
-            }
+            let revival = transition::revive_disbelieved(&self.names, &document, provider, since);
+            batch.extend(revival.and_then(|it| compiled(id_of(&document).clone(), &it)));
             if batch.len() == BATCH {
                 revived += self.revive_all("revive_dead", std::mem::take(&mut batch)).await?;
             }
         }
         Ok(revived + self.revive_all("revive_dead", batch).await?)
-    }
-
-    /// Makes a document active if it is still as it was read.
-    fn revival(&self, document: &Document, forgotten: &[&str]) -> Option<Statement> {
-        let (status, token) = (self.names.path("status"), &self.names.fields.refresh_token);
-        let unchanged = doc! {
-            "_id": id_of(document),
-            &status: at(document, &status)?,
-            token: at(document, token)?,
-        };
-        let active = doc! { "$set": {
-            status: GrantStatus::Active.as_str(),
-            self.names.path("attempts"): 0,
-            self.names.path("next_refresh_at"): "$$NOW",
-        } };
-        let forgotten: Vec<_> = forgotten.iter().map(|part| self.names.path(part)).collect();
-        Statement::new(unchanged, vec![active, doc! { "$unset": forgotten }])
     }
 
     async fn revive_all(

@@ -2,21 +2,18 @@
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
-use std::time::Duration;
 
 use bson::{Bson, Document};
 
+use super::refused;
 use evergrant_document::FieldNames;
 use evergrant_document::adoption::{AdoptionRules, DocumentOwner};
-use evergrant_document::decode::adopted_as;
-use evergrant_document::document_update::date;
 use evergrant_document::field_paths::FieldPaths;
-use evergrant_document::ids;
-use evergrant_document::numbers::number;
 use evergrant_document::paths::at;
 pub(super) use evergrant_document::paths::{put, remove as take_away};
+use evergrant_document::{ids, transition};
 use evergrant_domain::{DocumentId, Timestamp};
-use evergrant_ports::UnadoptedDocuments;
+use evergrant_ports::{Commit, CommitResult, StoreError, UnadoptedDocuments};
 
 /// Documents in the order of their `_id`.
 pub(super) struct Documents {
@@ -66,18 +63,21 @@ impl Documents {
     pub(super) fn adopt(&mut self, now: Timestamp) -> u64 {
         let mut adopted = 0;
         for document in self.by_id.values_mut() {
-            let Some(DocumentOwner::Section(provider)) = owner(&self.names, document) else {
-                continue;
-            };
-            let status = adopted_as(&self.names, document);
-            put(document, "evergrant.provider", provider.as_str());
-            put(document, "evergrant.status", status.as_str());
-            put(document, "evergrant.generation", 0_i64);
-            put(document, "evergrant.attempts", 0);
-            put(document, "evergrant.next_refresh_at", date(now));
-            adopted += 1;
+            let adoption = transition::adopt(&self.names, document);
+            adopted +=
+                u64::from(adoption.is_some_and(|adoption| adoption.carry_out(document, now)));
         }
         adopted
+    }
+
+    /// Writes a commit, or says why it cannot be.
+    pub(super) fn commit(&mut self, commit: &Commit) -> Result<CommitResult, StoreError> {
+        let Some(document) = self.by_id.get_mut(&ids::canonical(&commit.id)) else {
+            return Ok(CommitResult::Superseded);
+        };
+        let effect = transition::commit(&self.names, document, commit);
+        let effect = effect.map_err(|_| refused("commit", "a path leads through no sub-document"));
+        effect.map(|effect| effect.result)
     }
 
     /// Counts the documents that are left alone.
@@ -99,19 +99,4 @@ fn owner(names: &FieldPaths, document: &Document) -> Option<DocumentOwner> {
 /// Whether the text at a path is this one.
 pub(super) fn is_text(document: &Document, path: &str, text: &str) -> bool {
     at(document, path).and_then(Bson::as_str) == Some(text)
-}
-
-/// Whether the time at a path is not in the future, or there is none.
-pub(super) fn is_over(document: &Document, path: &str, now: Timestamp) -> bool {
-    let until_ms = match at(document, path) {
-        Some(Bson::DateTime(time)) => Some(time.timestamp_millis()),
-        Some(other) => number(other),
-        None => None,
-    };
-    until_ms.is_none_or(|until_ms| until_ms <= now.unix_ms())
-}
-
-/// A time, `later`, as it is stored.
-pub(super) fn from_now(now: Timestamp, later: Duration) -> Bson {
-    date(now.plus(later)).into()
 }

@@ -1,7 +1,7 @@
 //! Token documents in memory.
 //!
 //! * `documents`: where they are, and how a path leads into one.
-//! * `lease`, `commit`, `due`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `lease`, `due`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `operate`, `operators`: what operators ask for.
 //! * `coordinate`: what replicas agree on.
 //!
@@ -9,7 +9,6 @@
 //! ([`evergrant_mongodb`]), so that a document that someone has edited means the same here and there.
 //! Each operation takes effect at once and as a whole.
 
-mod commit;
 mod coordinate;
 mod documents;
 mod due;
@@ -29,6 +28,7 @@ use self::documents::Documents;
 use self::operators::Records;
 use super::MemoryClock;
 use evergrant_document::adoption::AdoptionRules;
+use evergrant_document::transition;
 use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::heartbeat::Heartbeat;
 use evergrant_domain::statistics::{MinuteCounts, ProviderCounts};
@@ -128,7 +128,7 @@ impl LeaseStore for MemoryStore {
     }
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
-        Ok(self.with(|state, _| commits.iter().map(|c| state.documents.commit(c)).collect()))
+        self.with(|state, _| commits.iter().map(|c| state.documents.commit(c)).collect())
     }
 
     async fn withhold(
@@ -137,11 +137,14 @@ impl LeaseStore for MemoryStore {
         spent: &str,
         last_error: &LastError,
     ) -> Result<bool, StoreError> {
-        Ok(self.with(|state, _| state.documents.withhold(id, spent, last_error)))
+        Ok(self.with(|state, now| state.documents.withhold(id, spent, last_error, now)))
     }
 
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
-        self.with(|state, _| state.documents.release(ids, owner));
+        self.with(|state, now| {
+            let release = transition::release(&state.documents.names, owner);
+            state.documents.carry_out(ids, &release, now);
+        });
         Ok(())
     }
 
@@ -151,7 +154,10 @@ impl LeaseStore for MemoryStore {
         owner: &str,
         lease: Duration,
     ) -> Result<(), StoreError> {
-        self.with(|state, now| state.documents.renew(ids, owner, lease, now));
+        self.with(|state, now| {
+            let renew = transition::renew(&state.documents.names, owner, lease);
+            state.documents.carry_out(ids, &renew, now);
+        });
         Ok(())
     }
 
@@ -179,7 +185,10 @@ impl DueStore for MemoryStore {
     }
 
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
-        self.with(|state, now| state.documents.mark_queued(ids, duration, now));
+        self.with(|state, now| {
+            let mark = transition::mark_queued(&state.documents.names, duration);
+            state.documents.carry_out(ids, &mark, now);
+        });
         Ok(())
     }
 
@@ -259,7 +268,7 @@ impl GrantAdmin for MemoryStore {
         id: &DocumentId,
         change: GrantChange,
     ) -> Result<ChangeResult, StoreError> {
-        Ok(self.with(|state, _| state.documents.change(id, change)))
+        Ok(self.with(|state, now| state.documents.change(id, change, now)))
     }
 }
 

@@ -2,17 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use bson::Document;
-
-use super::documents::{Documents, is_over, is_text, put, take_away};
-use evergrant_document::decode;
-use evergrant_document::paths::at;
+use super::documents::Documents;
+use evergrant_document::{decode, transition};
 use evergrant_domain::audit::{ActionIntent, ActionProgress, AuditEntry, AuditFilter};
 use evergrant_domain::audit_chain::StoredProgress;
 use evergrant_domain::heartbeat::{HEARTBEAT_TTL, Heartbeat};
 use evergrant_domain::statistics::{MinuteCounts, ProviderCounts, STATISTICS_TTL, minute_of};
 use evergrant_domain::{DocumentId, GrantStatus, ProviderId, Timestamp};
-use evergrant_ports::{ChangeResult, GrantChange, GrantCount, new_audit_id};
+use evergrant_ports::{
+    ChangeResult, DueQuery, DueSelection, GrantChange, GrantCount, new_audit_id,
+};
 
 /// What is kept for operators.
 #[derive(Default)]
@@ -105,42 +104,23 @@ impl Documents {
         counts.into_iter().map(count).collect()
     }
 
-    pub(super) fn change(&mut self, id: &DocumentId, change: GrantChange) -> ChangeResult {
-        let view = match self.get(id) {
-            Some(document) => decode::view(&self.names, document),
-            None => return ChangeResult::Absent,
-        };
+    pub(super) fn change(
+        &mut self,
+        id: &DocumentId,
+        change: GrantChange,
+        now: Timestamp,
+    ) -> ChangeResult {
+        let changed = transition::change(&self.names, change);
         let Some(document) = self.get_mut(id) else { return ChangeResult::Absent };
-        match (change, view.status) {
-            (GrantChange::Pause, Some(GrantStatus::Active)) => {
-                set_status(document, GrantStatus::Paused)
-            }
-            (GrantChange::Resume, Some(GrantStatus::Paused)) => {
-                set_status(document, GrantStatus::Active);
-                take_away(document, "evergrant.queued_until");
-            }
-            (GrantChange::Forget, _) if at(document, "evergrant.lease").is_some() => {
-                return ChangeResult::UnderWay;
-            }
-            (GrantChange::Forget, _) => take_away(document, "evergrant"),
-            (GrantChange::Pause | GrantChange::Resume, status) => {
-                return ChangeResult::NotIn(status);
-            }
+        if changed.carry_out(document, now) {
+            return ChangeResult::Applied;
         }
-        ChangeResult::Applied
+        let status = self.view(id).and_then(|view| view.status);
+        transition::why_unchanged(change, status)
     }
 
     pub(super) fn count_due(&self, provider: &ProviderId, most: u64, now: Timestamp) -> u64 {
-        let is_due = |document: &&Document| {
-            is_text(document, "evergrant.provider", provider.as_str())
-                && is_text(document, "evergrant.status", GrantStatus::Active.as_str())
-                && is_over(document, "evergrant.next_refresh_at", now)
-                && is_over(document, "evergrant.queued_until", now)
-        };
-        (self.all().filter(is_due).count() as u64).min(most)
+        let query = DueQuery { provider: provider.clone(), which: DueSelection::Due, from: None };
+        (self.due(&query, now).len() as u64).min(most)
     }
-}
-
-fn set_status(document: &mut Document, status: GrantStatus) {
-    put(document, "evergrant.status", status.as_str());
 }

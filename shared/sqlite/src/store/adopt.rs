@@ -3,16 +3,13 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use bson::Bson;
 use rusqlite::Connection;
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::paths::set_over;
 use super::{Inner, table};
 use evergrant_document::adoption::DocumentOwner;
-use evergrant_document::decode::adopted_as;
-use evergrant_document::document_update::date;
+use evergrant_document::transition;
 use evergrant_ports::LeftAlone;
 use evergrant_ports::UnadoptedDocuments;
 
@@ -98,19 +95,10 @@ fn adopt_rows(connection: &Connection, inner: &Inner, rows: &[i64]) -> Result<u6
     for n in rows {
         let Some(mut stored) = table::find_row(connection, names, *n)? else { continue };
         // It may have changed since it was read.
-        let owner = names.owner(&stored.document);
-        let (None, Some(DocumentOwner::Section(provider))) = (stored.status(), owner) else {
+        let adoption = transition::adopt(names, &stored.document);
+        if !adoption.is_some_and(|adoption| adoption.carry_out(&mut stored.document, now)) {
             continue;
-        };
-        let status = adopted_as(names, &stored.document);
-        let mut set = |part: &str, value: Bson| {
-            set_over(&mut stored.document, &names.path(part), value);
-        };
-        set("provider", provider.as_str().into());
-        set("status", status.as_str().into());
-        set("generation", 0_i64.into());
-        set("attempts", 0_i32.into());
-        set("next_refresh_at", date(now).into());
+        }
         // One that is too large keeps no other from being adopted.
         adopted += u64::from(table::update(connection, names, &stored).is_ok());
     }

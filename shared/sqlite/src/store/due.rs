@@ -9,9 +9,9 @@ use rusqlite::{Connection, Row, params};
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::{Inner, SqliteStore, adopt, in_chunks, lease, revive, table};
+use super::{Inner, SqliteStore, adopt, in_chunks, revive, table};
 use evergrant_document::field_paths::FieldPaths;
-use evergrant_document::{decode, ids};
+use evergrant_document::{decode, ids, transition};
 use evergrant_domain::{DocumentId, Timestamp};
 use evergrant_ports::{
     DueGrant, DueQuery, DueSelection, DueStore, StoreError, SweepPlace, SweepResult,
@@ -37,11 +37,8 @@ impl DueStore for SqliteStore {
     }
 
     async fn mark_queued(&self, ids: &[DocumentId], duration: Duration) -> Result<(), StoreError> {
-        let ids = ids.to_vec();
-        self.write("mark_queued", move |connection, inner| {
-            lease::mark_queued(connection, &inner.names, &ids, duration)
-        })
-        .await
+        let mark = transition::mark_queued(&self.0.names, duration);
+        self.carry_out("mark_queued", ids, mark).await
     }
 
     async fn revive_signed_in(

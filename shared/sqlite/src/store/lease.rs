@@ -1,26 +1,21 @@
-//! Leases: taking, giving back, prolonging, and the mark that a job is under way.
+//! Leases, as workers take and give them back, and the outcomes of exchanges.
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use bson::{Bson, doc};
 use rusqlite::Connection;
 
 use super::super::database::Database;
 use super::super::failure::Failure;
 use super::super::file::now_ms;
 use super::super::process;
-use super::paths::{set_over, unset};
-use super::table::{self, StoredDocument, over_ms};
-use super::{Inner, SqliteStore, commit, first_tokens, revive};
+use super::table::{self, StoredDocument};
+use super::{Inner, SqliteStore, first_tokens, revive};
 
 use evergrant_document::decode;
-use evergrant_document::document_update::{SETTLED_BY, date};
 use evergrant_document::field_paths::FieldPaths;
-use evergrant_document::paths::at;
-use evergrant_domain::{
-    ClaimedDocument, DocumentId, GrantStatus, LastError, ProviderId, Timestamp,
-};
+use evergrant_document::transition::{self, DocumentTransition, LeaseEnd};
+use evergrant_domain::{ClaimedDocument, DocumentId, LastError, ProviderId, Timestamp};
 use evergrant_ports::{ClaimResult, Commit, CommitResult, LeaseStore, StoreError};
 
 #[async_trait]
@@ -38,10 +33,8 @@ impl LeaseStore for SqliteStore {
 
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitResult>, StoreError> {
         let commits = commits.to_vec();
-        self.write("commit", move |connection, inner| {
-            commit::commit(connection, &inner.names, &commits)
-        })
-        .await
+        self.write("commit", move |connection, inner| commit(connection, &inner.names, &commits))
+            .await
     }
 
     async fn withhold(
@@ -58,11 +51,8 @@ impl LeaseStore for SqliteStore {
     }
 
     async fn release(&self, ids: &[DocumentId], owner: &str) -> Result<(), StoreError> {
-        let (ids, owner) = (ids.to_vec(), owner.to_owned());
-        self.write("release", move |connection, inner| {
-            release(connection, &inner.names, &ids, &owner)
-        })
-        .await
+        let release = transition::release(&self.0.names, owner);
+        self.carry_out("release", ids, release).await
     }
 
     async fn renew(
@@ -71,11 +61,8 @@ impl LeaseStore for SqliteStore {
         owner: &str,
         lease: Duration,
     ) -> Result<(), StoreError> {
-        let (ids, owner) = (ids.to_vec(), owner.to_owned());
-        self.write("renew", move |connection, inner| {
-            renew(connection, &inner.names, &ids, &owner, lease)
-        })
-        .await
+        let renew = transition::renew(&self.0.names, owner, lease);
+        self.carry_out("renew", ids, renew).await
     }
 
     async fn revive_dead(
@@ -88,12 +75,36 @@ impl LeaseStore for SqliteStore {
     }
 }
 
+impl SqliteStore {
+    /// Carries out a transition of each of these documents, on its condition.
+    pub(super) async fn carry_out(
+        &self,
+        operation: &'static str,
+        ids: &[DocumentId],
+        transition: DocumentTransition,
+    ) -> Result<(), StoreError> {
+        let ids = ids.to_vec();
+        self.write(operation, move |connection, inner| {
+            let now = now(connection)?;
+            for id in &ids {
+                let found = table::find(connection, &inner.names, id)?;
+                let Some(mut stored) = found else { continue };
+                if transition.carry_out(&mut stored.document, now) {
+                    table::update(connection, &inner.names, &stored)?;
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
 pub(super) fn now(connection: &Connection) -> Result<Timestamp, Failure> {
     now_ms(connection).map(Timestamp::from_unix_ms)
 }
 
 /// Takes what is free and reads all.
-pub(super) fn claim(
+fn claim(
     connection: &Connection,
     inner: &Inner,
     ids: &[DocumentId],
@@ -102,16 +113,17 @@ pub(super) fn claim(
 ) -> Result<ClaimResult, Failure> {
     let Inner { names, database, .. } = inner;
     let now = now(connection)?;
+    let claim = transition::claim(names, owner, lease, LeaseEnd::ByClock);
+    let inherit = transition::claim(names, owner, lease, LeaseEnd::HolderGone);
     let mut rows = Vec::with_capacity(ids.len());
     for id in ids {
         let Some(mut stored) = table::find(connection, names, id)? else {
             rows.push(ClaimedDocument::Absent);
             continue;
         };
-        let mine = holds(names, &stored, owner);
-        let may_take = is_active(names, &stored) && !has_settled(names, &stored, owner);
-        if may_take && (mine || is_free(names, &stored, now, database)?) {
-            take(names, &mut stored, owner, now.plus(lease));
+        if claim.carry_out(&mut stored.document, now)
+            || is_holder_gone(&stored, database)? && inherit.carry_out(&mut stored.document, now)
+        {
             table::update_lease(connection, &stored, database.process()?)?;
         }
         let row = decode::row(names, &stored.document, owner);
@@ -120,91 +132,33 @@ pub(super) fn claim(
     Ok(ClaimResult { now, rows })
 }
 
-/// Whether its lease is over, by the clock or because the process that has it is gone.
-fn is_free(
-    names: &FieldPaths,
-    stored: &StoredDocument,
-    now: Timestamp,
-    database: &Database,
-) -> Result<bool, Failure> {
-    let is_over = over_ms(at(&stored.document, &names.path("lease.until"))) <= now.unix_ms();
+/// Whether the process that took the lease last is another one, and gone.
+fn is_holder_gone(stored: &StoredDocument, database: &Database) -> Result<bool, Failure> {
     let own = database.process()?;
     let other = stored.holder.as_deref().filter(|holder| *holder != own);
-    Ok(is_over || other.is_some_and(|other| process::is_gone(database.path(), other)))
+    Ok(other.is_some_and(|other| process::is_gone(database.path(), other)))
 }
 
-pub(super) fn is_active(names: &FieldPaths, stored: &StoredDocument) -> bool {
-    at(&stored.document, &names.path("status")).and_then(Bson::as_str)
-        == Some(GrantStatus::Active.as_str())
-}
-
-/// Whether this claim has settled the document: a try of it that comes late takes nothing.
-fn has_settled(names: &FieldPaths, stored: &StoredDocument, owner: &str) -> bool {
-    at(&stored.document, &names.path(SETTLED_BY)).and_then(Bson::as_str) == Some(owner)
-}
-
-fn take(names: &FieldPaths, stored: &mut StoredDocument, owner: &str, until: Timestamp) {
-    let taken_over = decode::taken_over(at(&stored.document, &names.path("lease")), owner);
-    let lease = doc! { "owner": owner, "until": date(until), "taken_over": taken_over };
-    set_over(&mut stored.document, &names.path("lease"), lease);
-}
-
-pub(super) fn holds(names: &FieldPaths, stored: &StoredDocument, owner: &str) -> bool {
-    at(&stored.document, &names.path("lease.owner")).and_then(Bson::as_str) == Some(owner)
-}
-
-/// Gives back what `owner` holds.
-pub(super) fn release(
+/// Writes what holds, and tells of the rest that its document has moved on.
+fn commit(
     connection: &Connection,
     names: &FieldPaths,
-    ids: &[DocumentId],
-    owner: &str,
-) -> Result<(), Failure> {
-    for id in ids {
-        let Some(mut stored) = table::find(connection, names, id)? else { continue };
-        if holds(names, &stored, owner) {
-            unset(&mut stored.document, &names.path("lease"));
+    commits: &[Commit],
+) -> Result<Vec<CommitResult>, Failure> {
+    let one = |commit: &Commit| {
+        let Some(mut stored) = table::find(connection, names, &commit.id)? else {
+            return Ok(CommitResult::Superseded);
+        };
+        let effect = transition::commit(names, &mut stored.document, commit).map_err(|_| {
+            Failure::refused(
+                "a field of store.fields leads through something in the document that is no \
+                 sub-document",
+            )
+        })?;
+        if effect.has_changed {
             table::update(connection, names, &stored)?;
         }
-    }
-    Ok(())
-}
-
-/// Prolongs what `owner` holds.
-pub(super) fn renew(
-    connection: &Connection,
-    names: &FieldPaths,
-    ids: &[DocumentId],
-    owner: &str,
-    lease: Duration,
-) -> Result<(), Failure> {
-    let until = date(now(connection)?.plus(lease));
-    for id in ids {
-        let Some(mut stored) = table::find(connection, names, id)? else { continue };
-        if holds(names, &stored, owner) {
-            set_over(&mut stored.document, &names.path("lease.until"), until);
-            table::update(connection, names, &stored)?;
-        }
-    }
-    Ok(())
-}
-
-/// Notes that a job is under way for what is still due: a worker may have been faster than this mark.
-pub(super) fn mark_queued(
-    connection: &Connection,
-    names: &FieldPaths,
-    ids: &[DocumentId],
-    duration: Duration,
-) -> Result<(), Failure> {
-    let now = now(connection)?;
-    let until = date(now.plus(duration));
-    for id in ids {
-        let Some(mut stored) = table::find(connection, names, id)? else { continue };
-        let due = over_ms(at(&stored.document, &names.path("next_refresh_at"))) <= now.unix_ms();
-        if due && is_active(names, &stored) {
-            set_over(&mut stored.document, &names.path("queued_until"), until);
-            table::update(connection, names, &stored)?;
-        }
-    }
-    Ok(())
+        Ok(effect.result)
+    };
+    commits.iter().map(one).collect()
 }

@@ -1,15 +1,14 @@
 //! Token documents in a file.
 //!
-//! * `table`, `key`, `paths`: a row, its key, changes within its document.
+//! * `table`, `key`: a row and its key.
 //! * `layout`, `adopt`: columns that agree with the settings, documents that get a state.
-//! * `due`, `lease`, `commit`: the way of a grant through a refresh; `revive`: back from its end.
+//! * `due`, `lease`: the way of a grant through a refresh; `revive`: back from its end.
 //! * `coordinate`: what processes agree on.
 //! * `operators`, `operate`, `records`, `transfer`, `inspect`: what operators ask for.
 //!
 //! Each role of the store ([`evergrant_ports`]) is implemented beside what it does.
 
 mod adopt;
-mod commit;
 mod coordinate;
 mod due;
 mod first_tokens;
@@ -19,7 +18,6 @@ mod layout;
 mod lease;
 mod operate;
 mod operators;
-mod paths;
 mod records;
 mod revive;
 mod table;

@@ -7,10 +7,8 @@ use futures::stream::{self, BoxStream, StreamExt};
 use rusqlite::{Row, params};
 
 use super::lease::now;
-use super::paths::{set_over, unset};
 use super::{SqliteStore, in_chunks, operate, revive, table};
-use evergrant_document::decode;
-use evergrant_document::paths::at;
+use evergrant_document::{decode, transition};
 use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 use evergrant_ports::{
     ChangeResult, DueGrant, GrantAdmin, GrantChange, GrantCount, GrantFilter, GrantView, StoreError,
@@ -100,7 +98,7 @@ impl GrantAdmin for SqliteStore {
     ) -> Result<Option<DueGrant>, StoreError> {
         let id = id.clone();
         self.write("reactivate", move |connection, inner| {
-            revive::reactivate(connection, inner, &id, queued)
+            revive::reactivate(connection, &inner.names, &id, queued)
         })
         .await
     }
@@ -115,22 +113,10 @@ impl GrantAdmin for SqliteStore {
             let Some(mut stored) = table::find(connection, &inner.names, &id)? else {
                 return Ok(ChangeResult::Absent);
             };
-            let status = decode::view(&inner.names, &stored.document).status;
-            let is_leased = at(&stored.document, &inner.names.path("lease")).is_some();
-            let document = &mut stored.document;
-            match (change, status) {
-                (GrantChange::Pause, Some(GrantStatus::Active)) => {
-                    set_over(document, &inner.names.path("status"), GrantStatus::Paused.as_str());
-                }
-                (GrantChange::Resume, Some(GrantStatus::Paused)) => {
-                    set_over(document, &inner.names.path("status"), GrantStatus::Active.as_str());
-                    unset(document, &inner.names.path("queued_until"));
-                }
-                (GrantChange::Forget, _) if is_leased => return Ok(ChangeResult::UnderWay),
-                (GrantChange::Forget, _) => unset(document, &inner.names.state),
-                (GrantChange::Pause | GrantChange::Resume, status) => {
-                    return Ok(ChangeResult::NotIn(status));
-                }
+            let changed = transition::change(&inner.names, change);
+            if !changed.carry_out(&mut stored.document, now(connection)?) {
+                let status = decode::view(&inner.names, &stored.document).status;
+                return Ok(transition::why_unchanged(change, status));
             }
             table::update(connection, &inner.names, &stored)?;
             Ok(ChangeResult::Applied)

@@ -3,19 +3,15 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bson::{Bson, Document};
+use bson::Document;
 use rusqlite::{Connection, params};
 
 use super::super::failure::Failure;
 use super::lease::now;
-use super::paths::{self, set_over, unset};
-use super::table::StoredDocument;
 use super::{Inner, table};
 use evergrant_document::decode;
-use evergrant_document::document_update::{
-    DocumentUpdate, FORGOTTEN, OF_A_DEATH, OF_AN_END, OF_THE_OLD_GRANT, date, holds_token,
-};
 use evergrant_document::field_paths::FieldPaths;
+use evergrant_document::transition::{self, DocumentTransition};
 use evergrant_domain::{DocumentId, GrantStatus, LastError, ProviderId, Timestamp};
 use evergrant_ports::{DueGrant, SweepPlace, SweepResult};
 
@@ -32,25 +28,13 @@ enum RevivalFilter {
 }
 
 impl RevivalFilter {
-    fn has(&self, names: &FieldPaths, document: &Document) -> bool {
-        let Some(ended) = decode::ended(names, document) else { return false };
+    /// What becomes of a document, if it is wanted.
+    fn revival(&self, names: &FieldPaths, document: &Document) -> Option<DocumentTransition> {
         match self {
-            Self::LivesAgain => ended.lives_again(),
+            Self::LivesAgain => transition::revive_signed_in(names, document),
             Self::NotBelieved(provider, since) => {
-                let view = decode::view(names, document);
-                let died_at = view.last_error.map(|error| error.at);
-                ended.status == GrantStatus::NeedsReauth
-                    && ended.holds_what_ended()
-                    && view.provider.as_ref() == Some(provider)
-                    && died_at.is_some_and(|at| at >= *since)
+                transition::revive_disbelieved(names, document, provider, *since)
             }
-        }
-    }
-
-    fn forgotten(&self) -> Vec<&'static str> {
-        match self {
-            Self::LivesAgain => FORGOTTEN.into_iter().chain(OF_THE_OLD_GRANT).collect(),
-            Self::NotBelieved(..) => OF_A_DEATH.to_vec(),
         }
     }
 }
@@ -133,7 +117,9 @@ fn live_of(
     let mut live = Vec::new();
     for n in rows {
         match table::find_row(connection, &inner.names, *n) {
-            Ok(Some(stored)) if wanted.has(&inner.names, &stored.document) => live.push(*n),
+            Ok(Some(stored)) if wanted.revival(&inner.names, &stored.document).is_some() => {
+                live.push(*n);
+            }
             Ok(_) => {}
             Err(failure) if failure.is_final() => inner.tell_unreadable(*n),
             Err(failure) => return Err(failure),
@@ -153,30 +139,13 @@ fn revive_all(
     for n in rows {
         let Some(mut stored) = table::find_row(connection, &inner.names, *n)? else { continue };
         // It may have changed since it was read.
-        if wanted.has(&inner.names, &stored.document) {
-            make_active(&inner.names, &mut stored, now, &wanted.forgotten());
+        let revival = wanted.revival(&inner.names, &stored.document);
+        if revival.is_some_and(|revival| revival.carry_out(&mut stored.document, now)) {
             // One that is too large keeps no other from it.
             revived += u64::from(table::update(connection, &inner.names, &stored).is_ok());
         }
     }
     Ok(revived)
-}
-
-/// Active and due, with `forgotten` forgotten.
-fn make_active(
-    names: &FieldPaths,
-    stored: &mut StoredDocument,
-    now: Timestamp,
-    forgotten: &[&str],
-) {
-    let mut set =
-        |part: &str, value: Bson| set_over(&mut stored.document, &names.path(part), value);
-    set("status", GrantStatus::Active.as_str().into());
-    set("attempts", 0_i32.into());
-    set("next_refresh_at", date(now).into());
-    for part in forgotten {
-        unset(&mut stored.document, &names.path(part));
-    }
 }
 
 /// Puts a document out of reach that still holds a token whose answer waits elsewhere.
@@ -187,43 +156,27 @@ pub(super) fn withhold(
     spent: &str,
     last_error: &LastError,
 ) -> Result<bool, Failure> {
-    let found = table::find(connection, names, id)?;
-    let found = found.filter(|stored| holds_token(names, &stored.document, spent));
-    let Some(mut stored) = found else { return Ok(false) };
-    let change = DocumentUpdate::withheld(names, spent, last_error, &stored.document).operators();
-    paths::apply(&mut stored.document, change).map_err(|_| {
-        Failure::refused("store.state_field leads through something that is no sub-document")
-    })?;
-    table::update(connection, names, &stored)?;
-    Ok(true)
+    let Some(mut stored) = table::find(connection, names, id)? else { return Ok(false) };
+    let withheld = transition::withhold(names, &stored.document, spent, last_error);
+    let now = now(connection)?;
+    let is_withheld = withheld.is_some_and(|it| it.carry_out(&mut stored.document, now));
+    if is_withheld {
+        table::update(connection, names, &stored)?;
+    }
+    Ok(is_withheld)
 }
 
-/// Makes one grant active that has ended. One that is paused is left alone: only who paused it should
-/// wake it.
+/// Makes one grant active that has ended.
 pub(super) fn reactivate(
     connection: &Connection,
-    inner: &Inner,
+    names: &FieldPaths,
     id: &DocumentId,
     queued: Duration,
 ) -> Result<Option<DueGrant>, Failure> {
-    let names = &inner.names;
     let Some(mut stored) = table::find(connection, names, id)? else { return Ok(None) };
-    let status = decode::view(names, &stored.document).status;
-    if status.is_some_and(|status| SweepPlace::ENDED.contains(&status)) {
-        let now = now(connection)?;
-        make_active(names, &mut stored, now, &OF_AN_END);
-        let until = date(now.plus(queued));
-        set_over(&mut stored.document, &names.path("queued_until"), until);
+    let reactivation = transition::reactivate(names, queued);
+    if reactivation.carry_out(&mut stored.document, now(connection)?) {
         table::update(connection, names, &stored)?;
     }
-    let view = decode::view(names, &stored.document);
-    let (Some(GrantStatus::Active), Some(provider)) = (view.status, view.provider) else {
-        return Ok(None);
-    };
-    Ok(Some(DueGrant {
-        id: view.id,
-        provider,
-        generation: view.generation,
-        next_refresh_at: view.next_refresh_at.unwrap_or_default(),
-    }))
+    Ok(decode::active_grant(names, &stored.document))
 }

@@ -6,7 +6,6 @@ use rusqlite::{Connection, OptionalExtension, Row, params};
 use super::super::failure::Failure;
 use super::key;
 use evergrant_document::field_paths::FieldPaths;
-use evergrant_document::numbers::number;
 use evergrant_document::paths::at;
 use evergrant_document::{decode, ids};
 use evergrant_domain::DocumentId;
@@ -59,11 +58,6 @@ fn ms(time: Option<&Bson>) -> i64 {
     }
 }
 
-/// A time in whatever form a condition takes it: a date or a number of milliseconds.
-pub(super) fn over_ms(time: Option<&Bson>) -> i64 {
-    time.and_then(number).unwrap_or_else(|| ms(time))
-}
-
 /// What operators find documents by.
 struct Labels {
     user: Option<String>,
@@ -74,13 +68,6 @@ impl Labels {
     fn from_document(names: &FieldPaths, document: &Document) -> Self {
         let view = decode::view(names, document);
         Self { user: view.user, email: view.email }
-    }
-}
-
-impl StoredDocument {
-    /// As the row has it: None for a document that is not adopted.
-    pub(super) fn status(&self) -> Option<&str> {
-        self.columns.status.as_deref()
     }
 }
 

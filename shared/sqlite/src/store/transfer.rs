@@ -6,10 +6,10 @@ use futures::stream::BoxStream;
 use rusqlite::{Connection, Row};
 
 use super::super::failure::Failure;
-use super::paths::set_over;
 use super::{SqliteStore, in_chunks, key, table};
 use evergrant_document::field_paths::FieldPaths;
 use evergrant_document::import::{held_tokens, kept, marks_after, prepared};
+use evergrant_document::paths::put;
 use evergrant_document::state::HELD_BEFORE;
 use evergrant_document::{extended_json, ids, import::id_and_fields};
 use evergrant_ports::{
@@ -96,7 +96,7 @@ fn import_one(
         let marks = marks_after(names, &document, &fields);
         document.extend(fields);
         if let Some(marks) = marks {
-            set_over(&mut document, &names.path(HELD_BEFORE), marks);
+            put(&mut document, &names.path(HELD_BEFORE), marks);
         }
         table::put(connection, names, Some(stored.n), &key, &document)?;
         return Ok(ImportResult::Updated);
