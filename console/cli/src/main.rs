@@ -1,4 +1,4 @@
-//! `evergrant`, the operator's command: arguments and wiring.
+//! `evergrant`, the operator's command: which commands there are, and what carries each out.
 
 mod args;
 mod audit;
@@ -29,13 +29,16 @@ mod tokens;
 mod top;
 mod workers;
 
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
+use clap::Subcommand;
+use clap_complete::Shell;
 use evergrant_domain::audit::{ActionOutcome, OperatorAction};
-use evergrant_ports::{GrantChange, JobQueue, Store};
+use evergrant_ports::{JobQueue, Store};
 use evergrant_producer::ProducerSettings;
 use evergrant_runtime::config::{Config, ConfigError, SettingOverride};
 use evergrant_runtime::{connect, process};
@@ -44,10 +47,91 @@ use evergrant_web::ConsoleSettings;
 use evergrant_worker::WorkerSettings;
 use tokio::runtime::{Builder, Runtime};
 
-use args::{Args, Command, DlqCommand, ProvidersCommand, TokensCommand, TokensWish};
+use args::{
+    Args, AuditArgs, BackupArgs, ConsoleArgs, DemoArgs, DlqCommand, ExportArgs, ImportArgs,
+    InitArgs, MigrateArgs, ProvidersCommand, RunArgs, TokensCommand,
+};
 use evergrant_operations::{bulk, letters, operator};
 use exit::Exit;
 use output::Output;
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Try it: a simulated provider and some hundred users, all in this process.
+    Demo(DemoArgs),
+    /// Run a producer, workers, health and metrics in this process.
+    Run(RunArgs),
+    /// Write the settings for a provider, from answers or from flags, and create what they need.
+    Init(InitArgs),
+    /// Import token documents: JSON in any layout, extended JSON, output of MongoDB's shell, or CSV; also
+    /// gzipped or in UTF-16. Existing documents keep Evergrant's state, and tokens that are newer than the
+    /// file's.
+    Import(ImportArgs),
+    /// Export all token documents as JSON lines, TOKENS INCLUDED.
+    Export(ExportArgs),
+    /// Copy the SQLite file while it is in use, TOKENS INCLUDED.
+    Backup(BackupArgs),
+    /// Copy all documents from one store to another and compare the two. Rerun to resume.
+    Migrate(MigrateArgs),
+    /// Show grants (never their tokens), and refresh, pause, resume or forget them.
+    #[command(subcommand)]
+    Tokens(TokensCommand),
+    /// Show dead letters, send them back, or discard them.
+    #[command(subcommand)]
+    Dlq(DlqCommand),
+    /// Show providers, and pause, resume, probe or limit them. Workers follow within a second.
+    #[command(subcommand)]
+    Providers(ProvidersCommand),
+    /// List running and recently seen processes: release, machine, last heartbeat, in flight, rate.
+    Workers,
+    /// Show providers and processes live. Without a terminal, prints one block per refresh.
+    Top {
+        /// Time between two refreshes.
+        #[arg(long, default_value = "2s", value_parser = humantime::parse_duration)]
+        every: Duration,
+        /// Print once and exit.
+        #[arg(long)]
+        once: bool,
+    },
+    /// List what operators did, newest first: who, when, what, why, and the outcome. Or verify that no
+    /// entry was changed.
+    Audit(AuditArgs),
+    /// Forecast the grants at the present limits, 7 and 30 days ahead. Exits with 3 if one would be lost.
+    Plan,
+    /// Serve the web console, or manage its users.
+    Console(ConsoleArgs),
+    /// Check settings, servers, providers and documents, and say what to do. Exits with 3 if something is
+    /// wrong.
+    Doctor {
+        /// Also send each token endpoint one request with a made-up refresh token, to learn whether it
+        /// accepts the client. It counts toward the provider's limit.
+        #[arg(long)]
+        try_client: bool,
+    },
+    /// Print the settings in force, without secrets; or the commented defaults.
+    Config {
+        /// Print the commented defaults instead.
+        #[arg(long)]
+        defaults: bool,
+    },
+    /// Print a completion script for a shell.
+    Completions {
+        /// The shell.
+        #[arg(value_enum)]
+        shell: Shell,
+    },
+    /// Write manual pages for all commands.
+    Man {
+        /// The folder to write to; it must exist.
+        folder: PathBuf,
+    },
+    /// Exit with 0 if a URL answers with success, otherwise with 1 (for containers).
+    Healthcheck {
+        /// Such as http://127.0.0.1:9464/readyz.
+        #[arg(long)]
+        url: String,
+    },
+}
 
 fn main() -> ExitCode {
     process::keep_memory_private();
@@ -206,18 +290,11 @@ async fn tokens(
     output: &Output,
 ) -> anyhow::Result<Exit> {
     let tokens = tokens::Tokens { store, output };
-    let change = async |wish: TokensWish, change| tokens.change(&wish.ids, change, &wish.why).await;
     Ok(match command {
         TokensCommand::List(filter) => tokens.list(filter.at(store.now().await?)).await?,
         TokensCommand::Count => tokens.count().await?,
         TokensCommand::Show { id } => tokens.show(&id).await?,
-        TokensCommand::Refresh(TokensWish { ids, why }) => {
-            let (queue, queued_for) = (queue(config)?, queued_for(config)?);
-            tokens.refresh(&*queue, &ids, &why, queued_for).await?
-        }
-        TokensCommand::Pause(wish) => change(wish, GrantChange::Pause).await?,
-        TokensCommand::Resume(wish) => change(wish, GrantChange::Resume).await?,
-        TokensCommand::Forget(wish) => change(wish, GrantChange::Forget).await?,
+        TokensCommand::Act(command) => tokens.act(command, config).await?,
     })
 }
 

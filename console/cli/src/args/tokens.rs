@@ -6,6 +6,8 @@ use clap::{Args as ClapArgs, Subcommand};
 use evergrant_domain::{DocumentId, GrantStatus, ProviderId, Timestamp};
 use evergrant_ports::{GrantFilter, GrantPlace};
 
+use crate::tokens::ActCommand;
+
 #[derive(Debug, Subcommand)]
 pub(crate) enum TokensCommand {
     /// List grants.
@@ -17,24 +19,8 @@ pub(crate) enum TokensCommand {
         /// The document's _id.
         id: DocumentId,
     },
-    /// Refresh grants now, due or not. Grants that were given up are tried again.
-    Refresh(TokensWish),
-    /// Pause active grants until they are resumed.
-    Pause(TokensWish),
-    /// End a pause.
-    Resume(TokensWish),
-    /// Remove Evergrant's state of grants. Their documents stay.
-    Forget(TokensWish),
-}
-
-#[derive(Debug, ClapArgs)]
-pub(crate) struct TokensWish {
-    /// The documents' _ids.
-    #[arg(required = true)]
-    pub(crate) ids: Vec<DocumentId>,
-    /// Reason, for the audit record.
-    #[arg(long, default_value = "")]
-    pub(crate) why: String,
+    #[command(flatten)]
+    Act(ActCommand),
 }
 
 #[derive(Debug, ClapArgs)]

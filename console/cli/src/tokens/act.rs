@@ -1,28 +1,56 @@
 //! What is done to grants, one after the other.
 
-use std::time::Duration;
-
+use clap::{Args as ClapArgs, Subcommand};
 use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
-use evergrant_ports::{ChangeResult, GrantChange, JobQueue, StoreError};
+use evergrant_ports::{ChangeResult, GrantChange, StoreError};
+use evergrant_runtime::config::Config;
 use serde_json::json;
 
 use super::Tokens;
 use crate::exit::Exit;
 use evergrant_operations::operator::{ActingOperator, ActionError, RefreshResult, os_user};
 
+#[derive(Debug, Subcommand)]
+pub(crate) enum ActCommand {
+    /// Refresh grants now, due or not. Grants that were given up are tried again.
+    Refresh(TokensWish),
+    /// Pause active grants until they are resumed.
+    Pause(TokensWish),
+    /// End a pause.
+    Resume(TokensWish),
+    /// Remove Evergrant's state of grants. Their documents stay.
+    Forget(TokensWish),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct TokensWish {
+    /// The documents' _ids.
+    #[arg(required = true)]
+    ids: Vec<DocumentId>,
+    /// Reason, for the audit record.
+    #[arg(long, default_value = "")]
+    why: String,
+}
+
 impl Tokens<'_> {
+    /// Does something to grants.
+    pub(crate) async fn act(&self, command: ActCommand, config: &Config) -> anyhow::Result<Exit> {
+        Ok(match command {
+            ActCommand::Refresh(wish) => self.refresh(&wish, config).await?,
+            ActCommand::Pause(wish) => self.change(&wish, GrantChange::Pause).await?,
+            ActCommand::Resume(wish) => self.change(&wish, GrantChange::Resume).await?,
+            ActCommand::Forget(wish) => self.change(&wish, GrantChange::Forget).await?,
+        })
+    }
+
     /// Has grants refreshed now.
-    pub(crate) async fn refresh(
-        &self,
-        queue: &dyn JobQueue,
-        ids: &[DocumentId],
-        why: &str,
-        queued_for: Duration,
-    ) -> Result<Exit, ActionError> {
+    async fn refresh(&self, wish: &TokensWish, config: &Config) -> anyhow::Result<Exit> {
+        let TokensWish { ids, why } = wish;
+        let (queue, queued_for) = (crate::queue(config)?, crate::queued_for(config)?);
         let operator = self.operator(why);
         let mut done = 0;
         for id in ids {
-            match operator.refresh_grant(queue, id, queued_for).await? {
+            match operator.refresh_grant(&*queue, id, queued_for).await? {
                 RefreshResult::Queued(provider) => {
                     done += 1;
                     self.say(id, "queued", "a worker refreshes it");
@@ -45,12 +73,8 @@ impl Tokens<'_> {
     }
 
     /// Pauses, resumes or forgets grants.
-    pub(crate) async fn change(
-        &self,
-        ids: &[DocumentId],
-        change: GrantChange,
-        why: &str,
-    ) -> Result<Exit, ActionError> {
+    async fn change(&self, wish: &TokensWish, change: GrantChange) -> Result<Exit, ActionError> {
+        let TokensWish { ids, why } = wish;
         let operator = self.operator(why);
         let mut done = 0;
         for id in ids {

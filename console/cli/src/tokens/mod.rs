@@ -8,6 +8,7 @@ use std::sync::Arc;
 use evergrant_ports::{GrantFilter, GrantPlace, GrantView, Store, StoreError};
 use futures::TryStreamExt;
 
+pub(crate) use self::act::ActCommand;
 use crate::exit::Exit;
 use crate::output::{Output, or_dash};
 
