@@ -19,3 +19,4 @@ mod store_operators;
 mod store_revival;
 mod store_twins;
 mod store_withheld;
+mod transitions;
