@@ -1,28 +1,29 @@
-//! The lateness of arrivals: whether requests arrive when they should, as far as their answers tell.
+//! Measures how late requests arrive at the provider, as far as the durations of their answers show
+//! it.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use super::rate_schedule::TOLERATED_DELAY;
 
-/// Watches how long answers take, counted from the slots of their requests.
+/// Tracks the durations of answers, counted from the slots of their requests.
 ///
-/// The quickest recent answer shows how long the way there and back takes when nothing is late. A
-/// request whose answer takes longer than that by more than the tolerance may have arrived late: it
-/// owes as much as that was too long, but at most a slot. So a steady latency costs nothing, however
-/// long it is. Where answers vary a lot [`Self::lateness`] says what to allow for, and then only the
-/// latest ones pay: but what a slot's own spacing does not allow for is paid, however usual it is.
+/// The fastest recent answer shows the round trip of a request that is not late. If an answer takes
+/// longer than that by more than the tolerance, its request may have arrived late. It then owes the
+/// excess, at most one slot. A steady latency therefore costs nothing, however long it is. Where
+/// durations vary widely, [`Self::lateness`] raises the tolerance, and only the slowest requests
+/// pay. An excess beyond what a slot's own spacing allows is always paid.
 ///
-/// A debt counts for the windows that begin before it is paid, so it is paid once the request has
-/// arrived for sure, and while that is not so, again and again.
+/// A debt protects the windows that begin before it is paid. So it is paid when the request has
+/// surely arrived, and repeatedly until then.
 #[derive(Debug, Default)]
 pub struct LatenessTracker {
-    /// Requests whose answer is awaited.
+    /// Requests without an answer so far.
     awaited: BTreeMap<u64, AwaitedRequest>,
-    /// The latest that were answered, oldest first, and what that took.
+    /// The latest answered requests, oldest first, and how long each answer took.
     answered: VecDeque<(AwaitedRequest, Duration)>,
     next_id: u64,
-    /// Of [`Self::answered`].
+    /// The shortest duration in [`Self::answered`].
     quickest: Option<Duration>,
     debt: Duration,
 }
@@ -37,20 +38,20 @@ struct AwaitedRequest {
     paid: Duration,
 }
 
-/// How many answers are remembered. Fewer tell nothing about what is usual.
+/// How many answers are kept. Fewer would not show what is usual.
 const MEMORY: usize = 128;
-/// So many of them may be late by chance.
+/// This many of them may be late by chance.
 const BY_CHANCE: usize = 3;
-/// For so long after its slot an answer is judged again: a quicker one may show that it was late.
-/// The first requests of a process connect first.
+/// How long after its slot a request is judged again: a faster answer may show that it was late.
+/// The first requests of a process also connect first.
 const JUDGEMENT_TTL: Duration = Duration::from_millis(500);
-/// While an answer is overdue, its request pays this often. Windows are a second or longer, or else
-/// the tolerance is most of what they need.
+/// How often the request of an overdue answer pays. Windows are a second or longer; in shorter ones
+/// the tolerance is large enough.
 const PAY_INTERVAL: Duration = Duration::from_millis(500);
 
 impl LatenessTracker {
-    /// A request is about to be sent for the slot at `slot`, by our own clock. The number is for
-    /// [`Self::answered`].
+    /// Notes that a request is about to be sent for `slot`, by the local clock. Returns the number
+    /// for [`Self::answered`].
     pub fn sent(&mut self, slot: Duration, spacing: Duration, tolerance: Duration) -> u64 {
         let id = self.next_id;
         self.next_id += 1;
@@ -58,7 +59,7 @@ impl LatenessTracker {
         id
     }
 
-    /// Its answer came, or its time was over.
+    /// Notes that the answer came, or that its time is over.
     pub fn answered(&mut self, id: u64, now: Duration) {
         let Some(mut sent) = self.awaited.remove(&id) else { return };
         let took = now.saturating_sub(sent.slot);
@@ -70,7 +71,7 @@ impl LatenessTracker {
         self.answered.push_back((sent, took));
     }
 
-    /// It was not sent after all.
+    /// Notes that the request was not sent after all.
     pub fn forget(&mut self, id: u64) {
         self.awaited.remove(&id);
     }
@@ -80,12 +81,12 @@ impl LatenessTracker {
         self.awaited.len()
     }
 
-    /// Whether an answer has come too late that is not paid for.
+    /// Whether a late answer is not paid for yet.
     pub const fn owes(&self) -> bool {
         !self.debt.is_zero()
     }
 
-    /// What is to be paid now. What is not paid in the end is given back by [`Self::owe`].
+    /// The debt to be paid now. What is not paid after all is returned by [`Self::owe`].
     pub fn settle(&mut self, now: Duration) -> Duration {
         let mut awaited = std::mem::take(&mut self.awaited);
         for sent in awaited.values_mut() {
@@ -102,15 +103,15 @@ impl LatenessTracker {
         std::mem::take(&mut self.debt)
     }
 
-    /// It could not be paid.
+    /// Returns a debt that could not be paid.
     pub fn owe(&mut self, debt: Duration) {
         self.debt += debt;
     }
 
     /// How late requests usually are: what should be tolerated. Zero if that is not known.
     ///
-    /// What is tolerated costs that part of each `window`, and what is not costs a slot for each
-    /// request. So it is where both together cost least; the rest is unusual, and pays.
+    /// Tolerance costs its share of each `window`; an excess costs up to a slot for each request.
+    /// The result is where both together cost least.
     pub fn lateness(&mut self, window: Duration) -> Duration {
         if self.answered.len() < MEMORY {
             return Duration::ZERO;
@@ -128,7 +129,7 @@ impl LatenessTracker {
         cheapest.map_or(Duration::ZERO, |(_, took)| *took - quickest)
     }
 
-    /// By how much a request was later than it may be, if its answer took so long.
+    /// How much later than tolerated a request was, if its answer took this long.
     fn too_late(&self, sent: &AwaitedRequest, took: Duration) -> Duration {
         let late = self.quickest.map_or(Duration::ZERO, |quickest| took.saturating_sub(quickest));
         late.saturating_sub(sent.tolerance)
@@ -136,8 +137,8 @@ impl LatenessTracker {
 }
 
 impl AwaitedRequest {
-    /// What it costs to be too late by so much: that much, but at most a slot, for each time of
-    /// paying. Until it is known to have arrived, for whole ones.
+    /// The price of an excess: the excess itself, at most one slot, at each payment. Until the
+    /// request has surely arrived, it pays whole slots.
     fn price_of(&self, too_late: Duration, arrived: bool) -> Duration {
         let most = self.spacing.min(PAY_INTERVAL);
         let times = too_late.as_millis() / PAY_INTERVAL.as_millis();
@@ -149,7 +150,7 @@ impl AwaitedRequest {
         most.saturating_mul(times).saturating_add(most.min(rest))
     }
 
-    /// What is left to pay of a price. It is paid then.
+    /// The unpaid part of a price. It counts as paid then.
     fn pay(&mut self, price: Duration) -> Duration {
         let owed = price.saturating_sub(self.paid);
         self.paid += owed;
@@ -168,8 +169,8 @@ mod tests {
         Duration::from_millis(ms)
     }
 
-    /// Requests a spacing apart from `from_ms` on, each answered after the given time. What they
-    /// owe together.
+    /// The total debt of requests at one spacing from `from_ms` on, each answered after the given
+    /// time.
     fn owed(watch: &mut LatenessTracker, from_ms: u64, took_ms: &[u64]) -> Duration {
         let mut debt = Duration::ZERO;
         for (took_ms, index) in took_ms.iter().zip(0_u64..) {
@@ -190,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_costs_what_it_was_too_late_and_at_most_a_place() {
+    fn a_late_answer_costs_its_excess_at_most_one_slot() {
         let mut watch = LatenessTracker::default();
         owed(&mut watch, 0, &[100; 40]);
         assert_eq!(owed(&mut watch, 1_000, &[117]), ms(2));
@@ -198,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_is_long_overdue_pays_again_and_again() {
+    fn a_long_overdue_answer_pays_repeatedly() {
         let mut watch = LatenessTracker::default();
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), SPACING, TOLERATED_DELAY);
@@ -212,7 +213,7 @@ mod tests {
     }
 
     #[test]
-    fn where_places_are_rare_only_the_delay_is_paid() {
+    fn with_rare_slots_only_the_delay_is_paid() {
         let mut watch = LatenessTracker::default();
         owed(&mut watch, 0, &[100; 40]);
         let id = watch.sent(ms(1_000), Duration::from_secs(3_600), TOLERATED_DELAY);
@@ -221,7 +222,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_requests_pay_when_a_quicker_answer_shows_that_they_were_late() {
+    fn the_first_requests_pay_once_a_faster_answer_comes() {
         let mut watch = LatenessTracker::default();
         assert_eq!(owed(&mut watch, 0, &[80, 80]), Duration::ZERO);
         assert_eq!(owed(&mut watch, 100, &[10]), SPACING * 2);
@@ -229,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn where_answers_vary_it_is_cheaper_to_allow_for_it() {
+    fn varying_answers_raise_the_tolerance() {
         let mut watch = LatenessTracker::default();
         let took: Vec<u64> = (0..1_000).map(|index| 100 + index * 37 % 200).collect();
         let debt = owed(&mut watch, 0, &took);
@@ -238,7 +239,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_places_spacing_does_not_allow_for_is_paid_however_usual_it_is() {
+    fn lateness_beyond_the_spacing_is_always_paid() {
         let mut watch = LatenessTracker::default();
         let took: Vec<u64> = (0..128).map(|index| 100 + index % 2 * 60).collect();
         owed(&mut watch, 0, &took);
@@ -249,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_few_late_ones_are_not_allowed_for_unless_that_costs_nothing() {
+    fn a_few_late_answers_raise_the_tolerance_only_for_free() {
         let mut watch = LatenessTracker::default();
         let took: Vec<u64> =
             (0..128).map(|index| if index % 20 == 0 { 300 } else { 100 }).collect();

@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 use crate::Timestamp;
 use crate::settlement::{BudgetSignal, TripReason};
 
-/// A provider's circuit breaker. Every request passes it; every answer is told to it.
+/// A provider's circuit breaker. It admits each request and observes each answer.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct CircuitBreaker {
     state: CircuitState,
-    /// Trips in a row without a success between them.
+    /// Trips in a row without a success in between.
     trips: u32,
-    /// Probes that were refused since the last wait.
+    /// Refused probes since the last wait.
     #[serde(default)]
     refused_probes: u32,
 }
@@ -21,94 +21,89 @@ pub struct CircuitBreaker {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 enum CircuitState {
-    Open,
+    /// Requests pass.
+    #[serde(rename = "open")]
+    Closed,
+    /// Requests pass from then on: the provider asked for a pause.
     PausedUntil(Timestamp),
-    /// Shut until then; after that one request at a time probes.
-    Tripped {
-        until: Timestamp,
-        reason: TripReason,
-    },
-    /// A probe is under way and is given up at that time.
-    Probing {
-        until: Timestamp,
-        reason: TripReason,
-    },
-    /// Shut until an operator or changed settings of our client open it.
-    Stopped {
-        reason: TripReason,
-    },
+    /// No request passes until then; after that, one request at a time probes.
+    #[serde(rename = "tripped")]
+    Open { until: Timestamp, reason: TripReason },
+    /// One probe is under way. If it is unanswered at that time, another may follow.
+    #[serde(rename = "probing")]
+    HalfOpen { until: Timestamp, reason: TripReason },
+    /// No request passes until an operator or changed client settings close the circuit.
+    Stopped { reason: TripReason },
 }
 
-/// What the circuit breaker says to a request.
+/// The circuit breaker's reply to a request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum CircuitAdmission {
-    /// Go.
+    /// The request may be sent.
     Go,
     /// Ask again at this time.
     WaitUntil(Timestamp),
-    /// Only an operator can tell when.
+    /// Only an operator can end this.
     Shut,
 }
 
-/// The first wait after a trip; each further trip in a row doubles it. Short, since the grants that tripped
-/// it may be those that happened to come first.
+/// The wait after the first trip; each further trip in a row doubles it. Short, because the grants
+/// that tripped the circuit may have come first by chance.
 const FIRST_TRIP_DELAY: Duration = Duration::from_secs(2);
 /// The longest wait after a trip.
 const TRIP_DELAY_MAX: Duration = Duration::from_secs(300);
-/// So many probes, one after the other, are refused before the next wait, after the first trip. Each is of
-/// another grant, and one that is refused for its own sake must not keep the circuit open. Each further
-/// trip in a row doubles them: however many grants are refused for their own sake, one that is not is
-/// soon met.
+/// How many probes in a row are refused before the next wait, after the first trip. Each probe is
+/// for another grant: a grant that is refused on its own account must not keep the circuit open.
+/// Each further trip in a row doubles the number, so a healthy grant is soon among them.
 const PROBES: u32 = 5;
 /// The most probes between two waits.
 const PROBES_MAX: u32 = 160;
-/// A probe whose answer does not come within this time is followed by another.
+/// If a probe has no answer within this time, another follows.
 const PROBE_TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Default for CircuitBreaker {
     fn default() -> Self {
-        Self { state: CircuitState::Open, trips: 0, refused_probes: 0 }
+        Self { state: CircuitState::Closed, trips: 0, refused_probes: 0 }
     }
 }
 
 impl CircuitBreaker {
-    /// Asks to send a request now. [`CircuitAdmission::Go`] from a tripped gate makes the request the
-    /// probe, so ask only for a request that will be sent.
+    /// Asks to send a request now. On an open circuit, [`CircuitAdmission::Go`] makes the request
+    /// the probe, so ask only for a request that will be sent.
     pub fn admit(&mut self, now: Timestamp) -> CircuitAdmission {
         match self.state {
-            CircuitState::Open => CircuitAdmission::Go,
+            CircuitState::Closed => CircuitAdmission::Go,
             CircuitState::PausedUntil(until) if now >= until => {
-                self.state = CircuitState::Open;
+                self.state = CircuitState::Closed;
                 CircuitAdmission::Go
             }
-            CircuitState::Tripped { until, reason } | CircuitState::Probing { until, reason }
+            CircuitState::Open { until, reason } | CircuitState::HalfOpen { until, reason }
                 if now >= until =>
             {
-                self.state = CircuitState::Probing { until: now.plus(PROBE_TIMEOUT), reason };
+                self.state = CircuitState::HalfOpen { until: now.plus(PROBE_TIMEOUT), reason };
                 CircuitAdmission::Go
             }
             CircuitState::PausedUntil(until)
-            | CircuitState::Tripped { until, .. }
-            | CircuitState::Probing { until, .. } => CircuitAdmission::WaitUntil(until),
+            | CircuitState::Open { until, .. }
+            | CircuitState::HalfOpen { until, .. } => CircuitAdmission::WaitUntil(until),
             CircuitState::Stopped { .. } => CircuitAdmission::Shut,
         }
     }
 
-    /// Takes note of an answer.
+    /// Observes an answer.
     pub fn note(&mut self, signal: &BudgetSignal, now: Timestamp) {
         match (signal, self.state) {
-            // What was sent before the stop may still succeed, and proves nothing.
+            // An answer to a request from before the stop proves nothing.
             (_, CircuitState::Stopped { .. }) => {}
             (BudgetSignal::Trip(reason @ TripReason::Unreadable), _) => {
                 self.state = CircuitState::Stopped { reason: *reason };
             }
-            (
-                BudgetSignal::Healthy,
-                CircuitState::Tripped { .. } | CircuitState::Probing { .. },
-            ) => *self = Self::default(),
+            (BudgetSignal::Healthy, CircuitState::Open { .. } | CircuitState::HalfOpen { .. }) => {
+                *self = Self::default()
+            }
             (BudgetSignal::Healthy, _) => self.trips = 0,
             (BudgetSignal::Neutral, _) => {}
-            (BudgetSignal::Pause(pause), CircuitState::Open | CircuitState::PausedUntil(_)) => {
+            (BudgetSignal::Pause(pause), CircuitState::Closed | CircuitState::PausedUntil(_)) => {
                 let until = now.plus(*pause);
                 let longer =
                     matches!(self.state, CircuitState::PausedUntil(known) if known > until);
@@ -116,24 +111,22 @@ impl CircuitBreaker {
                     self.state = CircuitState::PausedUntil(until);
                 }
             }
-            // Throttled while tripped: the client may still be rejected, so the trip stands.
-            (
-                BudgetSignal::Pause(_),
-                CircuitState::Tripped { .. } | CircuitState::Probing { .. },
-            ) => {}
-            // Answers to requests sent before the trip don't lengthen it.
-            (BudgetSignal::Trip(_), CircuitState::Tripped { .. }) => {}
-            (BudgetSignal::Trip(reason), CircuitState::Probing { .. })
+            // A throttle while the circuit is open: the client may still be rejected.
+            (BudgetSignal::Pause(_), CircuitState::Open { .. } | CircuitState::HalfOpen { .. }) => {
+            }
+            // Answers to requests from before the trip do not lengthen it.
+            (BudgetSignal::Trip(_), CircuitState::Open { .. }) => {}
+            (BudgetSignal::Trip(reason), CircuitState::HalfOpen { .. })
                 if self.refused_probes + 1 < self.probes() =>
             {
                 self.refused_probes += 1;
-                self.state = CircuitState::Tripped { until: now, reason: *reason };
+                self.state = CircuitState::Open { until: now, reason: *reason };
             }
             (BudgetSignal::Trip(reason), _) => {
                 self.refused_probes = 0;
                 let wait = FIRST_TRIP_DELAY.saturating_mul(2_u32.saturating_pow(self.trips));
                 self.trips = self.trips.saturating_add(1);
-                self.state = CircuitState::Tripped {
+                self.state = CircuitState::Open {
                     until: now.plus(wait.min(TRIP_DELAY_MAX)),
                     reason: *reason,
                 };
@@ -141,47 +134,48 @@ impl CircuitBreaker {
         }
     }
 
-    /// The probes before the next wait.
+    /// The number of probes before the next wait.
     fn probes(&self) -> u32 {
         let doubled = 2_u32.saturating_pow(self.trips.saturating_sub(1));
         PROBES.saturating_mul(doubled).min(PROBES_MAX)
     }
 
-    /// After a trip or a stop, the next request may go now, as the probe. Does nothing otherwise: a pause
-    /// was asked for by the provider, and a probe that is under way is enough.
+    /// Lets the next request through as a probe, if the circuit is open or stopped. A pause stays,
+    /// because the provider asked for it, and so does a probe under way.
     pub fn probe_now(&mut self, now: Timestamp) {
         match self.state {
-            CircuitState::Tripped { until, reason } => {
-                self.state = CircuitState::Tripped { until: now.min(until), reason };
+            CircuitState::Open { until, reason } => {
+                self.state = CircuitState::Open { until: now.min(until), reason };
             }
             CircuitState::Stopped { reason } => {
-                self.state = CircuitState::Tripped { until: now, reason }
+                self.state = CircuitState::Open { until: now, reason }
             }
-            CircuitState::Open | CircuitState::PausedUntil(_) | CircuitState::Probing { .. } => {}
+            CircuitState::Closed | CircuitState::PausedUntil(_) | CircuitState::HalfOpen { .. } => {
+            }
         }
     }
 
-    /// Nothing is sent until an operator or changed settings of our client open it.
+    /// Whether nothing is sent until an operator or changed client settings close the circuit.
     pub const fn is_stopped(&self) -> bool {
         matches!(self.state, CircuitState::Stopped { .. })
     }
 
-    /// Why the circuit breaker is shut by a trip, if it is.
+    /// Why the circuit is open, if it is.
     pub const fn tripped(&self) -> Option<TripReason> {
         match self.state {
-            CircuitState::Tripped { reason, .. }
-            | CircuitState::Probing { reason, .. }
+            CircuitState::Open { reason, .. }
+            | CircuitState::HalfOpen { reason, .. }
             | CircuitState::Stopped { reason } => Some(reason),
-            CircuitState::Open | CircuitState::PausedUntil(_) => None,
+            CircuitState::Closed | CircuitState::PausedUntil(_) => None,
         }
     }
 
-    /// When the circuit breaker may open, if it is shut now and a time is known. Does not change the circuit breaker.
+    /// Until when no request passes, if that is so now and the time is known.
     pub fn shut_until(&self, now: Timestamp) -> Option<Timestamp> {
         match self.state {
             CircuitState::PausedUntil(until)
-            | CircuitState::Tripped { until, .. }
-            | CircuitState::Probing { until, .. }
+            | CircuitState::Open { until, .. }
+            | CircuitState::HalfOpen { until, .. }
                 if now < until =>
             {
                 Some(until)
@@ -221,7 +215,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_trip_one_request_probes_and_its_success_opens() {
+    fn after_a_trip_a_successful_probe_closes_the_circuit() {
         let mut gate = CircuitBreaker::default();
         gate.note(&TRIP, NOW);
         assert_eq!(gate.tripped(), Some(TripReason::Misconfigured));
@@ -234,7 +228,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_may_have_it_probed_before_its_time() {
+    fn an_operator_can_probe_an_open_circuit_early() {
         let mut gate = CircuitBreaker::default();
         gate.probe_now(NOW);
         assert_eq!(gate, CircuitBreaker::default());
@@ -271,7 +265,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_cannot_be_read_stops_the_provider_until_somebody_opens_it() {
+    fn an_unreadable_answer_stops_the_provider_until_an_operator_acts() {
         let mut gate = CircuitBreaker::default();
         gate.note(&BudgetSignal::Trip(TripReason::Unreadable), NOW);
         gate.note(&BudgetSignal::Healthy, after(1));
@@ -302,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_success_from_before_the_trip_opens_the_gate() {
+    fn a_late_success_from_before_the_trip_closes_the_circuit() {
         let mut gate = CircuitBreaker::default();
         gate.note(&TRIP, NOW);
         gate.note(&BudgetSignal::Healthy, after(1));

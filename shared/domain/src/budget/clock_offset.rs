@@ -1,32 +1,31 @@
-//! What a server's clock says, from what it said before.
+//! Estimates a server's clock from its earlier answers.
 
 use std::time::Duration;
 
 use crate::{PreciseTimestamp, Timestamp};
 
-/// How far a server's clock is from a clock of this process, between two bounds.
+/// The offset of a server's clock from the local clock, as two bounds.
 ///
-/// Each answer that holds the server's time narrows the bounds: the server read its clock after the
-/// question was sent and before the answer came. The quickest answers narrow them most, and
-/// several of them tell the time finer than the millisecond that each is rounded to. A clock's
-/// drift widens them again.
+/// Each answer with the server's time narrows the bounds: the server read its clock between the
+/// request and the response. The fastest answers narrow them most, and several together are finer
+/// than the millisecond to which each is rounded. Clock drift widens the bounds again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ClockOffset {
     least_us: i64,
     most_us: i64,
-    /// When they were narrowed last, by our clock.
+    /// The local time when they were last narrowed.
     at: Duration,
 }
 
-/// How far apart two clocks may run, as a fraction: far more than quartz does, so that a clock that
-/// is being adjusted is followed.
+/// The assumed drift of two clocks, as a fraction. Far more than quartz drifts, so that a clock
+/// under adjustment is followed.
 const DRIFT_PER_S_US: u128 = 500;
-/// The server's time is rounded down to this.
+/// The server rounds its time down to this.
 const ROUNDED_US: i64 = 1_000;
 
 impl ClockOffset {
-    /// From the first answer: the server's time, and when the question was sent and the answer
-    /// came by our clock, which begins anywhere and never goes back.
+    /// From one round trip: the server's time, and the local times of request and response. The
+    /// local clock has any start and never goes back.
     pub fn from_round_trip(now: Timestamp, sent: Duration, received: Duration) -> Self {
         let now_us = PreciseTimestamp::from(now).unix_us();
         let (sent_us, received_us) = (micros(sent), micros(received));
@@ -37,8 +36,8 @@ impl ClockOffset {
         }
     }
 
-    /// From an estimate of the server's time when ours is `local`, which may be wrong by `error` to
-    /// either side.
+    /// From an estimate of the server's time at the local time `local`, wrong by at most `error` in
+    /// either direction.
     pub fn estimated(now: Timestamp, error: Duration, local: Duration) -> Self {
         let exact = Self::from_round_trip(now, local, local);
         let error_us = micros(error);
@@ -49,8 +48,8 @@ impl ClockOffset {
         }
     }
 
-    /// Takes another answer into account. If it cannot agree with what was known, one of the clocks
-    /// was set, and it alone counts.
+    /// Takes another answer into account. If it contradicts the bounds, one of the clocks was set,
+    /// and only the new answer counts.
     pub fn learn(&mut self, latest: Self) {
         let drift_us = self.drift_us(latest.at);
         let least_us = self.least_us.saturating_sub(drift_us).max(latest.least_us);
@@ -59,18 +58,19 @@ impl ClockOffset {
         *self = if agree { Self { least_us, most_us, at: latest.at } } else { latest };
     }
 
-    /// The server's time when ours is `local`.
+    /// The server's time at the local time `local`.
     pub fn server(&self, local: Duration) -> PreciseTimestamp {
         PreciseTimestamp::from_unix_us(micros(local).saturating_add(self.middle_us()))
     }
 
-    /// Our time when the server's is `moment`; zero for one before our clock began.
+    /// The local time at the server's time `moment`; zero for one before the local clock began.
     pub fn local(&self, moment: PreciseTimestamp) -> Duration {
         let local_us = moment.unix_us().saturating_sub(self.middle_us());
         Duration::from_micros(u64::try_from(local_us).unwrap_or(0))
     }
 
-    /// How wrong [`Self::server`] and [`Self::local`] may be to either side when our time is `local`.
+    /// How wrong [`Self::server`] and [`Self::local`] may be in either direction at the local time
+    /// `local`.
     pub fn uncertainty(&self, local: Duration) -> Duration {
         let either_us = self.most_us.saturating_sub(self.least_us) / 2;
         let either_us = either_us.saturating_add(self.drift_us(local));
@@ -100,8 +100,7 @@ mod tests {
 
     const AHEAD_US: i64 = 1_700_000_000_123_456;
 
-    /// The server's answer to a question that is sent at `sent_us`, reaches it after `there_us`, and
-    /// whose answer takes `back_us`.
+    /// One round trip: sent at `sent_us`, `there_us` to the server, `back_us` for the response.
     fn ask(sent_us: u64, there_us: u64, back_us: u64) -> (Timestamp, Duration, Duration) {
         let read_us = i64::try_from(sent_us + there_us).unwrap() + AHEAD_US;
         let received = Duration::from_micros(sent_us + there_us + back_us);
@@ -130,13 +129,13 @@ mod tests {
     }
 
     #[test]
-    fn an_estimate_is_believed_as_far_as_its_error_and_less_as_time_passes() {
+    fn an_estimates_uncertainty_grows_with_time() {
         let (at, error) = (Duration::from_secs(7), Duration::from_millis(150));
         let estimate = PreciseTimestamp::from_unix_us(AHEAD_US + micros(at)).timestamp();
         let mut offset = ClockOffset::estimated(estimate, error, at);
         assert_eq!(offset.uncertainty(at).as_millis(), 150);
         assert_eq!(offset.uncertainty(at + Duration::from_secs(10)).as_millis(), 155);
-        // The truth lies at its very edge: a better one agrees with it.
+        // The true value is at the very edge: a better estimate agrees with it.
         let better = estimate.plus(Duration::from_millis(149));
         offset.learn(ClockOffset::estimated(better, Duration::from_millis(1), at));
         assert!(offset.uncertainty(at) <= Duration::from_millis(2));
@@ -153,7 +152,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn quick_answers_make_slow_ones_harmless_and_tell_more_than_a_millisecond(
+        fn fast_answers_narrow_the_bounds_below_a_millisecond(
             trips in prop::collection::vec((100_u64..400, 100_u64..400, 0_u64..3_000), 40),
             slow_us in 0_u64..300_000,
         ) {

@@ -1,14 +1,14 @@
-//! How much a worker has in hand: what follows from its rate and the provider's latency, so that
-//! nobody has to set it.
+//! Concurrency target: how much work a worker keeps under way, derived from its rate and the
+//! provider's latency, so that nobody has to set it.
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-/// Watches a worker's rate and the provider's latency.
+/// Tracks a worker's rate and the provider's latency.
 ///
-/// By Little's law `rate × latency` requests are under way on average. Twice that are allowed, so
-/// that the rate can grow where there is room, and the latency is the quickest one of late, so that
-/// a queue which forms at the provider, or before anything else of ours, does not feed on itself.
+/// By Little's law, `rate × latency` requests are under way on average. Twice that number is
+/// allowed, so that the rate can grow. The latency is the shortest recent one, so that a queue at
+/// the provider or on the way does not reinforce itself.
 #[derive(Debug)]
 pub struct ConcurrencyEstimate {
     /// Requests since [`Self::counted_from`].
@@ -18,18 +18,18 @@ pub struct ConcurrencyEstimate {
     latencies: VecDeque<Duration>,
 }
 
-/// How much a worker has in hand.
+/// How much work a worker keeps under way.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ConcurrencyTarget {
-    /// Requests that are under way or wait for their place.
+    /// Requests that are sent or wait for a slot.
     pub under_way: u16,
-    /// Documents that are claimed and not yet sent.
+    /// Documents that are claimed but not yet sent.
     pub ahead: u16,
 }
 
 impl ConcurrencyTarget {
-    /// Before anything is known. The others may have as many claims, and all of them wait for the
-    /// same limit.
+    /// The target before anything is known. Other workers may have as many claims, which all wait
+    /// for the same limit.
     pub fn at_first(bounds: &ConcurrencyBounds) -> Self {
         let as_many = bounds.under_way;
         let ahead = bounds.spacing.map_or(as_many, |spacing| whole_of(FIRST_CLAIM_DELAY, spacing));
@@ -40,36 +40,36 @@ impl ConcurrencyTarget {
     }
 }
 
-/// What bounds it.
+/// The upper limits of a [`ConcurrencyTarget`].
 #[derive(Debug, Clone, Copy)]
 pub struct ConcurrencyBounds {
-    /// Requests under way at most.
+    /// The most requests under way.
     pub under_way: u16,
-    /// Documents claimed and not yet sent at most.
+    /// The most documents claimed but not yet sent.
     pub ahead: u16,
     /// The time between two requests of all workers, if there is a limit.
     pub spacing: Option<Duration>,
 }
 
-/// The rate is counted for so long, and then half of it is what was known before.
+/// The interval of counting. Each new count has the same weight as all earlier ones.
 const COUNT_INTERVAL: Duration = Duration::from_millis(500);
-/// Latencies that are remembered.
+/// The number of latencies that are kept.
 const MEMORY: usize = 64;
-/// Where there is little to do there is room to begin with, and to write in large groups.
+/// The lowest target: room for a start, and for commits in large groups.
 const FEW_UNDER_WAY: u16 = 128;
 const FEW_AHEAD: u16 = 2;
-/// Claims ahead at first, as the time in which the limit lets them through.
+/// The first target for claims ahead, as the time in which the limit admits them.
 const FIRST_CLAIM_DELAY: Duration = Duration::from_millis(250);
-/// Places are reserved so far ahead, so that requests wait as long for theirs.
+/// How far ahead slots are reserved, which is also how long requests wait for theirs.
 const SLOT_DELAY_S: f64 = 0.4;
 
 impl ConcurrencyEstimate {
-    /// A worker that has sent nothing.
+    /// A worker that has sent nothing yet.
     pub fn new(now: Duration) -> Self {
         Self { sent: 0, counted_from: now, per_s: 0.0, latencies: VecDeque::new() }
     }
 
-    /// A request is sent. Says what to have in hand from now on, now and then.
+    /// Notes that a request is sent. Returns a new target at intervals.
     pub fn sent(&mut self, now: Duration, bounds: &ConcurrencyBounds) -> Option<ConcurrencyTarget> {
         self.sent = self.sent.saturating_add(1);
         let counted = now.saturating_sub(self.counted_from);
@@ -82,7 +82,7 @@ impl ConcurrencyEstimate {
         Some(self.in_hand(bounds))
     }
 
-    /// Its answer came after this time.
+    /// Notes that its answer came after this time.
     pub fn answered(&mut self, latency: Duration) {
         if self.latencies.len() == MEMORY {
             self.latencies.pop_front();
@@ -94,8 +94,8 @@ impl ConcurrencyEstimate {
         let quickest = self.latencies.iter().min().copied().unwrap_or_default().as_secs_f64();
         let takes_s = quickest + if bounds.spacing.is_some() { SLOT_DELAY_S } else { 0.0 };
         let under_way = whole(self.per_s * takes_s * 2.0).max(FEW_UNDER_WAY).min(bounds.under_way);
-        // What waits here is hidden from other workers, and given back when its time is over: no
-        // more than goes out within a second or two.
+        // Claims ahead are hidden from other workers, and released when their time is over. So
+        // there are no more than go out within a second or two.
         let soon = whole(self.per_s * 1.5).max(FEW_AHEAD);
         let a_second = |spacing| whole_of(Duration::from_secs(1), spacing).max(1);
         let ahead = bounds.spacing.map_or(soon, |spacing| soon.min(a_second(spacing)));
@@ -103,13 +103,13 @@ impl ConcurrencyEstimate {
     }
 }
 
-/// How often the one goes into the other.
+/// How often `spacing` fits into `time`.
 fn whole_of(time: Duration, spacing: Duration) -> u16 {
     let times = time.as_nanos() / spacing.as_nanos().max(1);
     u16::try_from(times).unwrap_or(u16::MAX)
 }
 
-/// Rounded up and within bounds.
+/// Rounded up, within bounds.
 fn whole(number: f64) -> u16 {
     #[allow(
         clippy::cast_possible_truncation,
@@ -127,7 +127,7 @@ mod tests {
     const BOUNDS: ConcurrencyBounds =
         ConcurrencyBounds { under_way: 512, ahead: 64, spacing: None };
 
-    /// After two seconds at this rate and latency.
+    /// The target after two seconds at this rate and latency.
     fn in_hand(per_s: u32, latency: Duration, bounds: ConcurrencyBounds) -> ConcurrencyTarget {
         let mut concurrency = ConcurrencyEstimate::new(Duration::ZERO);
         let times = (1..=per_s * 2).map(|index| Duration::from_secs(1) * index / per_s);
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_under_way_follows_rate_and_latency_within_a_bound() {
+    fn requests_under_way_follow_rate_and_latency_within_bounds() {
         let ms = Duration::from_millis;
         assert_eq!(in_hand(1_000, ms(100), BOUNDS).under_way, 200);
         assert_eq!(in_hand(1_000, ms(1), BOUNDS).under_way, FEW_UNDER_WAY);
@@ -152,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_ahead_is_what_a_worker_sends_in_a_second_or_two() {
+    fn claims_ahead_cover_a_second_or_two() {
         let ms = Duration::from_millis;
         assert_eq!(in_hand(1_000, ms(1), BOUNDS).ahead, 64);
         assert_eq!(in_hand(12, ms(1), limited(200)).ahead, 18);
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_that_knows_nothing_yet_claims_what_the_limit_takes_soon() {
+    fn a_new_worker_claims_what_the_limit_admits_soon() {
         let ahead = |bounds: ConcurrencyBounds| ConcurrencyTarget::at_first(&bounds).ahead;
         assert_eq!(ahead(BOUNDS), 64);
         assert_eq!(ahead(limited(1_000)), 64);

@@ -1,4 +1,4 @@
-//! A rate limit as operators write it, and as it is kept.
+//! Rate limits, as operators write them and as the schedule keeps them.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// So many requests in so long: `500/min`, `10/s`, `1000/5min`.
+/// A number of requests in a time: `500/min`, `10/s`, `1000/5min`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct RateLimit {
@@ -14,7 +14,7 @@ pub struct RateLimit {
     per: Duration,
 }
 
-/// A text that is no limit.
+/// A text that is not a limit.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a limit is a whole number from 1 to 1000000, a slash and a time from 1ms to 1day: \
@@ -28,24 +28,25 @@ impl RateLimit {
         self.requests
     }
 
-    /// The length of the window, wherever it starts.
+    /// The length of the window, which may start at any time.
     pub const fn per(self) -> Duration {
         self.per
     }
 
-    /// The time between two requests that keeps this limit in every window, wherever it starts, at
-    /// a provider where each request may arrive up to `tolerance` later than its place.
+    /// The time between two requests that keeps this limit in every window, at a provider where
+    /// each request may arrive up to `tolerance` later than its slot.
     ///
-    /// Of `requests` + 1 places in a row the first and the last are `per + tolerance` apart, so
-    /// even if the first one arrives late and the last one does not, they are not in one window. Nor
-    /// may any be sent at once after idling: that would have to be taken from the steady rate.
+    /// The first and the last of `requests` + 1 consecutive slots are `per + tolerance` apart. So
+    /// even if the first request arrives late and the last one does not, they are in different
+    /// windows. There are no bursts after idle time, because they would have to be taken from the
+    /// steady rate.
     pub fn spacing(self, tolerance: Duration) -> Duration {
         let window_ns = self.per.saturating_add(tolerance).as_nanos();
         let spacing_ns = window_ns.div_ceil(u128::from(self.requests.max(1)));
         Duration::from_nanos(u64::try_from(spacing_ns).unwrap_or(u64::MAX))
     }
 
-    /// Whether whoever keeps this limit keeps `other` too, so that `other` never binds.
+    /// Whether keeping this limit also keeps `other`, so that `other` never binds.
     pub fn implies(self, other: Self) -> bool {
         let windows = other.per.as_nanos().div_ceil(self.per.as_nanos().max(1));
         u128::from(self.requests).saturating_mul(windows) <= u128::from(other.requests)
@@ -64,7 +65,7 @@ pub struct LimitContradiction {
     pub never: RateLimit,
 }
 
-/// Two of `limits` that contradict each other, if there are such.
+/// Two of `limits` that contradict each other, if there are any.
 pub fn contradiction(limits: &[RateLimit]) -> Option<LimitContradiction> {
     limits.iter().enumerate().find_map(|(index, always)| {
         let (before, from) = limits.split_at(index);
@@ -130,7 +131,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn limits_are_read_as_people_write_them() {
+    fn limits_parse_in_common_notations() {
         for (text, requests, per_ms) in [
             ("500/min", 500, 60_000),
             ("10/s", 10, 1_000),
@@ -169,7 +170,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn no_window_wherever_it_starts_sees_more_than_the_limit(
+        fn no_window_holds_more_than_the_limit(
             requests in 1_u32..50, per_ms in 1_u64..10_000, tolerance_ms in 0_u64..50,
             late in prop::collection::vec(0.0..1.0_f64, 200),
         ) {
@@ -194,7 +195,8 @@ mod tests {
             let limit = RateLimit { requests, per: Duration::from_millis(per_ms) };
             let other = RateLimit { requests: other, per: Duration::from_millis(other_ms) };
             if limit.implies(other) {
-                // The worst that the first limit allows: all at the beginning of each window.
+                // The worst case under the first limit: all requests at the beginning of each
+                // window.
                 let windows = other_ms.div_ceil(per_ms);
                 prop_assert!(u64::from(requests) * windows <= u64::from(other.requests));
                 prop_assert!(limit.spacing(Duration::ZERO) >= other.spacing(Duration::ZERO));

@@ -1,4 +1,4 @@
-//! When a request may be sent to a provider.
+//! When a request may be sent to a provider: rate schedule, circuit breaker, pauses.
 
 pub mod arrival_lateness;
 pub mod circuit_breaker;

@@ -1,4 +1,4 @@
-//! What all replicas know of a provider.
+//! The state of a provider that all replicas share.
 
 use std::time::Duration;
 
@@ -11,50 +11,50 @@ use crate::settlement::TripReason;
 use crate::weigh::{DeathBelief, DeathEvidence};
 use crate::{BudgetSignal, Timestamp};
 
-/// What all replicas know of a provider. It lives in the store, so that every replica acts on it.
+/// The state of a provider that all replicas share. It is kept in the store.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProviderState {
-    /// Its pauses and its circuit.
+    /// Its pauses and its circuit breaker.
     pub gate: CircuitBreaker,
-    /// Its rate.
+    /// Its rate schedule.
     pub cell: RateSchedule,
-    /// Limits that an operator has set, in place of those of the settings.
+    /// Limits set by an operator, which replace those of the settings.
     pub limits: Option<Vec<RateLimit>>,
     /// An operator's pause.
     pub pause: Option<OperatorPause>,
-    /// Our client there.
+    /// What is known about our client there.
     pub client: ClientHistory,
-    /// Until when every death of a grant is believed, because an operator has said so.
+    /// Until when every death of a grant is believed, because an operator has confirmed it.
     pub deaths_believed_until: Option<Timestamp>,
-    /// That reservations take so long that they lower the rate, if the last one said so.
+    /// Whether reservations take so long that they lower the rate, according to the latest one.
     pub slow_store: Option<SlowStore>,
 }
 
-/// A reservation in the store that took so long that slots are rarer than the limits allow.
+/// A reservation that took so long that slots are rarer than the limits allow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SlowStore {
-    /// How long a read and a conditional write took together, in milliseconds.
+    /// The duration of a read and a conditional write together, in milliseconds.
     pub took_ms: u64,
-    /// When.
+    /// When that was.
     pub at: Timestamp,
 }
 
-/// What is known of our client at a provider.
+/// What is known about our client at a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ClientHistory {
-    /// What stands for its settings, of the worker that started last.
+    /// The fingerprint of its settings, from the worker that started last.
     pub fingerprint: Option<String>,
     /// When they changed, if nothing has been refreshed with them yet.
     pub changed_at: Option<Timestamp>,
-    /// A refresh has succeeded with them.
+    /// Whether a refresh has succeeded with them.
     pub works: bool,
 }
 
-/// How long it is remembered that the store was slow for some replica.
+/// How long a slow store is remembered.
 const SLOW_STORE_TTL: Duration = Duration::from_secs(60);
-/// How long an operator's word about deaths holds.
+/// How long an operator's confirmation of deaths is valid.
 const CONFIRMATION_TTL: Duration = Duration::from_secs(3_600);
 
 /// A pause by an operator.
@@ -64,38 +64,39 @@ pub struct OperatorPause {
     pub until: Option<Timestamp>,
     /// When it began.
     pub since: Timestamp,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub why: String,
 }
 
-/// What a replica that wants to send requests may do.
+/// What a replica may send now.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SendDecision {
-    /// Send nothing, and ask again at this time or when the state has changed. None if only an
-    /// operator can tell.
+    /// Nothing. Ask again at this time, or when the state has changed; None if only an operator can
+    /// end it.
     Shut(Option<Timestamp>),
-    /// Send as much as it likes: there is no limit.
+    /// Any number of requests: there is no limit.
     Free,
-    /// Send one request, at the one slot of this, whose answer decides whether the circuit closes.
+    /// One request at the one slot of this reservation; its answer decides whether the circuit
+    /// closes.
     Probe(SlotReservation),
-    /// Send a request at each of these slots.
+    /// One request at each of these slots.
     Slice(SlotReservation),
-    /// Send nothing yet: no slot is free, or none is wanted.
+    /// Nothing yet: no slot is free, or none is wanted.
     Full,
 }
 
 impl ProviderState {
-    /// The limits that hold: an operator's, or else those of the settings.
+    /// The limits in force: an operator's, or those of the settings.
     pub fn limits<'a>(&'a self, configured: &'a [RateLimit]) -> &'a [RateLimit] {
         self.limits.as_deref().unwrap_or(configured)
     }
 
-    /// A worker starts with these settings of our client. Other ones may be able to read what stopped the
-    /// provider.
+    /// Notes the client settings of a starting worker. Changed settings may be able to read the
+    /// answers that stopped the provider.
     pub fn introduce(&mut self, fingerprint: &str, now: Timestamp) {
         match &self.client.fingerprint {
             Some(known) if known == fingerprint => return,
-            // The first ones have not changed.
+            // The first settings are not a change.
             None => {}
             Some(_) => self.client.changed_at = Some(now),
         }
@@ -106,8 +107,8 @@ impl ProviderState {
         self.client.works = false;
     }
 
-    /// Takes note of an answer that came to a worker with these settings of our client. That earlier
-    /// settings still work says nothing of the present ones.
+    /// Notes an answer to a worker with these client settings. A success of earlier settings says
+    /// nothing about the present ones.
     pub fn note(&mut self, signal: &BudgetSignal, fingerprint: &str, now: Timestamp) {
         self.gate.note(signal, now);
         let is_present =
@@ -118,14 +119,14 @@ impl ProviderState {
         }
     }
 
-    /// A replica reserves slots: `slow` says that this takes so long that it lowers the rate. What
-    /// another replica said of itself stays for a while.
+    /// Notes the duration of a reservation: `slow` if it lowers the rate. The note of another
+    /// replica stays for a while.
     pub fn note_reservation(&mut self, slow: Option<SlowStore>, now: Timestamp) {
         let known = self.slow_store.filter(|known| now.since(known.at) < SLOW_STORE_TTL);
         self.slow_store = slow.or(known);
     }
 
-    /// What is known beforehand of an answer.
+    /// What is known about deaths before an answer is weighed.
     pub fn evidence(&self, now: Timestamp) -> DeathEvidence {
         DeathEvidence {
             belief: self.belief(now),
@@ -146,7 +147,7 @@ impl ProviderState {
         }
     }
 
-    /// Takes a turn: reserves what `ask` wants, if it may be had.
+    /// Reserves the slots that `ask` wants, if that is possible now.
     pub fn take_turn(&mut self, configured: &[RateLimit], ask: &SlotRequest) -> SendDecision {
         let now = ask.now.timestamp();
         let limits = self.limits.take();
@@ -185,7 +186,8 @@ impl ProviderState {
         }
     }
 
-    /// Whether nothing may be sent now, and until when: `Some(None)` if only an operator can tell.
+    /// Until when nothing may be sent, if that is so now: `Some(None)` if only an operator can end
+    /// it.
     pub fn shut_until(&self, now: Timestamp) -> Option<Option<Timestamp>> {
         if self.gate.is_stopped() {
             return Some(None);
@@ -199,31 +201,31 @@ impl ProviderState {
         }
     }
 
-    /// An operator wants nothing to be sent, for as long or until it is ended.
+    /// Pauses the provider for an operator, for this time or until it is resumed.
     pub fn pause(&mut self, duration: Option<Duration>, why: String, now: Timestamp) {
         let until = duration.map(|duration| now.plus(duration));
         self.pause = Some(OperatorPause { until, since: now, why });
     }
 
-    /// An operator wants requests to be sent again, whatever shut the provider.
+    /// Resumes the provider for an operator, whatever had stopped it.
     pub fn resume(&mut self) {
         self.pause = None;
         self.gate = CircuitBreaker::default();
     }
 
-    /// An operator wants an open circuit to be probed now.
+    /// Lets a probe through an open circuit for an operator.
     pub fn probe_now(&mut self, now: Timestamp) {
         self.gate.probe_now(now);
     }
 
-    /// An operator confirms that so many grants are dead indeed: for an hour deaths are believed,
-    /// and the circuit closes.
+    /// Confirms for an operator that the grants are dead: deaths are believed for an hour, and the
+    /// circuit closes.
     pub fn confirm_deaths(&mut self, now: Timestamp) {
         self.deaths_believed_until = Some(now.plus(CONFIRMATION_TTL));
         self.gate = CircuitBreaker::default();
     }
 
-    /// How it stands, for operators.
+    /// The provider's state for operators.
     pub fn standing(&self, now: Timestamp) -> ProviderStanding {
         if let Some(pause) = &self.pause
             && pause.until.is_none_or(|until| now < until)
@@ -244,17 +246,17 @@ impl ProviderState {
     }
 }
 
-/// How a provider stands.
+/// A provider's state, as operators see it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(tag = "state", rename_all = "snake_case")]
 pub enum ProviderStanding {
     /// Requests are sent.
     Open,
-    /// An operator wants nothing to be sent.
+    /// An operator has paused the provider.
     Paused(OperatorPause),
     /// The provider asked to wait.
     Throttled {
-        /// When it is asked again.
+        /// When requests are sent again.
         until: Timestamp,
     },
     /// The circuit is open.
@@ -262,7 +264,7 @@ pub enum ProviderStanding {
         /// Why.
         reason: TripReason,
         /// When the next probe is due, or the present one is given up. None if only an operator or
-        /// changed settings open it.
+        /// changed settings close the circuit.
         until: Option<Timestamp>,
     },
 }
@@ -290,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_change_of_the_client_deaths_are_doubted_until_a_refresh_succeeds() {
+    fn changed_client_settings_doubt_deaths_until_a_success() {
         let mut state = ProviderState::default();
         state.introduce("first", NOW);
         assert_eq!(state.belief(NOW), DeathBelief::ByShare);
@@ -306,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn changed_settings_of_the_client_are_tried_where_an_answer_could_not_be_read() {
+    fn changed_client_settings_restart_a_stopped_provider() {
         let mut state = ProviderState::default();
         state.introduce("first", NOW);
         state.note(&BudgetSignal::Trip(TripReason::Unreadable), "first", NOW);
@@ -319,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn an_open_circuit_for_deaths_doubts_them_until_an_operator_confirms() {
+    fn a_circuit_open_for_deaths_doubts_them_until_confirmed() {
         let mut state = ProviderState::default();
         state.note(&BudgetSignal::Trip(TripReason::Misconfigured), "c", NOW);
         assert_eq!(state.belief(NOW), DeathBelief::ByShare);
@@ -335,7 +337,7 @@ mod tests {
     }
 
     #[test]
-    fn an_operator_pauses_for_a_while_or_until_further_notice() {
+    fn an_operator_pauses_for_a_time_or_indefinitely() {
         let mut state = ProviderState::default();
         state.pause(Some(Duration::from_secs(600)), "maintenance".to_owned(), NOW);
         assert_eq!(state.shut_until(after(599)), Some(Some(after(600))));
@@ -351,7 +353,7 @@ mod tests {
     }
 
     #[test]
-    fn a_provider_that_nobody_has_written_about_and_one_of_an_older_release_are_open() {
+    fn an_unknown_provider_and_an_old_record_admit_requests() {
         let older: ProviderState = serde_json::from_str("{}").unwrap();
         assert_eq!(older, ProviderState::default());
         let json = serde_json::to_string(&ProviderState::default()).unwrap();

@@ -1,16 +1,16 @@
-//! The rate schedule of a provider: GCRA as virtual scheduling. Any number of replicas keep it by one
-//! number that says up to when slots are taken.
+//! The rate schedule of a provider: GCRA as virtual scheduling. Any number of replicas share it
+//! through one number: the time up to which slots are taken.
 //!
-//! Requests are placed evenly, as far apart as the strictest limit wants, so one schedule keeps several
-//! limits. A replica reserves the next few slots, a slice, and sends one request at each. What
-//! counts for the provider is when requests arrive, so the spacing allows for some lateness
-//! ([`RateLimit::spacing`]), and what is later than that is paid for: by as much as it was too late, but
-//! at most by one slot. Then no window holds more than the limit:
+//! Slots are evenly spaced, as far apart as the strictest limit requires, so one schedule keeps
+//! several limits. A replica reserves the next few slots, a slice, and sends one request at each.
+//! The provider counts requests when they arrive, so the spacing allows for some lateness
+//! ([`RateLimit::spacing`]). Lateness beyond that is paid for: as much as the excess, but at most
+//! one slot. With that, no window holds more than the limit:
 //!
-//! A window sees those that arrived too late from before it, and those whose slot lies within it
-//! and the tolerance before it, at most `requests`. Each of the former but the last one is a
-//! slot or more too late and took away a whole slot from the latter; the last one took away as much as it was
-//! too late.
+//! A window contains the requests that arrived too late from before it, and those whose slot is
+//! within it or within the tolerance before it, at most `requests`. Each of the former except the
+//! last is late by a slot or more, and has removed a whole slot from the latter; the last one has
+//! removed as much as it was too late.
 
 use std::time::Duration;
 
@@ -19,72 +19,72 @@ use serde::{Deserialize, Serialize};
 use super::limit::RateLimit;
 use crate::PreciseTimestamp;
 
-/// How much later than usual a request may arrive before it is paid for, at the least. It is what
-/// timers, schedulers and networks need, and costs 1.5 % of a limit of a second.
+/// The least lateness that is tolerated. Timers, schedulers and networks need it, and it costs 1.5
+/// % of a limit per second.
 pub const TOLERATED_DELAY: Duration = Duration::from_millis(15);
-/// The tolerance grows up to this part of a limit's window, where requests are often late.
+/// The tolerance grows up to this fraction of a limit's window, if requests are often late.
 const TOLERANCE_DIVISOR: u32 = 4;
 
-/// A replica whose clock may be wrong by no more than this is believed. Most of what it may be wrong
-/// by is the way to the store and back, which is about the same for all replicas.
+/// The clock of a replica counts as exact if its error is at most this. Most of the error is the
+/// round trip to the store, which is similar for all replicas.
 pub const CLOCK_ERROR_MAX: Duration = Duration::from_millis(25);
 
-/// How far ahead slots may be reserved. Little, so that a pause bites at once and a replica
-/// that dies takes little with it; and enough that nobody has to hurry. Where a reservation takes
-/// long it is further: see [`horizon`].
+/// How far ahead slots may be reserved. Short, so that a pause acts at once and a replica that dies
+/// takes few slots with it; long enough for reservations without haste. It is longer where
+/// reservations take long: see [`horizon`].
 const HORIZON_MAX: Duration = Duration::from_millis(400);
 /// The longest slice, unless a reservation takes long.
 const SLICE_MAX: Duration = Duration::from_millis(250);
-/// A reservation is expected to take no longer than this.
+/// The longest expected duration of a reservation.
 pub const RESERVATION_LATENCY_MAX: Duration = Duration::from_secs(3);
-/// No reservation and no debt leads further ahead than this and one slot. A schedule that is further ahead was
-/// written under another limit, or before the store's clock was set back.
+/// No reservation or debt leads further ahead than this and one slot. A schedule that is further
+/// ahead was written under another limit, or before the store's clock was set back.
 const AHEAD_MAX: Duration = Duration::from_secs(10);
 
-/// A provider's rate as all replicas keep it.
+/// A provider's rate, as all replicas share it.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct RateSchedule {
-    /// The first slot that nobody has reserved.
+    /// The first slot that is not reserved.
     next: PreciseTimestamp,
-    /// How late requests were lately, if that is more than [`TOLERATED_DELAY`], in microseconds.
+    /// How late requests were recently, in microseconds, if that is more than [`TOLERATED_DELAY`].
     late_us: u64,
-    /// When that was so.
+    /// When that was noted.
     late_at: PreciseTimestamp,
 }
 
-/// What a replica wants.
+/// What a replica asks for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotRequest {
-    /// The store's clock.
+    /// The store's time.
     pub now: PreciseTimestamp,
-    /// How long it takes until a reservation is in the store: no slot is sooner than that.
+    /// How long a reservation takes: no slot is sooner than that.
     pub lead: Duration,
     /// How many requests wait for a slot.
     pub wanted: u32,
-    /// What requests that arrived too late have to pay.
+    /// The debt of requests that arrived too late.
     pub debt: Duration,
     /// How late requests usually are.
     pub lateness: Duration,
-    /// How wrong `now` may be, to either side.
+    /// The possible error of `now`, in either direction.
     pub unsure: Duration,
 }
 
 impl SlotRequest {
-    /// How much later than by its own clock a replica must send: none of its requests may be early.
+    /// How much later than by its own clock a replica must send, so that no request is early.
     pub fn shift(&self) -> Duration {
         if self.unsure > CLOCK_ERROR_MAX { self.unsure } else { Duration::ZERO }
     }
 }
 
-/// Slots that are a replica's own: `count` of them from `first` on, `spacing` apart.
+/// Slots that one replica has reserved: `count` of them from `first` on, `spacing` apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SlotReservation {
     /// The first slot.
     pub first: PreciseTimestamp,
     /// The time between two slots.
     pub spacing: Duration,
-    /// How many there are; at least 1.
+    /// How many there are, at least 1.
     pub count: u32,
     /// A request that arrives later than this after its slot pays for it.
     pub tolerance: Duration,
@@ -107,8 +107,8 @@ impl SlotReservation {
 }
 
 impl RateSchedule {
-    /// Pays the debt and reserves slots, if there are some within the horizon. None if not, or if
-    /// none are wanted. Without `limits` there is nothing to reserve.
+    /// Pays the debt and reserves slots within the horizon. None if there are none, or none are
+    /// wanted. Without `limits` there is nothing to reserve.
     ///
     /// ```
     /// use std::time::Duration;
@@ -138,21 +138,22 @@ impl RateSchedule {
             let paid = self.next.max(ask.now).plus(ask.debt.min(AHEAD_MAX));
             self.next = paid.min(ask.now.plus(AHEAD_MAX)).max(self.next);
         }
-        // The latest that it may be: a slot in the past would be free for another replica.
+        // The latest possible time: a slot in the past would be free for another replica.
         let shift = ask.shift();
         let now = ask.now.plus(shift);
         let lead = ask.lead.min(RESERVATION_LATENCY_MAX);
         let first = self.next.max(now.plus(lead));
         let slice = SLICE_MAX.max(lead * 5 / 3);
         let end = now.plus(horizon(binding.per(), lead)).min(first.plus(slice));
-        // What a slice pays for an unsure clock is the same for a long one.
+        // The price for an inexact clock is the same for a long slice.
         let least = if shift.is_zero() { Duration::ZERO } else { slice / 2 };
         if first.plus(least) >= end || ask.wanted == 0 {
             return None;
         }
         let room = end.since(first).as_nanos().div_ceil(spacing.as_nanos().max(1));
         let count = ask.wanted.min(u32::try_from(room).unwrap_or(u32::MAX));
-        // All of the slice is late by the same, at most by this: what follows comes after it.
+        // The whole slice is late by the same amount, at most by this, and what follows comes after
+        // it.
         let paid = shift.saturating_mul(2);
         self.next = first.plus(spacing.saturating_mul(count)).plus(paid);
         Some(SlotReservation { first, spacing, count, tolerance: self.judged_by(), shift })
@@ -169,7 +170,7 @@ impl RateSchedule {
         binding(limits, self.tolerance()).map(RateLimit::per)
     }
 
-    /// How long until slots may be reserved again, if now there are none within the horizon of a
+    /// How long until slots can be reserved again, if there are none now within the horizon of a
     /// replica whose reservations take `lead`.
     pub fn full_for(
         &self,
@@ -182,19 +183,19 @@ impl RateSchedule {
         next.since(now).saturating_sub(horizon(binding.per(), lead).max(HORIZON_MAX))
     }
 
-    /// The next slot that is free, at this spacing.
+    /// The next free slot at this spacing.
     fn next_under(&self, spacing: Duration, now: PreciseTimestamp) -> PreciseTimestamp {
         let too_far = self.next.since(now) > AHEAD_MAX.saturating_add(spacing);
         if too_far { now.plus(spacing) } else { self.next }
     }
 
-    /// The limit that binds, with the lateness of `ask` taken into account.
+    /// The limit that binds, after noting the lateness in `ask`.
     ///
-    /// The lateness is forgotten slowly, by a tenth in each window: what is judged by nine tenths
-    /// of it ([`Self::judged_by`]) has then been allowed for by all that follows within a window.
+    /// The noted lateness decays slowly, by a tenth in each window. Requests are judged by nine
+    /// tenths of it ([`Self::judged_by`]), so all slots of the last window allow for that much.
     ///
-    /// A debt moves only what is not reserved yet. Where the horizon is so far ahead that this is too
-    /// late for the window, lateness is allowed for beforehand.
+    /// A debt moves only slots that are not reserved yet. If the horizon is so far ahead that this
+    /// is too late for the window, lateness is allowed for in advance.
     fn note_lateness(&mut self, limits: &[RateLimit], ask: &SlotRequest) -> Option<RateLimit> {
         let binding = binding(limits, self.tolerance())?;
         let window_us = u64::try_from(binding.per().as_micros()).unwrap_or(u64::MAX).max(1);
@@ -227,9 +228,9 @@ impl RateSchedule {
     }
 }
 
-/// How far ahead slots may be reserved under a limit of this window, by a replica whose reservations
-/// take `lead`. Behind the lead there is room for a slice, so that a slow store lowers the rate and
-/// does not end it.
+/// How far ahead slots may be reserved under a limit with this window, by a replica whose
+/// reservations take `lead`. Beyond the lead there is room for a slice, so that a slow store lowers
+/// the rate but does not stop it.
 fn horizon(per: Duration, lead: Duration) -> Duration {
     usual_horizon(per).max(lead.min(RESERVATION_LATENCY_MAX) * 8 / 3)
 }
@@ -238,7 +239,7 @@ fn usual_horizon(per: Duration) -> Duration {
     HORIZON_MAX.min(per * 2 / 5)
 }
 
-/// The limit that wants requests furthest apart.
+/// The limit that requires the widest spacing.
 fn binding(limits: &[RateLimit], tolerance: Duration) -> Option<RateLimit> {
     limits.iter().copied().max_by_key(|limit| limit.spacing(tolerance))
 }

@@ -1,4 +1,5 @@
-//! What operators did: one entry for each action, from before it begins until it is over.
+//! The audit record: one entry for each action of an operator, written before it begins and updated
+//! until it ends.
 
 use std::time::Duration;
 
@@ -7,60 +8,60 @@ use serde::{Deserialize, Serialize};
 use super::audit_chain::ChainLink;
 use crate::{DocumentId, ProviderId, Timestamp};
 
-/// An action that nobody has heard of for this long is taken to have died. A bulk action says how
-/// far it is much more often.
+/// An action without an update for this long counts as dead. Bulk actions report their progress
+/// much more often.
 pub const SILENCE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What an operator does.
+/// An operator's action.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum OperatorAction {
-    /// Sends dead letters back.
+    /// Sends dead letters' jobs back to their queues.
     Redrive,
     /// Removes dead letters.
     Discard,
-    /// Has a grant refreshed now.
+    /// Refreshes a grant now.
     TokenRefresh,
-    /// Has a grant left alone.
+    /// Stops refreshing a grant.
     TokenPause,
-    /// Ends that.
+    /// Ends a pause of a grant.
     TokenResume,
-    /// Removes what Evergrant knows of a grant.
+    /// Removes Evergrant's state of a grant.
     TokenForget,
-    /// Has nothing sent to a provider.
+    /// Stops sending requests to a provider.
     ProviderPause,
-    /// Ends that, and opens the circuit.
+    /// Ends a pause, and closes the circuit.
     ProviderResume,
     /// Lets one request through an open circuit.
     ProviderProbe,
     /// Sets the limits of a provider.
     ProviderLimit,
-    /// Confirms that the grants which a provider calls dead are dead.
+    /// Confirms that the grants which a provider reports as dead are dead.
     ProviderConfirm,
-    /// Takes all documents out, tokens included.
+    /// Exports all documents, tokens included.
     Export,
-    /// Puts documents in.
+    /// Imports documents.
     Import,
     /// Copies all documents from one store to another.
     Migrate,
-    /// Copies the file of the store.
+    /// Copies the store's file.
     Backup,
     /// Logs in to the web console.
     Login,
-    /// Ends that.
+    /// Logs out of the web console.
     Logout,
-    /// Is not let in to the web console.
+    /// A refused login to the web console.
     LoginRefused,
-    /// Wants to act at the web console, and may only look.
+    /// A refused action at the web console: the user may only view.
     ActionRefused,
-    /// Makes a user of the web console, or gives one another role and password.
+    /// Creates a user of the web console, or changes role and password.
     UserAdd,
-    /// Removes one.
+    /// Removes a user of the web console.
     UserRemove,
 }
 
 impl OperatorAction {
-    /// All of them.
+    /// All actions.
     pub const ALL: [Self; 21] = [
         Self::Redrive,
         Self::Discard,
@@ -129,51 +130,52 @@ impl std::str::FromStr for OperatorAction {
     }
 }
 
-/// An action as it begins. The store gives it its id and its time.
+/// An action that is about to begin. The store adds its id and time.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ActionIntent {
-    /// Who: the user of the operating system as `name@host`, or the login at the web console.
+    /// The operator: the user of the operating system as `name@host`, or the login at the web
+    /// console.
     pub who: String,
-    /// What.
+    /// The action.
     pub action: OperatorAction,
-    /// To which provider, if to one.
+    /// The provider, if the action is about one.
     pub provider: Option<ProviderId>,
-    /// To which document, if to one.
+    /// The document, if the action is about one.
     pub document: Option<DocumentId>,
-    /// Everything else that was asked, as data: a filter, a rate, limits.
+    /// All other arguments, as data: a filter, a rate, limits.
     pub request: serde_json::Value,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     pub why: String,
 }
 
-/// An entry of the audit record. It is kept in the store as JSON, and in this form given to scripts.
+/// An entry of the audit record. The store keeps it as JSON, and scripts get the same form.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AuditEntry {
-    /// Its id: later ones are greater.
+    /// Its id; later entries have greater ones.
     pub id: String,
-    /// When it began, by the store's clock.
+    /// When the action began, by the store's clock.
     pub at: Timestamp,
-    /// Who.
+    /// The operator.
     pub who: String,
-    /// What.
+    /// The action.
     pub action: OperatorAction,
-    /// To which provider, if to one.
+    /// The provider, if the action is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub provider: Option<ProviderId>,
-    /// To which document, if to one.
+    /// The document, if the action is about one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub document: Option<DocumentId>,
-    /// Everything else that was asked.
+    /// All other arguments.
     #[serde(default, skip_serializing_if = "serde_json::Value::is_null")]
     pub request: serde_json::Value,
-    /// Why, in the operator's words.
+    /// The operator's reason.
     #[serde(default)]
     pub why: String,
-    /// How far it is.
+    /// Its progress.
     pub progress: ActionProgress,
-    /// When that was told, by the store's clock.
+    /// When the progress was reported, by the store's clock.
     pub told_at: Timestamp,
-    /// Its place in the chain of entries. None if a release without one made it.
+    /// Its link in the chain of entries. None if a release without chains made it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub link: Option<ChainLink>,
     /// The digest that was stored with `progress`.
@@ -181,44 +183,44 @@ pub struct AuditEntry {
     pub progress_digest: Option<String>,
 }
 
-/// How far an action is.
+/// The progress of an action.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ActionProgress {
-    /// What came of it.
+    /// Its outcome.
     pub outcome: ActionOutcome,
-    /// How many things it is about, if that was counted.
+    /// How many items it is about, if they were counted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub matched: Option<u64>,
-    /// How many it was done to.
+    /// Items that are done.
     #[serde(default)]
     pub done: u64,
-    /// How many it could not be done to.
+    /// Items that could not be done.
     #[serde(default)]
     pub left: u64,
-    /// What else there is to say, such as an error.
+    /// Further details, such as an error.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub detail: String,
 }
 
-/// What came of an action.
+/// The outcome of an action.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ActionOutcome {
-    /// It is under way.
+    /// It is running.
     #[default]
     Running,
     /// It is done.
     Done,
-    /// Some of it is done; the rest could not be.
+    /// A part is done, and the rest failed.
     Partial,
-    /// Nothing matched, or nothing was to be done.
+    /// Nothing matched, or nothing had to be done.
     Nothing,
-    /// The operator ended it before it was done.
+    /// The operator ended it early.
     Cancelled,
-    /// It failed; what was done before stays done.
+    /// It failed; what it had done stays done.
     Failed,
-    /// Its process died over it. It is never stored: it is told of an entry that is under way and
-    /// that nobody has heard of for [`SILENCE_TIMEOUT`].
+    /// Its process died. Never stored: an entry is shown as dead if it is running and was not
+    /// updated for [`SILENCE_TIMEOUT`].
     Died,
 }
 
@@ -238,7 +240,7 @@ impl ActionOutcome {
 }
 
 impl AuditEntry {
-    /// The entry `id` of an action that begins now, after the entry of the link `last`.
+    /// The entry `id` of an action that begins now, after the entry with the link `last`.
     pub fn begin(
         id: String,
         intent: ActionIntent,
@@ -264,7 +266,7 @@ impl AuditEntry {
         entry
     }
 
-    /// What came of it, as far as anybody can tell `now`.
+    /// Its outcome, as far as it is known at `now`.
     pub fn outcome(&self, now: Timestamp) -> ActionOutcome {
         let silent = now.since(self.told_at) > SILENCE_TIMEOUT;
         match self.progress.outcome {
@@ -274,14 +276,14 @@ impl AuditEntry {
     }
 }
 
-/// Which entries of the audit record are wanted, newest first. Empty fields don't filter.
+/// Selects entries of the audit record, newest first. Empty fields do not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct AuditFilter {
-    /// Before the entry with this id: the last one of the page before.
+    /// Before the entry with this id, which is the last one of the previous page.
     pub before: Option<String>,
     /// By this operator.
     pub who: Option<String>,
-    /// Of this kind.
+    /// Of this action.
     pub action: Option<OperatorAction>,
     /// About this provider.
     pub provider: Option<ProviderId>,
@@ -289,12 +291,12 @@ pub struct AuditFilter {
     pub document: Option<DocumentId>,
     /// Begun at this time or later.
     pub since: Option<Timestamp>,
-    /// At most so many.
+    /// The most entries.
     pub limit: u32,
 }
 
 impl AuditFilter {
-    /// Whether an entry is wanted, the limit aside.
+    /// Whether an entry matches, regardless of the limit.
     pub fn matches(&self, entry: &AuditEntry) -> bool {
         fn is<T: PartialEq>(wanted: &Option<T>, found: Option<&T>) -> bool {
             wanted.as_ref().is_none_or(|wanted| found == Some(wanted))
@@ -325,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn an_action_that_nobody_has_heard_of_has_died() {
+    fn a_silent_action_counts_as_dead() {
         let entry = entry(0);
         let after = |seconds| Timestamp::default().plus(Duration::from_secs(seconds));
         assert_eq!(entry.outcome(after(30)), ActionOutcome::Running);

@@ -1,6 +1,6 @@
-//! The chain of the audit record: each entry holds a hash of itself and of the entry before it, so that a check
-//! finds one that was changed or removed. Nobody's key is in it: who can write the record can make a new chain.
-//! So a hash that is kept elsewhere tells more than the chain alone.
+//! The hash chain of the audit record: each entry holds a hash of itself and of the entry before
+//! it, so that a check finds changed and removed entries. The chain has no secret key: a person who
+//! can write the record can also write a new chain. A hash that is kept elsewhere detects that.
 
 use std::fmt::Write;
 
@@ -10,22 +10,22 @@ use sha2::{Digest, Sha256};
 use super::audit::{ActionProgress, AuditEntry, OperatorAction};
 use crate::{DocumentId, ProviderId, Timestamp};
 
-/// So that a hash of these is no hash of anything else.
+/// Separates these hashes from hashes of anything else (domain separation).
 const ENTRY: &[u8] = b"evergrant: audit entry, 1";
 const PROGRESS: &[u8] = b"evergrant: audit progress, 1";
 
-/// An entry's place in the chain.
+/// An entry's link in the chain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ChainLink {
     /// The entry's number; the first is 1.
     pub number: u64,
     /// The hash of the entry before; empty for the first.
     pub previous: String,
-    /// The hash of the entry as it began, its number and `previous` included.
+    /// The hash of the entry as it began, including its number and `previous`.
     pub hash: String,
 }
 
-/// What an entry's hash is about: all that does not change.
+/// What the hash covers: all that never changes.
 #[derive(Serialize)]
 struct Content<'a> {
     number: u64,
@@ -41,7 +41,7 @@ struct Content<'a> {
 }
 
 impl ChainLink {
-    /// The place of `entry` after that of `last`.
+    /// The link of `entry` after `last`.
     pub(super) fn new(entry: &AuditEntry, last: Option<&Self>) -> Self {
         let number = last.map_or(1, |last| last.number + 1);
         let previous = last.map_or("", |last| last.hash.as_str()).to_owned();
@@ -63,7 +63,7 @@ fn hash_of(entry: &AuditEntry, number: u64, previous: &str) -> String {
         request: &entry.request,
         why: &entry.why,
     };
-    // What is made of text and numbers can be written as JSON.
+    // Text and numbers can always be written as JSON.
     digest(ENTRY, &serde_json::to_vec(&content).unwrap_or_default())
 }
 
@@ -77,7 +77,7 @@ fn digest(domain: &[u8], content: &[u8]) -> String {
     })
 }
 
-/// How far an action is, as it is stored: with a digest that binds it to its entry.
+/// The stored progress of an action, with a digest that binds it to its entry.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StoredProgress {
     #[serde(flatten)]
@@ -102,25 +102,25 @@ fn progress_digest(id: &str, progress: &ActionProgress) -> String {
     digest(PROGRESS, &serde_json::to_vec(&(id, progress)).unwrap_or_default())
 }
 
-/// Something in the chain that is not as it was written.
+/// A difference between the chain and what was written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case", tag = "flaw")]
 pub enum ChainFlaw {
-    /// Entries are not there.
+    /// Entries are missing.
     Removed {
         /// The number of the first.
         from: u64,
         /// The number of the last.
         to: u64,
     },
-    /// An entry is not what it was, or another one is in its place.
+    /// An entry was changed or replaced.
     Changed {
         /// Its number.
         number: u64,
         /// Its id.
         id: String,
     },
-    /// What came of an action is not what was told.
+    /// An action's outcome was changed.
     OutcomeChanged {
         /// Its number.
         number: u64,
@@ -138,23 +138,23 @@ impl std::fmt::Display for ChainFlaw {
                 write!(f, "the entry {number} ({id}) was changed or replaced")
             }
             Self::OutcomeChanged { number, id } => {
-                write!(f, "what came of the entry {number} ({id}) was changed")
+                write!(f, "the outcome of the entry {number} ({id}) was changed")
             }
         }
     }
 }
 
-/// A check of the chain, entry by entry.
+/// Checks the chain, entry by entry.
 #[derive(Debug, Default)]
 pub struct ChainCheck {
-    /// Where it is.
+    /// The last link, and the id of its entry.
     last: Option<(ChainLink, String)>,
     entries: u64,
     flaws: Vec<ChainFlaw>,
 }
 
 impl ChainCheck {
-    /// Looks at the next entry, by number.
+    /// Checks the next entry, in the order of numbers.
     pub fn add(&mut self, entry: &AuditEntry) {
         let Some(link) = &entry.link else { return };
         self.entries += 1;
@@ -163,7 +163,7 @@ impl ChainCheck {
         if link.number > expected {
             self.flaws.push(ChainFlaw::Removed { from: expected, to: link.number - 1 });
         } else if link.previous != previous {
-            // Its own hash fits what it says; the next one knows another.
+            // Its own hash matches its content, but the next entry has another one.
             let (number, id) = match &self.last {
                 Some((last, id)) => (last.number, id.clone()),
                 None => (link.number, entry.id.clone()),
@@ -186,7 +186,7 @@ impl ChainCheck {
         }
     }
 
-    /// How many entries were looked at.
+    /// How many entries were checked.
     pub const fn entries(&self) -> u64 {
         self.entries
     }
@@ -196,7 +196,7 @@ impl ChainCheck {
         self.last.as_ref().map(|(link, _)| link)
     }
 
-    /// What is not as it was written, in order.
+    /// The flaws, in order.
     pub fn flaws(&self) -> &[ChainFlaw] {
         &self.flaws
     }
@@ -240,7 +240,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chain_is_whole_also_after_it_was_stored() {
+    fn a_stored_chain_has_no_flaws() {
         let stored: Vec<AuditEntry> = chain(5)
             .iter()
             .map(|entry| {
@@ -263,12 +263,12 @@ mod tests {
     }
 
     #[test]
-    fn an_entry_that_was_changed_is_found_whoever_changed_it() {
+    fn a_changed_entry_is_found() {
         let mut changed = chain(5);
         changed[1].who = "somebody else".to_owned();
         let told = format!("the entry 2 ({}) was changed or replaced", changed[1].id);
         assert_eq!(flaws(&changed), std::slice::from_ref(&told));
-        // With a hash that fits: the next entry knows the old one.
+        // With a matching hash: the next entry still has the old one.
         let last = changed[0].link.clone();
         changed[1].link = Some(ChainLink::new(&changed[1], last.as_ref()));
         assert_eq!(flaws(&changed), [told]);
@@ -278,7 +278,7 @@ mod tests {
     fn an_outcome_that_was_changed_is_found() {
         let mut changed = chain(3);
         changed[2].progress.done = 7;
-        let told = format!("what came of the entry 3 ({}) was changed", changed[2].id);
+        let told = format!("the outcome of the entry 3 ({}) was changed", changed[2].id);
         assert_eq!(flaws(&changed), [told]);
     }
 }

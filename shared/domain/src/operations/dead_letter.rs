@@ -1,4 +1,4 @@
-//! A dead letter: a job that nobody will try again by itself, and why.
+//! Dead letters: jobs that are not retried automatically, with the reasons.
 
 use std::fmt;
 use std::str::FromStr;
@@ -7,13 +7,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DocumentId, GrantStatus, Job, LastError, ProviderId, Timestamp};
 
-/// Why a job is in the dead letters.
+/// Why a job became a dead letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DeadReason {
-    /// The provider says that the grant is dead: the user must sign in again.
+    /// The provider reports that the grant is dead: the user must sign in again.
     GrantDead,
-    /// The provider says that the token is dead, after an answer to it was lost.
+    /// The provider reports that the token is dead, after an answer to it was lost.
     LostResponse,
     /// Every attempt failed.
     AttemptsExhausted,
@@ -21,21 +21,21 @@ pub enum DeadReason {
     MalformedDocument,
     /// Another document had its refresh token first.
     TwinDocument,
-    /// The store refuses to write the document, whatever is to be written.
+    /// The store refuses every write to the document.
     RefusedDocument,
     /// The message is not a job.
     MalformedJob,
-    /// New tokens that could not be written: their seal could not be opened, or the store refuses
-    /// the document.
+    /// New tokens that could not be written: they could not be decrypted, or the store refuses the
+    /// document.
     UncommittedAnswer,
-    /// The broker gave up on the message: workers died over it again and again.
+    /// The broker gave up on the message after too many deliveries: workers died over it.
     DeliveryLimit,
-    /// The broker moved the message here for another reason of its own.
+    /// The broker moved the message here for another reason.
     Broker,
 }
 
 impl DeadReason {
-    /// All of them.
+    /// All reasons.
     pub const ALL: [Self; 10] = [
         Self::GrantDead,
         Self::LostResponse,
@@ -65,8 +65,8 @@ impl DeadReason {
         }
     }
 
-    /// Whether it is about a grant that ended, and so about nothing any more once that lives again. New
-    /// tokens that could not be written, and what the broker says, are open whatever the grant is.
+    /// Whether it is about a grant that ended, and so is obsolete once that grant lives again.
+    /// Unwritten tokens and the broker's reasons are independent of the grant.
     pub const fn ends_grant(self) -> bool {
         matches!(
             self,
@@ -78,7 +78,7 @@ impl DeadReason {
         )
     }
 
-    /// What an operator does about it.
+    /// What an operator can do about it.
     pub const fn remedy(self) -> &'static str {
         match self {
             Self::GrantDead => "the user must sign in again",
@@ -117,10 +117,10 @@ impl FromStr for DeadReason {
     }
 }
 
-/// A job that nobody will try again by itself, and why. It holds no token.
+/// A job that is not retried automatically, and why. It holds no token.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DeadLetter {
-    /// The message as it was. It may be anything, so it is never shown.
+    /// The original message. Its content is unknown, so it is never shown.
     pub body: Vec<u8>,
     /// The provider whose dead letters it belongs to.
     pub provider: ProviderId,
@@ -132,23 +132,23 @@ pub struct DeadLetter {
     pub http_status: Option<u16>,
     /// The provider's error code.
     pub code: Option<String>,
-    /// Words for people.
+    /// A description for people.
     pub description: Option<String>,
     /// Failed attempts.
     pub attempts: u32,
     /// When it first failed.
     pub first_failed_at: Timestamp,
-    /// When it failed last.
+    /// When it last failed.
     pub last_failed_at: Timestamp,
-    /// How many times it was sent back before.
+    /// How many times it was redriven before.
     pub redrive_count: u32,
     /// The worker that gave up.
     pub worker: Option<String>,
 }
 
 impl DeadLetter {
-    /// Whether its grant, which is in this status now, lives again: its death was taken back, its user has
-    /// signed in, or somebody has sent it back. There is nothing left to do about it then.
+    /// Whether its grant, which now has this status, lives again: its death was revoked, its user
+    /// has signed in, or it was redriven. Nothing remains to be done then.
     pub const fn is_answered(&self, status: Option<GrantStatus>) -> bool {
         self.reason.ends_grant() && matches!(status, Some(GrantStatus::Active))
     }

@@ -1,9 +1,9 @@
-//! What will become of a provider's grants at a given pace, before it happens.
+//! Forecasts what happens to a provider's grants at a given rate.
 //!
-//! A pass through time, from one refresh to the next: the grant that has been due the longest is served
-//! first, one at a time, as the producer and the queue do it. Each that is served in time is due again
-//! after its lifetime's share. A large collection is sampled, with the pace scaled down alike, which
-//! leaves the waits as they are.
+//! It simulates time from refresh to refresh, as the producer and the queue work: the grant that
+//! has been due longest is served first, one at a time. A grant that is served in time is due again
+//! after its share of the lifetime. A large collection is sampled, with the rate scaled down alike,
+//! which leaves the waits unchanged.
 
 mod sample;
 
@@ -16,72 +16,72 @@ use crate::schedule::{RefreshGoal, RefreshSchedule};
 
 pub use sample::GrantSample;
 
-/// Refreshes that are gone through; beyond that, grants are sampled.
+/// The most refreshes that are simulated; beyond that, grants are sampled.
 const REFRESHES_MAX: u64 = 2_000_000;
-/// How exact the rate that would save all is, as a factor.
+/// The precision of the rate that would save all grants, as a factor.
 const RATE_PRECISION: f64 = 1.02;
-/// How often the rate is doubled in search of one that would do.
+/// How often the rate is doubled in the search for one that suffices.
 const DOUBLINGS_MAX: u32 = 20;
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// A grant as a forecast sees it.
+/// A grant as input of a forecast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct GrantProspect {
     /// When it is due.
     pub due_at: Timestamp,
-    /// When its refresh token dies unless it is exchanged. None: never.
+    /// When its refresh token dies without an exchange. None: never.
     pub dies_at: Option<Timestamp>,
-    /// When the grant ends whatever is done, if it does.
+    /// When the grant ends in any case, if it does.
     pub ends_at: Option<Timestamp>,
 }
 
-/// What will become of a provider's grants.
+/// The forecast of a provider's grants.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct Forecast {
-    /// Grants that were looked at.
+    /// The number of grants.
     pub grants: u64,
-    /// Those that are due now.
+    /// Grants that are due now.
     pub due_now: u64,
-    /// Refreshes that the limits allow, a second. None without a limit.
+    /// The refreshes a second that the limits allow. None without a limit.
     pub rate_per_s: Option<f64>,
-    /// That nothing is refreshed for now, which all of this counts with.
+    /// Whether refreshes are stopped now; the forecast takes that into account.
     pub shut: Option<ProviderClosure>,
-    /// When what is due now will be done. None if nothing is due, or there is no limit.
+    /// When the grants that are due now will be done. None if none is due, or there is no limit.
     pub due_now_done_at: Option<Timestamp>,
-    /// Grants whose refresh token is dead already.
+    /// Grants whose refresh token is already dead.
     pub dead_already: u64,
-    /// Grants whose refresh token the application has sealed: nothing is sent for them.
+    /// Grants whose refresh token the application has encrypted: they are not sent.
     pub sealed: u64,
-    /// One for each horizon that was asked for.
+    /// One for each requested horizon.
     pub horizons: Vec<ForecastHorizon>,
-    /// What happens on each day, from now on.
+    /// What happens on each day from now on.
     pub days: Vec<ForecastDay>,
 }
 
-/// That nothing is refreshed at a provider.
+/// Why nothing is refreshed at a provider.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProviderClosure {
-    /// Until then: a pause.
+    /// A pause that ends then.
     Until(Timestamp),
-    /// Until an operator or a success ends it: an open circuit, or a pause without an end.
+    /// An open circuit, or a pause without an end: an operator or a success ends it.
     WithoutEnd,
 }
 
-/// What will have happened until some time from now.
+/// What will have happened by a horizon.
 #[derive(Debug, Clone, PartialEq, serde::Serialize)]
 pub struct ForecastHorizon {
-    /// So many days.
+    /// The horizon in days.
     pub days: u32,
     /// Refreshes.
     pub refreshes: u64,
-    /// Grants whose refresh token dies before its turn comes.
+    /// Grants whose refresh token dies before it is refreshed.
     pub expiring_unrefreshed: u64,
-    /// The least time, in seconds, between a refresh and the death that it averts. None if no token
-    /// that is refreshed ever dies.
+    /// The least time, in seconds, between a refresh and the death that it prevents. None if no
+    /// refreshed token ever dies.
     pub slack_s: Option<i64>,
-    /// The rate at which none would expire, if some do at the present one. None if no rate would save
-    /// them.
+    /// The rate at which none would expire, if some do at the present one. None if no rate
+    /// suffices.
     pub rate_needed_per_s: Option<f64>,
 }
 
@@ -90,12 +90,12 @@ pub struct ForecastHorizon {
 pub struct ForecastDay {
     /// Refreshes on that day.
     pub refreshes: u64,
-    /// Grants that die on that day unrefreshed.
+    /// Grants that die on that day without a refresh.
     pub expiring_unrefreshed: u64,
 }
 
-/// Goes through time. `horizons_days` ascend. `rate_per_s` is what all limits allow together. `shut` says
-/// that nothing is refreshed for now.
+/// Runs the forecast. `horizons_days` ascend. `rate_per_s` is what all limits allow together.
+/// `shut` says that nothing is refreshed now.
 pub fn forecast(
     sample: GrantSample,
     rate_per_s: Option<f64>,
@@ -147,7 +147,7 @@ fn seconds(requests: u64, rate_per_s: f64) -> Duration {
     Duration::try_from_secs_f64(requests as f64 / rate_per_s).unwrap_or(Duration::MAX)
 }
 
-/// A day's work while it is gone through.
+/// The counts of a day during the simulation.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     refreshed: u64,
@@ -161,10 +161,10 @@ impl From<&Tally> for ForecastDay {
     }
 }
 
-/// The grants and how far they are gone through.
+/// The simulated grants.
 struct Course<'a> {
     prospects: Vec<GrantProspect>,
-    /// Each of these stands for so many.
+    /// How many grants each of these represents.
     weight: u64,
     shut: Option<ProviderClosure>,
     schedule: &'a RefreshSchedule,
@@ -185,14 +185,14 @@ impl<'a> Course<'a> {
         let step = usize::try_from(refreshes.div_ceil(u128::from(REFRESHES_MAX))).unwrap_or(1);
         let step = step.max(1);
         if step > 1 {
-            // Every so many-th in order of the due time, so that the crowd keeps its shape.
+            // Every n-th in the order of due times, which keeps the distribution.
             prospects.sort_unstable_by_key(|prospect| prospect.due_at);
             prospects = prospects.into_iter().step_by(step).collect();
         }
         Self { prospects, weight: weight * step as u64, shut, schedule, now, days }
     }
 
-    /// What happens on each day.
+    /// Simulates each day.
     fn run(&self, rate_per_s: Option<f64>) -> Vec<Tally> {
         #[allow(clippy::cast_precision_loss, reason = "an estimate")]
         let spacing = rate_per_s.map_or(Duration::ZERO, |rate| {
@@ -206,7 +206,7 @@ impl<'a> Course<'a> {
             waiting.push(Reverse((prospect.due_at, index)));
             dies.push(prospect.dies_at);
         }
-        // In nanoseconds beside the clock, whose milliseconds are too coarse for a high rate.
+        // In nanoseconds, because milliseconds are too coarse for a high rate.
         let mut free_ns: u128 = match self.shut {
             None => 0,
             Some(ProviderClosure::Until(until)) => until.since(self.now).as_nanos(),
@@ -217,7 +217,7 @@ impl<'a> Course<'a> {
             let served_ns = free_ns.max(due_ns);
             let served_at = self.now.plus(of_nanos(served_ns));
             if served_at >= end {
-                // What dies before the end and is not served by then is lost all the same.
+                // A grant that dies before the end and is not served by then is lost as well.
                 waiting.push(Reverse((due_at, index)));
                 break;
             }
@@ -235,7 +235,7 @@ impl<'a> Course<'a> {
             let ends_at = self.prospects[place].ends_at;
             let idle = self.schedule.refresh_idle_lifetime.map(|idle| served_at.plus(idle));
             dies[place] = [idle, ends_at].into_iter().flatten().min();
-            // A grant that ends is over then, and no fault of the pace.
+            // A grant that ends is finished then, and no loss.
             if next_at < end && ends_at.is_none_or(|ends_at| next_at < ends_at) {
                 waiting.push(Reverse((next_at, index)));
             }
@@ -257,7 +257,7 @@ impl<'a> Course<'a> {
         usize::try_from(days).unwrap_or(usize::MAX).min((self.days as usize).saturating_sub(1))
     }
 
-    /// The rate, about, at which no grant expires within `days`.
+    /// The approximate rate at which no grant expires within `days`.
     fn rate_needed(&self, rate_per_s: Option<f64>, days: u32) -> Option<f64> {
         let saves_all = |rate: f64| {
             let days = days as usize;
@@ -284,14 +284,14 @@ fn of_nanos(nanos: u128) -> Duration {
     Duration::from_nanos(u64::try_from(nanos).unwrap_or(u64::MAX))
 }
 
-/// How long after a refresh the next one is due: earlier for some than for others.
+/// How long after a refresh the next one is due, spread over the jitter.
 fn wait(schedule: &RefreshSchedule, index: u32) -> Duration {
     let unlimited = Duration::from_secs(60 * 86_400);
     let lifetime = match schedule.keep {
         RefreshGoal::KeepFresh => schedule.access_lifetime,
         RefreshGoal::KeepAlive => schedule.refresh_idle_lifetime.unwrap_or(unlimited),
     };
-    // Spread as evenly as a hash would, and the same each time.
+    // Spread as evenly as a hash would, but deterministic.
     let spread = f64::from(index.wrapping_mul(0x9e37_79b1)) / f64::from(u32::MAX);
     let share =
         f64::from(schedule.refresh_after_percent) - f64::from(schedule.jitter_percent) * spread;
@@ -316,8 +316,8 @@ mod tests {
     }
 
     #[test]
-    fn what_the_rate_reaches_in_time_is_saved_and_the_rest_is_told() {
-        // In a day 86,400 are served at one a second, and 100,000 die at its end.
+    fn a_forecast_counts_grants_that_the_rate_cannot_save() {
+        // In a day, 86,400 are served at one a second, and 100,000 die at its end.
         let forecast = forecast(
             sample(due_now(100_000, DAY)),
             Some(1.0),
@@ -334,7 +334,7 @@ mod tests {
     }
 
     #[test]
-    fn with_enough_pace_nothing_expires_and_the_slack_is_what_the_last_one_has() {
+    fn at_a_sufficient_rate_nothing_expires_and_slack_remains() {
         let forecast = forecast(
             sample(due_now(3_600, DAY)),
             Some(1.0),
@@ -351,7 +351,7 @@ mod tests {
     }
 
     #[test]
-    fn while_nothing_is_refreshed_all_that_die_meanwhile_are_lost() {
+    fn during_a_closure_all_dying_grants_are_lost() {
         let grants = || {
             let mut grants = due_now(100, 3 * DAY);
             grants.extend(due_now(50, 20 * DAY));
@@ -373,7 +373,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_dead_already_is_no_fault_of_the_pace() {
+    fn dead_grants_do_not_count_as_losses() {
         let mut grants = due_now(10, DAY);
         grants[0].dies_at = Some(NOW.minus(DAY));
         let forecast = forecast(sample(grants), Some(1.0), None, &RefreshSchedule::example(), &[7]);
@@ -390,17 +390,17 @@ mod tests {
     }
 
     #[test]
-    fn a_sample_of_a_large_collection_tells_the_same() {
+    fn a_sample_gives_the_same_forecast() {
         let fresh = RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         let count = 20_000;
-        // Twenty thousand each half hour want eleven a second, and get five.
+        // Twenty thousand each half hour need eleven a second, and get five.
         let grants = due_now(count, 14 * DAY);
         let few = forecast(sample(grants), Some(5.0), None, &fresh, &[7]);
         assert!(few.horizons[0].refreshes.abs_diff(5 * 7 * 86_400) < 30_000, "{few:?}");
     }
 
     #[test]
-    fn of_many_a_part_is_kept_and_the_rest_is_counted_with_it() {
+    fn a_large_collection_is_sampled_and_fully_counted() {
         // A third of them cannot be reached in a day.
         let grants = due_now(260_000, DAY);
         let rate = 173_333.0 / 86_400.0;

@@ -1,4 +1,4 @@
-//! That a process lives, and what it is doing.
+//! Heartbeats: each process reports that it lives and what it does.
 
 use std::time::Duration;
 
@@ -6,17 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use crate::{ProviderId, Timestamp};
 
-/// How often a process says that it lives.
+/// The interval between heartbeats.
 pub const BEAT_INTERVAL: Duration = Duration::from_secs(5);
-/// A process that has said nothing for this long is taken to be gone.
+/// A process without a heartbeat for this long counts as gone.
 pub const GONE_TIMEOUT: Duration = Duration::from_secs(20);
-/// A process that has said nothing for this long is not listed any more.
+/// A process without a heartbeat for this long is no longer listed.
 pub const HEARTBEAT_TTL: Duration = Duration::from_secs(24 * 3_600);
 
-/// That a process lives, and what it is doing.
+/// A report that a process lives, and what it does.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Heartbeat {
-    /// Its name, which no other process has.
+    /// The process's name, which no other process has.
     pub name: String,
     /// What it does.
     pub role: ProcessRole,
@@ -24,39 +24,39 @@ pub struct Heartbeat {
     pub version: String,
     /// The machine's name.
     pub host: String,
-    /// Its id there.
+    /// Its process id there.
     pub pid: u32,
-    /// When it was started, by its own clock.
+    /// When it started, by its own clock.
     pub started_at: Timestamp,
-    /// When it said this, by the store's clock. The store sets it.
+    /// When it reported, by the store's clock. The store sets it.
     pub beat_at: Timestamp,
-    /// Whether a producer leads. Workers have no leader.
+    /// Whether it is the leading producer. Workers have no leader.
     #[serde(default)]
     pub leads: bool,
-    /// What a worker does at each provider.
+    /// A worker's state at each provider.
     #[serde(default)]
     pub lanes: Vec<LaneReport>,
-    /// What does not work, while the rest goes on.
+    /// What does not work in it.
     #[serde(default)]
     pub problems: Vec<ProcessProblem>,
 }
 
-/// Something that does not work in a process, while the rest of it goes on.
+/// Something that does not work in a process while the rest continues.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProcessProblem {
-    /// What it is about, such as `documents of autodesk`.
+    /// The subject, such as `documents of autodesk`.
     pub what: String,
     /// What is wrong and what to do.
     pub detail: String,
 }
 
-/// What a process does.
+/// The role of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ProcessRole {
-    /// It makes jobs.
+    /// Publishes jobs.
     Producer,
-    /// It refreshes grants.
+    /// Refreshes grants.
     Worker,
 }
 
@@ -70,26 +70,26 @@ impl ProcessRole {
     }
 }
 
-/// What a worker does at one provider.
+/// A worker's state at one provider.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LaneReport {
     /// The provider.
     pub provider: ProviderId,
     /// Requests under way.
     pub in_flight: u32,
-    /// Grants refreshed since it was started.
+    /// Grants refreshed since the start.
     pub refreshed: u64,
-    /// Exchanges that came to something else since it was started.
+    /// Exchanges with other outcomes since the start.
     pub failed: u64,
     /// Grants refreshed in the last [`RATE_INTERVAL`].
     pub refreshed_lately: u64,
 }
 
-/// The time over which [`LaneReport::refreshed_lately`] counts; a process that is younger counts what
-/// it has.
+/// The interval that [`LaneReport::refreshed_lately`] covers; a younger process counts since its
+/// start.
 pub const RATE_INTERVAL: Duration = Duration::from_secs(30);
 
-/// How many workers live, by the time of the latest beat: whoever asks has just told that it lives.
+/// How many workers live, at the time of the latest heartbeat.
 pub fn workers(processes: &[Heartbeat]) -> usize {
     let latest = processes.iter().map(|process| process.beat_at).max();
     let now = latest.unwrap_or_default();
@@ -98,7 +98,7 @@ pub fn workers(processes: &[Heartbeat]) -> usize {
 }
 
 impl Heartbeat {
-    /// What the process does, in a word.
+    /// The state of the process in one word.
     pub fn activity(&self, now: Timestamp) -> &'static str {
         match (self.is_gone(now), self.role, self.leads) {
             (true, ..) => "gone",
@@ -108,7 +108,7 @@ impl Heartbeat {
         }
     }
 
-    /// Whether the process is taken to be gone.
+    /// Whether the process counts as gone.
     pub fn is_gone(&self, now: Timestamp) -> bool {
         now.since(self.beat_at) > GONE_TIMEOUT
     }
@@ -118,7 +118,7 @@ impl Heartbeat {
         self.lanes.iter().map(|lane| lane.in_flight).sum()
     }
 
-    /// Grants refreshed per second lately, at all providers or one; none by a process that is gone.
+    /// Recent refreshes per second, at all providers or one; zero for a process that is gone.
     #[allow(clippy::cast_precision_loss, reason = "for people")]
     pub fn per_second(&self, provider: Option<&ProviderId>, now: Timestamp) -> f64 {
         if self.is_gone(now) {
@@ -153,7 +153,7 @@ mod tests {
     }
 
     #[test]
-    fn workers_are_those_that_have_not_been_silent_for_too_long() {
+    fn only_workers_with_recent_heartbeats_count() {
         let processes = [
             beat("own", ProcessRole::Worker, 100),
             beat("other", ProcessRole::Worker, 81),

@@ -1,4 +1,4 @@
-//! What operators see: the audit record, heartbeats, figures, forecasts and dead letters.
+//! What operators see: audit record, heartbeats, statistics, forecasts and dead letters.
 
 pub mod audit;
 pub mod audit_chain;

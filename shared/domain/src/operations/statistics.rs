@@ -1,4 +1,4 @@
-//! What happened in each minute, for charts and error rates.
+//! Statistics by the minute, for charts and error rates.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -7,44 +7,44 @@ use serde::{Deserialize, Serialize};
 
 use crate::{DeadReason, ProviderId, Timestamp};
 
-/// How long statistics are kept: a day, and a little so that a chart of a day has no gap.
+/// How long statistics are kept: a day, and an hour so that a chart of a day has no gap.
 pub const STATISTICS_TTL: Duration = Duration::from_secs(25 * 3_600);
 
-/// The unit that is counted by.
+/// The interval of counting.
 pub const MINUTE: Duration = Duration::from_secs(60);
 
-/// What happened at a provider.
+/// Counts of events at a provider.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct ProviderCounts {
-    /// Jobs that the producer made.
+    /// Jobs that the producer published.
     pub due: u64,
     /// Grants refreshed.
     pub refreshed: u64,
-    /// Exchanges that failed and are tried again.
+    /// Exchanges that failed and are retried.
     pub retried: u64,
-    /// Requests that the provider asked to send later.
+    /// Requests that the provider throttled.
     pub throttled: u64,
-    /// Exchanges that opened the circuit or found it open: the provider rejects the client, or calls
-    /// so many grants dead that it is not believed.
+    /// Exchanges that opened the circuit or found it open: the provider rejects the client, or
+    /// reports so many deaths that they are not believed.
     pub doubted: u64,
-    /// Dead letters, by reason.
+    /// Dead letters by reason.
     pub dead: BTreeMap<DeadReason, u64>,
 }
 
-/// What happened at a provider in one minute.
+/// Counts of events at a provider in one minute.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct MinuteCounts {
     /// The provider.
     pub provider: ProviderId,
-    /// The minute's beginning.
+    /// The beginning of the minute.
     pub minute: Timestamp,
-    /// What happened.
+    /// The counts.
     #[serde(flatten)]
     pub counts: ProviderCounts,
 }
 
-/// One count, by the name that stores keep it under.
+/// One count, with its name in the store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct CountName {
     /// Such as `refreshed` or `dead_grant_dead`.
@@ -64,25 +64,25 @@ impl ProviderCounts {
         self.refreshed + self.failures()
     }
 
-    /// Those that came to something else than new tokens. A throttled request is none: it says
-    /// nothing about grants or the client.
+    /// Exchanges without new tokens. Throttled requests are excluded, because they say nothing
+    /// about grants or the client.
     pub fn failures(&self) -> u64 {
         self.retried + self.doubted + self.dead_in_all()
     }
 
-    /// Dead letters of every reason.
+    /// Dead letters of all reasons.
     pub fn dead_in_all(&self) -> u64 {
         self.dead.values().sum()
     }
 
-    /// Adds what happened elsewhere or at another time.
+    /// Adds other counts.
     pub fn add(&mut self, other: &Self) {
         for count in other.named() {
             self.add_named(count.name, count.n);
         }
     }
 
-    /// What is not zero, under flat names.
+    /// The counts that are not zero, by flat names.
     pub fn named(&self) -> Vec<CountName> {
         let plain = [
             ("due", self.due),
@@ -96,7 +96,7 @@ impl ProviderCounts {
         named.filter(|(_, n)| *n > 0).map(|(name, n)| CountName { name, n }).collect()
     }
 
-    /// Adds to the count with a flat name. One of a later release is left out.
+    /// Adds to the count with a flat name. An unknown name of a later release is ignored.
     pub fn add_named(&mut self, name: &str, n: u64) {
         let count = match name {
             "due" => &mut self.due,
@@ -128,7 +128,7 @@ const fn dead_name(reason: DeadReason) -> &'static str {
     }
 }
 
-/// The beginning of the minute that a time is in.
+/// The beginning of the minute that contains `time`.
 pub fn minute_of(time: Timestamp) -> Timestamp {
     let unix_ms = time.unix_ms();
     Timestamp::from_unix_ms(unix_ms - unix_ms.rem_euclid(60_000))

@@ -1,4 +1,5 @@
-//! What is written to a document beside the new tokens: ends of tokens, and fields of the answer.
+//! Further values that are written to a document beside the new tokens: expiry times, and fields of
+//! the answer.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,28 +14,28 @@ use super::answer_path::AnswerPath;
 use super::schedule::RefreshTimes;
 use crate::Timestamp;
 
-/// Where the values of further fields come from, by their paths in the document.
+/// The sources of further fields, by their paths in the document.
 pub type FieldSources = BTreeMap<String, FieldSource>;
 
 /// The values of further fields, by their paths in the document.
 pub type FieldValues = BTreeMap<String, FieldValue>;
 
-/// Where the value of a field comes from.
+/// The source of a field's value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FieldSource {
-    /// What stands there in the answer.
+    /// The value at this path of the answer.
     Answer(AnswerPath),
     /// The end of a token.
     End(TokenEnd),
 }
 
-/// The end of a token in the form in which an application keeps it.
+/// The end of a token in the form in which an application stores it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TokenEnd {
-    /// Whose end.
+    /// The token.
     pub end_of: EndingToken,
-    /// How it is written.
+    /// The form.
     #[serde(rename = "as")]
     pub form: TimeForm,
 }
@@ -45,11 +46,11 @@ pub struct TokenEnd {
 pub enum EndingToken {
     /// The access token.
     AccessToken,
-    /// The refresh token, unless it is exchanged.
+    /// The refresh token, if it is not exchanged.
     RefreshToken,
 }
 
-/// How an application writes a time.
+/// The form in which an application stores a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum TimeForm {
@@ -63,7 +64,7 @@ pub enum TimeForm {
     Text,
 }
 
-/// The value of a field, or what it follows from.
+/// The value of a field, or its source.
 #[derive(Debug, Clone)]
 pub enum FieldValue {
     /// A value of the answer, as JSON. It may be a token.
@@ -73,7 +74,7 @@ pub enum FieldValue {
 }
 
 impl FieldSource {
-    /// The value after this answer; None where it tells nothing.
+    /// The value after this answer; None if the answer does not have it.
     pub fn value(&self, answer: &Value) -> Option<FieldValue> {
         match self {
             Self::Answer(path) => {
@@ -85,14 +86,14 @@ impl FieldSource {
     }
 }
 
-/// The values after this answer. A field of which it tells nothing stays as it is.
+/// The values after this answer. A field that is missing in it stays unchanged.
 pub fn field_values(sources: &FieldSources, answer: &Value) -> FieldValues {
     let values = sources.iter();
     values.filter_map(|(path, source)| Some((path.clone(), source.value(answer)?))).collect()
 }
 
 impl EndingToken {
-    /// When it ends, as far as that is known.
+    /// When it ends, if that is known.
     pub fn end(self, times: &RefreshTimes) -> Option<Timestamp> {
         match self {
             Self::AccessToken => Some(times.access_expires_at),
@@ -151,7 +152,7 @@ mod tests {
     }
 
     #[test]
-    fn a_field_of_which_the_answer_tells_nothing_stays_as_it_is() {
+    fn a_field_missing_in_the_answer_stays_unchanged() {
         let sources = sources(json!({
             "scope": "scope",
             "tokens.domain": "data.api_domain",
@@ -169,14 +170,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_answered_is_never_printed() {
+    fn answered_values_are_never_printed() {
         let source = FieldSource::Answer(AnswerPath::try_from("id_token".to_owned()).unwrap());
         let value = source.value(&json!({ "id_token": "S3cret" }));
         assert!(!format!("{value:?}").contains("S3cret"));
     }
 
     #[test]
-    fn a_source_that_cannot_be_is_refused() {
+    fn an_invalid_source_is_refused() {
         for wrong in [
             json!({ "a": 1 }),
             json!({ "a": "b..c" }),

@@ -1,4 +1,4 @@
-//! Where a provider's answer holds what.
+//! The form of a provider's answers: where each value is.
 
 use std::sync::LazyLock;
 
@@ -9,11 +9,11 @@ use super::answer_path::AnswerPath;
 use super::expiry::{TimeFormat, TimePlace, TokenExpiry, ToldEnds};
 use super::scalar::{ScalarText, one_or_many};
 
-/// Where an answer holds what. An empty list stands for the usual places.
+/// Where an answer holds each value. An empty list means the usual places.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AnswerForm {
-    /// What makes an answer a success, beside its status.
+    /// What marks a success, besides the status.
     pub success: Option<SuccessForm>,
     /// The access token.
     #[serde(deserialize_with = "one_or_many")]
@@ -24,24 +24,24 @@ pub struct AnswerForm {
     /// When the access token ends.
     #[serde(deserialize_with = "one_or_many")]
     pub access_lifetime: Vec<TimePlace>,
-    /// When the refresh token ends unless it is exchanged.
+    /// When the refresh token ends without an exchange.
     #[serde(deserialize_with = "one_or_many")]
     pub refresh_idle_lifetime: Vec<TimePlace>,
-    /// When the grant ends whatever is done.
+    /// When the grant ends in any case.
     #[serde(deserialize_with = "one_or_many")]
     pub refresh_absolute_lifetime: Vec<TimePlace>,
-    /// How long to wait, beside `Retry-After`.
+    /// How long to wait, besides `Retry-After`.
     #[serde(deserialize_with = "one_or_many")]
     pub retry_after: Vec<TimePlace>,
-    /// Error codes, beside those that are found by themselves.
+    /// Error codes, besides those in the usual places.
     #[serde(deserialize_with = "one_or_many")]
     pub error_code: Vec<AnswerPath>,
-    /// The words of an error, beside those that are found by themselves.
+    /// Error texts, besides those in the usual places.
     #[serde(deserialize_with = "one_or_many")]
     pub error_text: Vec<AnswerPath>,
 }
 
-/// What a success says of itself.
+/// What marks a success in the body.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SuccessForm {
@@ -57,8 +57,8 @@ impl SuccessForm {
     }
 }
 
-/// The usual places of the ends: those of draft-ietf-oauth-refresh-token-expiration, and those that were in
-/// use before it.
+/// The usual names of the ends: those of draft-ietf-oauth-refresh-token-expiration, and earlier
+/// ones.
 struct UsualEnds {
     access: Vec<TimePlace>,
     idle: Vec<TimePlace>,
@@ -116,7 +116,7 @@ impl AnswerForm {
     }
 }
 
-/// What stands at the first of the paths that leads to something; without paths, at the usual name.
+/// The value at the first path that exists; without paths, at the usual name.
 fn at<'a>(paths: &[AnswerPath], usual: &str, body: &'a Value) -> Option<&'a Value> {
     if paths.is_empty() {
         return body.get(usual).filter(|value| !value.is_null());

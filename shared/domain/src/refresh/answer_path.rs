@@ -1,15 +1,15 @@
-//! Where something stands in an answer.
+//! Paths into a provider's answer.
 
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Names with dots between them, from the top of an answer: `body.access_token`, `errors.*.code`. A number is
-/// the index of a list, `*` is each of its items.
+/// Names joined by dots, from the top of an answer: `body.access_token`, `errors.*.code`. A number
+/// is an index into a list; `*` stands for each of its items.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct AnswerPath(Vec<String>);
 
-/// Deeper than this no answer is.
+/// The deepest path.
 const STEPS_MAX: usize = 16;
 
 impl TryFrom<String> for AnswerPath {
@@ -27,7 +27,7 @@ impl TryFrom<String> for AnswerPath {
 }
 
 impl AnswerPath {
-    /// All that stands there. A null is nothing.
+    /// All values at the path. A null counts as missing.
     pub(super) fn all<'a>(&self, answer: &'a Value) -> Vec<&'a Value> {
         let mut found = vec![answer];
         for step in &self.0 {

@@ -1,4 +1,4 @@
-//! Whether a job still has something to do.
+//! Assesses a claimed document: is there still something to do for the job?
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use crate::{
     Lease, PreviousOwner, Timestamp,
 };
 
-/// How early a job may be: the broker's delays and the store's clock are not the same clock.
+/// How early a job may come: the broker's delays and the store's clock differ.
 const EARLY_MAX: Duration = Duration::from_secs(5);
 
-/// What the store says about a document after a claim was tried.
+/// The state of a document after an attempt to claim it.
 #[derive(Debug, Clone)]
 #[allow(clippy::large_enum_variant, reason = "nearly all rows are the large one")]
 pub enum ClaimedDocument {
@@ -18,22 +18,22 @@ pub enum ClaimedDocument {
     Absent,
     /// The document cannot be used.
     Malformed {
-        /// What is wrong, without a value of the document.
+        /// What is wrong, without any value of the document.
         what: String,
         /// The [`fingerprint`](crate::fingerprint::fingerprint) of its refresh token, if that can be read.
         fingerprint: Option<String>,
-        /// The claim holds its lease. If it does not, the document is settled already or someone
-        /// else is at it.
+        /// Whether the claim holds its lease. If not, the document is already settled, or another
+        /// worker has it.
         owned: bool,
     },
     /// The document holds no refresh token.
     NoToken {
-        /// The claim holds its lease.
+        /// Whether the claim holds its lease.
         owned: bool,
     },
-    /// The application's field says by now that the document is another provider's.
+    /// The application has since assigned the document to another provider.
     OfAnother {
-        /// The claim holds its lease.
+        /// Whether the claim holds its lease.
         owned: bool,
     },
     /// The document was never refreshed, and another document had its token first.
@@ -42,22 +42,22 @@ pub enum ClaimedDocument {
         of: DocumentId,
         /// The [`fingerprint`](crate::fingerprint::fingerprint) of the token.
         fingerprint: String,
-        /// The claim holds its lease.
+        /// Whether the claim holds its lease.
         owned: bool,
     },
-    /// The document as it is now.
+    /// The document can be refreshed.
     Present {
         /// The grant.
         grant: Grant,
         /// Its lease, whoever holds it.
         lease: Option<Box<Lease>>,
-        /// The claim holds its lease.
+        /// Whether the claim holds its lease.
         owned: bool,
     },
 }
 
 impl ClaimedDocument {
-    /// Whether the claim holds the document's lease, and so has to give it back.
+    /// Whether the claim holds the document's lease, and so has to release it.
     pub const fn owned(&self) -> bool {
         match self {
             Self::Absent => false,
@@ -70,22 +70,22 @@ impl ClaimedDocument {
     }
 }
 
-/// What to do with a job whose document was claimed.
+/// What to do for a job whose document was claimed.
 #[derive(Debug, Clone)]
 pub enum JobDecision {
     /// Exchange this grant's token.
     Exchange(Grant),
-    /// The worker that held the document before has died: look again once an answer that it had in its
-    /// hands is written, or after a while where that cannot be known of it. To send the old token before that
-    /// would be to present a token that was rotated away.
+    /// The worker that held the document has died, and may have received an answer. Wait until that
+    /// answer is written, or for a while if that cannot be known; then claim again. Sending the old
+    /// token earlier could present a token that was already rotated.
     TakenOver(Grant, PreviousOwner),
     /// Nothing to do: acknowledge, count.
     Stale(StaleReason),
-    /// Someone else has the document in hand.
+    /// Another claim holds the lease.
     LeasedElsewhere {
-        /// After how long the lease is over.
+        /// When the lease ends, from now.
         wait: Duration,
-        /// The lease. None if it was given back meanwhile.
+        /// The lease. None if it was released meanwhile.
         lease: Option<Box<Lease>>,
     },
     /// The document cannot be used.
@@ -97,7 +97,7 @@ pub enum JobDecision {
     },
     /// The document holds no refresh token: nothing is sent, and nothing has failed.
     NoToken,
-    /// The document is another provider's by now: nothing is sent, and it is adopted anew.
+    /// The document now belongs to another provider: nothing is sent, and it is adopted again.
     OfAnother,
     /// Another document had its token first: nothing is sent.
     Twin {
@@ -106,11 +106,11 @@ pub enum JobDecision {
         /// The fingerprint of the token.
         fingerprint: String,
     },
-    /// The document has ended, but its dead letter may never have been written.
+    /// The document has ended, but its dead letter may be missing.
     RepublishDeadLetter(EndedGrant),
 }
 
-/// Why and when a grant ended, as its document tells.
+/// Why and when a grant ended, according to its document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct EndedGrant {
     /// Why.
@@ -131,8 +131,8 @@ impl EndedGrant {
             (GrantStatus::NeedsReauth, _) => DeadReason::GrantDead,
             (GrantStatus::Failed, FailureKind::Malformed) => DeadReason::MalformedDocument,
             (GrantStatus::Failed, FailureKind::Twin) => DeadReason::TwinDocument,
-            // Its letter is the answer, which whoever holds it writes. One of the job would send the old
-            // token again.
+            // Its letter is the answer, and the holder of the answer writes it. A letter of the job
+            // could send the old token again.
             (GrantStatus::Failed, reason) if reason.waits_for_answer() => return None,
             (GrantStatus::Failed, _) => DeadReason::AttemptsExhausted,
             (GrantStatus::Active | GrantStatus::Paused | GrantStatus::NoToken, _) => return None,
@@ -150,20 +150,19 @@ impl EndedGrant {
 }
 
 impl Job {
-    /// The document of this job has ended, and its letter may be missing if the job was with a
-    /// worker before.
+    /// The document has ended. If the job was with a worker before, its letter may be missing.
     fn reburied(&self, redelivered: bool, ended: Option<EndedGrant>) -> JobDecision {
         let ended = ended.filter(|_| redelivered || self.waited);
         ended.map_or(JobDecision::Stale(StaleReason::NotActive), JobDecision::RepublishDeadLetter)
     }
 }
 
-/// Why a job has nothing to do.
+/// Why there is nothing to do for a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum StaleReason {
-    /// The document is gone.
+    /// The document does not exist.
     Gone,
-    /// It has been refreshed since the job was made, or belongs to another provider now.
+    /// It was refreshed after the job was made, or belongs to another provider now.
     Moved,
     /// It needs sign-in, has failed or is paused.
     NotActive,
@@ -171,7 +170,7 @@ pub enum StaleReason {
     NotDue,
     /// It holds no refresh token.
     NoToken,
-    /// The application has sealed its refresh token.
+    /// The application has encrypted its refresh token.
     SealedToken,
 }
 
@@ -189,10 +188,11 @@ impl StaleReason {
     }
 }
 
-/// Says what to do with a job, given its document after the claim. `now` is the store's clock.
+/// Decides what to do for a job, given its document after the claim. `now` is the store's clock.
 ///
-/// A `redelivered` job, and one that has come back from a retry queue, may be one whose worker died on
-/// the way from the document's end to the dead letter. Its letter is written again: two of them are harmless, none would hide a loss.
+/// The worker of a `redelivered` job, or of one from a retry queue, may have died between ending
+/// the document and publishing the dead letter. So the letter is published again: a second letter
+/// is harmless, a missing one would hide a loss.
 ///
 /// ```
 /// use evergrant_domain::{ClaimedDocument, DocumentId, Job, JobDecision, StaleReason, Timestamp, assess};
@@ -233,7 +233,7 @@ pub fn assess(job: &Job, row: ClaimedDocument, redelivered: bool, now: Timestamp
     if grant.provider != job.provider {
         return JobDecision::Stale(StaleReason::Moved);
     }
-    // Due or not, and whatever job it was: with the lease it would be forgotten that an answer may have been
+    // For any job, due or not: releasing the lease would lose the information that an answer may be
     // lost.
     if let Some(Lease { taken_over: Some(predecessor), .. }) = lease.as_deref()
         && owned
@@ -253,7 +253,7 @@ pub fn assess(job: &Job, row: ClaimedDocument, redelivered: bool, now: Timestamp
     if owned {
         return JobDecision::Exchange(grant);
     }
-    // Given back between the claim and the read: the next look will find it free.
+    // Released between the claim and the read: the next claim will succeed.
     let wait = lease.as_ref().map_or(Duration::ZERO, |lease| lease.until.since(now));
     JobDecision::LeasedElsewhere { wait, lease }
 }
@@ -291,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_of_a_dead_worker_is_not_used_at_once() {
+    fn a_dead_workers_lease_needs_a_takeover() {
         let taken_over = Some(PreviousOwner::Claim("dead/p/1".into()));
         let lease = Lease { owner: "me".into(), until: NOW.plus(EARLY_MAX), taken_over };
         let row =
@@ -300,8 +300,7 @@ mod tests {
     }
 
     #[test]
-    fn a_lease_of_a_dead_worker_is_taken_over_though_its_grant_is_not_due_or_the_job_is_an_old_one()
-    {
+    fn a_dead_workers_lease_is_taken_over_for_any_job() {
         let not_due = Grant { next_refresh_at: NOW.plus(2 * EARLY_MAX), ..grant() };
         let of_a_later_job = Grant { generation: 5, ..grant() };
         for grant in [not_due, of_a_later_job] {
@@ -333,7 +332,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_that_is_not_due_waits_unless_the_job_insists() {
+    fn a_grant_that_is_not_due_waits_unless_forced() {
         let later = Grant { next_refresh_at: NOW.plus(2 * EARLY_MAX), ..grant() };
         assert_eq!(stale(&job(), owned(later.clone())), Some(StaleReason::NotDue));
         let insists = Job { force: true, ..job() };
@@ -341,7 +340,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_that_is_a_little_early_is_not_turned_away() {
+    fn a_slightly_early_job_is_accepted() {
         let soon = Grant { next_refresh_at: NOW.plus(EARLY_MAX), ..grant() };
         assert!(matches!(assess(&job(), owned(soon), false, NOW), JobDecision::Exchange(_)));
     }
@@ -361,7 +360,7 @@ mod tests {
     }
 
     #[test]
-    fn a_dead_letter_that_may_be_missing_is_written_again() {
+    fn a_possibly_missing_dead_letter_is_published_again() {
         let last_error = LastError {
             reason: FailureKind::GrantDead,
             http_status: Some(400),
@@ -387,7 +386,7 @@ mod tests {
     }
 
     #[test]
-    fn no_letter_is_written_for_a_document_whose_answer_waits_in_one() {
+    fn a_document_whose_answer_is_a_letter_gets_no_other() {
         let last_error = LastError::from_failure(
             &ExchangeFailure::described("another key"),
             FailureKind::UncommittedAnswer,
@@ -402,7 +401,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_is_gone_or_unusable_is_told() {
+    fn a_missing_or_malformed_document_is_reported() {
         assert_eq!(stale(&job(), ClaimedDocument::Absent), Some(StaleReason::Gone));
         let unusable = |owned| ClaimedDocument::Malformed {
             what: "refresh_token is a number".into(),
@@ -423,7 +422,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_of_another_provider_by_now_is_not_exchanged() {
+    fn a_document_of_another_provider_is_not_exchanged() {
         let verdict = assess(&job(), ClaimedDocument::OfAnother { owned: true }, true, NOW);
         assert!(matches!(verdict, JobDecision::OfAnother));
         let unowned = ClaimedDocument::OfAnother { owned: false };

@@ -1,11 +1,11 @@
-//! What a provider's answer means.
+//! Classifies a provider's answer.
 //!
-//! The rules are RFC 6749 §5.2 and what real providers do instead: they send the right code under
-//! the wrong status, errors under HTTP 200, and pages of HTML. Status and body are read together,
-//! and a status of 5xx is never the death of a grant.
+//! The rules are RFC 6749 §5.2 and what real providers do instead: the right code with the wrong
+//! status, errors with HTTP 200, and HTML pages. Status and body are read together, and a 5xx
+//! status never ends a grant.
 //!
-//! An answer is about the grant that asked. Whether it is about all of them is for [`super::weigh`] to
-//! say, which has seen the others' answers.
+//! Here an answer counts as being about its own grant. [`super::weigh`] decides whether it is about
+//! all grants, since it knows the answers to others.
 
 use secrecy::zeroize::Zeroize;
 use secrecy::{SecretSlice, SecretString};
@@ -24,18 +24,18 @@ use crate::secrets::ExchangeSecrets;
 use crate::timestamp::Timestamp;
 use crate::values::plain_name::plain_name;
 
-/// How an exchange ended, as the provider's client saw it.
+/// How an exchange ended, as the HTTP client saw it.
 #[derive(Debug, Clone)]
 pub enum ExchangeResult {
-    /// A whole answer came.
+    /// A complete answer arrived.
     Answered(HttpAnswer),
-    /// The request never reached the provider. The words say why and hold no secret.
+    /// The request never reached the provider. The text says why and holds no secret.
     NotSent(String),
-    /// The request was sent, or may have been, and no whole answer came.
+    /// The request was sent, or may have been, and no complete answer arrived.
     NoAnswer(String),
 }
 
-/// A whole HTTP answer.
+/// A complete HTTP answer.
 #[derive(Clone)]
 pub struct HttpAnswer {
     /// The HTTP status.
@@ -47,14 +47,14 @@ pub struct HttpAnswer {
 }
 
 impl HttpAnswer {
-    /// Takes note of how long it asks to wait where its headers do not say `Retry-After`.
+    /// Reads the requested wait from other headers or the body, if there is no `Retry-After`.
     pub fn read_wait<'a>(
         &mut self,
         places: &[TimePlace],
         header: impl Fn(&str) -> Option<&'a str>,
         now: Timestamp,
     ) {
-        // Some tell with every answer when their window ends.
+        // Some providers report the end of their window with every answer.
         if self.status != 429 || self.retry_after_ms.is_some() || places.is_empty() {
             return;
         }
@@ -66,20 +66,20 @@ impl HttpAnswer {
 }
 
 impl Drop for HttpAnswer {
-    /// Leaves no tokens in memory that is given back.
+    /// Overwrites the tokens before the memory is freed.
     fn drop(&mut self) {
         self.body.zeroize();
     }
 }
 
 impl std::fmt::Debug for HttpAnswer {
-    /// The status and the body's length: the body may hold tokens.
+    /// Only the status and the body's length, because the body may hold tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Answer {{ status: {}, body: {} bytes }}", self.status, self.body.len())
     }
 }
 
-/// Says what the end of an exchange means. What it tells of a failure holds none of the `secrets`, nor a
+/// Classifies the end of an exchange. The texts of a failure hold none of the `secrets`, nor a
 /// token of the answer.
 ///
 /// ```
@@ -156,7 +156,7 @@ fn ruled(rule: &DialectRule, failure: ExchangeFailure, dialect: &Dialect) -> Out
     }
 }
 
-/// The body as JSON. A form (`access_token=…&…`) is an object of texts.
+/// The body as JSON. A form (`access_token=…&…`) becomes an object of strings.
 fn read_body(body: &[u8]) -> Option<Value> {
     let body = without_bom(body);
     serde_json::from_slice(body).ok().or_else(|| read_form(body))
@@ -178,7 +178,7 @@ fn read_form(body: &[u8]) -> Option<Value> {
     ))
 }
 
-/// Some servers begin JSON with a byte order mark.
+/// Some servers put a byte order mark before JSON.
 fn without_bom(body: &[u8]) -> &[u8] {
     body.strip_prefix(b"\xef\xbb\xbf").unwrap_or(body)
 }
@@ -190,7 +190,8 @@ fn throttled(failure: ExchangeFailure, scope: ThrottleScope) -> Outcome {
     }
 }
 
-/// A gateway's 502 and 504 say that someone behind it did not answer, maybe after rotating.
+/// A gateway's 502 and 504 mean that the server behind it did not answer. That server may have
+/// rotated the token.
 fn server_error(status: u16, failure: ExchangeFailure) -> Outcome {
     if matches!(status, 502 | 504) {
         Outcome::Ambiguous(failure)
@@ -207,10 +208,10 @@ fn described(failure: ExchangeFailure, what: &str) -> ExchangeFailure {
     ExchangeFailure { description: Some(what.to_owned()), ..failure }
 }
 
-/// An answer with a status of success: tokens, an error all the same, or something else.
+/// Classifies an answer with a success status: tokens, an error all the same, or something else.
 ///
-/// Tokens that are there are taken, whatever else is said. An answer that may hold tokens where they are
-/// not looked for has rotated the old one: it must be kept and nobody else asked.
+/// Tokens are taken if they are present, whatever else the body says. An answer that may hold
+/// tokens in an unknown place has rotated the old one: it is kept, and no other request is sent.
 fn success(
     mut answer: HttpAnswer,
     body: Option<Value>,
@@ -246,19 +247,19 @@ fn success(
     }
     let failure = described(failure, what);
     if is_page(&answer.body) {
-        // Of something in between. What stands behind it may have been reached.
+        // From an intermediary; the server behind it may have received the request.
         return Outcome::Ambiguous(failure);
     }
     Outcome::Unreadable(failure, SecretSlice::from(std::mem::take(&mut answer.body)))
 }
 
-/// A page for people, or nothing: no tokens are in there.
+/// Whether it is a page for people, or empty, and so holds no tokens.
 fn is_page(body: &[u8]) -> bool {
     let body = without_bom(body).trim_ascii();
     body.is_empty() || body.starts_with(b"<") || body == b"{}"
 }
 
-/// What an error means by its code and its words.
+/// The meaning of an error by its code and its texts.
 fn said(error: &ErrorBody, failure: ExchangeFailure, dialect: &Dialect) -> Outcome {
     let has = |is: &dyn Fn(&str) -> bool| error.codes.iter().any(|code| is(code));
     let texts: Vec<String> = error.texts.iter().map(|text| text.to_lowercase()).collect();
@@ -287,7 +288,7 @@ fn said(error: &ErrorBody, failure: ExchangeFailure, dialect: &Dialect) -> Outco
     }
 }
 
-/// Whether there is a token anywhere in an answer, under whatever name and however deep.
+/// Whether an answer holds a token at any depth, under any name.
 fn holds_token(value: &Value, depth: usize) -> bool {
     const NAMES: [&str; 3] = ["accesstoken", "refreshtoken", "token"];
     const DEPTH_MAX: usize = 8;
@@ -327,8 +328,8 @@ fn tokens_of(body: &Value, dialect: &Dialect, is_error: bool) -> Result<NewToken
     Ok(NewTokens { access_token, refresh_token, ends: form.ends(body), also })
 }
 
-/// Whether a refresh token stands beside the place for it. To keep the old one then would be to keep
-/// one that was rotated away.
+/// Whether there is a refresh token beside the expected place. Keeping the old one would then keep
+/// a token that was rotated away.
 fn has_other_refresh_token(body: &Map<String, Value>) -> bool {
     body.iter().any(|(name, value)| match value {
         Value::String(text) => plain_name(name) == "refreshtoken" && !text.is_empty(),

@@ -1,4 +1,4 @@
-//! What follows from an outcome.
+//! Decides what follows from an outcome: write, route and signal.
 
 use std::time::Duration;
 
@@ -13,54 +13,55 @@ use crate::{
     LastError, Outcome, SealedTokens, Settlement, Timestamp,
 };
 
-/// What a provider's grants are decided by.
+/// The policy for a provider's grants.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshPolicy {
-    /// Lifetimes and pace.
+    /// Lifetimes and due times.
     pub schedule: RefreshSchedule,
     /// The delays between attempts.
     pub ladder: Ladder,
-    /// Failed attempts after which a job is dead. Throttled attempts don't count.
+    /// Failed attempts after which a job becomes a dead letter. Throttled attempts do not count.
     pub max_attempts: u32,
-    /// The longest pause that a provider's `Retry-After` is believed.
+    /// The longest `Retry-After` that is believed.
     pub max_pause: Duration,
-    /// What is done with a token that the application has sealed.
+    /// What to do with a token that the application has encrypted.
     pub sealed_tokens: SealedTokens,
 }
 
-/// The pause after a throttle that does not say how long.
+/// The pause after a throttle without a time.
 const DEFAULT_PAUSE_DELAY: Duration = Duration::from_secs(5);
 
-/// The longest pause of all for a throttle of one grant. Each further grant that is throttled with no
-/// success between makes it four times as long: one user's throttle is no reason to keep the others
-/// waiting for an hour, and a client's is met by several requests at once.
+/// The longest pause of all grants after a throttle of one. Each further throttled grant without a
+/// success in between makes it four times as long. One user's throttle does not delay others for an
+/// hour, and a throttle of the client affects several requests at once.
 const FIRST_PAUSE_DELAY: Duration = Duration::from_millis(250);
 
-/// How long a grant waits that was asked for before its time, where the answer does not tell.
+/// How long a grant waits that was requested too early, if the answer does not say.
 const EARLY_DELAY: Duration = Duration::from_secs(60);
 
-/// How long a grant stays away that opened the circuit or kept it open: the next probes are of others.
+/// How long a grant waits that opened the circuit or kept it open, so that the next probes are for
+/// other grants.
 const CIRCUIT_DELAY: Duration = Duration::from_secs(30);
 
-/// How long a grant waits whose tenant's client is refused. Each of the tenant's waits as long, and the others'
-/// requests come between.
+/// How long a grant waits whose tenant's client is refused. All grants of the tenant wait as long,
+/// and requests of others come in between.
 const TENANT_DELAY: Duration = Duration::from_secs(600);
 
-/// How long a grant with a sealed token waits before its document is read again, at first.
+/// The first wait of a grant with an encrypted token before its document is read again.
 const SEALED_DELAY_MIN: Duration = Duration::from_secs(15 * 60);
-/// How long it waits at most.
+/// Its longest wait.
 pub const SEALED_DELAY_MAX: Duration = Duration::from_secs(6 * 3_600);
-/// The lifetime that a held token is taken to have where it is unlimited or longer.
+/// The assumed lifetime of a held token if that is unlimited or longer.
 const SEALED_HOLD_MAX: Duration = Duration::from_secs(60 * 86_400);
 
-/// How long a dead worker's answer is given to be rescued, once its lease is over. Journals and the
-/// rescue queue are emptied within a fraction of it when the store is there.
+/// How long a dead worker's answer may take to be rescued after its lease ends. With the store
+/// available, journals and the rescue queue are emptied in a fraction of that.
 pub const RESCUE_DELAY: Duration = Duration::from_secs(2);
 
-/// How long after a retry's delay its message is given to arrive before the producer makes another.
+/// How long after its delay a retry may arrive before the producer publishes another job.
 const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
-/// Says what follows from `outcome` for `grant`. `now` is the store's clock.
+/// Decides what follows from `outcome` for `grant`. `now` is the store's clock.
 ///
 /// ```
 /// # #[cfg(feature = "examples")] {
@@ -122,19 +123,20 @@ pub fn decide(
     }
 }
 
-/// What follows for a job whose document cannot be read as a grant. `fingerprint` is that of its
+/// The settlement of a document that cannot be read as a grant. `fingerprint` is that of its
 /// refresh token, if that can be read.
 pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp) -> Settlement {
     ended_unsent(FailureKind::Malformed, what, fingerprint, now)
 }
 
-/// What follows for a document for which no request can be made: one of its fields is missing, or leads to a host
-/// that tokens may not be sent to. Nothing was sent. A redrive or another token has it tried again.
+/// The settlement of a document for which no request can be made: a field is missing, or leads to a
+/// host to which tokens may not be sent. Nothing was sent. A redrive or another token causes a new
+/// attempt.
 pub fn decide_unsendable(what: &str, fingerprint: String, now: Timestamp) -> Settlement {
     ended_unsent(FailureKind::Unsendable, what, Some(fingerprint), now)
 }
 
-/// The end of a document that cannot be used as it is. Nothing was sent.
+/// Ends a document that cannot be used. Nothing was sent.
 fn ended_unsent(
     kind: FailureKind,
     what: &str,
@@ -145,7 +147,7 @@ fn ended_unsent(
     ended(DeadReason::MalformedDocument, 0, now, error, fingerprint, BudgetSignal::Neutral)
 }
 
-/// What follows for a document whose token of this fingerprint another one had first: nothing was sent.
+/// The settlement of a document whose token another document had first. Nothing was sent.
 pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Settlement {
     let what = format!(
         "its refresh token is that of the document {of} as well, and only one of the two can be \
@@ -161,7 +163,7 @@ pub fn decide_twin(of: &DocumentId, fingerprint: String, now: Timestamp) -> Sett
     )
 }
 
-/// What follows for a job whose document is another provider's by now: nothing was sent.
+/// The settlement of a document that belongs to another provider now. Nothing was sent.
 pub const fn decide_of_another() -> Settlement {
     Settlement {
         write: DocumentWrite::Unadopt,
@@ -170,7 +172,7 @@ pub const fn decide_of_another() -> Settlement {
     }
 }
 
-/// What follows for a job whose document holds no refresh token: nothing was sent, nothing has failed.
+/// The settlement of a document without a refresh token. Nothing was sent, and nothing has failed.
 pub const fn decide_no_token() -> Settlement {
     Settlement {
         write: DocumentWrite::NoToken,
@@ -179,8 +181,8 @@ pub const fn decide_no_token() -> Settlement {
     }
 }
 
-/// What follows for a grant that is new to Evergrant, if its document tells that it is not due yet: nothing
-/// is sent. See [`super::sign_in`].
+/// The settlement of a new grant that is not due yet according to its document: nothing is sent.
+/// See [`super::sign_in`].
 pub fn decide_signed_in(
     policy: &RefreshPolicy,
     grant: &Grant,
@@ -191,11 +193,11 @@ pub fn decide_signed_in(
     Some(Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Neutral })
 }
 
-/// What follows for a grant whose token the application has sealed: nothing is sent, and it waits, since the
-/// grant lives. The provider would call such a text a dead token.
+/// The settlement of a grant whose token the application has encrypted: it is not sent, because the
+/// provider would call it dead, and the grant waits.
 ///
-/// Toward its end it is sent all the same: a token that is sealed indeed is lost either way, and one that is not
-/// would be lost by waiting.
+/// Near its end it is sent all the same: an encrypted token is lost either way, and one that was
+/// misjudged would be lost by waiting.
 pub fn decide_sealed(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let form = grant.sealed.filter(|_| policy.sealed_tokens == SealedTokens::Hold)?;
     let held_for = grant.failing_since.map_or(Duration::ZERO, |since| now.since(since));
@@ -217,15 +219,15 @@ pub fn decide_sealed(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> O
     ))
 }
 
-/// What follows for a claim that is given back unused: nothing was sent, nothing is burned.
+/// The settlement of a claim that is released unused: nothing was sent, and no attempt counts.
 pub fn decide_given_back(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> Settlement {
     let case = Case { policy, grant, now };
     case.postponed(None, policy.ladder.at_most(Duration::ZERO), BudgetSignal::Neutral)
 }
 
-/// What follows for a claim that took over a dead worker's lease, once it was held for
-/// [`RESCUE_DELAY`]: nothing was sent, the document says that an answer may have been lost, and it may
-/// be claimed anew. A grant that is not due waits for its time, and no job is under way for it.
+/// The settlement of a takeover, after the dead worker's lease was kept for [`RESCUE_DELAY`].
+/// Nothing was sent; the document records that an answer may be lost and can be claimed again. A
+/// grant that is not due waits for its time, without a job.
 pub fn decide_taken_over(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) -> DocumentWrite {
     let grant = Grant { in_doubt: true, ..grant.clone() };
     let case = Case { policy, grant: &grant, now };
@@ -238,8 +240,8 @@ pub fn decide_taken_over(policy: &RefreshPolicy, grant: &Grant, now: Timestamp) 
     write
 }
 
-/// What follows for a grant whose new tokens may exist where they cannot be read: nothing is sent, and an
-/// operator is told `why`.
+/// The settlement of a grant whose new tokens may exist where they cannot be read: nothing is sent,
+/// and an operator is told `why`.
 pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
     ended(
         DeadReason::UncommittedAnswer,
@@ -255,8 +257,8 @@ pub fn decide_withheld(grant: &Grant, why: &str, now: Timestamp) -> Settlement {
     )
 }
 
-/// What was decided for an answer of success whose tokens were not found, where its body is not kept: the
-/// new token is lost, so the user must sign in again.
+/// Changes the settlement of a success whose tokens were not found for the case that its body is
+/// not kept: the new token is lost, so the user must sign in again.
 #[must_use]
 pub fn without_body(mut settlement: Settlement) -> Settlement {
     if let DocumentWrite::End { status, last_error, .. } = &mut settlement.write {
@@ -264,15 +266,15 @@ pub fn without_body(mut settlement: Settlement) -> Settlement {
         last_error.reason = FailureKind::LostResponse;
         let what = last_error.description.take().unwrap_or_default();
         last_error.description =
-            Some(format!("{what}; it is not kept, since no rescue.key is set"));
+            Some(format!("{what}; it is not kept, because no rescue.key is set"));
         settlement.route = JobRoute::DeadLetter(DeadReason::LostResponse);
     }
     settlement
 }
 
-/// What follows for the job of a claim whose write found that the document has moved on. New tokens
-/// that are superseded are of no use to anybody. For anything else it may be the lease alone that was
-/// lost, even to a claim that nobody knows of: the job comes again and looks.
+/// The route of a job whose commit was superseded. New tokens that are superseded are not needed.
+/// For any other write, only the lease may be lost, perhaps to an unknown claim, so the job comes
+/// again and checks.
 pub fn route_superseded(policy: &RefreshPolicy, write: &DocumentWrite) -> JobRoute {
     match write {
         DocumentWrite::Refresh { .. } => JobRoute::Done,
@@ -284,8 +286,7 @@ pub fn route_superseded(policy: &RefreshPolicy, write: &DocumentWrite) -> JobRou
     }
 }
 
-/// What new tokens that came at `answered_at` make of their document. `known` are the ends of the tokens
-/// before.
+/// The write of new tokens that came at `answered_at`. `known` are the ends of the previous tokens.
 pub fn refresh_with(
     policy: &RefreshPolicy,
     id: &DocumentId,
@@ -315,8 +316,8 @@ impl Case<'_> {
         Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Healthy }
     }
 
-    /// Burns no attempt: the provider looked at the request rate, not at the grant. The grant waits as long
-    /// as was asked, and all wait by the number of grants that were throttled in a row.
+    /// Counts no attempt: a throttle is about the request rate, not the grant. The grant waits as
+    /// long as requested; all grants wait according to how many were throttled in a row.
     fn throttled(&self, failure: &ExchangeFailure, grants: u32) -> Settlement {
         let asked =
             asked_to_wait(failure).unwrap_or(DEFAULT_PAUSE_DELAY).min(self.policy.max_pause);
@@ -324,7 +325,7 @@ impl Case<'_> {
         let pause = grants
             .checked_sub(1)
             .map(|more| asked.min(FIRST_PAUSE_DELAY.saturating_mul(4_u32.saturating_pow(more))));
-        // Where all wait as long, it is back before that is over and waits in the work queue.
+        // If all grants wait as long, the job returns earlier and waits in the work queue.
         let delay = match pause {
             Some(pause) if pause == asked => self.policy.ladder.at_most(asked),
             _ => self.policy.ladder.at_least(asked),
@@ -332,7 +333,7 @@ impl Case<'_> {
         self.postponed(Some(error), delay, pause.map_or(BudgetSignal::Neutral, BudgetSignal::Pause))
     }
 
-    /// The grant comes again after `wait`, by its schedule and with no attempt burned.
+    /// The grant comes again after `wait`, by its schedule. No attempt counts.
     fn asked_later(
         &self,
         failure: &ExchangeFailure,
@@ -351,8 +352,8 @@ impl Case<'_> {
         Settlement { write, route: JobRoute::Done, signal: BudgetSignal::Neutral }
     }
 
-    /// Its new token is in an answer that nobody can read yet. The old one must not be sent again, and
-    /// nobody else's either.
+    /// The new token is in an answer that cannot be read yet. The old one must not be sent again,
+    /// and neither must those of others.
     fn unreadable(&self, failure: &ExchangeFailure) -> Settlement {
         ended(
             DeadReason::UncommittedAnswer,
@@ -364,7 +365,7 @@ impl Case<'_> {
         )
     }
 
-    /// Burns no attempt: the grant is not to blame.
+    /// Counts no attempt: the grant is not the cause.
     fn tripped(
         &self,
         failure: &ExchangeFailure,
@@ -373,8 +374,8 @@ impl Case<'_> {
     ) -> Settlement {
         let mut settlement = self.asked_later(failure, kind, CIRCUIT_DELAY);
         settlement.signal = BudgetSignal::Trip(reason);
-        // A page in the place of an answer, which tells no code: the request may have reached the provider
-        // all the same. Some tell a death under a status of success, and that is plain.
+        // An HTML page without a code: the request may have reached the provider all the same. A
+        // death with a success status is unambiguous.
         let is_page = failure.http_status.is_some_and(|s| s < 300) && failure.code.is_none();
         let may_be_spent = is_page && kind != FailureKind::Suspicious;
         if let DocumentWrite::Postpone { in_doubt, .. } = &mut settlement.write {
@@ -383,14 +384,14 @@ impl Case<'_> {
         settlement
     }
 
-    /// The first refusal in a row burns no attempt: it may turn out to be everybody's.
+    /// The first refusal in a row counts no attempt, because the refusal may be about the client.
     fn failed(&self, failure: &ExchangeFailure, kind: FailureKind) -> Settlement {
         let is_free = kind == FailureKind::Refused && self.grant.failing_since.is_none();
         let attempts = self.grant.attempts.saturating_add(u32::from(!is_free));
         let failing_since = self.grant.failing_since.unwrap_or(self.now);
         let last_error = LastError::from_failure(failure, kind, self.now);
-        // Whether the answer was lost is found out by a retry inside the provider's grace, if there
-        // is one: at once, and however many attempts failed before.
+        // A retry within the provider's grace shows whether the answer was lost. So it is
+        // immediate, regardless of earlier failed attempts.
         let newly_in_doubt = kind == FailureKind::Ambiguous && !self.grant.in_doubt;
         if attempts >= self.policy.max_attempts && !newly_in_doubt {
             return ended(
@@ -433,7 +434,7 @@ impl Case<'_> {
         )
     }
 
-    /// Try again later, with no attempt burned and the schedule as it was.
+    /// Retries later. No attempt counts, and the schedule stays.
     fn postponed(
         &self,
         error: Option<LastError>,

@@ -1,4 +1,4 @@
-//! How a provider differs from what most say.
+//! A provider's dialect: how its answers differ from the common vocabulary.
 
 use std::time::Duration;
 
@@ -11,39 +11,39 @@ use super::answer_path::AnswerPath;
 use super::error_body::ErrorBody;
 use super::scalar::{ScalarText, one_or_many};
 
-/// How a provider differs from what most say (`vocabulary`).
+/// How a provider's answers differ from the common `vocabulary`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Dialect {
-    /// Further error codes that mean that the grant is dead.
+    /// Further error codes of a dead grant.
     pub dead_codes: Vec<String>,
-    /// Further texts that mean that the grant is dead, in lower case.
+    /// Further texts of a dead grant, in lower case.
     pub dead_texts: Vec<String>,
-    /// Further texts that take a death back, in lower case.
+    /// Further texts that revoke a death, in lower case.
     pub not_dead_texts: Vec<String>,
-    /// Further error codes that mean "slow down".
+    /// Further error codes of a throttle.
     pub throttle_codes: Vec<String>,
-    /// Whom a throttle is meant for.
+    /// Whether a throttle is about the client or the user.
     pub throttle_scope: ThrottleScope,
-    /// Where its answers hold what.
+    /// Where its answers hold each value.
     pub answer: AnswerForm,
-    /// What of them is written to the document beside the tokens.
+    /// Further values of its answers that are written to the document beside the tokens.
     pub also_write: FieldSources,
-    /// What its answers mean, before what is generally known. The first rule that fits counts.
+    /// What its answers mean, before the common vocabulary. The first matching rule counts.
     pub rules: Vec<DialectRule>,
 }
 
-/// Whom a provider means when it asks to slow down.
+/// What a throttle is about.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum ThrottleScope {
-    /// The client: all grants pause, the longer the more of them are throttled in a row.
+    /// The client: all grants pause, and longer the more of them are throttled in a row.
     #[default]
     Client,
-    /// The user whose grant it is: no other waits.
+    /// The user: no other grant waits.
     User,
 }
 
-/// What answers of a kind mean. All that is given must fit, and of each list one.
+/// A rule for answers. All given conditions must match, and one item of each list.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "RuleSettings")]
 pub struct DialectRule {
@@ -51,11 +51,11 @@ pub struct DialectRule {
     code: Vec<String>,
     text: Vec<String>,
     path: Option<AnswerPath>,
-    /// What they mean.
+    /// What a matching answer means.
     pub means: DialectMeaning,
-    /// Whom a throttle is meant for, if not whom the provider means by most.
+    /// What a throttle is about, if it differs from the provider's default.
     pub scope: Option<ThrottleScope>,
-    /// How long to wait, where the answer does not tell.
+    /// How long to wait, if the answer does not say.
     pub wait: Option<Duration>,
 }
 
@@ -63,15 +63,15 @@ pub struct DialectRule {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum DialectMeaning {
-    /// The user must sign in again.
+    /// The grant is dead: the user must sign in again.
     Dead,
-    /// It may pass.
+    /// The failure may be temporary.
     NotDead,
-    /// Slow down.
+    /// A throttle.
     Throttled,
-    /// Our client is at fault, not the user.
+    /// The client is the cause, not the user.
     ClientMisconfigured,
-    /// It was asked for before its time.
+    /// The request came too early.
     RetryLater,
 }
 
@@ -114,7 +114,7 @@ impl TryFrom<RuleSettings> for DialectRule {
     }
 }
 
-/// A status, or all of a hundred: `400`, `4xx`.
+/// A status, or a class of them: `400`, `4xx`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "ScalarText")]
 enum StatusPattern {
@@ -148,7 +148,7 @@ impl StatusPattern {
 }
 
 impl Dialect {
-    /// The rule for an answer that is no success.
+    /// The rule that matches an answer without success.
     pub(super) fn rule_for(
         &self,
         status: u16,
@@ -162,8 +162,8 @@ impl Dialect {
 impl DialectRule {
     fn fits(&self, status: u16, error: &ErrorBody, body: Option<&Value>) -> bool {
         if self.status.is_empty() {
-            // A server that fails says nothing of a grant or a client, whatever words it uses, and one that did not
-            // answer in time may have rotated the token.
+            // A failing server says nothing about a grant or a client, whatever its words are, and
+            // one that did not answer in time may have rotated the token.
             let says_nothing = match self.means {
                 DialectMeaning::Dead | DialectMeaning::ClientMisconfigured => {
                     status >= 500 || status == 429

@@ -1,8 +1,8 @@
-//! What a provider's answer says of an error, in whatever shape it says it.
+//! Reads the error codes and texts of an answer, in the shapes that providers use.
 //!
-//! RFC 6749 §5.2 has `error` and `error_description` at the top. Real providers put codes and words
-//! into numbers, arrays and sub-documents as well: `{"errors": [{"code": "invalid"}]}`,
-//! `{"error": {"type": "OAuthException", "code": 190}}`, `{"message": "Invalid refresh token"}`.
+//! RFC 6749 §5.2 has `error` and `error_description` at the top. Real providers also use numbers,
+//! arrays and nested objects: `{"errors": [{"code": "invalid"}]}`, `{"error": {"type":
+//! "OAuthException", "code": 190}}`, `{"message": "Invalid refresh token"}`.
 
 use serde_json::{Map, Value};
 
@@ -12,21 +12,21 @@ use crate::values::plain_name::plain_name;
 /// The codes and the words of an answer.
 #[derive(Debug, Default)]
 pub(super) struct ErrorBody {
-    /// What may be a code, the most specific first. `type` and `code` of one object are one more:
-    /// `OAuthException:190`.
+    /// Candidates for the code, the most specific first. `type` and `code` of one object make
+    /// another one: `OAuthException:190`.
     pub(super) codes: Vec<String>,
-    /// What is meant for people.
+    /// Texts for people.
     pub(super) texts: Vec<String>,
-    /// Whether it speaks of an error at all. A success may hold `"error": null` or `"code": 0`.
+    /// Whether the body reports an error. A success may hold `"error": null` or `"code": 0`.
     pub(super) is_error: bool,
 }
 
 /// Members that hold a code, the most specific first.
 const CODES: [&str; 9] =
     ["error", "errorcode", "errcode", "code", "errortype", "type", "reason", "resource", "status"];
-/// Members that say by a value other than a success that there is an error.
+/// Members that report an error by any value except one of success.
 const TELLING: [&str; 5] = ["error", "errorcode", "errcode", "code", "status"];
-/// Members with words.
+/// Members with texts.
 const TEXTS: [&str; 11] = [
     "errordescription",
     "developermessage",
@@ -40,9 +40,9 @@ const TEXTS: [&str; 11] = [
     "description",
     "title",
 ];
-/// Members within which an error may be.
+/// Members that may contain an error.
 const NESTED: [&str; 7] = ["error", "errors", "fault", "detail", "body", "data", "response"];
-/// Words in the place of a code that say nothing.
+/// Words in the place of a code that have no meaning.
 const NO_CODES: [&str; 12] = [
     "",
     "0",
@@ -61,7 +61,7 @@ const DEPTH_MAX: usize = 4;
 const ITEMS_MAX: usize = 16;
 
 impl ErrorBody {
-    /// Reads a body. What stands where the provider's form says comes first.
+    /// Reads a body. Values at the places of the provider's form come first.
     pub(super) fn from_body(body: &Value, form: &AnswerForm) -> Self {
         let mut read =
             Self { codes: form.error_codes(body), texts: form.error_texts(body), is_error: false };
@@ -126,7 +126,8 @@ fn is_code(text: &str) -> bool {
     text.chars().all(word) && !NO_CODES.contains(&text.to_ascii_lowercase().as_str())
 }
 
-/// `"code": 0`, `"status": 200` and `"status": "success"` tell of none.
+/// Whether a member reports an error. `"code": 0`, `"status": 200` and `"status": "success"` do
+/// not.
 fn tells_of_an_error(name: &str, value: &Value) -> bool {
     match value {
         Value::Bool(is_error) => *is_error && name == "error",
@@ -192,7 +193,7 @@ mod tests {
     }
 
     #[test]
-    fn a_deep_or_long_answer_is_read_in_part() {
+    fn a_deep_or_long_answer_is_read_partially() {
         let mut deep = json!({"error": "deepest"});
         for _ in 0..50 {
             deep = json!({"error": deep});

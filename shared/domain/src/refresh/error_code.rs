@@ -1,16 +1,16 @@
-//! What a provider says about an error, made safe to store, log and show.
+//! Cleans a provider's error codes and texts, so that they are safe to store, log and show.
 
 use crate::ExchangeSecrets;
 
 const CODE_CHARS_MAX: usize = 64;
 const DESCRIPTION_CHARS_MAX: usize = 240;
-/// Runs of token characters this long or longer may be a secret; words are shorter.
+/// Runs of token characters of at least this length may be a secret; words are shorter.
 const MIN_SECRET_CHARS: usize = 20;
-/// Hexadecimal digits in a row that are no code.
+/// This many hexadecimal digits in a row are not a code.
 const MIN_RANDOM_CHARS: usize = 12;
 
-/// An error code as it may be stored: RFC 6749 codes are short words, so anything else is replaced
-/// by `unrecognised`, since it could be anything, a token included.
+/// An error code as it may be stored. Codes of RFC 6749 are short words, so anything else is
+/// replaced by `unrecognised`: it could be a token.
 pub fn clean_code(code: &str, secrets: &ExchangeSecrets<'_>) -> String {
     let word = |c: char| c.is_ascii_alphanumeric() || matches!(c, '_' | '-' | '.' | ':');
     let longest = code.split(['_', '-', '.', ':']).map(str::len).max().unwrap_or(0);
@@ -23,8 +23,8 @@ pub fn clean_code(code: &str, secrets: &ExchangeSecrets<'_>) -> String {
     }
 }
 
-/// Whether it has as many hexadecimal digits in a row, dashes aside, as identifiers and tokens have and no
-/// code has.
+/// Whether it has as many hexadecimal digits in a row, ignoring dashes, as identifiers and tokens
+/// have.
 fn is_random(code: &str) -> bool {
     let has_digit = |run: &str| run.chars().any(|c| c.is_ascii_digit());
     let plain: String = code.chars().filter(|c| *c != '-').collect();
@@ -33,12 +33,12 @@ fn is_random(code: &str) -> bool {
         .any(|run| run.len() >= MIN_RANDOM_CHARS && has_digit(run))
 }
 
-/// A description as it may be stored: one line without control characters, shortened, and with
-/// whatever is one of the `secrets`, or could be another token, replaced by `[redacted]`.
+/// A description as it may be stored: one line without control characters, shortened. Any of the
+/// `secrets`, and anything that could be another token, is replaced by `[redacted]`.
 pub fn clean_description(description: &str, secrets: &ExchangeSecrets<'_>) -> String {
     let mut clean = String::new();
     let mut run = String::new();
-    // The bound also bounds the work on a hostile answer.
+    // The bound also limits the work on a hostile answer.
     let bounded: String = description.chars().take(4 * DESCRIPTION_CHARS_MAX).collect();
     for c in secrets.redact(&bounded).chars() {
         if is_token_char(c) {
@@ -56,8 +56,8 @@ pub fn clean_description(description: &str, secrets: &ExchangeSecrets<'_>) -> St
     clean.chars().take(DESCRIPTION_CHARS_MAX).chain(std::iter::once('…')).collect()
 }
 
-/// The characters of a bearer token (RFC 6750 §2.1), `%` of one that is URL-encoded, and those that other
-/// tokens have.
+/// The characters of a bearer token (RFC 6750 §2.1), `%` of URL encoding, and those of other
+/// tokens.
 fn is_token_char(c: char) -> bool {
     c.is_ascii_alphanumeric()
         || matches!(c, '-' | '.' | '_' | '~' | '+' | '/' | '=' | '%' | '!' | '*' | '$' | '|')

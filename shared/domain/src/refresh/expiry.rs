@@ -1,4 +1,4 @@
-//! When something ends, as an answer tells it.
+//! Expiry times in a provider's answer.
 
 use std::fmt;
 use std::time::Duration;
@@ -13,15 +13,15 @@ use serde_json::Value;
 use super::answer_path::AnswerPath;
 use crate::Timestamp;
 
-/// No token is told to live longer than this.
+/// The longest lifetime that is believed.
 const EXPIRY_MAX: Duration = Duration::from_secs(10 * 365 * 86_400);
 /// A Unix time above this is in milliseconds: in seconds it would be the year 5138.
 const FIRST_IN_MS: u64 = 100_000_000_000;
 
-/// When a token ends: so long after the answer, or at a time.
+/// When a token ends: a duration after the answer, or a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TokenExpiry {
-    /// So long after the answer.
+    /// After this duration.
     In(Duration),
     /// At this time.
     At(Timestamp),
@@ -38,14 +38,14 @@ impl TokenExpiry {
     }
 }
 
-/// The ends that an answer tells.
+/// The ends that an answer reports.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ToldEnds {
     /// The access token's.
     pub access: Option<TokenExpiry>,
     /// The refresh token's, unless it is exchanged.
     pub idle: Option<TokenExpiry>,
-    /// The grant's, whatever is done.
+    /// The grant's, in any case.
     pub absolute: Option<TokenExpiry>,
 }
 
@@ -64,14 +64,15 @@ pub enum TimeFormat {
     AtMilliseconds,
     /// RFC 3339, or an HTTP date.
     AtText,
-    /// A time in whichever of these forms.
+    /// A time in any of these forms.
     At,
     /// A JWT that ends at the time of its claim `exp`.
     JwtExp,
 }
 
 impl TimeFormat {
-    /// Reads a value of an answer. Nonsense counts as not told: providers write 0 and -1 for "unknown".
+    /// Reads a value of an answer. Nonsense counts as missing: providers write 0 and -1 for
+    /// "unknown".
     pub fn read(self, value: &Value) -> Option<TokenExpiry> {
         let number = || whole(value).filter(|number| *number > 0);
         let at = |ms: u64| Some(TokenExpiry::At(Timestamp::from_unix_ms(i64::try_from(ms).ok()?)));
@@ -93,13 +94,13 @@ impl TimeFormat {
     }
 }
 
-/// What a JWT claims. It is the provider's word for its own token, so nothing is verified.
+/// The claims of a JWT. The provider vouches for its own token, so nothing is verified.
 fn claims_of(token: &str) -> Option<Value> {
     let claims = URL_SAFE_NO_PAD.decode(token.split('.').nth(1)?).ok()?;
     serde_json::from_slice(&claims).ok()
 }
 
-/// A number, also as text, without what is behind its point.
+/// A whole number, also as text; decimals are cut off.
 #[allow(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "checked before")]
 fn whole(value: &Value) -> Option<u64> {
     let float = match value {
@@ -135,7 +136,7 @@ fn time_of(text: &str) -> Option<Timestamp> {
     Some(if offset.starts_with('-') { time.plus(offset_by) } else { time.minus(offset_by) })
 }
 
-/// Where an answer tells a time, and how.
+/// Where an answer reports a time, and in which format.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TimePlace {
     place: TimeSource,
@@ -155,13 +156,13 @@ impl TimePlace {
         Some(Self { place, format })
     }
 
-    /// What the body says there.
+    /// The value in the body.
     pub(super) fn read(&self, body: &Value) -> Option<TokenExpiry> {
         let TimeSource::Path(path) = &self.place else { return None };
         path.all(body).into_iter().find_map(|value| self.format.read(value))
     }
 
-    /// What the headers or the body say there.
+    /// The value in the headers or the body.
     pub fn read_answer<'a>(
         &self,
         header: impl Fn(&str) -> Option<&'a str>,
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn an_end_that_has_passed_tells_no_life() {
+    fn a_past_end_gives_no_lifetime() {
         let now = Timestamp::from_unix_ms(NOON);
         assert_eq!(TokenExpiry::At(now).life_from(now), None);
         let life = TokenExpiry::At(now.plus(Duration::from_secs(5))).life_from(now);

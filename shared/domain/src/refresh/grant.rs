@@ -10,7 +10,7 @@ use super::claim_note::ClaimNote;
 use super::schedule::KnownEnds;
 use crate::{DocumentId, ExchangeFailure, ProviderId, SealedForm, Timestamp};
 
-/// One user's tokens at one provider, with Evergrant's state of them.
+/// One user's tokens at one provider, with Evergrant's state.
 #[derive(Clone, Debug)]
 pub struct Grant {
     /// The document's `_id`.
@@ -25,31 +25,32 @@ pub struct Grant {
     pub refresh_token: SecretString,
     /// When its tokens end, as far as that is known.
     pub ends: KnownEnds,
-    /// When the schedule wants it refreshed.
+    /// When the schedule wants the next refresh.
     pub next_refresh_at: Timestamp,
     /// Failed attempts since the last success. A throttled attempt does not count.
     pub attempts: u32,
     /// When the present run of failures began.
     pub failing_since: Option<Timestamp>,
-    /// An exchange of this very refresh token was sent, or may have been, and its answer was never
-    /// seen: if the provider now calls the token dead, the answer was lost, not the grant revoked.
+    /// Whether an answer for this very refresh token may be lost. If the provider now reports the
+    /// token as dead, the answer was lost and the grant was not revoked.
     pub in_doubt: bool,
-    /// The provider has called this very refresh token dead, or refused it, and is asked again before
-    /// that is believed.
+    /// Whether the provider has reported this very refresh token as dead, or refused it, and is
+    /// asked again before that is believed.
     pub questioned: bool,
-    /// What went wrong last.
+    /// The last failure.
     pub last_error: Option<LastError>,
     /// What the store wants back with the commit.
     pub note: ClaimNote,
-    /// When its access token expires, as the application tells of a document that is new to Evergrant.
+    /// For a document that is new to Evergrant: when its access token expires according to the
+    /// application.
     pub signed_in_until: Option<Timestamp>,
-    /// How the application has sealed its refresh token, if it has.
+    /// How the application has encrypted its refresh token, if it has.
     pub sealed: Option<SealedForm>,
-    /// What else of the document the provider's address and requests need.
+    /// Other fields of the document that the provider's URL and requests need.
     pub fields: DocumentFields,
 }
 
-/// Texts of a document by their paths in it.
+/// Texts of a document by their paths.
 pub type DocumentFields = BTreeMap<String, String>;
 
 /// Whether Evergrant keeps a grant alive.
@@ -58,18 +59,18 @@ pub type DocumentFields = BTreeMap<String, String>;
 pub enum GrantStatus {
     /// Refreshed on schedule.
     Active,
-    /// The provider says that the grant is dead: the user must sign in again.
+    /// The provider reports that the grant is dead: the user must sign in again.
     NeedsReauth,
     /// Evergrant gave up: attempts exhausted, or a document that it cannot use.
     Failed,
-    /// An operator asked Evergrant to leave it alone.
+    /// An operator has paused it.
     Paused,
-    /// The document holds no refresh token: there is nothing to keep alive until one comes.
+    /// The document holds no refresh token.
     NoToken,
 }
 
 impl GrantStatus {
-    /// All of them, in the order that operators want to see.
+    /// All statuses, in the order in which operators see them.
     pub const ALL: [Self; 5] =
         [Self::Active, Self::NeedsReauth, Self::Failed, Self::Paused, Self::NoToken];
 
@@ -104,27 +105,27 @@ impl std::str::FromStr for GrantStatus {
 /// The right to exchange a document's token, held by one claim of one worker.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Lease {
-    /// Who holds it. Unique to the claim, so that a worker does not mistake another claim of its
-    /// own for this one.
+    /// The owner, unique to the claim, so that a worker does not mistake another claim of its own
+    /// for this one.
     pub owner: String,
     /// When it ends, by the store's clock.
     pub until: Timestamp,
-    /// Who held it before and did not give it back, so has died, maybe with the provider's answer in
-    /// its hands. None if it was free.
+    /// The previous owner, if it never released the lease: its process has died and may have
+    /// received an answer. None if the lease was free.
     pub taken_over: Option<PreviousOwner>,
 }
 
-/// Whose lease was taken over.
+/// The owner of a lease that was taken over.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PreviousOwner {
-    /// The claim of this owner, which had taken it over from nobody.
+    /// The claim of this owner, which itself had taken over from nobody.
     Claim(String),
-    /// More than one, or nobody knows.
+    /// More than one, or unknown.
     Unknown,
 }
 
 impl PreviousOwner {
-    /// The process that held the lease, if it was one alone and is known.
+    /// The process that held the lease, if it is known and was the only one.
     pub fn process(&self) -> Option<&str> {
         match self {
             Self::Claim(owner) => Some(process_of(owner)),
@@ -134,13 +135,13 @@ impl PreviousOwner {
 }
 
 impl Lease {
-    /// The owner that a claim of a process has: the process's name, which has no `/` in it, and what
-    /// tells the claim from its others.
+    /// The owner of a process's claim: the process's name, which contains no `/`, and what
+    /// distinguishes the claim from its others.
     pub fn owner_of(process: &str, provider: &ProviderId, claim: u64) -> String {
         format!("{process}/{provider}/{claim}")
     }
 
-    /// The process that holds it.
+    /// The process that holds the lease.
     pub fn process(&self) -> &str {
         process_of(&self.owner)
     }
@@ -150,10 +151,10 @@ fn process_of(owner: &str) -> &str {
     owner.split('/').next().unwrap_or_default()
 }
 
-/// The last thing that went wrong with a grant. It holds no secret.
+/// The last failure of a grant. It holds no secret.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct LastError {
-    /// What kind of failure.
+    /// The kind of failure.
     pub reason: FailureKind,
     /// The HTTP status of the answer, if there was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -161,7 +162,7 @@ pub struct LastError {
     /// The provider's error code, such as `invalid_grant`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub code: Option<String>,
-    /// The provider's or our own words for people, without anything that looks like a token.
+    /// The provider's or our own text, without anything that looks like a token.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub description: Option<String>,
     /// When it happened.
@@ -187,44 +188,44 @@ impl LastError {
 pub enum FailureKind {
     /// The provider asked to slow down.
     Throttled,
-    /// The grant was asked for before its time.
+    /// The request came too early.
     TooEarly,
-    /// The request failed in a way that may pass.
+    /// The request failed temporarily.
     Transient,
-    /// The provider refused it, and it is not known why.
+    /// The provider refused it for an unknown reason.
     Refused,
     /// The request was sent and no usable answer came.
     Ambiguous,
-    /// A success whose tokens could not be found in the answer, which is kept.
+    /// A success whose tokens were not found in the answer, which is kept.
     Unreadable,
-    /// The provider says that the grant is dead, and is asked again before that is believed.
+    /// The provider reports that the grant is dead, and is asked again before that is believed.
     Unconfirmed,
-    /// The provider says that the grant is dead.
+    /// The provider reports that the grant is dead.
     GrantDead,
-    /// The provider says that the token is dead after an answer for it was lost.
+    /// The provider reports that the token is dead, after an answer for it was lost.
     LostResponse,
-    /// Deaths so many at once that they are not believed.
+    /// So many deaths at once that they are not believed.
     Suspicious,
     /// The provider rejects the client, not the user.
     Misconfigured,
     /// A document or a message that cannot be used.
     Malformed,
-    /// No request can be made for its document: a field is missing, or leads elsewhere.
+    /// No request can be made for its document: a field is missing, or leads to a foreign host.
     Unsendable,
     /// Another document had its refresh token first.
     Twin,
-    /// The application has sealed its refresh token, so nothing was sent.
+    /// The application has encrypted its refresh token, so it was not sent.
     SealedToken,
     /// The last attempt failed.
     AttemptsExhausted,
-    /// New tokens exist, or may, that are not in the document yet: they wait in a dead letter or in a
-    /// journal. The token in the document must not be sent.
+    /// New tokens exist, or may exist, that are not in the document yet: they are in a dead letter
+    /// or a journal. The token in the document must not be sent.
     UncommittedAnswer,
 }
 
 impl FailureKind {
-    /// Whether new tokens of the grant exist, or may, that are not in its document: the token that is there
-    /// must not be sent.
+    /// Whether new tokens exist, or may exist, that are not in the document: its own token must not
+    /// be sent.
     pub const fn waits_for_answer(self) -> bool {
         matches!(self, Self::UncommittedAnswer | Self::Unreadable)
     }
@@ -255,7 +256,7 @@ impl FailureKind {
 
 #[cfg(any(test, feature = "examples"))]
 impl Grant {
-    /// A grant that is due at `next_refresh_at`, for tests to change what they are about.
+    /// A grant that is due at `next_refresh_at`, as a basis for tests.
     pub fn example(next_refresh_at: Timestamp) -> Self {
         Self {
             id: DocumentId::Integer(1),

@@ -1,49 +1,51 @@
-//! What an import may lay over a document: never an older token over a newer one.
+//! Compares the age of imported tokens with those of a document: an older token never replaces a
+//! newer one.
 //!
-//! A token that Evergrant has exchanged is spent, and to present it again may revoke the whole grant.
-//! So the state of a document remembers the last tokens that Evergrant has sent or received for it, each
-//! as a mark of 52 bits. A token that is remembered, and that the document does not hold, is an older one.
-//! One that is not is new, as long as nothing has been forgotten yet.
+//! A token that Evergrant has exchanged is spent, and presenting it again may revoke the grant. So
+//! a document's state remembers the last tokens that Evergrant has sent or received for it, each as
+//! a mark of 52 bits. A remembered token that the document no longer holds is older. An unknown one
+//! is new, as long as no mark was dropped.
 
 use super::marks::BEGINNING;
 
-/// The document that is there.
+/// The existing document.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExistingTokens {
     /// How often Evergrant has refreshed it.
     pub generation: u64,
-    /// It needs sign-in, failed, or has no token: whatever is new can only help.
+    /// Whether it needs sign-in, has failed, or has no token: any unknown token can only improve
+    /// it.
     pub has_ended: bool,
-    /// Marks of the tokens that Evergrant has used or received; [`BEGINNING`] as well unless some may be
-    /// missing.
+    /// Marks of the tokens that Evergrant has used or received; includes [`BEGINNING`] unless some
+    /// may be missing.
     pub marks: Vec<i64>,
 }
 
-/// What is to be laid over it.
+/// The imported document.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct ImportedTokens {
-    /// The mark of its refresh token, if it brings another than the document holds.
+    /// The mark of its refresh token, if that differs from the document's.
     pub other_token: Option<i64>,
-    /// It brings another access token than the document holds.
+    /// Whether its access token differs from the document's.
     pub other_access_token: bool,
-    /// The generation in the state that it brings, if it brings one.
+    /// The generation in its state, if it has one.
     pub generation: Option<u64>,
 }
 
-/// Whether what is brought may be laid over what is held.
+/// Whether imported tokens may replace existing ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportAge {
     /// It is as new, or newer.
     Newer,
-    /// It is older than what Evergrant has made of the document since.
+    /// It is older than what Evergrant has written since.
     Older,
-    /// Nobody can tell: more tokens came after one another than are remembered.
+    /// Unknown: there were more tokens than are remembered.
     Unknown,
 }
 
-/// Says whether what is brought may be laid over an adopted document.
+/// Decides whether imported tokens may replace those of an adopted document.
 pub fn age(held: &ExistingTokens, brought: ImportedTokens) -> ImportAge {
-    // A file with Evergrant's own state says how old it is.
+    // A file with Evergrant's own state shows its age.
     match brought.generation.map(|generation| generation.cmp(&held.generation)) {
         Some(std::cmp::Ordering::Less) => return ImportAge::Older,
         Some(std::cmp::Ordering::Greater) => return ImportAge::Newer,
@@ -54,7 +56,7 @@ pub fn age(held: &ExistingTokens, brought: ImportedTokens) -> ImportAge {
         Some(_) if held.generation == 0 || held.has_ended => ImportAge::Newer,
         Some(_) if held.marks.contains(&BEGINNING) => ImportAge::Newer,
         Some(_) => ImportAge::Unknown,
-        // The provider does not rotate: the access token is the one of before.
+        // The provider does not rotate: the access token is an earlier one.
         None if brought.other_access_token && held.generation > 0 => ImportAge::Older,
         None => ImportAge::Newer,
     }
@@ -80,7 +82,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_the_document_held_before_is_older() {
+    fn a_formerly_held_token_is_older() {
         for spent in ["one", "three"] {
             assert_eq!(age(&refreshed(), other(spent)), ImportAge::Older);
             let ended = ExistingTokens { has_ended: true, ..refreshed() };
@@ -91,13 +93,13 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_it_never_held_is_a_new_sign_in() {
+    fn an_unknown_token_is_a_new_sign_in() {
         assert_eq!(age(&refreshed(), other("new")), ImportAge::Newer);
         assert_eq!(age(&ExistingTokens::default(), other("new")), ImportAge::Newer);
     }
 
     #[test]
-    fn where_tokens_were_forgotten_only_one_that_has_ended_takes_an_unknown_one() {
+    fn with_forgotten_tokens_only_ended_grants_take_unknown_ones() {
         let mut held = refreshed();
         held.marks.remove(0);
         assert_eq!(age(&held, other("unknown")), ImportAge::Unknown);
@@ -106,7 +108,7 @@ mod tests {
     }
 
     #[test]
-    fn a_state_that_comes_along_says_how_old_the_file_is() {
+    fn an_imported_state_shows_the_files_age() {
         let of = |generation| ImportedTokens { generation: Some(generation), ..other("unknown") };
         let mut held = refreshed();
         held.marks.clear();
@@ -116,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
+    fn an_earlier_access_token_is_older_without_rotation() {
         let access = ImportedTokens { other_access_token: true, ..ImportedTokens::default() };
         assert_eq!(age(&refreshed(), access), ImportAge::Older);
         assert_eq!(age(&ExistingTokens::default(), access), ImportAge::Newer);

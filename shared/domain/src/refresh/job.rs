@@ -8,11 +8,11 @@ use crate::{DocumentId, ProviderId, Timestamp};
 /// The version of the message that this release writes and reads.
 pub const JOB_VERSION: u32 = 1;
 
-/// The longest message that is looked at; a real one has about 200 bytes.
+/// The longest message that is decoded; a real one has about 200 bytes.
 pub const JOB_BYTES_MAX: usize = 16 * 1024;
 
-/// A hint that a document wants refreshing. It carries ids only: the document is the truth, and
-/// whether there is anything to do is decided when the document is claimed.
+/// A request to refresh a document. It carries ids only: the document is the truth, and the claim
+/// decides whether there is anything to do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Job {
     /// [`JOB_VERSION`].
@@ -22,16 +22,16 @@ pub struct Job {
     pub provider: ProviderId,
     /// The document.
     pub id: DocumentId,
-    /// The document's generation when the job was made. If it has moved, the job is stale.
+    /// The document's generation when the job was made. If that has changed, the job is stale.
     pub generation: u64,
-    /// Refresh even if the schedule does not want it yet.
+    /// Refreshes even before the due time.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub force: bool,
-    /// How many times an operator has sent this job back from the dead letters.
+    /// How many times an operator has redriven this job.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub redrive_count: u32,
-    /// It has come back from a retry queue. Another worker may have ended its document meanwhile and
-    /// died over it; then this is the only message that is left to tell.
+    /// Whether it comes from a retry queue. Another worker may have ended its document meanwhile
+    /// and died before publishing the letter; then this is the only message about it.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub waited: bool,
     /// When the job was made.
@@ -43,7 +43,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A message that is not a job. It quotes nothing of the message, which may hold anything.
+/// A message that is not a job. The error quotes nothing of the message, which may hold anything.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum JobError {
     /// Longer than [`JOB_BYTES_MAX`].
@@ -70,7 +70,7 @@ pub enum JobError {
         version: u64,
     },
     /// A job in the queue of another provider.
-    #[error("the job belongs to another provider than the queue it came from")]
+    #[error("the job belongs to another provider than its queue")]
     WrongQueue,
     /// JSON, but not a job.
     #[error("the message is JSON but not a job: a field is missing or of a wrong type")]
@@ -78,7 +78,7 @@ pub enum JobError {
 }
 
 impl Job {
-    /// A job that nobody has had yet, for a grant in this generation.
+    /// A new job for a grant of this generation.
     pub const fn new(
         provider: ProviderId,
         id: DocumentId,
@@ -111,10 +111,10 @@ impl Job {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads a message's body.
+    /// Decodes a message's body.
     ///
     /// # Errors
-    /// [`JobError`] tells what is wrong without quoting the message.
+    /// [`JobError`] says what is wrong without quoting the message.
     pub fn decode(body: &[u8]) -> Result<Self, JobError> {
         #[derive(Deserialize)]
         struct Version {
@@ -178,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_job_is_told_without_quoting_it() {
+    fn an_invalid_job_is_reported_without_quoting_it() {
         let secret = "evgsim_rt_secret";
         for body in [
             format!("{secret}{{"),
@@ -194,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn a_job_of_a_later_version_is_told_apart_from_nonsense() {
+    fn a_job_of_a_later_version_is_recognized() {
         let error = Job::decode(br#"{"v":2,"anything":[]}"#).unwrap_err();
         assert_eq!(error, JobError::UnknownVersion { version: 2 });
     }

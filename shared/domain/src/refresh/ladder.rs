@@ -1,15 +1,14 @@
-//! The retry ladder: the delays that exist.
+//! The retry ladder: the delays of failed jobs.
 
 use std::time::Duration;
 
-/// The delays that a job can wait for before it comes back, shortest first. Each is a queue of its
-/// own, so they are few.
+/// The delays that a job can wait for, shortest first. Each is a queue of its own, so they are few.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Ladder {
     rungs: Vec<Duration>,
 }
 
-/// Delays that cannot be a ladder.
+/// Delays that do not form a ladder.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a retry ladder has 1 to 16 delays, each at least 100ms, at most 7days and longer than the one before"
@@ -37,8 +36,8 @@ impl Ladder {
         &self.rungs
     }
 
-    /// The delay before the attempt after `failed_attempts` failed ones (1 or more): each waits
-    /// longer than the one before, until the last rung.
+    /// The delay before the attempt after `failed_attempts` failures (at least 1): each is longer
+    /// than the one before, up to the last rung.
     pub fn after_failure(&self, failed_attempts: u32) -> Duration {
         let index = usize::try_from(failed_attempts.saturating_sub(1)).unwrap_or(usize::MAX);
         self.rungs[index.min(self.rungs.len() - 1)]
@@ -50,8 +49,8 @@ impl Ladder {
         *found.unwrap_or(&self.rungs[self.rungs.len() - 1])
     }
 
-    /// The rung to try after so many rungs would not take the job: the next longer one each time, from that
-    /// of `delay` on, and after the longest the shortest.
+    /// The rung to try after `refused` rungs did not accept the job: the next longer one each time,
+    /// and after the longest the shortest.
     pub fn detour(&self, delay: Duration, refused: usize) -> Duration {
         let wanted = self.at_least(delay);
         let first = self.rungs.iter().position(|&rung| rung == wanted).unwrap_or_default();
@@ -59,7 +58,7 @@ impl Ladder {
     }
 
     /// The longest rung that is not longer than `delay`; the shortest if none is. For waits that
-    /// must not overshoot, and where coming back early costs a lookup.
+    /// must not be exceeded, where an early return only costs a lookup.
     pub fn at_most(&self, delay: Duration) -> Duration {
         *self.rungs.iter().rfind(|&&rung| rung <= delay).unwrap_or(&self.rungs[0])
     }
@@ -89,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_rung_that_takes_nothing_is_passed_by_for_the_next() {
+    fn a_rung_that_refuses_is_skipped_for_the_next() {
         let detours =
             [0, 1, 2, 3].map(|refused| ladder().detour(Duration::from_secs(4), refused).as_secs());
         assert_eq!(detours, [5, 60, 1, 5]);

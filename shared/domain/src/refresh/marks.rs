@@ -1,29 +1,29 @@
-//! What a document remembers of the tokens that Evergrant has sent or received for it.
+//! Marks: what a document remembers of the tokens that Evergrant has sent or received for it.
 
 use secrecy::SecretString;
 
 use crate::fingerprint::fingerprint;
 
-/// Tokens that a document remembers.
+/// How many tokens a document remembers.
 pub const REMEMBERED: usize = 32;
 
 /// The first mark of a document that has remembered every token since it was adopted.
 pub const BEGINNING: i64 = 0;
 
-/// What is remembered of a refresh token: the first 52 bits of its fingerprint, which every language
-/// reads as a whole number. None is a document without one.
+/// The mark of a refresh token: the first 52 bits of its fingerprint, which every language reads as
+/// a whole number. None stands for a document without a token.
 pub fn mark(refresh_token: Option<&SecretString>) -> i64 {
     mark_of_fingerprint(&refresh_token.map_or_else(|| fingerprint(&"".into()), fingerprint))
 }
 
-/// The mark of a token of which the [`fingerprint`] is known.
+/// The mark of a token whose [`fingerprint`] is known.
 pub fn mark_of_fingerprint(fingerprint: &str) -> i64 {
     let digits = fingerprint.get(..13).unwrap_or_default();
     i64::from_str_radix(digits, 16).unwrap_or_default().max(1)
 }
 
-/// What a document of a generation that has these marks remembers once the token of `used` was exchanged,
-/// or has died, and maybe has `brought` another one. The oldest are forgotten.
+/// The marks of a document of this generation after the token of `used` was exchanged or died, and
+/// after it got the token of `brought`, if any. The oldest are dropped.
 pub fn remembered(
     marks: &[i64],
     generation: Option<u64>,

@@ -1,4 +1,4 @@
-//! What an exchange at the token endpoint came to.
+//! The outcome of an exchange at the token endpoint.
 
 use std::time::Duration;
 
@@ -7,51 +7,52 @@ use secrecy::{SecretSlice, SecretString};
 use super::also_write::FieldValues;
 use super::expiry::ToldEnds;
 
-/// What an exchange came to. [`super::classify::classify`] reads it from the answer, [`super::weigh`] changes it
-/// by what others were answered, and [`super::decide::decide`] turns it into what happens.
+/// The outcome of an exchange. [`super::classify::classify`] reads it from the answer,
+/// [`super::weigh`] adjusts it by the answers to other grants, and [`super::decide::decide`] turns
+/// it into a settlement.
 #[derive(Debug, Clone)]
 pub enum Outcome {
     /// New tokens.
     Refreshed(NewTokens),
-    /// The provider asked to slow down; it proves nothing about the grant. With it, how many different
-    /// grants were throttled in a row, this one included; 0 where nobody else is meant.
+    /// The provider asked to slow down; this proves nothing about the grant. The number counts the
+    /// different grants throttled in a row, including this one; 0 if only this user is throttled.
     Throttled(ExchangeFailure, u32),
-    /// This grant was asked for before its time; it proves nothing about it.
+    /// The request came too early; this proves nothing about the grant.
     TooEarly(ExchangeFailure),
-    /// It failed in a way that may pass, and the refresh token was not spent.
+    /// A temporary failure; the refresh token was not spent.
     Transient(ExchangeFailure),
-    /// The provider refused it, and what it said may be meant for this grant or for our client.
+    /// The provider refused the request. The refusal may be about this grant or about the client.
     Refused(ExchangeFailure, RefusalScope),
     /// The request was sent and no usable answer came: the refresh token may be spent.
     Ambiguous(ExchangeFailure),
-    /// An answer of success whose tokens are not where they are looked for: the refresh token is spent,
-    /// and the new one is in the body, which is kept.
+    /// A success whose tokens are not where they are expected: the refresh token is spent, and the
+    /// new one is in the body, which is kept.
     Unreadable(ExchangeFailure, SecretSlice<u8>),
-    /// An answer of success without anything in it that could be read, from a provider none of whose
-    /// answers ever was.
+    /// A success without any readable value, from a provider none of whose answers was ever
+    /// readable.
     Blank(ExchangeFailure),
-    /// The provider says that the grant is dead, or refuses it. It is asked again after this time before
-    /// that is believed.
+    /// The provider reports that the grant is dead, or refuses it. It is asked again after this
+    /// time before that is believed.
     Unconfirmed(ExchangeFailure, Duration),
-    /// The provider says that the grant is dead.
+    /// The provider reports that the grant is dead.
     GrantDead(ExchangeFailure),
-    /// The provider says that the grant is dead, of so many at once that it is not believed.
+    /// The provider reports so many dead grants at once that it is not believed.
     Suspicious(ExchangeFailure),
-    /// The provider refuses everybody: it rejects the client, not the user.
+    /// The provider refuses all grants: it rejects the client, not the user.
     Misconfigured(ExchangeFailure),
-    /// The same of the client of one tenant, while others have theirs.
+    /// The same for the client of one tenant, while others have their own.
     TenantRefused(ExchangeFailure),
 }
 
-/// Whom a refusal is about, as far as its code tells.
+/// What a refusal is about, as far as its code shows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalScope {
-    /// It speaks of consent or of a right to the grant: if others succeed, the user or the tenant has
-    /// to grant it anew.
+    /// Consent, or a right to the grant: if others succeed, the user or the tenant has to consent
+    /// again.
     Consent,
-    /// It speaks of our client, by a rule of the provider's.
+    /// The client, by a rule of the provider's dialect.
     Client,
-    /// It may be anything.
+    /// Unknown.
     Unclear,
 }
 
@@ -75,7 +76,7 @@ impl Outcome {
         }
     }
 
-    /// What went wrong, if something did.
+    /// The failure, if there is one.
     pub const fn failure(&self) -> Option<&ExchangeFailure> {
         match self {
             Self::Refreshed(_) => None,
@@ -102,15 +103,15 @@ pub struct NewTokens {
     pub access_token: SecretString,
     /// The new refresh token. None means that the old one stays valid (RFC 6749 §6).
     pub refresh_token: Option<SecretString>,
-    /// When they end, where the provider tells it.
+    /// When they end, if the provider reports it.
     pub ends: ToldEnds,
-    /// What else is written to the document.
+    /// Further values to be written to the document.
     pub also: FieldValues,
 }
 
 #[cfg(any(test, feature = "examples"))]
 impl NewTokens {
-    /// Tokens of which nothing else is known, for tests to change what they are about.
+    /// Tokens without further values, as a basis for tests.
     pub fn example(access_token: &str, refresh_token: Option<&str>) -> Self {
         Self {
             access_token: access_token.into(),
@@ -121,21 +122,21 @@ impl NewTokens {
     }
 }
 
-/// What is known about a failure. It holds nothing secret.
+/// What is known about a failure. It holds no secret.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ExchangeFailure {
     /// The HTTP status, if an answer came.
     pub http_status: Option<u16>,
     /// The provider's error code, cleaned by [`super::error_code::clean_code`].
     pub code: Option<String>,
-    /// Words for people, cleaned by [`super::error_code::clean_description`].
+    /// A text for people, cleaned by [`super::error_code::clean_description`].
     pub description: Option<String>,
     /// How long the provider asked to wait, in milliseconds.
     pub retry_after_ms: Option<u64>,
 }
 
 impl ExchangeFailure {
-    /// A failure that is told in our own words.
+    /// A failure with our own description.
     pub fn described(description: impl Into<String>) -> Self {
         Self { description: Some(description.into()), ..Self::default() }
     }

@@ -1,4 +1,4 @@
-//! A point in the store's time, finer than a [`Timestamp`].
+//! A point in the store's time in microseconds, finer than a [`Timestamp`].
 
 use std::time::Duration;
 
@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::Timestamp;
 
-/// A point in the store's time in microseconds since the Unix epoch. Places of requests are that
-/// fine: at 200 a second they are 5 ms apart.
+/// A point in the store's time in microseconds since the Unix epoch. Slots need this precision: at
+/// 200 a second they are 5 ms apart.
 #[derive(
     Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
 )]
@@ -15,7 +15,7 @@ use crate::Timestamp;
 pub struct PreciseTimestamp(i64);
 
 impl PreciseTimestamp {
-    /// A moment from microseconds since the Unix epoch.
+    /// From microseconds since the Unix epoch.
     pub const fn from_unix_us(unix_us: i64) -> Self {
         Self(unix_us)
     }
@@ -25,7 +25,7 @@ impl PreciseTimestamp {
         self.0
     }
 
-    /// The millisecond that it is in.
+    /// The time in milliseconds, rounded down.
     pub const fn timestamp(self) -> Timestamp {
         Timestamp::from_unix_ms(self.0.div_euclid(1_000))
     }

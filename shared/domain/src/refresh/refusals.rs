@@ -1,19 +1,20 @@
 //! Documents that the store refuses to write.
 //!
-//! Nothing can be noted in such a document, so a process remembers it: it is tried again by itself, after
-//! waits that double, and others are not held up by it. The memory is bounded and ends with the process.
+//! Nothing can be recorded in such a document, so a process remembers it. It is retried alone,
+//! after waits that double, and delays no other document. The memory is bounded and ends with the
+//! process.
 
 use std::collections::HashMap;
 use std::time::Duration;
 
 use crate::DocumentId;
 
-/// Documents that are remembered at most; one more, and the one that was refused longest ago is forgotten.
+/// The most documents that are remembered; beyond that, the one refused longest ago is forgotten.
 const DOCUMENTS_MAX: usize = 10_000;
-/// A document that was not refused for so long is forgotten: it may be gone.
+/// A document without a refusal for this long is forgotten, because it may be gone.
 const REFUSAL_TTL: Duration = Duration::from_secs(12 * 3_600);
 
-/// Documents that the store refuses to write. Times are counted from any one moment.
+/// Documents that the store refuses to write. All times have the same arbitrary origin.
 #[derive(Debug)]
 pub struct WriteRefusals {
     first_wait: Duration,
@@ -25,7 +26,7 @@ pub struct WriteRefusals {
     in_a_row: u32,
 }
 
-/// What is known of one document.
+/// What is known about one document.
 #[derive(Debug)]
 struct WriteRefusal {
     first_at: Duration,
@@ -45,21 +46,21 @@ impl WriteRefusal {
 /// Why the store refused a document.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RefusalCause {
-    /// It has written no other document since: it may refuse every write.
+    /// Unknown: it has written no other document since, so it may refuse every write.
     Unknown {
         /// How many times it refused this one.
         times: u32,
     },
-    /// It writes others, so the document is at fault.
+    /// The document: the store writes others.
     Document {
-        /// Nobody was told of it yet. Said once, until the store writes the document.
+        /// Whether it was not reported yet. True once, until the store writes the document.
         is_new: bool,
     },
 }
 
 impl WriteRefusals {
-    /// None yet. A refused document is parked for `first_wait`, then for twice as long each time, up to
-    /// `longest_wait`.
+    /// An empty memory. A refused document is parked for `first_wait`, then for twice as long each
+    /// time, up to `longest_wait`.
     pub fn new(first_wait: Duration, longest_wait: Duration) -> Self {
         let documents = HashMap::new();
         Self { first_wait, longest_wait, documents, accepted_at: None, in_a_row: 0 }
@@ -70,7 +71,7 @@ impl WriteRefusals {
         self.documents.contains_key(id)
     }
 
-    /// Whether it is too early to try this document again.
+    /// Whether it is too early to retry this document.
     pub fn is_parked(&self, id: &DocumentId, now: Duration) -> bool {
         self.documents.get(id).is_some_and(|refusal| now < refusal.parked_until)
     }
@@ -90,8 +91,8 @@ impl WriteRefusals {
         self.in_a_row
     }
 
-    /// The store refused this document, and it alone; together with others since `since`. It is parked if
-    /// it is at fault.
+    /// Notes that the store refused this document alone, after refusing it in a batch at `since`.
+    /// The document is parked if it is the cause.
     pub fn refuse(&mut self, id: &DocumentId, since: Duration, now: Duration) -> RefusalCause {
         self.in_a_row = self.in_a_row.saturating_add(1);
         let (first_wait, longest_wait) = (self.first_wait, self.longest_wait);
@@ -104,8 +105,8 @@ impl WriteRefusals {
         RefusalCause::Document { is_new: !std::mem::replace(&mut refusal.is_reported, true) }
     }
 
-    /// The store refused something for this document that can wait: it is parked, whatever the cause. True
-    /// if that is news.
+    /// Notes that the store refused a write for this document that can wait: it is parked, whatever
+    /// the cause. True if it was not parked before.
     pub fn park(&mut self, id: &DocumentId, now: Duration) -> bool {
         let is_new = !self.contains(id);
         let (first_wait, longest_wait) = (self.first_wait, self.longest_wait);
@@ -113,7 +114,7 @@ impl WriteRefusals {
         is_new
     }
 
-    /// The store wrote these documents. Returns those that it had refused before.
+    /// Notes that the store wrote these documents. Returns those that it had refused before.
     pub fn accept(&mut self, ids: &[DocumentId], now: Duration) -> Vec<DocumentId> {
         if ids.is_empty() {
             return Vec::new();
@@ -139,8 +140,8 @@ impl WriteRefusals {
         refusal
     }
 
-    /// Nothing was written, but this document is no obstacle any more: it is gone, or another holds it.
-    /// True if the store had refused it.
+    /// Forgets a document that was not written but needs no write: it is gone, or another worker
+    /// has it. True if the store had refused it.
     pub fn forget(&mut self, id: &DocumentId) -> bool {
         self.documents.remove(id).is_some()
     }
@@ -157,7 +158,7 @@ impl WriteRefusals {
         }
     }
 
-    /// Forgets documents that were not refused for long: they may be gone.
+    /// Forgets documents that were not refused for long, because they may be gone.
     pub fn forget_old(&mut self, now: Duration) {
         self.documents.retain(|_, refusal| now < refusal.last_at.saturating_add(REFUSAL_TTL));
     }
@@ -193,7 +194,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_written_since_the_batch_was_refused_tells_that_the_document_is_at_fault() {
+    fn a_write_after_the_batch_blames_the_document() {
         let mut refusals = refusals();
         refusals.accept(&[GOOD], s(2));
         assert_eq!(refusals.refuse(&BAD, s(1), s(3)), RefusalCause::Document { is_new: true });

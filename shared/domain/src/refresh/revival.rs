@@ -1,31 +1,31 @@
-//! When a grant that has ended is taken up again by itself.
+//! Decides when an ended grant is revived automatically.
 
 use crate::{FailureKind, GrantStatus};
 
-/// A document whose grant has ended, as a sweep finds it.
+/// An ended document, as a sweep finds it.
 #[derive(Debug, Clone)]
 pub struct EndedDocument {
     /// How it ended.
     pub status: GrantStatus,
-    /// Why, if the document tells.
+    /// Why it ended, if the document says so.
     pub reason: Option<FailureKind>,
-    /// The [`fingerprint`](crate::fingerprint::fingerprint) of the token that ended. None where there was
-    /// no token, or none that could be read.
+    /// The [`fingerprint`](crate::fingerprint::fingerprint) of the token that ended. None if there
+    /// was no readable token.
     pub ended_with: Option<String>,
-    /// The fingerprint of the token that the document holds now, if it holds one.
+    /// The fingerprint of its present token, if there is one.
     pub holds: Option<String>,
-    /// The document can be read as a grant.
+    /// Whether the document can be read as a grant.
     pub is_readable: bool,
 }
 
 impl EndedDocument {
-    /// Whether it still holds the token that ended: a death that is no longer believed can be taken
-    /// back.
+    /// Whether it still holds the token that ended, so that a death which is no longer believed can
+    /// be revoked.
     pub fn holds_what_ended(&self) -> bool {
         self.holds.is_some() && self.holds == self.ended_with
     }
 
-    /// Whether it is to be refreshed again: its user has signed in again, or the application has
+    /// Whether it should be refreshed again: its user has signed in again, or the application has
     /// repaired it.
     pub fn lives_again(&self) -> bool {
         let Some(holds) = &self.holds else { return false };
@@ -34,7 +34,8 @@ impl EndedDocument {
             GrantStatus::Active | GrantStatus::Paused => false,
             GrantStatus::NoToken => true,
             GrantStatus::NeedsReauth => self.ended_with.as_ref().is_some_and(is_other),
-            // The answer to the token that it still holds may be in a letter, for any other reason.
+            // For any other reason, the answer to the token that it still holds may be in a dead
+            // letter.
             GrantStatus::Failed => {
                 let was_malformed = matches!(self.reason, Some(FailureKind::Malformed) | None);
                 self.ended_with.as_ref().is_some_and(is_other) || was_malformed && self.is_readable
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn another_token_than_the_one_that_ended_lives() {
+    fn a_new_token_revives_an_ended_grant() {
         for status in [GrantStatus::NeedsReauth, GrantStatus::Failed] {
             let reason = Some(FailureKind::AttemptsExhausted);
             let ended = |token| EndedDocument { reason, ..ended(status, Some("old"), Some(token)) };
@@ -78,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_was_repaired_lives_with_the_same_token() {
+    fn a_repaired_document_revives_with_the_same_token() {
         let malformed = Some(FailureKind::Malformed);
         let same = ended(GrantStatus::Failed, Some("same"), Some("same"));
         let repaired = EndedDocument { reason: malformed, ..same.clone() };
@@ -92,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn a_document_that_still_cannot_be_read_stays_failed() {
+    fn an_unreadable_document_stays_failed() {
         let unreadable = ended(GrantStatus::Failed, None, Some("new"));
         assert!(!EndedDocument { is_readable: false, ..unreadable }.lives_again());
     }

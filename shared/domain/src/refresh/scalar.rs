@@ -1,4 +1,4 @@
-//! Values as settings and providers write them: a text or a number, one or a list.
+//! Scalar values in settings and answers: a text or a number, one or a list.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -8,12 +8,12 @@ use serde::de::{Error, IntoDeserializer, MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer};
 use serde_json::Value;
 
-/// A text, or a number or a boolean as a text.
+/// A text, or a number or boolean as a text.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ScalarText(pub String);
 
 impl ScalarText {
-    /// What a member of an answer says, if it is neither a list nor an object nor null.
+    /// The value of a member, unless it is a list, an object or null.
     pub(super) fn of(value: &Value) -> Option<String> {
         match value {
             Value::String(text) => Some(text.trim().to_owned()),

@@ -1,4 +1,4 @@
-//! When a grant is refreshed next.
+//! The refresh schedule: when a grant is refreshed next.
 
 use std::time::Duration;
 
@@ -8,86 +8,88 @@ use super::expiry::{TokenExpiry, ToldEnds};
 use crate::shard::stable_hash;
 use crate::{DocumentId, Timestamp};
 
-/// What is kept alive.
+/// Which token is kept valid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefreshGoal {
-    /// Refresh before the refresh token dies of disuse: few exchanges, the grant survives.
+    /// Refreshes before the refresh token expires from disuse: few exchanges, and the grant
+    /// survives.
     KeepAlive,
-    /// Refresh before the access token expires: the application always finds a valid one.
+    /// Refreshes before the access token expires, so that the application always finds a valid one.
     KeepFresh,
 }
 
-/// When a document that is new to Evergrant is refreshed first.
+/// When a new document is refreshed first.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum FirstRefresh {
-    /// By the age of its tokens, where the document tells it; at once where not.
+    /// According to the age of its tokens, if the document shows it; otherwise at once.
     #[default]
     Spread,
     /// At once.
     AtOnce,
 }
 
-/// A provider's lifetimes and how they are used.
+/// A provider's lifetimes and their use.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RefreshSchedule {
-    /// Which of the two tokens sets the pace.
+    /// Which of the two tokens determines the schedule.
     pub keep: RefreshGoal,
-    /// The access token's lifetime where the answer does not tell it.
+    /// The access token's lifetime, if the answer does not report it.
     pub access_lifetime: Duration,
-    /// How long a refresh token lives unused, where the answer does not tell it. None: for ever.
+    /// How long an unused refresh token lives, if the answer does not report it. None: for ever.
     pub refresh_idle_lifetime: Option<Duration>,
-    /// How long a grant lives whatever is done. None: for ever.
+    /// How long a grant lives in any case. None: for ever.
     pub refresh_absolute_lifetime: Option<Duration>,
     /// The share of the lifetime after which a refresh is due, in per cent, 1 to 95.
     pub refresh_after_percent: u8,
-    /// How far the due time is moved earlier at most, in per cent of the lifetime: spreads an
-    /// import over time.
+    /// The largest shift to an earlier due time, in per cent of the lifetime. It spreads an import
+    /// over time.
     pub jitter_percent: u8,
-    /// When a document that is new is refreshed first.
+    /// When a new document is refreshed first.
     pub adopt: FirstRefresh,
 }
 
-/// The times that follow from a refresh.
+/// The times after a refresh.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RefreshTimes {
     /// When the access token expires.
     pub access_expires_at: Timestamp,
-    /// When the refresh token dies unless it is exchanged.
+    /// When the refresh token expires without an exchange.
     pub refresh_idle_until: Option<Timestamp>,
-    /// When the grant ends whatever is done.
+    /// When the grant ends in any case.
     pub refresh_absolute_until: Option<Timestamp>,
     /// When the next refresh is due.
     pub next_refresh_at: Timestamp,
 }
 
-/// The ends that a grant's tokens had before a refresh, as far as they are known of these very tokens.
+/// The known ends of the tokens before a refresh.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct KnownEnds {
     /// When the access token expires.
     pub access: Option<Timestamp>,
-    /// When the refresh token dies unless it is exchanged.
+    /// When the refresh token expires without an exchange.
     pub idle: Option<Timestamp>,
-    /// When the grant ends whatever is done.
+    /// When the grant ends in any case.
     pub absolute: Option<Timestamp>,
 }
 
-/// A refresh token that is never told to expire is exchanged this often, to notice a revoked grant.
+/// A refresh token without a known end is exchanged this often, to notice a revoked grant.
 const KEEP_ALIVE_LIFETIME_MAX: Duration = Duration::from_secs(60 * 86_400);
-/// The least time from one refresh of a grant to the next.
+/// The shortest time between two refreshes of a grant.
 const REFRESH_INTERVAL_MIN: Duration = Duration::from_secs(5);
-/// The same where the last refresh has moved the end by no more than [`UNMOVED_MAX`]: another one soon will not
-/// either, as near the end of a session, or where a provider gives the same access token again.
+/// The same if the last refresh has moved the end by no more than [`UNMOVED_MAX`]. Another refresh
+/// soon would not move it either: near the end of a session, or where a provider returns the same
+/// access token.
 const UNMOVED_INTERVAL_MIN: Duration = Duration::from_secs(60);
-/// An end that moves by no more than this has not moved, or by no more than an eighth of the lifetime:
-/// answers tell whole seconds, and take some.
+/// An end that moves by no more than this, or by no more than an eighth of the lifetime, counts as
+/// unmoved: answers have whole seconds and take some time.
 const UNMOVED_MAX: Duration = Duration::from_secs(5);
 
 impl RefreshSchedule {
-    /// The times after a refresh at `refreshed_at`. What the answer `told` counts first. `known` is what
-    /// earlier refreshes know: a successor inherits an absolute end, as Okta's and Atlassian's do. One that
-    /// has passed while the token works was not this grant's, and is counted anew.
+    /// The times after a refresh at `refreshed_at`. What the answer `told` has priority. A
+    /// successor inherits the absolute end in `known`, as with Okta and Atlassian. If that has
+    /// passed while the token still works, it was not this grant's, and a new one is computed.
     ///
     /// ```
     /// # #[cfg(feature = "examples")] {
@@ -140,15 +142,17 @@ impl RefreshSchedule {
         }
     }
 
-    /// An absolute end sets the pace by the whole lifetime and not by what is left of it, since no
-    /// refresh moves it: the last one before it is followed by one at the end, which tells how it is.
+    /// The wait to keep a grant alive. An absolute end counts by the whole lifetime and not by the
+    /// rest of it, because no refresh moves it: the last refresh before it is followed by one at
+    /// the end, which shows the state.
     fn wait_to_keep_alive(
         &self,
         id: &DocumentId,
         idle: Option<Duration>,
         until_end: Option<Duration>,
     ) -> Duration {
-        // However long a lifetime is said to be: a wrong one would show when the grants are dead.
+        // However long a lifetime is said to be: a wrong value would show only when the grants are
+        // dead.
         let shortest = [idle, self.refresh_absolute_lifetime].into_iter().flatten().min();
         let lifetime =
             shortest.map_or(KEEP_ALIVE_LIFETIME_MAX, |it| it.min(KEEP_ALIVE_LIFETIME_MAX));
@@ -159,7 +163,7 @@ impl RefreshSchedule {
         until_end.filter(is_last).unwrap_or(wait)
     }
 
-    /// How long to wait: a share of the lifetime, less a jitter that is always the same for an id.
+    /// The wait: a share of the lifetime, minus a jitter that depends on the id only.
     fn wait(&self, id: &DocumentId, lifetime: Duration) -> Duration {
         let lifetime_ms = u64::try_from(lifetime.as_millis()).unwrap_or(u64::MAX);
         let percent = |share: u8| lifetime_ms / 100 * u64::from(share);
@@ -168,7 +172,7 @@ impl RefreshSchedule {
     }
 }
 
-/// Whether a lifetime that begins now ends when the one before did.
+/// Whether a lifetime that begins now ends when the previous one did.
 fn is_unmoved(known: Option<Timestamp>, now: Timestamp, lifetime: Option<Duration>) -> bool {
     known.zip(lifetime).is_some_and(|(known, lifetime)| {
         now.plus(lifetime) <= known.plus(UNMOVED_MAX.min(lifetime / 8))
@@ -177,7 +181,7 @@ fn is_unmoved(known: Option<Timestamp>, now: Timestamp, lifetime: Option<Duratio
 
 #[cfg(any(test, feature = "examples"))]
 impl RefreshSchedule {
-    /// Autodesk's, for tests to change what they are about.
+    /// Autodesk's schedule, as a basis for tests.
     pub fn example() -> Self {
         const HOUR: Duration = Duration::from_secs(3_600);
         Self {
@@ -221,7 +225,7 @@ mod tests {
     }
 
     #[test]
-    fn keep_alive_refreshes_every_thirty_days_however_long_a_lifetime_is() {
+    fn keep_alive_refreshes_at_least_every_thirty_days() {
         for idle in [None, Some(365 * DAY)] {
             let schedule =
                 RefreshSchedule { refresh_idle_lifetime: idle, ..RefreshSchedule::example() };
@@ -243,7 +247,7 @@ mod tests {
         assert!(wait <= Duration::from_secs(1350) && wait >= Duration::from_secs(1170), "{wait:?}");
     }
 
-    /// Nothing is known of the tokens before.
+    /// Nothing is known about the previous tokens.
     const NOTHING: KnownEnds = KnownEnds { access: None, idle: None, absolute: None };
 
     fn times_known(schedule: &RefreshSchedule, known: KnownEnds) -> RefreshTimes {
@@ -260,7 +264,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_end_that_has_passed_while_the_token_works_is_counted_anew() {
+    fn a_passed_absolute_end_of_a_working_token_is_recomputed() {
         let schedule = RefreshSchedule {
             refresh_absolute_lifetime: Some(90 * DAY),
             ..RefreshSchedule::example()
@@ -273,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn an_absolute_end_that_the_answer_tells_counts_before_what_was_known() {
+    fn an_absolute_end_in_the_answer_replaces_the_known_one() {
         let (known, end) = (NOW.plus(90 * DAY), NOW.plus(30 * DAY));
         for absolute in [TokenExpiry::In(30 * DAY), TokenExpiry::At(end)] {
             let told = ToldEnds { absolute: Some(absolute), ..ToldEnds::default() };
@@ -285,7 +289,7 @@ mod tests {
     }
 
     #[test]
-    fn a_told_time_that_has_passed_is_not_told() {
+    fn a_past_expiry_in_the_answer_is_ignored() {
         let past = Some(TokenExpiry::At(NOW.minus(DAY)));
         let told = ToldEnds { access: past, idle: past, absolute: past };
         let schedule = RefreshSchedule::example();
@@ -293,7 +297,7 @@ mod tests {
         assert_eq!(times, times_known(&schedule, NOTHING));
     }
 
-    /// How often a grant is refreshed within a time, given when each next one is due.
+    /// How often a grant is refreshed within a time, given when each next refresh is due.
     fn count_within(time: Duration, mut next: impl FnMut(Timestamp) -> Timestamp) -> u32 {
         let (mut now, mut count) = (NOW, 0);
         while now < NOW.plus(time) {
@@ -304,7 +308,7 @@ mod tests {
     }
 
     #[test]
-    fn a_grant_is_refreshed_a_few_times_before_its_end_and_never_at_every_pass() {
+    fn a_grant_near_its_end_is_not_refreshed_every_pass() {
         let minute = Duration::from_secs(60);
         for id in 0..100 {
             let schedule = RefreshSchedule {
@@ -341,7 +345,7 @@ mod tests {
     }
 
     #[test]
-    fn short_lifetimes_are_kept_and_the_shortest_are_not_chased() {
+    fn short_lifetimes_are_kept_but_the_shortest_are_not_chased() {
         let schedule =
             RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
         let wait = |expires_in_s| {
@@ -358,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn an_import_does_not_come_due_all_at_once() {
+    fn an_imports_due_times_are_spread() {
         let due: std::collections::HashSet<_> = (0..1_000)
             .map(|n| {
                 RefreshSchedule::example().after_refresh(
@@ -375,7 +379,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_refresh_is_due_before_what_it_keeps_expires(
+        fn a_refresh_is_due_before_its_token_expires(
             id in any::<i64>(), access_s in 6_u64..1_000_000, idle_s in 6_u64..10_000_000,
             after in 1_u8..=95, jitter in 0_u8..=95, fresh in any::<bool>()
         ) {

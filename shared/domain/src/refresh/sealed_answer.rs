@@ -1,4 +1,5 @@
-//! A provider's answer on its way to the document, sealed: what a journal and the rescue queue hold.
+//! A sealed answer: a provider's tokens on their way to the document, as the journal and the rescue
+//! queue hold them.
 
 use serde::{Deserialize, Serialize};
 
@@ -7,11 +8,11 @@ use crate::{DocumentId, ProviderId, Timestamp};
 /// The version of the envelope that this release writes and reads.
 pub const SEALED_ANSWER_VERSION: u32 = 1;
 
-/// The longest encoded envelope that is looked at: room for two tokens of a quarter of a megabyte.
+/// The longest encoded envelope that is decoded: room for two tokens of a quarter of a megabyte.
 pub const SEALED_ANSWER_BYTES_MAX: usize = 1024 * 1024;
 
-/// New tokens that are not in their document yet. Which document they belong to can be read by
-/// anyone; the tokens only by who holds the key.
+/// New tokens that are not in their document yet. Anyone can read which document they belong to;
+/// only the holder of the key can read the tokens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SealedAnswer {
     /// [`SEALED_ANSWER_VERSION`].
@@ -25,12 +26,12 @@ pub struct SealedAnswer {
     pub key: String,
     /// When it was sealed, by the sealing machine's clock; for people only.
     pub sealed_at: Timestamp,
-    /// The [`crate::fingerprint::fingerprint`] of the token that was sent, if the answer may have replaced it: as
-    /// long as the answer is not in its document, that token must not be sent again. Who cannot open the
-    /// seal tells by it whether the document still waits for the answer.
+    /// The [`crate::fingerprint::fingerprint`] of the token that was sent, if the answer may have
+    /// replaced it. That token must not be sent again before the answer is in its document. A
+    /// worker without the key sees by it whether the document still waits for the answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub spent: Option<String>,
-    /// How many times it was passed on by workers without its key.
+    /// How many times workers without its key have forwarded it.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub passes: u32,
     /// The nonce and the ciphertext, in base64.
@@ -42,7 +43,7 @@ fn is_zero(count: &u32) -> bool {
     *count == 0
 }
 
-/// A message that is not a sealed answer. It quotes nothing of the message.
+/// A message that is not a sealed answer. The error quotes nothing of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 pub enum SealedAnswerError {
     /// Longer than [`SEALED_ANSWER_BYTES_MAX`], or not JSON of this form.
@@ -54,15 +55,15 @@ pub enum SealedAnswerError {
 }
 
 impl SealedAnswer {
-    /// The envelope as a message, or as a line of a journal: JSON without a line break.
+    /// The envelope as a message, or as one line of a journal: JSON without line breaks.
     pub fn encode(&self) -> Vec<u8> {
         serde_json::to_vec(self).unwrap_or_default()
     }
 
-    /// Reads an envelope.
+    /// Decodes an envelope.
     ///
     /// # Errors
-    /// [`SealedAnswerError`] if it is none.
+    /// [`SealedAnswerError`] if it is not one.
     pub fn decode(bytes: &[u8]) -> Result<Self, SealedAnswerError> {
         if bytes.len() > SEALED_ANSWER_BYTES_MAX {
             return Err(SealedAnswerError::NotOne);
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_envelope_is_told_without_quoting_it() {
+    fn an_invalid_envelope_is_reported_without_quoting_it() {
         for body in ["", "secret", "{\"v\":1,\"sealed\":\"secret\"}"] {
             let error = SealedAnswer::decode(body.as_bytes()).unwrap_err();
             assert_eq!(error, SealedAnswerError::NotOne);

@@ -1,11 +1,12 @@
-//! Whether a token in a document is what its provider has issued, or what the application has made of it:
-//! many applications encrypt the tokens that they store, and a provider calls such a text a dead token.
+//! Recognizes tokens that the application has encrypted or hashed. Many applications do, and a
+//! provider calls such a text a dead token.
 //!
-//! A token is taken for sealed only where its form says so by itself. That all tokens begin alike and are of
-//! one length says nothing: those of Google, Slack, Zoho and eBay do and are. Nor does a form that providers
-//! issue, such as a signed JWT. Where one application or one provider may have made a form, both tokens of the
-//! document must have it: an application that encrypts one of them encrypts the other in the same way. And what
-//! Evergrant was given by the provider itself is never asked ([`SealedForm::of`]'s caller knows).
+//! A token counts as encrypted only if its form shows it. A common prefix and length of all tokens
+//! shows nothing: those of Google, Slack, Zoho and eBay have both. Neither does a form that
+//! providers issue, such as a signed JWT. If the form could come from an application or from a
+//! provider, both tokens of the document must have it, because an application that encrypts one of
+//! them encrypts the other in the same way. Tokens that Evergrant got from the provider are never
+//! checked (the caller of [`SealedForm::of`] ensures that).
 
 use base64::Engine;
 use base64::alphabet;
@@ -13,32 +14,32 @@ use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-/// What is done with a token that the application has sealed.
+/// What to do with a token that the application has encrypted.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum SealedTokens {
-    /// It is not sent, and the grant waits.
+    /// The token is not sent, and the grant waits.
     #[default]
     Hold,
-    /// It is sent like every other one: the provider issues such tokens.
+    /// The token is sent like any other: the provider issues such tokens.
     Send,
 }
 
-/// What can be done about tokens that the application has sealed.
+/// What can be done about encrypted tokens.
 pub const SEALED_REMEDY: &str = "Evergrant needs the tokens as the provider issued them, and writes new ones so: \
                                  let the application store them unsealed, in a field or a collection that \
                                  only the two can read";
 
-/// What an application has made of a token.
+/// The form of an encrypted token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SealedForm {
-    /// A scheme and its version stand before the ciphertext.
+    /// A scheme and its version before the ciphertext.
     Envelope,
-    /// The nonce, the ciphertext and its tag, one after another.
+    /// The nonce, the ciphertext and its tag, in sequence.
     Parts,
     /// An object with a nonce and a ciphertext.
     Object,
-    /// A message in armor, such as of PGP or age.
+    /// An armored message, such as of PGP or age.
     Armor,
     /// A Fernet token.
     Fernet,
@@ -50,17 +51,17 @@ pub enum SealedForm {
     GoogleKms,
     /// A ciphertext of OpenSSL or CryptoJS.
     OpenSsl,
-    /// An encrypted JWT with a key that both sides know.
+    /// An encrypted JWT with a shared key.
     EncryptedJwt,
     /// A ciphertext in hexadecimal digits.
     Digits,
-    /// A hash, from which nobody can make a token.
+    /// A hash, from which the token cannot be recovered.
     Hash,
 }
 
 impl SealedForm {
-    /// The form of a refresh token that the application has sealed, given the access token beside it. None
-    /// of one that a provider may have issued.
+    /// The form of an encrypted refresh token, given the access token beside it. None for a token
+    /// that a provider may have issued.
     pub fn of(refresh_token: &str, access_token: Option<&str>) -> Option<Self> {
         let token = refresh_token.trim();
         let access_token = access_token.map(str::trim).filter(|token| !token.is_empty());
@@ -70,7 +71,7 @@ impl SealedForm {
             .or_else(|| in_both(token, access_token))
     }
 
-    /// What it is, in words.
+    /// A description.
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Envelope => "a scheme and its version stand before a ciphertext",
@@ -89,7 +90,7 @@ impl SealedForm {
     }
 }
 
-/// Parts of a scheme's name that only something sealed has.
+/// Parts of a scheme's name that occur only in encrypted texts.
 const SEALING_WORDS: [&str; 33] = [
     "aead",
     "aes",
@@ -189,7 +190,8 @@ fn is_version(segment: &str) -> bool {
     (1..=3).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_digit())
 }
 
-/// What known libraries and services make: the beginning of the text, what the bytes must be, and what it is.
+/// Outputs of known libraries and services: the beginning of the text, a check of the bytes, and
+/// the form.
 type Known = (&'static str, fn(&[u8]) -> bool, SealedForm);
 
 const KNOWN: [Known; 8] = [
@@ -209,7 +211,7 @@ fn known_ciphertext(token: &str) -> Option<SealedForm> {
     is_one(&bytes).then_some(*form)
 }
 
-/// A version, the time, a nonce of 16 bytes, blocks of 16 and a tag of 32. Others issue tokens that begin
+/// A version, the time, a nonce of 16 bytes, blocks of 16 and a tag of 32. Other tokens begin
 /// alike, with a length in the place of the time.
 fn is_fernet(bytes: &[u8]) -> bool {
     let [0x80, rest @ ..] = bytes else { return false };
@@ -218,7 +220,7 @@ fn is_fernet(bytes: &[u8]) -> bool {
     is_time && bytes.len() >= 73 && (bytes.len() - 57).is_multiple_of(16)
 }
 
-/// JSON with a ciphertext, as it is or in Base64: Laravel, Rails, SJCL, JWE.
+/// JSON with a ciphertext, plain or in Base64: Laravel, Rails, SJCL, JWE.
 fn object(token: &str) -> bool {
     let json = match token.as_bytes() {
         [b'{', ..] => Some(token.as_bytes().to_vec()),
@@ -280,7 +282,7 @@ fn three_parts(token: &str, separators: &[char]) -> bool {
     has_tag && matches!(bytes_of(nonce), Some(12 | 16 | 24))
 }
 
-/// Forms that a provider may have issued as well, unless the access token has the same.
+/// Forms that a provider may also have issued, unless the access token has the same form.
 fn in_both(token: &str, access_token: Option<&str>) -> Option<SealedForm> {
     if let Some(header) = encrypted_jwt(token)
         && access_token.is_none_or(|access| encrypted_jwt(access).as_ref() == Some(&header))
@@ -293,7 +295,7 @@ fn in_both(token: &str, access_token: Option<&str>) -> Option<SealedForm> {
     if parts(token) && access_token.is_none_or(parts) {
         return Some(SealedForm::Parts);
     }
-    // Signed JWTs have three parts with dots between them, too.
+    // Signed JWTs also have three parts joined by dots.
     let has_dots = |token: &str| !token.starts_with("eyJ") && three_parts(token, &['.']);
     if has_dots(token) && access_token.is_none_or(has_dots) {
         return Some(SealedForm::Parts);
@@ -306,8 +308,8 @@ fn in_both(token: &str, access_token: Option<&str>) -> Option<SealedForm> {
     (labelled(access) == Some(scheme)).then_some(SealedForm::Envelope)
 }
 
-/// The algorithms of a JWE whose key both sides know, as an application has it that encrypts for itself.
-/// Providers have keys of their own, and say which one or who they are.
+/// The algorithms of a JWE with a shared key, as an application uses that encrypts for itself.
+/// Providers have keys of their own and name the key or the issuer.
 fn encrypted_jwt(token: &str) -> Option<(String, String)> {
     let [header, _, _, _, _] = *token.split('.').collect::<Vec<_>>() else { return None };
     let header: Map<String, Value> = serde_json::from_slice(&decoded(header)?).ok()?;
@@ -320,13 +322,13 @@ fn encrypted_jwt(token: &str) -> Option<(String, String)> {
     (is_shared && !is_providers).then_some((algorithm, encryption))
 }
 
-/// A nonce of 24 bytes, a tag of 16 and a token in digits, as Better Auth writes it. Hashes that providers
-/// issue as tokens are shorter.
+/// A nonce of 24 bytes, a tag of 16 and a token in hexadecimal, as Better Auth writes it. Hashes
+/// that providers issue as tokens are shorter.
 fn is_long_hex(token: &str) -> bool {
     token.len() >= 160 && token.len().is_multiple_of(2) && is_hex(token)
 }
 
-/// What stands before the first of several colons.
+/// The text before the first of several colons.
 fn labelled(token: &str) -> Option<(&str, usize)> {
     let (scheme, rest) = token.split_once(':')?;
     let parts: Vec<_> = rest.split(':').collect();
@@ -340,14 +342,14 @@ fn is_hex(text: &str) -> bool {
     !text.is_empty() && text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
 }
 
-/// Whether a text may be Base64 or hexadecimal digits.
+/// Whether a text may be Base64 or hexadecimal.
 fn is_encoded(text: &str) -> bool {
     let is_digit =
         |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'+' | b'/' | b'-' | b'_' | b'=');
     !text.is_empty() && text.bytes().all(is_digit)
 }
 
-/// How many bytes a text encodes, in hexadecimal digits or in Base64.
+/// How many bytes a text encodes, in hexadecimal or Base64.
 fn bytes_of(text: &str) -> Option<usize> {
     if is_hex(text) && text.len().is_multiple_of(2) {
         return Some(text.len() / 2);

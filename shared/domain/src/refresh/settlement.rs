@@ -1,4 +1,4 @@
-//! What follows from an outcome, as data.
+//! A settlement: what follows from an outcome, as data.
 
 use std::time::Duration;
 
@@ -10,34 +10,34 @@ use super::schedule::RefreshTimes;
 use crate::{DeadReason, GrantStatus, LastError, Timestamp};
 
 /// What follows from an outcome. It is carried out in this order: the document is written, the job
-/// is routed, and only then is the delivery acknowledged.
+/// is routed, and then the delivery is acknowledged.
 #[derive(Debug, Clone)]
 pub struct Settlement {
-    /// What the document becomes.
+    /// The write to the document.
     pub write: DocumentWrite,
-    /// Where the job goes.
+    /// The route of the job.
     pub route: JobRoute,
-    /// What the provider's circuit breaker is told.
+    /// The signal to the provider's circuit breaker.
     pub signal: BudgetSignal,
 }
 
-/// What a document becomes. Every write gives the lease back.
+/// A write to a document. Every write releases the lease.
 #[derive(Debug, Clone)]
 pub enum DocumentWrite {
-    /// New tokens: generation + 1, failures forgotten.
+    /// New tokens: the generation rises by 1, and failures are cleared.
     Refresh {
         /// The new access token.
         access_token: SecretString,
         /// The new refresh token; None keeps the old one.
         refresh_token: Option<SecretString>,
-        /// When this was, by the store's clock.
+        /// When it was refreshed, by the store's clock.
         refreshed_at: Timestamp,
-        /// Expiries and the next due time.
+        /// The expiry times and the next due time.
         times: RefreshTimes,
-        /// What else is written.
+        /// Further values to be written.
         also: FieldValues,
     },
-    /// Still active, to be tried again.
+    /// Still active, to be retried.
     Postpone {
         /// Failed attempts since the last success.
         attempts: u32,
@@ -47,14 +47,14 @@ pub enum DocumentWrite {
         questioned: bool,
         /// When the present run of failures began.
         failing_since: Option<Timestamp>,
-        /// What went wrong; None leaves what is there.
+        /// The last failure; None leaves the stored one.
         last_error: Option<LastError>,
-        /// When to try again; None leaves the schedule as it is.
+        /// When to retry; None leaves the schedule.
         next_refresh_at: Option<Timestamp>,
-        /// Until when a message for it is taken to be under way.
+        /// Until when a message for it counts as under way.
         queued_until: Timestamp,
     },
-    /// No longer refreshed.
+    /// Not refreshed any more.
     End {
         /// [`GrantStatus::NeedsReauth`] or [`GrantStatus::Failed`].
         status: GrantStatus,
@@ -67,16 +67,16 @@ pub enum DocumentWrite {
         /// The [`crate::fingerprint::fingerprint`] of the token that died; None where there is no token.
         dead_fingerprint: Option<String>,
     },
-    /// New to Evergrant and not due yet: the times of its tokens are written, and nothing was sent.
+    /// New and not due yet: the times of its tokens are written, and nothing was sent.
     Schedule(RefreshTimes),
-    /// [`GrantStatus::NoToken`]: nothing to keep alive until a token comes.
+    /// [`GrantStatus::NoToken`]: the document holds no refresh token.
     NoToken,
-    /// No longer adopted: whose it is is to be found out anew.
+    /// Not adopted any more: its provider has to be determined again.
     Unadopt,
 }
 
 impl DocumentWrite {
-    /// The paths of what is written beside the tokens.
+    /// The paths of further values that are written beside the tokens.
     pub fn also(&self) -> impl Iterator<Item = &String> {
         let also = match self {
             Self::Refresh { also, .. } => Some(also),
@@ -86,10 +86,10 @@ impl DocumentWrite {
     }
 }
 
-/// Where a job goes after its document is written.
+/// The route of a job after its document is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum JobRoute {
-    /// Nowhere: it is done.
+    /// It is done.
     Done,
     /// Back to the work queue after a delay, which is a rung of the ladder.
     Retry(Duration),
@@ -97,7 +97,7 @@ pub enum JobRoute {
     DeadLetter(DeadReason),
 }
 
-/// What a provider's circuit breaker is told.
+/// A signal to a provider's circuit breaker.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum BudgetSignal {
     /// The provider answered and accepts the client.
@@ -106,8 +106,8 @@ pub enum BudgetSignal {
     Neutral,
     /// Send nothing for this long.
     Pause(Duration),
-    /// Stop until a probe succeeds: the provider rejects the client, or its answers are not
-    /// believed.
+    /// Open the circuit until a probe succeeds: the provider rejects the client, or its answers are
+    /// not believed.
     Trip(TripReason),
 }
 
@@ -119,8 +119,8 @@ pub enum TripReason {
     Misconfigured,
     /// Too many grants died at once.
     Suspicious,
-    /// A success came whose tokens could not be found in the answer. Each further request would spend
-    /// another token, so none is sent until an operator or changed settings say so.
+    /// A success whose tokens were not found in the answer. Each further request would spend
+    /// another token, so none is sent until an operator or changed settings allow it.
     Unreadable,
 }
 

@@ -1,8 +1,8 @@
-//! A user who has just signed in is not due at once because the document is new to us.
+//! Schedules a document whose user has just signed in.
 //!
-//! How old a refresh token is, its document rarely tells, and a token of unknown age may die tomorrow: it is
-//! exchanged at once. But where the application keeps when the access token expires, and that is still to
-//! come, both tokens were issued no longer ago than an access token lives.
+//! A document rarely shows the age of its refresh token, and a token of unknown age may expire
+//! tomorrow: it is exchanged at once. If the application stores when the access token expires, and
+//! that is in the future, both tokens are no older than an access token's lifetime.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use super::expiry::ToldEnds;
 use super::schedule::{FirstRefresh, KnownEnds, RefreshSchedule, RefreshTimes};
 use crate::{DocumentId, Timestamp};
 
-/// An application's clock may be ahead by this.
+/// How far an application's clock may be ahead.
 const CLOCK_SKEW_MAX: Duration = Duration::from_secs(60);
 
 impl RefreshSchedule {
-    /// The times of tokens that nobody has refreshed yet, whose access token expires at `access_end` as
-    /// the application tells. None if that says nothing of their age, or they are due.
+    /// The times of tokens that were never refreshed and whose access token expires at `access_end`
+    /// according to the application. None if that does not show their age, or if they are due.
     pub fn after_sign_in(
         &self,
         id: &DocumentId,
@@ -50,7 +50,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_just_signed_in_is_due_by_the_lifetime_that_is_left() {
+    fn a_fresh_sign_in_is_due_by_its_remaining_lifetime() {
         let wait = first_due(&RefreshSchedule::example(), NOW.plus(50 * MINUTE)).unwrap();
         assert!(wait > 5 * DAY && wait < 7 * DAY, "{wait:?}");
         let fresh = RefreshSchedule { keep: RefreshGoal::KeepFresh, ..RefreshSchedule::example() };
@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn an_applications_clock_may_be_a_little_ahead() {
+    fn an_applications_clock_may_be_slightly_ahead() {
         assert!(
             first_due(&RefreshSchedule::example(), NOW.plus(60 * MINUTE + CLOCK_SKEW_MAX))
                 .is_some()
@@ -83,7 +83,7 @@ mod tests {
     }
 
     #[test]
-    fn who_wants_it_has_all_refreshed_at_once() {
+    fn at_once_refreshes_every_new_document_immediately() {
         let at_once = RefreshSchedule { adopt: FirstRefresh::AtOnce, ..RefreshSchedule::example() };
         assert_eq!(first_due(&at_once, NOW.plus(50 * MINUTE)), None);
     }

@@ -1,11 +1,11 @@
-//! What the codes and the words of providers mean.
+//! The common vocabulary: the meaning of error codes and texts at most providers.
 //!
-//! A wrong guess costs little: a death is asked for again before it is believed, and an answer that
-//! many grants get is taken for the client's ([`super::weigh`]). So this knows what most providers
-//! say, and a provider's settings add what only one says.
+//! A wrong guess costs little: a death is confirmed before it is believed, and an answer to many
+//! grants counts as being about the client ([`super::weigh`]). So this list holds what most
+//! providers say, and a provider's dialect adds the rest.
 
-/// Codes beside `invalid_grant` by which providers call a refresh token dead: GitHub, Slack, HubSpot,
-/// Meta, Strava, Zoho and others. None is known to mean anything else by them.
+/// Codes besides `invalid_grant` for a dead refresh token: GitHub, Slack, HubSpot, Meta, Strava,
+/// Zoho and others. None is known to have another meaning elsewhere.
 pub const DEAD_CODES: [&str; 17] = [
     "invalid_grant",
     "bad_refresh_token",
@@ -26,7 +26,7 @@ pub const DEAD_CODES: [&str; 17] = [
     "RefreshToken:invalid",
 ];
 
-/// Codes that ask to slow down, beside HTTP 429.
+/// Codes of a throttle, besides HTTP 429.
 pub const THROTTLE_CODES: [&str; 7] = [
     "ratelimited",
     "rate_limited",
@@ -37,12 +37,13 @@ pub const THROTTLE_CODES: [&str; 7] = [
     "quota_exceeded",
 ];
 
-/// Codes of a failure of the provider's own (RFC 6749 §4.1.2.1 has the first two for another endpoint).
+/// Codes of a failure of the provider itself (RFC 6749 §4.1.2.1 has the first two for another
+/// endpoint).
 const PASSING_CODES: [&str; 4] =
     ["server_error", "temporarily_unavailable", "internal_error", "service_unavailable"];
 
-/// Codes that refuse one user or one tenant at least as often as the client: a consent that was taken
-/// back, an administrator's policy, a tenant that disabled the application.
+/// Codes that refuse one user or one tenant at least as often as the client: a withdrawn consent,
+/// an administrator's policy, a tenant that disabled the application.
 const CONSENT_CODES: [&str; 9] = [
     "unauthorized_client",
     "access_denied",
@@ -55,10 +56,11 @@ const CONSENT_CODES: [&str; 9] = [
     "admin_policy_enforced",
 ];
 
-/// Words that say that the grant is asked for before its time.
+/// Texts of a request that came too early.
 const EARLY: [&str; 5] =
     ["not expired", "not yet expired", "still valid", "too early to refresh", "too soon"];
-/// Words that take a death back: the same request is under way, or the provider has a bad moment.
+/// Texts that revoke a death: the same request is under way, or the provider has a temporary
+/// problem.
 const NOT_DEAD: [&str; 7] = [
     "being processed",
     "in progress",
@@ -68,9 +70,9 @@ const NOT_DEAD: [&str; 7] = [
     "internal server error",
     "service unavailable",
 ];
-/// Words that ask to slow down.
+/// Texts of a throttle.
 const THROTTLED: [&str; 4] = ["rate limit", "too many requests", "quota exceeded", "throttled"];
-/// Words that speak of the request or the client, whatever they say of a token.
+/// Texts about the request or the client, whatever they say about a token.
 const NOT_OF_THE_TOKEN: [&str; 10] = [
     "missing",
     "required",
@@ -103,7 +105,7 @@ const DEAD: [&str; 17] = [
     "withdrawn",
 ];
 
-/// Whether `code` is one of `codes`. Providers don't agree on capitals.
+/// Whether `code` is one of `codes`. Providers differ in capitals.
 pub(super) fn is_among<T: AsRef<str>>(code: &str, codes: &[T]) -> bool {
     codes.iter().any(|known| known.as_ref().eq_ignore_ascii_case(code))
 }
@@ -124,22 +126,22 @@ pub(super) fn is_consent_code(code: &str) -> bool {
     is_among(code, &CONSENT_CODES)
 }
 
-/// What words mean.
+/// The meaning of a text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Meaning {
-    /// The grant is asked for before its time.
+    /// The request came too early.
     Early,
-    /// It is not dead, whatever the code says.
+    /// The grant is not dead, whatever the code says.
     NotDead,
-    /// Slow down.
+    /// A throttle.
     Throttled,
     /// The refresh token is dead.
     Dead,
-    /// Nothing that is known.
+    /// Unknown.
     Unknown,
 }
 
-/// What a text for people means.
+/// The meaning of a text for people.
 pub(super) fn meaning(text: &str) -> Meaning {
     let text = plain_text(text);
     let says = |words: &[&str]| words.iter().any(|word| text.contains(word));
@@ -168,7 +170,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_dead_token_is_known_by_the_words_of_many_providers() {
+    fn many_providers_texts_of_a_dead_token_are_known() {
         for text in [
             "refresh_token is invalid",
             "Value passed for the token was invalid.",
@@ -186,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_that_lacks_something_is_no_death() {
+    fn an_incomplete_request_is_not_a_death() {
         for text in [
             "Missing parameter",
             "refresh_token is required",
@@ -200,7 +202,7 @@ mod tests {
     }
 
     #[test]
-    fn words_may_say_that_a_grant_is_not_dead() {
+    fn texts_can_say_that_a_grant_is_not_dead() {
         assert_eq!(meaning("token request is already being processed"), Meaning::NotDead);
         let early = "Rate limit exceeded: access_token not expired";
         assert_eq!(meaning(early), Meaning::Early);

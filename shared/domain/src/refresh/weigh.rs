@@ -1,16 +1,18 @@
-//! Whom an answer is about: the grant that asked, or all of them.
+//! Weighs an answer against the answers to other grants: is it about its own grant or about all of
+//! them?
 //!
-//! An answer is about the one who asked until the answers of others say otherwise. It is judged by
-//! *different* grants in a row with no success between, as by a circuit breaker with a minimum count:
+//! An answer counts as being about its own grant until others show otherwise. The evidence is the
+//! number of *different* grants in a row without a success in between, as with a circuit breaker
+//! that has a minimum count:
 //!
-//! * A refusal is the grant's own. When too many different ones are refused with no success between, the
-//!   provider refuses our client: its circuit opens and nobody's attempts are burned. Where the provider
-//!   says that it is the client, the first will do. Where tenants have clients of their own, each is judged
-//!   by its grants, and the others go on.
-//! * A death is believed at the second look: it is asked again once before the user is told. When an
-//!   unusual share of the grants dies, none is believed. When a second look succeeds after all, the
-//!   provider's word is not taken for a while.
-//! * A throttle makes all wait the longer, the more different grants are throttled in a row.
+//! * A refusal is the grant's own. When too many different grants are refused in a row, the
+//!   provider refuses the client: its circuit opens and no grant loses an attempt. If the provider
+//!   itself names the client, the first refusal suffices. If tenants have clients of their own, each
+//!   client is judged by its own grants, and the others continue.
+//! * A death is believed when it is confirmed: the provider is asked again before the user is told.
+//!   When an unusual share of the grants dies, no death is believed. When the confirmation succeeds
+//!   instead, the provider's deaths are not believed for a while.
+//! * A throttle makes all grants wait longer, the more different grants are throttled in a row.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
@@ -18,24 +20,24 @@ use std::time::Duration;
 use crate::shard::stable_hash;
 use crate::{ExchangeFailure, Grant, Outcome, RefusalScope, Timestamp};
 
-/// When answers are taken for what they say.
+/// When answers are believed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WatchSettings {
-    /// After how long a death is asked for again before it is believed; zero believes the first answer.
+    /// After how long a death is asked again before it is believed; zero believes the first answer.
     pub death_recheck: Duration,
-    /// The share of deaths among a provider's grants that is unusual, in per cent.
+    /// The unusual share of deaths among a provider's grants, in per cent.
     pub mass_death_percent: u8,
-    /// Deaths below this number are never unusual.
+    /// Fewer deaths than this are never unusual.
     pub mass_death_min: usize,
-    /// How far back answers count.
+    /// How long answers count.
     pub window: Duration,
 }
 
 impl Default for WatchSettings {
-    /// The second look comes soon: it shows a provider's slip of a moment, and one success among the
-    /// second looks shows that its deaths are not to be believed now, which then waits for the whole
-    /// window. Half of all grants may well die at once, among successes that show that the client is in
-    /// order; nearly all may not.
+    /// The second request comes soon: it detects a momentary error of the provider. One success
+    /// among the second requests shows that deaths are not to be believed now, which then holds for
+    /// the whole window. Half of all grants may die at once while others succeed and show that the
+    /// client works; nearly all may not.
     fn default() -> Self {
         Self {
             death_recheck: Duration::from_secs(15),
@@ -46,54 +48,55 @@ impl Default for WatchSettings {
     }
 }
 
-/// What is known beforehand of a provider's answers, by all replicas together.
+/// What all replicas together know about a provider before an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct DeathEvidence {
     /// Whether deaths are believed.
     pub belief: DeathBelief,
-    /// Its circuit is open.
+    /// Whether its circuit is open.
     pub is_tripped: bool,
-    /// A refresh has succeeded with the present settings of our client.
+    /// Whether a refresh has succeeded with the present client settings.
     pub client_works: bool,
 }
 
-/// What is known beforehand about the deaths of a provider's grants.
+/// What is known about deaths before an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum DeathBelief {
-    /// Nothing: their share decides.
+    /// Nothing: the share of deaths decides.
     ByShare,
-    /// They are not believed: the circuit is open for such deaths, or our client's settings have changed
-    /// and no refresh has succeeded since.
+    /// They are not believed: the circuit is open because of deaths, or the client's settings have
+    /// changed and no refresh has succeeded since.
     Doubt,
     /// They are believed: an operator has confirmed them.
     Trust,
 }
 
-/// Remembers a provider's latest answers and says whom one is about.
+/// Remembers a provider's latest answers and decides what an answer is about.
 #[derive(Debug)]
 pub struct AnswerWatch {
     settings: WatchSettings,
-    /// Of each grant that lived or died lately, the latest: when, which, and whether it was a death.
+    /// The latest end of each recent grant: when, which grant, and whether it was a death.
     ends: VecDeque<(Timestamp, u64, bool)>,
-    /// Of each of our clients, by its id; of None where there is one.
+    /// The answers to each of our clients, by its id; None if there is only one.
     clients: BTreeMap<Option<String>, ClientAnswers>,
-    /// Since the last success.
+    /// Throttled grants since the last success.
     throttled: Streak,
-    /// When a second look at a death found that the grant lives.
+    /// When the second request after a death last succeeded.
     disproved_at: Option<Timestamp>,
-    /// Deaths in a row that were told to probes of an open circuit.
+    /// Deaths in a row among the probes of an open circuit.
     dead_probes: u32,
     revive_since: Option<Timestamp>,
 }
 
-/// The grants in `ends` at most.
+/// The most grants in `ends`.
 const MEMORY: usize = 500;
-/// So many different grants refused in a row are the client's fault.
+/// This many different grants refused in a row mean that the client is refused.
 const REFUSALS: usize = 5;
-/// The same where another has succeeded lately, or the refusal speaks of consent. Of grants of which every
-/// second is refused, so many in a row come once in a million.
+/// The same if another grant has succeeded recently, or the refusal is about consent. If every
+/// second grant is refused, this many in a row occur once in a million.
 const DOUBTFUL_REFUSALS: usize = 20;
-/// So many deaths in a row told to probes: the client is let in, and it is the grants that are dead.
+/// After this many deaths in a row among probes, the client counts as accepted and the grants as
+/// dead.
 const DEAD_PROBES: u32 = 5;
 
 impl AnswerWatch {
@@ -110,8 +113,8 @@ impl AnswerWatch {
         }
     }
 
-    /// Takes note of what an exchange of `grant` came to, and says what that means beside the answers of
-    /// others. `tenant` is the id of its client where tenants have clients of their own.
+    /// Observes the outcome of an exchange of `grant` and returns what it means beside the answers
+    /// to others. `tenant` is the id of its client, if tenants have clients of their own.
     ///
     /// ```
     /// # #[cfg(feature = "examples")] {
@@ -146,8 +149,8 @@ impl AnswerWatch {
             Outcome::Refused(failure, refusal) => {
                 self.refusal(failure, refusal, grant, tenant, now, evidence)
             }
-            // A page in the place of an answer: whatever stands there may stand there for everybody. From
-            // a provider whose answers were never read it may be its way to say success.
+            // An HTML page may be the same for all grants. From a provider whose answers were never
+            // readable, it may be its form of success.
             Outcome::Ambiguous(failure) if failure.http_status.is_some_and(|s| s < 300) => {
                 if !evidence.client_works {
                     Outcome::Blank(failure)
@@ -167,8 +170,8 @@ impl AnswerWatch {
         }
     }
 
-    /// If it has just turned out that deaths or refusals are not the grants': the time since when what was
-    /// believed is to be taken back, by whichever worker. Once.
+    /// If deaths or refusals have just turned out not to be the grants' own: the time since which
+    /// grants are to be revived, by any worker. Returned once.
     pub fn revive_since(&mut self) -> Option<Timestamp> {
         self.revive_since.take()
     }
@@ -179,7 +182,7 @@ impl AnswerWatch {
         }
         self.remember(stable_hash(&grant.id), now, false);
         let answers = ClientAnswers { succeeded_at: Some(now), refused: Streak::default() };
-        // Pages in the place of answers are nobody's, so any success ends a run of them.
+        // HTML pages belong to no client, so any success ends a run of them.
         for client in BTreeSet::from([None, tenant]) {
             self.clients.insert(client.map(str::to_owned), answers.clone());
         }
@@ -208,7 +211,7 @@ impl AnswerWatch {
         self.second_look(failure, grant, now, evidence)
     }
 
-    /// Whether a death is believed now, or asked for again.
+    /// Whether a death is believed now, or asked again.
     fn second_look(
         &mut self,
         failure: ExchangeFailure,
@@ -217,7 +220,7 @@ impl AnswerWatch {
         evidence: DeathEvidence,
     ) -> Outcome {
         let WatchSettings { death_recheck, window, .. } = self.settings;
-        // What opened the circuit was something else, and whether all are dead an operator must say.
+        // Something else opened the circuit. An operator has to say whether all are dead.
         self.dead_probes = if evidence.is_tripped { self.dead_probes + 1 } else { 0 };
         if self.dead_probes >= DEAD_PROBES {
             Outcome::Suspicious(failure)
@@ -253,8 +256,8 @@ impl AnswerWatch {
         }
     }
 
-    /// Counts a refusal of this grant, and says whether so many of its client are refused that it is not the
-    /// grants'.
+    /// Counts a refusal of this grant. True if so many grants of its client are refused that it is
+    /// not about single grants.
     fn is_everybodys(
         &mut self,
         who: u64,
@@ -272,9 +275,9 @@ impl AnswerWatch {
         let succeeded_lately = client.succeeded_at.is_some_and(|at| at > since);
         let is_doubtful = succeeded_lately || refusal == RefusalScope::Consent;
         let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
-        // Where nothing has ever succeeded, few grants that are refused again and again will do.
+        // If nothing has ever succeeded, a few grants that are refused repeatedly suffice.
         let never = !evidence.client_works && client.refused.answers >= enough;
-        // By the provider's own word, if nothing that has just succeeded speaks against it.
+        // The provider itself names the client, and no recent success contradicts it.
         let is_told = refusal == RefusalScope::Client && !succeeded_lately;
         let is_everybodys = is_told || never || client.refused.grants.len() >= enough;
         if is_everybodys {
@@ -300,11 +303,11 @@ impl AnswerWatch {
     }
 }
 
-/// What the grants of one of our clients were answered.
+/// The answers to the grants of one of our clients.
 #[derive(Debug, Clone, Default)]
 struct ClientAnswers {
     succeeded_at: Option<Timestamp>,
-    /// Since the last success.
+    /// Refused grants since the last success.
     refused: Streak,
 }
 
@@ -318,7 +321,7 @@ struct Streak {
 impl Streak {
     fn add(&mut self, who: u64) {
         self.answers = self.answers.saturating_add(1);
-        // More are not told apart: so many are enough for anything.
+        // Beyond this number they need not be distinguished.
         if self.grants.len() < 64 && !self.grants.contains(&who) {
             self.grants.push(who);
         }

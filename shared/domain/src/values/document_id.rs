@@ -6,10 +6,11 @@ use std::str::FromStr;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-/// The `_id` of a token document. Applications choose its type, so every type that MongoDB
-/// allows is taken and is carried through jobs unchanged, as MongoDB's extended JSON.
+/// The `_id` of a token document. Applications choose its type, so every type that MongoDB allows
+/// is accepted and carried through jobs unchanged, as MongoDB's extended JSON.
 ///
-/// Whole numbers of any BSON type become [`DocumentId::Integer`]: MongoDB compares them by value.
+/// Whole numbers of any BSON type become [`DocumentId::Integer`], because MongoDB compares them by
+/// value.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "Value", into = "Value")]
 pub enum DocumentId {
@@ -25,7 +26,7 @@ pub enum DocumentId {
     Other(String),
 }
 
-/// JSON that cannot be an `_id`.
+/// JSON that is not an `_id`.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "an _id must be an ObjectId ({{\"$oid\": …}}), a string, a number, a UUID ({{\"$uuid\": …}}) \
@@ -34,8 +35,8 @@ pub enum DocumentId {
 pub struct InvalidDocumentId;
 
 impl DocumentId {
-    /// The ids that people take for this one: the hexadecimal digits of an ObjectId as a string, and
-    /// the ObjectId of such a string.
+    /// The ids that people confuse with this one: the hexadecimal digits of an ObjectId as a
+    /// string, and the ObjectId of such a string.
     pub fn twins(&self) -> Vec<Self> {
         match self {
             Self::ObjectId(bytes) => {
@@ -110,9 +111,9 @@ impl fmt::Display for DocumentId {
 impl FromStr for DocumentId {
     type Err = InvalidDocumentId;
 
-    /// Reads what [`fmt::Display`] writes: 24 hexadecimal digits are an ObjectId, a UUID's form is
-    /// a UUID, digits are a number, extended JSON is what it says, and the rest is a string. To
-    /// name a string that looks like one of these, quote it as JSON does: `"123"`.
+    /// Parses what [`fmt::Display`] writes: 24 hexadecimal digits are an ObjectId, a UUID's form is
+    /// a UUID, digits are a number, extended JSON is decoded, and anything else is a string. To
+    /// name a string that looks like one of these, quote it as in JSON: `"123"`.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         if text.len() == 24
             && let Some(bytes) = decode_hex(text)

@@ -1,7 +1,7 @@
-//! Text of others where people read it: on a terminal, in a log.
+//! Escapes untrusted text for terminals and logs.
 
-/// The text with control characters, which could move the cursor, begin a line or change what was said before,
-/// and marks that nobody sees as escapes.
+/// The text with escapes for control characters, which could move the cursor, begin a line or
+/// overwrite text, and for invisible characters.
 pub fn printable(text: &str) -> String {
     text.chars().fold(String::with_capacity(text.len()), |mut shown, c| {
         if c.is_control() || is_invisible(c) {
@@ -13,7 +13,8 @@ pub fn printable(text: &str) -> String {
     })
 }
 
-/// Marks that turn the direction of text, hide within it or tag it, and line separators.
+/// Characters that change the direction of text, are invisible in it or tag it, and line
+/// separators.
 const fn is_invisible(c: char) -> bool {
     matches!(
         c,
@@ -28,7 +29,8 @@ const fn is_invisible(c: char) -> bool {
     )
 }
 
-/// JSON in which everything outside of ASCII is an escape: the same data, and nothing that a terminal acts on.
+/// JSON in which all characters outside ASCII are escaped: the same data, and no effect on a
+/// terminal.
 pub fn ascii_json(json: &str) -> String {
     json.chars().fold(String::with_capacity(json.len()), |mut shown, c| {
         if c == '\n' || (' '..='~').contains(&c) {
@@ -46,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_others_cannot_command_the_terminal() {
+    fn untrusted_text_cannot_control_the_terminal() {
         assert_eq!(printable("a\u{1b}[31mb\r\n"), "a\\u{1b}[31mb\\u{d}\\u{a}");
         assert_eq!(printable("gro\u{df}\u{202e}"), "gro\u{df}\\u{202e}");
         assert_eq!(printable("a\u{ad}\u{feff}b\u{e0041}"), "a\\u{ad}\\u{feff}b\\u{e0041}");

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-/// The name that the configuration gives a provider: part of queue names and metric labels, so
-/// 1 to 63 characters of `a` to `z`, `0` to `9`, `_` and `-`, the first a letter or a digit.
+/// The provider's name in the configuration: part of queue names and metric labels, so 1 to 63
+/// characters of `a` to `z`, `0` to `9`, `_` and `-`, the first a letter or a digit.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct ProviderId(Arc<str>);
@@ -19,7 +19,7 @@ impl ProviderId {
     }
 }
 
-/// A name that cannot be a provider's.
+/// A text that is not a provider's name.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error(
     "a provider's name must be 1 to 63 characters of a-z, 0-9, _ and -, \
@@ -64,7 +64,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_that_are_safe_in_queue_names_are_taken() {
+    fn names_that_are_safe_in_queue_names_are_accepted() {
         for name in ["autodesk", "a", "4shared", "my-app_2"] {
             assert_eq!(name.parse::<ProviderId>().unwrap().as_str(), name);
         }

@@ -1,7 +1,7 @@
-//! What must never be told, taken out of whatever a provider says.
+//! Removes secrets from whatever a provider says.
 //!
-//! Providers repeat tokens in their errors. What was sent is known, and what the answer holds is known, so
-//! both are taken out by comparison, in each form in which they may be repeated.
+//! Providers repeat tokens in their errors. What was sent and what the answer holds are known, so
+//! both are removed by comparison, in every encoding in which they may be repeated.
 
 use std::collections::HashMap;
 
@@ -12,9 +12,9 @@ use serde_json::Value;
 
 use super::plain_name::plain_name;
 
-/// A part of a secret as long as this is taken out as well.
+/// Parts of a secret of at least this length are removed as well.
 const PART: usize = 8;
-/// What is shorter is no secret, but would be found in any word.
+/// Shorter texts are not secrets, but would occur in any word.
 const SHORTEST: usize = 4;
 /// How deep an answer is searched for tokens.
 const DEPTH_MAX: usize = 8;
@@ -25,7 +25,7 @@ const REDACTED: &str = "[redacted]";
 #[derive(Default)]
 pub struct ExchangeSecrets<'a> {
     sent: Option<SentSecret<'a>>,
-    /// The tokens of the answer.
+    /// The tokens in the answer.
     answered: Vec<String>,
 }
 
@@ -48,7 +48,7 @@ impl<'a> ExchangeSecrets<'a> {
         Self { sent, answered: Vec::new() }
     }
 
-    /// Adds what an answer holds under the name of a token.
+    /// Adds the values in an answer that have the name of a token.
     pub fn add_tokens_of(&mut self, answer: &Value) {
         self.add_tokens(answer, 0);
     }
@@ -73,7 +73,7 @@ impl<'a> ExchangeSecrets<'a> {
         }
     }
 
-    /// Each in each form in which it may be repeated.
+    /// Each secret in each encoding in which it may be repeated.
     fn forms(&self) -> Vec<Vec<u8>> {
         let mut forms = Vec::new();
         if let Some(SentSecret { refresh_token, client_id, client_secret }) = &self.sent {
@@ -114,7 +114,7 @@ impl<'a> ExchangeSecrets<'a> {
     }
 }
 
-/// In lower case: what goes through a host's name or a header may come back so.
+/// In lower case, because a host name or a header may change the case.
 fn add_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
     if secret.len() < SHORTEST {
         return;
@@ -127,8 +127,8 @@ fn add_forms(forms: &mut Vec<Vec<u8>>, secret: &str) {
     add_base64(forms, secret);
 }
 
-/// The three forms that a text has in Base64, by where in a group of three bytes it begins, each without
-/// the characters at its ends that depend on what stands beside it.
+/// The three forms of a text in Base64, depending on its position within a group of three bytes.
+/// The characters at the ends that depend on neighbouring text are left out.
 fn add_base64(forms: &mut Vec<Vec<u8>>, secret: &str) {
     for (before, skipped) in [(0, 0), (1, 2), (2, 3)] {
         let text = [vec![0; before], secret.as_bytes().to_vec()].concat();
@@ -143,7 +143,7 @@ fn add_base64(forms: &mut Vec<Vec<u8>>, secret: &str) {
     }
 }
 
-/// Where in a text each of its parts stands.
+/// The positions of each part within a text.
 struct Parts<'a>(HashMap<&'a [u8], Vec<usize>>);
 
 impl<'a> Parts<'a> {
@@ -184,7 +184,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_is_repeated_is_taken_out_whatever_its_form() {
+    fn a_repeated_token_is_removed_in_every_encoding() {
         for token in [
             "abcd1234EFGH5678",
             "7d9f0c3e-1b2a-4c5d-8e9f-0a1b2c3d4e5f",
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clients_secret_is_taken_out_also_as_its_header() {
+    fn the_client_secret_is_removed_also_from_its_header() {
         let header = STANDARD.encode("client:client-s3cret");
         let clean = redact("a-token", &format!("bad client-s3cret in Basic {header}"));
         assert!(clean.starts_with("bad [redacted] in Basic [redacted]"), "{clean}");
@@ -221,7 +221,7 @@ mod tests {
         assert_eq!(redact("x", "x marks the spot"), "x marks the spot");
     }
 
-    /// Whether a text still holds so many characters in a row of a secret.
+    /// Whether a text still holds this many consecutive characters of a secret.
     fn holds_part(text: &str, secret: &str) -> bool {
         let secret: Vec<char> = secret.chars().collect();
         secret.windows(PART).any(|part| text.contains(&part.iter().collect::<String>()))

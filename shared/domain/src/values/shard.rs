@@ -1,11 +1,11 @@
-//! Which shard of a provider's work queue a document belongs to.
+//! Assigns documents to shards of a provider's work queue.
 
 use sha2::{Digest, Sha256};
 
 use crate::DocumentId;
 
-/// The shard of a document, `0..shards`. The same on every machine and in every release, so that
-/// all jobs of one document meet in one queue. No shards count as one.
+/// The shard of a document, `0..shards`. The same on every machine and in every release, so all
+/// jobs of one document are in one queue. Zero shards count as one.
 pub fn shard_of(id: &DocumentId, shards: u16) -> u16 {
     let shards = u64::from(shards.max(1));
     u16::try_from(stable_hash(id) % shards).unwrap_or(0)

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A point in time in milliseconds since the Unix epoch, the precision of a BSON date.
 ///
-/// It is written in JSON and shown to people as RFC 3339 in UTC.
+/// JSON and people get it as RFC 3339 in UTC.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Timestamp(i64);
 
@@ -22,17 +22,17 @@ impl Timestamp {
         self.0
     }
 
-    /// This time, `duration` later. Saturates at the end of time.
+    /// This time plus `duration`, saturating.
     pub fn plus(self, duration: Duration) -> Self {
         Self(self.0.saturating_add(millis(duration)))
     }
 
-    /// This time, `duration` earlier. Saturates at the beginning of time.
+    /// This time minus `duration`, saturating.
     pub fn minus(self, duration: Duration) -> Self {
         Self(self.0.saturating_sub(millis(duration)))
     }
 
-    /// How long after `earlier` this is; zero if it is not after.
+    /// The time since `earlier`; zero if that is not before this.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(u64::try_from(self.0.saturating_sub(earlier.0)).unwrap_or(0))
     }
@@ -46,7 +46,7 @@ impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let unix_ms = u64::try_from(self.0).unwrap_or(0);
         match UNIX_EPOCH.checked_add(Duration::from_millis(unix_ms)) {
-            // humantime covers years 1970 to 9999 and panics on no input within them.
+            // humantime covers the years 1970 to 9999 and panics on no input within them.
             Some(time) if unix_ms < 253_402_300_800_000 => {
                 write!(f, "{}", humantime::format_rfc3339_millis(time))
             }

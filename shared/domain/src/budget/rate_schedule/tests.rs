@@ -19,7 +19,7 @@ fn later(ms: u64) -> PreciseTimestamp {
 }
 
 #[test]
-fn an_idle_cell_gives_the_next_places_and_no_burst() {
+fn an_idle_schedule_gives_the_next_slots_without_a_burst() {
     let mut cell = RateSchedule::default();
     let slice = cell.reserve(&limits(&["200/s"]), &ask(NOW, 3)).unwrap();
     assert_eq!((slice.first, slice.count), (later(5), 3));
@@ -29,7 +29,7 @@ fn an_idle_cell_gives_the_next_places_and_no_burst() {
 }
 
 #[test]
-fn a_slice_is_a_quarter_of_a_second_and_nobody_reserves_beyond_the_horizon() {
+fn a_slice_is_short_and_ends_within_the_horizon() {
     let (mut cell, limits) = (RateSchedule::default(), limits(&["200/s"]));
     let first = cell.reserve(&limits, &ask(NOW, 1_000)).unwrap();
     assert_eq!(first.count, 50);
@@ -67,20 +67,20 @@ fn of_several_limits_the_strictest_one_binds() {
 }
 
 #[test]
-fn a_debt_moves_the_next_places_and_is_paid_once() {
+fn a_debt_moves_the_next_slots_once() {
     let (mut cell, limits) = (RateSchedule::default(), limits(&["200/s"]));
     let paid = SlotRequest { debt: Duration::from_millis(20), ..ask(NOW, 1) };
     assert_eq!(cell.reserve(&limits, &paid).unwrap().first, later(20));
     let next = cell.reserve(&limits, &ask(NOW, 1)).unwrap();
     assert_eq!(next.first, later(20).plus(next.spacing));
-    // Without a wish for slots too.
+    // Also without a request for slots.
     let before = cell;
     assert_eq!(cell.reserve(&limits, &SlotRequest { wanted: 0, ..paid }), None);
     assert_ne!(cell, before);
 }
 
 #[test]
-fn a_cell_of_another_limit_or_of_a_later_clock_does_not_hold_the_provider_up() {
+fn a_schedule_too_far_ahead_does_not_block_the_provider() {
     let mut cell = RateSchedule::default();
     cell.reserve(&limits(&["1/h"]), &ask(NOW, 1)).unwrap();
     assert!(
@@ -92,7 +92,7 @@ fn a_cell_of_another_limit_or_of_a_later_clock_does_not_hold_the_provider_up() {
 }
 
 #[test]
-fn where_requests_are_often_late_they_are_placed_further_apart_and_forgiven_slowly() {
+fn frequent_lateness_widens_the_spacing_and_decays_slowly() {
     let (mut cell, limits) = (RateSchedule::default(), limits(&["10/s"]));
     let late = SlotRequest { lateness: Duration::from_millis(54), ..ask(NOW, 1) };
     let slice = cell.reserve(&limits, &late).unwrap();
@@ -102,13 +102,14 @@ fn where_requests_are_often_late_they_are_placed_further_apart_and_forgiven_slow
     assert_eq!(soon.spacing, slice.spacing);
     let much_later = cell.reserve(&limits, &ask(later(60_000), 1)).unwrap();
     assert_eq!(much_later.tolerance, TOLERATED_DELAY);
-    // But no more than a quarter of the window.
+    // But at most a quarter of the window.
     let later_still = SlotRequest { lateness: Duration::from_secs(9), ..ask(later(70_000), 1) };
     assert_eq!(cell.reserve(&limits, &later_still).unwrap().spacing, Duration::from_millis(125));
 }
 
-/// Replicas in turn, each with its own wishes, and each request late in its own way. What is too late
-/// is paid for at the first turn after it has arrived, as the worker does it.
+/// Simulates replicas that reserve in turn, each with its own demand, and whose requests are each
+/// late differently. A request that is too late is paid for at the first reservation after its
+/// arrival, as the worker does.
 fn arrivals(limit: RateLimit, turns: &[(u64, u32, u8)]) -> Vec<PreciseTimestamp> {
     let (mut cell, mut now) = (RateSchedule::default(), NOW);
     let (mut arrivals, mut unpaid) = (Vec::new(), Vec::new());
@@ -138,7 +139,7 @@ fn arrivals(limit: RateLimit, turns: &[(u64, u32, u8)]) -> Vec<PreciseTimestamp>
 
 proptest! {
     #[test]
-    fn no_window_of_arrivals_holds_more_than_the_limit(
+    fn no_window_of_arrivals_exceeds_the_limit(
         requests in 1_u32..400, per_ms in 1_000_u64..20_000,
         turns in prop::collection::vec((0_u64..250, 0_u32..40, any::<u8>()), 1..200),
     ) {
@@ -151,7 +152,7 @@ proptest! {
     }
 
     #[test]
-    fn replicas_that_want_enough_leave_no_place_unused(
+    fn replicas_with_enough_demand_use_every_slot(
         turns in prop::collection::vec((1_u64..150, 60_u32..100), 10..100),
     ) {
         let (mut cell, limits) = (RateSchedule::default(), limits(&["200/s"]));
@@ -166,22 +167,22 @@ proptest! {
 }
 
 #[test]
-fn a_replica_whose_clock_may_be_wrong_sends_late_and_pays_for_it() {
+fn a_replica_with_an_inexact_clock_sends_late_and_pays() {
     let limits = limits(&["10/s"]);
     let mut cell = RateSchedule::default();
     let unsure = SlotRequest { unsure: Duration::from_millis(300), ..ask(NOW, 2) };
     let slice = cell.reserve(&limits, &unsure).unwrap();
     assert_eq!((slice.count, slice.shift), (2, Duration::from_millis(300)));
-    // Not before the latest time that it may be now.
+    // Not before the latest possible time.
     assert_eq!(slice.first, later(305));
-    // What follows comes after it, however late it is.
+    // What follows comes after it, however late that is.
     let sure = cell.reserve(&limits, &ask(later(800), 1)).unwrap();
     assert_eq!(sure.first.since(slice.first), slice.spacing * 2 + Duration::from_millis(600));
     assert_eq!(sure.shift, Duration::ZERO);
 }
 
 #[test]
-fn a_replica_whose_reservations_take_long_reserves_further_ahead_and_allows_for_lateness() {
+fn a_replica_with_slow_reservations_reserves_further_ahead() {
     let limits = limits(&["10/s"]);
     let mut cell = RateSchedule::default();
     let slow = SlotRequest { lead: Duration::from_millis(900), ..ask(NOW, 100) };
@@ -189,14 +190,14 @@ fn a_replica_whose_reservations_take_long_reserves_further_ahead_and_allows_for_
     assert_eq!(slice.first, later(900));
     assert_eq!(slice.spacing, Duration::from_millis(125), "four fifths of the limit");
     assert_eq!(slice.count, 12, "as many as fit into one and a half seconds");
-    // By the time that it looks again there is room again.
+    // When it asks again, there is room.
     assert_eq!(cell.full_for(&limits, later(600), slow.lead), Duration::ZERO);
     let next = cell.reserve(&limits, &SlotRequest { now: later(600), ..slow }).unwrap();
     assert_eq!(next.first, slice.first.plus(slice.spacing * 12));
 }
 
 #[test]
-fn no_debt_leads_so_far_ahead_that_it_is_forgotten() {
+fn no_debt_moves_the_schedule_beyond_its_bound() {
     let (mut cell, limits) = (RateSchedule::default(), limits(&["10/s"]));
     let slow = SlotRequest { lead: Duration::from_secs(9), ..ask(NOW, 100) };
     let first = cell.reserve(&limits, &slow).unwrap();

@@ -1,11 +1,11 @@
-//! Grants as they are read, of which a part is kept once there are many.
+//! A bounded sample of a provider's grants.
 
 use super::{GrantProspect, Timestamp};
 
-/// Grants that are kept at most.
+/// The most grants that are kept.
 const KEPT_MAX: usize = 250_000;
 
-/// The grants of a provider: counted one by one, and every so many-th kept to look ahead with. So memory
+/// The grants of a provider: all are counted, and every n-th is kept for the simulation. So memory
 /// does not grow with their number.
 #[derive(Debug)]
 pub struct GrantSample {
@@ -14,15 +14,15 @@ pub struct GrantSample {
     pub(super) due_now: u64,
     pub(super) dead_already: u64,
     pub(super) sealed: u64,
-    /// Of those that are not dead.
+    /// Kept grants that are not dead.
     pub(super) kept: Vec<GrantProspect>,
-    /// Each of the kept stands for so many.
+    /// How many grants each kept one represents.
     pub(super) weight: u64,
     max_kept: usize,
 }
 
 impl GrantSample {
-    /// No grants yet, looked at from `now` on.
+    /// An empty sample, taken at `now`.
     pub const fn new(now: Timestamp) -> Self {
         Self::of_at_most(KEPT_MAX, now)
     }
@@ -76,7 +76,7 @@ mod tests {
     const NOW: Timestamp = Timestamp::from_unix_ms(1_000);
 
     #[test]
-    fn all_are_counted_and_those_that_are_kept_are_spread_evenly() {
+    fn all_grants_count_and_the_kept_ones_spread_evenly() {
         let mut sample = GrantSample::of_at_most(100, NOW);
         for ms in 0..10_000 {
             let dies_at = (ms % 4 == 0).then_some(NOW);

@@ -72,17 +72,17 @@ fn a_lifetime_is_read_as_number_or_text_and_nonsense_is_ignored() {
 }
 
 #[test]
-fn a_dead_grant_is_known_by_code_under_any_client_status() {
+fn a_dead_grants_code_counts_with_any_client_status() {
     for status in [400, 401, 403] {
         assert_eq!(name(status, json!({"error": "invalid_grant"})), "grant_dead");
     }
-    // GitHub and Slack say it under 200, HubSpot in `status`.
+    // GitHub and Slack send it with 200, HubSpot in `status`.
     assert_eq!(name(200, json!({"error": "bad_refresh_token"})), "grant_dead");
     assert_eq!(name(400, json!({"status": "BAD_REFRESH_TOKEN", "message": "x"})), "grant_dead");
 }
 
 #[test]
-fn autodesk_tells_a_dead_grant_in_words() {
+fn autodesk_reports_a_dead_grant_as_text() {
     let text = "The authorization code/refresh token is expired or invalid/redirect_uri must have \
                 the same value as in the authorization request.";
     assert_eq!(name(400, json!({"developerMessage": text})), "grant_dead");
@@ -99,7 +99,7 @@ fn a_server_error_is_never_the_death_of_a_grant() {
 }
 
 #[test]
-fn a_dead_grant_is_known_in_the_shapes_of_many_providers() {
+fn many_providers_shapes_of_a_dead_grant_are_known() {
     for (status, body) in [
         (
             403,
@@ -126,7 +126,7 @@ fn a_dead_grant_is_known_in_the_shapes_of_many_providers() {
 }
 
 #[test]
-fn settings_add_what_only_one_provider_says() {
+fn a_dialect_adds_a_providers_own_codes() {
     assert_eq!(name(400, json!({"error": "gone"})), "grant_dead");
     assert_eq!(name(400, json!({"message": "No such session"})), "grant_dead");
     let taken_back = json!({"error": "invalid_grant", "error_description": "Patience, please"});
@@ -139,7 +139,7 @@ fn settings_add_what_only_one_provider_says() {
 }
 
 #[test]
-fn words_may_take_a_death_or_a_refusal_back() {
+fn texts_can_revoke_a_death_or_a_refusal() {
     let busy = json!({"error": "invalid_grant", "error_description": "already being processed"});
     assert_eq!(name(400, busy), "transient");
     let early = json!({"error": "access_denied",
@@ -149,7 +149,7 @@ fn words_may_take_a_death_or_a_refusal_back() {
 }
 
 #[test]
-fn a_refusal_is_about_who_asked_until_others_are_refused_too() {
+fn a_refusal_counts_for_its_own_grant() {
     for code in ["invalid_client", "unauthorized_client", "access_denied", "invalid_scope", "what"]
     {
         assert_eq!(name(400, json!({"error": code})), "refused", "{code}");
@@ -178,7 +178,7 @@ fn a_throttle_proves_nothing_about_the_grant() {
 }
 
 #[test]
-fn tokens_are_taken_whatever_is_said_beside_them() {
+fn tokens_are_taken_despite_an_error_text() {
     for error in ["none", "0", "success", "a_warning"] {
         let body = json!({"access_token": "a", "refresh_token": "r", "error": error});
         assert_eq!(name(200, body), "refreshed", "{error}");
@@ -188,7 +188,7 @@ fn tokens_are_taken_whatever_is_said_beside_them() {
 }
 
 #[test]
-fn a_success_whose_tokens_are_elsewhere_is_kept_and_never_taken_for_an_error() {
+fn a_success_with_tokens_elsewhere_is_kept_as_unreadable() {
     for body in [
         json!({"status": 0, "body": {"access_token": "a", "refresh_token": "r"}}),
         json!({"status": "success", "data": {"accessToken": "a"}}),
@@ -208,7 +208,7 @@ fn a_success_whose_tokens_are_elsewhere_is_kept_and_never_taken_for_an_error() {
 }
 
 #[test]
-fn a_page_in_the_place_of_an_answer_may_have_spent_the_token() {
+fn an_html_page_may_have_spent_the_token() {
     assert_eq!(answer(200, "<html>maintenance</html>").name(), "ambiguous");
     assert_eq!(answer(200, "").name(), "ambiguous");
     assert_eq!(name(200, json!({})), "ambiguous");
@@ -216,14 +216,14 @@ fn a_page_in_the_place_of_an_answer_may_have_spent_the_token() {
 }
 
 #[test]
-fn what_was_not_sent_cannot_have_spent_the_token() {
+fn an_unsent_request_spends_no_token() {
     let outcome = |exchange| classify(exchange, &dialect(), ExchangeSecrets::default()).name();
     assert_eq!(outcome(ExchangeResult::NotSent("connection refused".into())), "transient");
     assert_eq!(outcome(ExchangeResult::NoAnswer("timed out".into())), "ambiguous");
 }
 
 #[test]
-fn a_token_of_the_answer_is_not_told_as_a_code_either() {
+fn a_token_in_the_answer_is_never_an_error_code() {
     let outcome = answer(400, json!({"error": "new_one", "refresh_token": "new_one"}).to_string());
     assert_eq!(outcome.failure().unwrap().code.as_deref(), Some("unrecognised"));
 }

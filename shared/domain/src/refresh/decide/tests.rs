@@ -63,7 +63,7 @@ fn a_refresh_is_written_and_done() {
 }
 
 #[test]
-fn a_throttled_grant_waits_as_long_as_asked_and_burns_no_attempt() {
+fn a_throttled_grant_waits_as_requested_without_an_attempt() {
     let asked = ExchangeFailure { retry_after_ms: Some(25_000), ..failure() };
     let settlement = settle(&Grant { attempts: 2, ..grant() }, Outcome::Throttled(asked, 1));
     let DocumentWrite::Postpone { attempts: 2, next_refresh_at: None, .. } = settlement.write
@@ -74,7 +74,7 @@ fn a_throttled_grant_waits_as_long_as_asked_and_burns_no_attempt() {
 }
 
 #[test]
-fn all_wait_the_longer_the_more_grants_are_throttled_in_a_row() {
+fn more_throttled_grants_pause_all_for_longer() {
     let pause = |grants| {
         let asked = ExchangeFailure { retry_after_ms: Some(25_000), ..failure() };
         settle(&grant(), Outcome::Throttled(asked, grants)).signal
@@ -94,7 +94,7 @@ fn an_absurd_retry_after_is_not_believed() {
 }
 
 #[test]
-fn failures_climb_the_ladder_and_the_last_one_is_dead() {
+fn failures_climb_the_ladder_until_the_job_is_dead() {
     for (before, delay_s) in [(0, 1), (1, 5)] {
         let settlement =
             settle(&Grant { attempts: before, ..grant() }, Outcome::Transient(failure()));
@@ -109,7 +109,7 @@ fn failures_climb_the_ladder_and_the_last_one_is_dead() {
 }
 
 #[test]
-fn a_server_that_says_when_to_come_back_is_heeded() {
+fn a_servers_retry_time_is_respected() {
     let asked = ExchangeFailure { retry_after_ms: Some(30_000), ..failure() };
     let settlement = settle(&grant(), Outcome::Transient(asked));
     assert_eq!(settlement.route, JobRoute::Retry(Duration::from_secs(60)));
@@ -131,7 +131,7 @@ fn a_lost_answer_is_retried_at_once_and_remembered() {
 }
 
 #[test]
-fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before() {
+fn a_lost_answer_is_retried_despite_earlier_failures() {
     let failing = Grant { attempts: 5, ..grant() };
     let settlement = settle(&failing, Outcome::Ambiguous(failure()));
     assert_eq!(settlement.route, JobRoute::Retry(policy().ladder.rungs()[0]));
@@ -141,7 +141,7 @@ fn a_lost_answer_is_retried_inside_a_grace_however_many_attempts_failed_before()
 }
 
 #[test]
-fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
+fn a_success_without_a_key_is_a_lost_response() {
     let outcome = Outcome::Unreadable(failure(), b"?".to_vec().into());
     let settlement = without_body(settle(&grant(), outcome));
     assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::LostResponse));
@@ -155,7 +155,7 @@ fn a_success_that_is_not_kept_is_a_lost_response_and_says_why() {
 }
 
 #[test]
-fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
+fn a_takeover_records_doubt_without_an_attempt() {
     let write = decide_taken_over(&policy(), &grant(), NOW);
     let DocumentWrite::Postpone { in_doubt: true, attempts: 0, next_refresh_at: None, .. } = write
     else {
@@ -164,7 +164,7 @@ fn a_dead_workers_document_is_in_doubt_and_no_attempt_is_burned() {
 }
 
 #[test]
-fn a_dead_workers_document_that_is_not_due_waits_for_no_job() {
+fn a_takeover_of_a_grant_not_due_expects_no_job() {
     let later = Grant { next_refresh_at: NOW.plus(Duration::from_secs(9)), ..grant() };
     let write = decide_taken_over(&policy(), &later, NOW);
     assert!(matches!(write, DocumentWrite::Postpone { queued_until: NOW, .. }), "{write:?}");
@@ -192,7 +192,7 @@ fn a_death_after_a_lost_answer_says_so() {
 }
 
 #[test]
-fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
+fn an_unconfirmed_death_is_asked_again_by_schedule() {
     let again = Duration::from_secs(15);
     let settlement = settle(&grant(), Outcome::Unconfirmed(failure(), again));
     assert_eq!((settlement.route, settlement.signal), (JobRoute::Done, BudgetSignal::Neutral));
@@ -205,7 +205,7 @@ fn a_death_that_is_not_confirmed_is_asked_again_by_the_schedule() {
 }
 
 #[test]
-fn a_grant_that_is_asked_for_too_early_waits_for_its_time() {
+fn a_grant_requested_too_early_waits() {
     let settlement = settle(&Grant { attempts: 1, ..grant() }, Outcome::TooEarly(failure()));
     let DocumentWrite::Postpone { attempts: 1, questioned: false, next_refresh_at, .. } =
         settlement.write
@@ -216,7 +216,7 @@ fn a_grant_that_is_asked_for_too_early_waits_for_its_time() {
 }
 
 #[test]
-fn the_first_refusal_in_a_row_burns_no_attempt() {
+fn the_first_refusal_in_a_row_counts_no_attempt() {
     let refused = || Outcome::Refused(failure(), RefusalScope::Unclear);
     let attempts = |grant: &Grant| match settle(grant, refused()).write {
         DocumentWrite::Postpone { attempts, .. } => attempts,
@@ -227,7 +227,7 @@ fn the_first_refusal_in_a_row_burns_no_attempt() {
 }
 
 #[test]
-fn an_answer_that_cannot_be_read_keeps_its_grant_out_of_reach_and_stops_the_provider() {
+fn an_unreadable_answer_withholds_its_grant_and_stops_the_provider() {
     let settlement = settle(&grant(), Outcome::Unreadable(failure(), Vec::new().into()));
     assert_eq!(settlement.signal, BudgetSignal::Trip(TripReason::Unreadable));
     assert_eq!(settlement.route, JobRoute::DeadLetter(DeadReason::UncommittedAnswer));
@@ -253,7 +253,7 @@ fn a_rejected_client_stops_the_provider_and_costs_no_grant() {
 }
 
 #[test]
-fn only_a_page_under_a_status_of_success_leaves_a_grant_in_doubt_when_the_provider_is_stopped() {
+fn only_a_page_with_a_success_status_leaves_doubt() {
     let page = ExchangeFailure { http_status: Some(200), code: None, ..failure() };
     let said = ExchangeFailure { code: Some("bad_refresh_token".to_owned()), ..page.clone() };
     for (outcome, expected) in [
@@ -283,7 +283,7 @@ fn a_malformed_document_fails_without_a_retry() {
 }
 
 #[test]
-fn a_new_grant_whose_document_tells_that_it_is_not_due_is_scheduled_and_not_sent() {
+fn a_new_grant_that_is_not_due_is_scheduled() {
     let signed_in_until = Some(NOW.plus(Duration::from_secs(3000)));
     let new = Grant { generation: 0, signed_in_until, ..grant() };
     let settlement = decide_signed_in(&policy(), &new, NOW).unwrap();
@@ -320,9 +320,9 @@ fn only_a_definite_answer_of_the_provider_ends_a_grant_at_once() {
 }
 
 proptest! {
-    /// Exhausts the table: every outcome in every state of a grant.
+    /// Covers the table: every outcome in every state of a grant.
     #[test]
-    fn whatever_happens_the_document_and_the_job_agree(
+    fn every_outcome_leaves_document_and_job_consistent(
         which in 0_usize..12, attempts in 0_u32..10, in_doubt in any::<bool>(),
         retry_after_ms in proptest::option::of(any::<u64>()),
     ) {
@@ -339,7 +339,7 @@ proptest! {
             }
             (DocumentWrite::Postpone { queued_until, in_doubt: still, .. }, JobRoute::Retry(delay)) => {
                 prop_assert!(policy().ladder.rungs().contains(&delay));
-                // The producer makes no second job while the retry is under way.
+                // The producer publishes no second job while the retry is under way.
                 prop_assert!(*queued_until > NOW.plus(delay));
                 prop_assert!(*still || !in_doubt, "a doubt is forgotten");
             }
@@ -359,7 +359,7 @@ proptest! {
 }
 
 #[test]
-fn a_sealed_token_is_not_sent_and_its_grant_waits_alive() {
+fn a_sealed_token_is_held_and_its_grant_stays_active() {
     let sealed = Grant { sealed: Some(SealedForm::Envelope), attempts: 2, ..grant() };
     let settlement = decide_sealed(&policy(), &sealed, NOW).unwrap();
     assert_eq!((settlement.route, settlement.signal), (JobRoute::Done, BudgetSignal::Neutral));
@@ -374,7 +374,7 @@ fn a_sealed_token_is_not_sent_and_its_grant_waits_alive() {
 }
 
 #[test]
-fn a_sealed_token_is_sent_where_the_settings_say_so() {
+fn a_sealed_token_is_sent_if_the_settings_say_so() {
     let sealed = Grant { sealed: Some(SealedForm::Envelope), ..grant() };
     let send = RefreshPolicy { sealed_tokens: SealedTokens::Send, ..policy() };
     assert!(decide_sealed(&send, &sealed, NOW).is_none());
@@ -382,7 +382,7 @@ fn a_sealed_token_is_sent_where_the_settings_say_so() {
 }
 
 #[test]
-fn a_sealed_token_waits_the_longer_the_longer_it_waits() {
+fn a_sealed_tokens_waits_grow() {
     let waits = |held_for| {
         let failing_since = Some(NOW.minus(held_for));
         let sealed = Grant { sealed: Some(SealedForm::Envelope), failing_since, ..grant() };
@@ -398,7 +398,7 @@ fn a_sealed_token_waits_the_longer_the_longer_it_waits() {
 }
 
 #[test]
-fn a_sealed_token_is_sent_toward_its_end() {
+fn a_sealed_token_is_sent_near_its_end() {
     let lifetime = policy().schedule.refresh_idle_lifetime.unwrap();
     let sealed = Grant { sealed: Some(SealedForm::Envelope), ..grant() };
     for (held_for, is_sent) in [(lifetime / 2, false), (lifetime * 9 / 10, true)] {

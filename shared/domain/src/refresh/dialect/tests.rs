@@ -1,4 +1,4 @@
-//! What a provider's own form and rules make of its answers.
+//! A provider's own form and rules of answers.
 
 use std::time::Duration;
 
@@ -35,7 +35,7 @@ fn refreshed(dialect: &Dialect, body: &Value) -> NewTokens {
 }
 
 #[test]
-fn all_that_a_rule_gives_must_fit_and_the_first_that_fits_counts() {
+fn the_first_fully_matching_rule_counts() {
     let dialect = rules(json!([
         {"status": [400, "5xx"], "code": "x", "text": "Gone", "means": "dead"},
         {"code": ["x", "AUTH-*"], "means": "not_dead"},
@@ -56,14 +56,14 @@ fn all_that_a_rule_gives_must_fit_and_the_first_that_fits_counts() {
 }
 
 #[test]
-fn a_rule_that_names_no_status_makes_no_death_of_a_servers_failure() {
+fn a_rule_without_a_status_ignores_server_errors() {
     let dialect = rules(json!([{"code": "x", "means": "dead"}]));
     assert_eq!(name(&dialect, 500, json!({"error": "x"})), "transient");
     assert_eq!(name(&dialect, 200, json!({"error": "x"})), "grant_dead");
 }
 
 #[test]
-fn a_rule_that_names_no_status_hides_no_lost_answer() {
+fn a_rule_without_a_status_hides_no_lost_answer() {
     for means in ["not_dead", "throttled"] {
         let dialect = rules(json!([{"code": "x", "means": means}]));
         assert_eq!(name(&dialect, 504, json!({"error": "x"})), "ambiguous", "{means}");
@@ -74,7 +74,7 @@ fn a_rule_that_names_no_status_hides_no_lost_answer() {
 }
 
 #[test]
-fn a_success_that_may_hold_tokens_is_kept_whatever_a_rule_says() {
+fn a_success_that_may_hold_tokens_overrides_rules() {
     let dialect = Dialect {
         answer: form(json!({"refresh_token": "renewal"})).answer,
         ..rules(json!([{"status": 200, "means": "not_dead"}]))
@@ -107,7 +107,7 @@ fn tokens_count_before_any_rule() {
 }
 
 #[test]
-fn a_wrapped_answer_is_read_where_the_form_says() {
+fn a_wrapped_answer_is_read_by_its_form() {
     let dialect = form(json!({
         "success": {"path": "status", "is": 0},
         "access_token": ["body.at", "body.access_token"],
@@ -136,14 +136,14 @@ fn a_wrapped_answer_is_read_where_the_form_says() {
 }
 
 #[test]
-fn the_same_token_may_be_what_is_used_and_what_is_exchanged() {
+fn one_value_can_be_both_access_and_refresh_token() {
     let dialect = form(json!({"refresh_token": "access_token"}));
     let tokens = refreshed(&dialect, &json!({"access_token": "a", "expires_in": 5_184_000}));
     assert_eq!(tokens.refresh_token.unwrap().expose_secret(), "a");
 }
 
 #[test]
-fn a_success_is_what_the_form_calls_one() {
+fn the_form_defines_what_a_success_is() {
     let dialect = form(json!({"success": {"path": "ok", "is": true}}));
     assert_eq!(name(&dialect, 200, json!({"ok": false, "why": 5})), "refused");
     let tokens = json!({"ok": true, "error": "a_warning", "access_token": "a"});

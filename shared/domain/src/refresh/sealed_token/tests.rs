@@ -2,7 +2,7 @@ use base64::engine::general_purpose::{STANDARD, URL_SAFE, URL_SAFE_NO_PAD};
 
 use super::*;
 
-/// So many bytes that look like noise, always the same.
+/// This many pseudo-random bytes, always the same.
 fn noise(bytes: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut next = || {
@@ -21,7 +21,7 @@ fn hex(bytes: usize) -> String {
     noise(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
-/// A text that begins with these bytes and goes on with noise, `bytes` in all.
+/// A text of `bytes` in all that begins with these bytes and continues pseudo-randomly.
 fn begins(beginning: &[u8], bytes: usize) -> Vec<u8> {
     [beginning, &noise(bytes - beginning.len())].concat()
 }
@@ -44,7 +44,7 @@ fn fernet(bytes: usize) -> String {
 }
 
 #[test]
-fn what_an_application_has_sealed_is_known() {
+fn encrypted_tokens_are_recognized() {
     let laravel = STANDARD.encode(format!(
         "{{\"iv\":\"{}\",\"value\":\"{}\",\"mac\":\"{}\",\"tag\":\"\"}}",
         base64(16),
@@ -94,7 +94,7 @@ fn what_an_application_has_sealed_is_known() {
 }
 
 #[test]
-fn what_providers_issue_is_not_taken_for_sealed() {
+fn issued_tokens_are_not_taken_for_encrypted() {
     let length_and_noise = STANDARD.encode(begins(&[0x80, 0, 0, 0], 200));
     assert!(length_and_noise.starts_with("gAAAA"));
     for token in [
@@ -141,7 +141,7 @@ fn what_providers_issue_is_not_taken_for_sealed() {
 }
 
 #[test]
-fn what_a_provider_may_have_issued_is_sealed_only_if_both_tokens_are() {
+fn an_ambiguous_form_counts_only_in_both_tokens() {
     let own = "{\"alg\":\"dir\",\"enc\":\"A256GCM\"}";
     let other = "{\"alg\":\"dir\",\"enc\":\"A128CBC-HS256\"}";
     let named = |name: &str| format!("{name}:{}:{}", base64(12), base64(60));

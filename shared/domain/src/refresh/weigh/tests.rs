@@ -45,7 +45,7 @@ impl Scene {
 }
 
 #[test]
-fn a_refusal_that_a_rule_calls_the_clients_opens_the_circuit_unless_others_have_just_succeeded() {
+fn a_client_refusal_by_rule_opens_the_circuit() {
     let told = |scene: &mut Scene, who| {
         scene.weigh(who, false, Outcome::Refused(ExchangeFailure::default(), RefusalScope::Client))
     };
@@ -58,7 +58,7 @@ fn a_refusal_that_a_rule_calls_the_clients_opens_the_circuit_unless_others_have_
 }
 
 #[test]
-fn a_death_is_believed_at_the_second_look() {
+fn a_death_is_believed_when_confirmed() {
     let mut scene = Scene::new();
     assert_eq!(scene.death(1), "unconfirmed");
     assert_eq!(scene.second_death(1), "grant_dead");
@@ -68,7 +68,7 @@ fn a_death_is_believed_at_the_second_look() {
 }
 
 #[test]
-fn a_success_at_a_second_look_shows_that_deaths_are_not_to_be_believed() {
+fn a_disproved_death_makes_deaths_doubtful() {
     let mut scene = Scene::new();
     scene.death(1);
     scene.weigh(1, true, Outcome::Refreshed(NewTokens::example("a", None)));
@@ -113,7 +113,7 @@ fn deaths_long_ago_do_not_count() {
 }
 
 #[test]
-fn what_an_operator_confirmed_is_believed_and_does_not_count_later() {
+fn confirmed_deaths_are_believed_and_not_counted_later() {
     let mut scene = Scene::with(DeathEvidence { belief: DeathBelief::Trust, ..CALM });
     (0..50).for_each(|who| assert_eq!(scene.death(who), "grant_dead"));
     scene.evidence = CALM;
@@ -121,7 +121,7 @@ fn what_an_operator_confirmed_is_believed_and_does_not_count_later() {
 }
 
 #[test]
-fn deaths_are_doubted_after_a_change_of_the_client_and_while_the_circuit_is_open() {
+fn a_changed_client_or_an_open_circuit_doubts_deaths() {
     let mut changed = Scene::with(DeathEvidence { belief: DeathBelief::Doubt, ..CALM });
     assert_eq!(changed.second_death(1), "suspicious");
     let mut tripped = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
@@ -129,7 +129,7 @@ fn deaths_are_doubted_after_a_change_of_the_client_and_while_the_circuit_is_open
 }
 
 #[test]
-fn a_circuit_whose_probes_are_all_told_of_deaths_says_so() {
+fn probes_that_only_find_deaths_accept_the_client() {
     let mut tripped = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
     (1..5).for_each(|who| assert_eq!(tripped.second_death(who), "unconfirmed"));
     assert_eq!(tripped.second_death(1), "suspicious");
@@ -138,14 +138,14 @@ fn a_circuit_whose_probes_are_all_told_of_deaths_says_so() {
 }
 
 #[test]
-fn one_grant_that_is_refused_again_and_again_is_its_own_failure() {
+fn a_repeatedly_refused_grant_is_its_own_failure() {
     let mut scene = Scene::new();
     scene.success(0);
     (0..500).for_each(|_| assert_eq!(scene.refusal(1), "refused"));
 }
 
 #[test]
-fn a_handful_of_different_grants_refused_with_no_success_is_the_clients_failure() {
+fn several_grants_refused_without_success_blame_the_client() {
     let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     let told: Vec<_> = (0..5).map(|who| scene.refusal(who)).collect();
     assert_eq!(told, ["refused", "refused", "refused", "refused", "misconfigured"]);
@@ -153,7 +153,7 @@ fn a_handful_of_different_grants_refused_with_no_success_is_the_clients_failure(
 }
 
 #[test]
-fn a_tenant_that_withdrew_its_consent_may_come_first() {
+fn a_tenants_withdrawn_consent_does_not_blame_the_client() {
     let refusal = || Outcome::Refused(ExchangeFailure::default(), RefusalScope::Consent);
     let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     (0..19).for_each(|who| assert_eq!(scene.weigh(who, false, refusal()), "refused"));
@@ -161,7 +161,7 @@ fn a_tenant_that_withdrew_its_consent_may_come_first() {
 }
 
 #[test]
-fn where_nothing_ever_succeeded_two_grants_refused_in_turns_are_enough() {
+fn without_any_success_two_refused_grants_suffice() {
     let mut scene = Scene::with(DeathEvidence { client_works: false, ..CALM });
     let told: Vec<_> = (0..5).map(|turn| scene.refusal(turn % 2)).collect();
     assert_eq!(told.last(), Some(&"misconfigured"));
@@ -177,7 +177,7 @@ fn refusals_of_half_of_the_grants_do_not_open_the_circuit() {
 }
 
 #[test]
-fn a_client_that_no_longer_works_is_noticed_among_earlier_successes() {
+fn a_client_that_stops_working_is_noticed() {
     let mut scene = Scene::new();
     scene.success(0);
     let last = (1..21).map(|who| scene.refusal(who)).last();
@@ -185,13 +185,13 @@ fn a_client_that_no_longer_works_is_noticed_among_earlier_successes() {
 }
 
 #[test]
-fn while_the_circuit_is_open_each_refusal_keeps_it_open() {
+fn each_refused_probe_keeps_the_circuit_open() {
     let mut scene = Scene::with(DeathEvidence { is_tripped: true, ..CALM });
     assert_eq!(scene.refusal(1), "misconfigured");
 }
 
 #[test]
-fn a_consent_that_was_withdrawn_is_a_death_where_others_succeed() {
+fn a_withdrawn_consent_is_a_death_if_others_succeed() {
     let refusal = || Outcome::Refused(ExchangeFailure::default(), RefusalScope::Consent);
     let mut scene = Scene::new();
     assert_eq!(scene.weigh(1, false, refusal()), "unconfirmed");
@@ -201,7 +201,7 @@ fn a_consent_that_was_withdrawn_is_a_death_where_others_succeed() {
 }
 
 #[test]
-fn a_page_in_the_place_of_an_answer_for_everybody_opens_the_circuit() {
+fn an_html_page_for_all_grants_opens_the_circuit() {
     let page = || {
         Outcome::Ambiguous(ExchangeFailure { http_status: Some(200), ..ExchangeFailure::default() })
     };
@@ -230,7 +230,7 @@ fn throttles_count_different_grants_in_a_row() {
 }
 
 #[test]
-fn the_refused_client_of_a_tenant_stops_nobody_else() {
+fn a_refused_tenants_client_stops_no_other() {
     let mut scene = Scene::new();
     scene.success(1);
     scene.tenant = Some("acme");
