@@ -1,5 +1,5 @@
-//! The daemon: adoption, the passes of each provider and the sweep, each by itself, so that none waits for
-//! another that is slow or broken.
+//! The daemon: adoption, one publishing loop per provider, and the sweep. They run concurrently, so
+//! a slow or broken one delays no other (no head-of-line blocking).
 
 use evergrant_domain::ProviderId;
 use evergrant_ports::DueSelection;
@@ -14,19 +14,20 @@ use crate::sweep::keep_sweeping;
 use crate::unmarked::UnmarkedDocuments;
 use crate::{NoProgress, PassSelection, ProducerDeps};
 
-/// Publishes what is due, again and again, for ever.
+/// Runs all loops until the caller drops this future.
 pub(crate) async fn serve(deps: &ProducerDeps, metrics: &ProducerMetrics) {
     let standing = ProducerStanding::new(deps, metrics);
     let rounds = watch::Sender::new(());
     let passes = deps.providers.iter().map(|provider| {
-        // Subscribed before the first round begins.
+        // Each loop subscribes before the first round begins.
         keep_publishing(deps, &standing, provider, rounds.subscribe())
     });
     let passes = join_all(passes.collect::<Vec<_>>());
     tokio::join!(keep_adopting(deps, &standing, &rounds), passes, keep_sweeping(deps, &standing));
 }
 
-/// Adopts, and then begins a round of passes. However long that takes, what is adopted gets its jobs.
+/// Adopts documents, then starts a round of passes. If adoption takes longer than the interval,
+/// rounds start meanwhile for what is already adopted.
 async fn keep_adopting(
     deps: &ProducerDeps,
     standing: &ProducerStanding<'_>,
@@ -49,7 +50,7 @@ async fn keep_adopting(
     }
 }
 
-/// Makes one provider's part of each round. One that is slow leaves rounds out.
+/// Makes one provider's pass in each round. A slow provider skips rounds.
 async fn keep_publishing(
     deps: &ProducerDeps,
     standing: &ProducerStanding<'_>,

@@ -1,18 +1,18 @@
-//! Says in the log which documents are left alone, when that changes.
+//! Logs which documents are not adopted and why, when that changes.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use evergrant_ports::DueStore;
 
-/// When the documents of a first pass are adopted.
+/// By then, the first pass has adopted its documents.
 const FIRST_CHECK_DELAY: Duration = Duration::from_secs(5);
-/// Counting reads every document that is left alone.
+/// Long, because counting reads every document that is not adopted.
 const CHECK_INTERVAL: Duration = Duration::from_secs(3_600);
-/// Reasons that are named, of those that a look finds.
+/// The most reasons that one check logs.
 const NAMED_MAX: usize = 10;
 
-/// Looks now and then, for ever.
+/// Checks at intervals, without end.
 pub(crate) async fn keep_telling(store: &dyn DueStore) {
     let mut told = BTreeSet::new();
     let mut wait = FIRST_CHECK_DELAY;
@@ -22,14 +22,14 @@ pub(crate) async fn keep_telling(store: &dyn DueStore) {
         let left = match store.unadopted().await {
             Ok(left) => left,
             Err(error) => {
-                tracing::warn!(%error, "documents that are left alone were not counted");
+                tracing::warn!(%error, "cannot count the documents that are not adopted: trying again later");
                 continue;
             }
         };
         let new = left.iter().filter(|unadopted| !told.contains(&unadopted.why));
         for unadopted in new.take(NAMED_MAX) {
             let (documents, why) = (unadopted.documents, unadopted.why.to_string());
-            tracing::warn!(documents, why, "documents are left alone: evergrant doctor says more");
+            tracing::warn!(documents, why, "documents are not adopted: see evergrant doctor");
         }
         told = left.into_iter().map(|unadopted| unadopted.why).collect();
     }

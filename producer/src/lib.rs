@@ -1,9 +1,9 @@
-//! The producer: finds the grants that are due and publishes one job for each.
+//! The producer finds the grants that are due and publishes one job for each.
 //!
-//! It is a reconciler. A `pass` takes no input but the store's present state, so a pass that was
-//! lost, cut short or done twice costs time, never a token. Jobs are published first and their
-//! documents marked after the broker has confirmed: a crash between the two makes duplicates, which
-//! the worker's claim turns away.
+//! It is a reconciler: a `pass` has no input but the store's present state. A pass that is lost,
+//! cut short or repeated costs time, never a token. Jobs are published first, and their documents
+//! are marked after the broker has confirmed. A crash between the two makes duplicates, which the
+//! worker's claim turns away: delivery is at-least-once.
 
 mod daemon;
 mod leader;
@@ -43,28 +43,28 @@ use metrics::ProducerMetrics;
 
 /// What a producer needs.
 pub struct ProducerDeps {
-    /// The producer's name; unique to the process.
+    /// The producer's name, which no other process has.
     pub name: String,
-    /// Where documents live.
+    /// The store with the token documents.
     pub store: Arc<dyn DueStore>,
-    /// Which of several producers leads.
+    /// Elects the producer that leads.
     pub election: Arc<dyn LeaderElection>,
-    /// How jobs travel.
+    /// The queue for the jobs.
     pub queue: Arc<dyn JobPublisher>,
     /// The providers to serve.
     pub providers: Vec<ProviderId>,
-    /// How much and how often.
+    /// How much to publish, and how often.
     pub settings: ProducerSettings,
-    /// Where metrics are registered.
+    /// The registry for metrics.
     pub metrics: ProcessMetrics,
-    /// Where the producer says what works.
+    /// The health checks that the producer reports to.
     pub health: HealthChecks,
-    /// Where it counts what operators want to know.
+    /// The counts and problems that operators see.
     pub reports: ProcessReporter,
 }
 
 impl ProducerDeps {
-    /// The producer of a process, as the settings have it.
+    /// A process's producer with the settings in `config`.
     ///
     /// # Errors
     /// If its section is wrong.
@@ -86,16 +86,16 @@ impl ProducerDeps {
 /// What a single pass publishes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassSelection {
-    /// Which active grants. All but [`DueSelection::Due`] are refreshed whether they are due or not.
+    /// Which active grants. All but [`DueSelection::Due`] include grants that are not due.
     pub which: DueSelection,
-    /// Only count, publish nothing.
+    /// Only counts the jobs and publishes nothing.
     pub dry_run: bool,
-    /// Look for users who have signed in again as well.
+    /// Also looks for users who have signed in again.
     pub sweep: bool,
 }
 
-/// A part of a pass that failed. What it had published and marked before stays done; the next pass goes
-/// on from there.
+/// Why a part of a pass failed. What it had published and marked stays done, and the next pass
+/// continues from there.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum PassError {
     /// The store failed.
@@ -106,7 +106,7 @@ pub enum PassError {
     Queue(#[from] QueueError),
 }
 
-/// Publishes what is due, again and again while it leads, until `shutdown` ends.
+/// Publishes what is due while this producer leads, until `shutdown` ends.
 pub async fn run(deps: ProducerDeps, shutdown: impl Future<Output = ()>) {
     let metrics = ProducerMetrics::register(&deps.metrics);
     let (name, lease) = (&deps.name, deps.settings.leader_lease);
@@ -118,7 +118,7 @@ pub async fn run(deps: ProducerDeps, shutdown: impl Future<Output = ()>) {
             deps.reports.set_leads(true);
             tokio::select! {
                 biased;
-                // A pass may be cut short anywhere.
+                // A pass may be interrupted at any point.
                 () = candidate.deposed() => {}
                 () = daemon::serve(&deps, &metrics) => {}
                 () = left_alone::keep_telling(&*deps.store) => {}
@@ -135,7 +135,7 @@ pub async fn run(deps: ProducerDeps, shutdown: impl Future<Output = ()>) {
     candidate.resign().await;
 }
 
-/// Publishes once what `selection` wants. What failed is in the summary; the rest is done.
+/// Makes one pass over what `selection` chooses. Failures are in the summary; the rest is done.
 pub async fn run_once(
     deps: &ProducerDeps,
     selection: &PassSelection,

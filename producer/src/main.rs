@@ -1,4 +1,4 @@
-//! The producer's binary: arguments, wiring, signals.
+//! The producer's program: arguments, wiring, signals.
 #![allow(clippy::print_stdout, reason = "the summary of a single pass is this program's output")]
 
 use std::path::PathBuf;
@@ -47,7 +47,7 @@ struct Args {
 }
 
 impl Args {
-    /// The single pass that is asked for; None to go on for ever.
+    /// The single pass that the arguments ask for; None to run as a daemon.
     fn selection(&self) -> Option<PassSelection> {
         let which = match &self.user {
             Some(user) => DueSelection::User(user.clone()),
@@ -87,10 +87,10 @@ async fn main() -> anyhow::Result<ExitCode> {
     Ok(ExitCode::SUCCESS)
 }
 
-/// Some is done and some is not; the summary says what.
+/// The exit code when a part of the pass failed; the summary says which.
 const PARTIAL: u8 = 3;
 
-/// A single pass fails at once if a server is away, and prints its summary.
+/// Makes a single pass and prints its summary. It fails at once if a server is unavailable.
 async fn once(config: &Config, selection: &PassSelection) -> anyhow::Result<ExitCode> {
     init_logs(&config.telemetry)?;
     config.warn_of_weaknesses()?;

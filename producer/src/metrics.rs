@@ -1,4 +1,4 @@
-//! What a producer counts.
+//! The producer's metrics.
 
 use evergrant_telemetry::{MetricLabels, ProcessMetrics};
 use prometheus_client::metrics::counter::Counter;
@@ -7,15 +7,15 @@ use prometheus_client::metrics::gauge::Gauge;
 
 use crate::ProviderSummary;
 
-/// What a producer counts.
+/// The producer's metrics.
 pub(crate) struct ProducerMetrics {
     published: Family<MetricLabels, Counter>,
     unmarked: Family<MetricLabels, Gauge>,
     pub(crate) adopted: Counter,
     pub(crate) revived: Counter,
-    /// 1 while this producer leads.
+    /// 1 if this producer leads, else 0.
     pub(crate) leads: Gauge,
-    /// Parts of passes that failed: of a provider, adoption, the sweep.
+    /// Failed parts of passes: of a provider, adoption, the sweep.
     pub(crate) failed_passes: Counter,
 }
 
@@ -31,10 +31,14 @@ impl ProducerMetrics {
             adopted: metrics.add("documents_adopted", "Documents adopted", Counter::default()),
             revived: metrics.add(
                 "grants_revived",
-                "Grants that are active again since their user has signed in again",
+                "Grants that are active again because their user has signed in again",
                 Counter::default(),
             ),
-            leads: metrics.add("producer_leads", "1 while this producer leads", Gauge::default()),
+            leads: metrics.add(
+                "producer_leads",
+                "1 if this producer leads, else 0",
+                Gauge::default(),
+            ),
             failed_passes: metrics.add(
                 "failed_passes",
                 "Parts of passes that failed: of a provider, adoption, the sweep",
@@ -43,7 +47,7 @@ impl ProducerMetrics {
         }
     }
 
-    /// A provider's part of a pass was made; the store refuses to mark so many of its documents.
+    /// Counts a provider's pass. `unmarked` is how many documents the store refuses to mark.
     pub(crate) fn published(&self, summary: &ProviderSummary, unmarked: usize) {
         let labels = MetricLabels { provider: summary.provider.to_string(), kind: "due" };
         self.published.get_or_create(&labels).inc_by(summary.published);

@@ -1,4 +1,4 @@
-//! What will become of the grants at the present pace: for `evergrant plan`, and as metrics.
+//! The forecast at the present pace, for `evergrant plan` and as metrics.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use futures::TryStreamExt;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 
-/// How far ahead the metrics look.
+/// How many days the metrics look ahead.
 const METRICS_DAYS: u32 = 7;
 const METRICS_KIND: &str = "7d";
-/// How often the metrics are made anew: each time every grant is read once.
+/// How often the metrics are recomputed. Each time, every grant is read once.
 const METRICS_INTERVAL: Duration = Duration::from_secs(600);
 
-/// What will become of the grants of each provider within so many days, which ascend. Memory does not
+/// Forecasts the grants of each provider for these numbers of days, which ascend. Memory does not
 /// grow with the number of grants.
 ///
 /// # Errors
@@ -38,7 +38,7 @@ pub async fn outlook(
     while let Some(grant) = grants.try_next().await? {
         let id = grant.provider.as_ref().or(default_provider);
         let provider = providers.iter().find(|provider| Some(&provider.id) == id);
-        // What has no status yet will be adopted, and is due then.
+        // A document without a status will be adopted, and is due then.
         let kept = matches!(grant.status, None | Some(GrantStatus::Active));
         if let (Some(provider), true) = (provider, kept) {
             let sample = samples.entry(&provider.id).or_insert_with(|| GrantSample::new(now));
@@ -52,12 +52,12 @@ pub async fn outlook(
     let mut outlook = Vec::with_capacity(providers.len());
     for provider in providers {
         let sample = samples.remove(&provider.id).unwrap_or_else(|| GrantSample::new(now));
-        // An operator may have set others than the settings have.
+        // An operator may have set limits that differ from the settings.
         let state = store.provider_state(&provider.id).await?.value;
         let rate = rate_per_s(state.limits(&provider.limits));
         let shut = shut(&state, now);
         let (this, days) = (Arc::clone(provider), horizons_days.to_vec());
-        // It may take a second.
+        // May take a second.
         let computed = tokio::task::spawn_blocking(move || {
             forecast(sample, rate, shut, &this.policy.schedule, &days)
         });
@@ -68,7 +68,7 @@ pub async fn outlook(
     Ok(outlook)
 }
 
-/// A grant that was never refreshed is taken to have been signed in just now: nothing tells when.
+/// A grant that was never refreshed counts as signed in just now, because no field says when.
 fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> GrantProspect {
     let idle = provider.policy.schedule.refresh_idle_lifetime;
     let idle_until = match (grant.refresh_idle_until, grant.generation) {
@@ -84,7 +84,7 @@ fn prospect(grant: &GrantView, provider: &Provider, now: Timestamp) -> GrantPros
     }
 }
 
-/// Whether nothing is refreshed for now. Nobody knows when an open circuit closes.
+/// Whether refreshes are stopped now. It is unknown when an open circuit closes.
 fn shut(state: &ProviderState, now: Timestamp) -> Option<ProviderClosure> {
     match state.shut_until(now) {
         _ if state.gate.tripped().is_some() => Some(ProviderClosure::WithoutEnd),
@@ -94,13 +94,13 @@ fn shut(state: &ProviderState, now: Timestamp) -> Option<ProviderClosure> {
     }
 }
 
-/// What the budget lets through a second under these limits, in the long run.
+/// The requests a second that these limits allow in the long run.
 fn rate_per_s(limits: &[RateLimit]) -> Option<f64> {
     RateSchedule::default().spacing(limits).map(|spacing| 1.0 / spacing.as_secs_f64())
 }
 
-/// Keeps the metrics `evergrant_slack_seconds` and `evergrant_expiring_unrefreshed` up to date, for
-/// ever.
+/// Keeps the metrics `evergrant_slack_seconds` and `evergrant_expiring_unrefreshed` up to date,
+/// without end.
 pub async fn keep_outlook(
     store: Arc<impl GrantAdmin + ProviderStates + ?Sized>,
     providers: Vec<Arc<Provider>>,
@@ -109,12 +109,12 @@ pub async fn keep_outlook(
 ) {
     let slack = metrics.add(
         "slack_seconds",
-        "The least time between a refresh and the death that it averts",
+        "The least time between a refresh and the expiry that it prevents",
         Family::<MetricLabels, Gauge>::default(),
     );
     let expiring = metrics.add(
         "expiring_unrefreshed",
-        "Grants that will expire before their turn comes, at the present limits",
+        "Grants that will expire before they are refreshed, at the present limits",
         Family::<MetricLabels, Gauge>::default(),
     );
     let mut ticks = tokio::time::interval(METRICS_INTERVAL);
@@ -125,7 +125,7 @@ pub async fn keep_outlook(
         let forecasts = match looked {
             Ok(forecasts) => forecasts,
             Err(error) => {
-                tracing::warn!(%error, "the outlook is not renewed");
+                tracing::warn!(%error, "the forecast metrics were not updated: trying again later");
                 continue;
             }
         };
@@ -141,7 +141,7 @@ pub async fn keep_outlook(
                 let (expiring, rate_needed_per_s) =
                     (week.expiring_unrefreshed, week.rate_needed_per_s);
                 tracing::error!(%provider, expiring, rate_needed_per_s,
-                    "grants will expire before their turn comes: see evergrant plan");
+                    "grants will expire before they are refreshed: see evergrant plan");
             }
         }
     }

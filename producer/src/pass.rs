@@ -1,4 +1,4 @@
-//! One pass: what is due becomes jobs.
+//! One pass over all providers: what is due becomes jobs.
 
 use evergrant_ports::{DueSelection, StoreError};
 use futures::future::join_all;
@@ -8,8 +8,8 @@ use crate::sweep::sweep_whole;
 use crate::unmarked::UnmarkedDocuments;
 use crate::{PassError, PassProgress, PassSelection, PassSummary, ProducerDeps, ProviderSummary};
 
-/// Makes one pass over all providers, each on its own: neither a full nor a broken queue of one holds up
-/// another, and nor does a failing adoption.
+/// Makes one pass. The providers are independent: a full or broken queue of one delays no other,
+/// and neither does a failing adoption.
 pub(crate) async fn pass(
     deps: &ProducerDeps,
     selection: &PassSelection,

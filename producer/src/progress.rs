@@ -1,19 +1,19 @@
-//! How far a pass has come, for someone who watches.
+//! The progress of a pass, for whoever waits for it.
 
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-/// Someone who watches a pass.
+/// Receives the progress of a pass.
 pub trait PassProgress: Send + Sync {
-    /// So many more jobs are published.
+    /// This many more jobs are published.
     fn published(&self, jobs: u64);
 
     /// The pass is over.
     fn finish(&self);
 }
 
-/// Nobody watches.
+/// Ignores the progress.
 #[derive(Debug, Clone, Copy)]
 pub struct NoProgress;
 
@@ -23,7 +23,7 @@ impl PassProgress for NoProgress {
     fn finish(&self) {}
 }
 
-/// A line on the terminal that counts. It hides where standard error is no terminal.
+/// Shows a counter on the terminal. It is hidden if standard error is not a terminal.
 pub struct TerminalProgress(ProgressBar);
 
 impl Default for TerminalProgress {

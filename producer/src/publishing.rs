@@ -1,28 +1,29 @@
-//! One provider's part of a pass: what is due becomes jobs.
+//! One provider's part of a pass: reads what is due, publishes jobs, marks the documents.
 
 use evergrant_domain::statistics::ProviderCounts;
 use evergrant_domain::{DocumentId, Job, ProviderId, Timestamp};
 use evergrant_ports::{DueGrant, DueQuery, DueSelection, QueueError, StoreError};
 use futures::future::join;
 use futures::{Stream, TryStreamExt};
+use tracing::{Instrument, error_span};
 
 use crate::unmarked::UnmarkedDocuments;
 use crate::{PassError, PassProgress, PassSelection, ProducerDeps, ProviderSummary};
 
-/// What became of some jobs.
+/// The result of publishing a window of jobs.
 #[derive(Default)]
 struct PublishedJobs {
     /// Jobs that are in their queues, or would be in a dry run.
     count: u64,
-    /// The documents to mark.
+    /// The documents whose jobs are confirmed, to be marked.
     confirmed: Vec<DocumentId>,
-    /// Why others are in none.
+    /// The last failure, if some jobs are not queued.
     failure: Option<QueueError>,
 }
 
-/// So many windows in a row of which no job is taken, and the broker is taken to take none.
+/// After this many windows in a row without a confirmed job, the broker counts as accepting none.
 const FRUITLESS_MAX: u32 = 50;
-/// So many refusals in a row, and the store is taken to refuse every mark.
+/// After this many refusals in a row, the store counts as refusing every mark.
 const REFUSALS_MAX: u32 = 32;
 
 /// One provider's part of a pass.
@@ -36,8 +37,14 @@ pub(crate) struct Publishing<'a> {
 }
 
 impl Publishing<'_> {
-    /// Publishes until nothing more is due or the queues are full. What fails is in the summary.
+    /// Publishes until nothing more is due or the queues are full. Failures are in the summary.
     pub(crate) async fn run(self) -> ProviderSummary {
+        // At the level of errors, or a filter of levels would take the field from those.
+        let span = error_span!("pass", provider = %self.provider);
+        self.publish_all_due().instrument(span).await
+    }
+
+    async fn publish_all_due(self) -> ProviderSummary {
         let mut summary = ProviderSummary::new(self.provider.clone());
         if let Err(failure) = self.publish_due(&mut summary).await {
             summary.failure = Some(failure);
@@ -64,7 +71,7 @@ impl Publishing<'_> {
                 if let Some(error) = failure {
                     return Err(error.into());
                 }
-                // With no room left, whether more is due is known by one look.
+                // With no room left, one more read shows whether more is due.
                 summary.more_is_due = room == 0 && due.try_next().await?.is_some();
                 return Ok(());
             }
@@ -80,8 +87,8 @@ impl Publishing<'_> {
                 if fruitless == FRUITLESS_MAX {
                     return Err(error.into());
                 }
-                // Told at the end: a queue that takes no jobs holds up no other. If none does, asking for
-                // the depth fails as well.
+                // Reported at the end, because one queue that takes no jobs must delay no other. If
+                // the broker takes none at all, asking for the depth fails as well.
                 if fruitless > 0 {
                     self.deps.queue.depth(self.provider).await?;
                 }
@@ -94,7 +101,7 @@ impl Publishing<'_> {
         }
     }
 
-    /// The next grants, so many as are wanted, or those before a failure.
+    /// The next grants, at most `wanted`; with a failure, those that came before it.
     async fn read_window(
         &self,
         due: &mut (impl Stream<Item = Result<DueGrant, StoreError>> + Unpin),
@@ -112,13 +119,13 @@ impl Publishing<'_> {
         (grants, None)
     }
 
-    /// Whether a grant wants a job now. One that cannot be marked has had one.
+    /// Whether a grant needs a job now. A grant whose document cannot be marked has one already.
     fn wants(&self, grant: &DueGrant) -> bool {
         let asked_for = self.selection.which != DueSelection::Due || self.selection.dry_run;
         asked_for || !self.unmarked.is_parked(&grant.id)
     }
 
-    /// How many jobs may be added. What an operator asks for by name is not limited.
+    /// How many jobs may be added. There is no limit on what an operator asks for by name.
     async fn room(&self) -> Result<u64, PassError> {
         if self.selection.dry_run || self.selection.which != DueSelection::Due {
             return Ok(u64::MAX);
@@ -127,8 +134,8 @@ impl Publishing<'_> {
         Ok(self.deps.settings.max_queued.saturating_sub(depth))
     }
 
-    /// Publishes a job for each and returns, once it is known which are confirmed, the documents to mark. A
-    /// queue that takes no jobs holds up no other of the provider.
+    /// Publishes a job for each grant and waits for the confirms. A queue that takes no jobs delays
+    /// no other queue of the provider.
     async fn publish(&self, grants: &[DueGrant], now: Timestamp) -> PublishedJobs {
         if self.selection.dry_run {
             return PublishedJobs { count: grants.len() as u64, ..PublishedJobs::default() };
@@ -147,8 +154,8 @@ impl Publishing<'_> {
         published
     }
 
-    /// Marks documents whose jobs are confirmed. A group that the store refuses is halved until the one
-    /// that it refuses is alone; that one is parked. Returns how many are.
+    /// Marks the documents of confirmed jobs. A group that the store refuses is halved until the
+    /// refused document is alone; that one is parked. Returns the number of parked documents.
     async fn mark(&self, confirmed: &[DocumentId]) -> Result<u64, PassError> {
         let mut groups = if confirmed.is_empty() { Vec::new() } else { vec![confirmed] };
         let (mut refused, mut in_a_row) = (0, 0);
@@ -167,8 +174,8 @@ impl Publishing<'_> {
                     refused += group.len() as u64;
                     for id in group {
                         if self.unmarked.park(id) {
-                            tracing::warn!(provider = %self.provider, %id, %error,
-                                "the store refuses to mark this document: its next job waits");
+                            tracing::warn!(%id, %error,
+                                "the store refuses to mark this document as queued: its next job waits");
                         }
                     }
                 }

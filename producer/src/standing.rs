@@ -1,4 +1,4 @@
-//! What works and what does not, as operators are told it.
+//! The state of the producer's loops, for operators: what works and what fails.
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,44 +8,44 @@ use evergrant_ports::{StoreError, SweepResult};
 use crate::metrics::ProducerMetrics;
 use crate::{PassError, ProducerDeps, ProviderSummary};
 
-/// What works and what does not, by log, metrics, health and the heartbeat.
+/// Reports what works and what fails to the log, metrics, health and heartbeat.
 pub(crate) struct ProducerStanding<'a> {
     deps: &'a ProducerDeps,
     metrics: &'a ProducerMetrics,
-    /// What failed the last time, by its name.
+    /// The last failure of each part, by its name.
     failures: Mutex<BTreeMap<String, PassError>>,
 }
 
 impl<'a> ProducerStanding<'a> {
-    /// Nothing has failed yet.
+    /// A state without failures.
     pub(crate) fn new(deps: &'a ProducerDeps, metrics: &'a ProducerMetrics) -> Self {
         Self { deps, metrics, failures: Mutex::default() }
     }
 
-    /// Documents were adopted, or could not be.
+    /// Reports the end of an adoption.
     pub(crate) fn adopted(&self, adopted: Result<u64, StoreError>) {
         if let Ok(documents) = adopted {
             self.metrics.adopted.inc_by(documents);
             if documents > 0 {
-                tracing::info!(documents, "adopted");
+                tracing::info!(documents, "documents were adopted");
             }
         }
         self.tell("adoption".to_owned(), adopted.err().map(PassError::Store));
     }
 
-    /// A pass of a provider was made.
+    /// Reports a provider's pass.
     pub(crate) fn published(&self, summary: &ProviderSummary, unmarked: usize) {
         let provider = &summary.provider;
         self.metrics.published(summary, unmarked);
         if summary.is_eventful() {
-            tracing::info!(%summary, "pass");
+            tracing::info!(%summary, "a pass was made");
         } else {
-            tracing::debug!(%summary, "pass");
+            tracing::debug!(%summary, "a pass was made");
         }
         let problem = (unmarked > 0).then(|| {
             format!(
-                "{unmarked} documents cannot be marked as queued, so their jobs are made again after \
-                 waits that double up to an hour: look at validation rules and at the size of documents"
+                "{unmarked} documents cannot be marked as queued, so their jobs are published again after \
+                 waits that double up to an hour: check validation rules and the size of the documents"
             )
         });
         self.deps.reports.set_problem(&format!("unmarked documents of {provider}"), problem);
@@ -53,7 +53,7 @@ impl<'a> ProducerStanding<'a> {
         self.deps.health.set(&format!("pass:{provider}"), summary.failure.is_none());
     }
 
-    /// A part of a sweep was made.
+    /// Reports a part of a sweep.
     pub(crate) fn swept(&self, part: &Result<SweepResult, StoreError>) {
         if let Ok(SweepResult { revived: grants @ 1.., .. }) = part {
             self.metrics.revived.inc_by(*grants);
@@ -62,7 +62,7 @@ impl<'a> ProducerStanding<'a> {
         self.tell("the sweep".to_owned(), part.as_ref().err().cloned().map(PassError::Store));
     }
 
-    /// Tells a failure, or that there is none any more. It is logged as an error once, until it changes.
+    /// Reports a failure, or its end. A failure is logged as an error once, until it changes.
     fn tell(&self, what: String, failure: Option<PassError>) {
         let detail = failure.as_ref().map(ToString::to_string);
         let is_news = self.deps.reports.set_problem(&what, detail);
@@ -70,12 +70,12 @@ impl<'a> ProducerStanding<'a> {
             Some(error) => {
                 self.metrics.failed_passes.inc();
                 if is_news {
-                    tracing::error!(what, %error, "failed: it is tried again, the rest goes on");
+                    tracing::error!(what, %error, "a part of the producer failed: trying again, the rest continues");
                 } else {
-                    tracing::debug!(what, %error, "failed again");
+                    tracing::debug!(what, %error, "a part of the producer failed again");
                 }
             }
-            None if is_news => tracing::info!(what, "works again"),
+            None if is_news => tracing::info!(what, "a part of the producer works again"),
             None => {}
         }
         let mut failures = self.failures.lock().unwrap_or_else(PoisonError::into_inner);

@@ -1,4 +1,4 @@
-//! What a pass did.
+//! The summary of a pass.
 
 use std::fmt;
 
@@ -6,22 +6,22 @@ use evergrant_domain::ProviderId;
 
 use crate::PassError;
 
-/// What a pass did.
+/// What one pass did.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PassSummary {
-    /// Documents that had no state of Evergrant's and have one now.
+    /// Documents that had no state of Evergrant and have it now.
     pub adopted: u64,
-    /// Grants that are active again since their user has signed in again.
+    /// Grants that are active again because their user has signed in again.
     pub revived: u64,
-    /// Nothing was published, only counted.
+    /// Whether the pass only counted.
     pub dry_run: bool,
     /// Each provider's part.
     pub providers: Vec<ProviderSummary>,
-    /// What failed beside the providers' parts: adoption or the sweep.
+    /// Failures outside the providers' parts: adoption or the sweep.
     pub failures: Vec<PassError>,
 }
 
-/// What a pass did for a provider.
+/// What a pass did for one provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ProviderSummary {
     /// The provider.
@@ -30,9 +30,9 @@ pub struct ProviderSummary {
     pub published: u64,
     /// The provider's queues are full and more is due.
     pub more_is_due: bool,
-    /// Documents whose jobs are published, but that the store refuses to mark as queued.
+    /// Documents whose jobs are published, but which the store refuses to mark as queued.
     pub unmarked: u64,
-    /// Why this provider's part ended before its end.
+    /// Why this provider's part ended early.
     pub failure: Option<PassError>,
 }
 
@@ -41,7 +41,7 @@ impl ProviderSummary {
         Self { provider, published: 0, more_is_due: false, unmarked: 0, failure: None }
     }
 
-    /// Adds what a second part of the same pass did.
+    /// Adds a later part of the same pass.
     pub(crate) fn and_then(self, later: Self) -> Self {
         Self {
             published: self.published + later.published,
@@ -68,7 +68,7 @@ impl PassSummary {
         !self.failures.is_empty() || self.providers.iter().any(|p| p.failure.is_some())
     }
 
-    /// The failure, if no provider's part came to its end.
+    /// A failure, if every provider's part failed.
     pub fn total_failure(&self) -> Option<&PassError> {
         let mut failures = self.providers.iter().map(|provider| provider.failure.as_ref());
         let first = failures.next().flatten()?;

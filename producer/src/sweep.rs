@@ -1,7 +1,7 @@
-//! The sweep: finds grants that have ended and live again, since their user has signed in.
+//! The sweep: finds ended grants whose users have signed in again, and makes them active.
 //!
-//! It reads a part at a time beside the passes, so that a million dead grants hold up no job, and after an
-//! error it goes on where it was.
+//! It reads the documents in parts and runs beside the passes, so a million dead grants delay no
+//! job. After an error it continues where it stopped.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio::time::{Instant, MissedTickBehavior};
 use crate::ProducerDeps;
 use crate::standing::ProducerStanding;
 
-/// Documents that are looked at in one part.
+/// Documents that one part reads.
 const PART: u32 = 2_000;
-/// So many times as long as a part took the sweep rests after it.
+/// The sweep rests after each part, for this multiple of the part's duration.
 const REST: u32 = 3;
 
-/// Sweeps once, from the beginning to the end. Returns how many grants live again.
+/// Sweeps once through all documents. Returns the number of revived grants.
 pub(crate) async fn sweep_whole(store: &dyn DueStore) -> Result<u64, StoreError> {
     let (mut revived, mut place) = (0, None);
     loop {
@@ -30,7 +30,7 @@ pub(crate) async fn sweep_whole(store: &dyn DueStore) -> Result<u64, StoreError>
     }
 }
 
-/// Sweeps again and again, for ever.
+/// Sweeps repeatedly, without end.
 pub(crate) async fn keep_sweeping(deps: &ProducerDeps, standing: &ProducerStanding<'_>) {
     let mut ticks = tokio::time::interval(deps.settings.sweep_interval);
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);

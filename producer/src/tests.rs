@@ -1,4 +1,4 @@
-//! What one provider, one queue or one document does to the others.
+//! One provider, queue or document does not affect the others.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -20,11 +20,11 @@ use crate::{
 #[derive(Default)]
 struct FakeStore {
     due: Mutex<BTreeMap<ProviderId, Vec<i64>>>,
-    /// The documents that it refuses to mark.
+    /// Documents whose marks the store refuses.
     refuses_marks: BTreeSet<DocumentId>,
     refuses_adoption: bool,
     marks: AtomicU32,
-    /// How many parts a sweep has, and how many were looked at.
+    /// How many parts a sweep has, and how many were read.
     parts: u32,
     swept: AtomicU32,
 }
@@ -97,9 +97,9 @@ impl LeaderElection for FakeStore {
 #[derive(Default)]
 struct FakeQueue {
     jobs: Mutex<BTreeMap<DocumentId, u32>>,
-    /// The provider whose queues cannot be looked at.
+    /// The provider whose queues cannot be inspected.
     broken: Option<ProviderId>,
-    /// That of `broken` is never told.
+    /// Whether the depth of `broken` hangs instead of failing.
     hangs: bool,
     /// Documents whose queue takes no jobs.
     stuck: BTreeSet<DocumentId>,
@@ -180,7 +180,7 @@ impl Scene {
         run_once(&self.deps, &selection, &NoProgress).await
     }
 
-    /// Runs the daemon for so long.
+    /// Runs the daemon for this time.
     async fn run_for(self, time: Duration) -> (Arc<FakeStore>, Arc<FakeQueue>) {
         run(self.deps, tokio::time::sleep(time)).await;
         (self.store, self.queue)
@@ -200,7 +200,7 @@ fn document(id: i64) -> BTreeSet<DocumentId> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_whose_queue_is_broken_holds_up_no_other_and_is_told() {
+async fn a_broken_queue_delays_no_other_provider_and_is_reported() {
     let queue = FakeQueue { broken: Some(provider("a")), ..FakeQueue::default() };
     let scene = Scene::new(FakeStore::default(), queue);
     let summary = scene.once().await;
@@ -213,7 +213,7 @@ async fn a_provider_whose_queue_is_broken_holds_up_no_other_and_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_provider_whose_queue_never_answers_holds_up_no_other() {
+async fn a_queue_that_never_answers_delays_no_other_provider() {
     let queue = FakeQueue { broken: Some(provider("a")), hangs: true, ..FakeQueue::default() };
     let scene = Scene::new(FakeStore::default(), queue);
     let store = Arc::clone(&scene.store);
@@ -226,8 +226,8 @@ async fn a_provider_whose_queue_never_answers_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_queue_that_takes_no_jobs_holds_up_no_other_of_its_provider() {
-    // More of them than a window, and the most urgent.
+async fn a_queue_that_refuses_jobs_delays_no_other_queue() {
+    // More documents than a window has, and the most urgent ones.
     let stuck = (0..6).map(DocumentId::Integer).collect();
     let scene = Scene::new(FakeStore::default(), FakeQueue { stuck, ..FakeQueue::default() });
     let summary = scene.once().await;
@@ -236,7 +236,7 @@ async fn a_queue_that_takes_no_jobs_holds_up_no_other_of_its_provider() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_adoption_that_is_refused_holds_up_no_job() {
+async fn a_refused_adoption_delays_no_job() {
     let store = FakeStore { refuses_adoption: true, ..FakeStore::default() };
     let scene = Scene::new(store, FakeQueue::default());
     let summary = scene.once().await;
@@ -245,7 +245,7 @@ async fn an_adoption_that_is_refused_holds_up_no_job() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_cannot_be_marked_has_few_jobs_and_holds_up_no_other() {
+async fn an_unmarkable_document_gets_few_jobs_and_delays_no_other() {
     let store = FakeStore { refuses_marks: document(3), ..FakeStore::default() };
     let scene = Scene::new(store, FakeQueue::default());
     let (store, queue) = scene.run_for(Duration::from_secs(3_600)).await;
@@ -256,7 +256,7 @@ async fn a_document_that_cannot_be_marked_has_few_jobs_and_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_refuses_every_mark_is_not_asked_for_each_document_by_itself() {
+async fn a_store_that_refuses_every_mark_gets_no_single_calls() {
     let refuses_marks = (0..2_000).map(DocumentId::Integer).collect();
     let mut scene =
         Scene::new(FakeStore { refuses_marks, ..FakeStore::default() }, FakeQueue::default());
@@ -269,7 +269,7 @@ async fn a_store_that_refuses_every_mark_is_not_asked_for_each_document_by_itsel
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sweep_is_made_in_parts_beside_the_passes() {
+async fn a_sweep_runs_in_parts_beside_the_passes() {
     let scene = Scene::new(FakeStore { parts: 10, ..FakeStore::default() }, FakeQueue::default());
     let (store, queue) = scene.run_for(Duration::from_secs(5)).await;
     assert_eq!(queue.jobs_of(0..20), [1; 20]);

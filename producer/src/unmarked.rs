@@ -1,4 +1,5 @@
-//! Documents that cannot be marked as queued: this process remembers when each had its last job.
+//! Documents that the store refuses to mark as queued. This process remembers when it last
+//! published a job for each.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,11 +8,11 @@ use evergrant_domain::DocumentId;
 use evergrant_domain::refusals::WriteRefusals;
 use tokio::time::Instant;
 
-/// After so long such a document has another job; the wait doubles up to [`DELAY_MAX`].
+/// The wait before such a document gets another job; it doubles up to [`DELAY_MAX`].
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 const DELAY_MAX: Duration = Duration::from_secs(3_600);
 
-/// Documents that the store refuses to mark, of one provider.
+/// The documents of one provider that the store refuses to mark.
 pub(crate) struct UnmarkedDocuments {
     refusals: Mutex<WriteRefusals>,
     began_at: Instant,
@@ -28,12 +29,12 @@ impl UnmarkedDocuments {
         self.lock().is_parked(id, self.began_at.elapsed())
     }
 
-    /// The store refused to mark it. True if that is news.
+    /// Notes that the store refused to mark a document. True if it is the first refusal.
     pub(crate) fn park(&self, id: &DocumentId) -> bool {
         self.lock().park(id, self.began_at.elapsed())
     }
 
-    /// The store marked these.
+    /// Notes that the store marked these.
     pub(crate) fn forget(&self, ids: &[DocumentId]) {
         let mut refusals = self.lock();
         if !refusals.is_empty() {

@@ -1,4 +1,4 @@
-//! What a worker is made of, as the settings have it: for every program that runs one.
+//! Builds a worker's parts from the settings, for every program that runs one.
 
 use std::sync::Arc;
 
@@ -15,16 +15,16 @@ use evergrant_telemetry::ProcessMetrics;
 use crate::flow::steady_clock::SteadyClock;
 use crate::{ProviderDeps, RescueDeps, WorkerDeps};
 
-/// What an operator must know who runs workers without a key.
+/// The warning to operators who run workers without a key.
 pub const NO_RESCUE_KEY: &str = "no rescue.key is set: a provider's answer is in memory only until \
      it is written, and a worker that dies in those milliseconds loses a grant. Make a key with: \
      openssl rand -base64 32";
 
 impl WorkerDeps {
-    /// A worker of this name, which no other has, in a process. It creates its key where it has to.
+    /// A process's worker of this name, which no other has. It creates its key if necessary.
     ///
     /// # Errors
-    /// If its section is wrong, the key cannot be read or created, or there can be no journal.
+    /// If its section is wrong, the key cannot be read or created, or the journal cannot be opened.
     pub fn new(
         process: &Process,
         config: &Config,
@@ -48,16 +48,16 @@ impl WorkerDeps {
 }
 
 impl ProviderDeps {
-    /// Those of each provider of the settings. Clones share a client and a budget.
+    /// The parts for each configured provider. Clones share a client and a budget.
     ///
     /// # Errors
-    /// If a setting is wrong, or there can be no client.
+    /// If a setting is wrong, or a client cannot be built.
     pub fn start_all(process: &Process, config: &Config) -> anyhow::Result<Vec<Self>> {
         let start = |provider| Self::start(provider, process.store.clone(), &process.metrics);
         config.exchanging_providers()?.into_iter().map(start).collect()
     }
 
-    /// A client of the provider, and its budget, which is kept in `states` from now on.
+    /// A client of the provider, and its budget, which is kept in `states`.
     fn start(
         provider: Provider,
         states: Arc<dyn ProviderStates>,
@@ -77,8 +77,9 @@ impl ProviderDeps {
 }
 
 impl RescueDeps {
-    /// Opens the safeguards of a worker of this name. Beside a file of documents it creates a key where none
-    /// is set. None without a key, and then [`NO_RESCUE_KEY`] is to be said.
+    /// Opens the safeguards of a worker of this name. If documents are in a file and no key is set,
+    /// it creates a key beside the file. None without a key; the caller then logs
+    /// [`NO_RESCUE_KEY`].
     fn open(config: &Config, name: &str) -> anyhow::Result<Option<Self>> {
         let rescue = match config.store.url.file() {
             Some(file) => config.rescue.create_key_beside(file)?,

@@ -1,4 +1,4 @@
-//! A provider's lane: what the ways of its jobs share.
+//! A lane: one provider as this worker serves it, with the state that its jobs share.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -35,17 +35,17 @@ pub(crate) struct Lane {
     pub(crate) queue: Arc<dyn WorkQueue>,
     pub(crate) committer: Committer,
     pub(crate) leases: LeaseRenewals,
-    /// When it may claim: commits have their turns as well.
+    /// Limits concurrent store calls; commits need permits as well.
     pub(crate) store_limiter: StoreLimiter,
-    /// None without a key: then an answer is in memory only until it is written.
+    /// None without a key: an answer is then in memory only until it is written.
     pub(crate) answer_log: Option<Arc<AnswerLog>>,
-    /// One request at a time while nothing has succeeded with the present settings of our client.
+    /// Allows one request at a time until one has succeeded with the present client settings.
     trial: Arc<Semaphore>,
-    /// Whom answers are about.
+    /// Decides whether answers are about one grant or about the client.
     pub(crate) watch: Mutex<AnswerWatch>,
     /// Documents that the store refuses to write.
     pub(crate) refused: RefusedDocuments,
-    /// How much may be in hand.
+    /// Limits the work under way.
     pub(crate) flow: FlowControl,
     pub(crate) name: String,
     pub(crate) clock: SteadyClock,
@@ -53,9 +53,9 @@ pub(crate) struct Lane {
     pub(crate) metrics: WorkerMetrics,
     /// Jobs under way, so that a shutdown can wait for them.
     pub(crate) jobs: TaskTracker,
-    /// The worker is stopping.
+    /// Cancelled when the worker stops.
     pub(crate) stop: CancellationToken,
-    /// Somebody was told that a token is sealed. One word is enough for all of them.
+    /// Whether the warning about sealed tokens was logged. One warning is enough.
     pub(crate) has_told_of_sealed: AtomicBool,
     health: HealthChecks,
     claims: AtomicU64,
@@ -77,10 +77,10 @@ pub(crate) struct LaneContext {
     pub(crate) stop: CancellationToken,
 }
 
-/// A pause that ends within this time is waited out with claims in hand, so that requests go out the moment it
-/// ends.
+/// A pause that ends within this time is waited out with claims held, so that requests go out the
+/// moment it ends.
 const SHORT_PAUSE_MAX: Duration = Duration::from_secs(2);
-/// How often it is looked whether a provider is shut.
+/// How often to check whether a provider is still paused or stopped.
 pub(crate) const PAUSE_CHECK_INTERVAL: Duration = Duration::from_millis(250);
 
 impl Lane {
@@ -129,8 +129,8 @@ impl Lane {
         })
     }
 
-    /// A client that has never succeeded is tried by one request at a time: a provider that answers in a
-    /// form that cannot be read costs one grant and no more. None for a client that works.
+    /// While the client has never succeeded, one request at a time tries it: a provider whose
+    /// answers cannot be read then costs one grant only. None for a client that works.
     pub(crate) async fn trial(&self) -> Option<OwnedSemaphorePermit> {
         if self.budget.evidence().client_works {
             return None;
@@ -139,7 +139,7 @@ impl Lane {
         (!self.budget.evidence().client_works).then_some(trial)
     }
 
-    /// Waits, but not past the moment when the worker stops.
+    /// Sleeps until the time is over or the worker stops.
     pub(crate) async fn sleep(&self, wait: Duration) {
         tokio::select! {
             biased;
@@ -148,39 +148,39 @@ impl Lane {
         }
     }
 
-    /// How many deliveries to hold.
+    /// How many deliveries to prefetch.
     pub(crate) fn prefetch(&self) -> u16 {
         self.flow.prefetch(self.budget.spacing())
     }
 
-    /// How long the provider is shut, if that is long enough to claim nothing meanwhile.
+    /// The remaining pause of the provider, if it is too long to claim anything meanwhile.
     pub(crate) fn long_pause(&self) -> Option<Duration> {
         self.budget.shut_for().filter(|pause| *pause > SHORT_PAUSE_MAX)
     }
 
-    /// The owner of a new claim: no other claim of any worker has it.
+    /// A lease owner that no other claim of any worker has.
     pub(crate) fn next_owner(&self) -> String {
         let claim = self.claims.fetch_add(1, Ordering::Relaxed);
         Lease::owner_of(&self.name, &self.provider.id, claim)
     }
 
-    /// What is known of a process by its journal on this machine.
+    /// The state of a process's journal on this machine.
     pub(crate) fn peer_journal(&self, process: &str) -> PeerJournal {
         let journal = self.answer_log.as_ref().and_then(|answer_log| answer_log.journal.as_ref());
         journal.map_or(PeerJournal::Unknown, |journal| journal.peer_journal(process))
     }
 
-    /// Says whether the store answers.
+    /// Reports whether the store answers.
     pub(crate) fn set_store_healthy(&self, works: bool) {
         self.health.set("store", works);
     }
 
-    /// Says whether the work queues are consumed.
+    /// Reports whether the work queues are consumed.
     pub(crate) fn set_healthy(&self, works: bool) {
         self.health.set(&format!("queue:{}", self.provider.id), works);
     }
 
-    /// Says which queues cannot be consumed, while the others are.
+    /// Reports which queues cannot be consumed, while the others are.
     pub(crate) fn tell_missing(&self, missing: &[(String, QueueError)]) {
         self.set_healthy(missing.is_empty());
         let detail = missing.first().map(|(name, error)| {

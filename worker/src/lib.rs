@@ -1,18 +1,18 @@
 //! The worker: takes jobs from the queue and refreshes grants.
 //!
-//! Each provider has a `lane` of its own, so that a paused or broken provider leaves the others
-//! alone. A job goes through it like this:
+//! Each provider has a `lane` of its own, so that a paused or broken provider does not affect the
+//! others. A job passes these steps:
 //!
 //! ```text
 //! intake → claim (a batch under a lease) → permit → exchange → commit (in groups) → route → ack
 //! ```
 //!
-//! `pipeline` has these steps, `recovery` the safeguards under an answer that is not committed yet, `flow` the
-//! limits.
+//! `pipeline` has these steps, `recovery` the safeguards of an answer that is not committed yet,
+//! `flow` the limits (backpressure).
 //!
-//! Every decision on the way is a function of [`evergrant_domain`]. This crate carries
-//! decisions out, in an order that loses nothing: the document is written before the job is routed,
-//! and the job is routed before its delivery is acknowledged.
+//! Every decision is a function of [`evergrant_domain`]. This crate executes decisions in an order
+//! that loses nothing: the document is written before the job is routed, and the job is routed
+//! before its delivery is acknowledged.
 
 #[cfg(test)]
 mod fakes;
@@ -52,51 +52,51 @@ pub use crate::settings::WorkerSettings;
 
 /// What a worker needs.
 pub struct WorkerDeps {
-    /// The worker's name in leases and dead letters; unique to the process.
+    /// The worker's name in leases and dead letters, which no other process has.
     pub name: String,
-    /// By what it is told that the machine was suspended.
+    /// The clock that shows whether the machine was suspended.
     pub clock: SteadyClock,
-    /// Where documents live.
+    /// The store with the token documents.
     pub store: Arc<dyn LeaseStore>,
-    /// Which worker writes the dead letter of a document that is refused.
+    /// Elects the worker that writes the dead letter of a refused document.
     pub election: Arc<dyn LeaderElection>,
-    /// How jobs travel.
+    /// The queue for the jobs.
     pub queue: Arc<dyn WorkQueue>,
     /// The providers to serve.
     pub providers: Vec<ProviderDeps>,
-    /// The safeguards under answers that are not committed yet; None without a key.
+    /// The safeguards of answers that are not committed yet; None without a key.
     pub rescue: Option<RescueDeps>,
-    /// How much to do at once, and for how long.
+    /// How much to do at once, and the time limits.
     pub settings: WorkerSettings,
-    /// Where metrics are registered.
+    /// The registry for metrics.
     pub metrics: ProcessMetrics,
-    /// Where the worker says what works.
+    /// The health checks that the worker reports to.
     pub health: HealthChecks,
-    /// Where it counts what operators want to know.
+    /// The counts and problems that operators see.
     pub reports: ProcessReporter,
 }
 
-/// What a worker needs to serve a provider.
+/// What a worker needs to serve one provider.
 #[derive(Clone)]
 pub struct ProviderDeps {
     /// The provider.
     pub provider: Arc<Provider>,
     /// Its token endpoint.
     pub endpoint: Arc<dyn TokenEndpoint>,
-    /// When a request may be sent to it.
+    /// Decides when a request may be sent.
     pub budget: Arc<dyn Budget>,
 }
 
 /// How a worker ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum WorkerEnd {
-    /// What was sent is committed; the rest is given back.
+    /// What was sent is committed; the rest is released.
     Cleanly,
-    /// The grace was over before all was finished.
+    /// The time limit ended before everything was finished.
     GraceOver,
 }
 
-/// Serves all providers until `shutdown` ends; then finishes what was sent, gives back the rest,
+/// Serves all providers until `shutdown` ends. Then it finishes what was sent, releases the rest,
 /// and returns.
 pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> WorkerEnd {
     let stop = CancellationToken::new();
@@ -152,7 +152,7 @@ pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> Worker
         running.insert(id, name);
     }
     shutdown.await;
-    tracing::info!("stopping: finishing what was sent");
+    tracing::info!("stopping: finishing the requests that were sent");
     stop.cancel();
     let finished = async {
         while let Some(ended) = lanes.join_next_with_id().await {
@@ -166,7 +166,7 @@ pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> Worker
             let unfinished = running.into_values().collect::<Vec<_>>().join(", ");
             tracing::error!(
                 unfinished,
-                "stopped before all was done: worker.shutdown_grace is over. What was answered is in \
+                "stopped before all jobs were done: worker.shutdown_grace is over. What was answered is in \
                  the journal or the rescue queue, if there are any; the rest comes again when its \
                  leases run out. If this happens often, raise worker.shutdown_grace"
             );

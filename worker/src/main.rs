@@ -1,4 +1,4 @@
-//! The worker's binary: arguments, wiring, signals.
+//! The worker's program: arguments, wiring, signals.
 
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -25,8 +25,8 @@ struct Args {
     log_level: Option<String>,
 }
 
-/// One thread: a refresh costs it about a tenth of a millisecond, and two that wake each other for every
-/// step of it cost a third more. More cores are for more workers.
+/// One thread: a refresh costs a tenth of a millisecond of CPU, and two threads that wake each
+/// other at every step cost a third more. More cores are for more workers.
 #[tokio::main(worker_threads = 1)]
 async fn main() -> anyhow::Result<ExitCode> {
     process::keep_memory_private();
@@ -54,7 +54,7 @@ async fn main() -> anyhow::Result<ExitCode> {
             tracing::info!("stopped");
             Ok(ExitCode::SUCCESS)
         }
-        // What is unfinished was said where it is known.
+        // The reason was logged where it is known.
         WorkerEnd::GraceOver => Ok(ExitCode::FAILURE),
     }
 }

@@ -1,4 +1,4 @@
-//! What a worker counts.
+//! The worker's metrics.
 
 use std::time::Duration;
 
@@ -14,34 +14,34 @@ use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::gauge::Gauge;
 use prometheus_client::metrics::histogram::Histogram;
 
-/// What a worker counts.
+/// The worker's metrics.
 #[derive(Clone)]
 pub(crate) struct WorkerMetrics {
     outcomes: Family<MetricLabels, Counter>,
     stale: Family<MetricLabels, Counter>,
     dead: Family<MetricLabels, Counter>,
     refused_documents: Family<Worker, Gauge>,
-    /// The same, as operators are told it.
+    /// The same counts for operators.
     pub(crate) reports: ProcessReporter,
     /// Requests under way.
     in_flight: Gauge,
     /// Seconds from sending a request to its answer.
     exchange_seconds: Histogram,
-    /// Seconds from an answer to its durable commit: the window in which a grant could be lost.
+    /// Seconds from an answer to its durable commit: the window in which a grant can be lost.
     pub(crate) commit_seconds: Histogram,
-    /// Calls of the store to claim, each for a batch of documents.
+    /// Claim calls to the store, each for a batch of documents.
     pub(crate) claim_batches: Counter,
     /// Documents that were committed.
     pub(crate) commits: Counter,
-    /// Calls of the store to commit, each for a group of documents.
+    /// Commit calls to the store, each for a group of documents.
     pub(crate) commit_groups: Counter,
-    /// Commits that found that their document had moved on.
+    /// Commits that did not apply because the document had changed.
     pub(crate) superseded: Counter,
-    /// Answers that the journal did not take.
+    /// Answers that the journal refused.
     pub(crate) journal_failures: Counter,
     /// Answers that this worker put into the rescue queue.
     pub(crate) rescued: Counter,
-    /// Answers of other workers that this one settled.
+    /// Documents that this worker withheld for an answer of another worker.
     pub(crate) withheld: Counter,
     pub(crate) recovered: Counter,
 }
@@ -50,16 +50,12 @@ impl WorkerMetrics {
     pub(crate) fn register(metrics: &ProcessMetrics, reports: ProcessReporter) -> Self {
         Self {
             reports,
-            outcomes: metrics.add("outcomes", "Exchanges, by what they came to", Family::default()),
-            stale: metrics.add(
-                "stale_jobs",
-                "Jobs that had nothing to do, by why",
-                Family::default(),
-            ),
-            dead: metrics.add("dead_letters", "Dead letters, by reason", Family::default()),
+            outcomes: metrics.add("outcomes", "Exchanges by outcome", Family::default()),
+            stale: metrics.add("stale_jobs", "Stale jobs by reason", Family::default()),
+            dead: metrics.add("dead_letters", "Dead letters by reason", Family::default()),
             refused_documents: metrics.add(
                 "refused_documents",
-                "Documents that the store refuses to write, as each worker knows them",
+                "Documents that the store refuses to write, known to each worker",
                 Family::default(),
             ),
             in_flight: metrics.add(
@@ -79,44 +75,44 @@ impl WorkerMetrics {
             ),
             claim_batches: metrics.add(
                 "claim_batches",
-                "Claims, each of a batch of documents",
+                "Claim calls, each for a batch of documents",
                 Counter::default(),
             ),
             commits: metrics.add("commits", "Documents written", Counter::default()),
             commit_groups: metrics.add(
                 "commit_groups",
-                "Commits, each of a group of documents",
+                "Commit calls, each for a group of documents",
                 Counter::default(),
             ),
             superseded: metrics.add(
                 "superseded_commits",
-                "Commits that found that their document had moved on",
+                "Commits that did not apply because the document had changed",
                 Counter::default(),
             ),
             journal_failures: metrics.add(
                 "journal_failures",
-                "Answers that the local journal did not take",
+                "Answers that the local journal refused",
                 Counter::default(),
             ),
             rescued: metrics.add(
                 "answers_rescued",
-                "Answers put into the rescue queue because the store did not take them",
+                "Answers put into the rescue queue because the store did not accept them",
                 Counter::default(),
             ),
             withheld: metrics.add(
                 "answers_withheld",
-                "Answers that cannot be written for now, whose documents were put out of reach",
+                "Answers that cannot be written yet and whose documents were withheld",
                 Counter::default(),
             ),
             recovered: metrics.add(
                 "answers_recovered",
-                "Answers settled from the rescue queue or the journal of a worker that died",
+                "Answers settled from the rescue queue or from a dead worker's journal",
                 Counter::default(),
             ),
         }
     }
 
-    /// An exchange came to `outcome`, and its job goes this `route`.
+    /// Counts an exchange's outcome and the route of its job.
     pub(crate) fn count_exchange(&self, provider: &ProviderId, outcome: &Outcome, route: JobRoute) {
         self.outcomes.get_or_create(&labels(provider, outcome.name())).inc();
         let mut counts = ProviderCounts::default();
@@ -146,25 +142,25 @@ impl WorkerMetrics {
         self.reports.count(provider, &counts);
     }
 
-    /// The store refuses so many documents of a provider, as this worker knows.
+    /// Sets how many documents of a provider the store refuses, as this worker knows.
     pub(crate) fn set_refused(&self, provider: &ProviderId, worker: &str, documents: usize) {
         let labels = Worker { provider: provider.to_string(), worker: worker.to_owned() };
         let documents = i64::try_from(documents).unwrap_or(i64::MAX);
         self.refused_documents.get_or_create(&labels).set(documents);
     }
 
-    /// A document cannot be used.
+    /// Counts a document that cannot be used.
     pub(crate) fn count_malformed(&self, provider: &ProviderId) {
         self.outcomes.get_or_create(&labels(provider, "malformed")).inc();
     }
 
-    /// A request is on its way to a provider.
+    /// Counts a request that is sent.
     pub(crate) fn sent(&self, provider: &ProviderId) {
         self.in_flight.inc();
         self.reports.sent(provider);
     }
 
-    /// It was answered, or given up.
+    /// Counts a request that was answered or given up.
     pub(crate) fn answered(&self, provider: &ProviderId, after: Duration) {
         self.in_flight.dec();
         self.reports.answered(provider);
@@ -182,7 +178,7 @@ impl WorkerMetrics {
     }
 }
 
-/// The labels of what each of the workers in a process knows by itself.
+/// The labels of figures that each worker of a process has for itself.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Worker {
     provider: String,

@@ -1,4 +1,5 @@
-//! A lane's supervisor: consumes its provider's work queues, and rebuilds the consumer when it is lost.
+//! Supervises a lane: consumes its provider's work queues, and rebuilds the consumer when it is
+//! lost.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -32,10 +33,10 @@ impl Lane {
         self.jobs.wait().await;
     }
 
-    /// Looks again and again: a probe that succeeds opens the provider before its time.
+    /// Checks again and again, because a probe that succeeds ends the pause early.
     async fn wait_while_shut(&self, pause: Duration) {
         let pause_s = pause.as_secs();
-        tracing::info!(provider = %self.provider.id, pause_s, "the provider is shut: jobs wait in the queue");
+        tracing::info!(provider = %self.provider.id, pause_s, "the provider is paused or stopped: jobs wait in the queue");
         while let Some(pause) = self.long_pause() {
             if self.stop.is_cancelled() {
                 return;
@@ -44,7 +45,7 @@ impl Lane {
         }
     }
 
-    /// One consumer's life.
+    /// Serves one consumer.
     async fn serve(self: &Arc<Self>) -> IntakeEnd {
         if let Some(pause) = self.long_pause() {
             return IntakeEnd::Shut(pause);
@@ -52,20 +53,20 @@ impl Lane {
         let shards = self.settings.shards.as_deref();
         let prefetch = self.prefetch();
         let consuming = self.queue.consume(&self.provider.id, shards, prefetch);
-        // A broker that does not answer must not hold up the end.
+        // An unresponsive broker must not delay the shutdown.
         let Some(consumer) = self.stop.run_until_cancelled(consuming).await else {
             return IntakeEnd::Stopped;
         };
         let intake = match consumer {
             Ok(intake) => intake,
             Err(error) => {
-                tracing::error!(provider = %self.provider.id, %error, "cannot consume: trying again");
+                tracing::error!(provider = %self.provider.id, %error, "cannot consume the work queues: trying again");
                 self.tell_missing(&[(format!("that of {}", self.provider.id), error)]);
                 return IntakeEnd::Lost { served: false };
             }
         };
         self.tell_missing(&[]);
-        tracing::info!(provider = %self.provider.id, prefetch, "consuming");
+        tracing::info!(provider = %self.provider.id, prefetch, "consuming the work queues");
         let end = intake::drive(self, intake, prefetch).await;
         if matches!(end, IntakeEnd::Lost { .. }) {
             self.set_healthy(false);

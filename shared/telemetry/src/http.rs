@@ -1,4 +1,4 @@
-//! `/healthz`, `/readyz` and `/metrics`.
+//! The endpoints `/healthz`, `/readyz` and `/metrics`.
 
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -16,14 +16,15 @@ use tokio::net::TcpListener;
 use crate::{ListenSettings, ProcessMetrics};
 use evergrant_http_server::HttpLimits;
 
-/// What a process depends on, and whether each works. A process is ready when all do.
+/// Health checks: what a process depends on, and whether each part works. A process is ready when
+/// all parts work.
 #[derive(Clone, Default)]
 pub struct HealthChecks {
     parts: Arc<Mutex<BTreeMap<String, bool>>>,
 }
 
 impl HealthChecks {
-    /// Says whether a part works. A part that was never mentioned does not count.
+    /// Sets whether a part works. A part that was never set does not count.
     pub fn set(&self, part: &str, works: bool) {
         let mut parts = self.parts.lock().unwrap_or_else(PoisonError::into_inner);
         parts.insert(part.to_owned(), works);
@@ -40,7 +41,7 @@ impl HealthChecks {
     }
 }
 
-/// A server of health and metrics that cannot be started.
+/// The server of health and metrics cannot be started.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot serve health and metrics at {address}: {reason}; give another address as telemetry.listen \
@@ -52,10 +53,10 @@ pub struct HttpError {
 }
 
 /// Serves health and metrics until `shutdown` ends. Returns the address once it listens (port 0
-/// becomes a real one), None where it is off; the serving goes on in a task.
+/// becomes a real one), None if it is off. The server runs in a task.
 ///
 /// # Errors
-/// If the address cannot be listened on.
+/// If the address cannot be used.
 pub async fn serve(
     listen: ListenSettings,
     metrics: ProcessMetrics,

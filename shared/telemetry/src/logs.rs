@@ -4,10 +4,12 @@ use std::fmt::{self, Debug};
 use std::io::IsTerminal;
 
 use tracing::field::Field;
+use tracing::{Event, Subscriber};
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::field::MakeExt;
-use tracing_subscriber::fmt::Subscriber;
 use tracing_subscriber::fmt::format::{Writer, debug_fn};
+use tracing_subscriber::fmt::{FmtContext, FormatEvent, FormatFields, FormattedFields};
+use tracing_subscriber::registry::LookupSpan;
 
 use evergrant_domain::printable::printable;
 use evergrant_settings::ConfigError;
@@ -24,13 +26,13 @@ pub fn init_logs(config: &TelemetrySettings) -> Result<(), ConfigError> {
             "it must be a level such as info, or a filter such as evergrant_worker=debug,info";
         ConfigError::invalid("telemetry.log_level", reason)
     })?;
-    // The clients' own lines are about their protocols; ours say what they mean.
+    // The clients' own lines are about their protocols; our errors say what they mean.
     let quiet = ["lapin=error", "mongodb=warn", "hyper=warn", "hyper_util=warn", "reqwest=warn"];
     let filter = quiet
         .iter()
         .filter_map(|line| line.parse().ok())
         .fold(filter, |filter, line| filter.add_directive(line));
-    let builder = Subscriber::builder()
+    let builder = tracing_subscriber::fmt()
         .with_env_filter(filter)
         .with_writer(std::io::stderr)
         .with_ansi(std::io::stderr().is_terminal());
@@ -39,20 +41,54 @@ pub fn init_logs(config: &TelemetrySettings) -> Result<(), ConfigError> {
             let lines = builder.fmt_fields(debug_fn(write_field).delimited(" "));
             tracing::subscriber::set_global_default(lines.finish())
         }
-        LogFormat::Json => tracing::subscriber::set_global_default(
-            builder.json().flatten_event(true).with_current_span(false).finish(),
-        ),
+        LogFormat::Json => {
+            let lines = builder.json().flatten_event(true).with_current_span(false);
+            tracing::subscriber::set_global_default(lines.map_event_format(WithSpanFields).finish())
+        }
     };
     drop(started);
     Ok(())
 }
 
-/// A field of a line of text. What others chose, such as an `_id`, can neither end the line nor begin one.
+/// Adds the fields of spans to a line of JSON, beside its own fields. So a query finds all lines of
+/// a provider or a document by one name.
+struct WithSpanFields<F>(F);
+
+impl<S, N, F> FormatEvent<S, N> for WithSpanFields<F>
+where
+    S: Subscriber + for<'a> LookupSpan<'a>,
+    N: for<'a> FormatFields<'a> + 'static,
+    F: FormatEvent<S, N>,
+{
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
+        let mut line = String::new();
+        self.0.format_event(context, Writer::new(&mut line), event)?;
+        let line = line.trim_end();
+        writer.write_str(line.strip_suffix('}').unwrap_or(line))?;
+        for span in context.event_scope().into_iter().flatten() {
+            let extensions = span.extensions();
+            let fields = extensions.get::<FormattedFields<N>>().map_or("", |span| &span.fields);
+            let fields = fields.strip_prefix('{').and_then(|fields| fields.strip_suffix('}'));
+            if let Some(fields) = fields.filter(|fields| !fields.is_empty()) {
+                write!(writer, ",{fields}")?;
+            }
+        }
+        writer.write_str("}\n")
+    }
+}
+
+/// Writes a field of a line of text. Untrusted values, such as an `_id`, can neither end the line
+/// nor begin one.
 fn write_field(writer: &mut Writer<'_>, field: &Field, value: &dyn Debug) -> fmt::Result {
     let text = printable(&format!("{value:?}"));
     match field.name() {
         "message" => writer.write_str(&text),
-        // Where a line of a library that logs in another way comes from.
+        // The origin of a line from a library that uses the `log` crate.
         name if name.starts_with("log.") => Ok(()),
         name => write!(writer, "{name}={text}"),
     }
@@ -79,10 +115,10 @@ mod tests {
     }
 
     #[test]
-    fn an_id_with_a_line_break_begins_no_line_of_its_own() {
+    fn an_id_with_a_line_break_begins_no_line() {
         let lines = Lines::default();
         let writer = lines.clone();
-        let subscriber = Subscriber::builder()
+        let subscriber = tracing_subscriber::fmt()
             .with_ansi(false)
             .with_writer(move || writer.clone())
             .fmt_fields(debug_fn(write_field).delimited(" "))
@@ -90,11 +126,32 @@ mod tests {
         let id = "mallory\n2026-11-28T09:00:00Z  INFO logged in user=alice\u{202e}";
         tracing::subscriber::with_default(subscriber, || {
             let span = tracing::info_span!("job", %id);
-            span.in_scope(|| tracing::info!(%id, attempts = 3, who = "ann", "not refreshed"));
+            span.in_scope(
+                || tracing::info!(%id, attempts = 3, who = "ann", "token refresh failed"),
+            );
         });
         let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         assert_eq!(written.lines().count(), 1, "{written}");
-        assert!(written.contains("not refreshed id=mallory\\u{a}2026"), "{written}");
+        assert!(written.contains("token refresh failed id=mallory\\u{a}2026"), "{written}");
         assert!(written.contains("attempts=3 who=\"ann\""), "{written}");
+    }
+
+    #[test]
+    fn a_json_line_has_the_fields_of_its_span() {
+        let lines = Lines::default();
+        let writer = lines.clone();
+        let json = tracing_subscriber::fmt().with_writer(move || writer.clone()).json();
+        let json = json.flatten_event(true).with_current_span(false);
+        tracing::subscriber::with_default(json.map_event_format(WithSpanFields).finish(), || {
+            let (id, provider) = ("mallory\n\"}", "google");
+            let span = tracing::error_span!("job", %provider, %id);
+            span.in_scope(|| tracing::info!(attempts = 3, "token refresh failed"));
+            tracing::info!("stopped");
+        });
+        let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
+        let lines: Vec<_> = written.lines().collect();
+        let ends = r#"attempts":3,"target":"evergrant_telemetry::logs::tests","provider":"google","id":"mallory\n\"}"}"#;
+        assert!(lines[0].ends_with(ends), "{written}");
+        assert!(lines.len() == 2 && lines[1].ends_with("tests\"}"), "{written}");
     }
 }

@@ -1,4 +1,4 @@
-//! Metrics in Prometheus' format.
+//! Metrics in the format of Prometheus.
 
 use std::any::Any;
 use std::collections::HashMap;
@@ -9,13 +9,13 @@ use prometheus_client::encoding::text::encode;
 use prometheus_client::metrics::histogram::{Histogram, exponential_buckets};
 use prometheus_client::registry::{Metric, Registry};
 
-/// The labels of most metrics. Values are names from the settings and from our own enums, so there
-/// are few.
+/// The labels of most metrics. Values are names from the settings and our own enums, so there are
+/// few.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 pub struct MetricLabels {
     /// The provider.
     pub provider: String,
-    /// What kind: an outcome, a reason.
+    /// The kind: an outcome, a reason.
     pub kind: &'static str,
 }
 
@@ -35,8 +35,8 @@ impl Default for ProcessMetrics {
 }
 
 impl ProcessMetrics {
-    /// Adds a metric and gives it back. `name` is without the prefix, and without the `_total` that
-    /// counters get. One that is there already is given back as it is, so that the workers of one
+    /// Registers a metric and returns it. `name` is without the prefix, and without the `_total`
+    /// that counters get. An existing metric is returned as it is, so that the workers of one
     /// process count together.
     pub fn add<M: Metric + Clone>(&self, name: &str, help: &str, metric: M) -> M {
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
@@ -64,8 +64,9 @@ pub fn duration_histogram() -> Histogram {
     Histogram::new(exponential_buckets(0.001, 2.0, 16))
 }
 
-/// A histogram of short durations in seconds, from 0.5 ms to 30 s: fine where a commit should lie,
-/// so that a median of 10 ms and a 99th percentile of 50 ms are bounds of buckets.
+/// A histogram of short durations in seconds, from 0.5 ms to 30 s. It is fine-grained at the
+/// expected durations of a commit, so that a median of 10 ms and a 99th percentile of 50 ms are
+/// bounds of buckets.
 pub fn short_duration_histogram() -> Histogram {
     const MS: [f64; 24] = [
         0.5, 1.0, 1.5, 2.0, 3.0, 4.0, 5.0, 7.5, 10.0, 15.0, 20.0, 30.0, 40.0, 50.0, 75.0, 100.0,
@@ -82,7 +83,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_metric_that_two_workers_add_is_one() {
+    fn a_metric_added_by_two_workers_is_shared() {
         let metrics = ProcessMetrics::default();
         for _ in 0..2 {
             metrics.add("commits", "Commits.", Counter::<u64>::default()).inc();

@@ -1,4 +1,4 @@
-//! The section of logs, metrics and health in the settings. The commented default says what each setting means.
+//! The settings section of logs, metrics and health. The commented defaults explain each setting.
 #![allow(missing_docs, reason = "default.toml documents each setting, and one place is enough")]
 
 use std::net::SocketAddr;
@@ -31,7 +31,7 @@ impl<'de> Deserialize<'de> for ListenSettings {
     }
 }
 
-/// How log lines look.
+/// The format of log lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum LogFormat {

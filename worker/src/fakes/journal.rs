@@ -7,15 +7,15 @@ use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use evergrant_domain::SealedAnswer;
 use evergrant_rescue::{AnswerJournal, JournalEntry, OrphanedAnswer, PeerJournal};
 
-/// A journal in memory; what is in it outlives whoever wrote it.
+/// A journal in memory. Its entries outlive their writer.
 #[derive(Default)]
 pub(crate) struct FakeJournal {
     pub(crate) entries: Mutex<BTreeMap<u64, Vec<u8>>>,
     /// The process that has died.
     pub(crate) died: Mutex<Option<&'static str>>,
-    /// Its journal cannot be read.
+    /// Whether its journal cannot be read.
     pub(crate) unreadable: AtomicBool,
-    /// What was in its journal went to the rescue queue.
+    /// Whether its entries went to the rescue queue.
     pub(crate) handed_on: AtomicBool,
     next: AtomicU32,
 }

@@ -1,4 +1,4 @@
-//! A store, a queue, a provider and a delivery that do what a test wants, on paused time.
+//! Fakes of the store, the queue, the provider and deliveries, for tests on paused time.
 
 mod journal;
 mod queue;
@@ -37,13 +37,13 @@ use crate::recovery::orphaned_answer::AnswerCommits;
 use crate::recovery::recovered_answers::RecoveredAnswers;
 use crate::{ProviderDeps, WorkerSettings};
 
-/// Fakes with a store that takes nothing for so long, from the first write on.
+/// Fakes whose store fails for this time, from the first write on.
 pub(crate) fn away_for(away_for: Duration) -> Fakes {
     let away_for = away_for.into();
     Fakes::new(FakeStore { away_for, ..FakeStore::default() }, FakeQueue::default())
 }
 
-/// Waits until something is so.
+/// Waits until the condition holds.
 pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
     while !is_so() {
         tokio::time::sleep(Duration::from_millis(10)).await;
@@ -54,7 +54,7 @@ pub(crate) async fn until(mut is_so: impl FnMut() -> bool) {
 #[derive(Default)]
 pub(crate) struct FakeEndpoint {
     pub(crate) requests: AtomicU32,
-    /// What it answers in place of tokens.
+    /// The body it answers with instead of tokens.
     pub(crate) body: Mutex<Option<&'static str>>,
 }
 
@@ -68,7 +68,7 @@ impl TokenEndpoint for FakeEndpoint {
     }
 }
 
-/// Lets everything through.
+/// A budget that admits every request.
 struct OpenBudget;
 
 #[async_trait]
@@ -96,11 +96,11 @@ pub(crate) struct Fakes {
     pub(crate) endpoint: Arc<FakeEndpoint>,
     pub(crate) journal: Arc<FakeJournal>,
     pub(crate) acknowledged: Arc<AtomicU32>,
-    /// What the machine's clocks show that go on while it is suspended.
+    /// The reading of the machine's clocks that run on while it is suspended.
     pub(crate) since_boot: Arc<Mutex<Duration>>,
 }
 
-/// A sealer whose key is this byte over and over.
+/// A sealer whose key repeats this byte.
 pub(crate) fn sealer(byte: u8) -> AnswerSealer {
     let key = base64::Engine::encode(&base64::engine::general_purpose::STANDARD, [byte; 32]);
     AnswerSealer::new(SealingKeys::new(&key.into(), &[]).unwrap())
@@ -111,7 +111,7 @@ impl Fakes {
         Self::of_section(&[("TOKEN_URL", "http://localhost/token")], store, queue)
     }
 
-    /// The same with these settings of the provider.
+    /// Fakes with these settings of the provider.
     pub(crate) fn of_section(section: &[(&str, &str)], store: FakeStore, queue: FakeQueue) -> Self {
         let variables = [("CLIENT_ID", "c"), ("CLIENT_SECRET", "s"), ("LIMITS", "[]")];
         let variables = variables.iter().chain(section).map(|(name, value)| {
@@ -162,13 +162,13 @@ impl Fakes {
         JobDelivery { job, acker, redelivered: false, flow_permit: None }
     }
 
-    /// Waits until all jobs are done with.
+    /// Waits until all jobs are finished.
     pub(crate) async fn finish(&self) {
         self.lane.jobs.close();
         self.lane.jobs.wait().await;
     }
 
-    /// A rescuer beside the lane, whose key is `byte` over and over.
+    /// An answer recovery beside the lane. Its key repeats `byte`.
     pub(crate) fn recovery_of(&self, byte: u8) -> Arc<AnswerRecovery> {
         let answer_log = self.lane.answer_log.as_deref().unwrap();
         let recovery = AnswerCommits {

@@ -1,4 +1,4 @@
-//! A queue, and deliveries that tell what became of them.
+//! A fake queue, and deliveries that record whether they were acknowledged.
 
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -8,14 +8,14 @@ use async_trait::async_trait;
 use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 use evergrant_ports::*;
 
-/// Takes retries, but not the first few.
+/// Takes retries after the first few fail.
 #[derive(Default)]
 pub(crate) struct FakeQueue {
     pub(crate) failures: AtomicU32,
-    /// A rung that takes no job.
+    /// A rung that accepts no job.
     pub(crate) broken_rung: Option<Duration>,
     pub(crate) retried: AtomicU32,
-    /// It never confirms a rescued answer.
+    /// Whether it leaves rescued answers unconfirmed.
     pub(crate) confirms_no_rescue: AtomicBool,
     /// Rescued answers that no consumer holds.
     pub(crate) rescued: Arc<Mutex<Vec<SealedAnswer>>>,
@@ -65,7 +65,7 @@ impl WorkQueue for FakeQueue {
     }
 }
 
-/// Delivers what was rescued.
+/// Delivers the rescued answers.
 struct FakeIntake(Arc<Mutex<Vec<SealedAnswer>>>);
 
 #[async_trait]
@@ -85,7 +85,7 @@ impl DeliveryStream for FakeIntake {
     async fn stop(&mut self) {}
 }
 
-/// Gives an answer back unless it is acknowledged.
+/// Returns an answer to the queue unless it is acknowledged.
 struct RescueAcker {
     answer: Option<SealedAnswer>,
     queue: Arc<Mutex<Vec<SealedAnswer>>>,
@@ -105,7 +105,7 @@ impl Drop for RescueAcker {
     }
 }
 
-/// Counts what is acknowledged.
+/// Counts acknowledgements.
 pub(crate) struct FakeAcker(pub(crate) Arc<AtomicU32>);
 
 #[async_trait]

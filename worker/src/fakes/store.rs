@@ -1,4 +1,4 @@
-//! A store of documents that all look the same.
+//! A fake store whose documents are all alike.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
@@ -13,43 +13,43 @@ use evergrant_domain::{
 use evergrant_ports::*;
 use tokio::time::Instant;
 
-/// Grants every claim, after a while.
+/// Grants every claim, after a delay.
 #[derive(Default)]
 pub(crate) struct FakeStore {
     pub(crate) claim_takes: Duration,
-    /// The lease on every document, if somebody else has one.
+    /// The lease on every document, if another worker has one.
     pub(crate) held: Mutex<Option<Lease>>,
     /// The owners of leases on documents.
     pub(crate) leases: Mutex<BTreeMap<DocumentId, String>>,
-    /// The document that the store refuses to write.
+    /// A document whose writes the store refuses.
     pub(crate) refuses: Mutex<Option<DocumentId>>,
-    /// The documents that the store refuses to claim.
+    /// Documents whose claims the store refuses.
     pub(crate) refuses_claims: Mutex<BTreeSet<DocumentId>>,
-    /// When the access tokens of all documents expire, as the application tells.
+    /// When the access tokens expire according to the application.
     pub(crate) signed_in_until: Option<Timestamp>,
-    /// What else documents say.
+    /// The other fields of each document.
     pub(crate) fields: DocumentFields,
-    /// How many claims were asked for.
+    /// The number of claims.
     pub(crate) claims: AtomicU32,
-    /// Who leads in each role.
+    /// The leader of each role.
     pub(crate) leaders: Mutex<BTreeMap<String, String>>,
-    /// How long the store takes no commit, from its first one.
+    /// How long commits fail, from the first one.
     pub(crate) away_for: Mutex<Duration>,
     pub(crate) away_since: Mutex<Option<Instant>>,
-    /// More documents than this in one commit are not written in time.
+    /// A commit of more documents than this times out.
     pub(crate) too_many: Option<usize>,
     pub(crate) committed: Mutex<Vec<Commit>>,
-    /// What was put out of reach: documents, and the fingerprints of their spent tokens.
+    /// Withheld documents, with the fingerprints of their spent tokens.
     pub(crate) withheld: Mutex<Vec<(DocumentId, String)>>,
-    /// How many of the next calls that write to a document are never answered.
+    /// How many of the next write calls hang.
     pub(crate) unanswered: AtomicU32,
-    /// No document holds the token any more that was sent.
+    /// Whether no document still holds the token that was sent.
     pub(crate) moved_on: AtomicBool,
-    /// What was to be prolonged, call by call.
+    /// The documents of each renewal call.
     pub(crate) renewed: Mutex<Vec<Vec<DocumentId>>>,
-    /// How long a commit takes.
+    /// The duration of a commit.
     pub(crate) commit_takes: Duration,
-    /// Commits under way, and the most there ever were at once.
+    /// Commits under way, and their maximum.
     pub(crate) committing: Mutex<(usize, usize)>,
 }
 
@@ -74,7 +74,7 @@ impl FakeStore {
         count(-1);
     }
 
-    /// For ever, if this call is one that is never answered.
+    /// Hangs if this call is one that shall.
     async fn hang(&self) {
         if self.unanswered.load(Ordering::Relaxed) > 0 {
             self.unanswered.fetch_sub(1, Ordering::Relaxed);

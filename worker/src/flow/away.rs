@@ -1,10 +1,10 @@
-//! Waiting for a store that is away.
+//! Waiting for a store that is unavailable.
 
 use evergrant_ports::Backoff;
 use evergrant_ports::StoreClock;
 use tokio_util::sync::CancellationToken;
 
-/// Waits until the store answers, but not past the moment when the worker stops.
+/// Waits until the store answers or the worker stops.
 pub(crate) async fn until_it_answers(store: &dyn StoreClock, stop: &CancellationToken) {
     let answers = async {
         let mut backoff = Backoff::for_an_answer();

@@ -1,4 +1,5 @@
-//! Flow control of a lane: how many claims and requests it has under way, as its load wants it.
+//! Flow control: how many claims and requests a lane has under way. The limits follow its load
+//! (backpressure).
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -7,11 +8,11 @@ use evergrant_domain::concurrency::{ConcurrencyBounds, ConcurrencyEstimate, Conc
 use tokio::sync::Semaphore;
 use tokio::time::Instant;
 
-/// The permits of a lane: so many requests under way, so many claims ahead.
+/// The permits of a lane: for requests under way, and for documents claimed ahead.
 pub(crate) struct FlowControl {
-    /// Requests under way until they are committed, and those that wait for their permit.
+    /// Requests under way until they are committed, including those that wait for the budget.
     pub(crate) exchanges: ResizableSemaphore,
-    /// Documents claimed and not yet sent: what waits here is hidden from other workers.
+    /// Documents that are claimed but not yet sent. They are hidden from other workers.
     pub(crate) ahead: ResizableSemaphore,
     bounds: ConcurrencyBounds,
     concurrency: Mutex<ConcurrencyEstimate>,
@@ -19,7 +20,7 @@ pub(crate) struct FlowControl {
 }
 
 impl FlowControl {
-    /// At most `under_way` requests, at a provider that takes one every `spacing`.
+    /// Permits for at most `under_way` requests to a provider that takes one every `spacing`.
     pub(crate) fn new(under_way: u16, spacing: Option<Duration>) -> Self {
         let ahead = AHEAD_MAX.min(under_way.saturating_mul(2));
         let bounds = ConcurrencyBounds { under_way, ahead, spacing };
@@ -33,9 +34,9 @@ impl FlowControl {
         }
     }
 
-    /// How many deliveries to hold: what may be claimed and what may be under way, but no more than
-    /// the limit lets through in a few seconds. What waits here delays what comes after it, and a
-    /// delivery that is held for half an hour is given to another worker.
+    /// How many deliveries to prefetch: those that may be claimed or under way, but no more than
+    /// the rate limit admits in a few seconds. Prefetched deliveries delay later ones, and the
+    /// broker redelivers one that is held for half an hour.
     pub(crate) fn prefetch(&self, spacing: Option<Duration>) -> u16 {
         let ConcurrencyBounds { under_way, ahead, .. } = self.bounds;
         let most = ahead.saturating_mul(2).saturating_add(under_way);
@@ -44,7 +45,7 @@ impl FlowControl {
         u16::try_from(allowed).unwrap_or(u16::MAX).clamp(2, most)
     }
 
-    /// A request is sent, at a provider that takes one every `spacing`.
+    /// Notes that a request is sent to a provider that takes one every `spacing`.
     pub(crate) fn sent(&self, spacing: Option<Duration>) {
         let bounds = ConcurrencyBounds { spacing, ..self.bounds };
         let wanted = self.concurrency().sent(self.started.elapsed(), &bounds);
@@ -54,7 +55,7 @@ impl FlowControl {
         }
     }
 
-    /// A request that was sent then is committed.
+    /// Notes that the outcome of a request sent at `sent_at` is committed.
     pub(crate) fn done(&self, sent_at: Instant) {
         self.concurrency().answered(sent_at.elapsed());
     }
@@ -64,12 +65,12 @@ impl FlowControl {
     }
 }
 
-/// Deliveries for so long are held where there is a limit.
+/// The longest time for which deliveries wait here under a rate limit.
 const PREFETCH_HOLD_MAX: Duration = Duration::from_secs(15);
-/// A claim ahead of this many would only age. Half of them is a full call of the store.
+/// More claims ahead would only age. Half of this is one full store call.
 const AHEAD_MAX: u16 = 128;
 
-/// A semaphore whose size changes.
+/// A semaphore with a variable size.
 pub(crate) struct ResizableSemaphore {
     semaphore: Arc<Semaphore>,
     size: Mutex<u16>,
@@ -84,8 +85,9 @@ impl ResizableSemaphore {
         Arc::clone(&self.semaphore)
     }
 
-    /// How many are to be free before some are taken: half of them, but no more than a `batch`. One call of the
-    /// store for many costs it little more than one for few, and the other half lasts meanwhile.
+    /// How many permits must be free before some are taken: half of them, at most `batch`. One
+    /// store call for many documents costs little more than one for few, and the other half keeps
+    /// the lane busy meanwhile.
     pub(crate) fn enough(&self, batch: u16) -> u16 {
         (*self.size() / 2).min(batch).max(1)
     }
@@ -94,7 +96,7 @@ impl ResizableSemaphore {
         self.size.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Permits that are taken go when they are free, at a later call.
+    /// Permits in use are removed when they are free, at a later call.
     fn resize(&self, wanted: u16) {
         let mut size = self.size();
         if wanted > *size {
@@ -122,14 +124,14 @@ mod tests {
     }
 
     #[test]
-    fn half_of_the_places_are_enough_to_take_some() {
+    fn half_of_the_permits_suffice_for_a_batch() {
         assert_eq!(ResizableSemaphore::new(1).enough(64), 1);
         assert_eq!(ResizableSemaphore::new(9).enough(64), 4);
         assert_eq!(ResizableSemaphore::new(200).enough(64), 64);
     }
 
     #[test]
-    fn places_become_more_at_once_and_fewer_as_they_are_given_back() {
+    fn permits_grow_at_once_and_shrink_as_they_return() {
         let places = ResizableSemaphore::new(2);
         let taken = places.semaphore().try_acquire_many_owned(2).unwrap();
         places.resize(4);

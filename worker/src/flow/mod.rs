@@ -1,4 +1,4 @@
-//! Limits: how much of a lane is under way, and how much of the store.
+//! Backpressure: limits on a lane's work under way, and on concurrent store calls.
 
 pub(crate) mod away;
 pub(crate) mod call_timeout;

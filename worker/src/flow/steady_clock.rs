@@ -1,43 +1,43 @@
-//! Time that passes while the machine is suspended.
+//! A clock that also advances while the machine is suspended.
 //!
-//! The clock of timers (`CLOCK_MONOTONIC`) stands still while a machine sleeps, and while a virtual one is
-//! paused, copied or moved; a lease in the store runs out meanwhile. So what must not happen after a lease
-//! is checked by clocks that go on as well.
+//! The clock of timers (`CLOCK_MONOTONIC`) stops while a machine sleeps, and while a virtual
+//! machine is paused, copied or moved. A lease in the store runs out meanwhile. So the age of a
+//! lease is also checked by clocks that advance.
 
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::sync::{Arc, LazyLock};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-/// What the clocks of a machine show. Only differences mean something.
+/// The readings of a machine's clocks. Only differences have a meaning.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SteadyTime {
-    /// Since the machine was started, with the time that it was suspended. Zero where it does not tell.
+    /// Time since boot, including suspended time. Zero if the system does not provide it.
     pub since_boot: Duration,
-    /// The wall clock: it is set right after a pause that the machine itself did not notice.
+    /// The wall clock. It is corrected after a pause that the machine itself did not notice.
     pub wall: Duration,
 }
 
 impl SteadyTime {
-    /// How much has passed since `earlier`: by the clock that went further. A wall clock that is set forward
-    /// looks like a pause, which costs a claim.
+    /// The time since `earlier`, by the clock that advanced more. A wall clock that is set forward
+    /// looks like a pause, which costs only a claim.
     pub fn since(self, earlier: Self) -> Duration {
         let by_boot = self.since_boot.saturating_sub(earlier.since_boot);
         by_boot.max(self.wall.saturating_sub(earlier.wall))
     }
 }
 
-/// Where a worker looks at the clocks. Cheap to clone.
+/// The source of [`SteadyTime`]. Cheap to clone.
 #[derive(Clone)]
 pub struct SteadyClock(Arc<dyn Fn() -> SteadyTime + Send + Sync>);
 
 impl SteadyClock {
-    /// A clock that shows what `look` says.
+    /// A clock that shows what `look` returns.
     pub fn new(look: impl Fn() -> SteadyTime + Send + Sync + 'static) -> Self {
         Self(Arc::new(look))
     }
 
-    /// What it shows.
+    /// The current reading.
     pub fn now(&self) -> SteadyTime {
         (self.0)()
     }
@@ -59,7 +59,7 @@ impl std::fmt::Debug for SteadyClock {
     }
 }
 
-/// What Linux tells of `CLOCK_BOOTTIME`.
+/// `CLOCK_BOOTTIME`, as Linux reports it.
 fn uptime() -> Option<Duration> {
     static UPTIME: LazyLock<Option<File>> = LazyLock::new(|| File::open("/proc/uptime").ok());
     let mut text = [0; 64];
@@ -78,7 +78,7 @@ mod tests {
     }
 
     #[test]
-    fn what_has_passed_is_told_by_the_clock_that_went_further() {
+    fn elapsed_time_follows_the_clock_that_advanced_more() {
         let passed = |later: SteadyTime| later.since(at(100, 1_000)).as_secs();
         assert_eq!(passed(at(105, 1_005)), 5);
         assert_eq!(passed(at(160, 1_001)), 60, "suspended, and the wall clock was set back");
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_clocks_of_this_machine_do_not_stand_still() {
+    fn the_clocks_of_this_machine_advance() {
         let clock = SteadyClock::default();
         let now = clock.now();
         assert!(now.wall > Duration::ZERO);

@@ -1,44 +1,43 @@
-//! Limits concurrent store calls, that is claims and commits: backpressure.
+//! Limits concurrent store calls (claims and commits): backpressure.
 //!
-//! A store is not made faster by many calls at once: they wait there for each other, and what waits here
-//! meanwhile makes the next call larger. So all workers together have about [`AT_ONCE`] on their way, and each
-//! of them one at least.
+//! Many concurrent calls do not make a store faster; they only wait there for each other. What
+//! waits here makes the next call larger. So all workers together have about [`AT_ONCE`] calls
+//! under way, and each worker has at least one.
 
 use std::sync::Arc;
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio_util::sync::PollSemaphore;
 
-/// Calls that a worker which is alone has on their way at once: while the store works on one, the other
-/// is being sent or answered.
+/// Concurrent calls of a worker that is alone: the store works on one while the other travels.
 const AT_ONCE: usize = 2;
 
-/// Limits the concurrent calls of the store. A clone is another handle of it.
+/// Limits concurrent store calls. Clones share the limit.
 #[derive(Clone)]
 pub(crate) struct StoreLimiter(Arc<Semaphore>);
 
-/// The right to make one call. Dropped, the next one has it.
+/// The right to make one store call. Dropping it passes the right on.
 pub(crate) struct StorePermit {
     _permit: OwnedSemaphorePermit,
 }
 
 impl StoreLimiter {
-    /// As many as a worker has that is alone.
+    /// The limit of a worker that is alone.
     pub(crate) fn new() -> Self {
         Self(Arc::new(Semaphore::new(AT_ONCE)))
     }
 
-    /// Waits for a permit, first come, first served.
+    /// Waits for a permit, in the order of arrival.
     pub(crate) async fn next(&self) -> StorePermit {
         self.queue().next().await
     }
 
-    /// A position in the queue that is kept while something else is waited for as well.
+    /// A position in the queue that survives waiting for something else at the same time.
     pub(crate) fn queue(&self) -> PermitQueue {
         PermitQueue(PollSemaphore::new(Arc::clone(&self.0)))
     }
 
-    /// Has as many permits as befit one of `workers`, until nobody counts them any more.
+    /// Adapts the limit to the number of workers, until the sender is gone.
     pub(crate) async fn follow(self, mut workers: watch::Receiver<usize>) {
         let mut at_once = AT_ONCE;
         loop {
@@ -47,7 +46,8 @@ impl StoreLimiter {
                 self.0.add_permits(wanted - at_once);
             }
             for _ in wanted..at_once {
-                // Waited for like any permit, unlike the permits of `flow_control`: under load none is ever free.
+                // Waits like any other caller: under load no permit is ever free, so `try_acquire`
+                // would fail.
                 if let Ok(permit) = self.0.acquire().await {
                     permit.forget();
                 }
@@ -64,14 +64,14 @@ impl StoreLimiter {
 pub(crate) struct PermitQueue(PollSemaphore);
 
 impl PermitQueue {
-    /// Waits for a permit. If this is dropped before, the position is kept.
+    /// Waits for a permit. If this future is dropped, the position in the queue is kept.
     pub(crate) async fn next(&mut self) -> StorePermit {
         let permit = std::future::poll_fn(|context| self.0.poll_acquire(context)).await;
         StorePermit { _permit: permit.expect("the semaphore is never closed") }
     }
 }
 
-/// Calls at once of each of so many workers.
+/// Concurrent calls of each of so many workers.
 fn at_once_of(workers: usize) -> usize {
     (AT_ONCE / workers.max(1)).max(1)
 }
@@ -83,12 +83,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn workers_share_what_is_on_its_way_and_each_has_one() {
+    fn workers_share_the_store_permits_and_each_has_one() {
         assert_eq!([0, 1, 2, 3, 16].map(at_once_of), [2, 2, 1, 1, 1]);
     }
 
     #[tokio::test]
-    async fn who_learns_of_others_has_one_turn_at_once_and_two_when_they_have_gone() {
+    async fn a_worker_has_one_permit_beside_others_and_two_alone() {
         let (counted, workers) = watch::channel(1);
         let store_limiter = StoreLimiter::new();
         tokio::spawn(store_limiter.clone().follow(workers));
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_place_in_the_queue_outlives_the_wait_for_it() {
+    async fn a_queue_position_survives_a_dropped_wait() {
         let store_limiter = StoreLimiter::new();
         let (one, _two) = (store_limiter.next().await, store_limiter.next().await);
         let mut permit = store_limiter.queue();

@@ -1,4 +1,4 @@
-//! What a lane does when its surroundings are slow or refuse.
+//! The behaviour of a lane when the store, the broker or the provider is slow or refuses.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
@@ -21,8 +21,8 @@ async fn a_claimed_grant_is_exchanged_committed_and_acknowledged() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() {
-    // As long as the lease: it may be another worker's by now.
+async fn a_slow_claim_is_released_and_nothing_is_sent() {
+    // As long as the lease: another worker may have the document by now.
     let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
     let fakes = Fakes::new(store, FakeQueue::default());
     claim(&fakes.lane, vec![fakes.work(1)]).await;
@@ -34,7 +34,7 @@ async fn a_claim_whose_answer_took_too_long_is_given_back_and_nothing_is_sent() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_just_signed_in_is_scheduled_and_nothing_is_sent() {
+async fn a_fresh_sign_in_is_scheduled_and_nothing_is_sent() {
     let signed_in_until = Some(Timestamp::from_unix_ms(3_000_000));
     let store = FakeStore { signed_in_until, ..FakeStore::default() };
     let fakes = Fakes::new(store, FakeQueue::default());
@@ -46,7 +46,7 @@ async fn who_has_just_signed_in_is_scheduled_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_leads_elsewhere_is_ended_and_nothing_is_sent() {
+async fn a_document_with_a_foreign_host_ends_unsent() {
     let section = [("TOKEN_URL", "https://{shop}/token"), ("TOKEN_HOSTS", "[\"*.example.com\"]")];
     for (shop, requests) in [("a.example.com", 1), ("a.example.org", 0)] {
         let fields = [("shop".to_owned(), shop.to_owned())].into();
@@ -62,7 +62,7 @@ async fn a_document_that_leads_elsewhere_is_ended_and_nothing_is_sent() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_waits_for_its_turn_but_not_longer_than_the_worker_runs() {
+async fn a_claim_waits_for_its_permit_until_the_worker_stops() {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
     let _busy = (fakes.lane.store_limiter.next().await, fakes.lane.store_limiter.next().await);
     let stop = async {
@@ -84,7 +84,7 @@ async fn two_jobs_of_one_document_in_one_batch_are_one_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_is_published_in_the_end_however_long_the_broker_refuses() {
+async fn a_retry_is_published_once_the_broker_accepts_it() {
     let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
     let queue = FakeQueue { failures: AtomicU32::new(20), ..FakeQueue::default() };
     let fakes = Fakes::new(store, queue);
@@ -94,7 +94,7 @@ async fn a_retry_is_published_in_the_end_however_long_the_broker_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rung_that_takes_nothing_is_passed_by() {
+async fn a_rung_that_accepts_nothing_is_skipped() {
     for rung in [1, 5, 15, 60].map(Duration::from_secs) {
         let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
         let queue = FakeQueue { broken_rung: Some(rung), ..FakeQueue::default() };
@@ -108,7 +108,7 @@ async fn a_rung_that_takes_nothing_is_passed_by() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_job_that_no_rung_takes_does_not_occupy_a_place_for_ever() {
+async fn a_job_that_no_rung_accepts_is_dropped() {
     let store = FakeStore { claim_takes: Duration::from_secs(25), ..FakeStore::default() };
     let queue = FakeQueue { failures: AtomicU32::new(u32::MAX), ..FakeQueue::default() };
     let fakes = Fakes::new(store, queue);
@@ -129,7 +129,7 @@ async fn a_worker_that_stops_does_not_wait_for_a_broker_that_refuses() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn documents_that_cannot_be_committed_occupy_no_place() {
+async fn documents_that_cannot_be_committed_hold_no_flow_permit() {
     let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     let places = usize::from(fakes.lane.settings.exchanges_in_flight);
@@ -145,7 +145,7 @@ async fn documents_that_cannot_be_committed_occupy_no_place() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_the_store_refuses_holds_up_no_other() {
+async fn a_document_that_the_store_refuses_delays_no_other() {
     let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     // More refused ones than there are writers, before and between the others.
@@ -159,8 +159,7 @@ async fn a_document_that_the_store_refuses_holds_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_the_store_refuses_for_long_gives_its_delivery_up_and_is_written_in_the_end()
- {
+async fn a_long_refused_document_is_acknowledged_early_and_written_later() {
     let refuses = Some(DocumentId::Integer(1)).into();
     let fakes = Fakes::new(FakeStore { refuses, ..FakeStore::default() }, FakeQueue::default());
     claim(&fakes.lane, vec![fakes.work(1)]).await;

@@ -1,4 +1,4 @@
-//! A batch of jobs is claimed, and each goes its way.
+//! Claims a batch of jobs and starts what follows for each.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -18,6 +18,7 @@ use evergrant_ports::Backoff;
 use evergrant_ports::{ClaimResult, Commit, StoreError};
 use evergrant_rescue::PeerJournal;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::lane::Lane;
 use crate::pipeline::job_delivery::{Claim, JobDelivery};
@@ -30,28 +31,28 @@ use crate::pipeline::takeover::take_over;
 /// Jobs whose documents are claimed together.
 struct Batch {
     work: Vec<JobDelivery>,
-    /// One owner for all tries, those of its parts included: what a failed try has claimed would else be
-    /// nobody's until it runs out.
+    /// One owner for all tries, including those of its parts. Otherwise, what a failed try has
+    /// claimed would be blocked until the lease runs out.
     owner: String,
-    /// When it was first tried.
+    /// When the claim was first tried.
     since: Instant,
 }
 
-/// What came of a claim.
+/// The result of a claim.
 enum ClaimAttempt {
     Claimed(Claim, Vec<ClaimedDocument>),
     /// The store refuses one of the documents, or all.
     Refused(StoreError),
-    /// The worker stops.
+    /// The worker is stopping.
     Stopped,
 }
 
-/// Claims the documents of `work` and starts what follows for each. While the store is away it
-/// tries again, until the worker stops; then the deliveries are dropped and come again. A document
-/// that the store refuses is set aside meanwhile, and nobody waits for it.
+/// Claims the documents of `work` and starts what follows for each. While the store is unavailable,
+/// it retries until the worker stops; then the deliveries are dropped and the broker redelivers
+/// them. A document that the store refuses is set aside and delays no other.
 pub(crate) async fn claim(lane: &Arc<Lane>, work: Vec<JobDelivery>) {
     let (work, refused) = take_out_refused(lane, work);
-    // Two jobs of one document have a claim each, or both would have its lease.
+    // Two jobs of one document are claimed separately; otherwise both would have its lease.
     let mut seen = HashSet::new();
     let (work, repeated): (Vec<_>, Vec<_>) =
         work.into_iter().partition(|work| seen.insert(work.job.id.clone()));
@@ -68,7 +69,7 @@ impl Batch {
         Self { work, owner: lane.next_owner(), since: Instant::now() }
     }
 
-    /// Two halves of the same claim.
+    /// Splits the batch; both halves keep the owner.
     fn halves(mut self) -> [Self; 2] {
         let work = self.work.split_off(self.work.len() / 2);
         let second = Self { work, owner: self.owner.clone(), since: self.since };
@@ -90,11 +91,13 @@ async fn claim_batch(lane: &Arc<Lane>, mut batch: Batch) {
         }
         ClaimAttempt::Refused(error) if batch.work.len() == 1 => {
             let Some(work) = batch.work.pop() else { return };
-            let (lane, since) = (Arc::clone(lane), batch.since);
-            lane.clone().jobs.spawn(async move { set_aside(&lane, work, &error, since).await });
+            let (lane, since, span) = (Arc::clone(lane), batch.since, work.span(&batch.owner));
+            let jobs = lane.jobs.clone();
+            let setting_aside = async move { set_aside(&lane, work, &error, since).await };
+            jobs.spawn(setting_aside.instrument(span));
         }
         ClaimAttempt::Refused(error) => {
-            tracing::debug!(%error, documents = ids.len(), "a claim is refused: splitting it");
+            tracing::debug!(%error, documents = ids.len(), "the store refuses a claim: splitting the batch");
             wait_if_all_is_refused(lane).await;
             batch.halves().into_iter().for_each(|half| claim_meanwhile(lane, half));
         }
@@ -120,7 +123,7 @@ async fn start_all(
     }
 }
 
-/// Claims all of `ids`, however long the store is away.
+/// Claims all of `ids`, however long the store is unavailable.
 async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> ClaimAttempt {
     let mut backoff = Backoff::for_a_server();
     while let Some(turn) = lane.stop.run_until_cancelled(lane.store_limiter.next()).await {
@@ -138,7 +141,7 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> ClaimAttem
             Err(error @ StoreError::Refused { .. }) => return ClaimAttempt::Refused(error),
             Err(error) => {
                 lane.set_store_healthy(false);
-                tracing::error!(%error, documents = ids.len(), "cannot claim: trying again");
+                tracing::error!(%error, documents = ids.len(), "the store is unavailable for claims: trying again");
                 lane.sleep(backoff.next_wait()).await;
             }
         }
@@ -146,101 +149,92 @@ async fn claim_until(lane: &Lane, ids: &[DocumentId], owner: &str) -> ClaimAttem
     ClaimAttempt::Stopped
 }
 
-/// Starts what follows for one job. False if its lease, if it has one, is not needed.
+/// Starts what follows for one job. False if the lease, if there is one, is not needed.
 fn start(lane: &Arc<Lane>, work: JobDelivery, row: ClaimedDocument, claim: &Claim) -> bool {
-    let (lane, claim) = (Arc::clone(lane), claim.clone());
-    let tracker = lane.jobs.clone();
-    match assess(&work.job, row, work.redelivered, claim.now()) {
-        JobDecision::Exchange(grant) => {
-            let unsent = unsent(&lane, &grant, claim.now());
-            tracker.spawn(async move {
-                match unsent {
-                    Some(settlement) => {
-                        settle_unsent(&lane, work, &grant, settlement, &claim).await
-                    }
-                    None => refresh(&lane, work, grant, &claim).await,
-                }
-            });
-            true
-        }
+    let decision = assess(&work.job, row, work.redelivered, claim.now());
+    let needs_lease = !matches!(
+        decision,
+        JobDecision::Stale(_)
+            | JobDecision::LeasedElsewhere { .. }
+            | JobDecision::RepublishDeadLetter(_)
+    );
+    let span = work.span(&claim.owner);
+    let following = follow(Arc::clone(lane), work, decision, claim.clone());
+    lane.jobs.spawn(following.instrument(span));
+    needs_lease
+}
+
+async fn follow(lane: Arc<Lane>, work: JobDelivery, decision: JobDecision, claim: Claim) {
+    let (lane, claim, now) = (&lane, &claim, claim.now());
+    let provider = &lane.provider.id;
+    match decision {
+        JobDecision::Exchange(grant) => match unsent(lane, &grant, now) {
+            Some(settlement) => settle_unsent(lane, work, &grant, settlement, claim).await,
+            None => refresh(lane, work, grant, claim).await,
+        },
         JobDecision::TakenOver(grant, from) => {
-            let (provider, id) = (&lane.provider.id, &grant.id);
-            tracing::debug!(%provider, %id, ?from, "its worker died: an answer may be rescued first");
-            tracker.spawn(async move {
-                if let Some(work) = take_over(&lane, work, &grant, &from, &claim).await {
-                    self::claim(&lane, vec![work]).await;
-                }
-            });
-            true
+            tracing::debug!(
+                ?from,
+                "the lease's worker has died: waiting for its answer before the takeover"
+            );
+            if let Some(work) = take_over(lane, work, &grant, &from, claim).await {
+                self::claim(lane, vec![work]).await;
+            }
         }
         JobDecision::Malformed { what, fingerprint } => {
-            lane.metrics.count_malformed(&lane.provider.id);
-            let settlement = decide_malformed(&what, fingerprint, claim.now());
-            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
-            true
+            lane.metrics.count_malformed(provider);
+            let settlement = decide_malformed(&what, fingerprint, now);
+            end_unreadable(lane, work, settlement, claim).await;
         }
         JobDecision::NoToken => {
-            lane.metrics.count_stale(&lane.provider.id, StaleReason::NoToken);
-            tracker
-                .spawn(async move { end_unreadable(&lane, work, decide_no_token(), &claim).await });
-            true
+            lane.metrics.count_stale(provider, StaleReason::NoToken);
+            end_unreadable(lane, work, decide_no_token(), claim).await;
         }
         JobDecision::OfAnother => {
-            lane.metrics.count_stale(&lane.provider.id, StaleReason::Moved);
-            let (provider, id) = (&lane.provider.id, &work.job.id);
-            tracing::info!(%provider, %id, "the document names another provider: it is adopted anew");
-            let settlement = decide_of_another();
-            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
-            true
+            lane.metrics.count_stale(provider, StaleReason::Moved);
+            tracing::info!("the document names another provider: it will be adopted again");
+            end_unreadable(lane, work, decide_of_another(), claim).await;
         }
         JobDecision::Twin { of, fingerprint } => {
-            let (provider, id) = (&lane.provider.id, &work.job.id);
-            tracing::warn!(%provider, %id, %of, "two documents have one refresh token: one is not sent");
-            let settlement = decide_twin(&of, fingerprint, claim.now());
-            tracker.spawn(async move { end_unreadable(&lane, work, settlement, &claim).await });
-            true
+            tracing::warn!(%of, "two documents have the same refresh token: it is not sent for this one");
+            end_unreadable(lane, work, decide_twin(&of, fingerprint, now), claim).await;
         }
-        JobDecision::Stale(reason) => {
-            tracker.spawn(async move { drop_stale(&lane, work, reason).await });
-            false
-        }
+        JobDecision::Stale(reason) => drop_stale(lane, work, reason).await,
         JobDecision::LeasedElsewhere { wait, lease } => {
-            tracker.spawn(async move { wait_for_holder(&lane, work, wait, lease).await });
-            false
+            wait_for_holder(lane, work, wait, lease).await;
         }
-        JobDecision::RepublishDeadLetter(ended) => {
-            tracker.spawn(async move { rebury(&lane, work, &ended).await });
-            false
-        }
+        JobDecision::RepublishDeadLetter(ended) => rebury(lane, work, &ended).await,
     }
 }
 
-/// What follows for a grant for which nothing is sent, if so.
+/// The settlement of a grant for which nothing is sent, if there is one.
 fn unsent(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let (policy, provider) = (&lane.provider.policy, &lane.provider.id);
     if let Some(settlement) = decide_sealed(policy, grant, now) {
         lane.metrics.count_stale(provider, StaleReason::SealedToken);
-        let (id, form) = (&grant.id, grant.sealed.map(SealedForm::as_str));
+        let form = grant.sealed.map(SealedForm::as_str);
         if !lane.has_told_of_sealed.swap(true, Ordering::Relaxed) {
-            tracing::warn!(%provider, %id, form,
-                "the application has sealed its refresh tokens: they are not sent; see evergrant doctor");
+            tracing::warn!(
+                form,
+                "the application has encrypted its refresh tokens: they are not sent; see evergrant doctor"
+            );
         }
         return Some(settlement);
     }
     unsendable(lane, grant, now).or_else(|| decide_signed_in(policy, grant, now))
 }
 
-/// What follows for a grant for whose document no request can be made, such as one whose fields lead to a
-/// host that tokens may not be sent to.
+/// The settlement of a grant for whose document no request can be made, such as one whose fields
+/// lead to a host to which tokens may not be sent.
 fn unsendable(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
     let what = lane.provider.check_document(&grant.fields).err()?;
     lane.metrics.count_malformed(&lane.provider.id);
     Some(decide_unsendable(&what, fingerprint(&grant.refresh_token), now))
 }
 
-/// Someone else has the document in hand. A process that has died on this machine has nothing in hand
-/// once all that it left is written: its lease is over then, or the provider's grace could be before the
-/// lease is.
+/// Waits for the worker that has the document. If that process has died on this machine and all its
+/// answers are written, its lease is ended at once: otherwise the provider's grace could end before
+/// the lease does.
 async fn wait_for_holder(
     lane: &Arc<Lane>,
     mut work: JobDelivery,
@@ -259,10 +253,10 @@ async fn wait_for_holder(
     retry(lane, work, lane.provider.policy.ladder.at_most(wait)).await;
 }
 
-/// How often it is looked whether what a dead process left is written.
+/// How often to check whether a dead process's answers are written.
 const JOURNAL_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Whether a process has died and all that it left is written, or is within that time.
+/// Whether a process has died and all its answers are written, now or before `within` is over.
 async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
     let until = Instant::now() + within;
     loop {
@@ -282,18 +276,17 @@ async fn is_settled(lane: &Lane, process: &str, within: Duration) -> bool {
 async fn end_lease(lane: &Lane, id: &DocumentId, owner: &str) -> bool {
     let ended = lane.store.renew(std::slice::from_ref(id), owner, Duration::ZERO).await;
     ended
-        .inspect_err(|error| tracing::debug!(%error, %id, "a dead worker's lease runs out"))
+        .inspect_err(|error| tracing::debug!(%error, "cannot end a dead worker's lease: it ends when its time runs out"))
         .is_ok()
 }
 
 async fn drop_stale(lane: &Lane, work: JobDelivery, reason: StaleReason) {
     lane.metrics.count_stale(&lane.provider.id, reason);
-    let (provider, id) = (&lane.provider.id, &work.job.id);
-    tracing::debug!(%provider, %id, reason = reason.as_str(), "nothing to do");
+    tracing::debug!(reason = reason.as_str(), "the job is stale: acknowledging it");
     acknowledge(work.acker).await;
 }
 
-/// Ends a document in which there is nothing to exchange.
+/// Ends a document that has nothing to exchange.
 async fn end_unreadable(lane: &Lane, mut work: JobDelivery, settlement: Settlement, claim: &Claim) {
     let commit = Commit {
         id: work.job.id.clone(),

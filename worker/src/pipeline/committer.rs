@@ -1,5 +1,5 @@
-//! Group commit: outcomes that arrive while a group waits for its turn or is being written form the next
-//! one, so groups grow with the load. Two of a lane are written at once only if the second is full.
+//! Group commit: outcomes that arrive while a group waits or is being written form the next one, so
+//! groups grow with the load. A lane writes a second group concurrently only if that group is full.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -20,7 +20,7 @@ pub(crate) struct Committer {
     written_at: WrittenAt,
 }
 
-/// When the store wrote something last.
+/// When the store last wrote something.
 type WrittenAt = Arc<Mutex<Option<Instant>>>;
 
 struct Request {
@@ -28,28 +28,30 @@ struct Request {
     reply: Reply,
 }
 
-/// Who waits for what became of a commit.
+/// The caller that waits for the result of a commit.
 struct Reply {
     committed: oneshot::Sender<CommitResult>,
-    /// Its permit among what the lane has in hand. It is free when the outcome is written, and when the store
-    /// refuses this document alone: that may last, and answers pile up before a slow store only.
+    /// The caller's flow permit. It is released when the outcome is written, or when the store
+    /// refuses this document alone: such a refusal may last, while answers pile up only before a
+    /// slow store.
     flow_permit: Option<OwnedSemaphorePermit>,
 }
 
-/// Groups of a lane that are under way at most, those included that are tried again: a store that fails
-/// because it has too much to do is not given more.
+/// The most groups of a lane that are under way, including retries: a store that fails because it
+/// is overloaded gets no additional work.
 const GROUPS: usize = 2;
 
-/// A store that has failed after so long had too much to do. One that is away says so at once.
+/// A store that fails after this time was overloaded. One that is unavailable fails at once.
 const SLOW_WRITE_DELAY: Duration = Duration::from_secs(5);
 
-/// How long it is waited before a document that the store refuses is written again; the wait doubles.
+/// The wait before a refused document is written again; it doubles.
 const REFUSED_FIRST_DELAY: Duration = Duration::from_millis(100);
 const REFUSED_DELAY_MAX: Duration = Duration::from_secs(15);
 
 impl Committer {
-    /// Starts writing to `store`, at most `batch` documents in a group, when it is its turn, and counts
-    /// the groups in `written`. It ends when the last clone is gone and everything is written.
+    /// Starts the writer task: groups of at most `batch` documents, each with a permit of
+    /// `store_limiter`, counted in `written`. The task ends when the last clone is gone and
+    /// everything is written.
     pub(crate) fn start(
         store: Arc<dyn LeaseStore>,
         store_limiter: StoreLimiter,
@@ -68,15 +70,14 @@ impl Committer {
         Self { groups, written_at }
     }
 
-    /// Whether the store has written anything since.
+    /// Whether the store has written anything since then.
     pub(crate) fn has_written_since(&self, since: Instant) -> bool {
         let written_at = *self.written_at.lock().unwrap_or_else(PoisonError::into_inner);
         written_at.is_some_and(|at| at > since)
     }
 
-    /// Writes an outcome and says what became of it. It does not give up while the process lives:
-    /// an answer of the provider exists nowhere else until it is written. None only when the
-    /// process is ending.
+    /// Writes an outcome and returns its result. It retries while the process lives, because until
+    /// it is written a provider's answer exists nowhere else. None only when the process is ending.
     pub(crate) async fn commit(
         &self,
         commit: Commit,
@@ -109,7 +110,7 @@ async fn write_groups(writer: Writer, mut requests: mpsc::Receiver<Request>, bat
     }
 }
 
-/// Whether a group of so many, at most `batch`, is written when it is its turn, beside so many others.
+/// Whether a group of `waiting` outcomes, at most `batch`, may be written beside `writing` others.
 fn begins(waiting: usize, batch: usize, writing: usize) -> bool {
     match writing {
         0 => waiting > 0,
@@ -137,14 +138,14 @@ impl Writer {
             }
             Err(error) => {
                 let documents = commits.len();
-                tracing::warn!(%error, documents, "a group is refused: writing its documents one by one");
+                tracing::warn!(%error, documents, "the store refuses a commit group: writing its documents one by one");
                 self.write_one_by_one(commits, replies);
             }
         }
     }
 
-    /// A document that the store refuses, by a rule of its own, must hold up neither the others of its
-    /// group nor the groups after it, and its answer is still not given up: a rule can be mended.
+    /// A document that the store refuses, by a rule of its own, must delay neither its group nor
+    /// later groups. Its answer is kept, because the rule may be corrected.
     fn write_one_by_one(self, commits: Vec<Commit>, replies: Vec<Reply>) {
         for (commit, reply) in commits.into_iter().zip(replies) {
             let this = self.clone();
@@ -169,9 +170,9 @@ impl Writer {
         }
     }
 
-    /// Writes until the store, however long it is away, has written or refuses; between two tries it is
-    /// another one's turn. A store that is too slow for a whole group would be given the same work over and
-    /// over, so after a long try it is asked for half as much.
+    /// Writes until the store has written everything or refuses, however long it is unavailable.
+    /// Between two tries, other callers get the permit. A store that is too slow for the whole
+    /// group would get the same work again and again, so a slow try halves the next one.
     async fn write_while_away(
         &self,
         commits: &[Commit],
@@ -216,7 +217,7 @@ fn reply_all(replies: Vec<Reply>, results: Vec<CommitResult>) {
     }
 }
 
-/// Tells it once, however often it is tried again.
+/// Logs a failure as an error once, however often it is retried.
 fn report(error: &StoreError, commits: &[Commit], told: bool) {
     let documents = commits.len();
     if told {
@@ -251,7 +252,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_waits_for_its_turn_is_one_group() {
+    async fn commits_that_wait_for_a_permit_form_one_group() {
         let (store, store_limiter) = (Arc::new(FakeStore::default()), StoreLimiter::new());
         let written = Counter::default();
         let committer = Committer::start(store.clone(), store_limiter.clone(), 64, &written);
@@ -270,7 +271,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_is_too_slow_for_a_whole_group_is_given_smaller_ones() {
+    async fn a_slow_store_gets_smaller_groups() {
         let too_many = Some(8);
         let store = Arc::new(FakeStore { too_many, ..FakeStore::default() });
         let committer =
@@ -284,7 +285,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_group_that_cannot_be_written_leaves_others_their_turn() {
+    async fn a_group_that_cannot_be_written_releases_its_permit() {
         let away_for = Duration::from_secs(60).into();
         let store = Arc::new(FakeStore { away_for, ..FakeStore::default() });
         let store_limiter = StoreLimiter::new();

@@ -1,4 +1,4 @@
-//! Deliveries into small batches.
+//! Turns a stream of deliveries into batches of jobs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -8,6 +8,7 @@ use evergrant_ports::{Delivery, DeliveryStream, wall_clock};
 use futures::FutureExt;
 use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
+use tracing::{Instrument, error_span};
 
 use crate::lane::{Lane, PAUSE_CHECK_INTERVAL};
 use crate::pipeline::claim;
@@ -19,28 +20,28 @@ use crate::pipeline::settle::bury;
 pub(crate) enum IntakeEnd {
     /// The worker is stopping.
     Stopped,
-    /// The provider takes so much more by now that the consumer holds too little.
+    /// The rate has grown so much that the consumer's prefetch is too small.
     Outgrown,
-    /// The provider is shut for this long.
+    /// The provider is paused or stopped for this long.
     Shut(Duration),
-    /// The consumer is lost, after having worked or not.
+    /// The consumer is lost.
     Lost {
         /// Whether it delivered anything.
         served: bool,
     },
 }
 
-/// How long a consumer is kept while its provider is shut. What it was sent is hidden from other
-/// workers meanwhile, but they could not use it either; and to give it back counts as a delivery
-/// of each, of which there is a limit. RabbitMQ takes a consumer for dead that holds a delivery
-/// for 30 minutes.
+/// How long a consumer is kept while its provider is paused. Its deliveries are hidden from other
+/// workers, which could not use them either; returning them would count as a delivery of each, and
+/// that number is limited. RabbitMQ closes a consumer that holds a delivery for 30 minutes.
 const HOLD_MAX: Duration = Duration::from_secs(15 * 60);
 
-/// A consumer is made anew when it should hold so many times as much: an operator has raised a limit.
+/// A consumer is rebuilt when its prefetch should grow by this factor, because an operator has
+/// raised a limit.
 const OUTGROWN: u16 = 4;
 
-/// Takes deliveries until the consumer ends or has to. None are taken while the provider is shut for
-/// long.
+/// Takes deliveries until the consumer ends or must be replaced. None are taken during a long pause
+/// of the provider.
 pub(crate) async fn drive(
     lane: &Arc<Lane>,
     mut intake: Box<dyn DeliveryStream>,
@@ -48,7 +49,7 @@ pub(crate) async fn drive(
 ) -> IntakeEnd {
     let mut served = false;
     let mut shut_since = None;
-    // Whether some of its queues cannot be consumed.
+    // Whether some of the provider's queues cannot be consumed.
     let mut is_parted = false;
     let end = loop {
         if let Some(pause) = lane.long_pause() {
@@ -86,11 +87,11 @@ pub(crate) async fn drive(
     end
 }
 
-/// A delivery, and permits for it and maybe for more.
+/// A delivery, with at least one flow permit.
 type TakenDelivery = (Delivery, OwnedSemaphorePermit);
 
-/// Places first, then a delivery: nothing is taken that could not be claimed. Dropping this before it
-/// ends loses neither.
+/// Takes permits first, then a delivery, so that every delivery can be claimed at once.
+/// Cancel-safe: dropping this future loses neither.
 async fn next_with_places(lane: &Lane, intake: &mut dyn DeliveryStream) -> Option<TakenDelivery> {
     let ahead = &lane.flow.ahead;
     let enough = u32::from(ahead.enough(lane.settings.batch));
@@ -98,7 +99,7 @@ async fn next_with_places(lane: &Lane, intake: &mut dyn DeliveryStream) -> Optio
     Some((intake.next().await?, flow_permits))
 }
 
-/// What is there already, up to a batch.
+/// Adds deliveries that have already arrived, up to a batch.
 fn fill_batch(
     lane: &Lane,
     intake: &mut dyn DeliveryStream,
@@ -116,7 +117,7 @@ fn fill_batch(
     batch
 }
 
-/// The job of a delivery. What is no job goes to the dead letters.
+/// The job of a delivery. A message that is not a job becomes a dead letter.
 fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<JobDelivery> {
     match Job::decode_from(&lane.provider.id, &delivery.body) {
         Ok(job) => Some(JobDelivery {
@@ -126,7 +127,10 @@ fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<Jo
             flow_permit: Some(flow_permit),
         }),
         Err(error) => {
-            tracing::warn!(provider = %lane.provider.id, %error, "a message is not a job");
+            let span = error_span!("job", provider = %lane.provider.id);
+            span.in_scope(
+                || tracing::warn!(%error, "a message is not a job: it becomes a dead letter"),
+            );
             let letter = DeadLetter::of_message(
                 delivery.body,
                 lane.provider.id.clone(),
@@ -135,8 +139,9 @@ fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<Jo
                 &lane.name,
             );
             lane.metrics.count_dead(&lane.provider.id, letter.reason);
-            let (lane, acker) = (Arc::clone(lane), delivery.acker);
-            lane.clone().jobs.spawn(async move { bury(&lane, &letter, acker).await });
+            let (lane, jobs, acker) = (Arc::clone(lane), &lane.jobs, delivery.acker);
+            let burying = async move { bury(&lane, &letter, acker).await };
+            jobs.spawn(burying.instrument(span));
             None
         }
     }

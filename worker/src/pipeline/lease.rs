@@ -1,7 +1,7 @@
-//! Keeping leases while something takes long.
+//! Lease renewal for slow exchanges and commits.
 //!
-//! Documents that were claimed together have their leases prolonged together, by one call: a store that is
-//! slow for everybody would else be asked once more for each document, and be slower for that.
+//! Documents that were claimed together are renewed together, by one call. Otherwise a store that
+//! is slow for all callers would get one more call for each document, and be slower still.
 
 use std::collections::{HashMap, HashSet};
 use std::pin::pin;
@@ -17,22 +17,22 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::pipeline::job_delivery::Claim;
 
-/// The leases that a lane keeps. Cheap to clone.
+/// The leases that a lane renews. Cheap to clone.
 #[derive(Clone)]
 pub(crate) struct LeaseRenewals {
-    /// How long one lasts that was just taken.
+    /// The duration of a fresh lease.
     lease: Duration,
     changes: mpsc::UnboundedSender<Change>,
 }
 
-/// A lease that is kept until this is dropped.
+/// A lease that is renewed until this is dropped.
 pub(crate) struct LeaseGuard {
     leases: LeaseRenewals,
     claim: ClaimKey,
     id: DocumentId,
 }
 
-/// Which documents have their leases prolonged by one call.
+/// Documents with the same key are renewed by one call.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct ClaimKey {
     owner: String,
@@ -45,15 +45,15 @@ enum Change {
 }
 
 impl LeaseRenewals {
-    /// Starts to keep leases in `store`, which last for `lease`. It ends when the last clone is gone.
+    /// Starts the task that renews leases in `store`. It ends when the last clone is gone.
     pub(crate) fn start(store: Arc<dyn LeaseStore>, lease: Duration) -> Self {
         let (changes, receiver) = mpsc::unbounded_channel();
         tokio::spawn(RenewalTask::default().run(store, receiver));
         Self { lease, changes }
     }
 
-    /// Waits for `work` and prolongs the lease of `id` whenever half of it is over. A lease that cannot
-    /// be prolonged is no reason to stop: a commit is conditional on the token that was sent.
+    /// Waits for `work` and renews the lease of `id` whenever half of it is over. A lease that
+    /// cannot be renewed does not stop `work`: a commit is conditional on the token that was sent.
     pub(crate) async fn keep_during<T>(
         &self,
         id: &DocumentId,
@@ -70,7 +70,8 @@ impl LeaseRenewals {
         work.await
     }
 
-    /// Prolongs a lease at once, and whenever half of it is over: each time it ends after `lease`.
+    /// Renews a lease at once, and again whenever half of it is over. Each renewal sets it to end
+    /// after `lease`.
     pub(crate) fn renew_lease_while(
         &self,
         id: &DocumentId,
@@ -83,7 +84,7 @@ impl LeaseRenewals {
     }
 
     fn tell(&self, change: Change) {
-        // The keeper is gone only when the process is ending.
+        // The task is gone only when the process is ending.
         let _ = self.changes.send(change);
     }
 }
@@ -94,10 +95,10 @@ impl Drop for LeaseGuard {
     }
 }
 
-/// For so long it is waited for others of the same claim.
+/// How long a renewal waits for other documents of the same claim.
 const RENEWAL_BATCH_DELAY: Duration = Duration::from_millis(10);
 
-/// Calls for one claim that the store has not answered.
+/// The most unanswered calls for one claim.
 const UNANSWERED: usize = 2;
 
 #[derive(Default)]
@@ -108,18 +109,18 @@ struct RenewalTask {
 
 struct Group {
     ids: HashSet<DocumentId>,
-    /// When it is prolonged next.
+    /// When the next renewal is due.
     due: Instant,
-    /// When it was prolonged last.
+    /// When the last renewal was sent.
     asked_at: Option<Instant>,
     unanswered: usize,
 }
 
-/// A call that was answered.
+/// A renewal call that was answered.
 struct RenewalEnd {
     claim: ClaimKey,
     asked_at: Instant,
-    /// It need not be made again soon.
+    /// Whether it need not be repeated soon.
     is_final: bool,
 }
 
@@ -142,7 +143,7 @@ impl RenewalTask {
                         self.note(&ended);
                     }
                 }
-                Some(()) = OptionFuture::from(next.map(sleep_until)) => self.prolong_all_due(&store),
+                Some(()) = OptionFuture::from(next.map(sleep_until)) => self.renew_all_due(&store),
             }
         }
     }
@@ -159,7 +160,8 @@ impl RenewalTask {
                     unanswered: 0,
                 });
                 group.ids.insert(id);
-                // All others of the claim are prolonged with it, so not for each that comes.
+                // One call renews all documents of the claim, so a new one does not always need its
+                // own.
                 let soon = group.asked_at.map_or(now, |asked_at| now.max(asked_at + lease / 8));
                 group.due = group.due.min(soon + RENEWAL_BATCH_DELAY);
             }
@@ -173,21 +175,22 @@ impl RenewalTask {
         }
     }
 
-    fn prolong_all_due(&mut self, store: &Arc<dyn LeaseStore>) {
+    fn renew_all_due(&mut self, store: &Arc<dyn LeaseStore>) {
         let now = Instant::now();
         for (claim, group) in self.groups.iter_mut().filter(|(_, group)| group.due <= now) {
-            // Unless an answer comes before.
+            // If no answer comes before.
             group.due = now + claim.lease / 4;
             if group.unanswered < UNANSWERED {
                 group.unanswered += 1;
                 group.asked_at = Some(now);
                 let ids: Vec<_> = group.ids.iter().cloned().collect();
-                self.calls.spawn(prolong(Arc::clone(store), claim.clone(), ids, now));
+                self.calls.spawn(renew(Arc::clone(store), claim.clone(), ids, now));
             }
         }
     }
 
-    /// It is due again when half of the lease is over, or long before that if the call has failed.
+    /// Schedules the next renewal: when half of the lease is over, or much sooner if the call
+    /// failed.
     fn note(&mut self, ended: &RenewalEnd) {
         let Some(group) = self.groups.get_mut(&ended.claim) else { return };
         group.unanswered = group.unanswered.saturating_sub(1);
@@ -200,33 +203,33 @@ impl RenewalTask {
     }
 }
 
-/// Prolongs the leases of one claim.
-async fn prolong(
+/// Renews the leases of one claim.
+async fn renew(
     store: Arc<dyn LeaseStore>,
     claim: ClaimKey,
     ids: Vec<DocumentId>,
     asked_at: Instant,
 ) -> RenewalEnd {
     let ClaimKey { owner, lease } = &claim;
-    let prolonged = all_or_each(&ids, |ids| store.renew(ids, owner, *lease)).await;
-    if let Err(error) = &prolonged {
+    let renewed = all_or_each(&ids, |ids| store.renew(ids, owner, *lease)).await;
+    if let Err(error) = &renewed {
         let documents = ids.len();
-        tracing::warn!(%error, owner, documents, "leases were not prolonged: they may run out");
+        tracing::warn!(%error, owner, documents, "leases were not renewed and may run out: trying again");
     }
-    let is_final = matches!(prolonged, Ok(()) | Err(StoreError::Refused { .. }));
+    let is_final = matches!(renewed, Ok(()) | Err(StoreError::Refused { .. }));
     RenewalEnd { claim, asked_at, is_final }
 }
 
-/// Gives leases back.
+/// Releases leases.
 pub(crate) async fn release(store: &dyn LeaseStore, ids: &[DocumentId], owner: &str) {
     let released = all_or_each(ids, |ids| store.release(ids, owner)).await;
     if let Err(error) = released {
-        tracing::warn!(%error, documents = ids.len(), "leases were not given back: they run out");
+        tracing::warn!(%error, documents = ids.len(), "leases were not released: they end when their time runs out");
     }
 }
 
-/// Does something to all documents by one call. One that the store refuses to write keeps none of the others:
-/// then there is a call for each.
+/// Makes one call for all documents. If the store refuses to write one of them, it writes none of
+/// the others; then each document gets its own call.
 async fn all_or_each<'a, F>(
     ids: &'a [DocumentId],
     call: impl Fn(&'a [DocumentId]) -> F,
@@ -269,7 +272,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_call_prolongs_all_of_a_claim_whenever_half_of_the_lease_is_over() {
+    async fn one_call_renews_a_claim_at_half_of_the_lease() {
         let fakes = fakes();
         let kept = keep_all(&fakes, &ids(64));
         tokio::time::sleep(LEASE).await;
@@ -280,7 +283,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_call_that_is_never_answered_is_made_again_before_the_leases_are_over() {
+    async fn an_unanswered_renewal_is_repeated_before_the_leases_end() {
         let fakes = fakes();
         fakes.store.unanswered.store(1, Ordering::Relaxed);
         let _kept = keep_all(&fakes, &ids(2));
@@ -289,7 +292,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_store_that_answers_nothing_is_asked_twice_and_no_more() {
+    async fn a_store_that_never_answers_gets_two_renewals() {
         let fakes = fakes();
         fakes.store.unanswered.store(u32::MAX, Ordering::Relaxed);
         let _kept = keep_all(&fakes, &ids(64));
@@ -298,7 +301,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn one_that_comes_late_does_not_have_the_others_prolonged_at_once() {
+    async fn a_late_document_does_not_renew_the_others_at_once() {
         let fakes = fakes();
         let _kept = keep_all(&fakes, &ids(64));
         tokio::time::sleep(LEASE / 16).await;
@@ -310,7 +313,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_document_that_the_store_refuses_to_write_keeps_none_of_the_others() {
+    async fn a_refused_document_does_not_block_other_renewals() {
         let fakes = fakes();
         *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(0));
         let _kept = keep_all(&fakes, &ids(3));

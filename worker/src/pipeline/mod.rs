@@ -1,4 +1,4 @@
-//! A job's way: intake, claim, exchange, settlement.
+//! The path of a job: intake, claim, exchange, commit, route.
 
 pub(crate) mod claim;
 pub(crate) mod committer;

@@ -1,4 +1,4 @@
-//! One claimed grant: permit, exchange, decision, settlement.
+//! Refreshes one claimed grant: permit, exchange, decision, commit.
 
 use std::sync::PoisonError;
 
@@ -16,25 +16,25 @@ use crate::pipeline::settle::{PendingCommit, hold, route, settle_unsent, write};
 use crate::recovery::revive_deaths::revive_deaths;
 use crate::recovery::unread::keep_unread;
 
-/// Refreshes a claimed grant and settles what came of it.
+/// Refreshes a claimed grant and settles the outcome.
 pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, claim: &Claim) {
     let deadline = claim.sent_at + lane.settings.permit_wait;
     let permit = tokio::select! {
-        // In this order: a claim whose answer took long may be past its deadline already, and then
-        // the lease may not outlive the request, however ready the permit is.
+        // The order matters: a claim that took long may be past its deadline already. The lease
+        // then might not outlive the request, even if the permit is ready.
         biased;
         () = tokio::time::sleep_until(deadline) => return give_back(lane, work, &grant, claim).await,
         permit = permit(lane) => permit,
         () = lane.stop.cancelled() => return release(lane, work, claim).await,
     };
     let Some(admitted) = permit else { return };
-    // The timer above stands still with a machine that is suspended, the lease does not.
+    // The timer above stops while the machine is suspended, but the lease does not.
     if claim.is_older_than(lane.settings.permit_wait, &lane.clock) {
         drop(admitted);
         return give_back(lane, work, &grant, claim).await;
     }
     let AdmittedRequest { slot, trial, permit } = admitted;
-    // Its permit among the claims ahead is free for the next one.
+    // Frees the permit for the next claim.
     drop(work.flow_permit.take());
     let sent_at = Instant::now();
     lane.flow.sent(lane.budget.spacing());
@@ -63,7 +63,8 @@ pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, cl
         return lane.flow.done(sent_at);
     }
     let commit = Commit::of_grant(&grant, &claim.owner, settlement.write.clone());
-    // Its slot is kept until the outcome is written: answers must not pile up before a slow store.
+    // The permit is kept until the outcome is written, so that answers do not pile up before a slow
+    // store.
     let flow_permit = Some(slot);
     let writing = write(lane, PendingCommit { settlement, commit, flow_permit, answered_at });
     let writing = lane.leases.keep_during(&grant.id, claim, writing);
@@ -74,14 +75,15 @@ pub(crate) async fn refresh(lane: &Lane, mut work: JobDelivery, grant: Grant, cl
 
 /// The right to send one request.
 struct AdmittedRequest {
-    /// Its permit among those under way.
+    /// The flow permit for a request under way.
     slot: OwnedSemaphorePermit,
     /// See [`Lane::trial`].
     trial: Option<OwnedSemaphorePermit>,
     permit: Permit,
 }
 
-/// The budget's permit comes last, since it is for now. None only when the process is ending.
+/// The budget's permit comes last, because it is valid for now only. None only when the process is
+/// ending.
 async fn permit(lane: &Lane) -> Option<AdmittedRequest> {
     let slot = lane.flow.exchanges.semaphore().acquire_owned().await.ok()?;
     let trial = lane.trial().await;
@@ -98,52 +100,71 @@ async fn exchange(lane: &Lane, grant: &Grant, permit: Permit) -> Outcome {
     classify(exchange, &lane.provider.dialect, secrets)
 }
 
-/// No permit in time: the lease would not outlive the request, so the job comes again later.
+/// No permit came in time, and the lease might not outlive the request: the job comes again later.
 async fn give_back(lane: &Lane, work: JobDelivery, grant: &Grant, claim: &Claim) {
     let settlement = decide_given_back(&lane.provider.policy, grant, claim.now());
     settle_unsent(lane, work, grant, settlement, claim).await;
 }
 
-/// Stopping: the lease is given back, and the delivery, which is not acknowledged, comes again.
+/// The worker stops: releases the lease. The unacknowledged delivery comes again.
 async fn release(lane: &Lane, work: JobDelivery, claim: &Claim) {
     if let Err(error) = lane.store.release(&[work.job.id], &claim.owner).await {
-        tracing::warn!(%error, "a lease was not given back: it runs out");
+        tracing::warn!(%error, "a lease was not released: it ends when its time runs out");
     }
 }
 
 fn report(lane: &Lane, grant: &Grant, outcome: &Outcome) {
-    let (provider, id) = (&lane.provider.id, &grant.id);
     let Some(failure) = outcome.failure() else {
-        tracing::debug!(%provider, %id, generation = grant.generation + 1, "refreshed");
+        tracing::debug!(generation = grant.generation + 1, "token refreshed");
         return;
     };
-    let kind = outcome.name();
+    let (provider, kind) = (&lane.provider.id, outcome.name());
     let (status, code) = (failure.http_status, failure.code.as_deref());
     let description = failure.description.as_deref();
     match outcome {
         Outcome::Misconfigured(_) => {
-            tracing::error!(%provider, %id, kind, status, code, description,
-            "the provider refuses grant after grant: its circuit opens and no grant is given up; \
-             check the client's settings")
+            tracing::error!(
+                kind,
+                status,
+                code,
+                description,
+                "token refresh failed: the provider refuses every grant, so its circuit opens and no grant ends; \
+                 check the client's settings"
+            )
         }
         Outcome::TenantRefused(_) => {
             let client = lane.provider.tenant_of(&grant.fields);
-            tracing::error!(%provider, %id, client, kind, status, code, description,
-            "the provider refuses grant after grant of one tenant's client: its grants wait and none is \
-             given up; check that client's settings")
+            tracing::error!(
+                client,
+                kind,
+                status,
+                code,
+                description,
+                "token refresh failed: the provider refuses every grant of one tenant's client, so its grants wait \
+                 and none ends; check that client's settings"
+            )
         }
-        Outcome::Suspicious(_) => tracing::error!(%provider, %id, kind, status, code, description,
-            "the provider calls so many grants dead at once that it is not believed: its circuit \
-             opens and no grant is given up; check the client's settings and the provider's status, \
-             and if these users must sign in again, run: evergrant providers confirm {provider}"),
+        Outcome::Suspicious(_) => tracing::error!(
+            kind,
+            status,
+            code,
+            description,
+            "token refresh failed: the provider reports so many dead grants at once that it is not \
+                 believed, so its circuit opens and no grant ends; check the client's settings and the \
+                 provider's status. If these users must sign in again, run: evergrant providers confirm {provider}"
+        ),
         Outcome::Unreadable(..) | Outcome::Blank(_) => {
-            tracing::error!(%provider, %id, kind, status, description,
-            "the provider's success holds no token where it is looked for: nothing more is sent to it; \
-             when the settings can read its answers, run: evergrant providers probe {provider}")
+            tracing::error!(
+                kind,
+                status,
+                description,
+                "token refresh failed: no token was found in the provider's success, so nothing more is sent \
+                 to it; correct the settings, then run: evergrant providers probe {provider}"
+            )
         }
         Outcome::GrantDead(_) => {
-            tracing::warn!(%provider, %id, kind, status, code, description, "the grant is dead")
+            tracing::warn!(kind, status, code, description, "the grant is dead")
         }
-        _ => tracing::info!(%provider, %id, kind, status, code, description, "not refreshed"),
+        _ => tracing::info!(kind, status, code, description, "token refresh failed"),
     }
 }

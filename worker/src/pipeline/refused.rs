@@ -1,7 +1,8 @@
 //! Documents that the store refuses to write.
 //!
-//! One claim is for a whole batch, so one document can make the store refuse all of it. The batch is halved
-//! until that document is alone. It gets one dead letter and is parked; the others go on.
+//! One claim covers a whole batch, so one document can make the store refuse all of it. The batch
+//! is halved until that document is alone. It gets one dead letter and is parked; the others
+//! continue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,15 +16,16 @@ use crate::lane::Lane;
 use crate::pipeline::job_delivery::JobDelivery;
 use crate::pipeline::settle::{acknowledge, bury, retry};
 
-/// For so long no other worker writes a letter of the same document.
+/// No other worker writes a letter for the same document within this time.
 const LETTER_TTL: Duration = Duration::from_secs(7 * 86_400);
-/// So many documents in a row, and none written between: the store may refuse everything.
+/// After so many refused documents in a row, the store may refuse everything.
 const SUSPICIOUS: u32 = 8;
-/// How long a refused batch waits before it is split while the store may refuse everything.
+/// The wait before a refused batch is split, while the store may refuse everything.
 const SUSPICION_DELAY: Duration = Duration::from_secs(2);
 
-/// Takes out of a batch what the store refused the last time, so that the others need not be split from it.
-/// What is parked is done with; a job that an operator sent is tried at once.
+/// Separates jobs whose documents were refused before, so that the rest of the batch need not be
+/// split again. A job of a parked document is acknowledged; one that an operator sent is tried at
+/// once.
 pub(crate) fn take_out_refused(
     lane: &Arc<Lane>,
     batch: Vec<JobDelivery>,
@@ -42,14 +44,14 @@ pub(crate) fn take_out_refused(
         } else if work.job.force || !refusals.is_parked(id, now) {
             refused.push(work);
         } else {
-            tracing::debug!(provider = %lane.provider.id, %id, "its document is parked");
+            tracing::debug!(provider = %lane.provider.id, %id, "the document is parked: acknowledging its job");
             lane.jobs.spawn(acknowledge(work.acker));
         }
     }
     (fresh, refused)
 }
 
-/// A claim of these documents was not refused, and found `rows`.
+/// Notes that the claim of these documents was not refused.
 pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[ClaimedDocument]) {
     let now = lane.refused.at(Instant::now());
     let (written, others): (Vec<_>, Vec<_>) =
@@ -65,16 +67,16 @@ pub(crate) fn note_claimed(lane: &Arc<Lane>, ids: &[DocumentId], rows: &[Claimed
     }
     tell(lane, None);
     for id in healed {
-        tracing::info!(provider = %lane.provider.id, %id, "the store does not refuse the document any more");
+        tracing::info!(provider = %lane.provider.id, %id, "the store accepts the document again");
         let lane = Arc::clone(lane);
         lane.clone().jobs.spawn(async move {
-            // Without this a letter of the next refusal could be left out for a while.
+            // Otherwise the next refusal could remain without a letter for a while.
             let _ = lane.election.resign(&role(&lane, &id), &lane.name).await;
         });
     }
 }
 
-/// Waits while the store may refuse everything, so that it is not asked at full speed.
+/// Waits while the store may refuse everything, so that it does not get splits at full speed.
 pub(crate) async fn wait_if_all_is_refused(lane: &Lane) {
     let in_a_row = lane.refused.lock().in_a_row();
     if in_a_row >= SUSPICIOUS {
@@ -83,8 +85,9 @@ pub(crate) async fn wait_if_all_is_refused(lane: &Lane) {
     }
 }
 
-/// A document that the store refused by itself, and at first in a batch at `since`. If the store writes
-/// others, the document is at fault: it gets its letter and is parked. Else its job comes again.
+/// Handles a document that the store refused alone, having first refused its batch at `since`. If
+/// the store writes others, the document is the cause: it gets its letter and is parked. Otherwise
+/// its job comes again.
 pub(crate) async fn set_aside(
     lane: &Lane,
     mut work: JobDelivery,
@@ -97,8 +100,7 @@ pub(crate) async fn set_aside(
     tell(lane, Some((&work.job.id, error)));
     let is_new = match cause {
         RefusalCause::Unknown { times } => {
-            let (provider, id) = (&lane.provider.id, &work.job.id);
-            tracing::warn!(%provider, %id, %error, "cannot claim: the job comes again");
+            tracing::warn!(%error, "the store refuses a claim: the job comes again");
             return retry(lane, work, lane.provider.policy.ladder.after_failure(times)).await;
         }
         RefusalCause::Document { is_new } => is_new,
@@ -108,18 +110,17 @@ pub(crate) async fn set_aside(
     if is_told && !sent_back {
         return acknowledge(work.acker).await;
     }
-    let (provider, id) = (&lane.provider.id, &work.job.id);
-    tracing::error!(%provider, %id, %error, "the store refuses this document: it is parked, others go on");
+    tracing::error!(%error, "the store refuses this document: it is parked and gets a dead letter");
     let now = wall_clock();
     let letter = DeadLetter::of_refused(&work.job, error.to_string(), now, &lane.name);
     lane.metrics.count_dead(&lane.provider.id, letter.reason);
     bury(lane, &letter, work.acker).await;
 }
 
-/// Of the workers that find the same document, one writes its letter.
+/// Whether this worker writes the letter: of the workers that find the document, one does.
 async fn is_first_to_tell(lane: &Lane, id: &DocumentId) -> bool {
     let leading = lane.election.lead(&role(lane, id), &lane.name, LETTER_TTL).await;
-    // Rather two letters than none.
+    // Two letters are better than none.
     leading.unwrap_or(true)
 }
 
@@ -127,7 +128,7 @@ fn role(lane: &Lane, id: &DocumentId) -> String {
     format!("refused_document/{}/{id}", lane.provider.id)
 }
 
-/// Tells operators how many there are, and of the one that was refused just now.
+/// Reports to operators how many there are, with the latest error.
 fn tell(lane: &Lane, latest: Option<(&DocumentId, &StoreError)>) {
     let provider = &lane.provider.id;
     let documents = lane.refused.lock().len();

@@ -1,4 +1,4 @@
-//! What a lane remembers of the documents that the store refuses.
+//! The documents of a lane that the store refuses.
 
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -6,8 +6,8 @@ use std::time::Duration;
 use evergrant_domain::refusals::WriteRefusals;
 use tokio::time::Instant;
 
-/// For so long a further job of a refused document is dropped unseen. The producer waits longer than this
-/// before it makes one.
+/// Further jobs of a refused document are dropped for this time. The producer waits longer before
+/// it publishes another.
 const PARKED_DELAY: Duration = Duration::from_secs(20);
 
 /// The documents of a lane that the store refuses.
@@ -26,7 +26,7 @@ impl RefusedDocuments {
         self.refusals.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// A moment, as [`WriteRefusals`] counts them.
+    /// The time of `moment`, as [`WriteRefusals`] counts it.
     pub(crate) fn at(&self, moment: Instant) -> Duration {
         moment.saturating_duration_since(self.began_at)
     }

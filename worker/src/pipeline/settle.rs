@@ -1,4 +1,4 @@
-//! A settlement is carried out: document, then route, then acknowledgement.
+//! Carries out a settlement: writes the document, routes the job, acknowledges the delivery.
 
 use std::pin::pin;
 use std::time::Duration;
@@ -17,17 +17,17 @@ use tokio::time::Instant;
 use crate::lane::Lane;
 use crate::pipeline::job_delivery::{Claim, JobDelivery};
 
-/// What was decided, ready to be carried out.
+/// A settlement that is ready to be carried out.
 pub(crate) struct PendingCommit {
     pub(crate) settlement: Settlement,
     pub(crate) commit: Commit,
-    /// Its permit among what the lane has in hand, until it is written.
+    /// Its flow permit, until it is written.
     pub(crate) flow_permit: Option<OwnedSemaphorePermit>,
-    /// When the provider answered: from then until the commit a grant could be lost.
+    /// When the provider answered. From then until the commit, a grant can be lost.
     pub(crate) answered_at: Instant,
 }
 
-/// What was decided and written, or found superseded: what is left is to route the job.
+/// A settlement whose commit is written or superseded. Routing the job remains.
 pub(crate) struct CommittedJob {
     settlement: Settlement,
     committed: CommitResult,
@@ -40,9 +40,9 @@ pub(crate) async fn settle(lane: &Lane, mut work: JobDelivery, settled: PendingC
     }
 }
 
-/// Waits for `writing` with the delivery at hand. A document that the store refuses for long, while it
-/// writes others, gives its delivery up: many such would leave no room for others. Its answer is still
-/// written, and its lease is kept meanwhile.
+/// Waits for `writing` and keeps the delivery. If the store refuses the document for long while it
+/// writes others, the delivery is acknowledged early, because many such would leave no room in the
+/// prefetch. The answer is still written, and the lease is renewed meanwhile.
 pub(crate) async fn hold<T>(
     lane: &Lane,
     work: &mut JobDelivery,
@@ -63,7 +63,7 @@ pub(crate) async fn hold<T>(
     }
 }
 
-/// Of a delivery that is acknowledged already.
+/// Replaces the acker of a delivery that is already acknowledged.
 struct AckedDelivery;
 
 #[async_trait]
@@ -73,7 +73,7 @@ impl DeliveryAcker for AckedDelivery {
     }
 }
 
-/// Carries out what was decided of a grant for which nothing was sent.
+/// Settles a grant for which nothing was sent.
 pub(crate) async fn settle_unsent(
     lane: &Lane,
     mut work: JobDelivery,
@@ -104,8 +104,7 @@ pub(crate) async fn route(lane: &Lane, work: JobDelivery, written: CommittedJob)
     let CommittedJob { settlement, committed } = written;
     if committed == CommitResult::Superseded {
         lane.metrics.superseded.inc();
-        let (provider, id) = (&lane.provider.id, &work.job.id);
-        tracing::info!(%provider, %id, "the document has moved on: nothing is overwritten");
+        tracing::info!("the document has changed meanwhile: nothing is overwritten");
         return match route_superseded(&lane.provider.policy, &settlement.write) {
             JobRoute::Retry(delay) => retry(lane, work, delay).await,
             JobRoute::Done | JobRoute::DeadLetter(_) => acknowledge(work.acker).await,
@@ -123,13 +122,13 @@ pub(crate) async fn route(lane: &Lane, work: JobDelivery, written: CommittedJob)
             lane.metrics.count_dead(&lane.provider.id, reason);
             bury(lane, &letter, work.acker).await;
         }
-        // A job is dead only with its document: `decide` is tested for it.
+        // Unreachable: `decide` ends a job only together with its document, and a test checks that.
         (JobRoute::DeadLetter(_), _) => acknowledge(work.acker).await,
     }
 }
 
-/// Commits with the safeguards under it: the answer is in the journal before anything is awaited, and if
-/// the store does not take it in time, in the rescue queue as well.
+/// Commits with safeguards: the answer is in the journal before anything is awaited. If the store
+/// does not take it in time, it also goes to the rescue queue.
 async fn commit_logged(
     lane: &Lane,
     commit: Commit,
@@ -155,7 +154,7 @@ async fn commit_logged(
             }
         }
     };
-    // Not if the process is ending with the answer unwritten.
+    // None means that the process is ending and the answer is not written.
     if committed.is_some() {
         answer_log.forget(&logged);
     }
@@ -174,34 +173,36 @@ fn letter(
     DeadLetter::of_job(&work.job, reason, attempts, failing_since, last_error, worker)
 }
 
-/// A worker died between the document's end and the dead letter: writes the letter now.
+/// Publishes the missing dead letter of an ended document: its worker died before it could.
 pub(crate) async fn rebury(lane: &Lane, work: JobDelivery, ended: &EndedGrant) {
     let since = ended.failing_since;
     let letter = letter(lane, &work, ended.reason, ended.attempts, since, &ended.last_error);
     bury(lane, &letter, work.acker).await;
 }
 
-/// How often a rung is tried before the job goes to the next one.
+/// Tries on one rung before the job goes to the next one.
 const RUNG_TRIES: usize = 2;
-/// How long a delivery is kept for what has to be written or published: it occupies a place of its
-/// consumer.
+/// How long a delivery is kept for a write or a publish. It occupies a part of its consumer's
+/// prefetch.
 const HOLD_MAX: Duration = Duration::from_secs(5 * 60);
-/// When a job comes again whose dead letter could not be published.
+/// The delay of a job whose dead letter could not be published.
 const LETTER_INTERVAL: Duration = Duration::from_secs(3_600);
 
-/// Sends a job to a rung of the ladder, then acknowledges its delivery. A rung that does not take it is
-/// passed by for the next one. If none does for long, the job is dropped: the producer makes it again.
+/// Sends a job to a rung of the ladder, then acknowledges its delivery. If a rung does not accept
+/// it, the next one is tried. If none does for long, the job is dropped, and the producer publishes
+/// it again.
 pub(crate) async fn retry(lane: &Lane, work: JobDelivery, delay: Duration) {
     let JobDelivery { job, acker, flow_permit, .. } = work;
     drop(flow_permit);
     let job = Job { waited: true, ..job };
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
-    tracing::debug!(provider = %lane.provider.id, id = %job.id, delay_ms, "the job comes again");
+    tracing::debug!(delay_ms, "the job waits and comes again");
     match send_back(lane, &job, delay).await {
         PublishResult::Yes => acknowledge(acker).await,
         PublishResult::TooLate => {
-            let (provider, id) = (&lane.provider.id, &job.id);
-            tracing::error!(%provider, %id, "no rung takes the job: it is dropped, the producer makes it again");
+            tracing::error!(
+                "no retry queue accepts the job: dropping it, the producer publishes it again"
+            );
             acknowledge(acker).await;
         }
         PublishResult::Stopped => {}
@@ -214,8 +215,8 @@ async fn send_back(lane: &Lane, job: &Job, delay: Duration) -> PublishResult {
     publish(lane, "a retry", |tries| lane.queue.retry(job, rung(tries))).await
 }
 
-/// Publishes a dead letter, then acknowledges the delivery that it came from. If the broker does not take
-/// it for long, the job comes again later and its letter is written then.
+/// Publishes a dead letter, then acknowledges the delivery. If the broker does not accept it for
+/// long, the job is retried later and its letter is written then.
 pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter, acker: Box<dyn DeliveryAcker>) {
     loop {
         match publish(lane, "a dead letter", |_| lane.queue.bury(letter)).await {
@@ -233,17 +234,18 @@ pub(crate) async fn bury(lane: &Lane, letter: &DeadLetter, acker: Box<dyn Delive
     }
 }
 
-/// What became of a message.
+/// The result of publishing a message.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum PublishResult {
     Yes,
     /// The broker did not take it within [`HOLD_MAX`].
     TooLate,
-    /// The worker stops: the delivery is not acknowledged and comes again.
+    /// The worker is stopping: the delivery is not acknowledged and comes again.
     Stopped,
 }
 
-/// Publishes until the broker has it, for up to [`HOLD_MAX`]. `attempt` is told how many failed before.
+/// Publishes until the broker confirms, for up to [`HOLD_MAX`]. `attempt` gets the number of
+/// failures so far.
 async fn publish<F>(lane: &Lane, what: &str, attempt: impl Fn(usize) -> F) -> PublishResult
 where
     F: Future<Output = Result<(), QueueError>>,
@@ -251,8 +253,7 @@ where
     let (began_at, mut backoff) = (Instant::now(), Backoff::for_a_server());
     for tries in 0.. {
         let Err(error) = attempt(tries).await else { return PublishResult::Yes };
-        let provider = &lane.provider.id;
-        tracing::error!(%provider, %error, what, "not published: trying again");
+        tracing::error!(%error, what, "the broker does not accept a message: trying again");
         lane.sleep(backoff.next_wait()).await;
         if lane.stop.is_cancelled() {
             return PublishResult::Stopped;
@@ -264,9 +265,10 @@ where
     PublishResult::TooLate
 }
 
-/// Acknowledges a delivery. If that fails it comes again, and the claim turns it away.
+/// Acknowledges a delivery. If that fails, it comes again, and the claim turns it away
+/// (idempotent).
 pub(crate) async fn acknowledge(acker: Box<dyn DeliveryAcker>) {
     if let Err(error) = acker.ack().await {
-        tracing::debug!(%error, "not acknowledged: the job comes again and has nothing to do");
+        tracing::debug!(%error, "a delivery was not acknowledged: it comes again and finds nothing to do");
     }
 }

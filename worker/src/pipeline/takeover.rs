@@ -1,4 +1,5 @@
-//! The worker that held a document has died: it may have had the provider's answer in its hands.
+//! Takeover of a document whose worker has died: that worker may have received the provider's
+//! answer.
 
 use std::time::Duration;
 
@@ -13,12 +14,12 @@ use crate::lane::Lane;
 use crate::pipeline::job_delivery::{Claim, JobDelivery};
 use crate::pipeline::settle::settle_unsent;
 
-/// The worker that held the document has died; see [`Verdict::TakenOver`]. Once its answer had the
-/// time to be rescued, the document is to be claimed anew for the job, which is returned. It stays in hand
-/// meanwhile: its way through the broker could take longer than the grace. None if there is nothing to claim,
-/// or the process is ending.
+/// Prepares the takeover of a document whose worker has died; see [`JobDecision::TakenOver`]. Waits
+/// until the dead worker's answer would have been rescued, then returns the job, whose document is
+/// to be claimed again. The job does not go through the broker meanwhile, which could take longer
+/// than the provider's grace. None if there is nothing to claim, or the process is ending.
 ///
-/// [`Verdict::TakenOver`]: evergrant_domain::Verdict::TakenOver
+/// [`JobDecision::TakenOver`]: evergrant_domain::JobDecision::TakenOver
 pub(crate) async fn take_over(
     lane: &Lane,
     mut work: JobDelivery,
@@ -27,22 +28,22 @@ pub(crate) async fn take_over(
     held: &Claim,
 ) -> Option<JobDelivery> {
     drop(work.flow_permit.take());
-    // Or a duplicate of the job would not wait. Not for longer than needed: should this worker die as well,
-    // the next one must come in time for the provider's grace.
+    // Otherwise a duplicate of the job would not wait. The lease is no longer than needed: if this
+    // worker dies as well, the next one must be in time for the provider's grace.
     let kept = lane.leases.renew_lease_while(&grant.id, &held.owner, RESCUE_DELAY * 2);
     let began = Instant::now();
     loop {
         match wait_for_rescue(lane, &grant.id, from).await {
             WaitEnd::LongEnough => {}
-            // The lease runs out: who takes over next waits as well. To give it back would say that there is
-            // nothing to wait for.
+            // The lease runs out, so the next worker waits as well. Releasing it would say that
+            // there is nothing to wait for.
             WaitEnd::Stopped => return None,
             WaitEnd::Unreadable => {
                 end_out_of_reach(lane, work, grant, held).await;
                 return None;
             }
         }
-        // While the store was away nobody could write the answer: whoever has it comes first.
+        // While the store was unavailable, no worker could write the answer: its holder goes first.
         match how_store_answers(lane).await {
             StoreResponse::AtOnce => break,
             StoreResponse::Slowly if began.elapsed() >= STORE_TIMEOUT => break,
@@ -53,22 +54,22 @@ pub(crate) async fn take_over(
     let write = decide_taken_over(&lane.provider.policy, grant, held.now());
     let written = lane.committer.commit(Commit::of_grant(grant, &held.owner, write), None).await;
     drop(kept);
-    // None if the process is ending: the delivery comes again. If it is superseded, the claim tells
-    // what has become of the document.
+    // None if the process is ending: the delivery comes again. If the commit is superseded, the
+    // claim shows the document's new state.
     written.map(|_| work)
 }
 
-/// How the store answers just now.
+/// How the store answers now.
 enum StoreResponse {
     AtOnce,
     Slowly,
     No,
 }
 
-/// An answer that takes longer is of a store that was away, or has too much to do.
+/// A slower answer means that the store was unavailable or is overloaded.
 const QUICK_ANSWER_MAX: Duration = Duration::from_millis(500);
 
-/// How long a takeover waits for a store that is slow to be quicker.
+/// How long a takeover waits for a slow store to recover.
 const STORE_TIMEOUT: Duration = Duration::from_secs(10);
 
 async fn how_store_answers(lane: &Lane) -> StoreResponse {
@@ -80,35 +81,36 @@ async fn how_store_answers(lane: &Lane) -> StoreResponse {
     }
 }
 
-/// How long a broker that is away is waited for, which may have the answer: long for a restart, short
-/// beside the grace of a provider that has one.
+/// How long to wait for an unavailable broker, which may have the answer: long for a restart, short
+/// beside a provider's grace.
 const BROKER_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// How long a dead worker's answer is waited for where there surely was one and it cannot be reached: in a
-/// journal that cannot be read (then an operator is asked), or in the rescue queue of a broker that is away.
+/// How long to wait for an answer that exists but cannot be reached: in an unreadable journal (an
+/// operator is asked afterwards), or in the rescue queue of an unavailable broker.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// How waiting for a dead worker's answer ended.
 enum WaitEnd {
-    /// It would have been here by now.
+    /// The answer would have arrived by now.
     LongEnough,
     /// The worker is stopping.
     Stopped,
-    /// The dead worker's journal cannot be read, and may hold it.
+    /// The dead worker's journal cannot be read and may hold the answer.
     Unreadable,
 }
 
-/// Within this an answer that waits in the rescue queue is in the hands of one of its consumers.
+/// Within this time, a consumer receives an answer that waits in the rescue queue.
 const RESCUE_TIMEOUT: Duration = Duration::from_millis(500);
-/// How often it is looked whether an answer is in hand.
+/// How often to check for an answer.
 const RESCUE_CHECK_INTERVAL: Duration = Duration::from_millis(100);
 
-/// Waits for as long as an answer takes to be rescued while the rescue queue is consumed here; and for
-/// one that this worker has in hand until it is written or on its way to another worker, however slow
-/// the store is: as long as the answer lives, no grace is needed. Not longer than until all that the
-/// dead worker left is known to be written, which its journal tells on its own machine.
+/// Waits until a rescued answer would have arrived while this worker consumes the rescue queue. If
+/// this worker has the answer, it waits until that is written or forwarded, however slow the store
+/// is: while the answer exists, no grace is needed. The wait ends early once the dead worker's
+/// journal on this machine shows that all its answers are written.
 ///
-/// Where the journal is here and cannot be read, it is waited for longer: the answer may be in there.
+/// If the journal is on this machine but cannot be read, it may hold the answer, and the wait is
+/// longer.
 async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &PreviousOwner) -> WaitEnd {
     let peer_journal =
         || from.process().map_or(PeerJournal::Unknown, |process| lane.peer_journal(process));
@@ -143,15 +145,14 @@ async fn wait_for_rescue(lane: &Lane, id: &DocumentId, from: &PreviousOwner) -> 
     }
 }
 
-/// Whether the provider's answer is in the journal nobody can tell, so the token is not sent: an operator
-/// makes the journal readable, and then what is in it is written; or sends the job back.
+/// Ends a grant whose answer may be in an unreadable journal: the token is not sent. An operator
+/// makes the journal readable, and then its answers are written, or redrives the job.
 async fn end_out_of_reach(lane: &Lane, work: JobDelivery, grant: &Grant, claim: &Claim) {
     let settlement = decide_withheld(grant, UNREADABLE_JOURNAL, claim.now());
-    let (provider, id) = (&lane.provider.id, &grant.id);
-    tracing::error!(%provider, %id, "{UNREADABLE_JOURNAL}");
+    tracing::error!("{UNREADABLE_JOURNAL}");
     settle_unsent(lane, work, grant, settlement, claim).await;
 }
 
-const UNREADABLE_JOURNAL: &str = "its worker died, and its journal cannot be read, so its new tokens may be \
-    in there: make the files in the folder of rescue.journal readable. To send the old token all the same, \
+const UNREADABLE_JOURNAL: &str = "the worker died and its journal cannot be read, so the new tokens may be in \
+    it: make the files in the folder of rescue.journal readable. To send the old token all the same, \
     redrive";

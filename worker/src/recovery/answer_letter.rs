@@ -1,11 +1,11 @@
-//! The dead letter of an answer that is not written.
+//! The dead letter of an answer that cannot be written.
 
 use evergrant_domain::{DeadLetter, ProviderId, SealedAnswer};
 use evergrant_ports::wall_clock;
 
-/// The letter of a rescued answer, whole as it came, from the worker of this name. It is in the dead letters
-/// of the answer's provider: only those of `providers` can be looked at, so one of another provider is in
-/// those of the first and says whose it is. None if there is no provider.
+/// The letter of a rescued answer, kept whole, from the worker of this name. It goes to the dead
+/// letters of the answer's provider. Only those of `providers` can be browsed, so an answer of
+/// another provider goes to those of the first one and says so. None if there is no provider.
 pub(crate) fn letter_of<'a>(
     body: Vec<u8>,
     answer: Option<SealedAnswer>,
@@ -47,7 +47,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_of_a_provider_that_is_not_configured_says_whose_it_is() {
+    fn an_answers_letter_names_an_unknown_provider() {
         let providers: [ProviderId; 2] = ["p", "q"].map(|name| name.parse().unwrap());
         let letter = |answer: Option<SealedAnswer>| {
             letter_of(Vec::new(), answer, "another key".to_owned(), providers.iter(), "w").unwrap()

@@ -1,4 +1,5 @@
-//! The safeguards under an answer from the moment it arrives until its document is written.
+//! The safeguards of an answer from its arrival until its commit: a write-ahead journal and the
+//! rescue queue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +16,7 @@ use crate::recovery::recovered_answers::RecoveredAnswers;
 pub struct RescueDeps {
     /// Seals and opens answers.
     pub sealer: AnswerSealer,
-    /// Where answers outlive this process; None if nothing local may hold them.
+    /// The journal, in which answers outlive this process; None if nothing may be stored locally.
     pub journal: Option<Arc<dyn AnswerJournal>>,
     /// How long a commit may fail before its answer goes to the rescue queue.
     pub after: Duration,
@@ -31,21 +32,21 @@ pub(crate) struct AnswerLog {
     pub(crate) recovered: RecoveredAnswers,
 }
 
-/// An answer in the safeguards.
+/// An answer that the safeguards hold.
 pub(crate) struct LoggedAnswer {
     pub(crate) answer: SealedAnswer,
     entry: Option<JournalEntry>,
 }
 
 impl AnswerLog {
-    /// Seals the answer that `commit` holds and appends it to the journal. None if it holds no new
-    /// tokens. Nothing is awaited: between an answer and this there is no step to be killed at.
+    /// Seals the answer in `commit` and appends it to the journal. None if it holds no new tokens.
+    /// Not async: a worker cannot be stopped between the arrival of an answer and this.
     pub(crate) fn record(&self, provider: &ProviderId, commit: &Commit) -> Option<LoggedAnswer> {
         let answer = self.sealer.seal(provider, commit, wall_clock())?;
         Some(self.append(answer))
     }
 
-    /// The same for an answer of success whose tokens were not found. None if it cannot be sealed.
+    /// The same for a success whose tokens were not found. None if it cannot be sealed.
     pub(crate) fn record_unread(
         &self,
         provider: &ProviderId,
@@ -61,28 +62,25 @@ impl AnswerLog {
             appended
                 .inspect_err(|error| {
                     self.metrics.journal_failures.inc();
-                    let (provider, id) = (&answer.provider, &answer.id);
-                    tracing::error!(%provider, %id, %error,
-                        "the journal does not take an answer: check its disk and folder");
+                    tracing::error!(%error, "the answer journal refuses an answer: check its disk and folder");
                 })
                 .ok()
         });
         LoggedAnswer { answer, entry }
     }
 
-    /// Puts an answer into the rescue queue, however often it takes. It stays in the journal, which
-    /// tells by that that the answer is not known to be written.
+    /// Puts an answer into the rescue queue, however many tries it takes. It also stays in the
+    /// journal, because it is not known to be written.
     pub(crate) async fn rescue(&self, logged: &LoggedAnswer) {
         let mut backoff = Backoff::for_a_server();
         while let Err(error) = self.queue.rescue(&logged.answer).await {
-            let id = &logged.answer.id;
-            tracing::error!(%id, %error, "the rescue queue does not take an answer: trying again");
+            tracing::error!(%error, "the rescue queue does not accept an answer: trying again");
             tokio::time::sleep(backoff.next_wait()).await;
         }
         self.metrics.rescued.inc();
     }
 
-    /// The answer is in its document.
+    /// Removes an answer that is in its document.
     pub(crate) fn forget(&self, logged: &LoggedAnswer) {
         if let (Some(journal), Some(entry)) = (&self.journal, logged.entry) {
             journal.forget(entry);

@@ -1,5 +1,5 @@
-//! Finds what other workers could not commit: the rescue queue, and the journals of processes that are
-//! gone.
+//! Recovers answers that other workers could not commit, from the rescue queue and from the
+//! journals of dead processes.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -12,6 +12,7 @@ use futures::future::{OptionFuture, join_all};
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use tokio::time::sleep_until;
+use tracing::Instrument;
 
 use crate::flow::away::until_it_answers;
 use crate::flow::store_limiter::{self, StoreLimiter};
@@ -19,29 +20,29 @@ use crate::recovery::orphaned_answer::{
     AnswerCommits, AnswerSource, CommitTicket, RescuedAnswer, STORE_TIMEOUT,
 };
 
-/// Answers of other workers that are in hand at once. Those that wait to be passed on are among them, so
-/// it is more than are committed at once.
+/// The most answers of other workers that are held at once. It includes those that wait to be
+/// forwarded, so it is more than are committed at once.
 const PREFETCH: u16 = 512;
-/// Answers in one commit at most.
+/// The most answers in one commit.
 const BATCH: usize = 64;
-/// Commits that the store has not answered, those included that nobody waits for any more: a store that is
-/// slow for everybody must not be given the same over and over beside what it has.
+/// The most unanswered commits, including those whose wait has ended: a store that is slow for all
+/// callers must not get the same work again and again.
 const AT_ONCE: usize = 2;
-/// How often it is looked for journals of processes that are gone.
+/// How often to scan for journals of dead processes.
 const ORPHAN_SCAN_INTERVAL: Duration = Duration::from_millis(500);
-/// A store that is slow for everybody is given more and more time, up to this much.
+/// The upper limit of the timeout for a slow store.
 const STORE_TIMEOUT_MAX: Duration = Duration::from_secs(12);
 
-/// Empties the rescue queue and the journals that others left.
+/// Empties the rescue queue and the journals of dead processes.
 pub(crate) struct AnswerRecovery {
     pub(crate) recovery: Arc<AnswerCommits>,
-    /// When it may call the store for the rescue queue: claims and commits need permits as well.
+    /// Limits store calls for the rescue queue; claims and commits need permits as well.
     store_limiter: StoreLimiter,
     /// See [`AT_ONCE`].
     commit_permits: Arc<Semaphore>,
 }
 
-/// What the store is given at once, and how long it may take. A store that is too slow is given less, and
+/// How much work the store gets at once, and how long it may take. A slow store gets less work and
 /// more time.
 struct RecoveryLoad {
     batch: usize,
@@ -68,13 +69,13 @@ impl AnswerRecovery {
         Self { recovery: Arc::new(recovery), store_limiter, commit_permits }
     }
 
-    /// Works until the worker stops, and finishes what it has begun.
+    /// Runs until the worker stops, then finishes what it has begun.
     pub(crate) async fn run(self: Arc<Self>) {
         self.recovery.tasks.spawn(Arc::clone(&self).adopt_orphans());
         let mut backoff = Backoff::for_a_server();
         let mut load = RecoveryLoad::FULL;
         loop {
-            // A broker that does not answer must not hold up the end.
+            // An unresponsive broker must not delay the shutdown.
             let consuming = self.recovery.answer_log.queue.consume_rescues(PREFETCH);
             let Some(consuming) = self.recovery.stop.run_until_cancelled(consuming).await else {
                 break;
@@ -88,7 +89,7 @@ impl AnswerRecovery {
                     }
                 }
                 Err(error) => {
-                    tracing::warn!(%error, "cannot consume rescued answers: trying again")
+                    tracing::warn!(%error, "cannot consume the rescue queue: trying again")
                 }
             }
             self.sleep(backoff.next_wait()).await;
@@ -97,15 +98,15 @@ impl AnswerRecovery {
         self.recovery.tasks.wait().await;
     }
 
-    /// One consumer's life. It ends when the store is out of reach, and what it holds goes to a
-    /// worker that can write it; it is over when this worker can.
+    /// Serves one consumer. If the store is unreachable, the consumer ends, so that its deliveries
+    /// go to a worker that can write them; this returns when the store answers again.
     async fn serve(
         &self,
         mut intake: Box<dyn DeliveryStream>,
         load: &mut RecoveryLoad,
     ) -> ConsumerEnd {
         let serving = self.recovery.answer_log.recovered.serve();
-        // All that comes is in hand at once: a takeover here is to know of it.
+        // Every arriving answer is registered at once, so that a takeover here knows of it.
         let mut waiting: VecDeque<RescuedAnswer> = VecDeque::new();
         let (mut turn, mut settling) = (self.store_limiter.queue(), JoinSet::new());
         let cut_off = loop {
@@ -134,23 +135,26 @@ impl AnswerRecovery {
                 }
             }
         };
-        // A turn that nobody waits for would keep others from theirs.
+        // An abandoned position in the queue would block other callers.
         drop((serving, turn));
         intake.stop().await;
         settling.detach_all();
         if !cut_off {
             return ConsumerEnd::Lost;
         }
-        // With the consumer goes what it was sent and nobody has acknowledged.
+        // Dropping the consumer returns its unacknowledged deliveries.
         drop((intake, waiting));
-        tracing::warn!("the store is out of reach: rescued answers are left to other workers");
+        tracing::warn!("the store is unreachable: leaving rescued answers to other workers");
         until_it_answers(&*self.recovery.store, &self.recovery.stop).await;
         ConsumerEnd::CutOff
     }
 
     async fn ticket(&self, turn: &mut store_limiter::PermitQueue) -> CommitTicket {
         let permit = Arc::clone(&self.commit_permits).acquire_owned().await;
-        CommitTicket { permit: permit.expect("places are never closed"), turn: turn.next().await }
+        CommitTicket {
+            permit: permit.expect("the semaphore is never closed"),
+            turn: turn.next().await,
+        }
     }
 
     async fn adopt_orphans(self: Arc<Self>) {
@@ -163,10 +167,10 @@ impl AnswerRecovery {
                     self.take_over(left);
                 }
                 Err(error) if std::mem::replace(&mut told, true) => {
-                    tracing::debug!(%error, "still no journal can be looked for");
+                    tracing::debug!(%error, "cannot scan for journals of dead workers: trying again");
                 }
-                Err(error) => tracing::error!(%error, "journals of workers that died cannot be \
-                    looked for: check the folder of rescue.journal. It is tried again"),
+                Err(error) => tracing::error!(%error, "cannot scan for journals of dead workers: \
+                    check the folder of rescue.journal; trying again"),
             }
             self.sleep(ORPHAN_SCAN_INTERVAL).await;
         }
@@ -175,9 +179,9 @@ impl AnswerRecovery {
     fn take_over(self: &Arc<Self>, left: Vec<OrphanedAnswer>) {
         if !left.is_empty() {
             let answers = left.len();
-            tracing::warn!(answers, "a worker has died: committing what its journal holds");
+            tracing::warn!(answers, "a worker has died: committing the answers in its journal");
         }
-        // All of them are in hand from now on.
+        // All of them are registered from now on.
         let all: Vec<_> = left.into_iter().map(|left| self.of_journal(left)).collect();
         let mut all = all.into_iter().peekable();
         while all.peek().is_some() {
@@ -186,16 +190,19 @@ impl AnswerRecovery {
         }
     }
 
-    /// Settles what only this worker holds: what it cannot write goes to the rescue queue, where
-    /// others find it.
+    /// Settles answers that only this worker holds. What it cannot write goes to the rescue queue,
+    /// where other workers find it.
     async fn settle_here_or_elsewhere(&self, mut batch: Vec<RescuedAnswer>) {
         while !batch.is_empty() && !self.recovery.stop.is_cancelled() {
             let unwritten = self.recovery.settle(batch, STORE_TIMEOUT, None).await;
             if self.recovery.stop.is_cancelled() {
                 return;
             }
-            // All at once: one that the broker is slow to confirm must not hold up the others.
-            let handed_on = unwritten.into_iter().map(|one| self.recovery.forward_or_write(one));
+            // Concurrently: one slow confirm must not delay the others.
+            let handed_on = unwritten.into_iter().map(|one| {
+                let span = one.rescue.span();
+                self.recovery.forward_or_write(one).instrument(span)
+            });
             let kept = join_all(handed_on).await;
             batch = kept.into_iter().flatten().map(|kept| kept.rescue).collect();
         }
@@ -222,6 +229,6 @@ impl AnswerRecovery {
 enum ConsumerEnd {
     /// The worker is stopping, or the broker ended it.
     Lost,
-    /// The store was out of reach. It is back.
+    /// The store was unreachable and answers again.
     CutOff,
 }

@@ -1,4 +1,5 @@
-//! The safeguards under an answer that is not committed yet, and what becomes of those that others left.
+//! The safeguards of answers that are not committed yet, and the recovery of answers that others
+//! left.
 
 pub(crate) mod answer_letter;
 pub(crate) mod answer_log;

@@ -1,9 +1,9 @@
-//! Answers of other workers, written as those would have: opened, committed, and seen through where that
-//! does not work at once.
+//! Answers of other workers: opened, committed, and followed through if that fails at first.
 //!
-//! An answer that cannot be opened here, or that the store refuses, is the only copy of a token that lives,
-//! and its document still holds the one that it has replaced. So that document is put out of reach before
-//! anything else is done, and the answer is then passed on or tried for minutes before an operator is asked.
+//! An answer that this worker cannot open, or that the store refuses, is the only copy of a valid
+//! token, and its document still holds the token that it replaced. So the document is withheld
+//! first: nobody sends the old token. Then the answer is forwarded or retried for minutes before an
+//! operator is asked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,6 +18,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
+use tracing::{Instrument, Span, error_span};
 
 use crate::flow::call_timeout::CallTimeout;
 use crate::flow::store_limiter::StorePermit;
@@ -25,49 +26,61 @@ use crate::recovery::answer_letter::letter_of;
 use crate::recovery::answer_log::AnswerLog;
 use crate::recovery::recovered_answers::RecoveryGuard;
 
-/// How long the store may not take what this worker holds: it may be out of reach for this worker
-/// alone, and whoever reaches it has to be quicker than the documents' leases.
+/// How long the store may fail to accept what this worker holds. It may be unreachable for this
+/// worker alone, and a worker that reaches it must act before the documents' leases end.
 pub(crate) const STORE_TIMEOUT: Duration = Duration::from_secs(3);
-/// How long an answer that the store refuses is tried, before an operator is asked.
+/// How long an answer that the store refuses is retried before an operator is asked.
 const REFUSED_TIMEOUT: Duration = Duration::from_secs(300);
-/// How long an answer waits here that this worker cannot open, before it is passed on once more.
+/// How long this worker keeps an answer that it cannot open before it forwards it again.
 const FORWARD_DELAY: Duration = Duration::from_secs(3);
-/// How many times it is passed on before an operator is asked: for as long as the store is tried.
+/// How often an answer is forwarded before an operator is asked; together about as long as the
+/// store is retried.
 const FORWARDS_MAX: u32 = 100;
-/// How long the document of an answer that cannot be opened is tried to be put out of reach here, before
+/// How long this worker tries to withhold the document of an answer that it cannot open, before
 /// another worker tries.
 const WITHHOLD_TIMEOUT: Duration = Duration::from_secs(30);
-/// How long the store is left alone while the broker confirms an answer.
+/// How long the broker may confirm an answer before the store is tried at the same time.
 const CONFIRM_TIMEOUT: Duration = Duration::from_millis(500);
 
 const UNREAD: &str = "the provider's success holds no tokens where its settings look for them: correct \
                       those, then redrive";
 
-/// Settles rescued answers.
+/// Commits rescued answers.
 pub(crate) struct AnswerCommits {
     pub(crate) answer_log: Arc<AnswerLog>,
     pub(crate) store: Arc<dyn LeaseStore>,
     /// The worker's name, for dead letters.
     pub(crate) name: String,
-    /// The providers whose answers can be read and whose dead letters there are.
+    /// The providers whose answers can be read and whose dead letters exist.
     pub(crate) providers: Vec<Arc<Provider>>,
     pub(crate) stop: CancellationToken,
     pub(crate) tasks: TaskTracker,
 }
 
-/// An answer, and where it came from.
+/// An answer and its source.
 pub(crate) struct RescuedAnswer {
     body: Vec<u8>,
-    /// What the body says, or why it is none.
+    /// The decoded body, or why it cannot be decoded.
     pub(crate) answer: Result<SealedAnswer, String>,
     source: AnswerSource,
-    /// Since when it is in hand.
+    /// When this worker received it.
     pub(crate) since: Instant,
-    /// Keeps takeovers waiting, until its document is out of reach. None if it cannot be told whose it is.
+    /// Makes takeovers wait until the document is withheld. None if its document is unknown.
     pub(crate) held: Option<RecoveryGuard>,
 }
 
-/// Where an answer came from, and how that place is told that it is done.
+impl RescuedAnswer {
+    /// The span of this answer's recovery: every line about it has its fields.
+    pub(crate) fn span(&self) -> Span {
+        let answer = self.answer.as_ref().ok();
+        let provider = answer.map(|answer| tracing::field::display(&answer.provider));
+        let id = answer.map(|answer| tracing::field::display(&answer.id));
+        // At the level of errors, or a filter of levels would take the fields from those.
+        error_span!(parent: None, "recovery", provider, id)
+    }
+}
+
+/// Where an answer came from, and how to finish it there.
 pub(crate) enum AnswerSource {
     Queue(Box<dyn DeliveryAcker>),
     Journal(JournalEntry),
@@ -79,31 +92,31 @@ pub(crate) struct WritableAnswer {
     commit: Commit,
 }
 
-/// Why an answer is not opened.
+/// Why an answer cannot be opened.
 enum OpenFailure {
-    /// Another worker may have its key.
+    /// Another worker may have the key.
     Foreign(String),
-    /// Nobody can, however often it is tried.
+    /// No worker can open it.
     Unusable(String),
 }
 
-/// The right to one commit of what other workers hold as well.
+/// The right to one commit of answers that other workers may hold as well.
 pub(crate) struct CommitTicket {
-    /// Taken until the store has answered, even if nobody waits for that any more.
+    /// Held until the store has answered, even if the wait has ended.
     pub(crate) permit: OwnedSemaphorePermit,
-    /// Over with the first try.
+    /// Released after the first try.
     pub(crate) turn: StorePermit,
 }
 
 /// The permit of a [`CommitTicket`].
 type SharedPermit = Option<Arc<OwnedSemaphorePermit>>;
 
-/// What became of answers.
+/// The result of writing answers.
 enum WriteResult {
     Yes,
     Refused(String),
-    /// The store did not say, or the worker stops.
-    OutOfReach,
+    /// The store did not answer, or the worker is stopping.
+    Unreachable,
 }
 
 impl AnswerCommits {
@@ -114,9 +127,9 @@ impl AnswerCommits {
         RescuedAnswer { body, answer, source, since: Instant::now(), held }
     }
 
-    /// Commits answers as the workers that got them would have, and sees to those that cannot be. Returns
-    /// those that are not written because the store is out of reach, or the worker stops. What only this
-    /// worker has needs no ticket.
+    /// Commits answers as their own workers would have, and follows up on those that cannot be
+    /// committed. Returns those that are not written because the store is unreachable or the worker
+    /// stops. Answers that only this worker holds need no ticket.
     pub(crate) async fn settle(
         self: &Arc<Self>,
         batch: Vec<RescuedAnswer>,
@@ -127,7 +140,7 @@ impl AnswerCommits {
         for rescue in batch {
             match self.open(&rescue) {
                 Ok(commit) => writable.push(WritableAnswer { rescue, commit }),
-                Err(unopened) => self.spawn(|this| async move {
+                Err(unopened) => self.spawn(rescue.span(), |this| async move {
                     match unopened {
                         OpenFailure::Foreign(why) => this.pass_on(rescue, why).await,
                         OpenFailure::Unusable(why) => this.set_aside(rescue, why).await,
@@ -144,18 +157,19 @@ impl AnswerCommits {
                 let done = writable.into_iter().map(|one| self.done(one.rescue.source));
                 join_all(done).await;
             }
-            WriteResult::OutOfReach => left = writable,
-            // One that the store refuses must not hold up the others.
+            WriteResult::Unreachable => left = writable,
+            // One refused answer must not delay the others.
             WriteResult::Refused(_) => {
                 let mut writable = writable.into_iter();
                 while let Some(one) = writable.next() {
                     match self.write(std::slice::from_ref(&one), patience, &permit).await {
                         WriteResult::Yes => self.done(one.rescue.source).await,
                         WriteResult::Refused(why) => {
-                            self.spawn(|this| async move { this.insist(one, why).await });
+                            let span = one.rescue.span();
+                            self.spawn(span, |this| async move { this.insist(one, why).await });
                         }
-                        // Each of the others would be waited for as long again.
-                        WriteResult::OutOfReach => {
+                        // Each of the others would wait as long again.
+                        WriteResult::Unreachable => {
                             left.push(one);
                             left.extend(writable.by_ref());
                         }
@@ -166,13 +180,13 @@ impl AnswerCommits {
         left
     }
 
-    /// Does something in the background until the worker stops: then what it holds stays where it is.
-    fn spawn<F>(self: &Arc<Self>, work: impl FnOnce(Arc<Self>) -> F)
+    /// Runs `work` in the background until the worker stops. Then the answer stays where it is.
+    fn spawn<F>(self: &Arc<Self>, span: Span, work: impl FnOnce(Arc<Self>) -> F)
     where
         F: Future<Output = ()> + Send + 'static,
     {
         let working = self.stop.clone().run_until_cancelled_owned(work(Arc::clone(self)));
-        self.tasks.spawn(working);
+        self.tasks.spawn(working.instrument(span));
     }
 
     fn open(&self, rescue: &RescuedAnswer) -> Result<Commit, OpenFailure> {
@@ -192,8 +206,8 @@ impl AnswerCommits {
         }
     }
 
-    /// Commits all at once, or none. A call that is not answered is not made again where it has a place: that
-    /// stands for one.
+    /// Commits all answers or none. A call with a permit is not repeated while it is unanswered,
+    /// because the permit stands for one call.
     async fn write(
         &self,
         answers: &[WritableAnswer],
@@ -221,16 +235,18 @@ impl AnswerCommits {
                     Err(error @ StoreError::Refused { .. }) => {
                         return WriteResult::Refused(error.to_string());
                     }
-                    Err(error) => tracing::debug!(%error, "rescued answers wait for the store"),
+                    Err(error) => {
+                        tracing::debug!(%error, "the store is unavailable for rescued answers: trying again")
+                    }
                 }
                 tokio::time::sleep(backoff.next_wait()).await;
             }
         };
         let writing = self.stop.run_until_cancelled(tokio::time::timeout(patience, writing));
-        writing.await.and_then(Result::ok).unwrap_or(WriteResult::OutOfReach)
+        writing.await.and_then(Result::ok).unwrap_or(WriteResult::Unreachable)
     }
 
-    /// Commits in a task of its own: what is dropped is the wait for it.
+    /// Commits in a task of its own, so that dropping the future ends only the wait.
     async fn commit(
         &self,
         commits: &[Commit],
@@ -248,11 +264,13 @@ impl AnswerCommits {
         })
     }
 
-    /// An answer that the store refuses: it is tried on, for a rule may be mended, with its document out of
-    /// reach. It becomes a dead letter only once that is so.
+    /// Retries an answer that the store refuses, because a rule may be corrected, with its document
+    /// withheld. It becomes a dead letter only once the document is withheld.
     async fn insist(&self, mut one: WritableAnswer, mut why: String) {
-        let id = one.commit.id.clone();
-        tracing::error!(%id, why, "the store refuses a rescued answer: trying again");
+        tracing::error!(
+            why,
+            "the store refuses a rescued answer: withholding its document and trying again"
+        );
         let (began, mut withheld) = (Instant::now(), false);
         let (mut backoff, mut limit) = (Backoff::for_a_server(), CallTimeout::to_withhold());
         loop {
@@ -260,7 +278,9 @@ impl AnswerCommits {
                 match self.try_to_withhold(&mut one.rescue, &why, &mut limit).await {
                     Ok(true) => withheld = true,
                     Ok(false) => return self.of_no_use(one.rescue).await,
-                    Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
+                    Err(error) => {
+                        tracing::debug!(%error, "the document is not withheld yet: trying again")
+                    }
                 }
             }
             match self.write(std::slice::from_ref(&one), STORE_TIMEOUT, &None).await {
@@ -269,7 +289,7 @@ impl AnswerCommits {
                     return self.bury(one.rescue, why).await;
                 }
                 WriteResult::Refused(reason) => why = reason,
-                WriteResult::OutOfReach => match self.forward_or_write(one).await {
+                WriteResult::Unreachable => match self.forward_or_write(one).await {
                     Some(kept) => one = kept,
                     None => return,
                 },
@@ -278,18 +298,21 @@ impl AnswerCommits {
         }
     }
 
-    /// An answer that another worker may be able to open: its document is put out of reach, and it goes
-    /// round by way of the rescue queue.
+    /// Forwards an answer that another worker may be able to open, through the rescue queue, with
+    /// its document withheld.
     async fn pass_on(&self, mut rescue: RescuedAnswer, why: String) {
         let Ok(answer) = &mut rescue.answer else { return self.bury(rescue, why).await };
-        let (id, passes) = (answer.id.clone(), answer.passes);
+        let passes = answer.passes;
         answer.passes += 1;
         if passes == 0 {
-            tracing::error!(%id, why, "a rescued answer cannot be opened: it is passed on");
+            tracing::error!(
+                why,
+                "a rescued answer cannot be opened: forwarding it to other workers"
+            );
             match tokio::time::timeout(WITHHOLD_TIMEOUT, self.withhold(&mut rescue, &why)).await {
                 Ok(true) => {}
                 Ok(false) => return self.of_no_use(rescue).await,
-                // Still not out of reach: whoever has it next has to see to that.
+                // Not withheld yet: the next worker has to try.
                 Err(_) => {
                     if let Ok(answer) = &mut rescue.answer {
                         answer.passes = 0;
@@ -297,7 +320,7 @@ impl AnswerCommits {
                 }
             }
         } else {
-            // It is out of reach, so nobody has to wait for it.
+            // The document is withheld, so no takeover has to wait.
             rescue.held = None;
             tokio::time::sleep(FORWARD_DELAY).await;
         }
@@ -311,7 +334,8 @@ impl AnswerCommits {
         self.left_unwritten(rescue.source).await;
     }
 
-    /// An answer that nobody can open: an operator is told, once its document is out of reach.
+    /// Gives up an answer that no worker can open: once its document is withheld, it becomes a dead
+    /// letter.
     async fn set_aside(&self, mut rescue: RescuedAnswer, why: String) {
         if self.withhold(&mut rescue, &why).await {
             self.bury(rescue, why).await;
@@ -320,8 +344,8 @@ impl AnswerCommits {
         }
     }
 
-    /// Puts an answer into the rescue queue. A broker that takes its time to confirm must not use up what is
-    /// left of the lease, so the store is tried meanwhile. Returns the answer if neither takes it.
+    /// Puts an answer into the rescue queue. A slow confirm must not use up the rest of the lease,
+    /// so the store is tried at the same time. Returns the answer if neither accepts it.
     pub(crate) async fn forward_or_write(&self, one: WritableAnswer) -> Option<WritableAnswer> {
         let writing = async {
             tokio::time::sleep(CONFIRM_TIMEOUT).await;
@@ -334,8 +358,8 @@ impl AnswerCommits {
             written = writing => match written {
                 WriteResult::Yes => (false, true),
                 WriteResult::Refused(_) => (false, false),
-                // The worker stops: the queue is all that is left.
-                WriteResult::OutOfReach => (handing_on.as_mut().await, false),
+                // The worker is stopping: only the queue remains.
+                WriteResult::Unreachable => (handing_on.as_mut().await, false),
             },
         };
         drop(handing_on);
@@ -347,14 +371,14 @@ impl AnswerCommits {
         None
     }
 
-    /// Puts an answer into the rescue queue. False if the queue does not take it.
+    /// Puts an answer into the rescue queue. False if the queue does not accept it.
     async fn forward(&self, rescue: &RescuedAnswer) -> bool {
-        // What is no answer is buried.
+        // A body that is not an answer becomes a dead letter instead.
         let Ok(answer) = &rescue.answer else { return false };
         let taken = self.answer_log.queue.rescue(answer).await;
         taken
             .inspect_err(
-                |error| tracing::debug!(%error, "the rescue queue does not take an answer"),
+                |error| tracing::debug!(%error, "the rescue queue does not accept an answer"),
             )
             .is_ok()
     }
@@ -376,21 +400,19 @@ impl AnswerCommits {
         self.left_unwritten(rescue.source).await;
     }
 
-    /// The document has another token by now, or is gone.
+    /// Finishes an answer whose document has another token by now, or is gone.
     async fn of_no_use(&self, rescue: RescuedAnswer) {
-        if let Ok(SealedAnswer { provider, id, .. }) = &rescue.answer {
-            tracing::info!(%provider, %id, "a rescued answer is of no use: its document has moved on");
-        }
+        tracing::info!("a rescued answer is not needed: its document has changed meanwhile");
         self.done(rescue.source).await;
     }
 
-    /// The answer is in its document, or nobody waits for it.
+    /// Finishes an answer that is in its document, or that is not needed.
     async fn done(&self, source: AnswerSource) {
         self.answer_log.metrics.recovered.inc();
         self.leave(source, |journal, entry| journal.forget(entry)).await;
     }
 
-    /// The answer is safe, but not in its document.
+    /// Finishes an answer that is stored safely elsewhere.
     async fn left_unwritten(&self, source: AnswerSource) {
         self.leave(source, |journal, entry| journal.forward(entry)).await;
     }
@@ -409,10 +431,8 @@ impl AnswerCommits {
 }
 
 fn report(answer: &WritableAnswer, result: CommitResult) {
-    let id = &answer.commit.id;
-    let provider = answer.rescue.answer.as_ref().ok().map(|answer| answer.provider.to_string());
     let kept = result == CommitResult::Applied;
-    tracing::info!(provider, %id, kept, "a rescued answer is settled");
+    answer.rescue.span().in_scope(|| tracing::info!(kept, "a rescued answer is settled"));
 }
 
 #[cfg(test)]

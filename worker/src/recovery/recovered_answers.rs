@@ -1,4 +1,4 @@
-//! What a worker knows of rescued answers.
+//! The rescued answers that this worker holds.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -7,21 +7,21 @@ use std::time::Duration;
 use evergrant_domain::DocumentId;
 use tokio::time::Instant;
 
-/// The rescued answers that this worker has taken up and not let go of, and since when others come to
-/// it. Nobody is to send a document's old token as long as its new one may be written at any moment.
-/// Cheap to clone.
+/// The rescued answers that this worker holds, and since when it consumes the rescue queue. A
+/// document's old token must not be sent while its new one may be written at any moment. Cheap to
+/// clone.
 #[derive(Clone, Default)]
 pub(crate) struct RecoveredAnswers(Arc<Mutex<State>>);
 
 #[derive(Default)]
 struct State {
-    /// How many answers there are for each document; none is no entry.
+    /// The number of answers for each document; never zero.
     in_hand: HashMap<DocumentId, usize>,
-    /// None while the rescue queue is not consumed here.
+    /// None while this worker does not consume the rescue queue.
     served_since: Option<Instant>,
 }
 
-/// An answer in hand, until this is dropped.
+/// A rescued answer that is held until this is dropped.
 pub(crate) struct RecoveryGuard {
     recovered: RecoveredAnswers,
     id: DocumentId,
@@ -31,24 +31,24 @@ pub(crate) struct RecoveryGuard {
 pub(crate) struct ConsumerGuard(RecoveredAnswers);
 
 impl RecoveredAnswers {
-    /// Takes up an answer for a document.
+    /// Registers an answer for a document.
     pub(crate) fn take(&self, id: DocumentId) -> RecoveryGuard {
         *self.state().in_hand.entry(id.clone()).or_default() += 1;
         RecoveryGuard { recovered: self.clone(), id }
     }
 
-    /// Whether there is an answer for a document in hand.
+    /// Whether an answer for a document is held.
     pub(crate) fn has(&self, id: &DocumentId) -> bool {
         self.state().in_hand.contains_key(id)
     }
 
-    /// From now on the rescue queue is consumed here.
+    /// Notes that this worker consumes the rescue queue from now on.
     pub(crate) fn serve(&self) -> ConsumerGuard {
         self.state().served_since = Some(Instant::now());
         ConsumerGuard(self.clone())
     }
 
-    /// Whether the rescue queue has been consumed here for so long, without a break.
+    /// Whether this worker has consumed the rescue queue for at least `span`, without a break.
     pub(crate) fn is_served_for(&self, span: Duration) -> bool {
         self.state().served_since.is_some_and(|since| since.elapsed() >= span)
     }
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_document_is_in_hand_until_the_last_of_its_answers_is_let_go() {
+    fn a_document_is_held_until_its_last_answer_is_released() {
         let (recovered, id) = (RecoveredAnswers::default(), DocumentId::Integer(1));
         let (first, second) = (recovered.take(id.clone()), recovered.take(id.clone()));
         drop(first);
@@ -91,7 +91,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_rescue_queue_is_served_from_the_begin_of_a_consumer_to_its_end() {
+    async fn the_rescue_queue_is_served_while_a_consumer_lives() {
         let (recovered, span) = (RecoveredAnswers::default(), Duration::from_secs(2));
         let serving = recovered.serve();
         assert!(!recovered.is_served_for(span));

@@ -1,5 +1,5 @@
-//! An answer of success whose tokens were not found: its body is kept, sealed, in a dead letter, and its
-//! document is out of reach until somebody can read it.
+//! Keeps a success whose tokens were not found: its body is sealed in a dead letter, and its
+//! document is withheld until the body can be read.
 
 use evergrant_domain::decide::without_body;
 use evergrant_domain::{ClaimNote, DeadLetter, DeadReason, DocumentWrite, LastError, Settlement};
@@ -13,8 +13,8 @@ use crate::pipeline::job_delivery::JobDelivery;
 use crate::pipeline::settle::{PendingCommit, acknowledge, settle};
 use crate::recovery::answer_log::{AnswerLog, LoggedAnswer};
 
-/// Keeps an answer and carries out what was decided about its document. The body is in the journal before
-/// anything is awaited. Without a key it cannot be kept, and the grant is lost with it.
+/// Keeps an answer and settles its document. The body is in the journal before anything is awaited.
+/// Without a key it cannot be kept, and the grant is lost.
 pub(crate) async fn keep_unread(
     lane: &Lane,
     work: JobDelivery,
@@ -29,8 +29,10 @@ pub(crate) async fn keep_unread(
     let (Some((answer_log, logged)), DocumentWrite::End { last_error, .. }) =
         (logged, &settlement.write)
     else {
-        tracing::error!(%provider, %id, "the body of this answer held the new tokens and is not kept: \
-            set rescue.key, so that the next one is");
+        tracing::error!(
+            "the body of this answer held the new tokens and is lost: \
+            set rescue.key, so that the next one is kept"
+        );
         let settlement = without_body(settlement);
         let commit = Commit {
             id: id.clone(),
@@ -54,8 +56,8 @@ pub(crate) async fn keep_unread(
     acknowledge(work.acker).await;
 }
 
-/// Puts its document out of reach, however long the store takes. If that is long, the answer is in the
-/// rescue queue as well. False if the document has moved on: then nobody waits for these tokens.
+/// Withholds the document, however long the store takes. If that is long, the answer also goes to
+/// the rescue queue. False if the document has changed: the tokens are not needed then.
 async fn withhold(
     lane: &Lane,
     answer_log: &AnswerLog,
@@ -68,7 +70,7 @@ async fn withhold(
     loop {
         match lane.store.withhold(id, spent, last_error).await {
             Ok(waits) => return waits,
-            Err(error) => tracing::debug!(%id, %error, "not out of reach yet"),
+            Err(error) => tracing::debug!(%error, "the document is not withheld yet: trying again"),
         }
         if !rescued && began.elapsed() >= answer_log.after {
             rescued = lane.queue.rescue(&logged.answer).await.is_ok();
@@ -77,7 +79,8 @@ async fn withhold(
     }
 }
 
-/// Publishes its letter, however long the broker takes: until then it is in the journal alone.
+/// Publishes the letter, however long the broker takes. Until then, the answer is in the journal
+/// only.
 async fn bury(lane: &Lane, logged: &LoggedAnswer, last_error: &LastError) {
     let answer = &logged.answer;
     let (provider, worker) = (answer.provider.clone(), &lane.name);
@@ -90,8 +93,8 @@ async fn bury(lane: &Lane, logged: &LoggedAnswer, last_error: &LastError) {
     lane.metrics.count_dead(&letter.provider, DeadReason::UncommittedAnswer);
     let mut backoff = Backoff::for_a_server();
     while let Err(error) = lane.queue.bury(&letter).await {
-        tracing::error!(provider = %letter.provider, %error,
-            "the letter of an answer that could not be read is not published: trying again");
+        tracing::error!(%error,
+            "the broker does not accept the dead letter of an unreadable answer: trying again");
         tokio::time::sleep(backoff.next_wait()).await;
     }
 }

@@ -1,5 +1,5 @@
-//! The document of an answer that cannot be written yet is put out of reach: nobody sends the token that it
-//! still holds.
+//! Withholds the document of an answer that cannot be written yet, so that nobody sends the token
+//! that it still holds.
 
 use evergrant_domain::{ExchangeFailure, FailureKind, LastError};
 use evergrant_ports::Backoff;
@@ -9,8 +9,8 @@ use crate::flow::call_timeout::CallTimeout;
 use crate::recovery::orphaned_answer::{AnswerCommits, RescuedAnswer};
 
 impl AnswerCommits {
-    /// Puts the document of an answer out of reach, however long the store takes. False if it does not wait
-    /// for the answer any more.
+    /// Withholds the document of an answer, however long the store takes. False if the document
+    /// does not need the answer any more.
     pub(crate) async fn withhold(&self, rescue: &mut RescuedAnswer, why: &str) -> bool {
         let (mut backoff, mut told) = (Backoff::for_a_server(), false);
         let mut limit = CallTimeout::to_withhold();
@@ -18,10 +18,12 @@ impl AnswerCommits {
             match self.try_to_withhold(rescue, why, &mut limit).await {
                 Ok(waits) => return waits,
                 Err(error) if std::mem::replace(&mut told, true) => {
-                    tracing::debug!(%error, "still not out of reach");
+                    tracing::debug!(%error, "the document is not withheld yet: trying again");
                 }
-                Err(error) => tracing::error!(%error, "the document of an answer that cannot be \
-                    written is not out of reach: trying again"),
+                Err(error) => {
+                    tracing::error!(%error, "cannot withhold the document of a rescued answer \
+                    that cannot be written: trying again")
+                }
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
@@ -35,7 +37,7 @@ impl AnswerCommits {
         limit: &mut CallTimeout,
     ) -> Result<bool, StoreError> {
         let answer = rescue.answer.as_ref().ok();
-        // One that has replaced no token does no harm if its document is refreshed once more.
+        // If no token was replaced, another refresh of the document does no harm.
         let spent = answer.and_then(|answer| Some((&answer.id, answer.spent.as_deref()?)));
         let Some((id, spent)) = spent else { return Ok(true) };
         let withholding = async {

@@ -42,18 +42,18 @@ fn letter(id: i64) -> (DeadReason, DocumentId) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_cannot_be_claimed_holds_up_no_other() {
+async fn a_document_that_cannot_be_claimed_delays_no_other() {
     let fakes = Fakes::refusing(&[7]);
     fakes.claim(0..64).await;
     fakes.done(64).await;
     assert_eq!(fakes.requests(), 63);
     assert_eq!(fakes.letters(), [letter(7)]);
-    // Each halving asks twice.
+    // Each halving makes two calls.
     assert!(fakes.store.claims.load(Ordering::Relaxed) <= 13);
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_jobs_of_one_document_in_two_halves_of_a_refused_claim_are_one_exchange() {
+async fn two_jobs_of_one_document_make_one_exchange_after_splits() {
     let fakes = Fakes::refusing(&[7]);
     fakes.claim([1, 2, 7, 1]).await;
     fakes.done(4).await;
@@ -61,7 +61,7 @@ async fn two_jobs_of_one_document_in_two_halves_of_a_refused_claim_are_one_excha
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_documents_that_cannot_be_claimed_hold_up_no_other() {
+async fn many_documents_that_cannot_be_claimed_delay_no_other() {
     let bad: Vec<i64> = (0..32).collect();
     let fakes = Fakes::refusing(&bad);
     fakes.claim(0..64).await;
@@ -70,7 +70,7 @@ async fn many_documents_that_cannot_be_claimed_hold_up_no_other() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refused_document_has_one_letter_however_many_jobs_and_workers_find_it() {
+async fn a_refused_document_gets_one_letter_from_all_workers() {
     let fakes = Fakes::refusing(&[1]);
     for round in 1..=5 {
         fakes.claim([1, 2, 1]).await;
@@ -112,12 +112,12 @@ async fn a_store_that_refuses_everything_parks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_that_was_cured_is_refreshed_and_has_a_letter_if_it_is_refused_again() {
+async fn a_corrected_document_is_refreshed_and_can_be_refused_again() {
     let fakes = Fakes::refusing(&[1]);
     fakes.claim([1, 2]).await;
     fakes.done(2).await;
     fakes.store.refuses_claims.lock().unwrap().clear();
-    // An operator does not wait until it is tried again.
+    // A job that an operator sent is tried at once.
     let mut work = fakes.work(1);
     work.job.force = true;
     claim(&fakes.lane, vec![work]).await;

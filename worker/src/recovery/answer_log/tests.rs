@@ -1,4 +1,4 @@
-//! What becomes of an answer that cannot be written at once.
+//! The safeguards of an answer that cannot be written at once.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -23,8 +23,7 @@ async fn an_answer_is_in_the_journal_until_it_is_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_the_store_does_not_take_goes_to_the_rescue_queue_once_and_stays_journalled()
-{
+async fn an_unwritten_answer_is_rescued_once_and_stays_journalled() {
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
@@ -36,13 +35,14 @@ async fn an_answer_that_the_store_does_not_take_goes_to_the_rescue_queue_once_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rescued_answer_is_committed_by_any_worker_once_the_store_is_back() {
+async fn any_worker_commits_a_rescued_answer_once_the_store_answers() {
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
-    fakes.journal.entries.lock().unwrap().clear(); // It is that of another machine.
+    fakes.journal.entries.lock().unwrap().clear(); // The answering worker is on another machine.
     tokio::spawn(fakes.recovery_of(1).run());
-    // Both the worker that got it and the one that found it: the store's condition makes it one.
+    // The worker that got the answer and the one that found it both commit; the store's condition
+    // applies one.
     until(|| fakes.store.committed.lock().unwrap().len() == 2).await;
     let committed = fakes.store.committed.lock().unwrap();
     assert_eq!(committed[0].owner, committed[1].owner);
@@ -50,11 +50,11 @@ async fn a_rescued_answer_is_committed_by_any_worker_once_the_store_is_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_cannot_reach_the_store_leaves_rescued_answers_to_others() {
+async fn without_the_store_a_worker_leaves_rescued_answers_to_others() {
     let fakes = away_for(Duration::from_secs(30));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
-    fakes.journal.entries.lock().unwrap().clear(); // It is that of another machine.
+    fakes.journal.entries.lock().unwrap().clear(); // The answering worker is on another machine.
     tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.queue.rescued.lock().unwrap().is_empty()).await;
     until(|| fakes.queue.rescued.lock().unwrap().len() == 1).await;
@@ -64,20 +64,20 @@ async fn a_worker_that_cannot_reach_the_store_leaves_rescued_answers_to_others()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_left_goes_to_the_rescue_queue_if_who_finds_it_cannot_write() {
+async fn an_orphaned_answer_is_rescued_if_its_finder_cannot_write() {
     let fakes = away_for(Duration::from_secs(3_600));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
     let answer_recovery = fakes.recovery_of(1);
     tokio::spawn(Arc::clone(&answer_recovery).run());
     until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
-    // The lane's own and the rescuer's.
+    // The lane's own answer and the recovered one.
     until(|| fakes.queue.rescued.lock().unwrap().len() >= 2).await;
     assert!(fakes.store.committed.lock().unwrap().is_empty());
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
+async fn an_orphaned_answer_is_committed_and_forgotten() {
     let fakes = away_for(Duration::from_secs(1));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
@@ -88,18 +88,18 @@ async fn what_a_dead_worker_left_in_its_journal_is_committed_and_forgotten() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_left_is_committed_while_the_broker_confirms_nothing() {
+async fn an_orphaned_answer_is_committed_without_broker_confirms() {
     let fakes = away_for(Duration::from_secs(20));
     fakes.queue.confirms_no_rescue.store(true, Ordering::Relaxed);
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     until(|| fakes.journal.entries.lock().unwrap().len() == 1).await;
     tokio::spawn(fakes.recovery_of(1).run());
-    // The lane's own and the rescuer's.
+    // The lane's own answer and the recovered one.
     until(|| fakes.store.committed.lock().unwrap().len() >= 2).await;
     until(|| fakes.journal.entries.lock().unwrap().is_empty()).await;
 }
 
-/// All documents are in hand of the worker `other`.
+/// All documents are leased by the worker `other`.
 fn held() -> Fakes {
     held_for(Duration::from_secs(60))
 }
@@ -111,7 +111,8 @@ fn held_for(lease: Duration) -> Fakes {
     Fakes::new(store, FakeQueue::default())
 }
 
-/// All documents were in hand of the worker `other`, which has died and whose journal cannot be read.
+/// All documents were leased by the worker `other`, which has died and whose journal cannot be
+/// read.
 fn left_unreadable() -> Fakes {
     let fakes = held_for(Duration::ZERO);
     *fakes.journal.died.lock().unwrap() = Some("other");
@@ -120,7 +121,7 @@ fn left_unreadable() -> Fakes {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_waits_for_a_journal_that_cannot_be_read() {
+async fn a_takeover_waits_for_an_unreadable_journal() {
     let fakes = left_unreadable();
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     tokio::time::sleep(Duration::from_secs(120)).await;
@@ -131,7 +132,7 @@ async fn a_takeover_waits_for_a_journal_that_cannot_be_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_from_a_journal_that_stays_unreadable_sends_nothing_and_asks_an_operator() {
+async fn a_takeover_with_an_unreadable_journal_asks_an_operator() {
     let fakes = left_unreadable();
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     fakes.finish().await;
@@ -142,7 +143,7 @@ async fn a_takeover_from_a_journal_that_stays_unreadable_sends_nothing_and_asks_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_worker_that_stops_in_a_takeover_does_not_give_the_lease_back() {
+async fn a_worker_that_stops_in_a_takeover_keeps_the_lease() {
     let fakes = held_for(Duration::ZERO);
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     tokio::time::sleep(Duration::from_secs(1)).await;
@@ -153,7 +154,7 @@ async fn a_worker_that_stops_in_a_takeover_does_not_give_the_lease_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_of_before_the_machine_was_suspended_sends_nothing() {
+async fn a_claim_from_before_a_suspend_sends_nothing() {
     let claim_takes = Duration::from_secs(1);
     let store = FakeStore { claim_takes, ..FakeStore::default() };
     let fakes = Fakes::new(store, FakeQueue::default());
@@ -169,14 +170,14 @@ async fn a_claim_of_before_the_machine_was_suspended_sends_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_worker_had_in_hand_that_died_on_this_machine_does_not_wait_for_its_lease() {
+async fn a_dead_local_workers_lease_is_not_waited_for() {
     let fakes = held();
     *fakes.journal.died.lock().unwrap() = Some("other");
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));
     let committed = fakes.store.committed.lock().unwrap();
-    // First the doubt, then what came of the exchange.
+    // The uncertainty first, then the outcome of the exchange.
     assert!(
         matches!(committed[0].write, DocumentWrite::Postpone { .. }),
         "{:?}",
@@ -186,7 +187,7 @@ async fn what_a_worker_had_in_hand_that_died_on_this_machine_does_not_wait_for_i
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_dead_worker_left_is_written_before_what_it_had_in_hand_is_taken_over() {
+async fn an_orphaned_answer_is_written_before_the_takeover() {
     let fakes = held();
     *fakes.journal.died.lock().unwrap() = Some("other");
     fakes.journal.entries.lock().unwrap().insert(7, Vec::new());
@@ -199,7 +200,7 @@ async fn what_a_dead_worker_left_is_written_before_what_it_had_in_hand_is_taken_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_from_a_worker_that_left_nothing_is_at_once() {
+async fn a_takeover_without_orphaned_answers_is_immediate() {
     let fakes = held_for(Duration::ZERO);
     *fakes.journal.died.lock().unwrap() = Some("other");
     let began = tokio::time::Instant::now();
@@ -211,7 +212,7 @@ async fn a_takeover_from_a_worker_that_left_nothing_is_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
+async fn a_possibly_live_workers_lease_is_waited_for() {
     let fakes = held();
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     fakes.finish().await;
@@ -220,7 +221,7 @@ async fn what_a_worker_has_in_hand_that_may_live_waits_for_its_lease() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_waits_for_a_rescued_answer_in_hand_however_slow_the_store_is() {
+async fn a_takeover_waits_for_a_held_answer() {
     let fakes = held_for(Duration::ZERO);
     let answer = fakes.lane.answer_log.as_ref().unwrap().recovered.take(DocumentId::Integer(1));
     claim(&fakes.lane, vec![fakes.work(1)]).await;
@@ -232,7 +233,7 @@ async fn a_takeover_waits_for_a_rescued_answer_in_hand_however_slow_the_store_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_waits_once_more_after_the_store_was_away_for_whoever_has_the_answer() {
+async fn a_takeover_waits_again_after_the_store_was_unavailable() {
     let fakes = held_for(Duration::ZERO);
     let away_for = Duration::from_secs(10);
     *fakes.store.away_for.lock().unwrap() = away_for;
@@ -246,14 +247,14 @@ async fn a_takeover_waits_once_more_after_the_store_was_away_for_whoever_has_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_takeover_waits_for_a_broker_that_is_known_to_have_answers_of_the_dead_worker() {
+async fn a_takeover_waits_for_a_broker_that_has_the_answer() {
     let fakes = held_for(Duration::ZERO);
     *fakes.journal.died.lock().unwrap() = Some("other");
     fakes.journal.handed_on.store(true, Ordering::Relaxed);
     claim(&fakes.lane, vec![fakes.work(1)]).await;
     tokio::time::sleep(Duration::from_secs(200)).await;
     assert_eq!(fakes.requests(), 0, "the broker is away");
-    // It is back, and had no answer for this document.
+    // The queue is consumed again and had no answer for this document.
     let _serving = fakes.lane.answer_log.as_ref().unwrap().recovered.serve();
     fakes.finish().await;
     assert_eq!((fakes.requests(), fakes.acknowledged()), (1, 1));

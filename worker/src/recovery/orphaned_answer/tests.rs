@@ -1,4 +1,4 @@
-//! What becomes of an answer that another worker got.
+//! Recovery of an answer that another worker got.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use crate::fakes::{FakeQueue, FakeStore, Fakes, away_for, sealer, until};
 use crate::pipeline::claim::claim;
 use crate::recovery::orphaned_answer::{AnswerSource, STORE_TIMEOUT};
 
-/// Fakes with an answer in the rescue queue that the worker whose key is 1 has sealed.
+/// Fakes with an answer in the rescue queue, sealed by a worker whose key repeats 1.
 fn rescued() -> (Fakes, SealedAnswer) {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
     let answer = answer_for(1);
@@ -23,7 +23,7 @@ fn rescued() -> (Fakes, SealedAnswer) {
     (fakes, answer)
 }
 
-/// An answer for a document that the worker whose key is 1 has sealed.
+/// An answer for a document, sealed by a worker whose key repeats 1.
 fn answer_for(id: i64) -> SealedAnswer {
     let at = Timestamp::default();
     let times = RefreshTimes {
@@ -51,7 +51,7 @@ fn answer_for(id: i64) -> SealedAnswer {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slow_store_is_given_few_commits_at_once_and_what_comes_meanwhile_together() {
+async fn a_slow_store_gets_few_but_large_commits() {
     let store = FakeStore { commit_takes: Duration::from_secs(2), ..FakeStore::default() };
     let fakes = Fakes::new(store, FakeQueue::default());
     tokio::spawn(fakes.recovery_of(1).run());
@@ -65,14 +65,14 @@ async fn a_slow_store_is_given_few_commits_at_once_and_what_comes_meanwhile_toge
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_document_out_of_reach() {
+async fn an_answer_of_another_key_waits_with_its_document_withheld() {
     let (fakes, _) = rescued();
     let without_the_key = tokio::spawn(fakes.recovery_of(2).run());
     tokio::time::sleep(Duration::from_secs(60)).await;
     let spent = fingerprint(&"token".into());
     assert_eq!(*fakes.store.withheld.lock().unwrap(), [(DocumentId::Integer(1), spent)]);
     assert!(fakes.queue.buried.lock().unwrap().is_empty(), "another worker may have the key");
-    // Of two consumers it would be chance who is the next.
+    // With two consumers, chance would decide which is next.
     without_the_key.abort();
     tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.store.committed.lock().unwrap().len() == 1).await;
@@ -81,7 +81,7 @@ async fn an_answer_of_another_key_waits_for_a_worker_that_has_it_with_its_docume
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is_kept_whole() {
+async fn an_unopenable_answer_becomes_a_complete_dead_letter() {
     let (fakes, sealed) = rescued();
     tokio::spawn(fakes.recovery_of(2).run());
     until(|| !fakes.queue.buried.lock().unwrap().is_empty()).await;
@@ -95,7 +95,7 @@ async fn an_answer_that_nobody_can_open_for_minutes_becomes_a_dead_letter_and_is
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_out_of_reach() {
+async fn an_answer_of_another_key_stays_until_withheld() {
     let (fakes, _) = rescued();
     *fakes.store.away_for.lock().unwrap() = Duration::from_secs(1_200);
     tokio::spawn(fakes.recovery_of(2).run());
@@ -106,7 +106,7 @@ async fn an_answer_of_another_key_is_kept_as_long_as_its_document_cannot_be_put_
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_answered() {
+async fn a_document_is_withheld_within_seconds_despite_a_hanging_call() {
     let (fakes, _) = rescued();
     fakes.store.unanswered.store(2, Ordering::Relaxed);
     tokio::spawn(fakes.recovery_of(2).run());
@@ -115,7 +115,7 @@ async fn a_document_is_put_out_of_reach_within_seconds_though_a_call_is_never_an
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
+async fn an_answer_of_another_key_is_dropped_if_superseded() {
     let (fakes, _) = rescued();
     fakes.store.moved_on.store(true, Ordering::Relaxed);
     tokio::spawn(fakes.recovery_of(2).run());
@@ -125,7 +125,7 @@ async fn an_answer_of_another_key_is_forgotten_if_its_document_has_moved_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document_out_of_reach() {
+async fn a_refused_answer_is_retried_with_its_document_withheld() {
     let (fakes, _) = rescued();
     *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
     tokio::spawn(fakes.recovery_of(1).run());
@@ -139,7 +139,7 @@ async fn an_answer_that_the_store_refuses_is_tried_for_minutes_with_its_document
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
+async fn an_answer_that_stays_refused_becomes_a_dead_letter() {
     let (fakes, _) = rescued();
     *fakes.store.refuses.lock().unwrap() = Some(DocumentId::Integer(1));
     tokio::spawn(fakes.recovery_of(1).run());
@@ -151,7 +151,7 @@ async fn an_answer_that_the_store_refuses_for_good_becomes_a_dead_letter() {
 const NESTED: &str = r#"{"status":0,"body":{"access_token":"a","refresh_token":"new"}}"#;
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_reach() {
+async fn an_unreadable_success_is_kept_sealed_with_its_document_withheld() {
     let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
     *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
     claim(&fakes.lane, vec![fakes.work(1)]).await;
@@ -165,7 +165,7 @@ async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_r
     assert_eq!((letter.reason, letter.http_status), (DeadReason::UncommittedAnswer, Some(200)));
     let answer = SealedAnswer::decode(&letter.body).unwrap();
     assert!(!String::from_utf8_lossy(&letter.body).contains("new"));
-    // Sent back while nobody can read it, it is a letter again.
+    // Sent back while no worker can read it, it becomes a letter again.
     fakes.queue.rescued.lock().unwrap().push(answer);
     tokio::spawn(fakes.recovery_of(1).run());
     until(|| fakes.queue.buried.lock().unwrap().len() == 2).await;
@@ -174,7 +174,7 @@ async fn a_success_that_cannot_be_read_is_kept_sealed_with_its_document_out_of_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_can_be_read_when_it_is_sent_back_is_written_on_its_condition() {
+async fn a_redriven_success_that_becomes_readable_is_written_conditionally() {
     let (fakes, _) = rescued();
     fakes.queue.rescued.lock().unwrap().clear();
     let body = br#"{"access_token":"a","refresh_token":"new"}"#.to_vec();
@@ -199,7 +199,7 @@ async fn a_success_that_can_be_read_when_it_is_sent_back_is_written_on_its_condi
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_away() {
+async fn an_unreadable_success_stays_journalled_without_the_store() {
     let fakes = away_for(Duration::from_secs(30));
     *fakes.endpoint.body.lock().unwrap() = Some(NESTED);
     claim(&fakes.lane, vec![fakes.work(1)]).await;
@@ -212,7 +212,7 @@ async fn a_success_that_cannot_be_read_stays_in_the_journal_while_the_store_is_a
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_answer_is_written_within_seconds_though_neither_broker_nor_store_answers_at_first() {
+async fn an_answer_is_written_seconds_after_a_double_outage() {
     let (fakes, sealed) = rescued();
     *fakes.store.away_for.lock().unwrap() = Duration::from_secs(3_600);
     let recovery = &fakes.recovery_of(1).recovery;
