@@ -1,4 +1,4 @@
-//! What an operator changes.
+//! Changes of a provider's shared state by operators (optimistic concurrency).
 
 use std::time::Duration;
 
@@ -6,14 +6,14 @@ use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use evergrant_ports::Backoff;
 use evergrant_ports::{ProviderStates, StoreError};
 
-/// Replicas write it as well, each a few times a second.
+/// Many, because each replica also writes a few times a second.
 const TRIES: u32 = 100;
 
-/// Changes what all replicas know of a provider; `change` is given the store's clock, and may be
-/// called several times. Replicas act on it within half a second. Returns what it is then.
+/// Changes the state of a provider that all replicas share. `change` gets the store's time, and may
+/// be called several times. Replicas act on the change within half a second. Returns the new state.
 ///
 /// # Errors
-/// If the store fails, or others change it all the time.
+/// If the store fails, or others change the state all the time.
 pub async fn change_provider(
     store: &dyn ProviderStates,
     provider: &ProviderId,
@@ -31,6 +31,6 @@ pub async fn change_provider(
     }
     Err(StoreError::Unavailable {
         operation: "set_provider_state",
-        reason: "others change it all the time: try again".to_owned(),
+        reason: "it is changed too often by others: try again".to_owned(),
     })
 }

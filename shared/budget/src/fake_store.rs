@@ -1,4 +1,4 @@
-//! What replicas know of a provider, kept in memory, on paused time.
+//! A fake store of provider states, on paused time.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -10,15 +10,15 @@ use tokio::time::Instant;
 use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 use evergrant_ports::*;
 
-/// A store that knows one provider.
+/// A store with one provider.
 pub(super) struct FakeStore {
     state: Arc<Mutex<(ProviderState, u64)>>,
-    /// How long a read takes.
+    /// The duration of a read.
     pub(super) latency: Duration,
-    /// How long a write takes.
+    /// The duration of a write.
     pub(super) write: Duration,
-    /// How far its clock is from the truth for who reads it, and how wrong it says that it may be: as
-    /// an adapter that estimates it.
+    /// For an adapter that estimates the store's clock: how far the estimate is from the truth, and
+    /// its reported error.
     estimated: Option<(Duration, Duration)>,
     pub(super) away: AtomicBool,
     pub(super) reads: AtomicU64,
@@ -27,11 +27,11 @@ pub(super) struct FakeStore {
     started: Instant,
 }
 
-/// The store's clock at the start.
+/// The store's time at the start.
 pub(super) const START: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 
 impl FakeStore {
-    /// A store whose reads take so long, and its writes twice as long.
+    /// A store with this duration of a read; a write takes twice as long.
     pub(super) fn new(latency: Duration) -> Self {
         Self::with_writes(latency, latency * 2)
     }
@@ -50,8 +50,8 @@ impl FakeStore {
         }
     }
 
-    /// The same store as another process sees it whose estimate of its clock is behind by so long, and
-    /// which says that it may be wrong by `error`.
+    /// The same store for another process, whose estimate of the clock is behind by this much and
+    /// reports `error`.
     pub(super) fn seen_behind(&self, behind: Duration, error: Duration) -> Self {
         Self {
             state: Arc::clone(&self.state),
@@ -65,7 +65,7 @@ impl FakeStore {
         self.state.lock().unwrap().0.clone()
     }
 
-    /// As another replica or an operator changes it.
+    /// Changes the state, as another replica or an operator does.
     pub(super) fn change(&self, change: impl FnOnce(&mut ProviderState, Timestamp)) {
         let mut state = self.state.lock().unwrap();
         change(&mut state.0, self.clock());

@@ -1,5 +1,5 @@
-//! What a replica knows of a provider, who waits for it, and which slots it has. Without I/O; all
-//! times are by the clock of this process.
+//! A replica's state of a provider: what it knows, which requests wait, and which slots it has.
+//! Without I/O; all times are by the clock of this process.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,41 +13,41 @@ use evergrant_domain::weigh::DeathEvidence;
 use evergrant_domain::{BudgetSignal, PreciseTimestamp, ProviderState, Timestamp};
 use evergrant_ports::VersionedValue;
 
-/// What a replica knows.
+/// A replica's state of a provider.
 #[derive(Debug)]
 pub(super) struct LocalBudget {
     /// The limits of the settings.
     configured: Vec<RateLimit>,
-    /// What stands for the settings of our client.
+    /// The fingerprint of the client settings.
     client: String,
-    /// The store knows them.
+    /// Whether the store has the fingerprint.
     introduced: bool,
-    /// The provider as it was when it was read last, and what was noted since.
+    /// The provider's state at the last read, with what was noted since.
     state: ProviderState,
     clock: Option<ClockOffset>,
     slots: VecDeque<LocalSlot>,
-    /// Without limits: until when requests may be sent without another refresh.
+    /// Without limits: until when requests may be sent without another read.
     free_until: Duration,
-    /// At the last refresh there was less room than was wanted: replicas have to share it.
+    /// Whether the last read found fewer free slots than wanted, so that replicas have to share.
     contended: bool,
     pub(super) lateness_tracker: LatenessTracker,
-    /// How many wait for a permit.
+    /// How many requests wait for a permit.
     pub(super) waiting: u32,
-    /// What is not in the store yet.
+    /// Signals that are not in the store yet.
     signals: Vec<(BudgetSignal, Timestamp)>,
-    /// When somebody wanted to know something last.
+    /// When this state was last used.
     asked_at: Option<Duration>,
-    /// When to look next, unless there is reason to look sooner.
+    /// When to read the store next, unless there is a reason to do it sooner.
     next_refresh: Duration,
-    /// When the last refresh was.
+    /// When the store was last read.
     refreshed_at: Duration,
-    /// How long it takes until a reservation is in the store.
+    /// How long a reservation takes.
     lead: Duration,
-    /// Slots that were over before they were known to be in the store, and are not told yet.
+    /// Slots that passed before they were known to be in the store, and that are not reported yet.
     missed: u64,
 }
 
-/// A slot that is this replica's own.
+/// A slot that this replica has reserved.
 #[derive(Debug, Clone, Copy)]
 struct LocalSlot {
     at: Duration,
@@ -56,25 +56,26 @@ struct LocalSlot {
     probe: bool,
 }
 
-/// What a waiter does next.
+/// What a waiting request does next.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum NextStep {
-    /// Send. The number is for [`LatenessTracker::answered`]; None where nothing is to be watched.
+    /// It is sent. The number is for [`LatenessTracker::answered`]; None if its lateness is not
+    /// tracked.
     Go(Option<u64>),
-    /// Come again then.
+    /// It waits until then.
     At(Duration),
-    /// Wait for news.
+    /// It waits for a change.
     News,
 }
 
-/// What came of a refresh, to be carried out once it is in the store.
+/// The result of a refresh, to be carried out once it is in the store.
 #[derive(Debug)]
 pub(super) struct SyncPlan {
     pub(super) version: u64,
     pub(super) state: ProviderState,
     /// Whether there is anything to write.
     pub(super) changed: bool,
-    /// How wrong what is known of the store's time may be, to either side.
+    /// The possible error of the store's time, in either direction.
     pub(super) unsure: Duration,
     turn: SendDecision,
     wanted: u32,
@@ -83,23 +84,23 @@ pub(super) struct SyncPlan {
     read_at: Duration,
 }
 
-/// For so long after somebody asked, the state is kept fresh.
+/// How long after a use the state is kept fresh.
 const INTEREST_TTL: Duration = Duration::from_millis(500);
-/// The time between two refreshes while there is interest: what another replica writes is known by
-/// then. Each refresh varies it by a fifth, so that replicas don't meet.
+/// The time between two refreshes while the state is used: within it, changes of other replicas are
+/// known. Each refresh varies it by a fifth, so that replicas do not synchronize.
 const REFRESH_INTERVAL: Duration = Duration::from_millis(200);
-/// The same while no slot is to be had for longer than that: then only a new limit is news.
+/// The same while no slot is free for longer than that: then only a new limit would be a change.
 const IDLE_REFRESH_INTERVAL: Duration = Duration::from_millis(700);
-/// Where there is room for all, those who wait need not wait for that, but the store must not be asked
-/// all the time either.
+/// If there is room for all, waiting requests do not wait that long, but the store is not asked all
+/// the time either.
 const EARLY_REFRESH_DELAY: Duration = Duration::from_millis(20);
-/// Without limits, nothing is sent on a state that is older than this, unless reading it takes long.
+/// Without limits, nothing is sent on a state older than this, unless reading takes long.
 const STATE_TTL: Duration = Duration::from_millis(500);
-/// A reservation is expected to take no less than this.
+/// The shortest expected duration of a reservation.
 const RESERVATION_LATENCY_MIN: Duration = Duration::from_millis(5);
-/// A reservation that takes longer than this is told: it makes slots rarer.
+/// A reservation that takes longer is reported, because it makes slots rarer.
 pub(super) const SLOW_RESERVATION_DELAY: Duration = Duration::from_millis(200);
-/// A pause whose end only an operator knows.
+/// The wait for an end that only an operator decides.
 const UNKNOWN_END_DELAY: Duration = Duration::from_secs(86_400);
 
 impl LocalBudget {
@@ -124,7 +125,7 @@ impl LocalBudget {
         }
     }
 
-    /// What the first of those who wait does next.
+    /// What the first waiting request does next.
     pub(super) fn next(&mut self, now: Duration) -> NextStep {
         self.asked_at = Some(now);
         while self.slots.front().is_some_and(|slot| slot.is_missed(now)) {
@@ -133,7 +134,7 @@ impl LocalBudget {
         let shut = self.shut_for(now).is_some();
         let tripped = self.state.gate.tripped().is_some();
         match self.slots.front() {
-            // Its answer is what the circuit waits for.
+            // The circuit waits for the probe's answer.
             Some(slot) if (shut || tripped) && !slot.probe => NextStep::News,
             Some(slot) if slot.at > now => NextStep::At(slot.at),
             Some(&LocalSlot { at, spacing, tolerance, .. }) => {
@@ -145,7 +146,7 @@ impl LocalBudget {
         }
     }
 
-    /// How many of those who wait have no slot.
+    /// How many waiting requests have no slot.
     pub(super) fn wanted(&self, now: Duration) -> u32 {
         if now < self.free_until {
             return 0;
@@ -153,7 +154,7 @@ impl LocalBudget {
         self.waiting.saturating_sub(u32::try_from(self.slots.len()).unwrap_or(u32::MAX))
     }
 
-    /// Takes note of an answer. Says whether that is news.
+    /// Observes an answer. True if the store has to know it.
     pub(super) fn note(&mut self, signal: &BudgetSignal, now: Duration) -> bool {
         let at = self.server(now).timestamp();
         let before = self.state.clone();
@@ -165,7 +166,7 @@ impl LocalBudget {
         news
     }
 
-    /// For how long nothing may be sent, or reserved.
+    /// For how long nothing may be sent or reserved.
     pub(super) fn closed_for(&mut self, now: Duration) -> Option<Duration> {
         let closed = self.shut_for(now).or_else(|| self.full_for(now));
         if closed.is_some() {
@@ -174,7 +175,7 @@ impl LocalBudget {
         closed
     }
 
-    /// What is known beforehand of an answer.
+    /// What is known about deaths before an answer is weighed.
     pub(super) fn evidence(&self, now: Duration) -> DeathEvidence {
         self.state.evidence(self.server(now).timestamp())
     }
@@ -196,7 +197,7 @@ impl LocalBudget {
         (!full.is_zero()).then_some(full)
     }
 
-    /// When to look at the store next; None while nobody is interested.
+    /// When to read the store next; None while the state is not used.
     pub(super) fn due(&self, now: Duration) -> Option<Duration> {
         if !self.signals.is_empty() || self.lateness_tracker.owes() {
             return Some(self.refreshed_at);
@@ -209,7 +210,7 @@ impl LocalBudget {
         let soon = match self.shut_for(now) {
             Some(shut) => now + shut,
             None if self.contended || !wanted => self.next_refresh,
-            // Before the last of our slots is used.
+            // Before the last reserved slot is used.
             None => match self.slots.back() {
                 Some(last) => last
                     .at
@@ -221,7 +222,7 @@ impl LocalBudget {
         Some(soon.min(self.next_refresh))
     }
 
-    /// What to do about the state that was just read: asked for at `sent`, by now received.
+    /// Plans what to write for the state that was just read: asked for at `sent`, received by now.
     pub(super) fn plan(
         &mut self,
         read: VersionedValue<ProviderState>,
@@ -262,7 +263,7 @@ impl LocalBudget {
         SyncPlan { version, state, changed, unsure, turn, wanted, debt, signals, read_at: sent }
     }
 
-    /// The plan is in the store. `vary` is about 1.
+    /// Applies a plan that is in the store. `vary` is about 1.
     pub(super) fn carry_out(&mut self, plan: SyncPlan, now: Duration, vary: f64) {
         self.state = plan.state;
         self.introduced = true;
@@ -295,8 +296,8 @@ impl LocalBudget {
         }
     }
 
-    /// It is not carried out: somebody else was faster, or the store is away, or its time is not known.
-    /// What was to be said is said next time.
+    /// Discards a plan that is not carried out: another replica was faster, the store is
+    /// unavailable, or its time is not known. Its signals are sent next time.
     pub(super) fn put_back(&mut self, plan: SyncPlan) {
         self.lateness_tracker.owe(plan.debt);
         self.signals.splice(0..0, plan.signals);
@@ -314,39 +315,40 @@ impl LocalBudget {
         }
     }
 
-    /// How long a reservation takes, if that is so long that it lowers the rate.
+    /// The duration of a reservation, if it is so long that it lowers the rate.
     pub(super) fn slow_store(&self, now: Timestamp) -> Option<SlowStore> {
         let took = self.lead * 2 / 3;
         let took_ms = u64::try_from(took.as_millis()).unwrap_or(u64::MAX);
         (took > SLOW_RESERVATION_DELAY).then_some(SlowStore { took_ms, at: now })
     }
 
-    /// How long a reservation is expected to take.
+    /// The expected duration of a reservation.
     pub(super) const fn lead(&self) -> Duration {
         self.lead
     }
 
-    /// How many slots were over before they were known to be in the store, since it was asked last.
+    /// How many slots passed before they were known to be in the store, since the last call.
     pub(super) const fn take_missed(&mut self) -> u64 {
         std::mem::replace(&mut self.missed, 0)
     }
 
-    /// The store's time. Before it was ever told, the beginning of time: nothing is shut then.
+    /// The store's time. Before the first read it is the beginning of time, at which nothing is
+    /// closed.
     fn server(&self, now: Duration) -> PreciseTimestamp {
         self.clock.map_or(PreciseTimestamp::default(), |clock| clock.server(now))
     }
 }
 
 impl SyncPlan {
-    /// Whether slots are reserved by it.
+    /// Whether this replica reserves slots.
     pub(super) const fn reserves(&self) -> bool {
         matches!(self.turn, SendDecision::Slice(_) | SendDecision::Probe(_))
     }
 }
 
 impl LocalSlot {
-    /// Whether it is too late to use it: later than the spacing allows for, it would be one too many
-    /// in some window.
+    /// Whether the slot is too late to be used: beyond the tolerance of its spacing, its request
+    /// could be one too many in some window.
     fn is_missed(&self, now: Duration) -> bool {
         now.saturating_sub(self.at) > self.tolerance
     }

@@ -1,4 +1,4 @@
-//! What a replica counts of its budget.
+//! The budget's metrics.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use prometheus_client::metrics::histogram::Histogram;
 use evergrant_domain::ProviderId;
 use evergrant_telemetry::{MetricLabels, ProcessMetrics, duration_histogram};
 
-/// What a replica counts of its budget.
+/// The budget's metrics.
 #[derive(Clone)]
 pub(super) struct BudgetMetrics {
     /// Seconds from the read of a provider's state to its conditional write.
@@ -22,18 +22,18 @@ impl BudgetMetrics {
         Self {
             reservation_seconds: metrics.add(
                 "reservation_seconds",
-                "Time that the store takes to reserve requests of a provider's budget",
+                "Time of a reservation in a provider's budget",
                 duration_histogram(),
             ),
             missed: metrics.add(
                 "missed_requests",
-                "Requests that were reserved so slowly that they could not be sent in time",
+                "Slots that passed before their reservation was in the store",
                 Family::default(),
             ),
         }
     }
 
-    /// A reservation took so long that so many requests could not be sent in time.
+    /// Counts a reservation of this duration, because of which `missed` slots could not be used.
     pub(super) fn reserved(&self, provider: &ProviderId, took: Duration, missed: u64) {
         self.reservation_seconds.observe(took.as_secs_f64());
         if missed > 0 {

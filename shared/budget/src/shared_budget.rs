@@ -1,4 +1,4 @@
-//! One budget for any number of replicas.
+//! One budget for any number of replicas, kept in the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,36 +16,37 @@ use evergrant_domain::{BudgetSignal, ProviderId};
 use evergrant_ports::ProviderStates;
 use evergrant_telemetry::ProcessMetrics;
 
-/// What the settings say about a provider's budget.
+/// The settings of a provider's budget.
 #[derive(Clone)]
 pub struct BudgetSettings {
     /// The provider.
     pub provider: ProviderId,
-    /// The limits, all of which are kept; none means no limit. An operator's have precedence.
+    /// The limits, all of which are kept; none means no limit. An operator's limits replace them.
     pub limits: Vec<RateLimit>,
-    /// What stands for the settings of our client there, and tells nothing of them.
+    /// The fingerprint of the client settings there.
     pub client: String,
-    /// Where metrics are registered.
+    /// The registry for metrics.
     pub metrics: ProcessMetrics,
 }
 
 /// One provider's budget for any number of replicas, kept in the store.
 ///
 /// Replicas reserve slots for their requests, a fraction of a second ahead and by the store's
-/// clock, so that the limits hold for all of them together; idle ones reserve nothing. Pauses and
-/// the circuit are in the same place and reach every replica within half a second.
+/// clock, so that the limits hold for all of them together. Idle replicas reserve nothing. Pauses
+/// and the circuit breaker are in the same record and reach every replica within half a second.
 ///
-/// While the store is away a replica sends what it has reserved, which is its safe share, and
-/// nothing beyond: an answer would have nowhere to go.
+/// While the store is unavailable, a replica sends only what it has reserved, which is its safe
+/// share. An answer to any more could not be written.
 pub struct SharedBudget {
     handle: Arc<BudgetHandle>,
-    /// Held while waiting, so that waiters go in the order they came.
+    /// Held while waiting, so that requests are served in the order of arrival.
     turn: tokio::sync::Mutex<()>,
     _keeper: DropGuard,
 }
 
 impl SharedBudget {
-    /// The budget of a provider in `store`. It works as long as it exists. Call it within a runtime.
+    /// The budget of a provider in `store`. Its task runs until this is dropped. Call it within a
+    /// runtime.
     pub fn start(store: Arc<dyn ProviderStates>, settings: BudgetSettings) -> Self {
         let BudgetSettings { provider, limits, client, metrics } = settings;
         let handle = Arc::new(BudgetHandle::new(limits, client));
@@ -100,17 +101,17 @@ impl Budget for SharedBudget {
     }
 }
 
-/// The right to send one request, at once. Dropped, it was not used.
+/// The right to send one request, at once. A permit that is dropped counts as unused.
 #[must_use = "a permit is for one request, to be sent at once"]
 pub struct Permit(Option<(Arc<BudgetHandle>, u64)>);
 
 impl Permit {
-    /// A permit of a budget that does not want to know when the answer comes.
+    /// A permit of a budget that does not track answers.
     pub const fn unwatched() -> Self {
         Self(None)
     }
 
-    /// The answer came, or its time was over.
+    /// Notes that the answer came, or that its time is over.
     pub fn answered(mut self) {
         let Some((handle, id)) = self.0.take() else { return };
         let owes = handle.at(|local, now| {
@@ -131,7 +132,7 @@ impl Drop for Permit {
     }
 }
 
-/// One of those who wait for a permit.
+/// A request that waits for a permit.
 struct WaitGuard<'a>(&'a BudgetHandle);
 
 impl<'a> WaitGuard<'a> {

@@ -1,5 +1,5 @@
-//! The task that keeps a replica's local budget: it reserves slots in the store, writes what answers say
-//! about the provider, and reads what other replicas wrote.
+//! The task that synchronizes a replica's budget with the store: it reserves slots, writes what
+//! answers say about the provider, and reads what other replicas wrote.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -16,12 +16,12 @@ use evergrant_domain::rate_schedule::CLOCK_ERROR_MAX;
 use evergrant_ports::Backoff;
 use evergrant_ports::{ProviderStates, StoreError};
 
-/// A local budget and the notifications beside it.
+/// A local budget and its notifications.
 pub(super) struct BudgetHandle {
     local: Mutex<LocalBudget>,
-    /// Rings for those who wait for a permit.
+    /// Wakes requests that wait for a permit.
     pub(super) news: Notify,
-    /// Rings for the sync task.
+    /// Wakes the sync task.
     pub(super) wanted: Notify,
     started: Instant,
 }
@@ -51,42 +51,42 @@ impl BudgetHandle {
     }
 }
 
-/// Keeps the local budget for one provider in step with the store.
+/// Synchronizes the local budget of one provider with the store.
 pub(super) struct SyncTask {
     pub(super) handle: Arc<BudgetHandle>,
     pub(super) store: Arc<dyn ProviderStates>,
     pub(super) provider: ProviderId,
     pub(super) metrics: BudgetMetrics,
-    /// The store's time stayed unsure at the last refresh, however often it was asked.
+    /// Whether the store's time remained uncertain at the last refresh, despite repeated reads.
     pub(super) far: bool,
-    /// It was said that the store is slow.
+    /// Whether the slow store was reported.
     pub(super) slow: bool,
 }
 
-/// After so many tries against faster replicas it is the turn of the next refresh.
+/// After so many conflicts with faster replicas, the next refresh has to try.
 const TRIES: u32 = 8;
-/// The first wait after such a try.
+/// The first wait after a conflict.
 const RETRY_DELAY: Duration = Duration::from_millis(2);
 const RETRY_DELAY_MAX: Duration = Duration::from_millis(50);
-/// Waits while the store is away.
+/// The waits while the store is unavailable.
 const STORE_AWAY_DELAY: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(1));
 
 impl SyncTask {
-    /// Works until `stop`.
+    /// Runs until `stop`.
     pub(super) async fn run(mut self, stop: CancellationToken) {
         let mut backoff = Backoff::new(STORE_AWAY_DELAY.0, STORE_AWAY_DELAY.1);
         let mut away = false;
         while let Some(()) = stop.run_until_cancelled(self.until_due()).await {
             let Err(error) = self.refresh().await else {
                 if std::mem::take(&mut away) {
-                    tracing::info!(provider = %self.provider, "the budget's store is back");
+                    tracing::info!(provider = %self.provider, "the store is available again: requests continue");
                 }
                 backoff.reset();
                 continue;
             };
             let provider = &self.provider;
             if !std::mem::replace(&mut away, true) {
-                tracing::warn!(%provider, %error, "no budget from the store: sending what is reserved and no more");
+                tracing::warn!(%provider, %error, "the store is unavailable for the budget: sending only what is reserved");
             }
             tokio::time::sleep(backoff.next_wait()).await;
         }
@@ -108,15 +108,15 @@ impl SyncTask {
         }
     }
 
-    /// Reads, decides and writes, until nobody else was faster.
+    /// Reads, decides and writes, until there is no conflict (optimistic concurrency).
     async fn refresh(&mut self) -> Result<(), StoreError> {
         let mut next_try = Backoff::new(RETRY_DELAY, RETRY_DELAY_MAX);
         for tried in 0..TRIES {
             let sent = self.handle.now();
             let read = self.store.provider_state(&self.provider).await?;
             let plan = self.handle.at(|local, now| local.plan(read, sent, now));
-            // An answer that took long tells little of the store's time. The next may be quicker,
-            // unless none was at the last refresh.
+            // A slow answer says little about the store's time. The next one may be faster, unless
+            // none was at the last refresh.
             if plan.unsure > CLOCK_ERROR_MAX && tried < TRIES / 2 && !self.far {
                 self.handle.at(|local, _| local.put_back(plan));
                 continue;
@@ -147,7 +147,8 @@ impl SyncTask {
         }
         Ok(())
     }
-    /// Says how long a reservation took, and once if that is so long that it lowers the rate.
+    /// Records the duration of a reservation, and logs once if it is so long that it lowers the
+    /// rate.
     fn tell(&mut self, took: Duration, lead: Duration, missed: u64) {
         self.metrics.reserved(&self.provider, took, missed);
         let provider = &self.provider;
@@ -155,11 +156,11 @@ impl SyncTask {
         if !self.slow && (lead * 2 / 3 > SLOW_RESERVATION_DELAY || missed > 0) {
             self.slow = true;
             tracing::warn!(%provider, took_ms, missed,
-                "the store takes long to reserve the budget: fewer requests are sent than the limits \
-                 allow; look at its latency and its load");
+                "reservations in the store are slow: fewer requests are sent than the limits \
+                 allow; check the store's latency and load");
         } else if self.slow && lead * 2 / 3 < SLOW_RESERVATION_DELAY / 2 {
             self.slow = false;
-            tracing::info!(%provider, took_ms, "the store reserves the budget quickly again");
+            tracing::info!(%provider, took_ms, "reservations in the store are fast again");
         }
     }
 }

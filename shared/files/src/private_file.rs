@@ -1,25 +1,24 @@
-//! Files that hold secrets: for their owner alone from the first byte on, and whole once they have their
-//! name.
+//! Files with secrets: readable by their owner only, and complete once they have their name.
 //!
-//! A file is written under a random name that did not exist before, so nobody can prepare it: neither with
-//! permissions of their own nor as a symbolic link to another place.
+//! A file is written under a new random name. So nobody can prepare it, neither with other
+//! permissions nor as a symbolic link.
 
 use std::fs::{DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// A file that is being written. Dropped before it has its name, it is removed.
+/// A file that is being written. It is removed if it is dropped before it has its name.
 #[derive(Debug)]
 pub struct PrivateFile {
     file: File,
-    /// Its name until it is whole.
+    /// Its name until it is complete.
     partial: PathBuf,
     path: PathBuf,
 }
 
 impl PrivateFile {
-    /// An empty file beside `path`, with mode 0600.
+    /// Creates an empty file beside `path`, with mode 0600.
     ///
     /// # Errors
     /// If `path` names no file, or its folder cannot be written.
@@ -28,18 +27,18 @@ impl PrivateFile {
         let mut partial = name.to_owned();
         partial.push(format!(".{}.partial", uuid::Uuid::new_v4().simple()));
         let partial = path.with_file_name(partial);
-        // Exclusive: neither a file that is there nor a symbolic link is opened.
+        // Exclusive: an existing file or symbolic link is not opened.
         let file = OpenOptions::new().write(true).create_new(true).mode(0o600).open(&partial)?;
         Ok(Self { file, partial, path: path.to_owned() })
     }
 
-    /// The name that it has until it is whole.
+    /// The name that it has until it is complete.
     pub fn partial_path(&self) -> &Path {
         &self.partial
     }
 
-    /// Gives it its name, in place of a file or a symbolic link of that name. When this returns, it is on the
-    /// disk.
+    /// Gives it its name, replacing a file or a symbolic link of that name. When this returns, the
+    /// file is on the disk.
     ///
     /// # Errors
     /// If it cannot be written or renamed.
@@ -49,7 +48,8 @@ impl PrivateFile {
         sync_folder_of(&self.path)
     }
 
-    /// Gives it its name, unless there is a file of that name. When this returns, it is on the disk.
+    /// Gives it its name, unless a file of that name exists. When this returns, the file is on the
+    /// disk.
     ///
     /// # Errors
     /// As [`Self::replace`], and `AlreadyExists`.
@@ -72,12 +72,12 @@ impl Write for PrivateFile {
 
 impl Drop for PrivateFile {
     fn drop(&mut self) {
-        // Not there if it has been renamed, and of no use if it has not.
+        // It no longer exists if it was renamed, and is useless if not.
         let _ = std::fs::remove_file(&self.partial);
     }
 }
 
-/// Writes a whole file, in place of one of that name.
+/// Writes a whole file, replacing one of that name.
 ///
 /// # Errors
 /// If it cannot be written.
@@ -87,15 +87,15 @@ pub fn write(path: &Path, content: &[u8]) -> io::Result<()> {
     file.replace()
 }
 
-/// Makes a folder, and those above it that are missing, with mode 0700. One that exists stays as it is.
+/// Creates a folder and its missing parents, with mode 0700. An existing folder is not changed.
 ///
 /// # Errors
-/// If it cannot be made.
+/// If it cannot be created.
 pub fn create_folder(path: &Path) -> io::Result<()> {
     DirBuilder::new().recursive(true).mode(0o700).create(path)
 }
 
-/// So that the name outlives a power cut, too.
+/// So that the name also survives a power failure.
 fn sync_folder_of(path: &Path) -> io::Result<()> {
     let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
     File::open(folder.unwrap_or(Path::new(".")))?.sync_all()
@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_is_its_owners_alone_and_leaves_nothing_beside_it() {
+    fn a_private_file_is_its_owners_and_leaves_no_other() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("secret");
         std::fs::write(&path, "open to all").unwrap();
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn a_symbolic_link_of_its_name_is_replaced_and_not_followed() {
+    fn a_symbolic_link_is_replaced_and_not_followed() {
         let folder = tempfile::tempdir().unwrap();
         let (path, victim) = (folder.path().join("secret"), folder.path().join("victim"));
         std::fs::write(&victim, "untouched").unwrap();
@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn of_two_that_are_to_be_the_first_one_is() {
+    fn of_two_first_writers_one_wins() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");
         let [one, other] = [(); 2].map(|()| PrivateFile::create(&path).unwrap());
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn folders_that_are_made_are_their_owners_alone() {
+    fn created_folders_are_private() {
         let folder = tempfile::tempdir().unwrap();
         let made = folder.path().join("a").join("b");
         create_folder(&made).unwrap();

@@ -1,5 +1,5 @@
-//! A file that tells by its lock whether its process lives: the kernel gives the lock up when the process
-//! dies, however it dies, so others on the machine can tell at once.
+//! A file whose lock shows whether its process lives. The kernel releases the lock when the process
+//! dies for any reason, so other processes of the machine can detect it at once.
 
 use std::ffi::OsStr;
 use std::fs::{File, OpenOptions};
@@ -7,13 +7,13 @@ use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 
-/// Makes a file to append to, for its user alone, that is locked as long as it is open. It begins with
-/// `content`, and takes the place of one of this name.
+/// Creates a file to append to, for its user only, that is locked while it is open. It begins with
+/// `content`, and replaces one of this name.
 ///
 /// # Errors
 /// If the folder cannot be written, or files in it cannot be locked.
 pub fn create(path: &Path, content: &[u8]) -> io::Result<File> {
-    // Whole and locked before it has the name that others look for.
+    // It is complete and locked before it has the name that other processes look for.
     let mut hidden = path.as_os_str().to_owned();
     hidden.push(OsStr::new(".new"));
     let mut file = OpenOptions::new().append(true).create_new(true).mode(0o600).open(&hidden)?;
@@ -28,10 +28,10 @@ pub fn create(path: &Path, content: &[u8]) -> io::Result<File> {
     }
 }
 
-/// Whether a file was left by a process that has died. None if there is no such file.
+/// Whether the file's process has died. None if there is no such file.
 pub fn is_left(path: &Path) -> Option<bool> {
     match File::open(path) {
-        // Shared: two that look at the same time don't take each other for the living.
+        // A shared lock: two simultaneous checks do not mistake each other for the living process.
         Ok(file) => Some(file.try_lock_shared().is_ok()),
         Err(error) if error.kind() == ErrorKind::NotFound => None,
         Err(_) => Some(false),

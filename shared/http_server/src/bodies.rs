@@ -1,5 +1,5 @@
-//! Bodies that say when a connection waits for its peer: until a request has come in full, and from when
-//! all of its answer has been handed over.
+//! Bodies that report when a connection waits for its peer: until the request has arrived in full,
+//! and after the whole response was handed over.
 
 use std::pin::Pin;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 
 use super::connections::Connection;
 
-/// A request's.
+/// The body of a request.
 pub(super) struct RequestBody {
     incoming: Incoming,
     connection: Arc<Connection>,
@@ -45,7 +45,7 @@ impl Body for RequestBody {
     }
 }
 
-/// A response's. It is dropped once nothing more is taken from it.
+/// The body of a response. It is dropped when nothing more is taken from it.
 pub(super) struct ResponseBody {
     body: axum::body::Body,
     connection: Arc<Connection>,

@@ -1,4 +1,4 @@
-//! How many connections there are, and which one makes room for another.
+//! Limits the number of connections, and chooses which one to close for another.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv6Addr};
@@ -28,7 +28,7 @@ struct Entry {
     makes_room: CancellationToken,
 }
 
-/// One connection. It is no longer counted once this is dropped.
+/// One connection. It counts until this is dropped.
 pub(super) struct Connection {
     table: Arc<Mutex<Table>>,
     id: u64,
@@ -46,8 +46,8 @@ impl Connections {
         Self { table: Arc::new(Mutex::new(table)) }
     }
 
-    /// Counts a connection in. If there are too many, of this address or in all, the one of them that has
-    /// waited longest makes room. None if none waits.
+    /// Admits a connection. If there are too many, from this address or in all, the one of them
+    /// that has waited longest is closed. None if none of them waits.
     pub(super) fn admit(&self, address: IpAddr) -> Option<Arc<Connection>> {
         let network = network_of(address);
         let mut table = lock(&self.table);
@@ -85,17 +85,17 @@ impl Table {
 }
 
 impl Connection {
-    /// Ends when another connection takes the place of this one.
+    /// Completes when this connection has to close for another.
     pub(super) async fn makes_room(&self) {
         self.makes_room.cancelled().await;
     }
 
-    /// A request is being answered.
+    /// Notes that a request is being answered.
     pub(super) fn works(&self) {
         self.set_waiting_since(None);
     }
 
-    /// The peer's part comes next.
+    /// Notes that the connection waits for its peer.
     pub(super) fn waits(&self) {
         self.set_waiting_since(Some(Instant::now()));
     }
@@ -117,7 +117,7 @@ fn lock(table: &Mutex<Table>) -> MutexGuard<'_, Table> {
     table.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The part of an address that one peer has for itself.
+/// The part of an address that one peer controls.
 fn network_of(address: IpAddr) -> IpAddr {
     match address.to_canonical() {
         IpAddr::V6(address) => Ipv6Addr::from_bits(address.to_bits() >> 64 << 64).into(),
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn the_one_that_has_waited_longest_makes_room() {
+    async fn the_longest_waiting_connection_is_closed() {
         let connections = connections();
         let mut all = Vec::new();
         for n in 0..4 {
@@ -163,7 +163,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn an_address_with_too_many_closes_its_own() {
+    async fn an_address_over_its_limit_closes_its_own_connections() {
         let connections = connections();
         let other = connections.admit(address(2)).unwrap();
         tokio::time::advance(std::time::Duration::from_millis(1)).await;
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn one_whose_request_is_being_answered_is_let_alone() {
+    async fn a_connection_with_a_request_under_way_stays() {
         let connections = connections();
         let busy = [connections.admit(address(1)).unwrap(), connections.admit(address(1)).unwrap()];
         busy.iter().for_each(|connection| connection.works());

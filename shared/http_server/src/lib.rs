@@ -34,12 +34,12 @@ use write_timeout::WriteTimeout;
 /// How long nothing is accepted after an error, such as too many open files.
 const ACCEPT_ERROR_DELAY: Duration = Duration::from_secs(1);
 
-/// What may be taken of a server.
+/// The limits of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HttpLimits {
-    /// Connections at once.
+    /// The most simultaneous connections.
     pub connections_max: usize,
-    /// Connections at once from one address; IPv6 addresses of one /64 are one.
+    /// The most simultaneous connections from one address; a /64 of IPv6 counts as one address.
     pub connections_per_address_max: usize,
     /// The most headers of a request.
     pub headers_max: usize,
@@ -47,15 +47,15 @@ pub struct HttpLimits {
     pub head_bytes_max: usize,
     /// How long a request's head may take, and how long a connection may be idle.
     pub head_timeout: Duration,
-    /// How long a peer may read nothing of what is sent to it.
+    /// How long a peer may read nothing of its response.
     pub write_timeout: Duration,
-    /// Whether a connection may be used again.
+    /// Whether a connection may be used for several requests.
     pub keep_alive: bool,
 }
 
 impl HttpLimits {
-    /// For people: a browser, or a proxy with many behind it. The head has room for an address that names a
-    /// page of dead letters.
+    /// For people: a browser, or a proxy for many. The head has room for a URL that names a page of
+    /// dead letters.
     pub const CONSOLE: Self = Self {
         connections_max: 512,
         connections_per_address_max: 128,
@@ -65,7 +65,7 @@ impl HttpLimits {
         write_timeout: Duration::from_secs(20),
         keep_alive: true,
     };
-    /// For programs that ask for health and metrics.
+    /// For programs that read health and metrics.
     pub const TELEMETRY: Self = Self {
         connections_max: 32,
         connections_per_address_max: 16,
@@ -77,12 +77,12 @@ impl HttpLimits {
 
 /// The first byte of a TLS handshake (RFC 8446 §5.1).
 const HANDSHAKE: u8 = 22;
-/// What somebody is told who speaks without TLS where it is spoken.
+/// The answer to a peer that speaks without TLS where TLS is required.
 const IN_THE_CLEAR: &str = "HTTP/1.1 400 Bad Request\r\nContent-Type: text/plain\r\n\
     Connection: close\r\n\r\nThis address is for TLS: it begins with https://\n";
 
-/// Serves `router` until `shutdown` ends and all requests under way are answered. Handlers are told the
-/// peer's address as `ConnectInfo<SocketAddr>`. With a certificate TLS is spoken, and nothing else.
+/// Serves `router` until `shutdown` ends and all requests under way are answered. Handlers get the
+/// peer's address as `ConnectInfo<SocketAddr>`. With a certificate, only TLS is accepted.
 pub async fn serve(
     listener: TcpListener,
     router: Router,
@@ -101,7 +101,7 @@ pub async fn serve(
         };
         match accepted {
             Ok((stream, peer)) => {
-                // Closed at once if each of the others is being answered.
+                // Closed at once if all other connections are being answered.
                 let Some(connection) = connections.admit(peer.ip()) else { continue };
                 let serving =
                     ServedConnection { connection, peer, limits, stopping: stopping.clone() };
@@ -109,7 +109,7 @@ pub async fn serve(
             }
             Err(error) if is_of_the_peer(&error) => {}
             Err(error) => {
-                tracing::warn!(%error, "no connection can be accepted");
+                tracing::warn!(%error, "cannot accept connections: trying again");
                 tokio::time::sleep(ACCEPT_ERROR_DELAY).await;
             }
         }
@@ -120,13 +120,13 @@ pub async fn serve(
     tasks.wait().await;
 }
 
-/// Whether a peer was gone before it was accepted.
+/// Whether the error means that the peer was gone before it was accepted.
 fn is_of_the_peer(error: &std::io::Error) -> bool {
     use std::io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset)
 }
 
-/// One connection, being served.
+/// One connection that is being served.
 struct ServedConnection {
     connection: Arc<Connection>,
     peer: SocketAddr,
@@ -136,7 +136,7 @@ struct ServedConnection {
 
 impl ServedConnection {
     async fn serve(self, stream: TcpStream, acceptor: Option<TlsAcceptor>, router: Router) {
-        // Small answers wait for nothing; without it they only come later.
+        // Sends small responses without delay; a failure only delays them.
         let _ = stream.set_nodelay(true);
         let Some(acceptor) = acceptor else {
             let stream = WriteTimeout::new(stream, self.limits.write_timeout);
@@ -186,7 +186,7 @@ impl ServedConnection {
         let mut has_stopped = false;
         loop {
             tokio::select! {
-                // How a connection ends is its peer's affair.
+                // How a connection ends does not matter to the server.
                 _ = serving.as_mut() => return,
                 () = self.connection.makes_room() => return,
                 () = &mut stops, if !has_stopped => {
@@ -198,7 +198,8 @@ impl ServedConnection {
     }
 }
 
-/// The encrypted stream, if the peer speaks TLS. How it fails is the peer's affair.
+/// The encrypted stream, if the peer speaks TLS. How the handshake fails does not matter to the
+/// server.
 async fn handshake(
     mut stream: TcpStream,
     acceptor: TlsAcceptor,
@@ -206,7 +207,7 @@ async fn handshake(
 ) -> Option<impl AsyncRead + AsyncWrite + Unpin + Send> {
     let mut first = [0];
     if stream.peek(&mut first).await.ok()? == 1 && first != [HANDSHAKE] {
-        // What is not read when a connection is closed makes its peer forget the answer.
+        // Unread data at the close would make the peer discard the answer.
         let _ = stream.read(&mut [0; 4_096]).await;
         let _ = stream.write_all(IN_THE_CLEAR.as_bytes()).await;
         return None;

@@ -1,4 +1,4 @@
-//! What somebody does who means no good, or whose network is slow.
+//! Hostile peers and slow networks.
 
 use axum::routing::{get, post};
 use rustls::pki_types::CertificateDer;
@@ -15,7 +15,7 @@ const LIMITS: HttpLimits = HttpLimits {
     ..HttpLimits::CONSOLE
 };
 
-/// A server, and what ends it.
+/// A server, and the sender that stops it.
 async fn server(
     limits: HttpLimits,
 ) -> (SocketAddr, CancellationToken, tokio::task::JoinHandle<()>) {
@@ -47,10 +47,10 @@ async fn send(address: SocketAddr, bytes: &[u8]) -> TcpStream {
     stream
 }
 
-/// All that comes until the end.
+/// All bytes until the end.
 async fn rest(mut stream: TcpStream) -> Vec<u8> {
     let mut all = Vec::new();
-    // One that is reset has ended as well.
+    // A reset also counts as the end.
     let read = tokio::time::timeout(SOON, stream.read_to_end(&mut all)).await;
     let _ = read.expect("the connection is closed");
     all
@@ -62,7 +62,7 @@ async fn answer(address: SocketAddr) -> String {
 }
 
 #[tokio::test]
-async fn who_sends_nothing_or_half_of_a_head_is_disconnected() {
+async fn a_peer_without_a_complete_head_is_disconnected() {
     let (address, ..) = server(LIMITS).await;
     let idle = send(address, b"GET / HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     let silent = connect(address).await;
@@ -73,14 +73,14 @@ async fn who_sends_nothing_or_half_of_a_head_is_disconnected() {
 }
 
 #[tokio::test]
-async fn a_body_that_nobody_waits_for_does_not_hold_a_connection() {
+async fn an_unread_body_does_not_hold_a_connection() {
     let (address, ..) = server(LIMITS).await;
     let half = b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000000\r\n\r\na=";
     assert!(rest(send(address, half).await).await.starts_with(b"HTTP/1.1 200 OK"));
 }
 
 #[tokio::test]
-async fn idle_connections_beyond_every_bound_keep_nobody_out() {
+async fn too_many_idle_connections_keep_nobody_out() {
     let (address, ..) = server(HttpLimits { head_timeout: SOON, ..LIMITS }).await;
     let mut slow = Vec::new();
     for n in 0..100 {
@@ -98,7 +98,7 @@ async fn idle_connections_beyond_every_bound_keep_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_request_under_way_is_not_ended_for_another() {
+async fn a_request_under_way_is_never_closed_for_another() {
     let (address, ..) = server(HttpLimits { connections_per_address_max: 2, ..LIMITS }).await;
     let mut stuck = send(address, b"GET /stuck HTTP/1.1\r\nHost: localhost\r\n\r\n").await;
     for _ in 0..20 {
@@ -130,7 +130,7 @@ async fn http_2_is_not_spoken() {
 }
 
 #[tokio::test]
-async fn at_the_end_what_is_under_way_is_answered() {
+async fn a_shutdown_answers_requests_under_way() {
     let (address, stop, serving) = server(LIMITS).await;
     let mut idle = connect(address).await;
     let begun = b"POST /form HTTP/1.1\r\nHost: localhost\r\nContent-Length: 4\r\n\r\nha";
@@ -144,7 +144,7 @@ async fn at_the_end_what_is_under_way_is_answered() {
     assert!(TcpStream::connect(address).await.is_err());
 }
 
-/// A server with a certificate for `localhost`, and a client's trust in it.
+/// A server with a certificate for `localhost`, and a client that trusts it.
 async fn encrypted(limits: HttpLimits) -> (SocketAddr, tokio_rustls::TlsConnector) {
     let folder = tempfile::tempdir().unwrap();
     let (certificate, key) = tls::tests::files(folder.path(), "localhost");
@@ -161,7 +161,7 @@ async fn encrypted(limits: HttpLimits) -> (SocketAddr, tokio_rustls::TlsConnecto
 }
 
 #[tokio::test]
-async fn with_a_certificate_tls_is_spoken_and_nothing_else() {
+async fn with_a_certificate_only_tls_is_accepted() {
     let (address, client) = encrypted(LIMITS).await;
     let name = "localhost".try_into().unwrap();
     let mut stream = client.connect(name, connect(address).await).await.unwrap();
@@ -175,7 +175,7 @@ async fn with_a_certificate_tls_is_spoken_and_nothing_else() {
 }
 
 #[tokio::test]
-async fn who_does_not_finish_a_handshake_is_disconnected_and_keeps_nobody_out() {
+async fn an_unfinished_handshake_is_disconnected() {
     let (address, client) = encrypted(LIMITS).await;
     let mut slow = Vec::new();
     for _ in 0..30 {

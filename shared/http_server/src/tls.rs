@@ -1,4 +1,4 @@
-//! TLS of a server, by a certificate that may be renewed while it runs.
+//! TLS with a certificate that may be renewed while the server runs.
 
 use std::fs;
 use std::future::Future;
@@ -15,10 +15,10 @@ use rustls::server::{ClientHello, ResolvesServerCert};
 use rustls::sign::CertifiedKey;
 use tokio_rustls::TlsAcceptor;
 
-/// How often the files are looked at. Certificates are renewed weeks before they end.
+/// How often the files are checked. Certificates are renewed weeks before they expire.
 const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
-/// The certificate of a server and its key, which are files.
+/// A server's certificate and key files.
 #[derive(Debug, Clone)]
 pub struct ServerTls(Arc<Files>);
 
@@ -32,7 +32,7 @@ struct Files {
 /// A certificate that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TlsError {
-    /// A file cannot be read, or holds something else.
+    /// A file cannot be read, or has other content.
     #[error("{what} in {}: {reason}", .path.display())]
     File {
         /// What should be in the file.
@@ -42,7 +42,7 @@ pub enum TlsError {
         /// Why it cannot be used. It quotes nothing of the file.
         reason: String,
     },
-    /// The two do not belong together, or are of a kind that is not known.
+    /// The two do not match, or are of an unknown kind.
     #[error(
         "the certificate in {} cannot be used with the key in {}, or not at all: {reason}",
         .certificate.display(), .key.display()
@@ -58,7 +58,7 @@ pub enum TlsError {
 }
 
 impl ServerTls {
-    /// Reads a certificate, followed by those that signed it, and its key: both as PEM.
+    /// Reads a certificate, followed by its chain, and its key: both as PEM.
     ///
     /// # Errors
     /// [`TlsError`] names the file.
@@ -67,8 +67,8 @@ impl ServerTls {
         Ok(Self(Arc::new(Files { certificate: certificate.into(), key: key.into(), present })))
     }
 
-    /// Takes up what the files hold by now, whenever they change, until `shutdown` ends. What cannot be used is
-    /// told in the log, and the certificate stays as it is.
+    /// Reloads the files when they change, until `shutdown` ends. If they cannot be used, that is
+    /// logged and the old certificate stays.
     pub async fn keep_fresh(self, shutdown: impl Future<Output = ()> + Send) {
         let mut shutdown = pin!(shutdown);
         let mut seen = self.0.changed_at();
@@ -85,7 +85,7 @@ impl ServerTls {
             match self.read_again() {
                 Ok(()) => tracing::info!("the certificate was renewed"),
                 Err(error) => {
-                    tracing::warn!(%error, "the new certificate is not used; the one before still is")
+                    tracing::warn!(%error, "the new certificate cannot be used: keeping the old one")
                 }
             }
         }
@@ -98,7 +98,7 @@ impl ServerTls {
         Ok(())
     }
 
-    /// What takes connections: TLS 1.2 and 1.3, and HTTP/1.1 within.
+    /// Accepts connections: TLS 1.2 and 1.3, and HTTP/1.1 within.
     pub(super) fn acceptor(&self) -> TlsAcceptor {
         let files: Arc<dyn ResolvesServerCert> = Arc::clone(&self.0) as _;
         let versions = [&rustls::version::TLS13, &rustls::version::TLS12];
@@ -165,7 +165,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn a_renewed_certificate_is_taken_up_and_a_broken_one_is_not() {
+    fn a_renewed_certificate_is_used_unless_it_is_broken() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = files(folder.path(), "one.example");
         let tls = ServerTls::new(&certificate, &key).unwrap();
@@ -181,7 +181,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn what_cannot_be_used_is_named_without_its_content() {
+    fn an_unusable_file_is_named_without_its_content() {
         let folder = tempfile::tempdir().unwrap();
         let (certificate, key) = files(folder.path(), "one.example");
         let says = |certificate: &Path, key: &Path, part: &str| {

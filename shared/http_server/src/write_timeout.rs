@@ -1,4 +1,4 @@
-//! A stream that ends when its peer reads nothing for too long.
+//! A stream that fails if its peer reads nothing for too long.
 
 use std::future::Future;
 use std::io::{Error, ErrorKind, IoSlice, Result};
@@ -12,7 +12,7 @@ use tokio::time::Sleep;
 pub(super) struct WriteTimeout<S> {
     stream: S,
     timeout: Duration,
-    /// Runs while a write cannot go on.
+    /// Runs while a write is blocked.
     stuck: Option<Pin<Box<Sleep>>>,
 }
 

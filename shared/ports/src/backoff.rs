@@ -1,9 +1,9 @@
-//! Waiting between tries of something that failed.
+//! Backoff between tries.
 
 use std::time::Duration;
 
 /// Waits that double from try to try, each shortened at random by up to a half, so that many
-/// processes that lost the same server don't come back all at once. The randomness is `fastrand`'s of
+/// processes that lost the same server do not return at once. The randomness is `fastrand`'s of
 /// this thread, which a simulation seeds.
 #[derive(Debug, Clone)]
 pub struct Backoff {
@@ -18,14 +18,14 @@ impl Backoff {
         Self { first, longest, failures: 0 }
     }
 
-    /// For a server that is away: from 100 ms up to 2 s, so that work goes on within seconds of its
-    /// return.
+    /// For an unavailable server: from 100 ms up to 2 s, so that work continues within seconds of
+    /// its return.
     pub const fn for_a_server() -> Self {
         Self::new(Duration::from_millis(100), Duration::from_secs(2))
     }
 
-    /// For an answer that is to be written: from 50 ms up to 250 ms. Its document's lease runs out
-    /// meanwhile, and whoever takes it over presents the old token again.
+    /// For an answer to be written: from 50 ms up to 250 ms. Its document's lease runs out
+    /// meanwhile, and a takeover would present the old token again.
     pub const fn for_an_answer() -> Self {
         Self::new(Duration::from_millis(50), Duration::from_millis(250))
     }
@@ -37,7 +37,7 @@ impl Backoff {
         doubled.min(self.longest).mul_f64(0.5 + fastrand::f64() / 2.0)
     }
 
-    /// It worked: the next wait is the first again.
+    /// Notes a success: the next wait is the first again.
     pub const fn reset(&mut self) {
         self.failures = 0;
     }
@@ -48,7 +48,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn waits_grow_to_a_bound_and_start_again_after_a_success() {
+    fn waits_grow_to_a_bound_and_reset_after_a_success() {
         let mut backoff = Backoff::new(Duration::from_millis(100), Duration::from_secs(1));
         for bound_ms in [100, 200, 400, 800, 1_000, 1_000] {
             let wait = backoff.next_wait();

@@ -1,38 +1,38 @@
-//! What a server did not do.
+//! Errors of stores and queues.
 
-/// A store that did not do what was asked.
+/// A store operation that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum StoreError {
-    /// It cannot be reached, or is not ready to write; the same may work later.
+    /// The store is unreachable or cannot write now; a retry may succeed.
     #[error("{operation}: the token store is not available: {reason}")]
     Unavailable {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// What the driver says, without credentials.
+        /// The driver's message, without credentials.
         reason: String,
     },
-    /// It refuses, and will again.
+    /// The store refuses, and will refuse again.
     #[error("{operation}: the token store refuses: {reason}")]
     Refused {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }
 
-/// A queue that did not do what was asked.
+/// A queue operation that failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum QueueError {
-    /// It cannot be reached, or the connection was lost; the same may work later.
+    /// The broker is unreachable, or the connection was lost; a retry may succeed.
     #[error("{operation}: the job queue is not available: {reason}")]
     Unavailable {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// What the client says, without credentials.
+        /// The client's message, without credentials.
         reason: String,
     },
-    /// A queue or exchange exists with other arguments than this release wants.
+    /// A queue or exchange exists with other arguments than this release needs.
     #[error(
         "the queue or exchange {name} exists with other arguments: {reason}. Delete it when it is \
          empty, or choose another queue.prefix"
@@ -40,23 +40,23 @@ pub enum QueueError {
     Mismatch {
         /// Its name.
         name: String,
-        /// What the broker says.
+        /// The broker's message.
         reason: String,
     },
-    /// A message did not get into its queue.
+    /// A message was not accepted by its queue.
     #[error("{operation}: not confirmed: {reason}")]
     Unconfirmed {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// What the broker says.
+        /// The broker's message.
         reason: String,
     },
-    /// It refuses, and will again.
+    /// The broker refuses, and will refuse again.
     #[error("{operation}: the job queue refuses: {reason}")]
     Refused {
-        /// What was asked.
+        /// The operation.
         operation: &'static str,
-        /// Why, and what to do.
+        /// The reason, and what to do.
         reason: String,
     },
 }

@@ -1,18 +1,18 @@
-//! What a look at a server found.
+//! Findings of an inspection, for `evergrant doctor`.
 
-/// How [`InspectionFinding::what`] begins where it is about the documents of one provider.
+/// How [`InspectionFinding::what`] begins if it is about the documents of one provider.
 pub const DOCUMENTS_OF: &str = "documents of ";
 
-/// What [`InspectionFinding::what`] is where it is about documents that nobody takes up.
+/// The [`InspectionFinding::what`] of documents that are not adopted.
 pub const LEFT_ALONE: &str = "documents left alone";
 
-/// One thing that `evergrant doctor` looked at.
+/// One finding of `evergrant doctor`.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct InspectionFinding {
-    /// What was looked at.
+    /// The subject.
     pub what: String,
-    /// Whether it is as it should be.
+    /// Whether it is in order.
     pub ok: bool,
-    /// What was found, and if it is not as it should be, what to do.
+    /// What was found, and what to do if it is not in order.
     pub detail: String,
 }

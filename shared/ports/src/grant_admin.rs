@@ -12,32 +12,33 @@ use evergrant_domain::{DocumentId, GrantStatus, ProviderId};
 /// Grants as operators list, count and change them.
 #[async_trait]
 pub trait GrantAdmin: StoreClock {
-    /// What operators see of grants, in the order of [`GrantFilter::order`].
+    /// Lists grants, in the order of [`GrantFilter::order`].
     fn list(&self, filter: GrantFilter) -> BoxStream<'_, Result<GrantView, StoreError>>;
 
-    /// One grant as operators see it.
+    /// One grant.
     async fn get(&self, id: &DocumentId) -> Result<Option<GrantView>, StoreError>;
 
-    /// What status each of these grants is in, in order. None where the document is gone, or not adopted.
+    /// The status of each of these grants, in order. None if the document does not exist or is not
+    /// adopted.
     async fn statuses(&self, ids: &[DocumentId]) -> Result<Vec<Option<GrantStatus>>, StoreError>;
 
-    /// How many grants there are, by provider and status. It reads a whole index: ask seldom.
+    /// Counts grants by provider and status. It reads a whole index, so call it rarely.
     async fn count_grants(&self) -> Result<Vec<GrantCount>, StoreError>;
 
-    /// How many grants of a provider want a job now: active, due, and none under way. Counts up to
-    /// `most`, so that the time it takes has a limit.
+    /// How many grants of a provider need a job now: active, due, and without a job under way.
+    /// Counts up to `most`, to limit its duration.
     async fn count_due(&self, provider: &ProviderId, most: u64) -> Result<u64, StoreError>;
 
-    /// Makes a grant that has ended active and due, with its failures forgotten, and notes that a job
-    /// is under way for `queued`. Nothing for a document that is gone, and for one that is paused or
-    /// was never adopted. A grant that is active already is returned as it is.
+    /// Makes an ended grant active and due, clears its failures, and notes that a job is under way
+    /// for `queued`. Does nothing for a document that does not exist, is paused or was never
+    /// adopted. An active grant is returned unchanged.
     async fn reactivate(
         &self,
         id: &DocumentId,
         queued: Duration,
     ) -> Result<Option<DueGrant>, StoreError>;
 
-    /// Does something to one grant.
+    /// Changes one grant.
     async fn change_grant(
         &self,
         id: &DocumentId,
@@ -45,43 +46,42 @@ pub trait GrantAdmin: StoreClock {
     ) -> Result<ChangeResult, StoreError>;
 }
 
-/// How many grants of a provider are in a status.
+/// The number of a provider's grants with a status.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 pub struct GrantCount {
-    /// The provider. None where it is not adopted yet, or the name cannot be read.
+    /// The provider. None if the document is not adopted yet, or the name cannot be read.
     pub provider: Option<ProviderId>,
-    /// The status. None where it is not adopted yet, or the status cannot be read.
+    /// The status. None if the document is not adopted yet, or the status cannot be read.
     pub status: Option<GrantStatus>,
-    /// How many.
+    /// The number.
     pub count: u64,
 }
 
-/// What an operator does to one grant.
+/// An operator's change of one grant.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantChange {
-    /// An active grant is left alone until it is resumed: neither enumerated nor claimed. A refresh
-    /// that is under way still writes its tokens, and the grant stays paused.
+    /// Pauses an active grant until it is resumed: it is neither enumerated nor claimed. A refresh
+    /// under way still writes its tokens, and the grant stays paused.
     Pause,
-    /// A paused grant is active again, and due when it was due before.
+    /// Makes a paused grant active again, with its earlier due time.
     Resume,
-    /// Evergrant's state is removed; the document stays. While the document is there, the next
-    /// adoption takes it up as if its user had just signed in.
+    /// Removes Evergrant's state, and keeps the document. While the document exists, the next
+    /// adoption treats it as if its user had just signed in.
     Forget,
 }
 
-/// What became of a [`GrantChange`].
+/// The result of a [`GrantChange`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChangeResult {
     /// It is done.
     Applied,
-    /// It cannot be done to a grant in this status: only active ones are paused, only paused ones
-    /// resumed.
+    /// Impossible in this status: only active grants are paused, and only paused ones resumed.
     NotIn(Option<GrantStatus>),
-    /// Not now: a lease is held, or was not given back by a worker that died, and the answer of the
-    /// provider would be lost without the state.
+    /// Not now: a lease is held, or was not released by a worker that died, and the provider's
+    /// answer would be lost without the state.
     UnderWay,
-    /// Its new tokens wait in a dead letter or a journal. Without the state the old token would be sent, and
-    /// they would be lost.
+    /// Its new tokens are in a dead letter or a journal. Without the state, the old token would be
+    /// sent, and they would be lost.
     WaitsForAnswer,
     /// There is no such document.
     Absent,

@@ -1,8 +1,8 @@
-//! Grants as operators list them.
+//! Listings of grants for operators.
 
 use evergrant_domain::{DocumentId, FailureKind, GrantStatus, LastError, ProviderId, Timestamp};
 
-/// Which grants an operator wants to see. Empty fields don't filter.
+/// Selects grants. Empty fields do not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct GrantFilter {
     /// Of this provider.
@@ -13,41 +13,42 @@ pub struct GrantFilter {
     pub user: Option<String>,
     /// With this email address.
     pub email: Option<String>,
-    /// With an email address that begins with this.
+    /// With an email address that begins like this.
     pub email_prefix: Option<String>,
-    /// Due at this time or earlier. Active ones, if no status is asked for.
+    /// Due at this time or earlier. Only active grants, unless a status is given.
     pub due_by: Option<Timestamp>,
-    /// Whose refresh token dies at this time or earlier unless it is exchanged. Active ones, if no
-    /// status is asked for.
+    /// With a refresh token that dies at this time or earlier without an exchange. Only active
+    /// grants, unless a status is given.
     pub expires_by: Option<Timestamp>,
-    /// Those that come after this one: the next page.
+    /// After this place: the next page.
     pub after: Option<GrantPlace>,
-    /// At most so many.
+    /// The most grants.
     pub limit: Option<u64>,
 }
 
-/// The order of a listing, each the one of an index.
+/// The order of a listing; each is that of an index.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum GrantOrder {
     /// By `_id`.
     Id,
-    /// The soonest due first; those of one time in any order, which is always the same.
+    /// Soonest due first; grants due at the same time are in an arbitrary but fixed order.
     Due,
-    /// The one first whose refresh token dies first; those of one time as in [`Self::Due`].
+    /// By the death of the refresh token, the earliest first; ties as in [`Self::Due`].
     Expiry,
     /// By email address, then `_id`.
     Email,
 }
 
 impl GrantOrder {
-    /// Whether a time comes first. The index of such an order begins with the provider and the status.
+    /// Whether the order is by a time. The index of such an order begins with the provider and the
+    /// status.
     pub const fn is_by_time(self) -> bool {
         matches!(self, Self::Due | Self::Expiry)
     }
 }
 
 impl GrantFilter {
-    /// The order that these grants come in.
+    /// The order of this selection.
     pub const fn order(&self) -> GrantOrder {
         if self.due_by.is_some() {
             GrantOrder::Due
@@ -60,13 +61,13 @@ impl GrantFilter {
         }
     }
 
-    /// The status that is asked for.
+    /// The status that is selected.
     pub fn status_wanted(&self) -> Option<GrantStatus> {
         self.status.or(self.order().is_by_time().then_some(GrantStatus::Active))
     }
 
-    /// Whether a grant is wanted, as far as its times and the beginning of its address tell; the rest
-    /// is what stores find by their indexes.
+    /// Whether a grant matches the times and the beginning of the address. Stores match the other
+    /// fields by their indexes.
     pub fn matches_view(&self, grant: &GrantView) -> bool {
         let by = |wanted: Option<Timestamp>, found: Option<Timestamp>| {
             wanted.is_none_or(|wanted| found.is_some_and(|found| found <= wanted))
@@ -80,7 +81,7 @@ impl GrantFilter {
     }
 }
 
-/// Where in a listing a page ends. As text it is JSON.
+/// The place where a page of a listing ends. As text it is JSON.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct GrantPlace {
     /// The last document of the page.
@@ -123,7 +124,7 @@ impl std::str::FromStr for GrantPlace {
     }
 }
 
-/// A grant as operators see it: no token, nor anything made from one.
+/// A grant as operators see it, without any token or anything derived from one.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct GrantView {
     /// The document.
@@ -136,19 +137,19 @@ pub struct GrantView {
     pub provider: Option<ProviderId>,
     /// The status. None for a document that is not adopted yet.
     pub status: Option<GrantStatus>,
-    /// How many times it has been refreshed.
+    /// How many times it was refreshed.
     pub generation: u64,
-    /// When it was refreshed last.
+    /// When it was last refreshed.
     pub refreshed_at: Option<Timestamp>,
     /// When the access token expires.
     pub access_expires_at: Option<Timestamp>,
-    /// When the refresh token dies unless it is exchanged.
+    /// When the refresh token dies without an exchange.
     pub refresh_idle_until: Option<Timestamp>,
-    /// When the grant ends whatever is done.
+    /// When the grant ends in any case.
     pub refresh_absolute_until: Option<Timestamp>,
     /// When it is due.
     pub next_refresh_at: Option<Timestamp>,
-    /// Until when a job for it is taken to be under way.
+    /// Until when a job for it counts as under way.
     pub queued_until: Option<Timestamp>,
     /// When its lease ends, if one is held.
     pub leased_until: Option<Timestamp>,
@@ -156,20 +157,21 @@ pub struct GrantView {
     pub attempts: u32,
     /// When the present run of failures began.
     pub failing_since: Option<Timestamp>,
-    /// Whether an answer to its present refresh token may have been lost.
+    /// Whether an answer for its present refresh token may be lost.
     pub in_doubt: bool,
-    /// What went wrong last.
+    /// The last failure.
     pub last_error: Option<LastError>,
 }
 
 impl GrantView {
-    /// Whether it waits because the application has sealed its refresh token.
+    /// Whether it waits because the application has encrypted its refresh token.
     pub fn is_held_as_sealed(&self) -> bool {
         let reason = self.last_error.as_ref().map(|error| error.reason);
         self.status == Some(GrantStatus::Active) && reason == Some(FailureKind::SealedToken)
     }
 
-    /// Whether its new tokens wait in a dead letter or a journal: to send the old one would lose them.
+    /// Whether its new tokens are in a dead letter or a journal: sending the old one would lose
+    /// them.
     pub fn waits_for_answer(&self) -> bool {
         let reason = self.last_error.as_ref().map(|error| error.reason);
         self.status == Some(GrantStatus::Failed)

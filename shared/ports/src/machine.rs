@@ -1,18 +1,18 @@
-//! What decisions are given by this machine: its time and chance.
+//! Inputs from this machine: time and randomness.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use evergrant_domain::Timestamp;
 
-/// This machine's clock. Leases and schedules use the store's clock instead ([`crate::StoreClock::now`]), so that
-/// replicas' clocks don't matter.
+/// This machine's clock. Leases and schedules use the store's clock instead
+/// ([`crate::StoreClock::now`]), so the clocks of replicas do not matter.
 pub fn wall_clock() -> Timestamp {
     let since_epoch = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Timestamp::from_unix_ms(0).plus(since_epoch)
 }
 
-/// An id for an entry of the audit record that begins at `now`. Ids sort by time. The chance in them is
-/// `fastrand`'s of this thread, which a simulation seeds.
+/// An id for an entry of the audit record that begins at `now`. Ids sort by time. The random part
+/// is `fastrand`'s of this thread, which a simulation seeds.
 pub fn new_audit_id(now: Timestamp) -> String {
     // 44 bits of milliseconds last until the year 2527.
     format!("{:011x}{:08x}", now.unix_ms().max(0), fastrand::u32(..))

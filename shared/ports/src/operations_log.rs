@@ -1,4 +1,5 @@
-//! What processes and operators write down for operators to read. No decision about a grant depends on it.
+//! Records of processes and operators, for operators to read. No decision about a grant depends on
+//! them.
 
 use async_trait::async_trait;
 
@@ -8,47 +9,47 @@ use evergrant_domain::heartbeat::Heartbeat;
 use evergrant_domain::statistics::{MinuteCounts, ProviderCounts};
 use evergrant_domain::{ProviderId, Timestamp};
 
-/// The audit record, the processes that live, and statistics.
+/// The audit record, the list of processes, and statistics.
 ///
-/// Every time here is the store's own clock, but [`Heartbeat::started_at`].
+/// All times are by the store's clock, except [`Heartbeat::started_at`].
 #[async_trait]
 pub trait OperationsLog: StoreClock {
-    /// Notes, durably, that an action begins, as the next entry of the chain. Call it before the action, so that one that dies leaves
-    /// a trace.
+    /// Records durably that an action begins, as the next entry of the chain. Call it before the
+    /// action, so that an action that dies leaves a trace.
     async fn begin_audit(&self, intent: ActionIntent) -> Result<AuditEntry, StoreError>;
 
-    /// Notes how far an action is, and that it is still under way or what came of it. Nothing if
-    /// there is no such entry.
+    /// Records the progress of an action, and its outcome if it has ended. Does nothing if there is
+    /// no such entry.
     async fn tell_audit(&self, id: &str, progress: &ActionProgress) -> Result<(), StoreError>;
 
     /// Entries of the audit record, newest first.
     async fn audit(&self, filter: &AuditFilter) -> Result<Vec<AuditEntry>, StoreError>;
 
-    /// Entries of the audit record by their number in the chain, from the one after `number` on, at most
-    /// `limit`. Entries of a release without a chain are not among them.
+    /// Entries of the audit record by their number in the chain, after `number`, at most `limit`.
+    /// Entries of a release without a chain are not included.
     async fn audit_chain(&self, number: u64, limit: u32) -> Result<Vec<AuditEntry>, StoreError>;
 
     /// One entry of the audit record.
     async fn audit_entry(&self, id: &str) -> Result<Option<AuditEntry>, StoreError>;
 
-    /// Notes that a process lives, in place of what it said before. Processes that have said nothing
-    /// for a day are forgotten.
+    /// Records a heartbeat, replacing the previous one. Processes without one for a day are
+    /// removed.
     async fn beat(&self, heartbeat: &Heartbeat) -> Result<(), StoreError>;
 
-    /// A process ends: it is not listed any more.
+    /// Removes a process that ends.
     async fn end_beat(&self, name: &str) -> Result<(), StoreError>;
 
-    /// The processes that live or have lately, by role and name.
+    /// The running and recently seen processes, by role and name.
     async fn processes(&self) -> Result<Vec<Heartbeat>, StoreError>;
 
-    /// Adds to what happened at each provider in the present minute. What is older than
-    /// [`evergrant_domain::statistics::STATISTICS_TTL`] is forgotten.
+    /// Adds to the counts of each provider in the present minute. Counts older than
+    /// [`evergrant_domain::statistics::STATISTICS_TTL`] are removed.
     async fn add_statistics(
         &self,
         counts: &[(ProviderId, ProviderCounts)],
     ) -> Result<(), StoreError>;
 
-    /// What happened in each minute from that of `since` on, by minute and provider. A minute in which
-    /// nothing happened is not there.
+    /// The counts of each minute from that of `since` on, by minute and provider. Minutes without
+    /// events are omitted.
     async fn statistics(&self, since: Timestamp) -> Result<Vec<MinuteCounts>, StoreError>;
 }

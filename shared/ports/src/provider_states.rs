@@ -1,4 +1,4 @@
-//! What replicas know of each provider: budget, pauses and circuit breaker.
+//! The state of each provider that replicas share: budget, pauses and circuit breaker.
 
 use std::time::Duration;
 
@@ -10,15 +10,15 @@ use evergrant_domain::{ProviderId, ProviderState, Timestamp};
 /// One state of each provider for all replicas, changed by optimistic concurrency.
 #[async_trait]
 pub trait ProviderStates: Send + Sync + 'static {
-    /// What all replicas know of a provider: its budget, its pauses and its circuit. A provider
-    /// that nobody has written about yet is as [`ProviderState::default`] has it, in version 0.
+    /// The state of a provider that all replicas share. Before the first write it is
+    /// [`ProviderState::default`], in version 0.
     async fn provider_state(
         &self,
         provider: &ProviderId,
     ) -> Result<VersionedValue<ProviderState>, StoreError>;
 
-    /// Replaces what is known of a provider if it is still in `version`; it is in the next version
-    /// then. False if someone else was faster: read it again and decide anew.
+    /// Replaces the state of a provider if it still has `version`; it has the next version then.
+    /// False if it was changed meanwhile: read it and decide again.
     async fn set_provider_state(
         &self,
         provider: &ProviderId,
@@ -27,16 +27,16 @@ pub trait ProviderStates: Send + Sync + 'static {
     ) -> Result<bool, StoreError>;
 }
 
-/// Something that replicas change one after another.
+/// A value that replicas change by optimistic concurrency.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct VersionedValue<T> {
-    /// What it is.
+    /// The value.
     pub value: T,
     /// How often it was changed.
     pub version: u64,
-    /// The store's clock when it was read.
+    /// The store's time at the read.
     pub now: Timestamp,
-    /// How wrong `now` may be to either side, where the adapter estimates the store's clock at the
-    /// moment of its answer. None where the server read its clock between the question and the answer.
+    /// The possible error of `now` in either direction, if the adapter estimates the store's clock
+    /// at the moment of its answer. None if the server read its clock between request and response.
     pub now_error: Option<Duration>,
 }

@@ -1,13 +1,14 @@
-//! A pause after a search for new documents that took long: what is left alone is looked at each time.
+//! A cooldown after a slow search for new documents, because each search reads all documents that
+//! are not adopted.
 
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// A search that is over sooner needs no rest.
+/// A search faster than this needs no cooldown.
 const QUICK_SEARCH_MAX: Duration = Duration::from_millis(200);
-/// How long the rest is, as a multiple of what the search took.
+/// The cooldown, as a multiple of the search's duration.
 const TIMES: u32 = 10;
 
 /// When the next search may begin.
@@ -20,7 +21,7 @@ impl SearchCooldown {
         self.until().is_none_or(|until| Instant::now() >= until)
     }
 
-    /// A search has ended that found nothing.
+    /// Starts the cooldown after a search that found nothing.
     pub fn begin(&self, search: Duration) {
         let until = (search > QUICK_SEARCH_MAX).then(|| Instant::now() + search * TIMES);
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = until;
@@ -36,7 +37,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_search_that_took_long_is_not_made_again_at_once() {
+    async fn a_slow_search_is_followed_by_a_cooldown() {
         let rest = SearchCooldown::default();
         assert!(rest.is_over());
         rest.begin(Duration::from_secs(2));

@@ -1,4 +1,4 @@
-//! Whole documents in and out.
+//! Import and export of whole documents.
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -9,20 +9,20 @@ use evergrant_domain::DocumentId;
 /// Token documents as they are imported and exported, whole and with their tokens.
 #[async_trait]
 pub trait TransferStore: Send + Sync + 'static {
-    /// Inserts documents, or writes the given fields over those of the document whose `_id` exists,
-    /// unless they are older ([`evergrant_domain::import`]): an older document is left as it is. Evergrant's
-    /// state of an existing document is kept, unless the document brings its own. One outcome for each
-    /// document, in order; each `_id` is in `documents` once.
+    /// Inserts documents, or writes the given fields over those of the document with the same
+    /// `_id`, unless they are older ([`evergrant_domain::import`]): an older document is skipped.
+    /// Evergrant's state of an existing document is kept, unless the imported one has its own. One
+    /// result for each document, in order; each `_id` is in `documents` once.
     ///
     /// # Errors
-    /// If not all are known to be written. Trying again is safe.
+    /// If not all are known to be written. A retry is safe.
     async fn import_as(
         &self,
         documents: Vec<ImportDocument>,
         mode: ImportMode,
     ) -> Result<Vec<ImportResult>, StoreError>;
 
-    /// Imports documents, and leaves out what is older.
+    /// Imports documents and skips older ones.
     async fn import(
         &self,
         documents: Vec<ImportDocument>,
@@ -43,7 +43,7 @@ pub trait TransferStore: Send + Sync + 'static {
 pub struct ImportDocument(pub serde_json::Map<String, serde_json::Value>);
 
 impl std::fmt::Debug for ImportDocument {
-    /// Nothing of the document: it holds tokens.
+    /// Prints nothing of the document, which holds tokens.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("ImportDocument")
     }
@@ -56,33 +56,33 @@ pub struct HeldTokens {
     pub id: DocumentId,
     /// The mark of its refresh token, if it has one.
     pub held: Option<i64>,
-    /// Marks of the last ones that it held before.
+    /// The marks of its last earlier tokens.
     pub before: Vec<i64>,
 }
 
-/// What an import may do to documents that are there.
+/// What an import may do to existing documents.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ImportMode {
-    /// What is older than the document in the store is left out, and so is a twin.
+    /// Documents older than those in the store are skipped, and so are twins.
     KeepNewer,
-    /// What is older is written all the same. A twin is left out.
+    /// Older documents are written all the same. Twins are skipped.
     Overwrite,
-    /// Everything is written as it is: this is a copy of another store.
+    /// Everything is written as it is: a copy of another store.
     Copy,
 }
 
-/// What became of a document to import.
+/// The result for an imported document.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ImportResult {
     /// It is new.
     Inserted,
     /// Its fields were written over those of the document with its `_id`.
     Updated,
-    /// It was left out, since Evergrant has refreshed the document in the store since.
+    /// It was skipped, because Evergrant has refreshed the document in the store since.
     Kept,
-    /// It was left out, since nobody can tell whether it is older than the document in the store.
+    /// It was skipped, because it is unknown whether it is older than the document in the store.
     KeptUnknown,
-    /// It was left out, since there is a document whose `_id` people take for the same: one is an
-    /// ObjectId, the other its hexadecimal digits.
+    /// It was skipped, because there is a document whose `_id` looks the same: one is an ObjectId,
+    /// the other its hexadecimal digits.
     Twin(DocumentId),
 }

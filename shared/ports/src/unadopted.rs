@@ -1,33 +1,33 @@
-//! Documents that nobody takes up, and why.
+//! Documents that are not adopted, and why.
 
 use std::collections::BTreeMap;
 
 use crate::{InspectionFinding, LEFT_ALONE};
 
-/// Why documents are left alone.
+/// Why documents are not adopted.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum LeftAlone {
-    /// They name a provider that has no section, in these words.
+    /// They name this provider, which has no section.
     Named(String),
     /// They name no provider, and there is no default.
     Unnamed,
-    /// They hold an array at this path, where one value is wanted.
+    /// They hold an array at this path, where one value is expected.
     Array(String),
     /// The store cannot read them.
     Unreadable,
 }
 
-/// Documents that are left alone.
+/// Documents that are not adopted.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UnadoptedDocuments {
-    /// Why.
+    /// The reason.
     pub why: LeftAlone,
     /// How many.
     pub documents: u64,
 }
 
 impl UnadoptedDocuments {
-    /// Counts of one reason are one count.
+    /// Adds up counts with the same reason.
     pub fn together(counts: impl IntoIterator<Item = Self>) -> Vec<Self> {
         let mut by_reason = BTreeMap::new();
         for Self { why, documents } in counts {
@@ -36,8 +36,9 @@ impl UnadoptedDocuments {
         by_reason.into_iter().map(|(why, documents)| Self { why, documents }).collect()
     }
 
-    /// What `doctor` says of them. Documents of others beside grants are as they should be; but if
-    /// `none_is_ours`, or what should be a grant cannot be one, somebody must do something.
+    /// The finding of `doctor`. Documents of other applications beside grants are in order. An
+    /// operator has to act if `none_is_ours`, or if a document that should be a grant cannot be
+    /// one.
     pub fn finding(counts: &[Self], none_is_ours: bool) -> Option<InspectionFinding> {
         if counts.is_empty() {
             return None;

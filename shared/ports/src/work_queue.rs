@@ -1,4 +1,4 @@
-//! Deliveries, and where a worker sends what becomes of them.
+//! The worker's view of the queues: deliveries, retries, dead letters and rescued answers.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use evergrant_domain::{DeadLetter, Job, ProviderId, SealedAnswer};
 /// The queues as workers use them: jobs, retries, dead letters and rescued answers.
 #[async_trait]
 pub trait WorkQueue: Send + Sync + 'static {
-    /// Consumes a provider's work queues, all shards or some, with at most `prefetch` deliveries
-    /// unacknowledged, but at least one for each shard.
+    /// Consumes a provider's work queues, all shards or some, with at most `prefetch`
+    /// unacknowledged deliveries, but at least one for each shard.
     async fn consume(
         &self,
         provider: &ProviderId,
@@ -19,14 +19,14 @@ pub trait WorkQueue: Send + Sync + 'static {
         prefetch: u16,
     ) -> Result<Box<dyn DeliveryStream>, QueueError>;
 
-    /// Publishes a job that comes back to its work queue after `delay`, a rung of the ladder.
-    /// Returns when it is confirmed.
+    /// Publishes a job that returns to its work queue after `delay`, a rung of the ladder. Returns
+    /// when it is confirmed.
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError>;
 
     /// Publishes a dead letter. Returns when it is confirmed.
     async fn bury(&self, letter: &DeadLetter) -> Result<(), QueueError>;
 
-    /// Puts a sealed answer of a provider into the rescue queue, for any worker to commit. Returns
+    /// Puts a provider's sealed answer into the rescue queue, for any worker to commit. Returns
     /// when it is confirmed.
     async fn rescue(&self, answer: &SealedAnswer) -> Result<(), QueueError>;
 
@@ -37,19 +37,19 @@ pub trait WorkQueue: Send + Sync + 'static {
 /// Deliveries of one consumer.
 #[async_trait]
 pub trait DeliveryStream: Send {
-    /// The next delivery. None when the consumer has ended: the broker cancelled it or the
-    /// connection is lost; what was not acknowledged will be delivered again. Dropping the future
-    /// before it ends loses no delivery.
+    /// The next delivery. None when the consumer has ended: the broker cancelled it, or the
+    /// connection is lost. Unacknowledged messages will be redelivered. Cancel-safe: dropping the
+    /// future loses no delivery.
     async fn next(&mut self) -> Option<Delivery>;
 
-    /// The queues that cannot be consumed for now, each with the reason. They are tried again while the
-    /// others go on.
+    /// The queues that cannot be consumed now, each with the reason. They are retried while the
+    /// others continue.
     fn missing(&self) -> Vec<(String, QueueError)> {
         Vec::new()
     }
 
-    /// Stops deliveries. Those that were handed out can still be acknowledged; those that were
-    /// not go back to the queue.
+    /// Stops deliveries. Those that were handed out can still be acknowledged; the others go back
+    /// to the queue.
     async fn stop(&mut self);
 }
 
@@ -57,15 +57,16 @@ pub trait DeliveryStream: Send {
 pub struct Delivery {
     /// The message's body.
     pub body: Vec<u8>,
-    /// It was delivered before, to a consumer that did not acknowledge it.
+    /// Whether it was delivered before, to a consumer that did not acknowledge it.
     pub redelivered: bool,
-    /// Acknowledges it. Dropped without that, it is delivered again once the consumer is gone.
+    /// Acknowledges it. If it is dropped instead, the message is redelivered once the consumer is
+    /// gone.
     pub acker: Box<dyn DeliveryAcker>,
 }
 
 /// The right to acknowledge one delivery.
 #[async_trait]
 pub trait DeliveryAcker: Send + Sync {
-    /// Acknowledges it, once. A failure means that it will be delivered again, which is harmless.
+    /// Acknowledges it, once. A failure means that it will be redelivered, which is harmless.
     async fn ack(self: Box<Self>) -> Result<(), QueueError>;
 }

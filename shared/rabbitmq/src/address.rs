@@ -1,4 +1,4 @@
-//! Where to connect, read from the URL once.
+//! The broker's address, from the URL.
 
 use std::time::Duration;
 
@@ -6,23 +6,23 @@ use lapin::uri::AMQPUri;
 
 use evergrant_ports::QueueError;
 
-/// A broker that says nothing for twice this long is taken for dead.
+/// A broker that is silent for twice this long counts as dead.
 const HEARTBEAT_SECONDS: u16 = 10;
 
-/// Reads `url`. What is wrong with it is told without quoting it: it holds a password.
+/// Parses `url`. Errors do not quote it, because it holds a password.
 pub(super) fn read(url: &str) -> Result<AMQPUri, String> {
     const FORM: &str = "it must be amqp://user:password@host:port/vhost (or amqps://), with every \
                         special character in the user, the password and the virtual host \
                         percent-encoded";
     let parsed = url::Url::parse(url).map_err(|error| format!("queue.url: {error}; {FORM}"))?;
-    // A URL without // is quoted whole by lapin's reader.
+    // lapin's parser quotes a URL without // in its error.
     let mut uri: AMQPUri = match parsed.scheme() {
         "amqp" | "amqps" if parsed.has_host() => {
             url.parse().map_err(|error| format!("queue.url: {error}; {FORM}"))?
         }
         _ => return Err(format!("queue.url: {FORM}")),
     };
-    // lapin's reader takes an IPv6 address for localhost.
+    // lapin's parser takes an IPv6 address for localhost.
     if let Some(host) = parsed.host_str().and_then(|host| host.strip_prefix('[')) {
         host.trim_end_matches(']').clone_into(&mut uri.authority.host);
     }
@@ -34,7 +34,7 @@ pub(super) fn read(url: &str) -> Result<AMQPUri, String> {
 #[derive(Clone)]
 pub(super) struct Address {
     uri: Result<AMQPUri, String>,
-    /// How long connecting may take, the handshake included.
+    /// The timeout of connecting, including the handshake.
     pub(super) connect_timeout: Duration,
     /// What operators see in the broker's list of connections.
     pub(super) connection_name: String,
@@ -57,7 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_url_is_read_and_the_heartbeat_is_never_off_by_accident() {
+    fn a_url_is_parsed_and_keeps_a_heartbeat() {
         let uri = read("amqp://me:secret@broker.example:5673/%2f").unwrap();
         assert_eq!((uri.authority.host.as_str(), uri.authority.port), ("broker.example", 5673));
         assert_eq!((uri.vhost.as_str(), uri.query.heartbeat), ("/", Some(HEARTBEAT_SECONDS)));
@@ -71,7 +71,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_url_is_told_without_quoting_it() {
+    fn a_wrong_url_is_reported_without_quoting_it() {
         for url in [
             "me:hunter2@host",
             "amqp:me:hunter2@host",

@@ -1,8 +1,9 @@
-//! Destinations that do not take messages: a queue without a leader confirms nothing.
+//! A circuit breaker for destinations that accept no messages: a queue without a leader confirms
+//! nothing.
 //!
-//! Each publisher that waits for such a queue holds one of a few channels for the whole timeout, and with
-//! them the messages of every other queue. So after a failure its callers are told the same at once for a
-//! while, and then one of them tries again.
+//! A publisher that waits for such a queue holds one of a few channels for the whole timeout, and
+//! delays the messages of every other queue (head-of-line blocking). So after a failure, callers
+//! get the same error at once for a while, and then one of them tries again.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -10,10 +11,10 @@ use std::time::{Duration, Instant};
 
 use evergrant_ports::QueueError;
 
-/// How long callers are told the same after a failure.
+/// How long callers get the same error after a failure.
 const FAILURE_TTL: Duration = Duration::from_secs(5);
 
-/// Destinations that did not take the last message, by their names.
+/// Destinations that did not accept the last message, by name.
 #[derive(Default)]
 pub(super) struct Broken(Mutex<HashMap<String, KnownFailure>>);
 
@@ -34,12 +35,12 @@ impl Broken {
         if now < failed.until {
             return Err(failed.error.clone());
         }
-        // The others wait for what this one finds.
+        // The others wait for the result of this one.
         failed.until = now + FAILURE_TTL;
         Ok(())
     }
 
-    /// Notes what came of a try.
+    /// Notes the result of a try.
     pub(super) fn note(&self, name: &str, result: &Result<(), QueueError>) {
         let mut broken = self.lock();
         match result {
@@ -62,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_destination_that_failed_is_left_alone_for_a_while_and_no_other_is() {
+    fn a_failed_destination_alone_is_not_tried_for_a_while() {
         let broken = Broken::default();
         let error = QueueError::Unconfirmed { operation: "retry", reason: "no leader".to_owned() };
         broken.note("a", &Err(error));
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn of_those_who_come_later_one_tries_again() {
+    fn one_later_caller_tries_again() {
         let broken = Broken::default();
         let error = QueueError::Unconfirmed { operation: "retry", reason: "no leader".to_owned() };
         let failed = KnownFailure { until: Instant::now(), error };

@@ -1,9 +1,9 @@
-//! The browse lock: one browse of a dead queue at a time: of two at once each would be given a part, so one of them might
-//! find nothing, and what they hold would go back in another order.
+//! The browse lock: one browse of a dead queue at a time. Two at once would each get a part of the
+//! letters, so one of them might find nothing, and the letters would go back in another order.
 //!
-//! The right to browse is an exclusive queue beside the dead one. The broker gives that to one connection,
-//! and takes it away with the connection, however a process ends. Browses of one connection take turns by a
-//! lock of their process.
+//! The lock is an exclusive queue beside the dead one. The broker grants it to one connection, and
+//! removes it with the connection, however a process ends. Browses on the same connection are
+//! serialized by a mutex.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,18 +17,19 @@ use super::errors::is_locked;
 use super::names::{browse_lock_name, short};
 use super::session::Session;
 
-/// How long others are waited for. To take 100,000 letters and give them back is a matter of seconds.
+/// How long to wait for other browses. Taking 100,000 letters and returning them is a matter of
+/// seconds.
 const LOCK_TIMEOUT: Duration = Duration::from_secs(20);
 /// How often it is tried.
 const LOCK_RETRY_INTERVAL: Duration = Duration::from_millis(50);
-/// After this the broker takes the right away, from a process that lives and has forgotten it as well
-/// as from a browse that takes longer.
+/// After this time the broker removes the lock, both from a process that forgot it and from a slow
+/// browse.
 const LOCK_TTL_MS: i32 = 120_000;
 
-/// Who browses in this process. Cheap to clone.
+/// Serializes the browses of this process. Cheap to clone.
 pub(super) type BrowseMutex = Arc<Mutex<()>>;
 
-/// The right to be the only one who browses, until this is dropped. None in it if it was not to be had.
+/// The lock, until this is dropped. None inside if it could not be acquired.
 pub(super) struct BrowseLock(Option<LockQueue>);
 
 struct LockQueue {
@@ -39,8 +40,8 @@ struct LockQueue {
 }
 
 impl BrowseLock {
-    /// Waits until nobody else browses `queue`. If that takes too long, or this user may declare no
-    /// queue, the browse goes on all the same: it sees what there is to see.
+    /// Waits until nobody else browses `queue`. If that takes too long, or this user may not
+    /// declare queues, the browse proceeds without the lock and sees what is left to see.
     pub(super) async fn wait(
         session: &Arc<Session>,
         browse_mutex: &BrowseMutex,
@@ -50,7 +51,7 @@ impl BrowseLock {
         if waited.is_err() {
             tracing::warn!(
                 queue,
-                "another look takes long: what it has in hand is not seen, so look again later"
+                "another browse takes long: its dead letters are not listed now; repeat the command later"
             );
         }
         Self(waited.ok().flatten())
@@ -86,7 +87,7 @@ async fn hold(
             }
             Err(error) if is_locked(&error) => tokio::time::sleep(LOCK_RETRY_INTERVAL).await,
             Err(error) => {
-                tracing::debug!(%error, queue, "looking beside others");
+                tracing::debug!(%error, queue, "browsing without the lock");
                 return None;
             }
         }
@@ -97,9 +98,9 @@ impl LockQueue {
     async fn give_back(self) {
         let deleting = self.channel.queue_delete(self.name, QueueDeleteOptions::default());
         if let Err(error) = self.session.wait("end a look", deleting).await {
-            tracing::debug!(%error, "the right to look ends with the connection");
+            tracing::debug!(%error, "the browse lock was not released: it ends with the connection");
         }
-        // The next browse of this process would be given what is about to be deleted.
+        // The next browse of this process would otherwise get what is about to be deleted.
         drop(self.browse_mutex);
     }
 }

@@ -1,4 +1,4 @@
-//! Opening a connection in bounded time.
+//! Connects within a time limit.
 
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::AsFd;
@@ -14,14 +14,14 @@ use super::errors::explain;
 use evergrant_ports::QueueError;
 
 /// A second handle on a connection's socket. lapin does its I/O on a thread of its own, which a
-/// broker that accepts and then says nothing would keep for ever; cutting the socket ends it.
+/// silent broker would block for ever; shutting down the socket ends it.
 #[derive(Clone, Default)]
 struct Socket(Arc<Mutex<Option<TcpStream>>>);
 
 impl Socket {
     fn keep(&self, stream: &impl AsFd) -> std::io::Result<()> {
         let stream = TcpStream::from(stream.as_fd().try_clone_to_owned()?);
-        // Messages are small and waited for: never hold one back to fill a packet.
+        // Messages are small and awaited, so they are never held back to fill a packet.
         stream.set_nodelay(true)?;
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(stream);
         Ok(())
@@ -29,13 +29,13 @@ impl Socket {
 
     fn cut(&self) {
         if let Some(stream) = self.0.lock().unwrap_or_else(PoisonError::into_inner).take() {
-            // It may be gone already, which is what we want.
+            // It may be closed already, which is the goal.
             let _ = stream.shutdown(Shutdown::Both);
         }
     }
 }
 
-/// Connects, TLS and login included.
+/// Connects, including TLS and login.
 pub(super) async fn connect(
     operation: &'static str,
     address: &Address,
@@ -47,7 +47,7 @@ pub(super) async fn connect(
     let timeout = address.connect_timeout;
     let socket = Socket::default();
     let kept = socket.clone();
-    // The same runtime that the connector hands in, but of a type that is known here.
+    // The runtime that the connector passes in, as a type that is known here.
     let reactor = runtime.clone();
     let open = async move |uri: AMQPUri, _| {
         let (kept, reactor) = (kept.clone(), reactor.clone());
@@ -68,7 +68,7 @@ pub(super) async fn connect(
         .map_err(lapin::Error::from)
     };
     let connecting = Connection::connector(uri, runtime, open, properties);
-    // The inner bound ends what this one would only leave behind, so it gets to speak first.
+    // The inner timeout also cleans up, so it should come first.
     match tokio::time::timeout(timeout + Duration::from_millis(250), connecting).await {
         Ok(Ok(connection)) => Ok(connection),
         Ok(Err(error)) => Err(explain(operation, &error)),

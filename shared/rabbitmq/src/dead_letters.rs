@@ -1,11 +1,12 @@
-//! Looking through a dead queue without changing it.
+//! Browses a dead queue: reads it without consuming.
 //!
-//! A consumer takes messages and acknowledges none; closing its channel puts them back in their
-//! place. A consumer and not `basic.get`: each get is a consumer of its own to a quorum queue, and
-//! what many consumers held goes back in no order. One consumer can hold so many and no more, so a
-//! long queue is taken in blocks, each by a consumer on a channel of its own, and the channels are
-//! closed one after the other, oldest first. The order holds only if all were taken: a part would go
-//! behind the rest. So the rest is taken before the close, and one look takes at a time.
+//! A consumer takes messages and acknowledges none; closing its channel returns them to their
+//! positions. `basic.get` is no alternative: each get is a consumer of its own to a quorum queue,
+//! and messages of many consumers return in no particular order. A consumer can hold a limited
+//! number, so a long queue is taken in blocks, each by a consumer on its own channel, and the
+//! channels are closed one after the other, oldest first. The order is kept only if all messages
+//! were taken, because a part would go behind the rest. So the rest is taken before the close, and
+//! only one browse runs at a time.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,14 +28,14 @@ use super::session::Session;
 use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_ports::{DeadLetters, QueueError};
 
-/// How long the next message may take. After that, someone else has taken what was counted, or the
-/// broker is stuck. It reads a whole block before it sends the first of it.
+/// How long the next message may take. After that, another client has taken what was counted, or
+/// the broker is stuck. The broker reads a whole block before it sends the first message.
 const BROWSE_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long messages may take to be back in their queue. After that, someone else has taken them.
+/// How long messages may take to return to their queue. After that, another client has taken them.
 const RETURN_TIMEOUT: Duration = Duration::from_secs(3);
-/// Messages that one consumer takes. What one consumer holds goes back in order; between blocks, a
-/// busy broker before 4.0 may swap them, since it says that a channel is closed before what it held
-/// is back. lapin keeps what it is sent, about 4 kB each, and two blocks may be on their way.
+/// Messages for one consumer. They return in order within a block; between blocks, a busy broker
+/// before 4.0 may swap them, because it confirms the close of a channel before its messages are
+/// back. lapin buffers what it receives, about 4 kB each, and two blocks may be under way.
 const BLOCK: u16 = 5_000;
 
 const READ: &str = "read dead letters";
@@ -44,30 +45,30 @@ const CLOSE: &str = "close dead letters";
 pub(super) struct RabbitDeadLetters {
     provider: ProviderId,
     look: Option<LetterBrowse>,
-    /// What [`DeadLetters::next`] returned last.
+    /// The message that [`DeadLetters::next`] returned last.
     current: Option<lapin::Acker>,
     cutoff: u64,
 }
 
-/// The broker's side of it.
+/// The broker's side of a browse.
 struct LetterBrowse {
     session: Arc<Session>,
     queue: ShortString,
     browse_mutex: BrowseMutex,
-    /// None while others may look.
+    /// None while others may browse.
     only: Option<BrowseLock>,
-    /// Whether others may look only when all is back.
+    /// Whether others may browse only when all is back.
     to_the_end: bool,
     /// Oldest first.
     blocks: Vec<Block>,
-    /// How many of the blocks have been read; the next one is being read.
+    /// How many of the blocks were read; the next one is being read.
     finished: usize,
     /// Messages up to the cut-off that are still to be read.
     left: u64,
     /// Messages up to the cut-off that go back.
     kept: u64,
-    /// Whether nothing will be removed: what is removed makes room in its block, for messages that
-    /// come after those of the next.
+    /// Whether nothing will be removed. A removed message makes room in its block for messages that
+    /// come after those of the next one.
     ahead: bool,
 }
 
@@ -77,9 +78,9 @@ struct Block {
     consumer: Consumer,
     /// Messages read.
     read: u16,
-    /// Messages read and not removed.
+    /// Messages that were read and not removed.
     held: u64,
-    /// Whether the consumer was told to take no more.
+    /// Whether the consumer was cancelled.
     cancelled: bool,
 }
 
@@ -94,7 +95,7 @@ impl Block {
         Ok(Self { channel, consumer, read: 0, held: 0, cancelled: false })
     }
 
-    /// Takes no more, and keeps what it holds.
+    /// Ends deliveries, and keeps the messages.
     async fn cancel(&mut self, session: &Session) -> Result<(), QueueError> {
         if !self.cancelled {
             self.cancelled = true;
@@ -107,7 +108,7 @@ impl Block {
 }
 
 impl RabbitDeadLetters {
-    /// Begins a browse at `queue`.
+    /// Begins a browse of `queue`.
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
@@ -135,7 +136,7 @@ impl RabbitDeadLetters {
 }
 
 impl LetterBrowse {
-    /// The next message, None at the cut-off or if others emptied the queue meanwhile.
+    /// The next message. None at the cut-off, or if other clients emptied the queue meanwhile.
     async fn next(&mut self) -> Result<Option<Delivery>, QueueError> {
         while self.left > 0 {
             self.open_blocks().await?;
@@ -145,13 +146,13 @@ impl LetterBrowse {
                     self.left -= 1;
                     block.read = block.read.saturating_add(1);
                     block.held += 1;
-                    // The block is in its consumer's hands. What is removed may take its time, and
-                    // others see the rest meanwhile.
+                    // The whole block is taken. Removing may take time, so others may see the rest
+                    // meanwhile.
                     if !self.to_the_end {
                         self.only = None;
                     }
-                    // What is removed makes room, and the next block's messages would come here
-                    // while that one is being opened.
+                    // Removed messages make room, and the next block's messages would come here
+                    // while it is being opened.
                     if block.read >= BLOCK {
                         block.cancel(&self.session).await?;
                     }
@@ -172,7 +173,7 @@ impl LetterBrowse {
             self.be_alone().await;
             self.blocks.push(Block::open(&self.session, &self.queue).await?);
         }
-        // The broker fills the next one while this one is being read.
+        // The broker fills the next block while this one is being read.
         if self.ahead
             && let [current] = &self.blocks[self.finished..]
             && self.left > u64::from(BLOCK.saturating_sub(current.read))
@@ -194,7 +195,7 @@ impl LetterBrowse {
         self.to_the_end = true;
         while self.next().await?.is_some() {}
         if let Some(block) = self.blocks.last_mut() {
-            // It would take again what the blocks before it give back.
+            // Otherwise it would take what earlier blocks return.
             block.cancel(&self.session).await?;
         }
         let mut back = ready(CLOSE, &self.session, &self.queue).await?;
@@ -210,8 +211,8 @@ impl LetterBrowse {
         Ok(())
     }
 
-    /// The broker closes a channel before it has put back what the channel held. Whoever looks next
-    /// must find it, and the next block must not overtake it.
+    /// The broker closes a channel before its messages are back. The next browse must find them,
+    /// and the next block must not overtake them.
     async fn wait_until_back(&self, wanted: u64) -> Result<(), QueueError> {
         let deadline = tokio::time::Instant::now() + RETURN_TIMEOUT;
         while ready(CLOSE, &self.session, &self.queue).await? < wanted
@@ -269,7 +270,7 @@ impl DeadLetters for RabbitDeadLetters {
         let Some(acker) = self.current.take() else {
             return Err(QueueError::Refused {
                 operation: OPERATION,
-                reason: "there is none at hand: it was removed before, none was read, or this is a look only"
+                reason: "there is no current letter: it was removed before, none was read, or this is a browse only"
                     .to_owned(),
             });
         };
@@ -277,7 +278,7 @@ impl DeadLetters for RabbitDeadLetters {
             Ok(true) => {
                 if let Some(look) = &mut self.look {
                     look.kept = look.kept.saturating_sub(1);
-                    // What was read last is in the last block: the next one is opened by reading on.
+                    // The last read message is in the last block: reading on opens the next one.
                     if let Some(block) = look.blocks.last_mut() {
                         block.held = block.held.saturating_sub(1);
                     }
@@ -301,14 +302,14 @@ impl DeadLetters for RabbitDeadLetters {
 }
 
 impl Drop for RabbitDeadLetters {
-    /// As `close`, in the background.
+    /// Like `close`, in the background.
     fn drop(&mut self) {
         if let Some(look) = self.look.take()
             && let Ok(runtime) = tokio::runtime::Handle::try_current()
         {
             runtime.spawn(async move {
                 if let Err(error) = look.close().await {
-                    tracing::debug!(%error, "dead letters go back with their channel");
+                    tracing::debug!(%error, "dead letters were not returned: they go back with their channel");
                 }
             });
         }

@@ -1,21 +1,21 @@
-//! The priority of deliveries that are here already, without head-of-line blocking.
+//! The priority of deliveries that have already arrived, without head-of-line blocking.
 
 use std::collections::VecDeque;
 
-/// Where a delivery comes from.
+/// The origin of a delivery.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum DeliveryOrigin {
-    /// Some worker was sent it before, and may have died over it.
+    /// A worker got it before, and may have died.
     AnotherWorker,
-    /// It was tried, and comes again.
+    /// A retry.
     Retry,
-    /// It was never tried.
+    /// A new job.
     Work,
 }
 
-/// Deliveries that wait. First those that may have been left by a dead worker: the provider gives
-/// a lost answer again only as long as its grace lasts. Then retries and fresh work take turns, so
-/// that neither holds up the other.
+/// Deliveries that wait. Those that a dead worker may have left come first, because the provider
+/// repeats a lost answer only within its grace. Then retries and new jobs alternate, so that
+/// neither delays the other.
 #[derive(Debug)]
 pub(super) struct DeliveryPriority<T> {
     another_worker: VecDeque<T>,
@@ -63,7 +63,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_a_dead_worker_may_have_left_goes_first_and_the_others_take_turns() {
+    fn redelivered_jobs_go_first_and_the_others_alternate() {
         let mut turns = DeliveryPriority::new();
         for (origin, name) in [
             (DeliveryOrigin::Work, "w1"),

@@ -1,10 +1,10 @@
-//! What lapin's errors mean for the caller, in words and without credentials.
+//! Translates lapin's errors, without credentials.
 
 use lapin::{Error, ErrorKind};
 
 use evergrant_ports::QueueError;
 
-/// Reply codes of the protocol that mean something to us.
+/// The protocol's reply codes that are handled.
 const ACCESS_REFUSED: u16 = 403;
 const NOT_FOUND: u16 = 404;
 const RESOURCE_LOCKED: u16 = 405;
@@ -12,10 +12,9 @@ const PRECONDITION_FAILED: u16 = 406;
 const NOT_ALLOWED: u16 = 530;
 const NOT_IMPLEMENTED: u16 = 540;
 
-/// An error, and whether making the queues and exchanges again would help.
+/// An error, and whether declaring the queues and exchanges again would help.
 pub(super) enum Failure {
-    /// The broker says that a queue or an exchange does not exist: somebody has deleted it, or
-    /// nobody has made it yet.
+    /// A queue or an exchange does not exist: it was deleted, or not created yet.
     Missing(QueueError),
     /// Anything else.
     Other(QueueError),
@@ -36,7 +35,7 @@ impl From<Failure> for QueueError {
 }
 
 impl Failure {
-    /// As [`explain`].
+    /// Like [`explain`].
     pub(super) fn new(operation: &'static str, error: &Error) -> Self {
         let explained = explain(operation, error);
         if is_not_found(error) { Self::Missing(explained) } else { Self::Other(explained) }
@@ -50,7 +49,7 @@ pub(super) fn explain(operation: &'static str, error: &Error) -> QueueError {
         Some(ACCESS_REFUSED | NOT_ALLOWED | NOT_IMPLEMENTED) => {
             QueueError::Refused { operation, reason: format!("{reason}{}", advice(error)) }
         }
-        // Another process may make it at any moment, so this is no reason to give up.
+        // Another process may create it at any moment, so this is not final.
         Some(NOT_FOUND) => {
             QueueError::Unavailable { operation, reason: format!("{reason} (not prepared yet?)") }
         }
@@ -67,12 +66,12 @@ pub(super) fn explain_declare(operation: &'static str, name: &str, error: &Error
     }
 }
 
-/// Whether the broker says that something does not exist.
+/// Whether something does not exist at the broker.
 pub(super) fn is_not_found(error: &Error) -> bool {
     reply_code(error) == Some(NOT_FOUND)
 }
 
-/// Whether the broker says that another connection has something for itself.
+/// Whether another connection has exclusive access to something.
 pub(super) fn is_locked(error: &Error) -> bool {
     reply_code(error) == Some(RESOURCE_LOCKED)
 }
@@ -98,14 +97,14 @@ fn advice(error: &Error) -> &'static str {
     }
 }
 
-/// `text` without whatever stands before the `@` of a URL.
+/// `text` without the part of a URL before the `@`.
 pub(super) fn redact(text: &str) -> String {
     let mut clean = String::with_capacity(text.len());
     let mut rest = text;
     while let Some(begin) = rest.find("://") {
         let (before, after) = rest.split_at(begin + 3);
         clean.push_str(before);
-        // A password may hold a slash or an @ that somebody forgot to encode.
+        // A password may contain a slash or an @ that is not encoded.
         let end = after.find(|c: char| c.is_whitespace() || c == '\'' || c == '"');
         let url = &after[..end.unwrap_or(after.len())];
         if let Some(at) = url.rfind('@') {
@@ -142,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_pass_is_told_apart_from_what_cannot() {
+    fn temporary_errors_are_distinguished_from_final_ones() {
         let refused = explain("publish", &protocol(403, "ACCESS_REFUSED - Login was refused"));
         assert!(matches!(&refused, QueueError::Refused { .. }));
         assert!(refused.to_string().contains("password"), "{refused}");

@@ -1,5 +1,6 @@
-//! A dead letter's headers. Operators see them in RabbitMQ's own pages, so they are words and
-//! numbers. Reading is tolerant: a message may come from the broker, another release or anybody.
+//! The headers of a dead letter. Operators see them in RabbitMQ's management pages, so they are
+//! words and numbers. Reading is tolerant: a message may come from the broker, another release or
+//! anybody.
 
 use lapin::BasicProperties;
 use lapin::types::{AMQPValue, FieldTable, LongString};
@@ -20,9 +21,9 @@ const WORKER: &str = "x-evergrant-worker";
 /// The broker's own record of where a message died.
 const DEATHS: &str = "x-death";
 
-/// All headers of a message must fit into one frame, so each of ours has a bound.
+/// All headers of a message must fit into one frame, so each of ours is limited.
 const TEXT_BYTES_MAX: usize = 2_048;
-/// An `_id` that is longer is left to the body.
+/// A longer `_id` is only in the body.
 const ID_BYTES_MAX: usize = 16_384;
 
 /// The headers of `letter`.
@@ -59,7 +60,7 @@ fn put_number(headers: &mut FieldTable, key: &'static str, number: Option<i64>) 
     }
 }
 
-/// A message of `provider`'s dead queue as a dead letter, whoever put it there.
+/// Reads a message of `provider`'s dead queue as a dead letter, wherever it comes from.
 pub(super) fn read(
     provider: &ProviderId,
     body: Vec<u8>,
@@ -88,7 +89,7 @@ pub(super) fn read(
     }
 }
 
-/// Why a message is dead.
+/// Why a message became a dead letter.
 struct Death {
     reason: DeadReason,
     description: Option<String>,
@@ -108,7 +109,7 @@ fn cause(headers: &FieldTable) -> Death {
     })
 }
 
-/// What the broker notes when it moves a message, latest death first.
+/// The broker's record of moving a message, latest first.
 fn broker_death(headers: &FieldTable) -> Option<Death> {
     let AMQPValue::FieldArray(deaths) = headers.inner().get(DEATHS)? else {
         return None;
@@ -148,7 +149,7 @@ fn text(headers: &FieldTable, key: &str) -> Option<String> {
     }
 }
 
-/// A number of whatever width: clients choose it by their language's habits.
+/// A number of any width: clients choose it by the habits of their language.
 fn number<T: TryFrom<i64>>(headers: &FieldTable, key: &str) -> Option<T> {
     let number = match headers.inner().get(key)? {
         AMQPValue::ShortShortInt(number) => i64::from(*number),
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn long_texts_are_cut_between_characters_because_headers_share_one_frame() {
+    fn long_header_texts_are_cut_between_characters() {
         let long = DeadLetter { description: Some("é".repeat(100_000)), ..letter() };
         let description = round_trip(&long).description.unwrap();
         assert!(description.len() <= TEXT_BYTES_MAX);
@@ -230,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn what_the_broker_moved_is_told_with_the_brokers_own_record() {
+    fn a_letter_moved_by_the_broker_has_its_record() {
         let mut death = FieldTable::default();
         put_text(&mut death, "reason", Some("delivery_limit"));
         put_text(&mut death, "queue", Some("evergrant.refresh.autodesk.0"));
@@ -253,7 +254,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_of_a_stranger_is_a_dead_letter_too() {
+    fn a_foreign_message_is_a_dead_letter_too() {
         let read = read(&provider(), b"\xff\x00".to_vec(), &BasicProperties::default());
         assert_eq!((read.reason, read.id), (DeadReason::Broker, None));
         assert_eq!(read.body, b"\xff\x00");
@@ -261,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_of_wrong_types_are_as_good_as_none() {
+    fn headers_of_wrong_types_are_ignored() {
         let mut headers = write(&letter());
         put_number(&mut headers, REASON, Some(7));
         put_text(&mut headers, HTTP_STATUS, Some("teapot"));

@@ -1,4 +1,4 @@
-//! What `evergrant doctor` sees of the broker.
+//! Inspects the broker for `evergrant doctor`.
 
 use futures::future::join_all;
 use lapin::options::QueueDeclareOptions;
@@ -14,7 +14,7 @@ use evergrant_ports::{InspectionFinding, QueueError};
 
 const OPERATION: &str = "inspect";
 
-/// Looks at everything and makes nothing.
+/// Inspects everything and creates nothing.
 pub(super) async fn inspect(
     session: &Session,
     server: &Server,
@@ -32,7 +32,7 @@ pub(super) async fn inspect(
         let looked = inspect_exchange(session, exchange).await;
         findings.push(found(format!("exchange {}", exchange.name), looked));
     }
-    // All at once: each that does not answer takes the whole timeout.
+    // Concurrently, because each unanswered request takes the whole timeout.
     let browse_mutex = topology.queues.iter().map(|queue| inspect_queue(session, queue));
     for (queue, looked) in topology.queues.iter().zip(join_all(browse_mutex).await) {
         findings.push(found(format!("queue {}", queue.name), looked));
@@ -40,11 +40,11 @@ pub(super) async fn inspect(
     Ok(findings)
 }
 
-/// A queue of a shard that is not configured any more is drained by whoever consumes all shards.
+/// A queue of a shard that is no longer configured is drained by workers that consume all shards.
 pub(super) fn leftover(queue: &Leftover) -> InspectionFinding {
     let Leftover { name, messages, consumers, .. } = queue;
     let detail = format!(
-        "{messages} messages ready, {consumers} consumers; queue.shards does not have this shard any more. \
+        "{messages} messages ready, {consumers} consumers; queue.shards does not include this shard any more. \
          Workers empty it; delete it when it has been empty for as long as the longest delay of \
          queue.retry_ladder"
     );
@@ -55,7 +55,7 @@ pub(super) fn leftover(queue: &Leftover) -> InspectionFinding {
     }
 }
 
-/// What cannot be looked at is a finding, too: the rest is looked at nevertheless.
+/// A failed inspection is a finding as well, and the rest continues.
 fn found(what: String, looked: Result<InspectionFinding, QueueError>) -> InspectionFinding {
     looked.unwrap_or_else(|error| InspectionFinding { what, ok: false, detail: error.to_string() })
 }
@@ -65,7 +65,7 @@ async fn inspect_exchange(
     exchange: &Exchange,
 ) -> Result<InspectionFinding, QueueError> {
     let name = short(OPERATION, &exchange.name)?;
-    // An error closes the channel, so each look has its own.
+    // An error closes the channel, so each inspection has its own.
     let channel = session.channel(OPERATION).await?;
     let options = lapin::options::ExchangeDeclareOptions {
         passive: true,
@@ -99,8 +99,8 @@ async fn inspect_queue(session: &Session, queue: &Queue) -> Result<InspectionFin
                 found.message_count(),
                 found.consumer_count()
             );
-            // It exists, so this only compares. A missing binding of ours would be made, which
-            // is what `prepare` does at every start anyway, so bindings are left out.
+            // It exists, so this only compares. A missing binding would be created, which `prepare`
+            // does at every start, so bindings are left out.
             let unbound = Queue {
                 name: queue.name.clone(),
                 arguments: queue.arguments.clone(),
@@ -129,7 +129,7 @@ fn compare(
 
 fn missing(what: String, error: &lapin::Error) -> Result<InspectionFinding, QueueError> {
     if is_not_found(error) {
-        let detail = "does not exist; the producer and the worker make it when they start";
+        let detail = "does not exist; the producer and the worker create it when they start";
         Ok(InspectionFinding { what, ok: false, detail: detail.to_owned() })
     } else {
         Err(super::errors::explain(OPERATION, error))

@@ -1,4 +1,4 @@
-//! Consuming work queues.
+//! Consumes work queues.
 
 use async_trait::async_trait;
 use futures::future::join_all;
@@ -19,16 +19,16 @@ use evergrant_ports::{Delivery, DeliveryStream, QueueError};
 
 /// Deliveries of several consumers on one channel, and `None` for each that ended.
 type MergedStreams = SelectAll<BoxStream<'static, ConsumerEvent>>;
-/// What a consumer says: a delivery, or `None` when it has ended.
+/// An event of a consumer: a delivery, or `None` when it has ended.
 type ConsumerEvent = Option<(DeliveryOrigin, lapin::message::Delivery)>;
 
 /// A queue to consume.
 #[derive(Clone)]
 pub(super) struct QueueShare {
     pub(super) name: String,
-    /// Where its deliveries come from.
+    /// The origin of its deliveries.
     pub(super) origin: DeliveryOrigin,
-    /// How many of them may be unacknowledged.
+    /// Its share of the prefetch.
     pub(super) prefetch: u16,
 }
 
@@ -39,14 +39,14 @@ pub(super) struct RabbitIntake {
     acks: Acks,
     tags: Vec<ShortString>,
     merged: MergedStreams,
-    /// What was delivered already.
+    /// Deliveries that have arrived.
     here: DeliveryPriority<lapin::message::Delivery>,
-    /// Whether a consumer has ended: then all are done with.
+    /// Whether a consumer has ended, which ends all of them.
     ended: bool,
 }
 
 impl RabbitIntake {
-    /// Consumes queues, each with at most so many deliveries unacknowledged.
+    /// Consumes queues, each with its own prefetch.
     pub(super) async fn open(
         operation: &'static str,
         session: &Arc<Session>,
@@ -56,8 +56,8 @@ impl RabbitIntake {
         let mut tags = Vec::with_capacity(queues.len());
         let mut merged = SelectAll::new();
         for QueueShare { name, origin, prefetch } in queues {
-            // It bounds the consumers that come after it, each by itself: quorum queues know no
-            // bound for a whole channel.
+            // It applies to consumers created after it, individually: quorum queues have no limit
+            // for a whole channel.
             let bounding = channel.basic_qos(*prefetch, BasicQosOptions::default());
             session.ask(operation, bounding).await?;
             let queue = short(operation, name)?;
@@ -79,12 +79,11 @@ impl RabbitIntake {
     }
 }
 
-/// How many deliveries each of `count` consumers may hold, so that together they hold `prefetch`, but
-/// at least one each.
+/// Divides `prefetch` among `count` consumers, at least one each.
 pub(super) fn shares(prefetch: u16, count: usize) -> impl Iterator<Item = u16> {
     let count = u16::try_from(count).unwrap_or(u16::MAX).max(1);
     let (each, left) = (prefetch / count, prefetch % count);
-    // Zero would mean "no bound".
+    // Zero would mean "no limit".
     (0..count).map(move |index| (each + u16::from(index < left)).max(1))
 }
 
@@ -109,7 +108,7 @@ fn deliveries(consumer: Consumer, origin: DeliveryOrigin) -> BoxStream<'static, 
 }
 
 impl RabbitIntake {
-    /// Takes in what a consumer says. None if it has ended, and with it all.
+    /// Handles an event of a consumer. None if it has ended, and with it all.
     fn take_in(&mut self, said: Option<ConsumerEvent>) -> Option<()> {
         let Some(Some((origin, delivery))) = said else {
             self.ended = true;
@@ -120,14 +119,14 @@ impl RabbitIntake {
     }
 }
 
-/// Puts a delivery back that nobody has looked at.
+/// Returns a delivery that was not handed out.
 async fn give_back(session: &Session, delivery: lapin::message::Delivery) {
-    // The reasons against a requeue do not hold here: this consumer is cancelled, so it cannot
-    // meet the message again, and the channel's close would count as a delivery all the same.
+    // The usual reasons against a requeue do not apply: this consumer is cancelled, so it cannot
+    // get the message again, and closing the channel would count as a delivery as well.
     let options = BasicNackOptions { requeue: true, multiple: false };
     if let Err(failure) = session.ask("stop", delivery.acker.nack(options)).await {
         let error = QueueError::from(failure);
-        tracing::debug!(%error, "a delivery goes back with its channel");
+        tracing::debug!(%error, "a delivery was not returned: it goes back with its channel");
     }
 }
 
@@ -158,13 +157,13 @@ impl DeliveryStream for RabbitIntake {
             let cancelling = self.channel.basic_cancel(tag, BasicCancelOptions::default());
             self.session.ask("stop", cancelling)
         });
-        // One that fails has lost its channel, which gives everything back by itself.
+        // A failed cancel means that the channel is lost, which returns everything.
         if join_all(cancels).await.iter().any(Result::is_err) {
             self.merged.clear();
             return;
         }
-        // Cancelled, every consumer's stream ends; what is still in it goes to other workers now
-        // and not when the last delivery that was handed out is settled.
+        // After the cancel, every stream ends. What is left in it goes to other workers now, and
+        // not when the last delivery is settled.
         while let Some(delivery) = self.here.pop() {
             give_back(&self.session, delivery).await;
         }

@@ -1,7 +1,8 @@
-//! Queues of shards that are not configured any more: `queue.shards` was lowered.
+//! Queues of shards that are no longer configured: `queue.shards` was lowered.
 //!
-//! What is in them is consumed like anything else. They are never deleted: a job on the ladder comes back to
-//! them for hours, and a rung whose message has nowhere to go holds up all that is behind it.
+//! Their messages are consumed like any others. The queues are never deleted: a job on the ladder
+//! returns to them for hours, and a rung whose message has no destination blocks everything behind
+//! it (head-of-line blocking).
 
 use lapin::options::QueueDeclareOptions;
 use lapin::types::FieldTable;
@@ -21,7 +22,7 @@ pub(super) struct Leftover {
     pub(super) consumers: u32,
 }
 
-/// Looks for the queues of the shards from `shards` on, up to the first that has none.
+/// Finds the queues of the shards from `shards` on, up to the first that does not exist.
 pub(super) async fn find(
     operation: &'static str,
     session: &Session,
@@ -52,7 +53,7 @@ async fn inspect_leftover(
     name: String,
     origin: DeliveryOrigin,
 ) -> Result<Option<Leftover>, QueueError> {
-    // An error closes the channel, so each look has its own.
+    // An error closes the channel, so each check has its own.
     let channel = session.channel(operation).await?;
     let options = QueueDeclareOptions { passive: true, ..QueueDeclareOptions::default() };
     let asking = channel.queue_declare(short(operation, &name)?, options, FieldTable::default());

@@ -51,21 +51,22 @@ use evergrant_ports::{
     DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
-/// [`JobQueue`] over RabbitMQ. It needs no broker to exist: each operation connects if it has to,
-/// or fails with [`QueueError::Unavailable`].
+/// [`JobQueue`] over RabbitMQ. It connects when an operation needs it, or fails with
+/// [`QueueError::Unavailable`].
 pub struct RabbitQueue {
     settings: RabbitSettings,
     names: QueueNames,
     publisher: MessagePublisher,
-    /// Destinations that take no messages for now.
+    /// Destinations that accept no messages now.
     broken: Broken,
-    /// For everything but publishing: see [`MessagePublisher`] for why there are two connections.
+    /// For everything except publishing: [`MessagePublisher`] explains why there are two
+    /// connections.
     consuming: Arc<Session>,
     browse_mutex: BrowseMutex,
 }
 
 impl RabbitQueue {
-    /// A queue at the broker of `settings`, which is first spoken to when it is needed.
+    /// A queue at the broker of `settings`, which is contacted when it is needed.
     pub fn connect_lazily(settings: RabbitSettings) -> Self {
         let session = |role: &str| {
             let name = format!("{} ({role})", settings.connection_name);
@@ -83,10 +84,11 @@ impl RabbitQueue {
         }
     }
 
-    /// Which server this is. Asked each time: a broker can be upgraded under a running process.
+    /// The server's product and version. Asked each time, because a broker can be upgraded under a
+    /// running process.
     async fn server(&self, operation: &'static str) -> Result<Server, QueueError> {
-        // By way of the session first, so that wrong credentials are told as such and a broker
-        // that is away is not asked by everybody at once.
+        // Connects through the session first, so that wrong credentials are reported as such and an
+        // unavailable broker does not get requests from every caller.
         self.consuming.connection(operation).await?;
         let address = self.consuming.address();
         server::ask(operation, address.uri(operation)?, address.connect_timeout).await
@@ -96,20 +98,20 @@ impl RabbitQueue {
         Topology::new(&self.settings, &self.names)
     }
 
-    /// Makes all queues and exchanges again if one was missing, and then the same is worth another
-    /// try: one that somebody deletes under a running process would be made by nobody else.
+    /// If a queue or an exchange was missing, declares all of them again, and the operation can be
+    /// repeated. Nobody else would create one that was deleted under a running process.
     async fn mend(&self, failure: Failure) -> Result<(), QueueError> {
         match failure {
             Failure::Missing(error) => {
-                tracing::warn!(%error, "making queues and exchanges again");
+                tracing::warn!(%error, "a queue or an exchange is missing: declaring all of them again");
                 self.prepare().await
             }
             Failure::Other(error) => Err(error),
         }
     }
 
-    /// Publishes messages that go the same way, to `destination`. One that took none a moment ago is not
-    /// tried again yet.
+    /// Publishes messages to one `destination`. A destination that has just failed is not tried
+    /// again yet.
     async fn publish_all(
         &self,
         operation: &'static str,
@@ -118,7 +120,7 @@ impl RabbitQueue {
     ) -> Result<(), QueueError> {
         self.broken.check(destination)?;
         let published = self.publish_or_mend(operation, messages).await;
-        // A broker that is away is no fault of the destination.
+        // If the broker is unavailable, the destination is not the cause.
         if published.is_ok() || self.publisher.is_open().await {
             self.broken.note(destination, &published);
         }
@@ -137,7 +139,7 @@ impl RabbitQueue {
         Ok(())
     }
 
-    /// Publishes jobs to their queues, one queue beside the other. One result for each job.
+    /// Publishes jobs to their queues, the queues concurrently. One result for each job.
     async fn publish_by_queue(
         &self,
         operation: &'static str,
@@ -163,8 +165,8 @@ impl RabbitQueue {
         Ok(queues.iter().map(of).collect())
     }
 
-    /// How many messages wait in each work queue of a provider. Each has a channel of its own, since an
-    /// error closes it.
+    /// How many messages wait in each work queue of a provider. Each has a channel of its own,
+    /// because an error closes it.
     async fn depths_of(&self, provider: &ProviderId) -> Vec<Result<u64, Failure>> {
         const OPERATION: &str = "depth";
         let queues = self.both_of(provider, None).concat();
@@ -179,7 +181,7 @@ impl RabbitQueue {
         join_all(asking).await
     }
 
-    /// Consumes queues by one channel, or if one of them cannot be consumed, each by its own.
+    /// Consumes queues on one channel or, if one of them cannot be consumed, each on its own.
     async fn consume_queues(
         &self,
         operation: &'static str,
@@ -203,13 +205,13 @@ impl RabbitQueue {
         Ok(Box::new(PartedIntake::open(operation, &self.consuming, queues).await?))
     }
 
-    /// The queues of a provider's shards that are not configured any more.
+    /// The queues of a provider's shards that are no longer configured.
     async fn leftover_of(&self, provider: &ProviderId, prefetch: u16) -> Vec<QueueShare> {
         let prefetch = (prefetch / FOR_WHAT_COMES_BACK).max(1);
         let shards = self.settings.shards;
         let found = leftover::find("consume", &self.consuming, &self.names, provider, shards).await;
         let found = found.unwrap_or_else(|error| {
-            tracing::debug!(%provider, %error, "queues of former shards are looked for later");
+            tracing::debug!(%provider, %error, "cannot look for queues of former shards: trying again later");
             Vec::new()
         });
         let share = |Leftover { name, origin, .. }| QueueShare { name, origin, prefetch };
@@ -220,7 +222,7 @@ impl RabbitQueue {
         shard_of(&job.id, self.settings.shards)
     }
 
-    /// The work queues of `provider`, all or some, and the queues of what comes back to them.
+    /// The work queues of `provider`, all or some, and the queues of returning jobs.
     fn both_of(&self, provider: &ProviderId, shards: Option<&[u16]>) -> [Vec<String>; 2] {
         let all: Vec<u16> = (0..self.settings.shards.max(1)).collect();
         let shards = shards.unwrap_or(&all);
@@ -231,13 +233,12 @@ impl RabbitQueue {
     }
 }
 
-/// The share of a prefetch that is kept for jobs that come back: they are few, but never wait behind
-/// those that were never tried.
+/// The share of a prefetch for returning jobs: they are few, but must never wait behind new ones.
 const FOR_WHAT_COMES_BACK: u16 = 4;
 
 #[async_trait]
 impl JobPublisher for RabbitQueue {
-    /// Of the queues that answer; the error of one if none does.
+    /// The sum over the queues that answer; an error if none does.
     async fn depth(&self, provider: &ProviderId) -> Result<u64, QueueError> {
         let mut depths = self.depths_of(provider).await;
         let missing =
@@ -285,7 +286,7 @@ impl WorkQueue for RabbitQueue {
         let work = work.into_iter().zip(work_shares).map(with(DeliveryOrigin::Work));
         let again = again.into_iter().zip(again_shares).map(with(DeliveryOrigin::Retry));
         let mut queues: Vec<_> = work.chain(again).collect();
-        // One worker of each shard is enough.
+        // One worker for each shard suffices.
         if shards.is_none_or(|shards| shards.contains(&0)) {
             queues.extend(self.leftover_of(provider, prefetch).await);
         }
@@ -294,7 +295,7 @@ impl WorkQueue for RabbitQueue {
 
     async fn retry(&self, job: &Job, delay: Duration) -> Result<(), QueueError> {
         const OPERATION: &str = "retry";
-        // A rung that does not exist would send the job nowhere.
+        // A rung that does not exist would lose the job.
         let rung = self.settings.ladder.at_least(delay);
         let destination = self.names.retry(rung);
         let message = Message {

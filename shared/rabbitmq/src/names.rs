@@ -7,7 +7,7 @@ use lapin::types::ShortString;
 use evergrant_domain::ProviderId;
 use evergrant_ports::QueueError;
 
-/// The names below one prefix.
+/// The names with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct QueueNames {
     prefix: String,
@@ -28,9 +28,8 @@ impl QueueNames {
         format!("{}.refresh.{provider}.{shard}", self.prefix)
     }
 
-    /// The queue of jobs that come back, and the routing key by which they do. They don't go behind
-    /// what waits in the work queue: a lost answer can be asked for again only as long as the
-    /// provider's grace lasts.
+    /// The queue of returning jobs, and their routing key. They must not wait behind the work
+    /// queue, because the provider repeats a lost answer only within its grace.
     pub(super) fn again(&self, provider: &ProviderId, shard: u16) -> String {
         format!("{}.again.{provider}.{shard}", self.prefix)
     }
@@ -40,7 +39,7 @@ impl QueueNames {
         format!("{}.retry.{}", self.prefix, delay.as_millis())
     }
 
-    /// Sealed answers that could not be committed yet.
+    /// The queue of sealed answers that are not committed yet.
     pub(super) fn rescue(&self) -> String {
         format!("{}.rescue", self.prefix)
     }
@@ -51,13 +50,12 @@ impl QueueNames {
     }
 }
 
-/// The queue whose owner may look at a queue of dead letters.
+/// The queue whose owner may browse a queue of dead letters.
 pub(super) fn browse_lock_name(dead: &str) -> String {
     format!("{dead}.look")
 }
 
-/// A name in the form that the protocol takes: lapin's own conversion panics over one that is too
-/// long.
+/// A name as the protocol's type: lapin's own conversion panics if it is too long.
 ///
 /// # Errors
 /// [`QueueError::Refused`] if it is longer than the protocol allows.
@@ -77,7 +75,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_tell_operators_what_a_queue_is_for() {
+    fn names_show_the_purpose_of_a_queue() {
         let names = QueueNames::new("evergrant");
         let provider = "autodesk".parse().unwrap();
         assert_eq!(names.work_exchange(), "evergrant.work");
@@ -90,7 +88,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_too_long_is_an_error_and_not_a_panic() {
+    fn a_name_that_is_too_long_is_an_error() {
         assert!(short("prepare", &"a".repeat(255)).is_ok());
         let error = short("prepare", &"a".repeat(256)).unwrap_err();
         assert!(error.to_string().contains("queue.prefix"), "{error}");

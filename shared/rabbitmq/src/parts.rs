@@ -1,5 +1,5 @@
-//! Consuming queues of which some cannot be consumed: each by a channel of its own, so that a broken one
-//! holds up no other. It is tried again while the others go on.
+//! Consumes queues of which some cannot be consumed: each on a channel of its own, so that a broken
+//! queue delays no other. It is retried while the others continue.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,16 +12,16 @@ use super::intake::{QueueShare, RabbitIntake};
 use super::session::Session;
 use evergrant_ports::{Delivery, DeliveryStream, QueueError};
 
-/// How long it is waited before a queue is tried again.
+/// The wait before a queue is retried.
 const RETRY_INTERVAL: Duration = Duration::from_secs(15);
 
-/// A consumer of several queues, each by itself.
+/// A consumer of several independent queues.
 pub(super) struct PartedIntake {
     operation: &'static str,
     session: Arc<Session>,
     parts: Vec<QueuePart>,
     missing: Vec<MissingPart>,
-    /// Tries the missing ones again.
+    /// Retries the missing queues.
     opening: JoinHandle<OpenedParts>,
 }
 
@@ -35,7 +35,7 @@ struct MissingPart {
     error: QueueError,
 }
 
-/// What happened first.
+/// The first event.
 enum PartEvent {
     /// A part delivered, or ended.
     Delivered(Option<Delivery>, usize),
@@ -58,7 +58,7 @@ impl PartedIntake {
         let session = Arc::clone(session);
         let (parts, missing) = open_each(operation, Arc::clone(&session), queues).await;
         for MissingPart { queue, error } in &missing {
-            tracing::error!(queue = queue.name, %error, "cannot consume a queue: the others go on");
+            tracing::error!(queue = queue.name, %error, "cannot consume a queue: the others continue");
         }
         match missing.first() {
             Some(first) if parts.is_empty() => Err(first.error.clone()),
@@ -69,7 +69,7 @@ impl PartedIntake {
         }
     }
 
-    /// Takes in what was tried again.
+    /// Adds the result of a retry.
     fn take_in(&mut self, (parts, missing): OpenedParts) {
         for QueuePart { queue, .. } in &parts {
             tracing::info!(queue = queue.name, "the queue can be consumed again");
@@ -119,7 +119,8 @@ fn open_later(
 
 #[async_trait]
 impl DeliveryStream for PartedIntake {
-    /// Ends when one of those that are consumed ends: which of them still can be is found anew then.
+    /// Ends when one of the consumed queues ends: which of them can be consumed is determined again
+    /// then.
     async fn next(&mut self) -> Option<Delivery> {
         loop {
             if self.parts.is_empty() {
@@ -133,7 +134,7 @@ impl DeliveryStream for PartedIntake {
             };
             match said {
                 PartEvent::Delivered(delivery, index) => {
-                    // The next one looks at the others first.
+                    // The next call checks the others first.
                     self.parts.rotate_left(index + 1);
                     return delivery;
                 }

@@ -1,8 +1,8 @@
-//! Publishing with confirms.
+//! Publishes with confirms.
 //!
-//! A channel is lent to one caller at a time. lapin gives a returned message to whichever confirm
-//! it handles next, and it numbers messages before it queues them, so on a channel that callers
-//! share one could be told of another's fate.
+//! A channel is used by one caller at a time. lapin attaches a returned message to whichever
+//! confirm it handles next, and it numbers messages before it queues them. On a shared channel, a
+//! caller could get the result of another.
 
 use std::collections::VecDeque;
 use std::sync::{Mutex, PoisonError};
@@ -16,14 +16,14 @@ use super::errors::Failure;
 use super::session::Session;
 use evergrant_ports::QueueError;
 
-/// Messages that are sent and not yet confirmed, on one channel.
+/// The most unconfirmed messages on one channel.
 const WINDOW: usize = 500;
-/// Channels at most, so that callers at once; more wait their turn.
+/// The most channels, and so the most concurrent callers; others wait.
 const CHANNELS: usize = 32;
 
 const PERSISTENT: u8 = 2;
 
-/// A message and where it goes.
+/// A message and its destination.
 pub(super) struct Message {
     pub(super) exchange: ShortString,
     pub(super) routing_key: ShortString,
@@ -32,7 +32,7 @@ pub(super) struct Message {
 }
 
 /// Publishes on a connection of its own: a broker that is short of memory or disk stops reading
-/// from connections that publish, and acknowledgements must still reach it then.
+/// from publishing connections, and acknowledgements must still reach it then.
 pub(super) struct MessagePublisher {
     session: Session,
     turns: Semaphore,
@@ -66,7 +66,7 @@ impl MessagePublisher {
         let sent = send_all(operation, &self.session, &channel, messages).await;
         match sent {
             Ok(()) => self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(channel),
-            // A channel with answers outstanding is not lent again: dropped, it closes.
+            // A channel with unanswered messages is not reused: it is dropped, which closes it.
             Err(Failure::Other(QueueError::Unavailable { .. }))
                 if connection.status().blocked() =>
             {
@@ -77,14 +77,14 @@ impl MessagePublisher {
         sent
     }
 
-    /// Whether a failure was that of one queue: the broker takes messages as far as is known.
+    /// Whether only one queue failed, and the broker still accepts messages as far as is known.
     pub(super) async fn is_open(&self) -> bool {
         self.session.is_open().await
     }
 
     fn take_idle(&self) -> Option<Channel> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // Those of a connection that is gone are dropped here.
+        // Channels of a lost connection are dropped here.
         idle.retain(|channel| channel.status().connected());
         idle.pop()
     }
@@ -132,7 +132,7 @@ async fn send(channel: &Channel, message: &Message) -> lapin::Result<PublisherCo
         .with_delivery_mode(PERSISTENT)
         .with_content_type("application/json".into())
         .with_headers(headers.clone());
-    // Mandatory: what has no queue comes back instead of vanishing.
+    // Mandatory: a message without a queue is returned instead of lost.
     let options = BasicPublishOptions { mandatory: true, ..BasicPublishOptions::default() };
     channel.basic_publish(exchange, routing_key, options, body, properties).await
 }
@@ -146,8 +146,8 @@ async fn confirmed(
     let unconfirmed = |reason: String| QueueError::Unconfirmed { operation, reason };
     match session.ask(operation, confirm).await? {
         Confirmation::Ack(None) => Ok(()),
-        // An unroutable message is returned and then acknowledged all the same. The confirm that
-        // it came with may be another one's of this call, so it is asked itself where it was to go.
+        // An unroutable message is returned and then acknowledged all the same. The confirm with
+        // which it came may belong to another message of this call, so its own destination is used.
         Confirmation::Ack(Some(returned)) | Confirmation::Nack(Some(returned)) => {
             let (queue, why) = (&returned.routing_key, &returned.reply_text);
             let reason = format!("there is no queue {queue} ({why}); not prepared yet?");

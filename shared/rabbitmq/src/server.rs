@@ -1,5 +1,5 @@
-//! Which server this is. lapin throws away what the server says of itself, so we ask by a short
-//! connection of our own that reads the first frame.
+//! The server's product and version. lapin does not expose them, so a short connection of its own
+//! reads the first frame.
 
 use std::time::Duration;
 
@@ -12,13 +12,13 @@ use super::errors::redact;
 use evergrant_ports::QueueError;
 
 const PROTOCOL_HEADER: &[u8] = b"AMQP\x00\x00\x09\x01";
-/// What stands before the server's properties in `connection.start`: the class and the method,
-/// 10 and 10, then the protocol's version.
+/// The bytes before the server's properties in `connection.start`: class 10 and method 10, then the
+/// protocol's version.
 const START: &[u8] = &[0, 10, 0, 10, 0, 9];
 /// A `connection.start` has about 600 bytes.
 const START_BYTES_MAX: u32 = 64 * 1024;
 
-/// What a server says of itself.
+/// The server's product and version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Server {
     /// `RabbitMQ`.
@@ -27,7 +27,7 @@ pub(super) struct Server {
     pub(super) version: String,
 }
 
-/// Asks the server at `uri` what it is.
+/// Asks the server at `uri`.
 pub(super) async fn ask(
     operation: &'static str,
     uri: &AMQPUri,
@@ -82,7 +82,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_first_frame_tells_product_and_version() {
+    fn the_first_frame_has_product_and_version() {
         let mut payload = START.to_vec();
         let mut table = Vec::new();
         for (key, value) in [("product", "RabbitMQ"), ("version", "4.0.5")] {

@@ -1,7 +1,7 @@
-//! A connection that is rebuilt when somebody needs it and finds it gone.
+//! A connection that is rebuilt when it is needed and found closed.
 //!
-//! Recovery inside lapin stays off: it covers connections but neither channels nor consumers, so
-//! callers need this anyway, and two recoveries at once are worse than one.
+//! lapin's own recovery stays off: it covers connections but neither channels nor consumers, so
+//! callers would need this anyway, and two recoveries at once would conflict.
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -14,16 +14,16 @@ use super::connect;
 use super::errors::Failure;
 use evergrant_ports::QueueError;
 
-/// After a failure, callers are told the same for so long: many tasks that lost the same broker
-/// must not hammer it.
+/// How long callers get the same error after a failure: many tasks that lost the same broker must
+/// not flood it.
 const FAILURE_TTL: Duration = Duration::from_millis(200);
 
 /// A connection, made when it is first needed and again when it is found closed.
 pub(super) struct Session {
     address: Address,
-    /// How long the broker may take over an answer.
+    /// The timeout of an answer.
     pub(super) patience: Duration,
-    /// Held while connecting, so that all who wait share one attempt.
+    /// Locked while connecting, so that all callers share one attempt.
     state: Mutex<State>,
 }
 
@@ -72,20 +72,20 @@ impl Session {
         }
     }
 
-    /// Whether there is a connection on which the broker takes messages, as far as is known.
+    /// Whether there is a connection on which the broker accepts messages, as far as is known.
     pub(super) async fn is_open(&self) -> bool {
         let state = self.state.lock().await;
         let status = state.connection.as_ref().map(|connection| connection.status());
         status.is_some_and(|status| status.connected() && !status.blocked())
     }
 
-    /// A new channel. It closes when the last clone of it is dropped, consumers included.
+    /// A new channel. It closes when its last clone is dropped, including its consumers.
     pub(super) async fn channel(&self, operation: &'static str) -> Result<Channel, QueueError> {
         let connection = self.connection(operation).await?;
         Ok(self.ask(operation, connection.create_channel()).await?)
     }
 
-    /// Waits for the broker's answer, but not for ever.
+    /// Waits for the broker's answer, up to the timeout.
     pub(super) async fn ask<T>(
         &self,
         operation: &'static str,
@@ -94,7 +94,7 @@ impl Session {
         self.wait(operation, answer).await?.map_err(|error| Failure::new(operation, &error))
     }
 
-    /// As [`Self::ask`], with lapin's own error.
+    /// Like [`Self::ask`], with lapin's own error.
     pub(super) async fn wait<T>(
         &self,
         operation: &'static str,

@@ -1,4 +1,4 @@
-//! What the adapter needs to know.
+//! The adapter's settings.
 
 use std::time::Duration;
 
@@ -7,13 +7,13 @@ use secrecy::SecretString;
 use evergrant_domain::ProviderId;
 use evergrant_domain::ladder::Ladder;
 
-/// Where the broker is, and what there shall be on it.
+/// Where the broker is, and which queues it has.
 #[derive(Debug, Clone)]
 pub struct RabbitSettings {
     /// `amqp://user:password@host:port/vhost`, or `amqps://` for TLS. The default virtual host is
-    /// written `%2f`, or left out together with its slash.
+    /// written `%2f`, or omitted together with its slash.
     pub url: SecretString,
-    /// The beginning of every name of a queue and an exchange.
+    /// The prefix of all names of queues and exchanges.
     pub prefix: String,
     /// The providers, each with work queues and a dead queue of its own.
     pub providers: Vec<ProviderId>,
@@ -23,8 +23,8 @@ pub struct RabbitSettings {
     pub ladder: Ladder,
     /// What operators see in the broker's list of connections.
     pub connection_name: String,
-    /// How long connecting may take, the handshake included.
+    /// The timeout of connecting, including the handshake.
     pub connect_timeout: Duration,
-    /// How long the broker may take over any answer, a publisher's confirm above all.
+    /// The timeout of any answer, in particular a publisher's confirm.
     pub confirm_timeout: Duration,
 }

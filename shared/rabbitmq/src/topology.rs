@@ -1,4 +1,4 @@
-//! The exchanges, queues and bindings, and how to make them.
+//! The exchanges, queues and bindings, and their declaration.
 
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use super::session::Session;
 use super::settings::RabbitSettings;
 use evergrant_ports::QueueError;
 
-/// A fuse against a message that kills whoever takes it; not the retry policy, which counts
+/// A limit against a message that crashes its consumers. It is not the retry policy, which counts
 /// attempts in the document.
 const WORK_DELIVERY_LIMIT: i32 = 100;
-/// More often than anybody looks. What says "no limit" is another thing for each server: from RabbitMQ
-/// 4.0 on -1, since to say nothing is 20; before, to say nothing, since -1 destroys a message that is
-/// looked at.
+/// More deliveries than anybody needs. "No limit" differs between servers: from RabbitMQ 4.0 on it
+/// is -1, because the default is 20; before, it is the default, because -1 destroys a message that
+/// is browsed.
 const ENDLESS_DELIVERY_LIMIT: i32 = i32::MAX;
 
 /// An exchange.
@@ -26,22 +26,22 @@ pub(super) struct Exchange {
     pub(super) kind: ExchangeKind,
 }
 
-/// A queue, and the exchange that it is bound to.
+/// A queue, and the exchange to which it is bound.
 pub(super) struct Queue {
     pub(super) name: String,
     pub(super) arguments: FieldTable,
-    /// The exchange and the routing key. None for one that is reached by its name alone.
+    /// The exchange and the routing key. None for a queue that is addressed by name.
     pub(super) binding: Option<(String, String)>,
 }
 
-/// All of them.
+/// All exchanges and queues.
 pub(super) struct Topology {
     pub(super) exchanges: Vec<Exchange>,
     pub(super) queues: Vec<Queue>,
 }
 
 impl Topology {
-    /// What `settings` ask for.
+    /// What `settings` require.
     pub(super) fn new(settings: &RabbitSettings, names: &QueueNames) -> Self {
         let work = Exchange { name: names.work_exchange(), kind: ExchangeKind::Direct };
         let mut exchanges = vec![work];
@@ -68,8 +68,8 @@ impl Topology {
     }
 }
 
-/// Replicated, durable, and not one message lost on its way to the next queue. The last needs
-/// both: without `reject-publish` the strategy silently falls back to at most once.
+/// Replicated, durable, and without loss on the way to the next queue. The last needs both
+/// arguments: without `reject-publish`, the strategy silently falls back to at-most-once.
 fn quorum() -> FieldTable {
     let mut arguments = FieldTable::default();
     put(&mut arguments, "x-queue-type", text("quorum"));
@@ -86,8 +86,8 @@ fn work_arguments(dead: &str) -> FieldTable {
     arguments
 }
 
-/// No routing key of its own: the message keeps the one it was published with, which is the name
-/// of the queue that it comes back to.
+/// No routing key of its own: the message keeps that of its publication, which is the name of the
+/// queue to which it returns.
 fn retry_arguments(delay: Duration, work_exchange: &str) -> FieldTable {
     let mut arguments = quorum();
     let delay_ms = i64::try_from(delay.as_millis()).unwrap_or(i64::MAX);
@@ -96,7 +96,7 @@ fn retry_arguments(delay: Duration, work_exchange: &str) -> FieldTable {
     arguments
 }
 
-/// Neither looking at a message nor a worker that dies over it ever destroys it.
+/// A message survives any number of browses and crashes of workers.
 fn endless() -> FieldTable {
     let mut arguments = FieldTable::default();
     put(&mut arguments, "x-queue-type", text("quorum"));
@@ -112,10 +112,10 @@ fn text(text: &str) -> AMQPValue {
     AMQPValue::LongString(LongString::from(text))
 }
 
-/// Makes all of `topology`, or finds it made. What cannot be made keeps nothing else from being made.
+/// Declares all of `topology`. A failure does not stop the rest.
 ///
 /// # Errors
-/// The first, once all the others are made.
+/// The first failure, once all the others are declared.
 pub(super) async fn declare(
     operation: &'static str,
     session: &Session,
@@ -126,7 +126,8 @@ pub(super) async fn declare(
     for exchange in &topology.exchanges {
         if let Err(error) = declare_exchange(operation, session, &channel, exchange).await {
             first_error.get_or_insert(error);
-            // An error closes the channel. If the broker is away, that ends it.
+            // An error closes the channel. If the broker is unavailable, opening another one ends
+            // the loop.
             channel = session.channel(operation).await?;
         }
     }
@@ -139,7 +140,7 @@ pub(super) async fn declare(
     first_error.map_or(Ok(()), Err)
 }
 
-/// Makes one exchange, or finds it made.
+/// Declares one exchange.
 pub(super) async fn declare_exchange(
     operation: &'static str,
     session: &Session,
@@ -154,7 +155,7 @@ pub(super) async fn declare_exchange(
     declared.map_err(|error| explain_declare(operation, &exchange.name, &error))
 }
 
-/// Makes one queue and its binding, or finds them made.
+/// Declares one queue and its binding.
 pub(super) async fn declare_queue(
     operation: &'static str,
     session: &Session,
@@ -222,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_looked_at_is_never_looked_at_too_often() {
+    fn browsing_never_exceeds_the_delivery_limit() {
         for name in ["t.dead.one", "t.dead.two", "t.rescue"] {
             let arguments = queue(&topology(), name);
             let limit = arguments.inner().get("x-delivery-limit");
@@ -231,7 +232,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_comes_home_by_its_own_routing_key() {
+    fn a_retry_returns_by_its_own_routing_key() {
         let arguments = queue(&topology(), "t.retry.1000");
         let get = |key: &str| arguments.inner().get(key).cloned();
         assert_eq!(get("x-message-ttl"), Some(AMQPValue::LongLongInt(1_000)));

@@ -1,4 +1,4 @@
-//! Sealing a commit, and opening it again.
+//! Seals commits, and opens them again.
 
 use std::collections::BTreeMap;
 
@@ -26,13 +26,13 @@ pub struct AnswerSealer {
 /// An answer that was opened.
 #[derive(Debug, Clone)]
 pub enum OpenedAnswer {
-    /// What is to be written.
+    /// The commit to be written.
     Tokens(Commit),
-    /// An answer of success whose tokens could not be found when it came.
+    /// A success whose tokens were not found when it came.
     Unread(UnreadAnswer),
 }
 
-/// What is sealed. The forms are told apart by their members.
+/// The sealed content. The two forms have different members.
 #[derive(Serialize, Deserialize)]
 #[serde(untagged)]
 enum Plain {
@@ -50,7 +50,7 @@ struct PlainTokens {
     refresh_token: Option<PlainSecret>,
     refreshed_at: Timestamp,
     times: RefreshTimes,
-    /// Earlier releases wrote none.
+    /// Missing in answers of earlier releases.
     #[serde(default)]
     also: BTreeMap<String, PlainField>,
 }
@@ -61,7 +61,7 @@ impl AnswerSealer {
         Self { keys }
     }
 
-    /// Seals a commit. None if it holds no new tokens: then there is nothing to lose.
+    /// Seals a commit. None if it holds no new tokens: then nothing can be lost.
     pub fn seal(
         &self,
         provider: &ProviderId,
@@ -86,7 +86,7 @@ impl AnswerSealer {
         self.envelope(provider, &commit.id, spent(commit), &plain, now)
     }
 
-    /// Seals an answer whose tokens were not found. None if it cannot be.
+    /// Seals an answer whose tokens were not found. None if that fails.
     pub fn seal_unread(
         &self,
         provider: &ProviderId,
@@ -161,8 +161,8 @@ fn spent(commit: &Commit) -> Option<String> {
     sent.map(fingerprint)
 }
 
-/// What a sealed answer is bound to: whoever can write messages must not be able to move tokens to
-/// another document.
+/// The associated data of a sealed answer: a person who can write messages must not be able to move
+/// tokens to another document.
 fn context(answer: &SealedAnswer) -> Vec<u8> {
     let id = serde_json::Value::from(answer.id.clone());
     format!("{}\n{}\n{id}", answer.version, answer.provider).into_bytes()
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_sealed_can_be_opened_and_shows_no_token() {
+    fn a_sealed_answer_opens_and_shows_no_token() {
         let sealer = sealer(1, &[]);
         let answer = sealed(&sealer);
         let shown = String::from_utf8(answer.encode()).unwrap();
@@ -245,7 +245,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_that_stays_is_not_told_to_be_spent() {
+    fn a_token_that_stays_is_not_marked_as_spent() {
         for same in [None, Some("sent-token".into())] {
             let mut commit = commit();
             let DocumentWrite::Refresh { refresh_token, .. } = &mut commit.write else { panic!() };
@@ -256,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn an_earlier_key_still_opens_and_a_lost_one_is_named() {
+    fn an_earlier_key_opens_and_a_missing_one_is_named() {
         let answer = sealed(&sealer(1, &[]));
         assert!(sealer(2, &[1]).open(&answer).is_ok());
         let unknown = UnsealableAnswer::UnknownKey { key: answer.key.clone() };
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn what_holds_no_new_token_is_not_sealed() {
+    fn a_commit_without_new_tokens_is_not_sealed() {
         let write = DocumentWrite::Postpone {
             attempts: 0,
             in_doubt: false,

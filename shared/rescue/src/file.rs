@@ -1,15 +1,17 @@
-//! The journal in a folder: a file for each process, locked while the process lives.
+//! The answer journal in a folder: a write-ahead journal with one file for each process, locked
+//! while the process lives.
 //!
-//! The kernel keeps what was written when the process is killed, so nothing is synchronised to the
-//! disk: a power cut is what the rescue queue is for.
+//! The kernel keeps written data when the process is killed, so nothing is synchronized to the
+//! disk; the rescue queue covers power failures.
 //!
-//! Beside the file of a process that has died is an empty one that says so, since the lock is its heir's
-//! then. It stays when the journal is gone, under another name if part of that went to the rescue queue. A
-//! journal that did not take every answer has another name, so that it tells nothing of its process; and so
-//! does one of before the machine was started, which a power cut may have emptied.
+//! When a process has died and its journal is adopted, the adopter holds the lock. So an empty file
+//! beside the journal records the death. It remains when the journal is gone, under another name if
+//! a part went to the rescue queue. A journal that missed an answer has another name, so that
+//! nothing is concluded from it; and so has one from before the machine's start, which a power
+//! failure may have emptied.
 //!
-//! A journal that cannot be read for now is passed by, and tried again at the next look: what another process
-//! left in another file must not wait for it. Its process may have left an answer to any document.
+//! A journal that cannot be read now is skipped and retried at the next scan, so that other
+//! journals do not wait for it. Its process may have left an answer to any document.
 
 use std::collections::{HashMap, HashSet};
 use std::fs::{File, TryLockError};
@@ -25,13 +27,13 @@ use evergrant_domain::SealedAnswer;
 use evergrant_domain::sealed_answer::SEALED_ANSWER_BYTES_MAX;
 use evergrant_files::{private_file, process_file};
 
-/// A file of this suffix says that a process has died whose journal was inherited.
+/// The suffix of a file that records that a process has died and its journal was adopted.
 const DIED: &str = "died";
-/// A file of this suffix says that answers of such a journal went to the rescue queue.
+/// The suffix of a file that records that answers of such a journal went to the rescue queue.
 const HANDED_ON: &str = "handed-on";
 /// The suffix of a file that a process is about to rename.
 const NEW: &str = "new";
-/// How long the dead are remembered: longer than a lease.
+/// How long dead processes are remembered: longer than a lease.
 const PEER_TTL: Duration = Duration::from_secs(3_600);
 
 /// A journal in a folder that other processes of this machine may share.
@@ -43,29 +45,29 @@ pub struct FileJournal {
 
 struct State {
     own: OwnFile,
-    /// Inherited files, and how many of their entries are not forgotten.
+    /// Adopted files, and how many of their entries remain.
     inherited: HashMap<u64, OrphanedFile>,
-    /// Which inherited file an entry is in.
+    /// The adopted file of each entry.
     files: HashMap<JournalEntry, u64>,
-    /// Journals that could not be read at the last look.
+    /// Journals that could not be read at the last scan.
     unreadable: HashSet<PathBuf>,
     next: u64,
 }
 
-/// A file of a process that is gone. Its lock is held as long as it is here.
+/// The file of a dead process. Its lock is held while this exists.
 struct OrphanedFile {
     path: PathBuf,
     left: u64,
-    /// All that was in it is written, as far as it has come.
+    /// Whether every entry so far is written to its document.
     settled: bool,
     _lock: File,
 }
 
 impl FileJournal {
-    /// A journal in `folder`, which is made if it is not there, for the process `name`.
+    /// A journal in `folder`, which is created if needed, for the process `name`.
     ///
     /// # Errors
-    /// If the folder cannot be made or written.
+    /// If the folder cannot be created or written.
     pub fn open(folder: &Path, name: &str) -> io::Result<Self> {
         private_file::create_folder(folder)?;
         let boot = boot();
@@ -105,7 +107,7 @@ impl AnswerJournal for FileJournal {
     fn adopt_orphans(&self) -> io::Result<Vec<OrphanedAnswer>> {
         let mut left = Vec::new();
         for found in std::fs::read_dir(&self.folder)? {
-            // The rest of the folder comes at the next look.
+            // The rest of the folder is read at the next scan.
             let Ok(found) = found else { break };
             let path = found.path();
             let is = |suffix| path.extension().is_some_and(|extension| extension == suffix);
@@ -136,8 +138,8 @@ impl AnswerJournal for FileJournal {
 }
 
 impl FileJournal {
-    /// What is in one file, if its process is gone. One that cannot be read is told once, as long as it
-    /// stays so.
+    /// The answers in one file, if its process has died. A file that cannot be read is logged once,
+    /// until that changes.
     fn adopt_orphans_of(&self, path: PathBuf) -> Vec<OrphanedAnswer> {
         let read = Self::read_left(&path);
         self.with_state(|state| match read {
@@ -151,23 +153,23 @@ impl FileJournal {
             }
             Err(error) => {
                 if state.unreadable.insert(path.clone()) {
-                    tracing::error!(path = %path.display(), %error, "this journal cannot be read, and may \
+                    tracing::error!(path = %path.display(), %error, "cannot read this journal, which may \
                         hold answers of a worker that died: make it readable for this user, or move it away \
-                        if it is none. It is tried again");
+                        if it is not a journal; trying again");
                 }
                 Vec::new()
             }
         })
     }
 
-    /// The lines of a file whose process is gone, and the file, locked.
+    /// The lines of a dead process's file, and the file itself, locked.
     fn read_left(path: &Path) -> io::Result<Option<(File, Vec<Vec<u8>>)>> {
         let Some(file) = unowned(path)? else { return Ok(None) };
-        // Before anything else: the lock is taken for that of a process that lives. A disk that is full
-        // must not keep answers from their documents.
+        // Before anything else, because the lock will look like that of a living process. A full
+        // disk must not keep answers from their documents.
         if let Err(error) = File::create(path.with_extension(DIED)) {
-            tracing::warn!(path = %path.display(), %error, "not noted that this journal's process has \
-                died: its leases run out. Is the disk full?");
+            tracing::warn!(path = %path.display(), %error, "cannot record that this journal's process has \
+                died, so its leases only end when their time runs out: is the disk full?");
         }
         let lines = read_lines(&file)?;
         Ok(Some((file, lines)))
@@ -178,37 +180,37 @@ fn journal_of(folder: &Path, process: &str, boot: &str) -> PathBuf {
     folder.join(format!("{process}.{boot}.{SUFFIX}"))
 }
 
-/// What tells this run of the machine from its others. A random one where there is no telling: then no
-/// process knows of another's end.
+/// Identifies this boot of the machine. A random value if the system has no identifier: then no
+/// process learns of another's end.
 fn boot() -> String {
     let id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default();
     let id: String = id.chars().filter(char::is_ascii_hexdigit).take(8).collect();
     if id.is_empty() { uuid::Uuid::new_v4().simple().to_string() } else { id }
 }
 
-/// Whether nothing is held any more of a process that this file says has died, or that did not come to
-/// rename it.
+/// Whether nothing is leased any more by a process that this file records as dead, or that did not
+/// get to rename it.
 fn is_long_ago(path: &Path) -> bool {
     let at = path.metadata().and_then(|found| found.modified());
     at.is_ok_and(|at| at.elapsed().is_ok_and(|age| age > PEER_TTL))
 }
 
-/// The file, locked, if its process is gone. A process of ours that holds it has it locked.
+/// The file, locked, if its process has died. A process that lives holds the lock.
 fn unowned(path: &Path) -> io::Result<Option<File>> {
     let opened = path.metadata().and_then(|found| match found.is_file() {
         true => File::open(path),
-        // To open a pipe would wait for somebody who writes to it.
-        false => Err(io::Error::other("it is no file")),
+        // Opening a pipe would block until there is a writer.
+        false => Err(io::Error::other("it is not a regular file")),
     });
     let file = match opened {
         Ok(file) => file,
-        // Another process was faster, and is done with it.
+        // Another process was faster and has finished it.
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     match file.try_lock() {
-        // Its name may have gone between the two steps, or be that of another by now; then it has
-        // nothing left.
+        // The name may have disappeared between the two steps, or belong to another file by now;
+        // then nothing is left in this one.
         Ok(()) => Ok(is_named(&file, path)?.then_some(file)),
         Err(TryLockError::WouldBlock) => Ok(None),
         Err(TryLockError::Error(error)) => Err(error),
@@ -283,7 +285,7 @@ impl State {
 }
 
 impl OrphanedFile {
-    /// Nothing is left in it.
+    /// Removes a file without remaining entries.
     fn end(self) {
         if !self.settled {
             let died = self.path.with_extension(DIED);

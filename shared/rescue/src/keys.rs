@@ -12,10 +12,10 @@ use sha2::{Digest, Sha256};
 
 /// The bytes of a key.
 const KEY_BYTES: usize = 32;
-/// The bytes of a nonce: so long that a random one never comes twice.
+/// The bytes of a nonce: long enough that random ones do not repeat.
 const NONCE_BYTES: usize = 24;
 
-/// Text that is no key. It quotes nothing of it.
+/// Text that is not a key. The error quotes nothing of it.
 #[derive(Debug, thiserror::Error, PartialEq, Eq)]
 #[error("it must be 32 random bytes in base64; make one with: openssl rand -base64 32")]
 pub struct InvalidKey;
@@ -29,22 +29,22 @@ pub struct SealingKeys {
 
 #[derive(Clone)]
 struct Key {
-    /// The beginning of its fingerprint, which tells nothing of the key.
+    /// The beginning of its fingerprint, which reveals nothing about the key.
     name: String,
     cipher: XChaCha20Poly1305,
 }
 
 impl SealingKeys {
-    /// The keys in base64, the one that seals and those that only open.
+    /// Decodes keys from base64: one that seals, and others that only open.
     ///
     /// # Errors
-    /// [`InvalidKey`] if one of them is none.
+    /// [`InvalidKey`] if one of them is invalid.
     pub fn new(present: &SecretString, earlier: &[SecretString]) -> Result<Self, InvalidKey> {
         let keys = std::iter::once(present).chain(earlier).map(Key::read);
         Ok(Self { keys: keys.collect::<Result<_, _>>()? })
     }
 
-    /// A new key in base64, at random.
+    /// A new random key in base64.
     pub fn generate() -> SecretString {
         SecretString::from(STANDARD.encode(chacha20poly1305::Key::generate()))
     }
@@ -71,7 +71,7 @@ impl SealingKeys {
     }
 }
 
-/// It was changed after it was sealed, or bound to something else.
+/// The sealed text was changed, or is bound to something else.
 pub(super) struct DamagedSeal;
 
 impl Key {
@@ -101,7 +101,7 @@ impl Key {
 }
 
 impl fmt::Debug for SealingKeys {
-    /// Their number.
+    /// Prints only their number.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Keys({})", self.keys.len())
     }
@@ -112,7 +112,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_that_was_made_is_one_and_no_two_are_the_same() {
+    fn generated_keys_are_valid_and_distinct() {
         let (one, other) = (SealingKeys::generate(), SealingKeys::generate());
         assert!(SealingKeys::new(&one, &[]).is_ok());
         assert_ne!(one.expose_secret(), other.expose_secret());

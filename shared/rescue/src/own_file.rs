@@ -1,7 +1,7 @@
-//! The journal of this process: one sealed answer a line.
+//! The journal file of this process: one sealed answer per line.
 //!
-//! Forgotten answers stay in the file until none is left, which empties it, or until they are most of it:
-//! then it is replaced by one of those that are left.
+//! Forgotten answers stay in the file until none is left, which empties it, or until they are most
+//! of it: then it is replaced by a file of the remaining ones.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -13,19 +13,20 @@ use evergrant_files::process_file;
 
 /// The suffix of a journal.
 pub(super) const SUFFIX: &str = "journal";
-/// How large a journal may grow. It holds what is under way, so this is far away.
+/// The largest size of a journal. It holds only what is under way, so it is far smaller.
 const BYTES_MAX: u64 = 256 * 1024 * 1024;
-/// A file that has grown by so much is replaced, if not by more than what is left in it.
+/// A file is replaced when it has grown by this much, or by the size of what remains in it, if that
+/// is more.
 const REPLACED_AFTER_BYTES: u64 = 1024 * 1024;
-/// Before the suffix of a journal that misses an answer.
+/// The marker before the suffix of a journal that misses an answer.
 const INCOMPLETE: &str = "incomplete";
 
-/// A file, locked as long as this lives. It is removed with it if nothing is left in it.
+/// A file that is locked while this exists, and removed with it if nothing is left in it.
 pub(super) struct OwnFile {
     file: File,
     path: PathBuf,
     bytes: u64,
-    /// What is not forgotten.
+    /// The entries that are not forgotten.
     lines: BTreeMap<JournalEntry, Vec<u8>>,
     lines_bytes: u64,
     /// The size at which it is replaced.
@@ -33,7 +34,7 @@ pub(super) struct OwnFile {
 }
 
 impl OwnFile {
-    /// An empty one.
+    /// Creates an empty file.
     pub(super) fn create(path: PathBuf) -> io::Result<Self> {
         Ok(Self {
             file: process_file::create(&path, &[])?,
@@ -45,11 +46,11 @@ impl OwnFile {
         })
     }
 
-    /// Appends an encoded answer. Once it did not, others are not told any more what has become of this
-    /// process's answers: there is one that is not in the file.
+    /// Appends an encoded answer. If that fails, an answer is missing in the file, and other
+    /// processes conclude nothing from it any more.
     pub(super) fn append(&mut self, entry: JournalEntry, mut line: Vec<u8>) -> io::Result<()> {
         line.push(b'\n');
-        self.write(&line).inspect_err(|_| self.tell_nothing())?;
+        self.write(&line).inspect_err(|_| self.mark_incomplete())?;
         self.lines_bytes += line.len() as u64;
         self.lines.insert(entry, line);
         Ok(())
@@ -64,7 +65,7 @@ impl OwnFile {
         }
     }
 
-    /// Writes a line at once, so that a kill leaves all of it or nothing.
+    /// Writes a line with one call, so that a kill leaves all of it or nothing.
     fn write(&mut self, line: &[u8]) -> io::Result<()> {
         if self.bytes >= self.replaced_at_bytes {
             self.replace();
@@ -74,7 +75,7 @@ impl OwnFile {
             return Err(io::Error::other(format!("the journal is full: {BYTES_MAX} bytes")));
         }
         if let Err(error) = self.file.write_all(line) {
-            // What was written of it, on a full disk, would spoil the next one.
+            // On a full disk, a partly written line would corrupt the next one.
             let _ = self.file.set_len(self.bytes);
             return Err(error);
         }
@@ -91,7 +92,7 @@ impl OwnFile {
             }
             Err(error) => {
                 let path = self.path.display();
-                tracing::warn!(%path, %error, "a journal that holds little could not be made smaller");
+                tracing::warn!(%path, %error, "cannot shrink a journal: trying again later");
                 self.has_bytes(self.bytes);
             }
         }
@@ -102,14 +103,14 @@ impl OwnFile {
         self.replaced_at_bytes = bytes + self.lines_bytes.max(REPLACED_AFTER_BYTES);
     }
 
-    /// As when the process is killed.
+    /// Releases the lock, as when the process is killed.
     #[cfg(test)]
     pub(super) fn unlock(&self) {
         self.file.unlock().unwrap();
     }
 
-    /// Takes the name from the file by which others know this process.
-    pub(super) fn tell_nothing(&mut self) {
+    /// Marks the journal as incomplete, so that other processes do not trust it.
+    pub(super) fn mark_incomplete(&mut self) {
         if is_incomplete(&self.path) {
             return;
         }
@@ -118,7 +119,7 @@ impl OwnFile {
             Ok(()) => self.path = path,
             Err(error) => {
                 let path = self.path.display();
-                tracing::error!(%path, %error, "a journal that misses an answer could not be renamed");
+                tracing::error!(%path, %error, "cannot mark a journal that misses an answer as incomplete");
             }
         }
     }
@@ -129,7 +130,7 @@ fn is_incomplete(path: &Path) -> bool {
 }
 
 impl Drop for OwnFile {
-    /// A file that holds nothing needs no successor to look at it.
+    /// An empty file needs no successor to read it.
     fn drop(&mut self) {
         if self.lines.is_empty() {
             remove(&self.path);
@@ -140,10 +141,10 @@ impl Drop for OwnFile {
 pub(super) fn remove(path: &Path) {
     match std::fs::remove_file(path) {
         Ok(()) => {}
-        // Another process was faster, or it was never made.
+        // Another process was faster, or it was never created.
         Err(error) if error.kind() == io::ErrorKind::NotFound => {}
         Err(error) => {
-            tracing::warn!(path = %path.display(), %error, "a file that says nothing any more was not removed")
+            tracing::warn!(path = %path.display(), %error, "cannot remove an obsolete journal file")
         }
     }
 }
@@ -157,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_never_empty_holds_little_more_than_what_is_left() {
+    fn a_busy_journal_stays_small() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.journal");
         let mut file = OwnFile::create(path.clone()).unwrap();
@@ -177,7 +178,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_did_not_take_an_answer_has_another_name_and_takes_the_next() {
+    fn a_journal_that_missed_an_answer_is_renamed_and_continues() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("p.journal");
         let mut file = OwnFile::create(path.clone()).unwrap();

@@ -1,4 +1,4 @@
-//! A key that nobody had to make.
+//! A sealing key that is generated automatically.
 
 use std::io::{self, ErrorKind, Write};
 use std::path::Path;
@@ -8,8 +8,8 @@ use secrecy::{ExposeSecret, SecretString};
 use super::SealingKeys;
 use evergrant_files::private_file::{self, PrivateFile};
 
-/// The key in `folder`, for its user alone. It is made if there is none, with the folder; processes that
-/// make one at the same time get the same.
+/// The key in `folder`, readable by its user only. It is created if there is none, with the folder;
+/// processes that create one at the same time get the same.
 ///
 /// # Errors
 /// If there is none and the folder cannot be written, or if it cannot be read.
@@ -19,7 +19,7 @@ pub(crate) fn own_key(folder: &Path) -> io::Result<SecretString> {
         return Ok(key);
     }
     private_file::create_folder(folder)?;
-    // Never replaced: it has sealed something by then.
+    // Never replaced, because it may have sealed something.
     match write(&path, &SealingKeys::generate()) {
         Err(error) if error.kind() != ErrorKind::AlreadyExists => Err(error),
         _ => read(&path)?.ok_or_else(|| io::Error::from(ErrorKind::NotFound)),
@@ -47,7 +47,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_is_made_once_and_is_for_its_user_alone() {
+    fn a_key_is_created_once_and_is_private() {
         let folder = tempfile::tempdir().unwrap();
         let folder = folder.path().join("rescue");
         let made = std::thread::scope(|scope| {

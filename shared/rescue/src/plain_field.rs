@@ -1,4 +1,4 @@
-//! A further field of an answer as it is sealed.
+//! The sealed form of a further field of an answer.
 
 use serde::{Deserialize, Serialize};
 
@@ -6,7 +6,7 @@ use super::plain_secret::PlainSecret;
 use evergrant_domain::FieldValue;
 use evergrant_domain::also_write::TokenEnd;
 
-/// What a field becomes. What was answered may be a token.
+/// The value of a field. A value of the answer may be a token.
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub(super) enum PlainField {

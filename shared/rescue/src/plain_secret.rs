@@ -1,4 +1,4 @@
-//! A secret as it is sealed.
+//! A serializable secret, for sealing.
 
 use std::fmt;
 
@@ -6,7 +6,8 @@ use secrecy::zeroize::Zeroize;
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize};
 
-/// A secret that can be serialised, which [`SecretString`] refuses. Its memory is wiped when it is given back.
+/// A secret that can be serialized, which [`SecretString`] refuses. Its memory is wiped when it is
+/// freed.
 #[derive(Serialize, Deserialize)]
 #[serde(transparent)]
 pub(super) struct PlainSecret(String);

@@ -1,4 +1,4 @@
-//! An answer of success whose tokens could not be found when it came.
+//! A success whose tokens were not found when it came.
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -15,8 +15,8 @@ use evergrant_domain::{
 };
 use evergrant_ports::Commit;
 
-/// An answer of success whose tokens could not be found: its body, which settings of another day may read,
-/// and the condition on which what is read may be written.
+/// A success whose tokens were not found: its body, which later settings may read, and the
+/// condition on which the tokens may then be written.
 #[derive(Debug, Clone)]
 pub struct UnreadAnswer {
     /// The document.
@@ -27,7 +27,7 @@ pub struct UnreadAnswer {
     pub generation: u64,
     /// The refresh token that was sent.
     pub sent: SecretString,
-    /// The end of the grant that no refresh extends, as it was known.
+    /// The known absolute end of the grant.
     pub refresh_absolute_until: Option<Timestamp>,
     /// When it came, by the store's clock.
     pub answered_at: Timestamp,
@@ -58,7 +58,7 @@ impl UnreadAnswer {
         }
     }
 
-    /// What is to be written if the provider's `dialect` finds tokens in it by now.
+    /// The commit, if the provider's `dialect` now finds tokens in it.
     pub fn read(&self, dialect: &Dialect, policy: &RefreshPolicy) -> Option<Commit> {
         let body = self.body.expose_secret().to_vec();
         let answer = HttpAnswer { status: self.http_status, retry_after_ms: None, body };
@@ -79,7 +79,7 @@ impl UnreadAnswer {
     }
 }
 
-/// A body that could not be read.
+/// The stored form of an unread answer.
 #[derive(Serialize, Deserialize)]
 pub(super) struct PlainUnread {
     owner: String,
@@ -88,7 +88,7 @@ pub(super) struct PlainUnread {
     refresh_absolute_until: Option<Timestamp>,
     answered_at: Timestamp,
     http_status: u16,
-    /// In base64: it need not be text.
+    /// In base64, because it need not be text.
     body: PlainSecret,
 }
 
@@ -145,7 +145,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_could_not_be_read_is_written_once_it_can_be() {
+    fn an_unread_answer_is_written_once_it_is_readable() {
         let grant = Grant::example(Timestamp::default());
         let unread = |body: &str| {
             let body = body.as_bytes().to_vec().into();

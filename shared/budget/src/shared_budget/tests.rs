@@ -25,7 +25,7 @@ fn replicas(count: usize, limits: &[&str]) -> (Arc<FakeStore>, Vec<Arc<SharedBud
     (store, replicas)
 }
 
-/// When requests reach the provider, since the test began.
+/// When requests reach the provider, since the start of the test.
 #[derive(Default)]
 struct Provider {
     arrivals: Mutex<Vec<Duration>>,
@@ -44,7 +44,7 @@ impl Provider {
     }
 }
 
-/// Each replica sends what it may for a while, with so many requests waiting; an answer takes
+/// Each replica sends what its budget permits, with this many requests waiting. An answer takes
 /// `latency`, and a request reaches the provider after up to `jitter`.
 async fn spend(
     replicas: &[Arc<SharedBudget>],
@@ -82,7 +82,7 @@ fn most_in(window: Duration, arrivals: &[Duration]) -> usize {
     arrivals.iter().enumerate().map(|(index, at)| within(*at) - index).max().unwrap_or(0)
 }
 
-/// The share of a limit that was used after the first second.
+/// The used share of a limit after the first second.
 fn used(limit: u32, arrivals: &[Duration], until: Duration) -> f64 {
     let warm = Duration::from_secs(1);
     let steady = arrivals.iter().filter(|at| **at >= warm && **at < until).count();
@@ -90,7 +90,7 @@ fn used(limit: u32, arrivals: &[Duration], until: Duration) -> f64 {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_four_and_sixteen_replicas_use_a_limit_and_never_exceed_it() {
+async fn replicas_together_use_a_limit_and_never_exceed_it() {
     for count in [1, 4, 16] {
         let (store, replicas) = replicas(count, &["200/s"]);
         let until = Duration::from_secs(30);
@@ -106,7 +106,7 @@ async fn one_four_and_sixteen_replicas_use_a_limit_and_never_exceed_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_latency_that_is_steady_costs_nothing_however_long_it_is() {
+async fn a_steady_latency_costs_the_budget_nothing() {
     let (_store, replicas) = replicas(2, &["200/s"]);
     let until = Duration::from_secs(20);
     let provider = spend(&replicas, 300, (MS * 900, MS * 5), until).await;
@@ -115,15 +115,15 @@ async fn a_latency_that_is_steady_costs_nothing_however_long_it_is() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_often_late_are_allowed_for_and_the_limit_holds() {
+async fn with_often_late_requests_the_limit_holds() {
     let (_store, replicas) = replicas(4, &["100/s"]);
     let until = Duration::from_secs(60);
     let provider = spend(&replicas, 64, (MS * 5, MS * 60), until).await;
     let arrivals = provider.arrivals();
     let used = used(100, &arrivals, until);
-    // It costs as much as they are late, and a little more until that is known.
+    // It costs the lateness, and a little more until that is known.
     assert!(used >= 0.88, "{used}");
-    // Before anybody was quick, nobody knows who is late.
+    // Before any fast answer, lateness is unknown.
     let known = arrivals.partition_point(|at| *at < Duration::from_secs(1));
     let most = most_in(Duration::from_secs(1), &arrivals[known..]);
     assert!(most <= 100, "{most}");
@@ -132,14 +132,14 @@ async fn requests_that_are_often_late_are_allowed_for_and_the_limit_holds() {
 #[tokio::test(start_paused = true)]
 async fn replicas_that_compete_do_not_starve() {
     let (_store, replicas) = replicas(16, &["200/s"]);
-    // As many as a replica's share of a second.
+    // A replica's share of a second.
     let provider = spend(&replicas, 12, (MS * 20, MS), Duration::from_secs(30)).await;
     let longest = provider.longest_wait();
     assert!(longest < Duration::from_secs(3), "{longest:?}");
 }
 
 #[tokio::test(start_paused = true)]
-async fn limits_of_few_requests_hold_and_are_used() {
+async fn small_limits_hold_and_are_used() {
     for (limit, window_s, requests, run_s) in
         [("1/s", 1, 1, 60), ("10/min", 60, 10, 600), ("1/h", 3_600, 1, 7_300)]
     {
@@ -164,7 +164,7 @@ async fn several_limits_all_hold() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_idle_replica_reserves_nothing_and_asks_nothing() {
+async fn an_idle_replica_makes_no_store_calls() {
     let (store, replicas) = replicas(2, &["200/s"]);
     replicas[0].acquire().await.answered();
     sleep(Duration::from_secs(5)).await;
@@ -174,7 +174,7 @@ async fn an_idle_replica_reserves_nothing_and_asks_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_limit_nothing_waits_and_the_store_is_asked_rarely() {
+async fn without_a_limit_nothing_waits_and_reads_are_rare() {
     let (store, replicas) = replicas(1, &[]);
     let provider = spend(&replicas, 8, (MS, MS), Duration::from_secs(10)).await;
     assert!(provider.arrivals().len() > 10_000, "{}", provider.arrivals().len());
@@ -182,7 +182,7 @@ async fn without_a_limit_nothing_waits_and_the_store_is_asked_rarely() {
     assert_eq!(store.writes.load(Ordering::Relaxed), 1, "who we are, once");
 }
 
-/// Spends in the background and says when requests arrived.
+/// Sends in the background and returns when requests arrived.
 fn spending(
     replicas: &[Arc<SharedBudget>],
     duration: Duration,
@@ -197,7 +197,7 @@ fn between(arrivals: &[Duration], from_ms: u64, to_ms: u64) -> usize {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_pause_reaches_every_replica_within_half_a_second_and_so_does_its_end() {
+async fn a_pause_and_its_end_reach_every_replica_quickly() {
     for limits in [vec!["200/s"], vec![]] {
         let (_store, replicas) = replicas(4, &limits);
         let spending = spending(&replicas, Duration::from_secs(10));
@@ -227,7 +227,7 @@ async fn an_operator_pauses_and_resumes() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn one_replica_probes_an_open_circuit_and_its_success_opens_all() {
+async fn one_replicas_successful_probe_closes_the_circuit_for_all() {
     for limits in [vec!["200/s"], vec![]] {
         let (store, replicas) = replicas(4, &limits);
         replicas[0].note(&BudgetSignal::Trip(TripReason::Misconfigured));
@@ -247,7 +247,7 @@ async fn one_replica_probes_an_open_circuit_and_its_success_opens_all() {
 async fn an_answer_that_changes_nothing_writes_nothing() {
     let (store, replicas) = replicas(1, &["200/s"]);
     replicas[0].acquire().await.answered();
-    // The first success tells that the client works.
+    // The first success shows that the client works.
     replicas[0].note(&BudgetSignal::Healthy);
     sleep(Duration::from_secs(2)).await;
     let writes = store.writes.load(Ordering::Relaxed);
@@ -258,7 +258,7 @@ async fn an_answer_that_changes_nothing_writes_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_the_store_nothing_is_sent_beyond_what_is_reserved() {
+async fn without_the_store_only_reserved_slots_are_used() {
     for limits in [vec!["200/s"], vec![]] {
         let (store, replicas) = replicas(2, &limits);
         let spending = spending(&replicas, Duration::from_secs(10));
@@ -276,7 +276,7 @@ async fn without_the_store_nothing_is_sent_beyond_what_is_reserved() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_limit_that_is_changed_holds_within_a_second() {
+async fn a_changed_limit_holds_within_a_second() {
     let (store, replicas) = replicas(4, &["1/h"]);
     let spending = spending(&replicas, Duration::from_secs(20));
     sleep(Duration::from_secs(5)).await;
@@ -289,7 +289,7 @@ async fn a_limit_that_is_changed_holds_within_a_second() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn waiters_go_in_the_order_they_came_and_one_that_gives_up_costs_nothing() {
+async fn waiters_are_served_in_order_and_may_give_up() {
     let (_store, replicas) = replicas(1, &["1/s"]);
     let budget = &replicas[0];
     budget.acquire().await.answered();
@@ -301,7 +301,7 @@ async fn waiters_go_in_the_order_they_came_and_one_that_gives_up_costs_nothing()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replica_that_dies_takes_one_slice_with_it() {
+async fn a_replica_that_dies_wastes_one_slice() {
     let (_store, mut replicas) = replicas(2, &["200/s"]);
     let survivor = spending(&replicas[..1], Duration::from_secs(10));
     let victim = spending(&replicas[1..], Duration::from_secs(10));
@@ -313,7 +313,7 @@ async fn a_replica_that_dies_takes_one_slice_with_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_is_slow_to_write_lowers_the_rate_and_does_not_end_it() {
+async fn slow_writes_lower_the_rate_but_do_not_stop_it() {
     for (read_ms, write_ms) in
         [(2, 200), (2, 400), (2, 1_000), (100, 200), (200, 400), (500, 1_000)]
     {
@@ -339,7 +339,7 @@ async fn a_store_that_is_slow_to_write_lowers_the_rate_and_does_not_end_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_limit_a_store_that_is_slow_to_read_does_not_stop_requests() {
+async fn without_a_limit_slow_reads_do_not_stop_requests() {
     let store = Arc::new(FakeStore::with_writes(MS * 500, MS * 1_000));
     let provider = spend(&[replica(&store, &[])], 8, (MS * 10, MS), Duration::from_secs(20)).await;
     let arrivals = provider.arrivals();
@@ -348,11 +348,11 @@ async fn without_a_limit_a_store_that_is_slow_to_read_does_not_stop_requests() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn replicas_whose_estimates_of_the_stores_clock_differ_keep_the_limit() {
+async fn replicas_with_differing_clock_estimates_keep_the_limit() {
     for error_ms in [0, 10, 60, 150] {
         let store = FakeStore::new(RTT);
         let seen = |behind_ms| Arc::new(store.seen_behind(MS * behind_ms, MS * error_ms));
-        // One is right and one is as wrong as it says that it may be.
+        // One is exact; the other is as wrong as it reports.
         let replicas = [replica(&seen(0), &["50/s"]), replica(&seen(error_ms), &["50/s"])];
         let until = Duration::from_secs(60);
         let provider = spend(&replicas, 64, (MS * 20, MS * 2), until).await;

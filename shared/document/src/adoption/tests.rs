@@ -82,7 +82,7 @@ fn without_a_default_what_names_nobody_is_left_alone() {
 }
 
 #[test]
-fn an_array_where_a_token_belongs_is_left_alone() {
+fn an_array_in_place_of_a_token_is_not_adopted() {
     let fields = FieldNames { refresh_token: "tokens.refresh".to_owned(), ..FieldNames::default() };
     let names = FieldPaths::new("evergrant", fields).with_rules(named());
     let document = doc! { "tokens": [{ "refresh": "r" }] };

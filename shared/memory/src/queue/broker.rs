@@ -1,4 +1,4 @@
-//! The broker: queues, who consumes them, and what waits for its time.
+//! The broker: queues, consumers and retries that wait.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,7 +13,7 @@ use evergrant_domain::shard::shard_of;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, Job, ProviderId};
 use evergrant_ports::{InspectionFinding, QueueError};
 
-/// As RabbitMQ's work queues have it: a fuse against a message that kills whoever takes it.
+/// As for RabbitMQ's work queues: a limit against a message that crashes its consumers.
 const DELIVERY_LIMIT: u32 = 100;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -22,39 +22,39 @@ pub(super) struct ConnectionId(u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct ConsumerId(u64);
 
-/// Everything that is at a broker.
+/// The state of a broker.
 pub(super) struct Broker {
     settings: MemoryQueueSettings,
     clock: MemoryClock,
     queues: BTreeMap<QueueName, Queue>,
-    /// On the rungs of the ladder: when each comes back, and to which queue.
+    /// Retries that wait: when each returns, and to which queue.
     waiting: BTreeMap<(Instant, MessagePosition), (QueueName, Message)>,
     dead: BTreeMap<ProviderId, BTreeMap<MessagePosition, DeadLetter>>,
     consumers: BTreeMap<ConsumerId, Consumer>,
-    /// The last number that was given to anything.
+    /// The last number that was assigned.
     last: u64,
 }
 
 #[derive(Default)]
 struct Queue {
     ready: BTreeMap<MessagePosition, Message>,
-    /// Who got the latest message: they take turns.
+    /// The consumer that got the latest message: they are served in turn.
     served: Option<ConsumerId>,
 }
 
 struct Consumer {
     connection: ConnectionId,
-    /// Its queues, with how many messages of each it may hold.
+    /// Its queues, with its prefetch for each.
     shares: BTreeMap<QueueName, usize>,
-    /// What it has not acknowledged, handed out or not.
+    /// Unacknowledged messages, handed out or not.
     held: BTreeMap<MessagePosition, (QueueName, Message)>,
-    /// What was not handed out yet.
+    /// Messages that are not handed out yet.
     unseen: VecDeque<MessagePosition>,
     stopped: bool,
     changed: Arc<Notify>,
 }
 
-/// What a consumer finds when it asks.
+/// What a consumer gets when it asks.
 pub(super) enum NextDelivery {
     /// A message.
     Message(MessagePosition, Message),
@@ -89,7 +89,7 @@ impl Broker {
         self.last
     }
 
-    /// The work queues of a provider, all or some, and the queues of what comes back to them.
+    /// The work queues of a provider, all or some, and the queues of returning jobs.
     pub(super) fn queues_of(
         &self,
         provider: &ProviderId,
@@ -103,7 +103,7 @@ impl Broker {
         [names(QueueName::Work), names(QueueName::Again)]
     }
 
-    /// Jobs that wait and are with nobody.
+    /// The number of ready jobs.
     pub(super) fn depth(&mut self, provider: &ProviderId) -> Result<u64, QueueError> {
         self.ripen();
         let mut depth = 0;
@@ -131,13 +131,13 @@ impl Broker {
         Ok(())
     }
 
-    /// A job without a queue is found out when its time has come, and is gone then.
+    /// A job without a queue is detected when its delay is over, and is lost then.
     pub(super) fn retry(&mut self, job: &Job, delay: Duration) {
         let due_at = Instant::now() + self.settings.ladder.at_least(delay);
         let name = QueueName::Again(job.provider.clone(), self.shard_of(job));
         let place = self.number();
         self.waiting.insert((due_at, place), (name, Message::new(job.encode())));
-        // Whoever sleeps until the next rung is over may have to wake up sooner.
+        // A consumer that sleeps until the next retry may have to wake up sooner.
         self.consumers.values().for_each(|consumer| consumer.changed.notify_one());
     }
 
@@ -175,7 +175,7 @@ impl Broker {
         }
     }
 
-    /// What has waited long enough goes back to work.
+    /// Moves retries whose delay is over to their queues.
     fn ripen(&mut self) {
         let now = Instant::now();
         while let Some(entry) = self.waiting.first_entry()
@@ -186,7 +186,7 @@ impl Broker {
         }
     }
 
-    /// Gives what is ready to the consumers that have room, in turns.
+    /// Gives ready messages to consumers with room, in turn.
     fn hand_out(&mut self, name: &QueueName) {
         let Some(queue) = self.queues.get_mut(name) else { return };
         while let Some((place, _)) = queue.ready.first_key_value() {
@@ -244,7 +244,7 @@ impl Broker {
         }
     }
 
-    /// False if it cannot be acknowledged any more: it comes again.
+    /// False if it cannot be acknowledged any more: it is redelivered.
     pub(super) fn ack(&mut self, id: ConsumerId, place: MessagePosition) -> bool {
         let held = self.consumers.get_mut(&id).and_then(|c| c.held.remove(&place));
         let Some((name, _)) = held else { return false };
@@ -252,7 +252,7 @@ impl Broker {
         true
     }
 
-    /// No more deliveries: what was not handed out goes back, the rest can be acknowledged.
+    /// Ends deliveries: those not handed out go back, and the rest can be acknowledged.
     pub(super) fn stop(&mut self, id: ConsumerId) {
         let Some(consumer) = self.consumers.get_mut(&id) else { return };
         consumer.stopped = true;
@@ -263,7 +263,7 @@ impl Broker {
         self.requeue(back);
     }
 
-    /// The consumer is gone: all that it held goes back.
+    /// Ends a consumer: all that it held goes back.
     pub(super) fn close(&mut self, id: ConsumerId) {
         if let Some(consumer) = self.consumers.remove(&id) {
             consumer.changed.notify_one();
@@ -271,7 +271,7 @@ impl Broker {
         }
     }
 
-    /// Closes the consumers of connections.
+    /// Ends the consumers of connections.
     pub(super) fn cut(&mut self, which: impl Fn(ConnectionId) -> bool) {
         let of_these = self.consumers.iter().filter(|(_, consumer)| which(consumer.connection));
         let ids: Vec<ConsumerId> = of_these.map(|(id, _)| *id).collect();
@@ -286,7 +286,7 @@ impl Broker {
                 && message.returns > DELIVERY_LIMIT
             {
                 let letter = self.given_up(provider, message.body, &name);
-                // A provider that has work queues has dead letters.
+                // A provider with work queues has dead letters.
                 let _ = self.bury(letter);
             } else if let Some(queue) = self.queues.get_mut(&name) {
                 queue.ready.insert(place, message);

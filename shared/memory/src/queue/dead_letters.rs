@@ -1,4 +1,4 @@
-//! Looking through dead letters without changing them.
+//! A browse through dead letters (without consuming them).
 
 use async_trait::async_trait;
 
@@ -7,14 +7,14 @@ use super::message::MessagePosition;
 use evergrant_domain::{DeadLetter, ProviderId};
 use evergrant_ports::{DeadLetters, QueueError};
 
-/// A look through a provider's dead letters.
+/// A browse through a provider's dead letters.
 pub(super) struct MemoryDeadLetters {
     broker: MemoryBroker,
     provider: ProviderId,
-    /// Where each letter up to the cut-off stands, the next one last.
+    /// The position of each letter up to the cut-off, the next one last.
     left: Vec<MessagePosition>,
     cutoff: u64,
-    /// What [`DeadLetters::next`] returned last.
+    /// The letter that [`DeadLetters::next`] returned last.
     current: Option<MessagePosition>,
 }
 
@@ -42,7 +42,7 @@ impl DeadLetters for MemoryDeadLetters {
         while let Some(place) = self.left.pop() {
             let mut broker = self.broker.lock();
             let letter = broker.letters(&self.provider).and_then(|letters| letters.get(&place));
-            // One that someone else has removed meanwhile is passed over.
+            // A letter that was removed meanwhile is skipped.
             if let Some(letter) = letter {
                 self.current = Some(place);
                 return Ok(Some(letter.clone()));
@@ -55,7 +55,8 @@ impl DeadLetters for MemoryDeadLetters {
         let Some(place) = self.current.take() else {
             return Err(QueueError::Refused {
                 operation: "remove a dead letter",
-                reason: "there is none at hand: it was removed before, or none was read".to_owned(),
+                reason: "there is no current letter: it was removed before, or none was read"
+                    .to_owned(),
             });
         };
         if let Some(letters) = self.broker.lock().letters(&self.provider) {

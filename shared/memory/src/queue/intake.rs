@@ -1,4 +1,4 @@
-//! A consumer's end.
+//! The consumer's side of a queue.
 
 use std::sync::Arc;
 
@@ -9,7 +9,7 @@ use super::broker::{ConsumerId, NextDelivery};
 use super::message::MessagePosition;
 use evergrant_ports::{Delivery, DeliveryAcker, DeliveryStream, QueueError};
 
-/// A consumer. It is there as long as this or a delivery of its that is not acknowledged.
+/// A consumer. It exists while this or an unacknowledged delivery of it does.
 pub(super) struct MemoryIntake {
     consumer: Arc<Consumer>,
 }
@@ -54,7 +54,7 @@ impl DeliveryStream for MemoryIntake {
                         }),
                     });
                 }
-                // A notice that comes before the wait is kept for it.
+                // A notification before the wait is kept for it.
                 NextDelivery::Wait(changed, None) => changed.notified().await,
                 NextDelivery::Wait(changed, Some(wake_at)) => tokio::select! {
                     biased;

@@ -1,17 +1,17 @@
-//! What travels, and in which queue.
+//! Messages and their queues.
 
 use std::fmt;
 
 use evergrant_domain::ProviderId;
 
-/// A queue that is consumed.
+/// A queue that can be consumed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum QueueName {
     /// A shard of a provider's work.
     Work(ProviderId, u16),
-    /// What comes back to it: it must not wait behind everything that was never tried.
+    /// Jobs that return to it, so that they do not wait behind new ones.
     Again(ProviderId, u16),
-    /// Sealed answers that could not be committed yet.
+    /// Sealed answers that are not committed yet.
     Rescue,
 }
 
@@ -25,11 +25,11 @@ impl fmt::Display for QueueName {
     }
 }
 
-/// A message in a queue, or with a consumer.
+/// A message in a queue or with a consumer.
 #[derive(Debug, Clone)]
 pub(super) struct Message {
     pub(super) body: Vec<u8>,
-    /// How often it came back from a consumer that did not acknowledge it.
+    /// How often a consumer returned it without an acknowledgement.
     pub(super) returns: u32,
 }
 
@@ -39,5 +39,5 @@ impl Message {
     }
 }
 
-/// Where a message stands: what came later has a greater place. It keeps it when it comes back.
+/// The position of a message: later ones are greater. A returned message keeps it.
 pub(super) type MessagePosition = u64;

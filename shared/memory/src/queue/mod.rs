@@ -1,11 +1,11 @@
-//! Jobs in memory.
+//! A job queue in memory.
 //!
-//! * `broker`: queues, who consumes them, and what waits for its time.
-//! * `message`: what travels, and in which queue.
-//! * `intake`: a consumer's end. `dead_letters`: a look through dead letters.
+//! * `broker`: queues, consumers and retries that wait.
+//! * `message`: messages and their queues.
+//! * `intake`: the consumer's side. `dead_letters`: browsing.
 //!
 //! As with RabbitMQ, a message is with one consumer at a time, a consumer holds at most its
-//! prefetch, and what it does not acknowledge goes back to where it was in its queue.
+//! prefetch, and an unacknowledged message returns to its position in the queue.
 
 mod broker;
 mod dead_letters;
@@ -28,19 +28,19 @@ use evergrant_ports::{
     DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
-/// What there is at the broker.
+/// The settings of the broker.
 #[derive(Debug, Clone)]
 pub struct MemoryQueueSettings {
     /// The providers, each with work queues and dead letters of its own.
     pub providers: Vec<ProviderId>,
     /// Work queues of each provider.
     pub shards: u16,
-    /// The delays that a retry can have.
+    /// The delays of retries.
     pub ladder: Ladder,
 }
 
-/// A broker in memory. Clones are the same broker; it ends with its last clone and connection, and
-/// so does what is in it.
+/// A broker in memory. Clones are the same broker. It ends, with its content, with its last clone
+/// and connection.
 #[derive(Clone)]
 pub struct MemoryBroker(Arc<Mutex<Broker>>);
 
@@ -56,12 +56,12 @@ impl MemoryBroker {
         MemoryQueue { broker: self.clone(), connection }
     }
 
-    /// Cuts all connections, as a broker that is restarted does: see [`MemoryQueue::cut`].
+    /// Closes all connections, like a restart of the broker: see [`MemoryQueue::cut`].
     pub fn cut_all(&self) {
         self.lock().cut(|_| true);
     }
 
-    /// Whether a job of a document is here, wherever: for the judge of a simulation.
+    /// Whether any queue holds a job of a document, for the judge of a simulation.
     pub fn has_job_of(&self, id: &DocumentId) -> bool {
         self.lock().has_job_of(id)
     }
@@ -71,7 +71,7 @@ impl MemoryBroker {
     }
 }
 
-/// [`JobQueue`] over a [`MemoryBroker`]: one connection to it. A clone is the same connection.
+/// [`JobQueue`] over a [`MemoryBroker`]: one connection to it. Clones are the same connection.
 #[derive(Clone)]
 pub struct MemoryQueue {
     broker: MemoryBroker,
@@ -79,8 +79,8 @@ pub struct MemoryQueue {
 }
 
 impl MemoryQueue {
-    /// Cuts this connection. Its consumers end, what they have not acknowledged goes back, and cannot
-    /// be acknowledged any more. What is asked of it next connects again.
+    /// Closes this connection. Its consumers end, and their unacknowledged messages go back and
+    /// cannot be acknowledged any more. The next operation connects again.
     pub fn cut(&self) {
         self.broker.lock().cut(|connection| connection == self.connection);
     }
@@ -95,10 +95,10 @@ impl MemoryQueue {
     }
 }
 
-/// The share of a prefetch that is kept for jobs that come back, as RabbitMQ's adapter has it.
+/// The share of a prefetch for returning jobs, as in the RabbitMQ adapter.
 const FOR_WHAT_COMES_BACK: u16 = 4;
 
-/// Queues with what a consumer may hold of each: together the prefetch, but at least one of each.
+/// Queues with a consumer's prefetch for each: together the prefetch, but at least one each.
 fn shared_out(queues: Vec<QueueName>, prefetch: u16) -> Vec<(QueueName, usize)> {
     let (count, prefetch) = (queues.len().max(1), usize::from(prefetch));
     let (each, left) = (prefetch / count, prefetch % count);
@@ -114,7 +114,7 @@ impl JobPublisher for MemoryQueue {
 
     async fn publish(&self, jobs: &[Job]) -> Result<(), QueueError> {
         let mut broker = self.broker.lock();
-        // As many as have a queue, though one has none.
+        // As many as have a queue, even if one has none.
         let published = jobs.iter().map(|job| broker.publish(job));
         published.fold(Ok(()), Result::and)
     }

@@ -1,23 +1,25 @@
-//! Which deliveries of a channel are settled, and which acknowledgements can be told in one.
+//! Tracks which deliveries of a channel are settled, and which acknowledgements can share one
+//! frame.
 //!
 //! The broker numbers the deliveries of a channel from 1 on. `multiple` acknowledges all up to a
-//! number, so it is right only where each of them is settled, those included that nobody here has
-//! looked at yet.
+//! number, so it is right only if each of them is settled, including those that are not handed out
+//! yet.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// For so long an acknowledgement waits for those before it. What it costs is room in the prefetch.
+/// How long an acknowledgement waits for those before it. The wait occupies room in the prefetch.
 const ACK_HOLD_MAX: Duration = Duration::from_millis(20);
 
-/// The deliveries of one channel. `T` is what tells one.
+/// The deliveries of one channel. `T` identifies an acknowledgement.
 #[derive(Debug)]
 pub(super) struct Ledger<T> {
-    /// Settled numbers as ranges, first to last. The first range begins at 0, which is no delivery.
+    /// Settled numbers as ranges, first to last. The first range begins at 0, which is not a
+    /// delivery.
     settled: BTreeMap<u64, u64>,
-    /// Settled and not told yet.
+    /// Settled deliveries that are not acknowledged yet.
     held: BTreeMap<u64, PendingAck<T>>,
 }
 
@@ -27,12 +29,12 @@ struct PendingAck<T> {
     what: T,
 }
 
-/// Acknowledgements that are told by one frame, that of the last one.
+/// Acknowledgements in one frame, that of the last one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct AckFrame<T>(pub(super) Vec<T>);
 
 impl<T> AckFrame<T> {
-    /// Whether the last one speaks for others as well.
+    /// Whether the frame covers more than one.
     pub(super) const fn is_multiple(&self) -> bool {
         self.0.len() > 1
     }
@@ -43,7 +45,7 @@ impl<T> Ledger<T> {
         Self { settled: BTreeMap::from([(0, 0)]), held: BTreeMap::new() }
     }
 
-    /// A delivery is settled.
+    /// Notes that a delivery is settled.
     pub(super) fn settle(&mut self, number: u64, what: T, now: Instant) {
         self.held.insert(number, PendingAck { until: now + ACK_HOLD_MAX, what });
         let before = self.settled.range(..number).next_back().map(|(first, last)| (*first, *last));
@@ -53,8 +55,8 @@ impl<T> Ledger<T> {
         self.settled.insert(first, last);
     }
 
-    /// What is to be told now: in one all before which nothing is open, and each for itself those
-    /// that have waited for that long enough.
+    /// The frames to send now: one for all before which nothing is open, and one for each that has
+    /// waited long enough.
     pub(super) fn ripe(&mut self, now: Instant) -> Vec<AckFrame<T>> {
         let none_open_up_to = self.settled.first_key_value().map_or(0, |(_, last)| *last);
         let waiting = self.held.split_off(&(none_open_up_to + 1));
@@ -70,7 +72,7 @@ impl<T> Ledger<T> {
         self.held.values().map(|held| held.until).min()
     }
 
-    /// Those that wait need not wait any more.
+    /// All that still wait.
     pub(super) fn rest(&mut self) -> Vec<AckFrame<T>> {
         let mut rest = self.ripe(Instant::now());
         rest.extend(
@@ -91,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn all_before_which_nothing_is_open_are_told_in_one() {
+    fn settled_deliveries_without_a_gap_share_one_frame() {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         settle(&mut ledger, [3, 1, 2, 6, 5], now);
         assert_eq!(ledger.ripe(now), [AckFrame(vec![1, 2, 3])]);
@@ -101,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_stays_open_holds_up_no_other_for_long() {
+    fn an_open_delivery_delays_others_only_briefly() {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         settle(&mut ledger, [2, 3], now);
         assert_eq!(ledger.ripe(now), []);
@@ -112,7 +114,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_remembered_does_not_grow_with_what_is_told() {
+    fn the_ledger_does_not_grow_with_acknowledgements() {
         let (mut ledger, now) = (Ledger::new(), Instant::now());
         for number in 2..10_000 {
             settle(&mut ledger, [number], now);
@@ -124,7 +126,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn each_is_told_once_and_none_that_is_open(
+        fn every_settled_delivery_is_acknowledged_exactly_once(
             order in Just((1..=40_u64).collect::<Vec<_>>()).prop_shuffle(),
             waits_ms in prop::collection::vec(0..15_u64, 40),
         ) {
@@ -138,7 +140,7 @@ mod tests {
                 open.remove(&number);
                 for batch in ledger.ripe(now) {
                     let last = batch.0[batch.0.len() - 1];
-                    // What the broker makes of it.
+                    // The effect at the broker.
                     prop_assert!(outstanding.contains(&last));
                     if batch.is_multiple() {
                         prop_assert!(open.range(..=last).next().is_none());

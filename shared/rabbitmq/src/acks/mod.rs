@@ -1,8 +1,8 @@
-//! Acknowledgements in groups.
+//! Batched acknowledgements.
 //!
-//! A group of commits ends many deliveries at once, and each acknowledgement by itself is work for
-//! the broker, most of all where the queue is replicated. So they are gathered for a moment, and
-//! told by one frame as far as that is right (see `ledger`).
+//! A group commit ends many deliveries at once, and each acknowledgement is work for the broker,
+//! especially if the queue is replicated. So they are gathered for a moment and sent in one frame
+//! as far as possible (see `ledger`).
 
 mod ledger;
 
@@ -22,28 +22,28 @@ use super::session::Session;
 use evergrant_ports::{DeliveryAcker, QueueError};
 
 const OPERATION: &str = "ack";
-/// So long the first one waits for company.
+/// How long an acknowledgement waits for others to share its frame.
 const ACK_BATCH_DELAY: Duration = Duration::from_millis(2);
-/// How many are taken in at once.
+/// How many are received at once.
 const AT_ONCE: usize = 1_024;
 
 type Reply = oneshot::Sender<Result<(), QueueError>>;
 
-/// One delivery that is settled.
+/// One settled delivery.
 struct AckedDelivery {
     acker: lapin::Acker,
     reply: Reply,
 }
 
-/// Where the deliveries of one channel are acknowledged.
+/// Acknowledges the deliveries of one channel.
 #[derive(Clone)]
 pub(super) struct Acks(mpsc::UnboundedSender<(u64, AckedDelivery)>);
 
 impl Acks {
-    /// For the deliveries of `channel`, which stays open as long as one of them may be
-    /// acknowledged: closed, everything that is not acknowledged is delivered again.
+    /// For the deliveries of `channel`, which stays open while one of them may be acknowledged:
+    /// closing it redelivers everything unacknowledged.
     pub(super) fn start(session: Arc<Session>, channel: Channel) -> Self {
-        // No more than the prefetch can be in it.
+        // Bounded by the prefetch.
         let (acks, settled) = mpsc::unbounded_channel();
         tokio::spawn(tell_all(session, channel, settled));
         Self(acks)
@@ -111,13 +111,13 @@ async fn tell_group(session: &Session, group: AckFrame<AckedDelivery>) {
     let Some(last) = group.0.last() else { return };
     let told = match session.wait(OPERATION, last.acker.ack(options)).await {
         Ok(Ok(true)) => Ok(()),
-        // lapin's words for "not acknowledged": the channel is gone.
+        // lapin's value for "not acknowledged": the channel is closed.
         Ok(Ok(false)) => Err(closed()),
         Ok(Err(error)) => Err(explain(OPERATION, &error)),
         Err(error) => Err(error),
     };
     for AckedDelivery { reply, .. } in group.0 {
-        // Who does not wait for it does not want to know.
+        // A caller that is gone does not need the reply.
         let _ = reply.send(told.clone());
     }
 }

@@ -1,4 +1,4 @@
-//! A folder of journals, its living and its dead.
+//! Journals of living and dead processes in one folder.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ fn files(folder: &Path) -> BTreeSet<String> {
 }
 
 #[test]
-fn what_a_killed_process_had_not_committed_is_inherited_once() {
+fn a_killed_processs_answers_are_adopted_once() {
     let folder = tempfile::tempdir().unwrap();
     let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
@@ -62,7 +62,7 @@ fn what_a_killed_process_had_not_committed_is_inherited_once() {
 }
 
 #[test]
-fn an_estate_is_settled_when_every_answer_is_written() {
+fn a_journal_is_drained_when_every_answer_is_written() {
     let folder = tempfile::tempdir().unwrap();
     let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
@@ -89,7 +89,7 @@ fn an_estate_is_settled_when_every_answer_is_written() {
 }
 
 #[test]
-fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_settled() {
+fn a_forwarded_answer_leaves_its_journal_undrained() {
     let folder = tempfile::tempdir().unwrap();
     let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
@@ -105,11 +105,11 @@ fn an_estate_of_which_something_went_to_the_rescue_queue_is_not_known_to_be_sett
 }
 
 #[test]
-fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled() {
+fn a_missed_answer_leaves_its_journal_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
-    killed.with_state(|state| state.own.tell_nothing());
+    killed.with_state(|state| state.own.mark_incomplete());
     killed.append(&answer(2)).unwrap();
     die(killed);
     let left = heir.adopt_orphans().unwrap();
@@ -119,7 +119,7 @@ fn an_estate_of_which_an_answer_was_never_journalled_is_not_known_to_be_settled(
 }
 
 #[test]
-fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_settled() {
+fn a_journal_from_before_the_boot_is_adopted_but_unknown() {
     let folder = tempfile::tempdir().unwrap();
     let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
@@ -134,18 +134,18 @@ fn an_estate_of_before_the_machine_was_started_is_inherited_and_not_known_to_be_
 }
 
 #[test]
-fn answers_are_inherited_even_where_their_process_cannot_be_noted_as_dead() {
+fn answers_are_adopted_even_if_the_death_cannot_be_recorded() {
     let folder = tempfile::tempdir().unwrap();
     let [killed, heir] = ["killed", "heir"].map(|name| open(&folder, name));
     killed.append(&answer(1)).unwrap();
     die(killed);
-    // As on a disk that is full: no such file can be made.
+    // Like a full disk: the file cannot be created.
     std::fs::create_dir(folder.path().join(of_this_boot("killed.died"))).unwrap();
     assert_eq!(ids(&heir.adopt_orphans().unwrap()), [DocumentId::Integer(1)]);
 }
 
 #[test]
-fn an_heir_that_dies_too_is_inherited_from() {
+fn an_adopter_that_dies_is_adopted_from() {
     let folder = tempfile::tempdir().unwrap();
     let killed = open(&folder, "killed");
     killed.append(&answer(1)).unwrap();
@@ -158,7 +158,7 @@ fn an_heir_that_dies_too_is_inherited_from() {
 }
 
 #[test]
-fn a_journal_is_empty_when_all_is_committed() {
+fn a_journal_is_empty_when_everything_is_committed() {
     let folder = tempfile::tempdir().unwrap();
     let journal = open(&folder, "one");
     let entries = [1, 2, 3].map(|id| journal.append(&answer(id)).unwrap());
@@ -179,7 +179,7 @@ fn a_process_that_ends_with_nothing_left_leaves_no_file() {
     assert!(files(folder.path()).is_empty());
 }
 
-/// A journal with an answer to document 1, of a process that was killed, and an heir.
+/// The journal of a killed process with an answer to document 1, and an adopter.
 fn killed_and_heir(folder: &tempfile::TempDir) -> FileJournal {
     let killed = open(folder, "killed");
     killed.append(&answer(1)).unwrap();
@@ -188,7 +188,7 @@ fn killed_and_heir(folder: &tempfile::TempDir) -> FileJournal {
 }
 
 #[test]
-fn whatever_else_is_in_the_folder_keeps_nothing_from_its_heir() {
+fn other_files_in_the_folder_prevent_no_adoption() {
     let folder = tempfile::tempdir().unwrap();
     let heir = killed_and_heir(&folder);
     std::fs::create_dir(folder.path().join("a.journal")).unwrap();
@@ -200,7 +200,7 @@ fn whatever_else_is_in_the_folder_keeps_nothing_from_its_heir() {
 }
 
 #[test]
-fn what_cannot_be_read_for_now_is_inherited_when_it_can() {
+fn an_unreadable_journal_is_adopted_once_it_is_readable() {
     let folder = tempfile::tempdir().unwrap();
     let heir = killed_and_heir(&folder);
     let journal = folder.path().join(of_this_boot("killed.journal"));
@@ -216,7 +216,7 @@ fn what_cannot_be_read_for_now_is_inherited_when_it_can() {
 }
 
 #[test]
-fn a_line_that_is_too_long_is_passed_by_and_not_held_in_memory() {
+fn a_line_that_is_too_long_is_skipped() {
     let folder = tempfile::tempdir().unwrap();
     let long = "x".repeat(SEALED_ANSWER_BYTES_MAX + 1);
     let most = "x".repeat(SEALED_ANSWER_BYTES_MAX);

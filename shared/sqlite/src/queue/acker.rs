@@ -1,4 +1,4 @@
-//! Acknowledging. All that comes until the writer gets to the first one is one request.
+//! Acknowledges deliveries. All that arrive until the writer is free form one request.
 
 use std::sync::Arc;
 
@@ -11,7 +11,7 @@ use super::consumer::Consumer;
 use super::table;
 use evergrant_ports::{DeliveryAcker, QueueError};
 
-/// Removes a message that the consumer holds, on the disk when the answer comes.
+/// Removes a message that the consumer holds. The reply comes when that is on the disk.
 fn acknowledge(consumer: &Arc<Consumer>, message: i64) -> oneshot::Receiver<AckReply> {
     let (sender, answer) = oneshot::channel();
     if consumer.acks.add(Ack { message, sender }) {
@@ -20,8 +20,8 @@ fn acknowledge(consumer: &Arc<Consumer>, message: i64) -> oneshot::Receiver<AckR
     answer
 }
 
-/// Does it for all that come meanwhile. One task wakes all who wait, which costs less than if the thread
-/// that writes did it.
+/// Acknowledges all that arrive meanwhile. One task wakes all callers, which costs less than if the
+/// writer's thread did.
 async fn acknowledge_all(consumer: Arc<Consumer>) {
     let taking = Arc::clone(&consumer);
     let written = consumer.inner.database.ask(move |connection| {
@@ -33,14 +33,14 @@ async fn acknowledge_all(consumer: Arc<Consumer>) {
     });
     match consumer.inner.database.answered(written.await) {
         Ok(acknowledged) => acknowledged.into_iter().for_each(|(ack, held)| ack.answer(held)),
-        // It may not even have begun. Those that were taken are answered by being dropped.
+        // It may not have begun. Those that were taken get their reply by being dropped.
         Err(failure) => {
             consumer.acks.take().into_iter().for_each(|ack| ack.answer(Err(failure.clone())));
         }
     }
 }
 
-/// The right to acknowledge one delivery. It keeps the consumer.
+/// The right to acknowledge one delivery. It keeps the consumer alive.
 pub(super) struct SqliteAcker {
     pub(super) consumer: Arc<Consumer>,
     pub(super) message: i64,

@@ -13,7 +13,7 @@ pub(super) type AckReply = Result<bool, Failure>;
 #[derive(Default)]
 pub(super) struct Acks(Mutex<Vec<Ack>>);
 
-/// One of them.
+/// One acknowledgement.
 pub(super) struct Ack {
     pub(super) message: i64,
     pub(super) sender: oneshot::Sender<AckReply>,
@@ -21,20 +21,20 @@ pub(super) struct Ack {
 
 impl Ack {
     pub(super) fn answer(self, held: AckReply) {
-        // Whoever asked may have gone.
+        // The caller may be gone.
         let _ = self.sender.send(held);
     }
 }
 
 impl Acks {
-    /// Adds one and says whether it is the first.
+    /// Adds one. True if it is the first.
     pub(super) fn add(&self, ack: Ack) -> bool {
         let mut acks = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         acks.push(ack);
         acks.len() == 1
     }
 
-    /// All of them.
+    /// Takes all of them.
     pub(super) fn take(&self) -> Vec<Ack> {
         std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }

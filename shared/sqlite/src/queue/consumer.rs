@@ -8,19 +8,19 @@ use tokio::sync::Notify;
 use super::acks::Acks;
 use super::{Inner, table};
 
-/// A consumer. When it and all rights to acknowledge are gone, what it holds goes back.
+/// A consumer. When it and all its rights to acknowledge are gone, its messages go back.
 pub(super) struct Consumer {
     pub(super) inner: Arc<Inner>,
     pub(super) id: i64,
     pub(super) queues: Vec<i64>,
-    /// Messages that it may hold.
+    /// The most messages that it may hold.
     pub(super) limit: usize,
     /// Acknowledgements that are not being written yet.
     pub(super) acks: Acks,
     held: AtomicUsize,
-    /// A message was acknowledged: there is room for another.
+    /// Notified when a message was acknowledged, so that there is room for another.
     freed: Notify,
-    /// An acknowledgement failed, so what is held here is not known any more.
+    /// Whether an acknowledgement failed, so that it is unknown what it holds.
     lost: AtomicBool,
 }
 
@@ -38,17 +38,17 @@ impl Consumer {
         }
     }
 
-    /// How many more messages it may be given.
+    /// How many more messages it may get.
     pub(super) fn room(&self) -> usize {
         self.limit.saturating_sub(self.held.load(Ordering::Acquire))
     }
 
-    /// It was given so many messages.
+    /// Notes that it got messages.
     pub(super) fn hold(&self, messages: usize) {
         self.held.fetch_add(messages, Ordering::AcqRel);
     }
 
-    /// One of its messages is acknowledged.
+    /// Notes that one of its messages is acknowledged.
     pub(super) fn release_one(&self) {
         self.held.fetch_sub(1, Ordering::AcqRel);
         self.freed.notify_one();
@@ -59,7 +59,7 @@ impl Consumer {
         self.freed.notified().await;
     }
 
-    /// What it holds is not known any more: it has to end.
+    /// Notes that it is unknown what it holds: it has to end.
     pub(super) fn lose(&self) {
         self.lost.store(true, Ordering::Release);
         self.freed.notify_one();
@@ -73,7 +73,7 @@ impl Consumer {
 impl Drop for Consumer {
     fn drop(&mut self) {
         let (consumer, inner) = (self.id, Arc::clone(&self.inner));
-        // Nobody waits: should it fail, it is done when the process has ended.
+        // Without waiting: if it fails, it happens when the process ends.
         drop(self.inner.database.ask(move |connection| {
             table::leave(connection, consumer)?;
             inner.published.send_replace(());

@@ -1,4 +1,4 @@
-//! Dead letters in their table, and a look through them.
+//! The table of dead letters, and browsing it.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -11,7 +11,7 @@ use super::super::failure::Failure;
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
 use evergrant_ports::{DeadLetters, QueueError};
 
-/// Letters that are read at once.
+/// Letters per read.
 const CHUNK: usize = 100;
 const COLUMNS: &str = "id, body, document_id, reason, http_status, code, description, attempts, \
                        first_failed_ms, last_failed_ms, redrive_count, worker";
@@ -43,23 +43,23 @@ pub(super) fn bury(
     Ok(())
 }
 
-/// Letters, and how many there are.
+/// The number of letters.
 pub(super) fn count(connection: &Connection, queue: i64) -> Result<(u64, i64), Failure> {
     let sql = "SELECT count(*), coalesce(max(id), 0) FROM dead_letters WHERE queue = ?1";
     let mut select = connection.prepare_cached(sql)?;
     Ok(select.query_row([queue], |row| Ok((row.get(0)?, row.get(1)?)))?)
 }
 
-/// A browse. It holds nothing: letters are read where they are.
+/// A browse. It holds nothing: letters are read in place.
 pub(super) struct LetterBrowse {
     pub(super) database: Arc<Database>,
     pub(super) provider: ProviderId,
     pub(super) queue: i64,
     pub(super) cutoff: u64,
-    /// The last letter of the look.
+    /// The last letter of the browse.
     pub(super) last: i64,
     pub(super) ahead: VecDeque<(i64, DeadLetter)>,
-    /// The letter that was read last from the table.
+    /// The letter that was last read from the table.
     pub(super) read: i64,
     /// The letter that [`DeadLetters::next`] returned last.
     pub(super) current: Option<i64>,
@@ -104,7 +104,7 @@ fn letter(provider: &ProviderId, row: &Row<'_>) -> rusqlite::Result<(i64, DeadLe
         body: row.get(1)?,
         provider: provider.clone(),
         id,
-        // One of a later release.
+        // A reason of a later release.
         reason: reason.parse().unwrap_or(DeadReason::Broker),
         http_status: row.get(4)?,
         code: row.get(5)?,
@@ -139,11 +139,12 @@ impl DeadLetters for LetterBrowse {
         let Some(id) = self.current.take() else {
             return Err(QueueError::Refused {
                 operation: OPERATION,
-                reason: "there is none at hand: it was removed before, or none was read".to_owned(),
+                reason: "there is no current letter: it was removed before, or none was read"
+                    .to_owned(),
             });
         };
         let removing = self.database.write(move |connection| {
-            // If someone else has removed it, it is gone, which is what was asked for.
+            // If it was removed meanwhile, the goal is reached.
             connection.prepare_cached("DELETE FROM dead_letters WHERE id = ?1")?.execute([id])?;
             Ok(())
         });

@@ -1,4 +1,4 @@
-//! Consuming queues.
+//! Consumes queues.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -15,18 +15,18 @@ use super::consumer::Consumer;
 use super::table::{self, ConsumerCapacity, FetchedMessage, Message};
 use evergrant_ports::{Delivery, DeliveryStream};
 
-/// How long an idle consumer waits before it looks what other processes have published.
+/// How long an idle consumer waits before it checks for messages of other processes.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How often it is looked whether other processes have died.
+/// How often to check whether other processes have died.
 const DEAD_CONSUMER_INTERVAL: Duration = Duration::from_secs(2);
 
-/// Messages that are taken at once, to begin with and where little is taken.
+/// The smallest number of messages per fetch, used at first and when few are consumed.
 const FEWEST: usize = 2;
-/// What is taken at once lasts for about so long: what waits in here comes behind no retry, and no other
-/// consumer sees it.
+/// How long the messages of one fetch should last: fetched messages delay retries and are invisible
+/// to other consumers.
 const CHUNK_DURATION_MAX: Duration = Duration::from_millis(250);
 
-/// How many messages to take, if so many have lasted so long.
+/// How many messages to fetch, after so many have lasted this long.
 fn next_chunk(chunk: usize, lasted: Duration) -> usize {
     if lasted < CHUNK_DURATION_MAX { chunk.saturating_mul(2) } else { (chunk / 2).max(FEWEST) }
 }
@@ -36,15 +36,15 @@ type Answer = oneshot::Receiver<Result<FetchedMessage, Failure>>;
 /// Deliveries of one consumer.
 pub(super) struct SqliteIntake {
     consumer: Arc<Consumer>,
-    /// Fetched and not handed out.
+    /// Messages that are fetched and not handed out.
     ready: VecDeque<Message>,
-    /// What was asked for. Kept here, so that it is not lost with the future that asked.
+    /// The fetch under way. Kept here, so that it is not lost with the future that started it.
     asked: Option<Answer>,
-    /// Messages to ask for, and when that was done last.
+    /// The size of a fetch, and when the last one was.
     chunk: usize,
     asked_at: Instant,
     published: watch::Receiver<()>,
-    /// When to look again if nothing happens.
+    /// When to check again if nothing happens.
     look_at: Instant,
     ended: bool,
 }
@@ -63,7 +63,7 @@ impl SqliteIntake {
         }
     }
 
-    /// Asks for messages; also for the dead, from time to time.
+    /// Fetches messages, and from time to time ends the consumers of dead processes.
     fn ask(&mut self) -> Answer {
         let consumer = &self.consumer;
         let now = Instant::now();
@@ -71,8 +71,8 @@ impl SqliteIntake {
         self.asked_at = now;
         let (inner, id) = (Arc::clone(&consumer.inner), consumer.id);
         let mut queues = consumer.queues.clone();
-        // Another queue first each time, and half of the room for what comes back, also where there is
-        // room for one message only.
+        // Starts with another queue each time, and gives half of the room to returning jobs, also
+        // if there is room for one message only.
         let (turn, count) = (inner.turns.fetch_add(1, Ordering::Relaxed), queues.len().max(1));
         queues.rotate_left(turn % count);
         let limit = consumer.room().min(self.chunk);
@@ -88,7 +88,7 @@ impl SqliteIntake {
         })
     }
 
-    /// Asks before all is handed out where much is used, so that nobody waits for the disk.
+    /// Fetches early when messages are consumed fast, so that nothing waits for the disk.
     fn ask_ahead(&mut self) {
         let is_time = self.chunk > FEWEST && self.ready.len() * 2 < self.chunk;
         if is_time && self.asked.is_none() && self.consumer.room() > 0 {
@@ -101,7 +101,7 @@ impl SqliteIntake {
         if self.consumer.room() == 0 {
             tokio::select! {
                 () = self.consumer.freed() => {}
-                // The dead are looked for even if nothing is acknowledged.
+                // Dead processes are detected even if nothing is acknowledged.
                 () = tokio::time::sleep(DEAD_CONSUMER_INTERVAL) => {}
             }
             return;
@@ -112,7 +112,7 @@ impl SqliteIntake {
         }
     }
 
-    /// Takes in what was asked for.
+    /// Adds the result of a fetch.
     fn take_in(
         &mut self,
         answer: Result<Result<FetchedMessage, Failure>, oneshot::error::RecvError>,
@@ -183,7 +183,7 @@ impl DeliveryStream for SqliteIntake {
             .write(move |connection| table::give_back(connection, id, &messages));
         if let Err(failure) = giving_back.await {
             let error = failure.in_queue("stop");
-            tracing::debug!(%error, "deliveries go back with their consumer");
+            tracing::debug!(%error, "deliveries were not returned: they go back with their consumer");
         }
         inner.published.send_replace(());
     }
@@ -194,7 +194,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn more_is_taken_at_once_the_faster_it_is_used() {
+    fn faster_consumption_fetches_more_at_once() {
         let fast = |chunk, _| next_chunk(chunk, Duration::from_millis(5));
         let slow = |chunk, _| next_chunk(chunk, Duration::from_secs(1));
         assert_eq!((0..7).fold(FEWEST, fast), 256);

@@ -1,12 +1,11 @@
-//! Jobs in a file.
+//! The job queue in a SQLite file.
 //!
-//! * `names`, `table`: the queues, and what they hold.
-//! * `intake`, `consumer`, `acks`: consuming; `dead_letter`: what nobody will try again by itself.
+//! * `names`, `table`: the queues and their messages.
+//! * `intake`, `consumer`, `acks`: consuming; `dead_letter`: dead letters.
 //!
-//! A message that waits for a retry is in its work queue with the time when it is ready, and then does
-//! not wait behind what was never tried. One that is
-//! delivered has a consumer; a consumer belongs to a process, and a process holds a lock as long as it
-//! lives. So what a process that was killed had in hand comes again at once.
+//! A retry is in its work queue with the time when it is ready, and then does not wait behind new
+//! jobs. A delivered message has a consumer, a consumer belongs to a process, and a process holds a
+//! lock while it lives. So the messages of a killed process are redelivered at once.
 
 mod acker;
 mod acks;
@@ -39,15 +38,15 @@ use evergrant_ports::{
     DeadLetters, DeliveryStream, InspectionFinding, JobPublisher, JobQueue, QueueError, WorkQueue,
 };
 
-/// How often a process looks whether others have died.
+/// How often a process checks whether others have died.
 const DEAD_CONSUMER_INTERVAL: Duration = Duration::from_secs(1);
 
-/// What the queue needs to know.
+/// The settings of the queue.
 #[derive(Debug, Clone)]
 pub struct SqliteQueueSettings {
-    /// The file. It is made if it does not exist.
+    /// The file. It is created if it does not exist.
     pub path: PathBuf,
-    /// The beginning of every queue's name.
+    /// The prefix of all names of queues.
     pub prefix: String,
     /// The providers, each with work queues and dead letters of its own.
     pub providers: Vec<ProviderId>,
@@ -62,16 +61,16 @@ pub struct SqliteQueue {
     inner: Arc<Inner>,
     names: QueueNames,
     settings: SqliteQueueSettings,
-    /// Whether the queues are known to be there.
+    /// Whether the queues are known to exist.
     declared: OnceCell<()>,
 }
 
-/// What consumers share.
+/// The shared state of consumers.
 struct Inner {
     database: Arc<Database>,
-    /// Tells consumers of this process that there is something new.
+    /// Notifies consumers of this process of new messages.
     published: watch::Sender<()>,
-    /// Which queue is looked at first.
+    /// Which queue is checked first.
     turns: AtomicUsize,
     looked_for_the_dead: Mutex<Option<Instant>>,
 }
@@ -88,10 +87,10 @@ impl Inner {
 }
 
 impl SqliteQueue {
-    /// Opens the file, and makes it if it does not exist.
+    /// Opens the file, and creates it if it does not exist.
     ///
     /// # Errors
-    /// If it cannot be opened or written, or is another program's or a later release's.
+    /// If it cannot be opened or written, or belongs to another program or a later release.
     pub fn open(settings: SqliteQueueSettings) -> Result<Self, QueueError> {
         let opened = Database::open(&settings.path);
         let inner = Inner {
@@ -104,7 +103,7 @@ impl SqliteQueue {
         Ok(Self { inner: Arc::new(inner), names, settings, declared: OnceCell::new() })
     }
 
-    /// Makes the queues, once: whoever needs one need not have prepared it.
+    /// Declares the queues, once, so that a caller need not prepare them.
     async fn declare(&self, operation: &'static str) -> Result<(), QueueError> {
         let declaring = self.declared.get_or_try_init(|| async {
             let queues = self.names.all(&self.settings.providers, self.settings.shards);
@@ -122,7 +121,7 @@ impl SqliteQueue {
         written.map_err(|failure| failure.in_queue(operation))
     }
 
-    /// Publishes, and tells this process's consumers.
+    /// Publishes, and notifies this process's consumers.
     async fn send(
         &self,
         operation: &'static str,
@@ -160,7 +159,7 @@ impl SqliteQueue {
         let (names, former) = (self.names.clone(), former.cloned());
         let first_former = self.settings.shards.max(1);
         let inner = Arc::clone(&self.inner);
-        // Subscribed first, so that nothing is missed.
+        // Subscribed first, so that no notification is missed.
         let published = self.inner.published.subscribe();
         let entered = self.write(operation, move |connection| {
             let mut numbers = Vec::with_capacity(queues.len());
@@ -181,7 +180,7 @@ impl SqliteQueue {
     }
 }
 
-/// The queues of shards that are not configured any more: `queue.shards` was lowered.
+/// The queues of shards that are no longer configured: `queue.shards` was lowered.
 fn former_queues(
     connection: &Connection,
     names: &QueueNames,
@@ -239,7 +238,7 @@ impl WorkQueue for SqliteQueue {
         shards: Option<&[u16]>,
         prefetch: u16,
     ) -> Result<Box<dyn DeliveryStream>, QueueError> {
-        // One worker of each shard is enough for what former shards left.
+        // One worker for each shard suffices for former shards.
         let former = shards.is_none_or(|shards| shards.contains(&0)).then_some(provider);
         self.open_intake("consume", self.queues_of(provider, shards), former, prefetch).await
     }
@@ -249,9 +248,9 @@ impl WorkQueue for SqliteQueue {
         let rung = self.settings.ladder.at_least(delay);
         let delay_ms = i64::try_from(rung.as_millis()).unwrap_or(i64::MAX);
         match self.send("retry", vec![message], ReadyOrder::Again { delay_ms }).await {
-            // On a broker the rung takes it, and it has nowhere to go when its delay is over.
+            // At a broker, the rung accepts it, and it has no destination when its delay is over.
             Err(error @ QueueError::Unconfirmed { .. }) => {
-                tracing::warn!(%error, "a retry of a provider that has no queue is dropped");
+                tracing::warn!(%error, "a retry was dropped: its provider has no queue");
                 Ok(())
             }
             sent => sent,
@@ -333,14 +332,14 @@ impl JobQueue for SqliteQueue {
 fn look_at(connection: &Connection, name: &str) -> Result<InspectionFinding, Failure> {
     let what = format!("queue {name}");
     let Some(queue) = table::find(connection, name)? else {
-        let detail = "does not exist; it is made when a producer or a worker starts".to_owned();
+        let detail = "does not exist; a producer or a worker creates it when it starts".to_owned();
         return Ok(InspectionFinding { what, ok: false, detail });
     };
     let ready = table::count_ready(connection, queue)?;
     let held = table::count_held(connection, queue)?;
     let (dead, _) = dead_letter::count(connection, queue)?;
     let detail = match dead {
-        0 => format!("{ready} messages ready, {held} in hand"),
+        0 => format!("{ready} messages ready, {held} held"),
         dead => format!("{dead} dead letters"),
     };
     Ok(InspectionFinding { what, ok: true, detail })

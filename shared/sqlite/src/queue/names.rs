@@ -1,18 +1,18 @@
-//! The names of queues below one prefix, the same as on a broker.
+//! The names of queues with one prefix, the same as on a broker.
 
 use evergrant_domain::ProviderId;
 
-/// The names below one prefix.
+/// The names with one prefix.
 #[derive(Debug, Clone)]
 pub(super) struct QueueNames {
     prefix: String,
 }
 
-/// A queue that shall be there.
+/// A queue to be declared.
 #[derive(Debug, Clone)]
 pub(super) struct Queue {
     pub(super) name: String,
-    /// Where what is delivered again and again goes, if anywhere.
+    /// The destination of messages that are redelivered too often, if there is one.
     pub(super) dead: Option<String>,
 }
 

@@ -1,4 +1,4 @@
-//! The tables of messages: what waits, what is held, what is dead.
+//! The tables of messages: ready, held and dead.
 
 use std::path::Path;
 
@@ -11,7 +11,7 @@ use super::dead_letter::bury;
 use super::names::Queue;
 use evergrant_domain::{DeadLetter, DeadReason, Job, ProviderId, Timestamp};
 
-/// A message that was delivered so often is no job any more but a reason for crashes: a fuse.
+/// A limit against a message that crashes its consumers.
 const DELIVERY_LIMIT: i64 = 100;
 
 /// The values of `again`.
@@ -25,14 +25,14 @@ pub(super) struct Message {
     pub(super) redelivered: bool,
 }
 
-/// What a consumer was given.
+/// The result of a fetch.
 pub(super) struct FetchedMessage {
     pub(super) messages: Vec<Message>,
     /// How long until the next one is ready, if one waits.
     pub(super) next_in_ms: Option<u64>,
 }
 
-/// Makes queues; does nothing where they exist.
+/// Declares queues.
 pub(super) fn declare(connection: &Connection, queues: &[Queue]) -> Result<(), Failure> {
     let sql = "INSERT INTO queues (name, dead) VALUES (?1, ?2) ON CONFLICT (name) DO NOTHING";
     let mut insert = connection.prepare_cached(sql)?;
@@ -42,32 +42,33 @@ pub(super) fn declare(connection: &Connection, queues: &[Queue]) -> Result<(), F
     Ok(())
 }
 
-/// The number of a queue, None if there is none of this name.
+/// The number of a queue. None if there is no queue of this name.
 pub(super) fn find(connection: &Connection, name: &str) -> Result<Option<i64>, Failure> {
     let mut select = connection.prepare_cached("SELECT id FROM queues WHERE name = ?1")?;
     Ok(select.query_row([name], |row| row.get(0)).optional()?)
 }
 
-/// A message and the queue that it is for.
+/// A message and its queue.
 pub(super) struct Outgoing {
     pub(super) queue: String,
     pub(super) body: Vec<u8>,
 }
 
-/// When a message is ready, and before which others it comes.
+/// When a message is ready, and its position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum ReadyOrder {
-    /// At once, behind all that were published before.
+    /// At once, behind all messages published before.
     New,
-    /// After a delay, behind all that come back as well. To wait behind what was never tried might
-    /// take longer than a provider's grace for a lost answer.
+    /// After a delay, behind all other returning jobs. Waiting behind new jobs could take longer
+    /// than a provider's grace for a lost answer.
     Again {
         /// The delay.
         delay_ms: i64,
     },
 }
 
-/// Puts messages into their queues. All or none; if there is a queue that does not exist, its name.
+/// Publishes messages, all or none. Returns the name of a queue that does not exist, if there is
+/// one.
 pub(super) fn publish(
     connection: &Connection,
     messages: &[Outgoing],
@@ -93,14 +94,14 @@ pub(super) fn publish(
     Ok(Ok(()))
 }
 
-/// Makes a consumer of a process.
+/// Registers a consumer of a process.
 pub(super) fn enter(connection: &Connection, process: &str) -> Result<i64, Failure> {
     let sql = "INSERT INTO consumers (process) VALUES (?1)";
     connection.prepare_cached(sql)?.execute([process])?;
     Ok(connection.last_insert_rowid())
 }
 
-/// Ends a consumer: what it holds goes back to its place.
+/// Ends a consumer: its messages go back to their positions.
 pub(super) fn leave(connection: &Connection, consumer: i64) -> Result<(), Failure> {
     let sql = "UPDATE messages SET consumer = NULL WHERE consumer = ?1";
     connection.prepare_cached(sql)?.execute([consumer])?;
@@ -108,7 +109,7 @@ pub(super) fn leave(connection: &Connection, consumer: i64) -> Result<(), Failur
     Ok(())
 }
 
-/// Ends the consumers of processes that are gone.
+/// Ends the consumers of dead processes.
 pub(super) fn end_the_dead(
     connection: &Connection,
     database: &Path,
@@ -127,15 +128,16 @@ pub(super) fn end_the_dead(
     Ok(())
 }
 
-/// What a consumer may be given.
+/// How many messages a consumer may get.
 pub(super) struct ConsumerCapacity {
-    /// Messages.
+    /// All messages.
     pub(super) limit: usize,
-    /// How many of them may be such that come back, as long as there are others.
+    /// Returning jobs among them, as long as there are others.
     pub(super) again: usize,
 }
 
-/// Gives a consumer messages of these queues, the longest ready first, and each queue its share.
+/// Fetches messages of these queues for a consumer, those ready longest first, and each queue its
+/// share.
 pub(super) fn fetch(
     connection: &Connection,
     queues: &[i64],
@@ -145,7 +147,7 @@ pub(super) fn fetch(
     let now_ms = now_ms(connection)?;
     let mut fetched = FetchedMessage { messages: Vec::new(), next_in_ms: None };
     let ConsumerCapacity { limit, again } = *room;
-    // What one queue has no use for is another's.
+    // The unused share of a queue goes to the others.
     for (again, most) in [(AGAIN, again), (NEW, limit), (NEW, limit), (AGAIN, limit)] {
         for (place, queue) in queues.iter().enumerate() {
             let left = most.saturating_sub(fetched.messages.len());
@@ -168,7 +170,7 @@ pub(super) fn fetch(
     Ok(fetched)
 }
 
-/// Which messages are taken.
+/// Which messages are fetched.
 struct TakeFilter {
     queue: i64,
     again: i64,
@@ -212,8 +214,8 @@ fn next_ready_ms(connection: &Connection, queue: i64) -> Result<Option<i64>, Fai
     Ok([of(NEW)?, of(AGAIN)?].into_iter().flatten().min())
 }
 
-/// Moves a message to the dead letters of its queue. False if it has none: then it is delivered on
-/// and on.
+/// Moves a message to the dead letters of its queue. False if there are none: then it is
+/// redelivered without end.
 fn give_up(
     connection: &Connection,
     queue: i64,
@@ -249,7 +251,7 @@ fn give_up(
     Ok(true)
 }
 
-/// Gives back what was fetched and not handed out, as if it had never been delivered.
+/// Returns messages that were fetched and not handed out, as if they had never been delivered.
 pub(super) fn give_back(
     connection: &Connection,
     consumer: i64,
@@ -264,7 +266,7 @@ pub(super) fn give_back(
     Ok(())
 }
 
-/// Removes a message that the consumer holds. False if it holds it no more.
+/// Removes a message that the consumer holds. False if it does not hold it any more.
 pub(super) fn acknowledge(
     connection: &Connection,
     consumer: i64,
@@ -274,7 +276,7 @@ pub(super) fn acknowledge(
     Ok(connection.prepare_cached(sql)?.execute((message, consumer))? == 1)
 }
 
-/// How many messages of a queue are ready.
+/// The number of ready messages of a queue.
 pub(super) fn count_ready(connection: &Connection, queue: i64) -> Result<u64, Failure> {
     let now_ms = now_ms(connection)?;
     let sql = "SELECT count(*) FROM messages \
@@ -282,7 +284,7 @@ pub(super) fn count_ready(connection: &Connection, queue: i64) -> Result<u64, Fa
     Ok(connection.prepare_cached(sql)?.query_row((queue, now_ms), |row| row.get(0))?)
 }
 
-/// How many messages of a queue consumers hold.
+/// The number of messages of a queue that consumers hold.
 pub(super) fn count_held(connection: &Connection, queue: i64) -> Result<u64, Failure> {
     let sql = "SELECT count(*) FROM messages WHERE consumer IS NOT NULL AND queue = ?1";
     Ok(connection.prepare_cached(sql)?.query_row([queue], |row| row.get(0))?)
