@@ -1,9 +1,9 @@
-//! What operators see and do, as data: for the terminal and for the web console alike.
+//! What operators see and do, as data, for the terminal and the web console.
 //!
-//! * [`letters`]: dead letters, read without taking them. [`bulk`]: what is done to many of them.
-//! * [`operator`]: what is done to a grant or a provider, each with its trace in the audit record.
-//! * [`overview`]: how each provider is doing. [`timeline`]: what happened to one grant.
-//! * [`about`]: what an entry of the audit record is about.
+//! * [`letters`]: dead letters, browsed. [`bulk`]: actions on many of them.
+//! * [`operator`]: actions on a grant or a provider, each recorded in the audit record.
+//! * [`overview`]: the state of each provider. [`timeline`]: the history of one grant.
+//! * [`about`]: the subject of an audit entry.
 
 pub mod bulk;
 pub mod letters;

@@ -1,5 +1,5 @@
-//! All of it at one look, for `evergrant top`, `providers` and pages alike. What cannot be reached is
-//! said, and the rest is shown.
+//! The overview of the fleet, for `evergrant top`, `providers` and the web console. Unreachable
+//! parts are reported, and the rest is shown.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,25 +13,25 @@ use evergrant_ports::{JobQueue, Store, StoreError};
 use evergrant_provider::Provider;
 use serde::Serialize;
 
-/// More grants than this that are due are not counted: the time that takes has a limit.
+/// Due grants are counted up to this number, to limit the duration.
 pub const DUE_MAX: u64 = 100_000;
-/// The time that error rates are of.
+/// The interval of error rates.
 const RECENT_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// All of it at one look.
+/// The state of the whole fleet.
 #[derive(Debug, Clone, Serialize)]
 pub struct FleetOverview {
-    /// The store's clock.
+    /// The store's time.
     pub now: Timestamp,
     /// Each provider.
     pub providers: Vec<ProviderOverview>,
-    /// The processes that live or have lately lived.
+    /// The running and recently seen processes.
     pub processes: Vec<Heartbeat>,
     /// Why the queue's figures are missing, if they are.
     pub queue_error: Option<String>,
 }
 
-/// One provider at one look.
+/// The state of one provider.
 #[derive(Debug, Clone, Serialize)]
 pub struct ProviderOverview {
     /// Its name.
@@ -47,26 +47,26 @@ pub struct ProviderOverview {
     pub deaths_believed_until: Option<Timestamp>,
     /// When our client's settings changed, if nothing has been refreshed with them yet.
     pub client_changed_at: Option<Timestamp>,
-    /// Grants that want a job, counted up to [`DUE_MAX`].
+    /// Grants that need a job, counted up to [`DUE_MAX`].
     pub due: u64,
-    /// Jobs that wait in the queue. None if it cannot be reached.
+    /// Jobs in the queue. None if the queue is unreachable.
     pub queued: Option<u64>,
     /// Requests under way.
     pub in_flight: u32,
-    /// Grants refreshed a second, of late.
+    /// Recent refreshes per second.
     pub refreshed_per_second: f64,
-    /// How much of the strictest limit is used: by all requests of the last one to two minutes, or by
-    /// what was refreshed of late, if that is more. None without a limit.
+    /// How much of the strictest limit is used: by all requests of the last one to two minutes or
+    /// by recent refreshes, whichever is more. None without a limit.
     pub budget_used_percent: Option<f64>,
-    /// What happened in the last quarter of an hour.
+    /// Counts of the last quarter of an hour.
     pub lately: ProviderCounts,
-    /// How many of those exchanges failed. None if there were none.
+    /// The share of failed exchanges. None if there were none.
     pub failed_percent: Option<f64>,
 }
 
-/// What an overview is of.
+/// The sources of an overview.
 pub struct OverviewSources<'a> {
-    /// Where grants, processes and figures are.
+    /// The store with grants, processes and statistics.
     pub store: &'a Arc<dyn Store>,
     /// None leaves the queue out.
     pub queue: Option<&'a Arc<dyn JobQueue>>,
@@ -75,10 +75,10 @@ pub struct OverviewSources<'a> {
 }
 
 impl OverviewSources<'_> {
-    /// Looks at everything.
+    /// Collects the overview.
     ///
     /// # Errors
-    /// If the store is away: without it there is nothing to show.
+    /// If the store is unavailable, since there is nothing to show without it.
     pub async fn overview(&self) -> Result<FleetOverview, StoreError> {
         let now = self.store.now().await?;
         let processes = self.store.processes().await?;
@@ -99,7 +99,7 @@ impl OverviewSources<'_> {
         Ok(overview)
     }
 
-    /// A queue that is away is asked once.
+    /// An unavailable queue is asked once.
     async fn depth(&self, provider: &ProviderId, error: &mut Option<String>) -> Option<u64> {
         let queue = self.queue.filter(|_| error.is_none())?;
         match queue.depth(provider).await {
@@ -113,7 +113,8 @@ impl OverviewSources<'_> {
 }
 
 impl ProviderOverview {
-    /// What processes and minutes tell of a provider. What is due and queued is asked elsewhere.
+    /// The state of a provider as far as processes and statistics show it; what is due and queued
+    /// is asked elsewhere.
     pub fn new<'a>(
         provider: &Provider,
         state: &ProviderState,
@@ -149,8 +150,8 @@ impl ProviderOverview {
     }
 }
 
-/// Grants that these processes refresh a second, at one provider or at all. Not a plain sum: that of
-/// nothing is -0.0.
+/// Recent refreshes per second of these processes, at one provider or all. Not a plain sum, because
+/// that of nothing is -0.0.
 pub fn refreshed_per_second<'a>(
     processes: impl Iterator<Item = &'a Heartbeat>,
     provider: Option<&ProviderId>,
@@ -159,7 +160,7 @@ pub fn refreshed_per_second<'a>(
     processes.fold(0.0, |all, process| all + process.per_second(provider, now))
 }
 
-/// How many exchanges came to something else than new tokens. None if there were none.
+/// The share of exchanges without new tokens. None if there were none.
 #[allow(clippy::cast_precision_loss, reason = "for people")]
 pub fn failed_percent(counts: &ProviderCounts) -> Option<f64> {
     let exchanges = counts.exchanges();
@@ -191,7 +192,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_budget_that_is_used_is_that_of_the_strictest_limit() {
+    fn the_used_budget_is_of_the_strictest_limit() {
         let counts = |refreshed| ProviderCounts { refreshed, ..ProviderCounts::default() };
         let at = Timestamp::from_unix_ms;
         let minutes =

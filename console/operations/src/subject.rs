@@ -1,9 +1,9 @@
-//! What an entry of the audit record is about, in words.
+//! The subject of an audit entry, as text.
 
 use evergrant_domain::audit::AuditEntry;
 use serde_json::Value;
 
-/// What an action is about, in a few words.
+/// The subject of an action, as a short text.
 pub fn about(entry: &AuditEntry) -> String {
     let mut words = Vec::new();
     if let Some(provider) = &entry.provider {
@@ -12,7 +12,7 @@ pub fn about(entry: &AuditEntry) -> String {
     if let Some(document) = &entry.document {
         words.push(document.to_string());
     }
-    // A filter names these two as well.
+    // A filter contains these two as well.
     let filter = entry.request.get("filter").and_then(Value::as_object);
     for (name, value) in filter.into_iter().flatten() {
         if name != "provider" && name != "id" {
@@ -20,7 +20,7 @@ pub fn about(entry: &AuditEntry) -> String {
         }
     }
     if let Some(picked) = entry.request.get("picked").and_then(Value::as_array) {
-        words.push(format!("{} that were ticked", picked.len()));
+        words.push(format!("{} ticked", picked.len()));
     }
     for name in ["file", "direction", "user", "role", "address", "way", "subject"] {
         words.extend(entry.request.get(name).map(plain));
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_an_action_is_about_is_told_in_words() {
+    fn an_actions_subject_is_described() {
         let filter = json!({ "provider": "p", "reason": "grant_dead" });
         for (provider, request, words) in [
             (

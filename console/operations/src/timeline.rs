@@ -1,20 +1,20 @@
-//! What is known of a grant's life, in the order of time.
+//! The timeline of a grant.
 
 use evergrant_domain::Timestamp;
 use evergrant_domain::audit::AuditEntry;
 use evergrant_ports::GrantView;
 use serde::Serialize;
 
-/// Something that happened, or will.
+/// A past or future event.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct TimelineEvent {
     /// When.
     pub at: Timestamp,
-    /// What happened, in words.
+    /// What happened, as text.
     pub what: String,
 }
 
-/// What is known of a grant's life. `audit` is what operators did to it.
+/// The known events of a grant. `audit` holds operators' actions on it.
 pub fn timeline(grant: &GrantView, audit: &[AuditEntry], now: Timestamp) -> Vec<TimelineEvent> {
     let failed = grant.last_error.as_ref().map(|error| {
         let mut what = format!("failed: {}", error.reason.as_str());
@@ -41,8 +41,8 @@ pub fn timeline(grant: &GrantView, audit: &[AuditEntry], now: Timestamp) -> Vec<
         or(grant.access_expires_at, "the access token expired", "the access token expires"),
         or(
             grant.refresh_idle_until,
-            "the refresh token died unless it was exchanged",
-            "the refresh token dies unless it is exchanged",
+            "the refresh token expired, unless it was exchanged",
+            "the refresh token expires, unless it is exchanged",
         ),
         or(grant.refresh_absolute_until, "the grant ended", "the grant ends"),
     ];
@@ -122,7 +122,7 @@ mod tests {
             (41, "the present run of failures began"),
             (42, "failed: transient, HTTP status 503"),
             (43, "token_pause by ann@host: running (asked to)"),
-            (90, "the refresh token dies unless it is exchanged"),
+            (90, "the refresh token expires, unless it is exchanged"),
         ];
         assert_eq!(told, expected);
     }

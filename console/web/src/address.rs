@@ -3,7 +3,7 @@
 use axum::http::{HeaderMap, header};
 use url::Url;
 
-/// The page with the form that was sent, which whoever sends it can make up.
+/// The page that sent a form, as the sender claims.
 pub(super) fn sent_from(headers: &HeaderMap) -> String {
     let from = headers.get(header::REFERER).and_then(|from| Url::parse(from.to_str().ok()?).ok());
     let Some(from) = from else { return "/".to_owned() };
@@ -14,7 +14,7 @@ pub(super) fn sent_from(headers: &HeaderMap) -> String {
     local(&address).unwrap_or("/").to_owned()
 }
 
-/// An address within the console, and nothing that a browser could take for another site's.
+/// An address within the console, and never one that a browser could take for another site's.
 pub(super) fn local(address: &str) -> Option<&str> {
     let begins = address.starts_with('/') && !address.starts_with("//");
     let odd = |c: char| c == '\\' || c.is_control();
@@ -28,7 +28,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_page_that_sends_a_form_does_not_lead_to_another_site() {
+    fn a_forms_referer_never_leads_to_another_site() {
         let from = |referer| {
             let headers = [(header::REFERER, HeaderValue::from_static(referer))].into_iter();
             sent_from(&headers.collect())
@@ -39,7 +39,7 @@ mod tests {
     }
 
     #[test]
-    fn after_a_login_nobody_is_led_to_another_site() {
+    fn a_login_never_leads_to_another_site() {
         assert_eq!(local("/tokens?user=a"), Some("/tokens?user=a"));
         for foreign in ["https://evil.example", "//evil.example", "/\\evil.example", "", "/a\tb"] {
             assert_eq!(local(foreign), None, "{foreign}");

@@ -1,4 +1,4 @@
-//! What pages need beside themselves, embedded.
+//! Style sheet and scripts, embedded.
 
 use std::hash::{DefaultHasher, Hash, Hasher};
 

@@ -1,4 +1,5 @@
-//! The bulk action that this console runs. One at a time: two would take letters from each other.
+//! The console's bulk action. There is one at a time, because two would take letters from each
+//! other.
 
 use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -12,26 +13,26 @@ use tokio_util::sync::CancellationToken;
 use super::format;
 use evergrant_operations::bulk::{BulkKind, BulkRequest};
 
-/// What an operator wants to be done to dead letters.
+/// An operator's order for dead letters.
 pub(super) struct Order {
     pub(super) request: BulkRequest,
-    /// Which letters, in words.
+    /// A description of the letters.
     pub(super) which: String,
-    /// How many there are, as far as that was counted.
+    /// How many there are, if they were counted.
     pub(super) matched: Option<u64>,
     pub(super) who: String,
     pub(super) why: String,
 }
 
-/// A bulk action, while it runs and after.
+/// A bulk action, during its run and afterwards.
 #[derive(Debug, Clone)]
 pub(super) struct BulkProgress {
     pub(super) kind: BulkKind,
     pub(super) who: String,
     pub(super) why: String,
-    /// Which letters, in words.
+    /// A description of the letters.
     pub(super) which: String,
-    /// At most so many a second.
+    /// The most letters a second.
     pub(super) rps: Option<NonZeroU32>,
     pub(super) began_at: Timestamp,
     pub(super) ended_at: Option<Timestamp>,
@@ -43,7 +44,7 @@ pub(super) struct BulkProgress {
 }
 
 impl BulkProgress {
-    /// One that begins now.
+    /// The progress of a new action.
     pub(super) fn new(order: &Order) -> Self {
         Self {
             kind: order.request.kind,
@@ -65,7 +66,7 @@ impl BulkProgress {
         self.outcome == ActionOutcome::Running
     }
 
-    /// In a sentence.
+    /// A sentence.
     pub(super) fn words(&self) -> String {
         let since = format::clock(self.began_at);
         format!("{} is under way ({}, by {}, since {since}).", self.verb(), self.which, self.who)
@@ -79,7 +80,7 @@ impl BulkProgress {
     }
 }
 
-/// The bulk action that this console runs, or has run last.
+/// The bulk action that runs, or has run last.
 #[derive(Default)]
 pub(super) struct Bulk {
     last: watch::Sender<Option<BulkProgress>>,
@@ -87,12 +88,12 @@ pub(super) struct Bulk {
 }
 
 impl Bulk {
-    /// The one that runs.
+    /// The action that runs.
     pub(super) fn running(&self) -> Option<BulkProgress> {
         self.last().filter(BulkProgress::is_running)
     }
 
-    /// The one that runs or has run last.
+    /// The action that runs or has run last.
     pub(super) fn last(&self) -> Option<BulkProgress> {
         self.last.borrow().clone()
     }
@@ -101,7 +102,7 @@ impl Bulk {
         self.last.subscribe()
     }
 
-    /// Begins one, unless another runs. Returns what ends it early.
+    /// Begins an action, unless another one runs. Returns the token that ends it early.
     pub(super) fn begin(&self, running: BulkProgress) -> Option<CancellationToken> {
         let begun = self.last.send_if_modified(|last| {
             let free = !last.as_ref().is_some_and(BulkProgress::is_running);
@@ -117,7 +118,7 @@ impl Bulk {
         })
     }
 
-    /// Notes how far it is.
+    /// Notes its progress.
     pub(super) fn tell(&self, change: impl FnOnce(&mut BulkProgress)) {
         self.last.send_modify(|last| {
             if let Some(running) = last {
@@ -126,7 +127,7 @@ impl Bulk {
         });
     }
 
-    /// It could not even begin.
+    /// Notes that it could not begin.
     pub(super) fn fail(&self, error: &str) {
         self.tell(|running| {
             running.outcome = ActionOutcome::Failed;
@@ -135,7 +136,7 @@ impl Bulk {
         });
     }
 
-    /// Ends the one that runs. What it has done stays done. False if none runs.
+    /// Ends the action that runs. What it has done stays done. False if none runs.
     pub(super) fn cancel(&self) -> bool {
         let runs = self.running().is_some();
         if runs {
@@ -145,5 +146,5 @@ impl Bulk {
     }
 }
 
-/// Shared by pages and the task that runs it.
+/// Shared by pages and the task that runs the action.
 pub(super) type SharedBulk = Arc<Bulk>;

@@ -1,4 +1,4 @@
-//! Runs a bulk action to its end, whoever still looks at the page.
+//! Runs a bulk action to its end, independently of pages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use evergrant_operations::letters::LetterQueues;
 const END_TIMEOUT: Duration = Duration::from_secs(10);
 
 impl Web {
-    /// What does it.
+    /// The engine of bulk actions.
     pub(super) fn engine(&self) -> Engine {
         let letters = LetterQueues {
             store: Arc::clone(&self.store),
@@ -27,7 +27,7 @@ impl Web {
         Engine { letters, queued_for: self.queued_for }
     }
 
-    /// Begins a bulk action, which goes on by itself. Returns its entry in the audit record.
+    /// Begins a bulk action in the background. Returns its entry in the audit record.
     ///
     /// # Errors
     /// If another one runs, or the audit record cannot be written: then nothing was begun.
@@ -58,7 +58,7 @@ impl Web {
         request: &BulkRequest,
         stop: &CancellationToken,
     ) {
-        // Nobody looks at the same time, at least in this process.
+        // No other browse at the same time, at least in this process.
         let looking = Arc::clone(&self.letters.looking);
         let mine = looking.lock().await;
         let watch = |tally: &evergrant_operations::bulk::BulkTally| {
@@ -79,7 +79,7 @@ impl Web {
         self.watcher.look_again();
     }
 
-    /// Ends the bulk action that runs, if one does, and waits until the audit record says so.
+    /// Ends the running bulk action, if there is one, and waits until that is in the audit record.
     pub(super) async fn end_bulk(&self) {
         self.bulk.cancel();
         let mut changes = self.bulk.changes();

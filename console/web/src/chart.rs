@@ -1,4 +1,4 @@
-//! Charts, drawn by the server.
+//! Charts, rendered by the server.
 
 use evergrant_domain::Timestamp;
 use evergrant_domain::statistics::{MINUTE, ProviderCounts, minute_of};
@@ -8,7 +8,7 @@ use super::format;
 
 const WIDTH: u32 = 720;
 const HEIGHT: u32 = 150;
-/// Room for the axes' words.
+/// Room for the labels of axes.
 const LEFT: u32 = 44;
 const BOTTOM: u32 = 20;
 const TOP: u32 = 8;
@@ -21,7 +21,7 @@ pub(super) struct Bar {
     pub(super) good: Part,
     pub(super) retried: Part,
     pub(super) dead: Part,
-    /// What it says when one points at it.
+    /// The tooltip.
     pub(super) title: String,
 }
 
@@ -32,26 +32,26 @@ pub(super) struct Part {
     pub(super) height: String,
 }
 
-/// A line or a word beside an axis.
+/// A grid line or a label of an axis.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Tick {
     pub(super) at: String,
     pub(super) text: String,
 }
 
-/// What happened, as stacked bars: refreshed, retried, dead.
+/// Counts as stacked bars: refreshed, retried, dead.
 #[derive(Debug, Clone)]
 pub(super) struct Chart {
     pub(super) title: &'static str,
     pub(super) width: u32,
     pub(super) height: u32,
     pub(super) left: u32,
-    /// Where the time axis is.
+    /// The position of the time axis.
     pub(super) base: u32,
     pub(super) bars: Vec<Bar>,
     pub(super) rows: Vec<Tick>,
     pub(super) columns: Vec<Tick>,
-    /// All of it in words, for those who cannot see it.
+    /// A description for readers who cannot see the chart.
     pub(super) summary: String,
 }
 
@@ -75,7 +75,7 @@ impl Chart {
         label_every: u32,
     ) -> Self {
         let step = MINUTE * step_minutes;
-        // Steps begin at round times, and the last one is that of now.
+        // Steps begin at round times, and the last one contains the present time.
         let step_ms = i64::from(step_minutes) * 60_000;
         let last = minute_of(now).unix_ms().div_euclid(step_ms) * step_ms;
         let begin = Timestamp::from_unix_ms(last - step_ms * i64::from(steps - 1));
@@ -119,7 +119,7 @@ impl Chart {
     }
 }
 
-/// What happened from one time to another, at all providers.
+/// Counts of an interval, of all providers.
 pub(super) fn sum(minutes: &Minutes, from: Timestamp, until: Timestamp) -> ProviderCounts {
     let mut all = ProviderCounts::default();
     for counts in minutes.range(from..until).flat_map(|(_, providers)| providers.values()) {
@@ -132,7 +132,7 @@ fn height_of(counts: &ProviderCounts) -> u64 {
     counts.refreshed + counts.retried + counts.dead_in_all()
 }
 
-/// A round number as an axis has room for.
+/// A number in short form, for an axis.
 fn short(n: u64) -> String {
     let tenths = |unit: u64, letter| match (n / unit, n % unit * 10 / unit) {
         (whole, 0) => format!("{whole}{letter}"),
@@ -211,7 +211,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_bar_is_as_high_as_what_happened_in_its_time() {
+    fn a_bars_height_shows_its_count() {
         let now = Timestamp::from_unix_ms(1_700_000_040_000);
         let counts =
             |refreshed| ProviderCounts { refreshed, retried: 2, ..ProviderCounts::default() };
@@ -224,7 +224,7 @@ mod tests {
         assert_eq!(chart.bars.len(), 2, "what is older is not shown");
         assert_eq!(chart.summary, "11 refreshed, 4 retried, 0 dead");
         assert_eq!(chart.rows[0].text, "10");
-        // Ten of ten are all of the room; eight and two share it.
+        // Ten of ten take all of the room; eight and two share it.
         assert_eq!(
             (chart.bars[1].good.height.as_str(), chart.bars[1].good.y.as_str()),
             ("97.6", "8.0")

@@ -1,4 +1,4 @@
-//! What a form or the address of a page asks for.
+//! Fields of a form or of a page's address.
 
 use std::str::FromStr;
 
@@ -6,8 +6,8 @@ use axum::extract::FromRequestParts;
 use axum::http::request::Parts;
 use url::form_urlencoded;
 
-/// Names and values, in the order they came. An empty value counts as none, since a form sends all
-/// of its fields.
+/// Names and values, in their order. An empty value counts as missing, because a form sends all of
+/// its fields.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub(super) struct Fields(Vec<(String, String)>);
 
@@ -22,15 +22,15 @@ impl Fields {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// All values of a field that may come several times.
+    /// All values of a field that may occur several times.
     pub(super) fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a str> {
         self.0.iter().filter(move |(known, _)| known == name).map(|(_, value)| value.as_str())
     }
 
-    /// The value of a field, read as what it stands for.
+    /// The parsed value of a field.
     ///
     /// # Errors
-    /// What is wrong with it, with its name.
+    /// What is wrong, with the field's name.
     pub(super) fn read<T: FromStr>(&self, name: &str) -> Result<Option<T>, String>
     where
         T::Err: std::fmt::Display,
@@ -41,7 +41,7 @@ impl Fields {
         text.parse().map(Some).map_err(|error| format!("{name}: {error}"))
     }
 
-    /// The address of a page with these fields, and `more` in place of those of the same names.
+    /// The address of a page with these fields, in which `more` replaces those of the same names.
     pub(super) fn address(&self, path: &str, more: &[(&str, &str)]) -> String {
         let replaced = |name: &str| more.iter().any(|(known, _)| *known == name);
         let kept = self.0.iter().filter(|(name, _)| !replaced(name));
@@ -58,7 +58,7 @@ impl Fields {
     }
 }
 
-/// The fields in a page's address.
+/// The fields of a page's address.
 pub(super) struct Query(pub(super) Fields);
 
 impl<S: Sync> FromRequestParts<S> for Query {
@@ -74,7 +74,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn fields_are_read_as_what_they_stand_for_and_written_back() {
+    fn fields_are_parsed_and_written_back() {
         let fields = Fields::parse(b"user=a%26b&limit=x&id=1&id=2&empty=&n=+7+");
         assert_eq!(fields.get("user"), Some("a&b"));
         assert_eq!((fields.get("empty"), fields.get("none")), (None, None));

@@ -1,4 +1,4 @@
-//! Which dead letters an address or a form means.
+//! Filters of dead letters in an address or a form.
 
 use std::collections::BTreeSet;
 
@@ -12,13 +12,13 @@ use super::problem::Problem;
 use evergrant_operations::bulk::{BulkRequest, BulkTally};
 use evergrant_operations::letters::LetterFilter;
 
-/// The fields that are a filter.
+/// The fields of a filter.
 pub(super) const NAMES: [&str; 8] =
     ["provider", "reason", "user", "email", "id", "since", "until", "revived"];
 /// The field that is ticked, once for each document.
 pub(super) const PICK: &str = "pick";
 
-/// What fields say about dead letters.
+/// Reads a filter of dead letters.
 ///
 /// # Errors
 /// What is wrong, with the field's name.
@@ -39,13 +39,13 @@ pub(super) fn read(fields: &Fields) -> Result<LetterFilter, String> {
 /// The documents that are ticked.
 ///
 /// # Errors
-/// If one is no id.
+/// If a value is not an id.
 pub(super) fn picked(fields: &Fields) -> Result<BTreeSet<DocumentId>, String> {
     let read = |text: &str| text.parse().map_err(|error| format!("{PICK}: {error}"));
     fields.all(PICK).map(read).collect()
 }
 
-/// The letters that match, by a picture of them. Users are looked up by the store's index.
+/// The letters of a snapshot that match. Users are looked up by the store's index.
 pub(super) async fn matching<'a>(
     web: &Web,
     taken: &'a LetterSnapshot,
@@ -54,7 +54,7 @@ pub(super) async fn matching<'a>(
 ) -> Result<Vec<&'a Letter>, Problem> {
     let (letters, filter, revived) = (web.engine().letters, filter.clone(), filter.revived);
     let wanted = match &filter {
-        // Letters tell all of it.
+        // Letters hold all of the filter's fields.
         LetterFilter { user: None, email: None, .. } => letters.wanted(&filter).await?,
         _ => web.ask(|_| async move { letters.wanted(&filter).await }).await?,
     };
@@ -69,7 +69,7 @@ pub(super) async fn matching<'a>(
     Ok(letters.filter(is_meant).collect())
 }
 
-/// How many of these letters an action means, and what stays.
+/// How many of these letters an action includes, and which stay.
 pub(super) fn meant(request: &BulkRequest, matching: &[&Letter]) -> BulkTally {
     let mut tally = BulkTally::default();
     for letter in matching {
@@ -78,7 +78,7 @@ pub(super) fn meant(request: &BulkRequest, matching: &[&Letter]) -> BulkTally {
     tally
 }
 
-/// The fields that mean this, for a form that goes on with it.
+/// The same filter as hidden fields, for a form that continues with it.
 pub(super) fn hidden(fields: &Fields, picked: &BTreeSet<DocumentId>) -> Vec<(String, String)> {
     let filter = fields.pairs().filter(|(name, _)| NAMES.contains(name));
     let filter = filter.map(|(name, value)| (name.to_owned(), value.to_owned()));
@@ -86,12 +86,12 @@ pub(super) fn hidden(fields: &Fields, picked: &BTreeSet<DocumentId>) -> Vec<(Str
     filter.chain(picked).collect()
 }
 
-/// A filter in words: each part that is given.
+/// A description of a filter.
 pub(super) fn words(fields: &Fields, picked: &BTreeSet<DocumentId>) -> String {
     let parts = fields.pairs().filter(|(name, _)| NAMES.contains(name));
     let mut parts: Vec<_> = parts.map(|(name, value)| format!("{name} {value}")).collect();
     if !picked.is_empty() {
-        parts.push(format!("{} that were ticked", picked.len()));
+        parts.push(format!("{} ticked", picked.len()));
     }
     if parts.is_empty() { "all of them".to_owned() } else { parts.join(", ") }
 }

@@ -1,8 +1,8 @@
-//! What the console knows of the fleet is read in the background, so that pages are quick and can be
-//! shown while a server is away.
+//! The fleet monitor: reads the state of the fleet in the background, so that pages are fast and
+//! can be shown while a server is unavailable.
 //!
-//! It is read every two seconds while somebody looks, and seldom otherwise. What is expensive to ask
-//! is asked as seldom as it takes long.
+//! It reads every two seconds while pages are viewed, and rarely otherwise. Expensive queries are
+//! repeated after a multiple of their duration.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -21,26 +21,26 @@ use tokio::time::Instant;
 use super::fleet_snapshot::{FleetSnapshot, Part, ProviderWatch};
 use evergrant_operations::overview::DUE_MAX;
 
-/// How often it is looked while somebody watches.
+/// The interval while pages are viewed.
 const WATCHED_INTERVAL: Duration = Duration::from_secs(2);
-/// How often it is looked while nobody does.
+/// The interval otherwise.
 const UNWATCHED_INTERVAL: Duration = Duration::from_secs(30);
-/// For how long after a page was shown somebody is taken to watch.
+/// How long after a page was shown pages count as viewed.
 const WATCHED_TTL: Duration = Duration::from_secs(60);
-/// How long a server may take for an answer before it is taken to be away.
+/// A server that takes longer counts as unavailable.
 pub(super) const QUERY_TIMEOUT: Duration = Duration::from_secs(8);
-/// How many times as long as a question took nobody asks it again.
+/// Idle time after an expensive query, as a multiple of its duration.
 const QUERY_COOLDOWN_FACTOR: u32 = 20;
-/// How often all grants are counted, at most.
+/// The shortest interval between counts of all grants.
 const COUNT_INTERVAL: Duration = Duration::from_secs(15);
-/// How often what is due is counted, at most.
+/// The shortest interval between counts of due grants.
 const DUE_INTERVAL: Duration = Duration::from_secs(4);
-/// How often it is looked ahead, at most.
+/// The shortest interval between forecasts.
 const OUTLOOK_INTERVAL: Duration = Duration::from_secs(300);
-/// How far ahead.
+/// The horizons of the forecast.
 const HORIZONS_DAYS: [u32; 2] = [7, 30];
 
-/// Reads what there is to know.
+/// Reads the state of the fleet.
 pub(super) struct FleetMonitor {
     store: Arc<dyn Store>,
     queue: Arc<dyn JobQueue>,
@@ -52,7 +52,7 @@ pub(super) struct FleetMonitor {
     due: QueryCooldown,
 }
 
-/// When an expensive question may be asked again.
+/// When an expensive query may be repeated.
 #[derive(Default)]
 struct QueryCooldown(std::sync::Mutex<Option<Instant>>);
 
@@ -107,7 +107,7 @@ impl FleetMonitor {
         }
     }
 
-    /// What is known. Somebody watches now.
+    /// The present snapshot. Pages count as viewed from now on.
     pub(super) fn known(&self) -> Arc<FleetSnapshot> {
         let before = self.seen_at.send_replace(Instant::now());
         if before.elapsed() > WATCHED_TTL {
@@ -116,19 +116,19 @@ impl FleetMonitor {
         Arc::clone(&self.known.borrow())
     }
 
-    /// What is known, each time it changes.
+    /// The snapshots, each time they change.
     pub(super) fn changes(&self) -> watch::Receiver<Arc<FleetSnapshot>> {
         self.known.subscribe()
     }
 
-    /// Looks again soon: an operator has changed something.
+    /// Reads again soon, because an operator has changed something.
     pub(super) fn look_again(&self) {
         self.due.end();
         self.recount.notify_one();
         self.wake.notify_one();
     }
 
-    /// Looks until `shutdown`.
+    /// Reads until `shutdown`.
     pub(super) async fn run(self: Arc<Self>, shutdown: ShutdownSignal) {
         let ahead = tokio::spawn(Arc::clone(&self).look_ahead());
         let counting = tokio::spawn(Arc::clone(&self).keep_counting());
@@ -146,7 +146,7 @@ impl FleetMonitor {
         counting.abort();
     }
 
-    /// Looks once.
+    /// Reads once.
     pub(super) async fn look(&self) {
         let (store, queue) = futures::join!(self.look_at_store(), self.look_at_queue());
         self.change(|known| {
@@ -191,7 +191,7 @@ impl FleetMonitor {
             for id in &ids {
                 states.push(store.provider_state(id).await?.value);
             }
-            // The last minutes may have grown meanwhile.
+            // The last minutes may have changed meanwhile.
             let since = last.map_or(now.minus(STATISTICS_TTL), |last| last.minus(3 * MINUTE));
             Ok(StoreFindings {
                 now,
@@ -224,7 +224,7 @@ impl FleetMonitor {
         due
     }
 
-    /// Counts all grants now and then while somebody watches.
+    /// Counts all grants from time to time while pages are viewed.
     async fn keep_counting(self: Arc<Self>) {
         let mut seen = self.seen_at.subscribe();
         loop {
@@ -243,7 +243,7 @@ impl FleetMonitor {
         }
     }
 
-    /// Looks ahead now and then while somebody watches. It reads every grant.
+    /// Makes forecasts from time to time while pages are viewed. Each reads every grant.
     async fn look_ahead(self: Arc<Self>) {
         let mut seen = self.seen_at.subscribe();
         // Not before the first page.
@@ -266,14 +266,14 @@ impl FleetMonitor {
     }
 }
 
-/// What a look at the store found.
+/// What was read from the store.
 struct StoreFindings {
     now: Timestamp,
     read_at: Timestamp,
     states: Vec<ProviderState>,
     processes: Vec<Heartbeat>,
     minutes: Vec<MinuteCounts>,
-    /// From which minute on they were read.
+    /// The first minute of the statistics.
     since: Timestamp,
     due: Option<Vec<u64>>,
 }
@@ -297,19 +297,19 @@ impl StoreFindings {
     }
 }
 
-/// A server's answer, if it comes soon. The question is not dropped half-way, which drivers do not
-/// like: it ends by itself, later.
+/// A server's answer within the timeout. The query is not cancelled, which drivers handle badly: it
+/// ends by itself later.
 async fn patiently<T: Send + 'static>(
     question: impl Future<Output = Result<T, Fault>> + Send + 'static,
 ) -> Result<T, String> {
     match tokio::time::timeout(QUERY_TIMEOUT, tokio::spawn(question)).await {
         Ok(Ok(answer)) => answer.map_err(|fault| fault.0),
-        Ok(Err(_)) => Err("the question was dropped".to_owned()),
+        Ok(Err(_)) => Err("the query was cancelled".to_owned()),
         Err(_) => Err(format!("no answer within {} s", QUERY_TIMEOUT.as_secs())),
     }
 }
 
-/// What went wrong, in words.
+/// A failure, as text.
 struct Fault(String);
 
 impl<E: std::fmt::Display> From<E> for Fault {

@@ -1,4 +1,4 @@
-//! What the console knows of the fleet.
+//! A snapshot of the fleet.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -33,29 +33,29 @@ impl Part {
     }
 }
 
-/// What is known of a provider.
+/// The state of a provider.
 #[derive(Clone)]
 pub(super) struct ProviderWatch {
     pub(super) provider: Arc<Provider>,
     pub(super) state: Option<ProviderState>,
-    /// Grants that want a job, up to [`evergrant_operations::overview::DUE_MAX`].
+    /// Grants that need a job, up to [`evergrant_operations::overview::DUE_MAX`].
     pub(super) due: Option<u64>,
-    /// Jobs that wait in its queues.
+    /// Jobs in its queues.
     pub(super) queued: Option<u64>,
 }
 
-/// What happened in each minute.
+/// Counts of each minute.
 pub(super) type Minutes = BTreeMap<Timestamp, BTreeMap<ProviderId, ProviderCounts>>;
 
-/// What will become of each provider's grants, and when that was reckoned.
+/// The forecast of each provider's grants, and when it was made.
 pub(super) type Outlook = (Timestamp, Arc<Vec<(ProviderId, Forecast)>>);
 
-/// What is known of the fleet.
+/// A snapshot of the fleet.
 #[derive(Clone)]
 pub(super) struct FleetSnapshot {
     pub(super) store: Part,
     pub(super) queue: Part,
-    /// The store's clock, and ours when it was read.
+    /// The store's time, and this machine's when it was read.
     pub(super) now: Option<(Timestamp, Timestamp)>,
     pub(super) providers: Vec<ProviderWatch>,
     pub(super) processes: Vec<Heartbeat>,
@@ -65,13 +65,13 @@ pub(super) struct FleetSnapshot {
 }
 
 impl FleetSnapshot {
-    /// The store's clock now.
+    /// The store's time now.
     pub(super) fn now(&self) -> Timestamp {
         let ours = wall_clock();
         self.now.map_or(ours, |(stores, read_at)| stores.plus(ours.since(read_at)))
     }
 
-    /// What processes and minutes tell of a provider.
+    /// A provider's overview from processes and statistics.
     pub(super) fn overview(&self, watch: &ProviderWatch, now: Timestamp) -> ProviderOverview {
         let id = &watch.provider.id;
         let minutes = self

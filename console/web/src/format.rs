@@ -1,8 +1,8 @@
-//! How figures and times look on a page.
+//! Formats numbers and times for pages.
 
 use evergrant_domain::Timestamp;
 
-/// A number with its thousands apart: `1 234 567`, by narrow spaces that do not break.
+/// A number with its thousands separated by narrow spaces that do not break: `1 234 567`.
 pub(super) fn number(n: u64) -> String {
     let digits = n.to_string();
     let mut text = String::with_capacity(digits.len() * 2);
@@ -15,7 +15,7 @@ pub(super) fn number(n: u64) -> String {
     text
 }
 
-/// A rate: fine where it is small.
+/// A rate, with more digits if it is small.
 pub(super) fn rate(per_s: f64) -> String {
     if per_s >= 100.0 { format!("{per_s:.0}") } else { format!("{per_s:.1}") }
 }
@@ -26,7 +26,7 @@ pub(super) fn whole(percent: f64) -> u64 {
     percent.round().clamp(0.0, 999.0) as u64
 }
 
-/// A time span in its largest unit, and the next one where that says more: `45 s`, `2 h 5 min`.
+/// A duration in its largest unit, with the next one where that matters: `45 s`, `2 h 5 min`.
 pub(super) fn span(seconds: u64) -> String {
     let two = |large: u64, name: &str, small: u64, small_name: &str| match small {
         0 => format!("{large} {name}"),
@@ -41,10 +41,10 @@ pub(super) fn span(seconds: u64) -> String {
     }
 }
 
-/// A time as pages show it: exactly, and how long ago or ahead.
+/// A time as pages show it: exact and relative.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct ShownTime {
-    /// For machines, and to copy: RFC 3339.
+    /// For machines and for copying: RFC 3339.
     pub(super) exact: String,
     /// To the second.
     pub(super) plain: String,
@@ -70,20 +70,20 @@ impl ShownTime {
         Self { exact, plain, relative }
     }
 
-    /// How long ago, with the exact time for whoever points at it. All of it is ours, so it is safe
-    /// in a page as it is.
+    /// The relative time, with the exact one as a tooltip. It contains no untrusted text, so it
+    /// needs no escaping.
     pub(super) fn html(&self) -> String {
         let Self { exact, plain, relative } = self;
         format!("<time datetime=\"{exact}\" title=\"{plain} UTC\">{relative}</time>")
     }
 
-    /// The exact time, and how long ago.
+    /// The exact time and the relative one.
     pub(super) fn both(&self) -> String {
         let Self { exact, plain, relative } = self;
         format!("<time datetime=\"{exact}\">{plain}</time> <span class=\"muted\">{relative}</span>")
     }
 
-    /// In a sentence.
+    /// For a sentence.
     pub(super) fn words(&self) -> String {
         format!("{} ({})", self.plain, self.relative)
     }
@@ -99,8 +99,8 @@ pub(super) fn clock(at: Timestamp) -> String {
     text.get(11..19).map_or_else(|| text.clone(), |clock| format!("{clock} UTC"))
 }
 
-/// Marks that cannot be seen, such as those that turn the direction of text, as escapes: who has
-/// chosen a name must not change what is read around it.
+/// Escapes invisible characters, such as those that change the direction of text: a user's name
+/// must not change how the text around it reads.
 pub(super) fn visible(text: &str) -> String {
     evergrant_domain::printable::printable(text)
 }
@@ -122,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn a_time_is_told_exactly_and_relatively() {
+    fn a_time_is_shown_exactly_and_relatively() {
         let at = Timestamp::from_unix_ms;
         let when = ShownTime::new(at(1_795_493_241_259), at(1_795_493_301_259));
         assert_eq!(when.plain, "2026-11-24 04:07:21");

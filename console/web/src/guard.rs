@@ -1,5 +1,5 @@
-//! What every request goes through, so that no page can forget it: who it comes from, whether it may
-//! come, and what is said about it to the browser.
+//! The middleware of all requests: it identifies the sender, decides whether the request is
+//! admitted, and sets the security headers. No page can skip it.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -23,26 +23,26 @@ use super::problem::Problem;
 
 /// The largest form: a selection of a page's dead letters is far smaller.
 const FORM_BYTES_MAX: usize = 1 << 20;
-/// The largest form of somebody who is not logged in.
+/// The largest form of an anonymous visitor.
 const LOGIN_BYTES_MAX: usize = 16 * 1_024;
-/// The longest address that somebody who logs in is led back to: it is part of the form.
+/// The longest return address of a login, which is part of the form.
 const NEXT_BYTES_MAX: usize = 4 * 1_024;
 /// The most fields of a form.
 const FORM_FIELDS_MAX: usize = 1_000;
-/// How long a form may take to come in.
+/// The timeout of a form.
 const FORM_TIMEOUT: Duration = Duration::from_secs(10);
-/// What everybody may see.
+/// Paths for everybody.
 const PUBLIC: [&str; 4] = ["/login", OIDC_BEGIN, OIDC_CALLBACK, HEALTH];
 const HEALTH: &str = "/healthz";
 const PUBLIC_FOLDER: &str = "/assets/";
-/// What changes nothing but the browser's own state, so that every visitor may.
+/// Paths that change only the browser's own state, so that every visitor may use them.
 const FOR_EVERYBODY: [&str; 3] = ["/login", "/logout", "/theme"];
 /// The field in the address that a console without users prints.
 pub(super) const LOCAL_TOKEN: &str = "token";
-/// Live parts: a script asks for them, not a person.
+/// Live parts: requested by a script, not by a person.
 const LIVE: &str = "/live/";
 
-/// Lets through who may, and turns away the rest.
+/// Admits requests of authorized senders, and refuses the others.
 pub(super) async fn guard(State(web): State<Arc<Web>>, request: Request, next: Next) -> Response {
     let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
     let peer = peer.unwrap_or_else(|| (Ipv4Addr::UNSPECIFIED, 0).into());
@@ -84,7 +84,7 @@ async fn let_through(web: &Arc<Web>, seen: &PageContext, request: Request, next:
     }
 }
 
-/// The request as the page gets it, or why it does not.
+/// The request for the page, or why it is refused.
 async fn admit(web: &Arc<Web>, seen: &PageContext, request: Request) -> Result<Request, Response> {
     let path = request.uri().path().to_owned();
     if let Some(response) = by_printed_address(web, seen, &request) {
@@ -116,8 +116,8 @@ async fn admit(web: &Arc<Web>, seen: &PageContext, request: Request) -> Result<R
     Ok(request)
 }
 
-/// The answer to the address that a console without users has printed: the same page by an address that
-/// may be seen, kept and sent on.
+/// The answer to the address that a console without users has printed: a redirect to the same page
+/// without the token, which may then be kept and shared.
 fn by_printed_address(web: &Web, seen: &PageContext, request: &Request) -> Option<Response> {
     if !web.door.is_local() || request.method() != Method::GET || request.uri().path() != "/" {
         return None;
@@ -128,7 +128,7 @@ fn by_printed_address(web: &Web, seen: &PageContext, request: &Request) -> Optio
         return Some(Redirect::to("/").into_response());
     }
     let account = web.door.redeem(token)?;
-    tracing::info!("logged in by the address that was printed");
+    tracing::info!("logged in by the printed address");
     Some(Effect::LogIn(account).and_go("/"))
 }
 
@@ -172,13 +172,13 @@ fn ask_to_log_in(web: &Web, seen: &PageContext, method: &Method, path: &str) -> 
         return StatusCode::UNAUTHORIZED.into_response();
     }
     if web.door.is_local() {
-        let text = "This console lets in whoever opens the address that it has printed in its terminal. \
-                    Each of them is good for one browser; another one is printed then.";
+        let text = "This console admits whoever opens the address that it has printed in its terminal. \
+                    Each of them is good for one browser; then another one is printed.";
         let title = "Open the address that the console has printed";
         return Problem::new(StatusCode::FORBIDDEN, title, text).into_response();
     }
     if !web.door.has_login() {
-        let text = "The proxy before this console did not say who you are. Log in there, or ask \
+        let text = "The proxy in front of this console did not identify you. Log in there, or ask \
                     whoever runs it.";
         return Problem::forbidden(text).into_response();
     }
@@ -191,7 +191,7 @@ fn ask_to_log_in(web: &Web, seen: &PageContext, method: &Method, path: &str) -> 
     Effect::Flash(text.to_owned()).and_go(&query)
 }
 
-/// Does to the cookies what an answer says.
+/// Applies an answer's effects to the cookies.
 fn affect(
     web: &Web,
     seen: &PageContext,
@@ -204,7 +204,7 @@ fn affect(
         Some(Effect::Theme(theme)) => cookies.set_theme(theme.as_str()),
         Some(Effect::AskProvider(flow)) => cookies.set_flow(&flow),
         Some(Effect::LogIn(account)) => {
-            // A new id, so that one that somebody has slipped in is worth nothing.
+            // A new id, so that an injected one is worthless.
             web.door.log_out(&seen.visit.id);
             if let Account::User { name, mark } = &account {
                 cookies.set_device(name, mark);
@@ -224,7 +224,7 @@ fn affect(
     response
 }
 
-/// The page that a person is at: the one that is asked for, or the one with the form.
+/// The page of a person: the requested one, or the one with the form.
 fn here(request: &Request) -> String {
     if is_safe(request.method()) {
         return request.uri().to_string();
@@ -232,7 +232,7 @@ fn here(request: &Request) -> String {
     sent_from(request.headers())
 }
 
-/// Whether a method changes nothing. Pages have these two; `Method::is_safe` lets through more.
+/// Whether a method changes nothing. Pages have these two; `Method::is_safe` includes others.
 fn is_safe(method: &Method) -> bool {
     matches!(*method, Method::GET | Method::HEAD)
 }
@@ -241,8 +241,8 @@ fn is_public(path: &str) -> bool {
     PUBLIC.contains(&path) || path.starts_with(PUBLIC_FOLDER)
 }
 
-/// Whether a person asks: for a page, or by a form. All else is asked for by scripts, pages and health
-/// checks; it gets no cookie and keeps no login alive.
+/// Whether a person makes the request: for a page, or by a form. Other requests come from scripts,
+/// pages and health checks; they get no cookie and keep no login alive.
 fn is_by_person(path: &str) -> bool {
     !is_live(path) && path != HEALTH && !path.starts_with(PUBLIC_FOLDER)
 }
@@ -263,10 +263,10 @@ fn turned_away(refusal: &AccessRefusal) -> Response {
              console.public_url.\n"
         }
         AccessRefusal::Users(error) => {
-            tracing::error!(%error, "nobody can log in");
-            "Nobody can log in: the users file cannot be used. The console's log says why.\n"
+            tracing::error!(%error, "logins are impossible: the users file cannot be used");
+            "Logins are impossible: the users file cannot be used. The console's log says why.\n"
         }
-        AccessRefusal::Origin | AccessRefusal::Csrf => "This form comes from elsewhere.\n",
+        AccessRefusal::Origin | AccessRefusal::Csrf => "This form comes from another site.\n",
     };
     (StatusCode::FORBIDDEN, text).into_response()
 }
@@ -276,7 +276,7 @@ fn turned_away_from(refusal: &AccessRefusal, seen: &PageContext) -> Response {
         AccessRefusal::Origin => (
             "This form comes from another site",
             "Nothing was done. If that was you, open the console itself. If a proxy stands before it, \
-             its address belongs into console.public_url.",
+             set console.public_url to its address.",
         ),
         _ => (
             "This form is out of date",
@@ -288,7 +288,7 @@ fn turned_away_from(refusal: &AccessRefusal, seen: &PageContext) -> Response {
     problem.or_go("Load the page again", seen.here.clone()).into_response()
 }
 
-/// What keeps a page from being turned against its reader.
+/// Security headers that protect the reader of a page.
 fn protect(headers: &mut HeaderMap, is_https: bool) {
     const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; \
                           connect-src 'self'; form-action 'self'; base-uri 'none'; \

@@ -1,9 +1,9 @@
-//! The dead letters as they were a moment ago.
+//! A snapshot of the dead letters.
 //!
-//! To look at 100,000 dead letters of a broker takes seconds, and whoever looks at the same time waits
-//! for it. So pages show a picture, which says when it was taken. It is taken anew when somebody wants
-//! to see dead letters, at most so often, and not while a bulk action runs. Its memory has a limit:
-//! beyond that letters are counted and not kept.
+//! Browsing 100,000 dead letters at a broker takes seconds, and other browses wait meanwhile. So
+//! pages show a snapshot with its time. It is renewed when dead letters are viewed, at most at an
+//! interval, and not during a bulk action. Its memory is limited: further letters are counted and
+//! not kept.
 
 use std::collections::BTreeMap;
 use std::ops::ControlFlow;
@@ -19,24 +19,24 @@ use tokio::time::Instant;
 
 use evergrant_operations::letters::{LetterFilter, LetterGroup, LetterQueues as Source, group};
 
-/// Letters that are kept. One takes about 400 bytes.
+/// The most letters that are kept. One takes about 400 bytes.
 const KEPT_MAX: usize = 100_000;
-/// A picture that is younger is as good as a new one.
+/// A younger snapshot counts as fresh.
 const SNAPSHOT_TTL: Duration = Duration::from_secs(1);
-/// How many times as long as a look took nobody looks again.
+/// Idle time after a browse, as a multiple of its duration.
 const QUERY_COOLDOWN_FACTOR: u32 = 5;
-/// How long a page waits for a new picture before it shows the old one.
+/// How long a page waits for a new snapshot before it shows the old one.
 const PAGE_TIMEOUT: Duration = Duration::from_millis(120);
-/// How long a page waits for the first picture.
+/// How long a page waits for the first snapshot.
 const FIRST_PAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A dead letter that is shown: all of it but the message's body, which may hold anything.
+/// A dead letter for pages: all of it except the message's body, which may hold anything.
 pub(super) struct Letter {
-    /// What tells it from all others.
+    /// Identifies it.
     pub(super) key: String,
     /// Its body is empty.
     pub(super) letter: DeadLetter,
-    /// Its grant lived again when the picture was taken.
+    /// Whether its grant lived again at the time of the snapshot.
     pub(super) revived: bool,
 }
 
@@ -58,19 +58,19 @@ impl Letter {
     }
 }
 
-/// All dead letters at a time.
+/// All dead letters at one time.
 pub(super) struct LetterSnapshot {
-    /// By this machine's clock.
+    /// The time, by this machine's clock.
     pub(super) at: Timestamp,
-    /// When it began, by the store's clock. None if the store was away.
+    /// When the browse began, by the store's clock. None if the store was unavailable.
     pub(super) cutoff: Option<Timestamp>,
-    /// How long it took.
+    /// The duration of the browse.
     took: Duration,
     pub(super) groups: Vec<LetterGroup>,
     pub(super) letters: Vec<Letter>,
-    /// Letters that somebody has to do something about.
+    /// Letters that need action.
     pub(super) total: u64,
-    /// Letters of grants that live again, which are not counted otherwise.
+    /// Letters of grants that live again, which are not counted elsewhere.
     pub(super) revived: u64,
 }
 
@@ -94,23 +94,23 @@ impl LetterSnapshot {
     }
 }
 
-/// What is known of the dead letters.
+/// What is known about the dead letters.
 #[derive(Clone, Default)]
 pub(super) struct LettersView {
-    /// The last picture.
+    /// The last snapshot.
     pub(super) taken: Option<Arc<LetterSnapshot>>,
-    /// Why there is no newer one: since when, and what the broker said.
+    /// Why there is no newer one: since when, and the broker's error.
     pub(super) away: Option<(Timestamp, String)>,
-    /// A bulk action runs, and whoever looks takes letters from it.
+    /// Whether a bulk action runs, from which a browse would take letters.
     pub(super) busy: bool,
 }
 
-/// Takes pictures.
+/// Keeps a snapshot of the dead letters.
 pub(super) struct LetterCache {
     source: Source,
     seen: watch::Sender<LettersView>,
     wanted: Notify,
-    /// Held by whoever looks or runs a bulk action here: a page does not wait for either.
+    /// Locked during a browse or a bulk action here; pages wait for neither.
     pub(super) looking: Arc<tokio::sync::Mutex<()>>,
 }
 
@@ -120,12 +120,12 @@ impl LetterCache {
         Self { source, seen, wanted, looking }
     }
 
-    /// What is known, without another look.
+    /// The present knowledge, without another browse.
     pub(super) fn seen(&self) -> LettersView {
         self.seen.borrow().clone()
     }
 
-    /// What is known, of now if that is quickly had.
+    /// The present knowledge, renewed if that is fast.
     pub(super) async fn latest(&self) -> LettersView {
         let mut changes = self.seen.subscribe();
         let known = changes.borrow_and_update().clone();
@@ -136,7 +136,7 @@ impl LetterCache {
         self.wanted.notify_one();
         let waits = match &known.taken {
             None if known.away.is_none() => FIRST_PAGE_TIMEOUT,
-            // It would not be there in time.
+            // It would be too late for the page.
             Some(taken) if taken.took > PAGE_TIMEOUT => return known,
             _ => PAGE_TIMEOUT,
         };
@@ -144,12 +144,12 @@ impl LetterCache {
         self.seen()
     }
 
-    /// Wants a new picture: something has changed.
+    /// Requests a new snapshot, because something has changed.
     pub(super) fn look_again(&self) {
         self.wanted.notify_one();
     }
 
-    /// Wants a new picture if the last one is older than this.
+    /// Requests a new snapshot if the last one is older than this.
     pub(super) fn keep_within(&self, age: Duration) {
         let taken_at = self.seen.borrow().taken.as_ref().map(|taken| taken.at);
         if taken_at.is_none_or(|at| wall_clock().since(at) > age) {
@@ -157,7 +157,7 @@ impl LetterCache {
         }
     }
 
-    /// Takes pictures until `shutdown`, when they are wanted.
+    /// Takes requested snapshots until `shutdown`.
     pub(super) async fn run(self: Arc<Self>, shutdown: ShutdownSignal) {
         loop {
             tokio::select! {
@@ -174,7 +174,7 @@ impl LetterCache {
         }
     }
 
-    /// Takes a picture now, unless a bulk action runs.
+    /// Takes a snapshot now, unless a bulk action runs.
     pub(super) async fn look(&self) {
         let Ok(_mine) = self.looking.try_lock() else {
             return self.seen.send_modify(|seen| seen.busy = true);
@@ -195,8 +195,8 @@ impl LetterCache {
         });
     }
 
-    /// Whether somebody sends letters back or removes them, here or from another process. Where that
-    /// cannot be told, it is looked all the same.
+    /// Whether a redrive or a discard runs, here or in another process. If that is unknown, the
+    /// browse proceeds.
     async fn bulk_runs(&self) -> bool {
         matches!(self.source.under_way().await, Ok(Some(_)))
     }

@@ -1,12 +1,12 @@
 //! `evergrant console`: the operator's web console.
 //!
-//! * `guard`: what every request goes through. `auth`: who may.
-//! * `fleet_monitor`, `letters`: what is known of the fleet, read in the background.
-//! * `pages`: what is shown and done. `live`: the parts that change by themselves.
+//! * `guard`: the middleware of all requests. `auth`: authentication and access.
+//! * `fleet_monitor`, `letters`: the state of the fleet, read in the background.
+//! * `pages`: the pages and actions. `live`: the parts that update themselves.
 //! * `bulk`: the bulk action under way.
 //!
-//! Pages are rendered here and need no script but for their live parts. No token is read: what pages
-//! are made of holds none.
+//! Pages are rendered by the server and need a script only for their live parts. No token is read:
+//! the data of pages holds none.
 
 mod address;
 mod assets;
@@ -58,26 +58,26 @@ pub use auth::{
 pub use serve::serve;
 pub use settings::ConsoleSettings;
 
-/// Questions of pages that the store is at work on at once.
+/// The most concurrent store queries of pages.
 const QUESTIONS_MAX: usize = 16;
 
-/// What the console is made of.
+/// What the console needs.
 pub struct ConsoleDeps {
-    /// Where the grants are.
+    /// The store with the grants.
     pub store: Arc<dyn Store>,
-    /// Where the jobs are.
+    /// The queue with the jobs.
     pub queue: Arc<dyn JobQueue>,
     /// The providers of the settings.
     pub providers: Vec<Arc<Provider>>,
     /// The provider of documents that name none.
     pub default_provider: Option<ProviderId>,
-    /// How long a job is taken to be under way.
+    /// How long a job counts as under way.
     pub queued_for: Duration,
-    /// When the console ends.
+    /// Ends the console.
     pub shutdown: ShutdownSignal,
 }
 
-/// What all pages share.
+/// The shared state of all pages.
 pub(crate) struct Web {
     store: Arc<dyn Store>,
     queue: Arc<dyn JobQueue>,
@@ -94,7 +94,7 @@ pub(crate) struct Web {
 }
 
 impl Web {
-    /// The console, and what writes its logins down.
+    /// The console, and the task that writes its login record.
     pub(crate) fn new(deps: ConsoleDeps, door: AccessPolicy) -> (Arc<Self>, record::Writer) {
         let ConsoleDeps { store, queue, providers, default_provider, queued_for, shutdown } = deps;
         let (for_watcher, for_letters) = (Arc::clone(&store), Arc::clone(&store));
@@ -123,7 +123,7 @@ impl Web {
         (Arc::new(web), writer)
     }
 
-    /// Asks the store for a page. One that is known to be away is not waited for.
+    /// Makes a store query for a page. A store that is known to be unavailable is not waited for.
     async fn ask<T, F>(&self, question: impl FnOnce(Arc<dyn Store>) -> F) -> Result<T, Problem>
     where
         T: Send + 'static,
@@ -137,19 +137,19 @@ impl Web {
             return Err(Problem::store_busy());
         };
         let question = question(Arc::clone(&self.store));
-        // The question is not dropped half-way, which drivers do not like. It counts for as long as the
-        // store is at work on it.
+        // The query is not cancelled, which drivers handle badly. It counts until the store has
+        // answered.
         let asking = tokio::spawn(async move {
             let _turn = turn;
             question.await
         });
         match tokio::time::timeout(QUERY_TIMEOUT, asking).await {
             Ok(Ok(answer)) => Ok(answer?),
-            Ok(Err(_)) | Err(_) => Err(Problem::store_away("it takes too long")),
+            Ok(Err(_)) | Err(_) => Err(Problem::store_away("its answer takes too long")),
         }
     }
 
-    /// What does not answer, since when, and what that means for a page.
+    /// What is unavailable, since when, and what that means for a page.
     fn alerts(&self) -> Vec<String> {
         let known = self.watcher.known();
         let mut alerts = Vec::new();

@@ -1,7 +1,7 @@
-//! The live parts: what a page shows of itself, sent anew whenever it changes.
+//! The live parts of pages, sent again whenever they change (server-sent events).
 //!
-//! A stream ends when its reader's login does, when the console stops, and after a while in any case:
-//! the browser then asks again, and is looked at again. It keeps no login alive.
+//! A stream ends with its reader's login, with the console, and after a time in any case: the
+//! browser then reconnects, and its access is checked again. It keeps no login alive.
 
 use std::convert::Infallible;
 use std::sync::Arc;
@@ -20,18 +20,18 @@ use super::auth::BrowserVisit;
 use super::page_context::PageContext;
 use super::pages;
 
-/// Streams at once.
+/// The most concurrent streams.
 pub(super) const STREAMS_MAX: usize = 100;
-/// How long a stream lasts.
+/// The longest duration of a stream.
 const STREAM_TTL: Duration = Duration::from_secs(60);
-/// How often a part is sent at most.
+/// The shortest interval between two events.
 const EVENT_INTERVAL: Duration = Duration::from_millis(500);
 /// How soon a stream ends after its reader's login.
 const LOGIN_CHECK_INTERVAL: Duration = Duration::from_secs(2);
-/// How old the count of dead letters may be on a page that is looked at.
+/// How old the count of dead letters may be on a page that is viewed.
 const LETTERS_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The overview's.
+/// The live part of the overview.
 pub(super) async fn overview(State(web): State<Arc<Web>>, seen: PageContext) -> Response {
     let changes = web.watcher.changes();
     answer(&web, seen.visit, changes, |web, _| {
@@ -40,7 +40,7 @@ pub(super) async fn overview(State(web): State<Arc<Web>>, seen: PageContext) -> 
     })
 }
 
-/// The bulk action's. It ends with the action.
+/// The live part of the bulk action. It ends with the action.
 pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: PageContext) -> Response {
     let changes = web.bulk.changes();
     answer(&web, seen.visit, changes, |_, running| {
@@ -48,7 +48,7 @@ pub(super) async fn bulk(State(web): State<Arc<Web>>, seen: PageContext) -> Resp
     })
 }
 
-/// What to do when a part is at its end.
+/// What to do when a part has ended.
 fn answer<T: Clone + Send + Sync + 'static>(
     web: &Arc<Web>,
     visit: BrowserVisit,
@@ -75,7 +75,7 @@ fn answer<T: Clone + Send + Sync + 'static>(
 
 struct Reader<T, F> {
     web: Arc<Web>,
-    /// Whose it is.
+    /// The visit that it belongs to.
     visit: BrowserVisit,
     changes: watch::Receiver<T>,
     part: F,
@@ -127,7 +127,7 @@ where
             Some(html) => Event::default().event("part").data(html),
             None => {
                 reader.ended = true;
-                // One without data is not told of.
+                // Browsers ignore an event without data.
                 Event::default().event("end").data("end")
             }
         };

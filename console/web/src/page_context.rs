@@ -1,4 +1,4 @@
-//! A request as pages see it, and what an answer does beside being shown. The guard fills in the one
+//! A request as pages see it, and the effects of an answer on cookies. The guard provides the one
 //! and carries out the other.
 
 use axum::extract::FromRequestParts;
@@ -9,7 +9,7 @@ use super::auth::{Account, BrowserVisit, Flow, UserIdentity, UserRole};
 use super::fields::Fields;
 use super::problem::Problem;
 
-/// The name of the field that our forms bring along.
+/// The name of the field with the token of our forms.
 pub(super) const CSRF: &str = "csrf";
 
 /// A request as pages see it.
@@ -17,19 +17,19 @@ pub(super) const CSRF: &str = "csrf";
 pub(super) struct PageContext {
     pub(super) visit: BrowserVisit,
     pub(super) theme: Theme,
-    /// What the page before has to say.
+    /// The message of the previous page.
     pub(super) flash: Option<String>,
-    /// The page's address, to come back to.
+    /// The page's address, for the way back.
     pub(super) here: String,
 }
 
 impl PageContext {
-    /// Who it is. Pages that need somebody are not called without.
+    /// The user. Pages that need one are never called without.
     pub(super) fn who(&self) -> Result<&UserIdentity, Problem> {
         self.visit.identity.as_ref().ok_or_else(|| Problem::forbidden("Nobody is logged in."))
     }
 
-    /// Whether buttons are shown.
+    /// Whether action buttons are shown.
     pub(super) fn may_act(&self) -> bool {
         self.visit.identity.as_ref().is_some_and(|who| who.role == UserRole::Operator)
     }
@@ -60,7 +60,7 @@ impl<S: Sync> FromRequestParts<S> for Form {
 /// Light or dark.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub(super) enum Theme {
-    /// As the system has it.
+    /// The system's setting.
     #[default]
     System,
     Light,
@@ -85,10 +85,10 @@ impl Theme {
     }
 }
 
-/// What an answer does to the browser's cookies.
+/// An effect of an answer on the browser's cookies.
 #[derive(Clone)]
 pub(super) enum Effect {
-    /// The next page says this.
+    /// The next page shows this message.
     Flash(String),
     Theme(Theme),
     /// A login begins at the OpenID provider.
@@ -98,7 +98,7 @@ pub(super) enum Effect {
 }
 
 impl Effect {
-    /// An answer that leads to another page.
+    /// An answer that redirects to another page.
     pub(super) fn and_go(self, to: &str) -> Response {
         let mut response = Redirect::to(to).into_response();
         response.extensions_mut().insert(self);

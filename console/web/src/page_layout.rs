@@ -1,4 +1,4 @@
-//! What all pages have around them.
+//! The layout of all pages.
 
 use askama::Template;
 use axum::http::header;
@@ -10,7 +10,7 @@ use super::format;
 use super::page_context::{PageContext, Theme};
 use super::problem::Problem;
 
-/// Where a page is in the console.
+/// A page's place in the navigation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Nav {
     Overview,
@@ -23,7 +23,7 @@ pub(super) enum Nav {
 }
 
 impl Nav {
-    /// All that are shown, in order.
+    /// All places, in order.
     pub(super) const ALL: [Self; 6] = [
         Self::Overview,
         Self::DeadLetters,
@@ -57,36 +57,36 @@ impl Nav {
     }
 }
 
-/// A page in the navigation.
+/// An item of the navigation.
 pub(super) struct Item {
     pub(super) name: &'static str,
     pub(super) path: &'static str,
-    /// The key that leads there, after a `g`.
+    /// The key for it, after a `g`.
     pub(super) key: char,
     pub(super) current: bool,
     pub(super) count: Option<String>,
 }
 
-/// What all pages have around them.
+/// The layout of all pages.
 pub(super) struct PageLayout {
     pub(super) title: String,
     pub(super) nav: Nav,
     pub(super) who: Option<UserIdentity>,
-    /// Whether buttons are shown.
+    /// Whether action buttons are shown.
     pub(super) may_act: bool,
     pub(super) csrf: String,
     pub(super) theme: Theme,
     pub(super) flash: Option<String>,
-    /// What does not answer, since when, and what that means for the page.
+    /// What is unavailable, since when, and what that means for the page.
     pub(super) alerts: Vec<String>,
-    /// Dead letters, for the navigation.
+    /// The number of dead letters, for the navigation.
     pub(super) dead: Option<u64>,
 }
 
 impl PageLayout {
     pub(super) fn new(web: &Web, seen: &PageContext, title: &str, nav: Nav) -> Self {
         let who = seen.visit.identity.clone();
-        // A page that anybody sees tells nothing.
+        // A public page reveals nothing.
         let inside = who.is_some();
         Self {
             title: title.to_owned(),
@@ -120,7 +120,7 @@ impl PageLayout {
         env!("CARGO_PKG_VERSION")
     }
 
-    /// The theme that the toggle leads to.
+    /// The theme that the toggle selects.
     pub(super) const fn next_theme(&self) -> Theme {
         match self.theme {
             Theme::System => Theme::Dark,
@@ -130,7 +130,7 @@ impl PageLayout {
     }
 }
 
-/// A page as an answer.
+/// Renders a page.
 pub(super) fn html(page: &impl Template) -> Result<Response, Problem> {
     let text = page.render().map_err(|error| {
         tracing::error!(%error, "a page cannot be rendered");

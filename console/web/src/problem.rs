@@ -1,4 +1,4 @@
-//! What is said when a page or an action cannot be had.
+//! Problems: why a page or an action is not available.
 
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
@@ -7,13 +7,13 @@ use evergrant_ports::{QueueError, StoreError};
 use evergrant_operations::letters::LettersError;
 use evergrant_operations::operator::ActionError;
 
-/// Why a page or an action cannot be had, and what to do. The guard makes a page of it.
+/// Why a page or an action is not available, and what to do. The guard makes a page of it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
     pub(super) status: StatusCode,
     pub(super) title: String,
     pub(super) text: String,
-    /// Where to go: words and an address.
+    /// Where to go next: labels and addresses.
     pub(super) next: Vec<(String, String)>,
 }
 
@@ -22,7 +22,7 @@ impl Problem {
         Self { status, title: title.to_owned(), text: text.into(), next: Vec::new() }
     }
 
-    /// Offers a way on.
+    /// Adds a link.
     pub(super) fn or_go(mut self, words: &str, address: impl Into<String>) -> Self {
         self.next.push((words.to_owned(), address.into()));
         self
@@ -32,23 +32,23 @@ impl Problem {
         Self::new(StatusCode::NOT_FOUND, "There is no such page", text)
     }
 
-    /// Something that was asked for cannot be understood, and nothing was done.
+    /// An invalid request; nothing was done.
     pub(super) fn bad(text: impl Into<String>) -> Self {
-        Self::new(StatusCode::BAD_REQUEST, "That cannot be done", text)
+        Self::new(StatusCode::BAD_REQUEST, "That is not possible", text)
     }
 
     pub(super) fn forbidden(text: impl Into<String>) -> Self {
-        Self::new(StatusCode::FORBIDDEN, "You may not do that", text)
+        Self::new(StatusCode::FORBIDDEN, "You are not allowed to do that", text)
     }
 
     /// Another bulk action runs.
     pub(super) fn busy(running: Option<String>) -> Self {
         let text = format!(
-            "{} Wait for its end or cancel it; nothing else was begun.",
+            "{} Wait for its end or cancel it; nothing else was started.",
             running.unwrap_or_else(|| "Another bulk action is under way.".to_owned())
         );
         Self::new(StatusCode::CONFLICT, "One at a time", text)
-            .or_go("See how far it is", "/dead-letters/bulk")
+            .or_go("Show its progress", "/dead-letters/bulk")
     }
 
     /// The token store does not answer.
@@ -56,9 +56,9 @@ impl Problem {
         Self::away("token store", &why, false)
     }
 
-    /// The token store is at work on as many questions as it may be.
+    /// The token store already handles the maximum of queries.
     pub(super) fn store_busy() -> Self {
-        let text = "It is still at work on what others have asked. Try again in a moment.";
+        let text = "It is still busy with other requests. Try again in a moment.";
         Self::new(StatusCode::SERVICE_UNAVAILABLE, "The token store is busy", text)
     }
 

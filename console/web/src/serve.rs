@@ -1,4 +1,4 @@
-//! The console from its first page to its end.
+//! Serves the console from its start to its end.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +10,11 @@ use crate::auth::AccessPolicy;
 use crate::guard::LOCAL_TOKEN;
 use crate::{ConsoleDeps, Web, router};
 
-/// How long a connection may be left open after the end has begun.
+/// How long a connection may stay open after the end has begun.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// Serves the console until `deps.shutdown`, over TLS where there is a certificate. `say` is told where it is.
+/// Serves the console until `deps.shutdown`, over TLS if there is a certificate. `say` gets its
+/// address.
 ///
 /// # Errors
 /// If the listener has no address.
@@ -28,7 +29,7 @@ pub async fn serve(
     let scheme = if tls.is_some() { "https" } else { "http" };
     let address = format!("{scheme}://{}", listener.local_addr()?);
     let (web, writer) = Web::new(deps, door);
-    // The first page is not empty, unless a server is away.
+    // The first page is not empty, unless a server is unavailable.
     web.watcher.look().await;
     tokio::spawn(Arc::clone(&web.watcher).run(shutdown.clone()));
     tokio::spawn(Arc::clone(&web.letters).run(shutdown.clone()));
@@ -53,13 +54,13 @@ pub async fn serve(
         () = grace => {}
     }
     web.end_bulk().await;
-    // The last refusals are still to be written.
+    // The last refusals still have to be written.
     let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, writing).await;
     Ok(())
 }
 
-/// Says where the console is. Where there are no users, each address is good for one browser, so it says
-/// another one when that is used up.
+/// Announces the address. Without users, each address is for one browser, so a new one is announced
+/// when it is used up.
 async fn announce(door: &AccessPolicy, address: &str, say: impl Fn(&str)) {
     let Some(mut tokens) = door.local_tokens() else {
         say(&format!("the console is at {address}/; Ctrl-C ends it"));
@@ -70,6 +71,6 @@ async fn announce(door: &AccessPolicy, address: &str, say: impl Fn(&str)) {
     say(&format!("the console is at {first} for one browser; Ctrl-C ends it"));
     while tokens.changed().await.is_ok() {
         let next = printed(&tokens.borrow_and_update());
-        say(&format!("a browser has opened it; for another one it is {next}"));
+        say(&format!("a browser has opened it; the address for another one is {next}"));
     }
 }

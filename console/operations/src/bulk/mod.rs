@@ -1,5 +1,5 @@
-//! Sending many dead letters back, or removing them: at a rate, up to a cut-off, with a trace in the
-//! audit record. It can be cancelled at any letter, and gone on with wherever it ended.
+//! Bulk actions: redriving or discarding many dead letters, at a rate, up to a cut-off, recorded in
+//! the audit record. An action can be cancelled at any letter and resumed wherever it ended.
 
 mod request;
 mod run;
@@ -23,54 +23,54 @@ pub use request::{BulkKind, BulkRequest, LetterMatch};
 pub use send_back::forced_job;
 pub use tally::BulkTally;
 
-/// Does bulk actions.
+/// Runs bulk actions.
 #[derive(Clone)]
 pub struct BulkActions {
-    /// The letters that it is about.
+    /// The letters to act on.
     pub letters: LetterQueues,
-    /// How long a job that is sent back is taken to be under way.
+    /// How long a redriven job counts as under way.
     pub queued_for: Duration,
 }
 
-/// How a bulk action ended.
+/// The end of a bulk action.
 #[derive(Debug)]
 pub struct BulkEnd {
     /// What was done.
     pub tally: BulkTally,
-    /// What came of it, as the audit record has it.
+    /// The outcome, as in the audit record.
     pub outcome: ActionOutcome,
-    /// What failed, if something did. What was done before stays done.
+    /// The failure, if there was one. What was done before stays done.
     pub error: Option<LettersError>,
 }
 
-/// An entry that cannot be gone on with.
+/// Why an audit entry cannot be resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum ResumeError {
-    /// The store does not answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
     /// No entry has this id.
     #[error("there is no audit entry {0}: `evergrant audit` lists them")]
     Unknown(String),
-    /// The entry is about something else.
-    #[error("the audit entry {0} is no redrive or discard")]
+    /// The entry is not a bulk action.
+    #[error("the audit entry {0} is not a redrive or discard")]
     NotBulk(String),
-    /// Its process still lives.
-    #[error("it is under way: cancel it where it runs, or wait for its end")]
+    /// Its process is still running.
+    #[error("it is running: cancel it where it runs, or wait for its end")]
     UnderWay,
-    /// It ended, as this says.
-    #[error("it ended as {0}: nothing is left to go on with")]
+    /// It has this final outcome.
+    #[error("it ended as {0}: nothing is left to resume")]
     Over(&'static str),
 }
 
 impl BulkActions {
-    /// The time up to which letters are meant, which is taken before they are counted: what dies
-    /// again or dies meanwhile is not met.
+    /// The cut-off for letters, taken before they are counted: letters that die again or later are
+    /// not included.
     pub async fn cutoff(&self) -> Result<Timestamp, StoreError> {
         self.letters.store.now().await
     }
 
-    /// How many letters match; nothing is done.
+    /// Counts the letters that match, without any action.
     pub async fn count(&self, request: &BulkRequest) -> Result<BulkTally, LettersError> {
         let mut tally = BulkTally::default();
         let most = request.limit.unwrap_or(u64::MAX);
@@ -89,7 +89,7 @@ impl BulkActions {
         Ok(tally)
     }
 
-    /// Notes in the audit record that an action begins. [`Self::run`] does it.
+    /// Records in the audit record that an action begins, for [`Self::run`].
     pub async fn begin(
         &self,
         who: String,
@@ -111,8 +111,8 @@ impl BulkActions {
         Ok(AuditEntry { progress, ..entry })
     }
 
-    /// Does what `entry` says that it begins. `watch` is told after each letter how far it is.
-    /// Cancelled by `stop`, it ends after the letter in hand.
+    /// Runs the action of `entry`. `watch` gets the progress after each letter. Cancelled by
+    /// `stop`, the action ends after the current letter.
     pub async fn run(
         &self,
         entry: &AuditEntry,
@@ -142,12 +142,12 @@ impl BulkActions {
         let detail = error.as_ref().map_or_else(|| tally.detail(), ToString::to_string);
         let progress = ActionProgress { outcome, detail, ..tally.progress(entry.progress.matched) };
         if let Err(error) = store.tell_audit(&entry.id, &progress).await {
-            tracing::warn!(%error, id = entry.id, "the audit record does not know how it ended");
+            tracing::warn!(%error, id = entry.id, "cannot record how a bulk action ended");
         }
         BulkEnd { tally, outcome, error }
     }
 
-    /// What is left of an action that was cancelled, failed, or whose process died.
+    /// The rest of an action that was cancelled, has failed, or whose process died.
     pub async fn rest_of(&self, id: &str) -> Result<(AuditEntry, BulkRequest), ResumeError> {
         let store = &self.letters.store;
         let entry = store.audit_entry(id).await?;
@@ -167,7 +167,7 @@ impl BulkActions {
         Ok((entry, rest))
     }
 
-    /// Notes of an action that another one goes on with it.
+    /// Records that another action continues this one.
     pub async fn hand_over(&self, entry: &AuditEntry, next: &AuditEntry) -> Result<(), StoreError> {
         let detail = format!("gone on with as {}", next.id);
         let progress =

@@ -1,4 +1,4 @@
-//! What a bulk action is to do. It is kept in the audit record, so that it can be gone on with.
+//! The request of a bulk action. It is kept in the audit record, so that the action can be resumed.
 
 use std::collections::BTreeSet;
 use std::num::NonZeroU32;
@@ -15,7 +15,7 @@ use crate::letters::LetterFilter;
 pub enum BulkKind {
     /// Its grant becomes active and gets a job.
     Redrive,
-    /// It is removed; its document stays as it is.
+    /// It is removed; its document stays unchanged.
     Discard,
 }
 
@@ -38,46 +38,47 @@ impl From<BulkKind> for OperatorAction {
     }
 }
 
-/// What a bulk action is to do.
+/// The request of a bulk action.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BulkRequest {
     /// What is done to each letter.
     pub kind: BulkKind,
-    /// Which letters are meant.
+    /// Which letters match.
     pub filter: LetterFilter,
-    /// Of those, only the letters of these documents, if there are any.
+    /// If not empty: only the letters of these documents.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub picked: BTreeSet<DocumentId>,
-    /// Letters that failed last after this are not meant.
+    /// Letters that last failed after this are excluded.
     pub cutoff: Timestamp,
-    /// Letters that hold new tokens are discarded as well. Without it they stay: nobody else has these.
+    /// Whether to discard letters with new tokens as well. By default they stay, because these
+    /// tokens are stored nowhere else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub uncommitted_answers: bool,
-    /// At most so many.
+    /// The most letters.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub limit: Option<u64>,
-    /// So many a second; as fast as it goes if none is given.
+    /// The most letters a second; unlimited if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub per_second: Option<NonZeroU32>,
-    /// The audit entry that this goes on with.
+    /// The audit entry that this resumes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resumes: Option<String>,
 }
 
 impl BulkRequest {
-    /// All that match, as fast as it goes.
+    /// All letters that match, without limits.
     pub fn new(kind: BulkKind, filter: LetterFilter, cutoff: Timestamp) -> Self {
         let (picked, limit, per_second, resumes) = (BTreeSet::new(), None, None, None);
         let uncommitted_answers = false;
         Self { kind, filter, picked, cutoff, uncommitted_answers, limit, per_second, resumes }
     }
 
-    /// What an entry of the audit record was to do. None if it is about something else.
+    /// The request in an entry of the audit record. None if the entry is not a bulk action.
     pub fn from_entry(entry: &AuditEntry) -> Option<Self> {
         serde_json::from_value(entry.request.clone()).ok()
     }
 
-    /// Whether a letter that matches the filter is meant.
+    /// Whether a letter that matches the filter is included.
     pub fn meaning(&self, letter: &DeadLetter) -> LetterMatch {
         let is_picked = |id| self.picked.contains(id);
         if !self.picked.is_empty() && !letter.id.as_ref().is_some_and(is_picked) {
@@ -95,14 +96,14 @@ impl BulkRequest {
     }
 }
 
-/// Whether a letter is meant, and if not, why.
+/// Whether a letter is included, and if not, why.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LetterMatch {
-    /// It is meant.
+    /// It is included.
     Meant,
-    /// Another one.
+    /// It is not selected.
     Other,
-    /// It holds new tokens, and was not asked for.
+    /// It holds new tokens, and these were not requested.
     Uncommitted,
     /// It came after the cut-off, or its worker's clock is ahead of the store's.
     AfterCutoff,

@@ -1,4 +1,4 @@
-//! A bulk action under way.
+//! A running bulk action.
 
 use std::collections::HashSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -15,33 +15,33 @@ use super::send_back::{SendResult, send_back};
 use super::{BulkActions, BulkKind, BulkRequest, BulkTally, LetterMatch};
 use crate::letters::{LetterSelection, LettersError};
 
-/// How often the audit record is told how far it is.
+/// How often the progress is recorded in the audit record.
 const REPORT_INTERVAL: Duration = Duration::from_secs(2);
-/// How long a look may have letters in hand. RabbitMQ takes a consumer for dead that holds a message
-/// for 30 minutes.
+/// How long one browse may hold letters. RabbitMQ closes a consumer that holds a message for 30
+/// minutes.
 const BROWSE_TIMEOUT: Duration = Duration::from_secs(10 * 60);
-/// Failures in a row, without a letter between them, after which it gives up.
+/// The number of consecutive failures, without a letter in between, after which the action fails.
 const FAILURES_MAX: u32 = 6;
 
-/// A bulk action under way.
+/// A running bulk action.
 pub(super) struct BulkRun<'a> {
     bulk: &'a BulkActions,
     request: &'a BulkRequest,
     stop: &'a CancellationToken,
     rate: Option<DefaultDirectRateLimiter>,
     tally: BulkTally,
-    /// The same, for whoever tells the audit record.
+    /// The same counts, for the task that records them.
     told: Arc<Mutex<BulkTally>>,
     /// Documents whose letter failed half-way: they may be active by now.
     begun: HashSet<DocumentId>,
 }
 
-/// How a look ended.
+/// Why a browse ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum BrowseEnd {
-    /// All that there was has been met, or the limit, or it was cancelled.
+    /// All letters were handled, the limit was reached, or the action was cancelled.
     Through,
-    /// It had letters in hand for long enough: another look goes on.
+    /// It held letters for the maximum time: another browse continues.
     ForLong,
 }
 
@@ -51,7 +51,7 @@ impl<'a> BulkRun<'a> {
         request: &'a BulkRequest,
         stop: &'a CancellationToken,
     ) -> Self {
-        // One after the other, without a burst at the beginning.
+        // One at a time, without a burst at the beginning.
         let quota =
             |per_second| Quota::per_second(per_second).allow_burst(std::num::NonZeroU32::MIN);
         let rate = request.per_second.map(|per_second| RateLimiter::direct(quota(per_second)));
@@ -66,7 +66,7 @@ impl<'a> BulkRun<'a> {
         }
     }
 
-    /// How far it is, for [`keep_telling`].
+    /// The progress, for [`keep_telling`].
     pub(super) fn told(&self) -> Arc<Mutex<BulkTally>> {
         Arc::clone(&self.told)
     }
@@ -91,8 +91,8 @@ impl<'a> BulkRun<'a> {
         Ok(())
     }
 
-    /// Looks again when a look lasted too long, or the broker or the store was away. What stays is met
-    /// by each look, and counts once.
+    /// Browses again when a browse took too long, or the broker or the store was unavailable.
+    /// Letters that stay are seen by each browse, and counted once.
     async fn run_provider(
         &mut self,
         provider: &ProviderId,
@@ -121,7 +121,7 @@ impl<'a> BulkRun<'a> {
                 Err(error) if is_passing(&error) && failures < FAILURES_MAX => {
                     failures += 1;
                     let wait = backoff.next_wait();
-                    tracing::warn!(%error, %provider, "interrupted: it goes on from where it was");
+                    tracing::warn!(%error, %provider, "a bulk action was interrupted: continuing where it stopped");
                     tokio::select! {
                         () = self.stop.cancelled() => return Ok(()),
                         () = tokio::time::sleep(wait) => {}
@@ -162,8 +162,8 @@ impl<'a> BulkRun<'a> {
             }
             self.tally.meet(provider);
             if self.settle_once(&letter).await? {
-                // Last: a crash before this leaves the letter, and to send it back twice costs no
-                // more than an exchange.
+                // Last: a crash before this leaves the letter, and redriving it twice costs one
+                // exchange at most.
                 letters.remove().await?;
                 self.tally.done += 1;
             }
@@ -174,7 +174,7 @@ impl<'a> BulkRun<'a> {
         Ok(looked)
     }
 
-    /// False if it is cancelled meanwhile.
+    /// False if the action is cancelled meanwhile.
     async fn wait_for_turn(&self) -> bool {
         let Some(rate) = &self.rate else { return true };
         tokio::select! {
@@ -184,8 +184,8 @@ impl<'a> BulkRun<'a> {
         }
     }
 
-    /// Whether it is one of those that the filter means, of grants that live again or of others. What this
-    /// action itself has made active is.
+    /// Whether the filter includes the letter, which depends on whether its grant lives again. A
+    /// grant that this action itself has reactivated is included.
     async fn is_meant(&self, letter: &DeadLetter) -> Result<bool, LettersError> {
         let begun = letter.id.as_ref().is_some_and(|id| self.begun.contains(id));
         if begun {
@@ -194,7 +194,7 @@ impl<'a> BulkRun<'a> {
         Ok(self.bulk.letters.is_revived(letter).await? == self.request.filter.revived)
     }
 
-    /// Whether the letter may be removed. What fails half-way is met again.
+    /// Whether the letter may be removed. A letter that failed half-way is seen again.
     async fn settle_once(&mut self, letter: &DeadLetter) -> Result<bool, LettersError> {
         let settled = self.settle(letter).await;
         if let (Err(_), Some(id)) = (&settled, &letter.id) {
@@ -225,8 +225,7 @@ fn is_passing(error: &LettersError) -> bool {
     )
 }
 
-/// Tells the audit record how far it is, for ever: an action that nobody hears of is taken to have
-/// died.
+/// Records the progress in the audit record, without end: a silent action would count as dead.
 pub(super) async fn keep_telling(
     store: &dyn OperationsLog,
     id: &str,
@@ -240,7 +239,7 @@ pub(super) async fn keep_telling(
         let progress: ActionProgress =
             told.lock().unwrap_or_else(PoisonError::into_inner).progress(counted);
         if let Err(error) = store.tell_audit(id, &progress).await {
-            tracing::debug!(%error, "the audit record is told later");
+            tracing::debug!(%error, "cannot record the progress of a bulk action: trying again");
         }
     }
 }

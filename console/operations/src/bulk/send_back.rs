@@ -1,4 +1,4 @@
-//! One dead letter is sent back.
+//! Redrives one dead letter.
 
 use std::time::Duration;
 
@@ -7,19 +7,19 @@ use evergrant_ports::{DueGrant, wall_clock};
 
 use crate::letters::{LetterQueues, LettersError};
 
-/// What became of a letter.
+/// The result of redriving a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum SendResult {
     /// It may be removed.
     Back,
-    /// It stays: its document is gone, or is not to be refreshed, since it is paused or its new tokens wait
-    /// in another letter.
+    /// It stays: its document does not exist, or must not be refreshed because it is paused or its
+    /// new tokens are in another letter.
     NoDocument,
     /// It stays: it holds no job.
     NoJob,
 }
 
-/// The document first, since it is the truth: should the job be lost, the producer makes another.
+/// The document first, because it is the truth: if the job is lost, the producer publishes another.
 pub(super) async fn send_back(
     letters: &LetterQueues,
     letter: &DeadLetter,
@@ -28,7 +28,7 @@ pub(super) async fn send_back(
     if letter.reason == DeadReason::UncommittedAnswer
         && let Ok(answer) = SealedAnswer::decode(&letter.body)
     {
-        // Those that have its key by now are asked anew.
+        // The count starts again, so that workers that have the key by now are asked.
         letters.queue.rescue(&SealedAnswer { passes: 0, ..answer }).await?;
         return Ok(SendResult::Back);
     }
@@ -44,13 +44,13 @@ pub(super) async fn send_back(
     Ok(SendResult::Back)
 }
 
-/// Whether new tokens of a document wait in another letter: the job of this one would send the old token.
+/// Whether new tokens of a document are in another letter: this one's job would send the old token.
 async fn waits_for_answer(letters: &LetterQueues, id: &DocumentId) -> Result<bool, LettersError> {
     let grant = letters.store.get(id).await?;
     Ok(grant.is_some_and(|grant| grant.waits_for_answer()))
 }
 
-/// A job that is done whether the grant is due or not.
+/// A job that is carried out whether the grant is due or not.
 pub fn forced_job(grant: DueGrant, redrive_count: u32) -> Job {
     Job {
         force: true,

@@ -1,4 +1,4 @@
-//! What a bulk action has done so far.
+//! The counts of a bulk action.
 
 use std::collections::BTreeMap;
 
@@ -8,27 +8,27 @@ use serde::Serialize;
 
 use super::{BulkRequest, LetterMatch};
 
-/// What a bulk action has done so far.
+/// The counts of a bulk action.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
 pub struct BulkTally {
     /// Letters that matched.
     pub matched: u64,
-    /// Letters that were sent back or removed.
+    /// Letters that were redriven or discarded.
     pub done: u64,
-    /// Letters that stay: their document is gone, or is not to be refreshed.
+    /// Letters that stay: their document does not exist, or must not be refreshed.
     pub left_no_document: u64,
-    /// Letters that stay: they hold no job to send back.
+    /// Letters that stay: they hold no job.
     pub left_no_job: u64,
-    /// Letters that stay: they hold new tokens, and were not asked for.
+    /// Letters that stay: they hold new tokens, which were not requested.
     pub left_uncommitted: u64,
-    /// Letters that stay: they carry a time after the cut-off.
+    /// Letters that stay: their time is after the cut-off.
     pub left_after_cutoff: u64,
-    /// Those that matched, by provider.
+    /// Letters that matched, by provider.
     pub providers: BTreeMap<ProviderId, u64>,
 }
 
 impl BulkTally {
-    /// A letter matches.
+    /// Counts a letter that matches.
     pub(super) fn meet(&mut self, provider: &ProviderId) {
         self.matched += 1;
         *self.providers.entry(provider.clone()).or_default() += 1;
@@ -41,7 +41,7 @@ impl BulkTally {
         }
     }
 
-    /// Whether a letter that matches the filter is meant. What stays is counted.
+    /// Whether a letter that matches the filter is included. Letters that stay are counted.
     pub(super) fn is_meant(&mut self, request: &BulkRequest, letter: &DeadLetter) -> bool {
         match request.meaning(letter) {
             LetterMatch::Meant => return true,
@@ -52,12 +52,12 @@ impl BulkTally {
         false
     }
 
-    /// Letters that it could not be done to. What came after the cut-off was never asked for.
+    /// Letters that failed. Letters after the cut-off were never requested.
     pub const fn left(&self) -> u64 {
         self.left_no_document + self.left_no_job + self.left_uncommitted
     }
 
-    /// What there is to say of those.
+    /// A description of the letters that stay.
     pub fn detail(&self) -> String {
         let mut words = Vec::new();
         if self.left_no_document > 0 {
@@ -71,7 +71,7 @@ impl BulkTally {
         }
         if self.left_uncommitted > 0 {
             words.push(format!(
-                "{} stay: they hold new tokens that are nowhere else (uncommitted_answer); redrive \
+                "{} stay: they hold new tokens that are stored nowhere else (uncommitted_answer); redrive \
                  them, or discard them by --include-uncommitted-answers or the box for it",
                 self.left_uncommitted
             ));
@@ -86,7 +86,8 @@ impl BulkTally {
         words.join("; ")
     }
 
-    /// As the audit record has it. `counted` is how many there were before it began.
+    /// The progress for the audit record. `counted` is the number of letters before the action
+    /// began.
     pub(super) fn progress(&self, counted: Option<u64>) -> ActionProgress {
         let matched = counted.map_or(self.matched, |counted| counted.max(self.matched));
         ActionProgress {

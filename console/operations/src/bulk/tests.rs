@@ -1,4 +1,4 @@
-//! Bulk actions over the adapters in memory.
+//! Bulk actions with the adapters in memory.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -27,7 +27,7 @@ fn provider() -> ProviderId {
     "p".parse().unwrap()
 }
 
-/// Grants 1 to `count` that were given up, with their letters.
+/// Failed grants 1 to `count`, with their letters.
 struct Scene {
     bulk: BulkActions,
     store: Arc<MemoryStore>,
@@ -58,7 +58,7 @@ impl Scene {
         scene
     }
 
-    /// A grant is given up.
+    /// Fails a grant.
     async fn die(&self, id: i64) {
         let json = json!({ "_id": id, "userId": format!("u{id}"), "refresh_token": "t" });
         let document = ImportDocument(json.as_object().unwrap().clone());
@@ -124,7 +124,7 @@ impl Scene {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_counted_is_sent_back_once_and_the_record_says_so() {
+async fn counted_letters_are_redriven_once_and_recorded() {
     let scene = Scene::with(5).await;
     let request = scene.redrive().await;
     let counted = scene.bulk.count(&request).await.unwrap();
@@ -142,7 +142,7 @@ async fn what_is_counted_is_sent_back_once_and_the_record_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_dies_after_the_cutoff_is_not_met() {
+async fn letters_after_the_cutoff_are_not_included() {
     let scene = Scene::with(3).await;
     let request = scene.redrive().await;
     tokio::time::advance(Duration::from_secs(1)).await;
@@ -152,7 +152,7 @@ async fn what_dies_after_the_cutoff_is_not_met() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_filter_by_user_a_choice_and_a_limit_each_leave_the_others() {
+async fn user_filters_choices_and_limits_leave_other_letters() {
     let scene = Scene::with(5).await;
     let all = scene.redrive().await;
     let user = LetterFilter { user: Some("u3".to_owned()), ..LetterFilter::default() };
@@ -169,7 +169,7 @@ async fn a_filter_by_user_a_choice_and_a_limit_each_leave_the_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_sent_back_stays_and_is_told() {
+async fn letters_that_cannot_be_redriven_stay_and_are_reported() {
     let scene = Scene::with(3).await;
     scene.store.edit(&DocumentId::Integer(1), "evergrant.status", Some(json!("active"))).unwrap();
     scene.store.change_grant(&DocumentId::Integer(1), GrantChange::Pause).await.unwrap();
@@ -195,7 +195,7 @@ async fn what_cannot_be_sent_back_stays_and_is_told() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_cancelled_ends_after_the_letter_in_hand_and_is_gone_on_with() {
+async fn a_cancelled_action_ends_after_a_letter_and_resumes() {
     let scene = Scene::with(10).await;
     let request = BulkRequest { limit: Some(8), ..scene.redrive().await };
     let (entry, stop) = (scene.begin(&request).await, CancellationToken::new());
@@ -222,7 +222,7 @@ async fn what_is_cancelled_ends_after_the_letter_in_hand_and_is_gone_on_with() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_action_whose_process_died_is_gone_on_with_and_one_under_way_is_not() {
+async fn a_dead_action_resumes_and_a_running_one_does_not() {
     let scene = Scene::with(4).await;
     let request = scene.redrive().await;
     let entry = scene.begin(&request).await;
@@ -231,7 +231,7 @@ async fn an_action_whose_process_died_is_gone_on_with_and_one_under_way_is_not()
     let unknown = scene.bulk.rest_of("nonsense").await.unwrap_err();
     assert!(matches!(unknown, ResumeError::Unknown(_)), "{unknown}");
     tokio::time::advance(Duration::from_secs(31)).await;
-    // Since then another one died: it is not meant.
+    // Another one has died since: it is not included.
     scene.die(5).await;
     let (died, rest) = scene.bulk.rest_of(&entry.id).await.unwrap();
     assert_eq!(died.outcome(scene.store.now().await.unwrap()), ActionOutcome::Died);
@@ -240,7 +240,7 @@ async fn an_action_whose_process_died_is_gone_on_with_and_one_under_way_is_not()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_broker_that_was_away_is_waited_for() {
+async fn a_bulk_action_waits_for_an_unavailable_broker() {
     let scene = Scene::with(6).await;
     let request = scene.redrive().await;
     let entry = scene.begin(&request).await;
@@ -257,7 +257,7 @@ async fn a_broker_that_was_away_is_waited_for() {
 
 #[tokio::test]
 async fn a_rate_is_kept() {
-    // By the machine's clock, which the rate goes by: 10 letters at 100 a second take 90 ms.
+    // By the machine's clock, which the rate uses: 10 letters at 100 a second take 90 ms.
     let scene = {
         tokio::time::pause();
         let scene = Scene::with(10).await;
@@ -272,7 +272,7 @@ async fn a_rate_is_kept() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn letters_of_grants_that_live_again_are_left_out_and_can_be_discarded_alone() {
+async fn letters_of_revived_grants_are_separate() {
     let scene = Scene::with(5).await;
     for id in [2, 4] {
         let active = Some(json!("active"));
@@ -296,7 +296,7 @@ async fn letters_of_grants_that_live_again_are_left_out_and_can_be_discarded_alo
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_letter_that_holds_new_tokens_is_discarded_only_if_it_is_asked_for() {
+async fn a_letter_with_new_tokens_is_discarded_only_on_request() {
     let scene = Scene::with(2).await;
     let uncommitted = scene.letter(DocumentId::Integer(1), DeadReason::UncommittedAnswer).await;
     scene.queue.bury(&uncommitted).await.unwrap();
@@ -315,7 +315,7 @@ async fn a_letter_that_holds_new_tokens_is_discarded_only_if_it_is_asked_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn letters_of_a_worker_whose_clock_is_ahead_are_told() {
+async fn letters_with_a_future_time_are_reported() {
     let scene = Scene::with(2).await;
     let mut ahead = scene.letter(DocumentId::Integer(9), DeadReason::GrantDead).await;
     ahead.last_failed_at = ahead.last_failed_at.plus(Duration::from_secs(60));

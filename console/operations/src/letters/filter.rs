@@ -1,9 +1,9 @@
-//! Which dead letters are meant.
+//! Filters of dead letters.
 
 use evergrant_domain::{DeadLetter, DeadReason, DocumentId, ProviderId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// Which dead letters are meant. Empty fields don't filter.
+/// Selects dead letters. Empty fields do not filter.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct LetterFilter {
@@ -22,14 +22,14 @@ pub struct LetterFilter {
     /// Of this document.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub id: Option<DocumentId>,
-    /// Failed last at this time or later.
+    /// Last failed at this time or later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub since: Option<Timestamp>,
-    /// Failed last at this time or earlier.
+    /// Last failed at this time or earlier.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub until: Option<Timestamp>,
-    /// Those of grants that live again, and no others. They are left out otherwise: there is nothing to
-    /// do about them.
+    /// Only letters of grants that live again. Otherwise these are left out, because nothing has to
+    /// be done about them.
     #[serde(skip_serializing_if = "is_false")]
     pub revived: bool,
 }
@@ -45,7 +45,7 @@ impl LetterFilter {
         *self == Self::default()
     }
 
-    /// Whether a letter matches, as far as the letter itself tells: it does not know its user.
+    /// Whether a letter matches by its own fields, which do not include its user.
     pub(super) fn matches(&self, letter: &DeadLetter) -> bool {
         let same =
             |wanted: &Option<ProviderId>| wanted.as_ref().is_none_or(|p| *p == letter.provider);

@@ -1,22 +1,22 @@
-//! Dead letters by provider and reason.
+//! Groups of dead letters by provider and reason.
 
 use evergrant_domain::{DeadLetter, DeadReason, ProviderId, Timestamp};
 use serde::Serialize;
 
-/// The dead letters of a provider that have one reason.
+/// The dead letters of one provider with one reason.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LetterGroup {
     /// The provider.
     pub provider: ProviderId,
-    /// Why they are dead.
+    /// The reason.
     pub reason: DeadReason,
     /// How many there are.
     pub count: u64,
-    /// Of those, how many had been sent back before.
+    /// How many of them had been redriven before.
     pub redriven: u64,
-    /// When the first of them failed last.
+    /// When the first of them last failed.
     pub first_at: Timestamp,
-    /// When the last of them failed last.
+    /// When the last of them last failed.
     pub last_at: Timestamp,
     /// What to do about them.
     pub remedy: &'static str,
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn letters_are_counted_by_reason_with_the_first_and_the_last() {
+    fn letters_are_grouped_by_reason_with_their_times() {
         let mut groups = Vec::new();
         for (reason, at_ms) in [
             (DeadReason::MalformedJob, 9),

@@ -1,4 +1,4 @@
-//! Dead letters as operators see them, for the terminal and for pages alike.
+//! Dead letters as operators see them, in the terminal and the web console.
 
 mod filter;
 mod group;
@@ -19,19 +19,19 @@ pub use group::{LetterGroup, group};
 use revived::{Marks, are_revived, next_chunk};
 pub use view::LetterView;
 
-/// Documents of one user or address that are looked for. Nobody has more.
+/// The most documents of one user or address that are looked up.
 const DOCUMENTS_MAX: u64 = 10_000;
-/// Audit entries among which one that is under way is looked for.
+/// The audit entries among which a running action is looked for.
 const RECENT: u32 = 100;
 
 /// The dead letters of all providers.
 #[derive(Clone)]
 pub struct LetterQueues {
-    /// Where the grants are.
+    /// The store with the grants.
     pub store: Arc<dyn Store>,
-    /// Where the letters are.
+    /// The queue with the letters.
     pub queue: Arc<dyn JobQueue>,
-    /// All providers that are configured.
+    /// All configured providers.
     pub providers: Vec<ProviderId>,
 }
 
@@ -39,38 +39,38 @@ pub struct LetterQueues {
 pub struct LetterGroups {
     /// The groups.
     pub groups: Vec<LetterGroup>,
-    /// Letters that are not counted, since their grants live again.
+    /// Letters that are not counted, because their grants live again.
     pub left_out: u64,
 }
 
-/// Something that failed. What was done before stays done, and can be gone on with.
+/// An operation on dead letters that failed. What was done before stays done, and can be resumed.
 #[derive(Debug, thiserror::Error)]
 pub enum LettersError {
-    /// The store does not answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The queue does not answer.
+    /// The queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
     /// The filter names a provider that has no section.
     #[error("no provider {wanted} is configured; there are: {known}")]
     UnknownProvider {
-        /// The provider that the filter names.
+        /// The provider in the filter.
         wanted: ProviderId,
-        /// Those that there are.
+        /// The configured providers.
         known: String,
     },
 }
 
-/// Which letters are meant, ready to be compared: who the filter's user is was looked up.
+/// A filter with its user already looked up, ready to be compared with letters.
 pub struct LetterSelection {
     filter: LetterFilter,
-    /// The documents of the user or address that is asked for.
+    /// The documents of the filter's user or address.
     documents: Option<HashSet<DocumentId>>,
 }
 
 impl LetterSelection {
-    /// Whether a letter is meant.
+    /// Whether a letter matches.
     pub fn matches(&self, letter: &DeadLetter) -> bool {
         let of_user = |documents: &HashSet<DocumentId>| {
             letter.id.as_ref().is_some_and(|id| documents.contains(id))
@@ -78,7 +78,7 @@ impl LetterSelection {
         self.filter.matches(letter) && self.documents.as_ref().is_none_or(of_user)
     }
 
-    /// No letter can match.
+    /// Whether no letter can match.
     pub fn is_impossible(&self) -> bool {
         self.documents.as_ref().is_some_and(HashSet::is_empty)
     }
@@ -105,8 +105,8 @@ impl LetterQueues {
         Ok(LetterView::new(letter, grant))
     }
 
-    /// Looks at all that match, oldest first for each provider. Returns how many were left out, since
-    /// their grants live again.
+    /// Calls `see` for all letters that match, oldest first for each provider. Returns how many
+    /// were left out, because their grants live again.
     pub async fn each(
         &self,
         filter: &LetterFilter,
@@ -125,8 +125,8 @@ impl LetterQueues {
         Ok(left_out)
     }
 
-    /// Looks at all that match but for [`LetterFilter::revived`], each with whether its grant lives
-    /// again.
+    /// Calls `see` for all letters that match regardless of [`LetterFilter::revived`], each with
+    /// whether its grant lives again.
     pub async fn each_marked(
         &self,
         filter: &LetterFilter,
@@ -164,7 +164,7 @@ impl LetterQueues {
         Ok(are_revived(&*self.store, std::slice::from_ref(letter)).await?.contains(&true))
     }
 
-    /// Looks up what the filter asks for that letters don't tell.
+    /// Looks up the parts of the filter that letters do not contain.
     pub async fn wanted(&self, filter: &LetterFilter) -> Result<LetterSelection, StoreError> {
         let filter = filter.clone();
         if filter.user.is_none() && filter.email.is_none() {
@@ -180,7 +180,7 @@ impl LetterQueues {
         Ok(LetterSelection { filter, documents: Some(documents) })
     }
 
-    /// The providers that a filter is about.
+    /// The providers of a filter.
     pub fn providers(&self, filter: &LetterFilter) -> Result<Vec<ProviderId>, LettersError> {
         match &filter.provider {
             None => Ok(self.providers.clone()),
@@ -193,7 +193,7 @@ impl LetterQueues {
         }
     }
 
-    /// A bulk action that is under way: while it lasts it has letters in hand, which nobody else sees.
+    /// The running bulk action, if there is one. It holds letters that nobody else sees meanwhile.
     pub async fn under_way(&self) -> Result<Option<AuditEntry>, StoreError> {
         let recent = AuditFilter { limit: RECENT, ..AuditFilter::default() };
         let (recent, now) = (self.store.audit(&recent).await?, self.store.now().await?);

@@ -1,7 +1,8 @@
-//! Which dead letters are about grants that live again.
+//! Detects dead letters of grants that live again.
 //!
-//! A queue cannot be searched, so a letter stays when its grant is taken up again: its death is taken
-//! back, or its user has signed in. Whoever looks at letters compares them with the store, many at once.
+//! A queue cannot be searched, so a letter stays when its grant is revived: its death was revoked,
+//! or its user has signed in. So letters are compared with the store when they are read, many at
+//! once.
 
 use std::time::Duration;
 
@@ -10,9 +11,9 @@ use evergrant_ports::{DeadLetters, GrantAdmin, QueueError, StoreError};
 
 use super::LetterSelection;
 
-/// Letters that are compared at once.
+/// Letters in one comparison.
 const CHUNK: usize = 500;
-/// A store that takes longer is not asked again in the same look.
+/// A store that takes longer is not asked again during the same browse.
 const BROWSE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The next letters that match, at most [`CHUNK`]; none at the end.
@@ -31,7 +32,8 @@ pub(super) async fn next_chunk(
     Ok(chunk)
 }
 
-/// Compares letters with the store. Those that cannot be compared are open: none is hidden that matters.
+/// Compares letters with the store. Letters that cannot be compared count as open, so that none is
+/// hidden.
 pub(super) struct Marks<'a> {
     pub(super) store: &'a dyn GrantAdmin,
     pub(super) away: bool,
@@ -48,13 +50,13 @@ impl Marks<'_> {
             Ok(Ok(revived)) => revived,
             Ok(Err(error)) => {
                 self.away = true;
-                tracing::warn!(%error, "dead letters are not compared with the store: all are shown");
+                tracing::warn!(%error, "cannot compare dead letters with the store: showing all of them");
                 unknown()
             }
             Err(_) => {
                 self.away = true;
                 tracing::warn!(
-                    "dead letters are not compared with the store, which does not answer"
+                    "the store does not answer: showing dead letters without comparing them"
                 );
                 unknown()
             }

@@ -4,23 +4,23 @@ use evergrant_domain::{DeadLetter, DeadReason, DocumentId, GrantStatus, Provider
 use evergrant_ports::GrantView;
 use serde::Serialize;
 
-/// A dead letter as operators see it: all of it but the message's body, which may hold anything. Its
-/// document's user stands beside it.
+/// A dead letter as operators see it: all of it except the message's body, which may hold anything,
+/// with its document's user.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct LetterView {
     /// The provider.
     pub provider: ProviderId,
-    /// The document. None if the message was no job.
+    /// The document. None if the message was not a job.
     pub id: Option<DocumentId>,
     /// Its user.
     pub user: Option<String>,
     /// The email address of the user.
     pub email: Option<String>,
-    /// What the grant is now. None if its document is gone, or not adopted.
+    /// The present status of the grant. None if its document does not exist, or is not adopted.
     pub status: Option<GrantStatus>,
-    /// Its grant lives again: there is nothing to do about it.
+    /// Whether its grant lives again: nothing has to be done then.
     pub revived: bool,
-    /// Why it is dead.
+    /// The reason.
     pub reason: DeadReason,
     /// What to do about it.
     pub remedy: &'static str,
@@ -28,7 +28,7 @@ pub struct LetterView {
     pub http_status: Option<u16>,
     /// The error code of the last answer.
     pub code: Option<String>,
-    /// The words of the last answer.
+    /// The description of the last answer.
     pub description: Option<String>,
     /// How many attempts were made.
     pub attempts: u32,
@@ -36,7 +36,7 @@ pub struct LetterView {
     pub first_failed_at: Timestamp,
     /// When the last one failed.
     pub last_failed_at: Timestamp,
-    /// How often it was sent back.
+    /// How often it was redriven.
     pub redrive_count: u32,
     /// The worker that gave it up.
     pub worker: Option<String>,

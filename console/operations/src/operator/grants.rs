@@ -1,4 +1,4 @@
-//! What is done to one grant.
+//! Actions on one grant.
 
 use std::time::Duration;
 
@@ -9,21 +9,21 @@ use evergrant_ports::{ChangeResult, GrantChange, JobQueue};
 use super::{ActingOperator, ActionError, ActionSubject};
 use crate::bulk::forced_job;
 
-/// What became of a refresh that was asked for.
+/// The result of a requested refresh.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RefreshResult {
     /// A job for it is in the queue.
     Queued(ProviderId),
     /// It is paused, or not adopted yet.
     NotActive(Option<GrantStatus>),
-    /// Its new tokens wait in a dead letter or a journal: to send the old one would lose them.
+    /// Its new tokens are in a dead letter or a journal: sending the old one would lose them.
     WaitsForAnswer,
     /// There is no such document.
     Absent,
 }
 
 impl ActingOperator {
-    /// Has a grant refreshed now, whether it is due or not; one that was given up is active again.
+    /// Refreshes a grant now, due or not; a grant that has ended becomes active again.
     pub async fn refresh_grant(
         &self,
         queue: &dyn JobQueue,
@@ -35,8 +35,8 @@ impl ActingOperator {
             if found.is_some_and(|grant| grant.waits_for_answer()) {
                 return Ok(RefreshResult::WaitsForAnswer);
             }
-            // The document first, since it is the truth: should the job be lost, the producer makes
-            // another.
+            // The document first, because it is the truth: if the job is lost, the producer
+            // publishes another.
             if let Some(grant) = self.store.reactivate(id, queued_for).await? {
                 let provider = grant.provider.clone();
                 queue.publish(&[forced_job(grant, 0)]).await?;

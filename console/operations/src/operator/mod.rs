@@ -1,5 +1,4 @@
-//! What an operator does, each with its trace in the audit record, for the terminal and for pages
-//! alike.
+//! Operators' actions, each recorded in the audit record, for the terminal and the web console.
 
 mod grants;
 mod providers;
@@ -18,69 +17,69 @@ pub use grants::RefreshResult;
 pub use providers::ProviderChange;
 pub use who::os_user;
 
-/// Somebody who does something, and why.
+/// An operator and the reason for an action.
 #[derive(Clone)]
 pub struct ActingOperator {
-    /// Where it is noted.
+    /// The store with the audit record.
     pub store: Arc<dyn Store>,
     /// The user of the operating system, or a login.
     pub who: String,
-    /// In the operator's words.
+    /// The operator's reason.
     pub why: String,
 }
 
 /// An action that failed.
 #[derive(Debug, thiserror::Error)]
 pub enum ActionError {
-    /// The store does not answer.
+    /// The store failed.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The queue does not answer.
+    /// The queue failed.
     #[error(transparent)]
     Queue(#[from] QueueError),
 }
 
-/// What an action is about.
+/// The subject of an action.
 pub struct ActionSubject {
-    /// What is done.
+    /// The action.
     pub action: OperatorAction,
-    /// The provider, if it is about one.
+    /// The provider, if the action is about one.
     pub provider: Option<ProviderId>,
-    /// The document, if it is about one.
+    /// The document, if the action is about one.
     pub document: Option<DocumentId>,
-    /// What was asked for.
+    /// The other arguments.
     pub request: serde_json::Value,
 }
 
 impl ActionSubject {
-    /// Neither one provider nor one document.
+    /// A subject without a provider or a document.
     pub const fn all(action: OperatorAction, request: serde_json::Value) -> Self {
         Self { action, provider: None, document: None, request }
     }
 }
 
-/// What to do where an action cannot be noted.
+/// What to do if an action cannot be recorded.
 pub fn unaudited_hint(error: &StoreError) -> &'static str {
     let (StoreError::Unavailable { operation, .. } | StoreError::Refused { operation, .. }) = error;
     match *operation {
         "begin_audit" => {
-            "; the audit record cannot be written: --unaudited goes on without a note in it"
+            "; the audit record cannot be written: --unaudited continues without a record"
         }
         _ => "",
     }
 }
 
-/// How often an action that takes long is told to be under way.
+/// How often a long action is reported as running.
 const STILL_RUNNING_INTERVAL: Duration = Duration::from_secs(10);
 
 impl ActingOperator {
-    /// The user of the operating system, who was not asked why.
+    /// The user of the operating system, without a reason.
     pub fn of_this_terminal(store: Arc<dyn Store>) -> Self {
         Self { store, who: os_user(), why: String::new() }
     }
 
-    /// Does `work` between its two notes in the audit record. What came of it is told by `told`: an
-    /// outcome, and words where there is more to say.
+    /// Runs `work` between its two notes in the audit record. `told` gives the outcome, and a
+    /// description if there is more to say.
     pub async fn audited<T, E: From<StoreError> + std::fmt::Display>(
         &self,
         about: ActionSubject,
@@ -99,7 +98,7 @@ impl ActingOperator {
         result
     }
 
-    /// Notes what is done already, so many times.
+    /// Records an action that is already done, this many times.
     pub async fn note(
         &self,
         about: ActionSubject,
@@ -118,7 +117,7 @@ impl ActingOperator {
         self.store.begin_audit(ActionIntent { who, action, provider, document, request, why }).await
     }
 
-    /// Does `work`, and tells of it meanwhile, or it would be taken to have died.
+    /// Runs `work` and reports it as running meanwhile; otherwise it would count as dead.
     async fn watched<T>(&self, id: &str, work: impl Future<Output = T>) -> T {
         let mut work = std::pin::pin!(work);
         loop {
@@ -133,7 +132,7 @@ impl ActingOperator {
 
     async fn tell(&self, id: &str, progress: &ActionProgress) {
         if let Err(error) = self.store.tell_audit(id, progress).await {
-            tracing::warn!(%error, id, "the audit record does not know how it went");
+            tracing::warn!(%error, id, "cannot record the outcome of an action");
         }
     }
 }

@@ -1,4 +1,4 @@
-//! What is said of one provider, for all workers.
+//! Actions on one provider, which apply to all workers.
 
 use std::time::Duration;
 
@@ -10,18 +10,18 @@ use serde_json::json;
 
 use super::{ActingOperator, ActionError, ActionSubject};
 
-/// What is said of a provider.
+/// A change of a provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProviderChange {
-    /// Nothing is sent, for so long or until it is resumed.
+    /// Nothing is sent, for this time or until it is resumed.
     Pause(Option<Duration>),
-    /// A pause ends, and so does an open circuit.
+    /// A pause ends, and an open circuit closes.
     Resume,
     /// An open circuit lets one request through now.
     Probe,
-    /// For an hour deaths are believed.
+    /// Deaths are believed for an hour.
     Confirm,
-    /// These limits hold; None for those of the settings.
+    /// Sets these limits; None restores those of the settings.
     Limit(Option<Vec<RateLimit>>),
 }
 
@@ -60,8 +60,7 @@ impl ProviderChange {
 }
 
 impl ActingOperator {
-    /// Says something of a provider; every worker acts on it within a second. Returns what is known
-    /// of the provider then.
+    /// Changes a provider; every worker acts on it within a second. Returns the new state.
     pub async fn change_provider(
         &self,
         provider: &ProviderId,

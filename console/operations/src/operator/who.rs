@@ -1,9 +1,9 @@
-//! Who somebody at a terminal is.
+//! The identity of an operator at a terminal.
 
 use evergrant_runtime::process;
 
-/// The user of the operating system as `name@host`. It is looked up by the process's user id: an
-/// environment variable could say anything. Who came by sudo is named too.
+/// The user of the operating system as `name@host`. It is looked up by the process's user id,
+/// because an environment variable could hold anything. The original user of sudo is named as well.
 pub fn os_user() -> String {
     let uid = process::user_id();
     let passwd = std::fs::read_to_string("/etc/passwd").unwrap_or_default();
@@ -38,7 +38,7 @@ mod tests {
     }
 
     #[test]
-    fn whoever_runs_this_has_a_name_and_a_machine() {
+    fn the_operator_has_a_name_and_a_machine() {
         let user = os_user();
         assert!(
             user.split_once('@').is_some_and(|(name, host)| !name.is_empty() && !host.is_empty())

@@ -1,4 +1,4 @@
-//! Who a request comes from, and whether it may come at all.
+//! The access policy: who sends a request, and whether it is admitted.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Once;
@@ -20,20 +20,20 @@ use crate::settings::{AddressRange, ConsoleSettings};
 #[cfg(test)]
 mod tests;
 
-/// The name of a reverse proxy's header that says where a request really comes from.
+/// A reverse proxy's header with the original address of a request.
 const FORWARDED_FOR: &str = "x-forwarded-for";
 
-/// Somebody who may look, and maybe act.
+/// A person who may view, and perhaps act.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct UserIdentity {
     /// The name, as the audit record has it.
     pub name: String,
     pub role: UserRole,
-    /// Whether it came by our own login, so that it can be ended.
+    /// Whether the identity comes from a login here, so that it can be ended.
     pub by_login: bool,
 }
 
-/// A request, as far as it tells who sends it.
+/// The parts of a request that show who sends it.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestOrigin<'a> {
     pub peer: SocketAddr,
@@ -42,66 +42,67 @@ pub(crate) struct RequestOrigin<'a> {
     pub(crate) activity: Activity,
 }
 
-/// A browser, and who uses it.
+/// A browser and its user.
 #[derive(Debug, Clone)]
 pub struct BrowserVisit {
     /// The browser's id.
     pub id: String,
-    /// Whether it got its id just now.
+    /// Whether it has just got its id.
     pub is_new: bool,
     pub identity: Option<UserIdentity>,
-    /// What its forms have to bring along.
+    /// The token that its forms must contain.
     pub csrf: String,
-    /// Where it is.
+    /// Its address.
     pub address: IpAddr,
 }
 
-/// Why a request is turned away.
+/// Why a request is refused.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AccessRefusal {
-    /// It was sent to a name that is not ours.
+    /// It was sent to a foreign host name.
     Host,
-    /// A proxy sent it to a console that is for this machine alone.
+    /// A proxy sent it to a console that is for this machine only.
     Forwarded,
     /// It comes from another site.
     Origin,
-    /// Its form does not bring along what ours do.
+    /// Its form does not contain the token of our forms.
     Csrf,
     /// The users file cannot be used.
     Users(String),
 }
 
-/// How people prove who they are.
+/// How people authenticate.
 enum LoginMethod {
-    /// By the address that the console has printed: all as the one who started it.
+    /// By the address that the console prints: everyone who opens it is the user who started the
+    /// console.
     Local(UserIdentity, LocalToken),
     /// By a login: with a password, by an OpenID provider, or either.
     Login { users: Option<UsersFile>, oidc: Option<Box<OpenIdClient>> },
-    /// Only by what a proxy says.
+    /// Only by a proxy's header.
     Proxy,
 }
 
-/// Who may.
+/// Decides who may use the console.
 pub struct AccessPolicy {
     way: LoginMethod,
     sessions: Sessions,
     pub(super) limits: LoginLimits,
     pub(crate) passwords: PasswordQueue,
     listen: SocketAddr,
-    /// Whether people come by TLS.
+    /// Whether the console is reached by TLS.
     is_https: bool,
     public_url: Option<Url>,
     proxies: Vec<AddressRange>,
     user_header: Option<String>,
     proxy_operators: Vec<String>,
-    /// Whether a proxy that the settings don't name was told.
+    /// Whether the warning about an unnamed proxy was logged.
     unnamed_proxy: Once,
 }
 
-/// A door that cannot be made.
+/// Why there can be no access policy.
 #[derive(Debug, thiserror::Error)]
 pub enum DoorError {
-    /// It would let in anybody.
+    /// It would admit everybody.
     #[error(
         "others can reach the console (it listens at {0}, or has a public_url), and it has no users: \
          make some with `evergrant console user add NAME` and name their file in console.users_file, or \
@@ -115,13 +116,13 @@ pub enum DoorError {
 }
 
 impl AccessPolicy {
-    /// The door that the settings describe. `me` is the user of the operating system.
+    /// The access policy of the settings. `me` is the user of the operating system.
     pub fn new(config: &ConsoleSettings, me: &str) -> Result<Self, DoorError> {
         let users = config.users_file.as_deref().map(UsersFile::new);
         let oidc = oidc_of(config)?.map(Box::new);
         let way = match (users, oidc) {
             (None, None) if config.proxy_user_header.is_some() => LoginMethod::Proxy,
-            // With an address that others type, a proxy stands before it, and lets in anybody.
+            // If there is a public URL, a proxy is in front of it and would admit everybody.
             (None, None) if config.listen.ip().is_loopback() && config.public_url.is_none() => {
                 let me =
                     UserIdentity { name: me.to_owned(), role: UserRole::Operator, by_login: true };
@@ -145,12 +146,12 @@ impl AccessPolicy {
         })
     }
 
-    /// What a request's cookies say.
+    /// The cookies of a request.
     pub(crate) fn cookies(&self, headers: &HeaderMap) -> Cookies<'_> {
         self.sessions.cookies(headers)
     }
 
-    /// The users file, where people log in with a password.
+    /// The users file, if people log in with passwords.
     pub(super) const fn users(&self) -> Option<&UsersFile> {
         match &self.way {
             LoginMethod::Login { users, .. } => users.as_ref(),
@@ -158,7 +159,7 @@ impl AccessPolicy {
         }
     }
 
-    /// The OpenID provider, where people log in by one.
+    /// The OpenID provider, if people log in with one.
     pub(super) fn oidc(&self) -> Option<&OpenIdClient> {
         match &self.way {
             LoginMethod::Login { oidc, .. } => oidc.as_deref(),
@@ -171,12 +172,12 @@ impl AccessPolicy {
         matches!(self.way, LoginMethod::Login { .. })
     }
 
-    /// Whether the console is for the one who started it.
+    /// Whether the console is for the user who started it.
     pub const fn is_local(&self) -> bool {
         matches!(self.way, LoginMethod::Local(..))
     }
 
-    /// The word that lets a browser in where there are no users, and those that come after it.
+    /// The token that admits a browser if there are no users, and its successors.
     pub fn local_tokens(&self) -> Option<watch::Receiver<String>> {
         match &self.way {
             LoginMethod::Local(_, token) => Some(token.watch()),
@@ -184,7 +185,7 @@ impl AccessPolicy {
         }
     }
 
-    /// As whom a word in an address lets in. It is used up.
+    /// The account of a token in an address. The token is used up.
     pub(crate) fn redeem(&self, token: &str) -> Option<Account> {
         match &self.way {
             LoginMethod::Local(_, current) => current.redeem(token).then_some(Account::Local),
@@ -192,13 +193,12 @@ impl AccessPolicy {
         }
     }
 
-    /// Whether people come by TLS.
+    /// Whether the console is reached by TLS.
     pub const fn is_https(&self) -> bool {
         self.is_https
     }
 
-    /// What is wrong with how the console can be reached, if passwords or cookies cross a network in the
-    /// clear.
+    /// A warning if passwords or cookies cross a network unencrypted.
     pub fn plain_http(&self) -> Option<String> {
         let is_elsewhere = !self.listen.ip().is_loopback() || self.public_url.is_some();
         (is_elsewhere && !self.is_https).then(|| {
@@ -211,7 +211,7 @@ impl AccessPolicy {
         })
     }
 
-    /// Whether what a browser sends with this request can be read on its way.
+    /// Whether this request can be read on its way.
     pub(super) fn is_overheard(&self, headers: &HeaderMap) -> bool {
         !self.is_https && !host_of(headers).as_ref().is_some_and(is_this_machine)
     }
@@ -226,7 +226,7 @@ impl AccessPolicy {
         self.sessions.log_out(id);
     }
 
-    /// Who sends a request.
+    /// Identifies the sender of a request.
     pub(crate) fn visit(
         &self,
         arrival: RequestOrigin<'_>,
@@ -236,7 +236,7 @@ impl AccessPolicy {
         if !self.is_our_name(headers) {
             return Err(AccessRefusal::Host);
         }
-        // Whoever is at the proxy would come in as a user of this machine.
+        // Everybody at the proxy would be admitted as a user of this machine.
         if self.is_local() && is_forwarded(arrival) {
             return Err(AccessRefusal::Forwarded);
         }
@@ -248,8 +248,8 @@ impl AccessPolicy {
         Ok(BrowserVisit { id, is_new, identity, csrf, address: self.address(peer, headers) })
     }
 
-    /// Whether a request that changes something can come from one of our own forms, as far as its
-    /// headers tell.
+    /// Whether, by its headers, a request that changes something can come from one of our own
+    /// forms.
     pub fn check_sender(
         &self,
         visit: &BrowserVisit,
@@ -261,7 +261,7 @@ impl AccessPolicy {
         if visit.is_new { Err(AccessRefusal::Csrf) } else { Ok(()) }
     }
 
-    /// Whether what a form brings along is what ours do.
+    /// Whether a form contains the token of our forms.
     pub fn check_csrf(
         &self,
         visit: &BrowserVisit,
@@ -271,7 +271,7 @@ impl AccessPolicy {
         if ours { Ok(()) } else { Err(AccessRefusal::Csrf) }
     }
 
-    /// Whether who sent a request may still see what goes on after it.
+    /// Whether the sender of a request may still see later events.
     pub fn is_still_in(&self, visit: &BrowserVisit) -> bool {
         visit.identity.as_ref().is_some_and(|who| {
             !who.by_login || matches!(self.by_login(&visit.id, Activity::Background), Ok(Some(_)))
@@ -294,9 +294,9 @@ impl AccessPolicy {
         }
     }
 
-    /// Who has logged in, with the role of now. A login ends with the password that it began with, and
-    /// with its user: one of the same name who is added later is another. What the OpenID provider says of
-    /// somebody is asked at the next login.
+    /// The user who has logged in, with the present role. A login ends when its password changes or
+    /// its user is removed: a new user of the same name is another one. Changes at the OpenID
+    /// provider take effect at the next login.
     fn by_login(
         &self,
         id: &str,
@@ -330,7 +330,7 @@ impl AccessPolicy {
         if !self.is_proxy(peer.ip()) {
             return None;
         }
-        // Two of them: one is not the proxy's.
+        // There are two: one is not the proxy's.
         let mut values = headers.get_all(header).iter();
         let (value, None) = (values.next()?, values.next()) else { return None };
         let name = value.to_str().ok().map(str::trim).filter(|name| !name.is_empty())?;
@@ -343,8 +343,8 @@ impl AccessPolicy {
         self.proxies.iter().any(|network| network.contains(address))
     }
 
-    /// Where a request comes from: each proxy adds that to what others may have made up, so it is read
-    /// from the end, for as long as those are proxies of ours.
+    /// The original address of a request. Each proxy appends to a list that others may have made
+    /// up, so it is read from the end, as long as the addresses are those of our proxies.
     fn address(&self, peer: SocketAddr, headers: &HeaderMap) -> IpAddr {
         let forwarded = headers.get_all(FORWARDED_FOR).iter().rev();
         let hops = forwarded.flat_map(|value| value.to_str().unwrap_or_default().rsplit(','));
@@ -367,13 +367,14 @@ impl AccessPolicy {
             tracing::warn!(
                 %address,
                 "requests come with X-Forwarded-For from an address that is not in \
-                 console.proxy_addresses. If it is your proxy, add it: until then all who come by it \
+                 console.proxy_addresses. If it is your proxy, add it: until then all its users \
                  share the limit of logins of one address"
             );
         });
     }
 
-    /// Against a page elsewhere whose name suddenly means this machine (DNS rebinding).
+    /// Protects against a foreign page whose name suddenly resolves to this machine (DNS
+    /// rebinding).
     fn is_our_name(&self, headers: &HeaderMap) -> bool {
         if !self.listen.ip().is_loopback() {
             return true;
@@ -396,7 +397,7 @@ impl AccessPolicy {
             return true;
         }
         let host = text(header::HOST).unwrap_or_default();
-        // The scheme is not known behind a proxy, so either will do.
+        // The scheme is unknown behind a proxy, so both are accepted.
         ["http", "https"].iter().any(|scheme| {
             Url::parse(&format!("{scheme}://{host}/"))
                 .is_ok_and(|own| own.origin() == origin.origin())
@@ -404,7 +405,7 @@ impl AccessPolicy {
     }
 }
 
-/// The OpenID provider of the settings, if people log in by one.
+/// The OpenID provider of the settings, if people log in with one.
 pub fn oidc_of(config: &ConsoleSettings) -> Result<Option<OpenIdClient>, OidcSetupError> {
     let (Some(oidc), Some(public_url)) = (&config.oidc, &config.public_url) else {
         return Ok(None);
@@ -412,8 +413,7 @@ pub fn oidc_of(config: &ConsoleSettings) -> Result<Option<OpenIdClient>, OidcSet
     OpenIdClient::new(oidc, public_url).map(Some)
 }
 
-/// A console that is for this machine alone has no time after which a login ends: it is over when the
-/// console is.
+/// A console for this machine only has no timeout of logins: they end with the console.
 fn sessions_of(config: &ConsoleSettings, way: &LoginMethod) -> Sessions {
     let (lifetime, idle) = match way {
         LoginMethod::Local(..) => (Duration::MAX, Duration::MAX),
@@ -424,8 +424,8 @@ fn sessions_of(config: &ConsoleSettings, way: &LoginMethod) -> Sessions {
     Sessions::new(lifetime, idle, config.is_https())
 }
 
-/// Whether a proxy has sent a request, as far as it shows. Browsers have spoken HTTP/1.1 for long; some
-/// proxies still send HTTP/1.0.
+/// Whether a proxy has sent a request, as far as that can be seen. Browsers have used HTTP/1.1 for
+/// long; some proxies still send HTTP/1.0.
 fn is_forwarded(arrival: RequestOrigin<'_>) -> bool {
     let mut names = arrival.headers.keys().map(header::HeaderName::as_str);
     let is_of_proxy = |name: &str| {
@@ -434,7 +434,7 @@ fn is_forwarded(arrival: RequestOrigin<'_>) -> bool {
     arrival.version < Version::HTTP_11 || names.any(is_of_proxy)
 }
 
-/// The name that a request was sent to.
+/// The host name to which a request was sent.
 fn host_of(headers: &HeaderMap) -> Option<Host> {
     let host = headers.get(header::HOST)?.to_str().ok()?;
     Some(Url::parse(&format!("http://{host}/")).ok()?.host()?.to_owned())

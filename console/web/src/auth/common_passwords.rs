@@ -1,18 +1,19 @@
-//! Passwords that are tried before all others.
+//! Common passwords, which attackers try first.
 //!
-//! The list is short: who guesses at the console has a few tries a minute. It holds those that are long
-//! enough to be taken at all, and the words that people put digits and marks behind.
+//! The list is short, because an attacker has a few tries a minute. It holds common passwords of
+//! sufficient length, and words to which people add digits and marks.
 
 /// Whole passwords, in lower case.
 const COMMON: &str = include_str!("common_passwords.txt");
 /// The fewest different characters of a password.
 const FEWEST_DIFFERENT: usize = 5;
 
-/// Whether a user of this name may not have a password, since it is among the first that anybody tries.
+/// Whether a user of this name may not have this password, because it is among the first that
+/// attackers try.
 pub(super) fn is_common(password: &str, name: &str) -> bool {
     let password = password.to_lowercase();
     let name = name.to_lowercase();
-    // Digits and marks at either end make no password of a word.
+    // Digits and marks at either end do not make a word a password.
     let word = password.trim_matches(|c: char| !c.is_alphabetic());
     let own = |own: &str| password == own || (!word.is_empty() && word == own);
     let mailbox = name.split('@').next().unwrap_or_default();
@@ -28,7 +29,7 @@ fn different(password: &str) -> usize {
     password.chars().collect::<std::collections::BTreeSet<_>>().len()
 }
 
-/// Whether each character follows upon the one before, up or down: `abcdefghij`, `9876543210`.
+/// Whether each character follows the one before, up or down: `abcdefghij`, `9876543210`.
 fn is_row(password: &str) -> bool {
     let codes: Vec<i64> = password.chars().map(|c| i64::from(u32::from(c))).collect();
     let steps = |by: i64| codes.windows(2).all(|pair| pair[1] - pair[0] == by);
@@ -61,14 +62,14 @@ mod tests {
     }
 
     #[test]
-    fn several_words_or_characters_by_chance_are_not() {
+    fn several_words_and_random_characters_are_not_common() {
         for fine in ["correct horse battery", "another password", "T7#qm-Wz4!kd", "8503917264"] {
             assert!(!is_common(fine, "alice"), "{fine}");
         }
     }
 
     #[test]
-    fn the_list_is_in_lower_case_and_holds_each_once() {
+    fn the_list_is_in_lower_case_without_duplicates() {
         let mut all: Vec<_> = COMMON.lines().collect();
         assert!(all.iter().all(|line| !line.is_empty() && *line == line.to_lowercase()));
         let lines = all.len();

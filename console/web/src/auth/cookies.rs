@@ -1,5 +1,5 @@
-//! What a browser keeps for us. Each cookie is signed together with what it is for, so that one cannot
-//! be handed in as another.
+//! The console's cookies. Each is signed together with its purpose, so that one cannot be used as
+//! another.
 
 use std::time::Duration;
 
@@ -9,25 +9,25 @@ use cookie::{Cookie, CookieJar, Key, SameSite};
 use super::oidc::{FLOW_TTL, Flow};
 use super::users::{PasswordMark, UserName};
 
-/// Holds the id of a browser.
+/// The id of a browser.
 const SESSION: &str = "session";
-/// Says whose browser this was.
+/// The user who has used this browser before.
 const DEVICE: &str = "device";
-/// What is said on the next page.
+/// A message for the next page.
 const FLASH: &str = "flash";
-/// Holds a login that is under way at the OpenID provider.
+/// A login that is under way at the OpenID provider.
 const FLOW: &str = "flow";
-/// Light or dark, if somebody has chosen.
+/// Light or dark, if chosen.
 const THEME: &str = "theme";
 
-/// How long a browser is known by a user who has logged in there.
+/// How long a browser counts as known to a user who has logged in there.
 const DEVICE_TTL: Duration = Duration::from_secs(90 * 86_400);
 /// How long a theme is kept.
 const THEME_TTL: Duration = Duration::from_secs(365 * 86_400);
 /// A cookie has to fit into a header.
 const FLASH_MAX: usize = 1_000;
 
-/// What a request's cookies say, and what the answer's will.
+/// The cookies of a request, and those of its answer.
 pub(crate) struct Cookies<'a> {
     key: &'a Key,
     /// Whether they are for TLS only.
@@ -36,7 +36,7 @@ pub(crate) struct Cookies<'a> {
 }
 
 impl<'a> Cookies<'a> {
-    /// What a request's cookies say; those that are not signed by us say nothing.
+    /// The cookies of a request; those without our signature are ignored.
     pub(super) fn new(key: &'a Key, secure: bool, headers: &HeaderMap) -> Self {
         let mut jar = CookieJar::new();
         for header in headers.get_all(header::COOKIE) {
@@ -57,7 +57,7 @@ impl<'a> Cookies<'a> {
         self.sign(SESSION, id, None);
     }
 
-    /// Whether `user` has logged in with this browser before, by the password of now.
+    /// Whether `user` has logged in with this browser before, with the present password.
     pub(crate) fn is_device_of(&self, user: &UserName, mark: &PasswordMark) -> bool {
         let Some(value) = self.signed(DEVICE) else { return false };
         value == device_of(user, mark)
@@ -67,7 +67,7 @@ impl<'a> Cookies<'a> {
         self.sign(DEVICE, &device_of(user, mark), Some(DEVICE_TTL));
     }
 
-    /// What is to be said, once.
+    /// The message for this page, once.
     pub(crate) fn take_flash(&mut self) -> Option<String> {
         let flash = self.signed(FLASH)?;
         self.jar.remove(self.cookie(FLASH, String::new(), None));
@@ -97,7 +97,7 @@ impl<'a> Cookies<'a> {
         }
     }
 
-    /// Light or dark, if somebody has chosen.
+    /// Light or dark, if chosen.
     pub(crate) fn theme(&self) -> Option<String> {
         self.jar.get(&self.name(THEME)).map(|cookie| cookie.value().to_owned())
     }
@@ -107,7 +107,7 @@ impl<'a> Cookies<'a> {
         self.jar.add(cookie);
     }
 
-    /// Sets what has changed.
+    /// Writes the changed cookies.
     pub(crate) fn write(&self, headers: &mut HeaderMap) {
         for cookie in self.jar.delta() {
             if let Ok(value) = HeaderValue::from_str(&cookie.encoded().to_string()) {
@@ -116,7 +116,7 @@ impl<'a> Cookies<'a> {
         }
     }
 
-    /// With TLS, a browser takes a name that begins so from this host only, and over TLS only.
+    /// With TLS, a browser accepts a name with this prefix from this host only, and over TLS only.
     fn name(&self, what_for: &str) -> String {
         format!("{}evergrant_{what_for}", if self.secure { "__Host-" } else { "" })
     }
@@ -155,7 +155,7 @@ fn device_of(user: &UserName, mark: &PasswordMark) -> String {
 mod tests {
     use super::*;
 
-    /// What a browser has after an answer: name and value.
+    /// The cookies of a browser after an answer: name and value.
     fn kept(cookies: &Cookies<'_>) -> Vec<(String, String)> {
         let mut answer = HeaderMap::new();
         cookies.write(&mut answer);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_that_somebody_else_made_says_nothing() {
+    fn a_forged_cookie_is_ignored() {
         let (ours, theirs) = (Key::generate(), Key::generate());
         let mut cookies = Cookies::new(&theirs, false, &HeaderMap::new());
         cookies.set_id("an id");
@@ -187,7 +187,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_good_for_nothing_but_what_it_was_made_for() {
+    fn a_cookie_is_valid_for_its_purpose_only() {
         let key = Key::generate();
         let mut cookies = Cookies::new(&key, false, &HeaderMap::new());
         cookies.set_flash("what is said");
@@ -198,7 +198,7 @@ mod tests {
     }
 
     #[test]
-    fn with_tls_cookies_are_of_this_host_alone() {
+    fn with_tls_cookies_are_bound_to_the_host() {
         let key = Key::generate();
         let mut cookies = Cookies::new(&key, true, &HeaderMap::new());
         cookies.set_id("an id");

@@ -1,9 +1,9 @@
-//! How often somebody may try to log in.
+//! Rate limits of login attempts.
 //!
-//! Each attempt counts by its network and by its user, so that neither one machine nor many together
-//! can guess. So that guessing at a user's password cannot lock that user out, a browser
-//! that the user has logged in with before is known again by a cookie. All such browsers of a user have
-//! one limit of their own. Keys are hashed into a fixed number of slots, so memory has a limit as well.
+//! Each attempt counts for its network and for its user, so that neither one machine nor many
+//! together can guess passwords. Guessing must not lock the user out, so a browser with which the
+//! user has logged in before is recognized by a cookie, and all such browsers of a user have a
+//! limit of their own. Keys are hashed into a fixed number of slots, which limits the memory.
 
 use std::hash::{BuildHasher, Hash, RandomState};
 use std::net::IpAddr;
@@ -17,7 +17,7 @@ use tokio::time::Instant;
 
 use super::network::{CUSTOMER_PREFIX, SITE_PREFIX, network_of};
 
-/// Slots of each limit. Two keys may share one by chance; who tries cannot know which.
+/// Slots of each limit. Two keys may share one by chance; an attacker cannot know which.
 const SLOTS: u64 = 65_536;
 
 /// The runtime's clock.
@@ -39,7 +39,7 @@ type Limiter = RateLimiter<
     governor::middleware::NoOpMiddleware<Duration>,
 >;
 
-/// How often somebody may try to log in.
+/// The rate limits of login attempts.
 pub(super) struct LoginLimits {
     clock: RuntimeClock,
     hasher: RandomState,
@@ -67,10 +67,11 @@ impl LoginLimits {
         }
     }
 
-    /// Counts an attempt, `known` if it comes from a browser that the user has logged in with before.
+    /// Counts an attempt; `known` if it comes from a browser with which the user has logged in
+    /// before.
     ///
     /// # Errors
-    /// How long to wait, if it is one too many.
+    /// How long to wait, if the limit is exceeded.
     pub(super) fn check(&self, address: IpAddr, user: &str, known: bool) -> Result<(), Duration> {
         if known {
             return self.take(&self.devices, user);
@@ -79,7 +80,7 @@ impl LoginLimits {
         self.take(&self.users, user)
     }
 
-    /// Counts an attempt of whom nobody knows yet.
+    /// Counts an attempt of an unknown user.
     ///
     /// # Errors
     /// As [`Self::check`].
@@ -112,7 +113,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn ten_thousand_failures_lock_nobody_out_for_ever_and_take_little_memory() {
+    async fn many_failures_lock_nobody_out_and_use_little_memory() {
         let limits = LoginLimits::new();
         let let_through = (0..10_000)
             .filter(|n| limits.check(address(0x0a00_0000 + n), "alice", false).is_ok())
@@ -123,7 +124,7 @@ mod tests {
             .count();
         assert!(one_address <= 10, "{one_address} guesses from one address");
         assert!(limits.len() as u64 <= 4 * SLOTS);
-        // The browser that alice has used before is let in at once, and any other a little later.
+        // The browser that alice has used before is admitted at once, and any other one later.
         assert_eq!(limits.check(address(2), "alice", true), Ok(()));
         let wait = limits.check(address(3), "alice", false).unwrap_err();
         assert!(wait <= Duration::from_secs(5), "{wait:?}");
@@ -131,7 +132,7 @@ mod tests {
         assert_eq!(limits.check(address(4), "alice", false), Ok(()));
     }
 
-    /// How many attempts at as many users are let through, each from the address of its number.
+    /// How many of the attempts at as many users are admitted, each from the address of its number.
     fn let_through(address_of: impl Fn(u128) -> IpAddr) -> usize {
         let limits = LoginLimits::new();
         let tries = (0..1_000)

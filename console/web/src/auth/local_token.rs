@@ -1,12 +1,13 @@
-//! What lets a browser into a console without users: a word in the address that the console prints at its
-//! start. Whoever sees its terminal may come in; other accounts of the machine do not.
+//! The token that admits a browser to a console without users: it is part of the address that the
+//! console prints at its start. A person who sees its terminal may use it; other accounts of the
+//! machine may not.
 
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
 
 use super::session::random;
 
-/// A word that is good once. After that another one is.
+/// A token that can be used once. Then it is replaced.
 pub(super) struct LocalToken {
     current: watch::Sender<String>,
 }
@@ -16,14 +17,14 @@ impl LocalToken {
         Self { current: watch::Sender::new(random()) }
     }
 
-    /// The word that is good now, and those that come after it.
+    /// The present token, and its successors.
     pub(super) fn watch(&self) -> watch::Receiver<String> {
         self.current.subscribe()
     }
 
-    /// Uses up the word, if it is the one given.
+    /// Uses up the token, if `given` is the present one.
     pub(super) fn redeem(&self, given: &str) -> bool {
-        // Of their hashes, so that the time it takes tells nothing.
+        // Compares hashes, so that the duration reveals nothing.
         let given = Sha256::digest(given);
         self.current.send_if_modified(|current| {
             let is_right = Sha256::digest(&*current) == given;
@@ -40,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_word_is_good_once_and_another_one_follows() {
+    fn a_local_token_is_valid_once_and_replaced() {
         let token = LocalToken::new();
         let mut words = token.watch();
         let first = words.borrow_and_update().clone();

@@ -1,4 +1,4 @@
-//! Logging in and out.
+//! The login page, logging in and logging out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,11 +28,11 @@ pub(super) const TOO_MANY: &str = "Too many attempts.";
 #[template(path = "login.html")]
 pub(super) struct Login {
     frame: PageLayout,
-    /// Where to go then.
+    /// Where to go after the login.
     next: String,
     /// Whether there are users with passwords.
     has_passwords: bool,
-    /// Where a login by the OpenID provider begins, and what it is called.
+    /// Where a login with the OpenID provider begins, and its label.
     oidc: Option<(String, String)>,
     name: String,
     error: Option<String>,
@@ -51,18 +51,18 @@ impl Login {
         Self { frame, next, has_passwords, oidc, name: String::new(), error: None, overheard }
     }
 
-    /// It again, with why nobody was logged in.
+    /// The page again, with the reason for the refusal.
     pub(super) fn refused(mut self, status: StatusCode, why: &str) -> Result<Response, Problem> {
         self.error = Some(why.to_owned());
         Ok((status, html(&self)?).into_response())
     }
 
-    /// It again, after as many attempts as there may be.
+    /// The page again, after too many attempts.
     pub(super) fn too_many(self, wait: Duration) -> Result<Response, Problem> {
         self.later(StatusCode::TOO_MANY_REQUESTS, TOO_MANY, wait)
     }
 
-    /// It again, which says when to try.
+    /// The page again, with the time of the next attempt.
     fn later(self, status: StatusCode, why: &str, wait: Duration) -> Result<Response, Problem> {
         let seconds = wait.as_secs() + 1;
         let page = self.refused(status, &format!("{why} Try again in {seconds} s."))?;
@@ -90,15 +90,15 @@ pub(crate) async fn log_in(
     Form(form): Form,
 ) -> Result<Response, Problem> {
     let Some(file) = web.door.users() else {
-        return Err(Problem::not_found("Nobody logs in here."));
+        return Err(Problem::not_found("This console has no logins."));
     };
     let name = form.get("name").unwrap_or_default().trim().to_owned();
     let password = SecretString::from(form.get("password").unwrap_or_default());
     let mut page = Login::new(&web, &seen, &headers, form.get("next").unwrap_or("/"));
     page.name.clone_from(&name);
     let all = file.users().map_err(|error| {
-        tracing::error!(%error, "nobody can log in");
-        Problem::new(StatusCode::FORBIDDEN, "Nobody can log in", "The console's log says why.")
+        tracing::error!(%error, "logins are impossible: the users file cannot be used");
+        Problem::new(StatusCode::FORBIDDEN, "Logins are impossible", "The console's log says why.")
     })?;
     let known: Option<UserName> = name.parse().ok().filter(|name| all.contains_key(name));
     let user: Option<ConsoleUser> = known.as_ref().and_then(|name| all.get(name)).cloned();
@@ -117,7 +117,7 @@ pub(crate) async fn log_in(
         match web.door.passwords.is_right(user, password, is_known_device).await {
             Ok(right) => right,
             Err(QueueFull) => {
-                let words = "Too many log in right now.";
+                let words = "Too many logins right now.";
                 return page.later(StatusCode::SERVICE_UNAVAILABLE, words, QueueFull::RETRY_AFTER);
             }
         }
@@ -132,7 +132,7 @@ pub(crate) async fn log_in(
             Ok(Effect::LogIn(account).and_go(&page.next))
         }
         _ => {
-            // A name that is not known may be a password.
+            // An unknown name may be a password.
             tracing::warn!(user = known_name.unwrap_or("unknown"), %address, "a login failed");
             let wrong = "The name or the password is wrong.";
             web.record.refuse_login(known_name, address, wrong);

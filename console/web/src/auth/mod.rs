@@ -1,12 +1,13 @@
-//! Who may.
+//! Authentication and access.
 //!
-//! * `users`: the file of those who may log in. * `common_passwords`: what nobody may take.
-//! * `cookies`: what a browser brings along. * `session`: who is logged in.
-//! * `local_token`: who comes in where there are no users.
-//! * `limits`: how often somebody may try. * `network`: whose address is whose. * `password_queue`: how many at once.
-//! * `oidc`: an OpenID provider that says who somebody is.
-//! * `access_policy`: who a request comes from, and whether it may come at all.
-//! * `login`, `oidc_login`: the pages for it. * `record`: what the audit record has of them.
+//! * `users`: the users file. `common_passwords`: passwords that are refused.
+//! * `cookies`: the console's cookies. `session`: who is logged in.
+//! * `local_token`: access without users.
+//! * `limits`: rate limits of logins. `network`: networks of addresses. `password_queue`:
+//!   concurrent hashing.
+//! * `oidc`: logins with an OpenID provider.
+//! * `access_policy`: who sends a request, and whether it is admitted.
+//! * `login`, `oidc_login`: the login pages. `record`: logins in the audit record.
 
 mod access_policy;
 mod common_passwords;

@@ -1,4 +1,4 @@
-//! Logging in by the OpenID provider: the way there, and back.
+//! Logging in with the OpenID provider: the redirect there, and the return.
 
 use std::sync::Arc;
 
@@ -33,7 +33,7 @@ pub(crate) async fn begin(
     }
 }
 
-/// Takes up a browser that comes back from there.
+/// Handles a browser that returns from the provider.
 pub(crate) async fn finish(
     State(web): State<Arc<Web>>,
     seen: PageContext,
@@ -47,8 +47,8 @@ pub(crate) async fn finish(
         let why = "The login took too long, or was begun in another browser or at another address of this \
                    console. Begin again.";
         let address = seen.visit.address;
-        tracing::warn!(%address, "an OpenID provider's answer to no login of this browser");
-        web.record.refuse_login(None, address, "it answers no login of this browser");
+        tracing::warn!(%address, "an OpenID provider's answer belongs to no login of this browser: refusing it");
+        web.record.refuse_login(None, address, "the answer belongs to no login of this browser");
         return Login::new(&web, &seen, &headers, "/").refused(StatusCode::FORBIDDEN, why);
     };
     let (next, address) = (flow.next(), seen.visit.address);
@@ -59,12 +59,12 @@ pub(crate) async fn finish(
     }
     let person = match (query.get("code"), query.get("error")) {
         _ if !oidc.is_issuer(query.get("iss")) => {
-            Err(OidcError::Refused("the answer is of another OpenID provider".to_owned()))
+            Err(OidcError::Refused("the answer comes from another OpenID provider".to_owned()))
         }
         (Some(code), None) => oidc.finish(&flow, code).await,
         // RFC 6749 §4.1.2.1
         (_, Some("access_denied")) => {
-            Err(OidcError::Refused("the login was ended at the OpenID provider".to_owned()))
+            Err(OidcError::Refused("the login was cancelled at the OpenID provider".to_owned()))
         }
         (_, code) => Err(OidcError::refused_with(code.unwrap_or("no code"))),
     };
@@ -78,7 +78,9 @@ pub(crate) async fn finish(
 }
 
 fn provider(web: &Web) -> Result<&OpenIdClient, Problem> {
-    web.door.oidc().ok_or_else(|| Problem::not_found("Nobody logs in by an OpenID provider here."))
+    web.door
+        .oidc()
+        .ok_or_else(|| Problem::not_found("This console has no logins with an OpenID provider."))
 }
 
 fn turned_away(
@@ -88,7 +90,7 @@ fn turned_away(
     error: &OidcError,
 ) -> Result<Response, Problem> {
     let address = seen.visit.address;
-    tracing::warn!(%address, %error, "a login by the OpenID provider failed");
+    tracing::warn!(%address, %error, "a login with the OpenID provider failed");
     let who = match error {
         OidcError::NoRole { name } => Some(name.as_str()),
         OidcError::Away(_) | OidcError::Refused(_) => None,
@@ -97,7 +99,7 @@ fn turned_away(
     let (status, text) = match error {
         OidcError::Away(_) => (
             StatusCode::SERVICE_UNAVAILABLE,
-            "The OpenID provider cannot be asked now. Try again in a moment; the console's log says \
+            "The OpenID provider is not available now. Try again in a moment; the console's log says \
              more.",
         ),
         OidcError::Refused(_) => (

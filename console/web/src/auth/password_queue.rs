@@ -1,5 +1,5 @@
-//! The queue before the hashing of passwords, which takes 19 MiB and a core each time. Few wait in it, and
-//! not for long, so that many who guess make nobody else wait.
+//! Limits concurrent password hashing, which takes 19 MiB and a core each time. The queue is short
+//! and the wait limited, so that many guesses delay nobody else.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,21 +9,21 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::users::{self, ConsoleUser};
 
-/// Passwords that are hashed at once.
+/// Passwords that are hashed concurrently.
 const HASHES_MAX: usize = 2;
 /// Passwords in the queue.
 const PLACES_MAX: usize = 32;
-/// Of those, what browsers may take that nobody has logged in with before.
+/// The part of the queue for browsers with which nobody has logged in before.
 const STRANGERS_MAX: usize = 16;
-/// How long one waits for its turn.
+/// How long a password waits.
 const TURN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No place is free, or the turn did not come in time.
+/// The queue is full, or the wait was too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct QueueFull;
 
 impl QueueFull {
-    /// When it is worth to try again.
+    /// When another try is reasonable.
     pub(super) const RETRY_AFTER: Duration = TURN_TIMEOUT;
 }
 
@@ -44,8 +44,8 @@ impl PasswordQueue {
         }
     }
 
-    /// Whether a password is that of a user; `known` if it comes from a browser that the user has logged
-    /// in with before.
+    /// Whether a password is that of a user; `known` if it comes from a browser with which the user
+    /// has logged in before.
     pub(super) async fn is_right(
         &self,
         user: Option<ConsoleUser>,
@@ -54,7 +54,7 @@ impl PasswordQueue {
     ) -> Result<bool, QueueFull> {
         let turn = self.turn(known).await?;
         let hashing = tokio::task::spawn_blocking(move || {
-            // Held until it is done: who hangs up meanwhile makes no room for another.
+            // Held until the hashing ends: a client that disconnects makes no room for another.
             let _turn = turn;
             users::is_right(user.as_ref(), &password)
         });
@@ -73,7 +73,7 @@ impl PasswordQueue {
         }
     }
 
-    /// Takes what strangers may have, for as long as the result is kept.
+    /// Occupies the part for unknown browsers, as long as the result is kept.
     #[cfg(test)]
     pub(crate) fn fill(&self) -> OwnedSemaphorePermit {
         let all = u32::try_from(STRANGERS_MAX).unwrap();
@@ -88,7 +88,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_wait_in_a_short_queue_and_not_for_long() {
+    async fn unknown_browsers_wait_in_a_short_queue() {
         let queue = PasswordQueue::new();
         let _running = [queue.turn(false).await.unwrap(), queue.turn(false).await.unwrap()];
         let began = tokio::time::Instant::now();
@@ -100,7 +100,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn strangers_leave_room_for_whom_we_know() {
+    async fn unknown_browsers_leave_room_for_known_ones() {
         let queue = PasswordQueue::new();
         let mut running: Vec<_> =
             join_all([queue.turn(false), queue.turn(false)]).await.into_iter().collect();
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn who_hangs_up_makes_no_room_before_the_hash_is_done() {
+    async fn a_disconnected_client_keeps_its_place_until_hashed() {
         let queue = PasswordQueue::new();
         let password = SecretString::from("whatever it is");
         let hashing = queue.is_right(None, password, false);

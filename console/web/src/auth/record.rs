@@ -1,5 +1,5 @@
-//! What the audit record has of logins and refusals. Whoever fails as often as possible must not fill it:
-//! refusals are gathered, and those of a while are one entry for each kind.
+//! Logins and refusals in the audit record. Failing often must not fill the record, so refusals are
+//! gathered, and those of an interval are one entry for each kind.
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use super::oidc::Person;
 use super::session::Account;
 use evergrant_operations::operator::{ActingOperator, ActionSubject};
 
-/// How long refusals are gathered.
+/// The interval over which refusals are gathered.
 const GATHER_INTERVAL: Duration = Duration::from_secs(60);
-/// Kinds of refusals of such a while that are told apart; more are counted.
+/// Kinds of refusals in an interval that are distinguished; further ones are only counted.
 const KINDS_MAX: usize = 1_000;
-/// Those that have an entry of their own.
+/// Kinds that get an entry of their own.
 const ENTRIES_MAX: usize = 20;
 /// The longest reason that is kept, in characters.
 const WHY_MAX: usize = 200;
@@ -39,22 +39,22 @@ struct Note {
     request: Value,
 }
 
-/// A refusal, and all that are like it.
+/// A kind of refusal.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct Refusal {
     action: OperatorAction,
-    /// None is nobody who is known.
+    /// None if the user is unknown.
     who: Option<String>,
     /// An address, or the first one of a network.
     address: IpAddr,
     why: String,
 }
 
-/// How often each kind of refusal was since they were last written.
+/// How often each kind of refusal occurred since the last write.
 #[derive(Default)]
 struct RefusalCounts {
     by_kind: BTreeMap<Refusal, u64>,
-    /// Those beyond the kinds that are told apart.
+    /// Refusals beyond the kinds that are distinguished.
     others: BTreeMap<OperatorAction, u64>,
 }
 
@@ -67,8 +67,8 @@ impl RefusalCounts {
         }
     }
 
-    /// What has an entry of its own: those of known people first, then the most frequent ones. What is left is
-    /// counted.
+    /// The kinds that get an entry of their own: those of known users first, then the most frequent
+    /// ones. The others are counted.
     fn into_entries(self) -> (Vec<(Refusal, u64)>, BTreeMap<OperatorAction, u64>) {
         let mut others = self.others;
         let mut kinds: Vec<(Refusal, u64)> = self.by_kind.into_iter().collect();
@@ -80,20 +80,20 @@ impl RefusalCounts {
     }
 }
 
-/// Where logins and refusals are told.
+/// Receives logins and refusals.
 pub(crate) struct LoginRecord {
     notes: mpsc::Sender<Note>,
     refusals: Arc<Mutex<RefusalCounts>>,
 }
 
-/// What writes them.
+/// The task that writes them.
 pub(crate) struct Writer {
     notes: mpsc::Receiver<Note>,
     refusals: Arc<Mutex<RefusalCounts>>,
     store: Arc<dyn Store>,
 }
 
-/// The record, and what writes it.
+/// The record, and the task that writes it.
 pub(crate) fn record(store: Arc<dyn Store>) -> (LoginRecord, Writer) {
     let (sender, receiver) = mpsc::channel(WAITING_MAX);
     let refusals = Arc::<Mutex<RefusalCounts>>::default();
@@ -102,7 +102,7 @@ pub(crate) fn record(store: Arc<dyn Store>) -> (LoginRecord, Writer) {
 }
 
 impl LoginRecord {
-    /// Who opens the printed address is the one who started the console, and is not told.
+    /// A login by the printed address is by the user who started the console, and is not recorded.
     pub(crate) fn log_in(&self, account: &Account, address: IpAddr) {
         let (who, request) = match account {
             Account::Local => return,
@@ -121,12 +121,12 @@ impl LoginRecord {
         self.note(Note { who: who.to_owned(), action: OperatorAction::Logout, request });
     }
 
-    /// A name that nobody has may be a password, so it is not told.
+    /// An unknown name may be a password, so it is not recorded.
     pub(crate) fn refuse_login(&self, known: Option<&str>, address: IpAddr, why: &str) {
         self.refuse(OperatorAction::LoginRefused, known, address, why);
     }
 
-    /// Somebody who may look wanted to act.
+    /// Records that a viewer tried to act.
     pub(crate) fn refuse_action(&self, who: &str, address: IpAddr, path: &str) {
         self.refuse(OperatorAction::ActionRefused, Some(who), address, path);
     }
@@ -141,13 +141,13 @@ impl LoginRecord {
     fn note(&self, note: Note) {
         if let Err(error) = self.notes.try_send(note) {
             let (TrySendError::Full(note) | TrySendError::Closed(note)) = error;
-            tracing::warn!(who = note.who, action = %note.action, "the audit record does not have this");
+            tracing::warn!(who = note.who, action = %note.action, "cannot record a login, a logout or a refusal");
         }
     }
 }
 
 impl Writer {
-    /// Writes until the console ends, and then what is left.
+    /// Writes until the console ends, and then the rest.
     pub(crate) async fn run(mut self, shutdown: ShutdownSignal) {
         let mut ending = std::pin::pin!(shutdown.wait());
         let mut write_at = Instant::now() + GATHER_INTERVAL;
@@ -196,7 +196,7 @@ impl Writer {
         if let Err(error) = operator.note(ActionSubject::all(action, request), times, detail).await
         {
             let who = operator.who;
-            tracing::warn!(who, %action, times, %error, "the audit record does not have this");
+            tracing::warn!(who, %action, times, %error, "cannot record a login, a logout or a refusal");
         }
     }
 }
@@ -216,14 +216,14 @@ mod tests {
     }
 
     #[test]
-    fn a_flood_of_strangers_neither_fills_the_record_nor_hides_guesses_at_a_user() {
+    fn a_flood_of_refusals_does_not_hide_guesses_at_users() {
         let mut gathered = RefusalCounts::default();
         for n in 0..10_000 {
             gathered.add(refusal(None, n));
             gathered.add(refusal(None, n));
         }
         assert_eq!(gathered.by_kind.len(), KINDS_MAX);
-        // Of the first thousand kinds one gives way to nobody; a user is among them.
+        // One of the first thousand kinds is not replaced; a user is among them.
         let mut gathered = RefusalCounts::default();
         gathered.add(refusal(Some("otto"), 1));
         for n in 0..10_000 {

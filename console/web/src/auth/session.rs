@@ -1,7 +1,7 @@
-//! Who is logged in.
+//! Sessions: who is logged in.
 //!
-//! Every browser gets an id of its own in a signed cookie. Who logs in gets a new one. The key of the
-//! signatures lives as long as the process, so that a restart ends every login.
+//! Every browser has an id in a signed cookie, and gets a new one when it logs in. The signing key
+//! lives as long as the process, so a restart ends all logins.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -17,12 +17,12 @@ use super::cookies::Cookies;
 use super::oidc::Person;
 use super::users::{PasswordMark, UserName};
 
-/// Logins that are remembered; beyond that the one that was used least lately ends.
+/// The most logins; beyond that, the least recently used one ends.
 const LOGINS_MAX: usize = 2_000;
-/// Logins of one user.
+/// The most logins of one user.
 const LOGINS_OF_USER_MAX: usize = 20;
 
-/// Who is logged in, and the key of all signatures.
+/// The logins, and the signing key.
 pub(super) struct Sessions {
     key: Key,
     logins: Mutex<HashMap<String, Login>>,
@@ -38,23 +38,23 @@ struct Login {
     clicked: Instant,
 }
 
-/// As whom somebody is logged in.
+/// The account of a login.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Account {
-    /// The one who started the console, by the address that it printed.
+    /// The user who started the console, by the address that it printed.
     Local,
     /// A user of the users file, by a password.
     User {
         name: UserName,
-        /// Of the password that the login began with.
+        /// The mark of the password at the login.
         mark: PasswordMark,
     },
-    /// Somebody whom the OpenID provider knows.
+    /// A person known to the OpenID provider.
     OpenId(Person),
 }
 
 impl Account {
-    /// Whether it is the same user, whatever the password or the groups.
+    /// Whether it is the same user, regardless of password and groups.
     fn is_same_user(&self, other: &Self) -> bool {
         match (self, other) {
             (Self::Local, Self::Local) => true,
@@ -65,12 +65,12 @@ impl Account {
     }
 }
 
-/// What a request is to the time after which a login ends.
+/// How a request affects the timeout of a login.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Activity {
-    /// A person asks: the login is in use.
+    /// A person's request: the login is in use.
     Click,
-    /// A script asks, as the live parts do.
+    /// A script's request, such as those of the live parts.
     Background,
 }
 
@@ -79,12 +79,12 @@ impl Sessions {
         Self { key: Key::generate(), logins: Mutex::default(), lifetime, idle, secure }
     }
 
-    /// What a request's cookies say; those that are not signed by us say nothing.
+    /// The cookies of a request; those without our signature are ignored.
     pub(super) fn cookies(&self, headers: &HeaderMap) -> Cookies<'_> {
         Cookies::new(&self.key, self.secure, headers)
     }
 
-    /// Who is logged in with this id.
+    /// The account that is logged in with this id.
     pub(super) fn account(&self, id: &str, activity: Activity) -> Option<Account> {
         let mut logins = self.lock();
         let login = logins.get_mut(id)?;
@@ -98,7 +98,7 @@ impl Sessions {
         Some(login.account.clone())
     }
 
-    /// Begins a login under a new id.
+    /// Begins a login with a new id.
     pub(super) fn log_in(&self, account: Account) -> String {
         let (id, now) = (random(), Instant::now());
         let mut logins = self.lock();
@@ -113,13 +113,13 @@ impl Sessions {
         self.lock().remove(id);
     }
 
-    /// What a form of the browser with this id has to bring along.
+    /// The token that forms of the browser with this id must contain.
     pub(super) fn csrf(&self, id: &str) -> String {
         let mac = self.mac(id).finalize().into_bytes();
         mac.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
-    /// Whether a form of the browser with this id brought it along.
+    /// Whether this is the token for forms of the browser with this id.
     pub(super) fn is_csrf(&self, id: &str, token: &str) -> bool {
         let byte = |pair: &[u8]| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
         let bytes: Option<Vec<u8>> = token.as_bytes().chunks(2).map(byte).collect();
@@ -127,7 +127,8 @@ impl Sessions {
     }
 
     fn mac(&self, id: &str) -> Hmac<Sha256> {
-        // The key's other half: what signs cookies signs nothing else. Any length is a key.
+        // The other half of the key: what signs cookies signs nothing else. Any length is a valid
+        // key.
         #[allow(clippy::expect_used, reason = "HMAC takes keys of every length")]
         let mut mac =
             Hmac::<Sha256>::new_from_slice(self.key.encryption()).expect("a key of any length");
@@ -145,7 +146,7 @@ impl Sessions {
     }
 }
 
-/// Ends the login that was used least lately, if there are as many as there may be.
+/// Ends the least recently used login if the maximum is reached.
 fn end_oldest(logins: &mut HashMap<String, Login>, max: usize, among: impl Fn(&Login) -> bool) {
     let of = || logins.iter().filter(|(_, login)| among(login));
     if of().count() < max {
@@ -156,7 +157,7 @@ fn end_oldest(logins: &mut HashMap<String, Login>, max: usize, among: impl Fn(&L
     }
 }
 
-/// 244 bits that nobody can guess.
+/// 244 random bits.
 pub(crate) fn random() -> String {
     let part = || uuid::Uuid::new_v4().simple().to_string();
     part() + &part()
@@ -183,7 +184,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_login_ends_after_its_time_or_when_nobody_clicks() {
+    async fn a_login_ends_by_age_or_idle_time() {
         let sessions = sessions();
         let (idle, busy) = (log_in(&sessions), log_in(&sessions));
         for _ in 0..11 {
@@ -196,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn what_a_script_asks_for_keeps_no_login_alive() {
+    async fn a_scripts_requests_keep_no_login_alive() {
         let sessions = sessions();
         let id = log_in(&sessions);
         tokio::time::advance(Duration::from_secs(40)).await;
@@ -206,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn a_forms_token_is_that_of_its_browser() {
+    fn a_forms_token_belongs_to_its_browser() {
         let sessions = sessions();
         let token = sessions.csrf("one");
         assert!(sessions.is_csrf("one", &token));
@@ -217,7 +218,7 @@ mod tests {
     }
 
     #[test]
-    fn logins_take_so_much_memory_and_no_more() {
+    fn the_memory_of_logins_is_bounded() {
         let sessions = sessions();
         for n in 0..LOGINS_MAX + 10 {
             sessions.log_in(account(&format!("user{n}")));
@@ -226,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn many_logins_of_one_user_end_nobody_elses() {
+    async fn many_logins_of_one_user_end_no_others() {
         let sessions = sessions();
         let bob = sessions.log_in(account("bob"));
         let first = log_in(&sessions);

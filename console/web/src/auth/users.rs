@@ -1,5 +1,5 @@
-//! The file that says who may log in: a line for each user, `name:role:hash`. Only its owner may read
-//! it. It is read again whenever it has changed.
+//! The users file: a line for each user, `name:role:hash`. Only its owner may read it. It is read
+//! again whenever it has changed.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,15 +18,15 @@ use super::common_passwords;
 
 /// The shortest password, in characters.
 const SHORTEST_PASSWORD: usize = 10;
-/// The longest password, in bytes: hashing it takes as long as it is.
+/// The longest password, in bytes: the duration of hashing depends on it.
 pub(crate) const PASSWORD_MAX: usize = 1_024;
 /// The longest name.
 const NAME_MAX: usize = 64;
 
-/// What somebody may do.
+/// What a user may do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, clap::ValueEnum)]
 pub enum UserRole {
-    /// Look at everything.
+    /// View everything.
     Viewer,
     /// Act as well.
     Operator,
@@ -77,7 +77,7 @@ impl fmt::Display for UserName {
     }
 }
 
-/// One who may log in.
+/// A user who may log in.
 #[derive(Clone)]
 pub struct ConsoleUser {
     /// What they may do.
@@ -87,15 +87,16 @@ pub struct ConsoleUser {
 }
 
 impl ConsoleUser {
-    /// What tells this password from every other one, and this user from one of the same name who is
-    /// added later: each hash has a salt of its own.
+    /// Identifies this password and this user: every hash has a salt of its own, so a new user of
+    /// the same name has another mark.
     pub(crate) fn password_mark(&self) -> PasswordMark {
         let digest = Sha256::digest(&self.hash);
         PasswordMark(digest.iter().take(16).map(|byte| format!("{byte:02x}")).collect())
     }
 }
 
-/// A mark of a user's password, of which the password cannot be guessed: half of a hash of its hash.
+/// A mark of a user's password: half of a hash of its hash, from which the password cannot be
+/// guessed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct PasswordMark(String);
 
@@ -112,7 +113,7 @@ impl fmt::Display for PasswordMark {
     }
 }
 
-/// A file of users that cannot be used.
+/// A users file that cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum UsersError {
     /// It cannot be read.
@@ -135,7 +136,7 @@ pub enum UsersError {
         /// Its mode.
         mode: u32,
     },
-    /// A line of it is no user.
+    /// A line does not describe a user.
     #[error("line {line} of the users file {} is not name:role:hash; remove it and add the user again", path.display())]
     Line {
         /// The file.
@@ -174,7 +175,7 @@ pub enum UsersError {
 /// All users by name.
 pub type ConsoleUsers = BTreeMap<UserName, ConsoleUser>;
 
-/// The file, and what was in it.
+/// The file, and its content when it was last read.
 pub struct UsersFile {
     path: PathBuf,
     read: Mutex<Option<(Stamp, Arc<ConsoleUsers>)>>,
@@ -218,7 +219,7 @@ impl UsersFile {
         Ok(users)
     }
 
-    /// Adds a user, or gives one another role and password. That ends the user's logins.
+    /// Adds a user, or changes role and password, which ends the user's logins.
     pub fn add(
         &self,
         name: UserName,
@@ -235,7 +236,7 @@ impl UsersFile {
         self.write(&users)
     }
 
-    /// Removes a user. Who is logged in is logged out.
+    /// Removes a user and ends the user's logins.
     pub fn remove(&self, name: &UserName) -> Result<(), UsersError> {
         let mut users = (*self.users()?).clone();
         users.remove(name).ok_or_else(|| UsersError::Unknown(name.clone()))?;
@@ -250,7 +251,7 @@ impl UsersFile {
         read.collect()
     }
 
-    /// All of it or nothing: a new file takes the place of the old one.
+    /// Atomically: a new file replaces the old one.
     fn write(&self, users: &ConsoleUsers) -> Result<(), UsersError> {
         let failed = |error: std::io::Error| UsersError::Write {
             path: self.path.clone(),
@@ -290,13 +291,13 @@ fn hash(password: &SecretString) -> Result<String, UsersError> {
     hashed.map(|hash| hash.to_string()).map_err(|error| UsersError::Hash(error.to_string()))
 }
 
-/// A hash that no password has, with the costs of a real one: who asks for a user that does not exist
-/// must wait as long as for one that does.
+/// A hash without a password, with the costs of a real one: a login of an unknown user must take as
+/// long as that of a known one.
 const NOBODY: &str = "$argon2id$v=19$m=19456,t=2,p=1$bm9ib2R5LW5vYm9keQ$\
                       AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA";
 
-/// Whether a password is that of a user. It takes a while, and as long where there is no such user:
-/// call it where nothing else waits.
+/// Whether a password is that of a user. It takes long, also for an unknown user: call it where
+/// nothing else waits.
 pub(crate) fn is_right(user: Option<&ConsoleUser>, password: &SecretString) -> bool {
     let hash = user.map_or(NOBODY, |user| user.hash.as_str());
     let Ok(hash) = PasswordHash::new(hash) else { return false };
@@ -308,7 +309,7 @@ pub(crate) fn is_right(user: Option<&ConsoleUser>, password: &SecretString) -> b
 pub(crate) mod tests {
     use super::*;
 
-    /// A line whose hash costs next to nothing, so that tests can try often.
+    /// A line whose hash costs very little, for tests with many logins.
     pub(crate) fn cheap_line(name: &str, role: UserRole, password: &str) -> String {
         let params = argon2::Params::new(8, 1, 1, None).unwrap();
         let cheap = Argon2::new(argon2::Algorithm::Argon2id, argon2::Version::V0x13, params);
@@ -316,7 +317,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_user_is_added_changed_and_removed_in_a_file_that_only_its_owner_reads() {
+    fn users_are_edited_in_a_private_file() {
         let folder = tempfile::tempdir().unwrap();
         let file = UsersFile::new(&folder.path().join("users"));
         let name: UserName = "alice@example.com".parse().unwrap();
@@ -338,7 +339,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_file_that_others_may_read_or_with_a_line_that_is_no_user_is_refused() {
+    fn a_shared_or_invalid_users_file_is_refused() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("users");
         let file = UsersFile::new(&path);
@@ -355,7 +356,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn the_commonest_passwords_and_the_own_name_are_refused() {
+    fn common_passwords_and_the_own_name_are_refused() {
         let folder = tempfile::tempdir().unwrap();
         let file = UsersFile::new(&folder.path().join("users"));
         let add = |password: &str| {
@@ -370,7 +371,7 @@ pub(crate) mod tests {
     }
 
     #[test]
-    fn a_short_or_endless_password_and_a_strange_name_are_refused() {
+    fn invalid_passwords_and_names_are_refused() {
         for password in ["short", &"x".repeat(PASSWORD_MAX + 1)] {
             assert!(matches!(hash(&SecretString::from(password)), Err(UsersError::Password)));
         }

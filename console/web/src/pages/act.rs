@@ -1,4 +1,4 @@
-//! What operators do to one grant or one provider. Each action is noted before it begins.
+//! Actions on one grant or one provider. Each is recorded before it begins.
 
 use std::sync::Arc;
 
@@ -19,12 +19,12 @@ use evergrant_operations::operator::{ActingOperator, ProviderChange, RefreshResu
 /// The longest reason.
 const WHY_MAX: usize = 500;
 
-/// Why something is done, in the operator's words.
+/// The operator's reason.
 pub(super) fn why_of(form: &Fields) -> String {
     form.get("why").unwrap_or_default().trim().chars().take(WHY_MAX).collect()
 }
 
-/// Who does it, and why.
+/// The operator, with the reason.
 fn operator(web: &Web, seen: &PageContext, form: &Fields) -> Result<ActingOperator, Problem> {
     let (store, who) = (Arc::clone(&web.store), seen.who()?.name.clone());
     Ok(ActingOperator { store, who, why: why_of(form) })
@@ -50,18 +50,18 @@ pub(crate) async fn token(
         Some("forget") => {
             told_of(operator.change_grant(&id, GrantChange::Forget).await?, FORGOTTEN)
         }
-        _ => Err(Problem::bad("Say what to do.")),
+        _ => Err(Problem::bad("Choose an action.")),
     };
     web.watcher.look_again();
     let words = done.map_err(|problem| problem.or_go("The grant", back.clone()))?;
     Ok(Effect::Flash(words).and_go(&back))
 }
 
-const PAUSED: &str = "Paused: it is not refreshed until somebody resumes it.";
+const PAUSED: &str = "Paused: it is not refreshed until an operator resumes it.";
 const RESUMED: &str = "Resumed.";
 const WAITS_FOR_ANSWER: &str = "The new tokens are not in the document yet, and to send the old one would lose \
     them. Redrive its dead letter (uncommitted_answer) instead. Nothing was done.";
-const FORGOTTEN: &str = "Forgotten. The document stays as it is.";
+const FORGOTTEN: &str = "Forgotten. The document stays unchanged.";
 
 fn told_of(changed: ChangeResult, done: &str) -> Result<String, Problem> {
     match changed {
@@ -74,7 +74,7 @@ fn told_of(changed: ChangeResult, done: &str) -> Result<String, Problem> {
             )))
         }
         ChangeResult::UnderWay => Err(Problem::bad(
-            "A worker has the grant in its hands, and its new tokens would be lost. Nothing was \
+            "A worker is refreshing the grant, and its new tokens would be lost. Nothing was \
              done; try again in a minute.",
         )),
         ChangeResult::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
@@ -89,7 +89,9 @@ fn told_of_refresh(web: &Web, refreshed: RefreshResult) -> Result<String, Proble
             let state = known.provider(&provider).and_then(|watch| watch.state.as_ref());
             let shut = state.is_some_and(|state| state.shut_until(known.now()).is_some());
             Ok(if shut {
-                format!("Queued. {provider} is shut at present: it is refreshed when that opens.")
+                format!(
+                    "Queued. {provider} is paused or stopped: the grant is refreshed when it resumes."
+                )
             } else {
                 "Queued: a worker refreshes it at once.".to_owned()
             })
@@ -98,7 +100,7 @@ fn told_of_refresh(web: &Web, refreshed: RefreshResult) -> Result<String, Proble
             Err(Problem::bad("The grant is paused: resume it first. Nothing was done."))
         }
         RefreshResult::NotActive(_) => {
-            Err(Problem::bad("The producer has not taken the document up yet. Nothing was done."))
+            Err(Problem::bad("The producer has not adopted the document yet. Nothing was done."))
         }
         RefreshResult::WaitsForAnswer => Err(Problem::bad(WAITS_FOR_ANSWER)),
         RefreshResult::Absent => Err(Problem::not_found("The document is gone. Nothing was done.")),
@@ -116,7 +118,7 @@ pub(crate) async fn provider(
     let bad =
         |text: String| Problem::bad(text + " Nothing was done.").or_go("Providers", "/providers");
     if form.get("do") == Some("pause") && operator.why.is_empty() {
-        return Err(bad("Say why: whoever finds it paused wants to know.".to_owned()));
+        return Err(bad("Give a reason: other operators will want to know it.".to_owned()));
     }
     let (change, past) = asked(&form).map_err(bad)?;
     operator.change_provider(&provider, &change).await?;
@@ -125,12 +127,12 @@ pub(crate) async fn provider(
     Ok(Effect::Flash(words).and_go(&format!("/providers#{provider}")))
 }
 
-/// What a form asks of a provider, and how it is told when it is done.
+/// The change in a form, and the message when it is done.
 fn asked(form: &Fields) -> Result<(ProviderChange, &'static str), String> {
     Ok(match form.get("do") {
         Some("pause") => (ProviderChange::Pause(pause_of(form.get("for"))?), "paused"),
         Some("resume") => (ProviderChange::Resume, "resumed"),
-        Some("probe") => (ProviderChange::Probe, "a request is let through"),
+        Some("probe") => (ProviderChange::Probe, "a request may pass"),
         Some("confirm") => (ProviderChange::Confirm, "deaths are believed for an hour"),
         Some("limit") => {
             let read =
@@ -142,9 +144,7 @@ fn asked(form: &Fields) -> Result<(ProviderChange, &'static str), String> {
             }
             (ProviderChange::Limit(Some(limits)), "the limits are set")
         }
-        Some("limit-reset") => {
-            (ProviderChange::Limit(None), "the limits are those of the settings")
-        }
-        _ => return Err("Say what to do.".to_owned()),
+        Some("limit-reset") => (ProviderChange::Limit(None), "the limits of the settings apply"),
+        _ => return Err("Choose an action.".to_owned()),
     })
 }

@@ -1,4 +1,4 @@
-//! What operators did.
+//! The audit page: operators' actions.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 use evergrant_operations::about;
 
-/// Rows of a page.
+/// Rows per page.
 const ROWS: u32 = 50;
 
 #[derive(Template)]
@@ -44,7 +44,7 @@ struct AuditRow {
     mood: &'static str,
     detail: String,
     done: String,
-    /// The entry, if what it left can be gone on with.
+    /// The entry, if its action can be resumed.
     resume: Option<String>,
 }
 
@@ -97,7 +97,7 @@ fn row(entry: &AuditEntry, now: Timestamp) -> AuditRow {
     let is_bulk = matches!(entry.action, OperatorAction::Redrive | OperatorAction::Discard);
     let ended_early =
         matches!(outcome, ActionOutcome::Died | ActionOutcome::Cancelled | ActionOutcome::Failed);
-    // One that was gone on with says so.
+    // An action that was resumed says so.
     let can_resume = is_bulk && ended_early && !progress.detail.starts_with("gone on with");
     AuditRow {
         at: ShownTime::new(entry.at, now),

@@ -1,4 +1,4 @@
-//! A bulk action: begun, watched, cancelled.
+//! The page of the bulk action: start, progress, cancel.
 
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -24,7 +24,7 @@ use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 use evergrant_operations::bulk::{BulkKind, BulkRequest, ResumeError};
 
-/// The page of the bulk action.
+/// The address of the page.
 const PAGE: &str = "/dead-letters/bulk";
 
 #[derive(Template)]
@@ -34,7 +34,7 @@ struct BulkPage {
     part: Part,
 }
 
-/// The part that changes by itself.
+/// The live part.
 #[derive(Template)]
 #[template(path = "bulk_live.html")]
 struct Live {
@@ -60,7 +60,7 @@ pub(crate) async fn page(
     html(&BulkPage { frame, part: describe(web.bulk.last().as_ref()) })
 }
 
-/// The part that changes by itself, as it is now.
+/// The present content of the live part.
 pub(crate) fn part(running: &BulkProgress) -> String {
     Live { part: describe(Some(running)) }.render().unwrap_or_default()
 }
@@ -84,7 +84,7 @@ fn describe(running: Option<&BulkProgress>) -> Part {
     let matched = running.matched.unwrap_or(settled);
     let mut facts = vec![
         ("Done", format!("{} of {}", format::number(running.done), format::number(matched))),
-        ("Could not be done", format::number(running.left)),
+        ("Failed", format::number(running.left)),
         ("Which", visible(&running.which)),
         ("Why", visible(&running.why)),
         ("Who", visible(&running.who)),
@@ -102,13 +102,13 @@ fn describe(running: Option<&BulkProgress>) -> Part {
         outcome: running.outcome.as_str(),
         mood: mood(running.outcome),
         max: matched.max(1),
-        // Nothing to do is done.
+        // An action without letters is complete.
         done: if running.outcome == ActionOutcome::Done { matched.max(1) } else { settled },
         facts,
     }
 }
 
-/// Begins to redrive or discard.
+/// Begins a redrive or a discard.
 pub(crate) async fn act(
     State(web): State<Arc<Web>>,
     seen: PageContext,
@@ -121,11 +121,11 @@ pub(crate) async fn act(
     let kind = match form.get("do") {
         Some("redrive") => BulkKind::Redrive,
         Some("discard") => BulkKind::Discard,
-        _ => return Err(bad("Say what to do: redrive or discard.".to_owned())),
+        _ => return Err(bad("Choose an action: redrive or discard.".to_owned())),
     };
     let why = why_of(&form);
     if why.is_empty() {
-        return Err(bad("Say why: the audit record keeps it.".to_owned()));
+        return Err(bad("Give a reason: the audit record keeps it.".to_owned()));
     }
     if kind == BulkKind::Discard && form.get("sure").is_none() {
         return Err(
@@ -168,18 +168,18 @@ pub(crate) async fn act(
         request,
     };
     web.begin_bulk(order).await?;
-    Ok(Effect::Flash("Begun. It goes on when you leave this page.".to_owned()).and_go(PAGE))
+    Ok(Effect::Flash("Started. It continues when you leave this page.".to_owned()).and_go(PAGE))
 }
 
-/// When the letters were counted that the form is about. A form that does not say so means those of
-/// now, and none of the future.
+/// When the letters of the form were counted. A form without that time means the letters of now,
+/// and none of the future.
 async fn shown_at(web: &Web, form: &Fields) -> Result<Timestamp, Problem> {
     let now = web.engine().cutoff().await?;
     let shown = form.read::<Timestamp>(CUTOFF).map_err(Problem::bad)?;
     Ok(shown.map_or(now, |shown| shown.min(now)))
 }
 
-/// Goes on with one that was cancelled, failed, or whose process died.
+/// Resumes an action that was cancelled, has failed, or whose process died.
 pub(crate) async fn resume(
     State(web): State<Arc<Web>>,
     seen: PageContext,
@@ -189,7 +189,7 @@ pub(crate) async fn resume(
     let bad = |error: ResumeError| match error {
         ResumeError::Store(error) => error.into(),
         other => {
-            Problem::bad(format!("{other}. Nothing was begun.")).or_go("Audit record", "/audit")
+            Problem::bad(format!("{other}. Nothing was started.")).or_go("Audit record", "/audit")
         }
     };
     let engine = web.engine();
@@ -203,15 +203,15 @@ pub(crate) async fn resume(
     };
     let next = web.begin_bulk(order).await?;
     engine.hand_over(&before, &next).await?;
-    Ok(Effect::Flash("It goes on with what was left.".to_owned()).and_go(PAGE))
+    Ok(Effect::Flash("It continues with the rest.".to_owned()).and_go(PAGE))
 }
 
 /// Ends the bulk action early.
 pub(crate) async fn cancel(State(web): State<Arc<Web>>, Form(_): Form) -> Response {
     let words = if web.bulk.cancel() {
-        "It ends after the letter at hand. What is done stays done; the rest stays where it is."
+        "It ends after the current letter. What is done stays done; the rest stays in the queue."
     } else {
-        "There is nothing to cancel: it has ended."
+        "There is nothing to cancel: the action has ended."
     };
     Effect::Flash(words.to_owned()).and_go(PAGE)
 }

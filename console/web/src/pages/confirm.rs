@@ -1,4 +1,5 @@
-//! Before dead letters are sent back or removed: what it means, and why it is done.
+//! The confirmation before dead letters are redriven or discarded: the consequences, and the
+//! reason.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,13 +23,13 @@ use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 use evergrant_operations::bulk::{BulkKind, BulkRequest, LetterMatch};
 
-/// The field that carries when the letters were counted, by the store's clock: who confirms means no
-/// letter that came later.
+/// The field with the store's time at which the letters were counted: the confirmation includes no
+/// later letter.
 pub(super) const CUTOFF: &str = "cutoff";
-/// The field that carries how many there were.
+/// The field with their number.
 pub(super) const COUNT: &str = "count";
 
-/// A rate that leaves room for what is due by itself.
+/// A rate that leaves room for grants that are due.
 const USUAL_RPS: &str = "20";
 
 #[derive(Template)]
@@ -40,7 +41,7 @@ struct Confirm {
     what: &'static str,
     discards: bool,
     count: String,
-    /// How many of them hold new tokens, each of which is asked for by itself.
+    /// How many of them hold new tokens, which need a confirmation of their own.
     uncommitted: Option<String>,
     many: bool,
     warnings: Vec<String>,
@@ -62,7 +63,7 @@ pub(crate) async fn page(
         Some("discard") => ("discard", "Discard", false),
         Some("redrive-all") => ("redrive", "Redrive", true),
         Some("discard-all") => ("discard", "Discard", true),
-        _ => return Err(bad("Say what to do: redrive or discard.".to_owned())),
+        _ => return Err(bad("Choose an action: redrive or discard.".to_owned())),
     };
     let read = filter::read(&query).map_err(bad)?;
     let picked = if all { BTreeSet::new() } else { filter::picked(&query).map_err(bad)? };
@@ -71,10 +72,12 @@ pub(crate) async fn page(
     }
     let dead = web.letters.latest().await;
     let Some(taken) = &dead.taken else {
-        return Err(bad("The dead letters have not been looked at yet. Try again.".to_owned()));
+        return Err(bad("The dead letters were not read yet. Try again.".to_owned()));
     };
     let Some(cutoff) = taken.cutoff else {
-        return Err(bad("The store is away, so nothing can be done now. Try again.".to_owned()));
+        return Err(bad(
+            "The store is unavailable, so nothing can be done now. Try again.".to_owned()
+        ));
     };
     let matched = filter::matching(&web, taken, &read, &picked).await?;
     let kind = if what == "discard" { BulkKind::Discard } else { BulkKind::Redrive };
@@ -85,7 +88,7 @@ pub(crate) async fn page(
     let meant: Vec<_> =
         matched.into_iter().filter(|l| request.meaning(&l.letter) == LetterMatch::Meant).collect();
     if meant.is_empty() {
-        return Err(bad("No dead letter matches any more. Nothing is to be done.".to_owned()));
+        return Err(bad("No dead letter matches any more. There is nothing to do.".to_owned()));
     }
     let count = meant.len() as u64 - uncommitted;
     let mut hidden = filter::hidden(&query, &request.picked);

@@ -1,4 +1,4 @@
-//! Dead letters: by provider and reason, and one by one.
+//! The page of dead letters: by provider and reason, and one by one.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,9 +22,9 @@ use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 use evergrant_operations::letters::{LetterFilter, LetterGroup};
 
-/// Rows of a page.
+/// Rows per page.
 const ROWS: usize = 50;
-/// Documents that are looked up at once for a page.
+/// Documents that are looked up concurrently for a page.
 const LOOKUPS_MAX: usize = 10;
 
 #[derive(Template)]
@@ -51,7 +51,7 @@ struct DeadLetters {
     after: Option<String>,
 }
 
-/// What is in the filter's fields.
+/// The values of the filter's fields.
 struct FilterFields {
     user: String,
     email: String,
@@ -146,15 +146,14 @@ pub(crate) async fn page(
 
 fn as_of(dead: &letters::LettersView, now: Timestamp) -> String {
     let taken = dead.taken.as_ref().map(|taken| ShownTime::new(taken.at, now).relative);
-    let taken =
-        taken.map_or_else(|| "Not looked at yet".to_owned(), |at| format!("Looked at {at}"));
-    let busy = "; not again while a bulk action runs";
+    let taken = taken.map_or_else(|| "Not read yet".to_owned(), |at| format!("Looked at {at}"));
+    let busy = "; not renewed while a bulk action runs";
     if dead.busy { taken + busy } else { taken }
 }
 
 fn none(dead: &letters::LettersView) -> &'static str {
     match &dead.taken {
-        None => "They are being looked at: load the page again in a moment.",
+        None => "They are being read: reload the page in a moment.",
         Some(_) => "None: nobody is losing access.",
     }
 }
@@ -165,7 +164,7 @@ fn beyond(dead: &letters::LettersView) -> Option<String> {
     (beyond > 0).then(|| format!("{} {words}.", format::number(beyond)))
 }
 
-/// That there are letters of grants that live again.
+/// A note about letters of grants that live again.
 fn revived(dead: &letters::LettersView) -> Option<String> {
     let revived = dead.taken.as_ref()?.revived;
     (revived > 0).then(|| format::number(revived))
@@ -188,7 +187,7 @@ fn group_row(group: &LetterGroup, query: &Fields, now: Timestamp) -> GroupRow {
     }
 }
 
-/// Each with its user, as far as the store tells.
+/// The letters with their users, as far as the store answers.
 async fn rows(web: &Web, shown: &[&Letter], now: Timestamp) -> Vec<LetterRow> {
     let ids: Vec<_> = shown.iter().map(|letter| letter.letter.id.clone()).collect();
     let look_up = |store: Arc<dyn Store>| async move {

@@ -1,4 +1,4 @@
-//! One dead letter with its whole history.
+//! The page of one dead letter, with its history.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::page_context::PageContext;
 use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 
-/// Entries of the audit record that are shown.
+/// The most audit entries.
 const ENTRIES_MAX: u32 = 20;
 
 #[derive(Template)]
@@ -53,7 +53,7 @@ pub(crate) async fn page(
             .or_go("Audit record", "/audit"));
     };
     let letter = &found.letter;
-    // The letter tells most of it, should the store be away.
+    // The letter holds most of it, in case the store is unavailable.
     let (grant, entries) = match &letter.id {
         None => (None, Vec::new()),
         Some(id) => {

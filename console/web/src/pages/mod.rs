@@ -1,4 +1,4 @@
-//! The pages. Each is a typed template, filled from what the console knows.
+//! The pages. Each is a typed template, filled from the console's state.
 
 pub(super) mod act;
 pub(super) mod audit;
@@ -26,7 +26,7 @@ use super::page_context::{Effect, Form, PageContext, Theme};
 use super::page_layout::{Nav, PageLayout, html};
 use super::problem::Problem;
 
-/// What can be chosen in a form.
+/// A choice in a form.
 pub(super) struct Choice {
     pub(super) name: String,
     pub(super) chosen: bool,
@@ -47,12 +47,13 @@ impl Choice {
 /// A name and a value.
 pub(super) type Fact = (&'static str, String);
 
-/// What a page shows where there is nothing.
+/// The text for a missing value.
 fn or_dash(value: Option<impl ToString>) -> String {
     value.map_or_else(|| "–".to_owned(), |value| format::visible(&value.to_string()))
 }
 
-/// An id as it can be typed and read back: as people see it, or where that is another id, as JSON.
+/// An id in a form that parses to the same id: as people see it or, if that would be another id, as
+/// JSON.
 pub(super) fn typed(id: &DocumentId) -> String {
     let text = id.to_string();
     if text.trim() == text && text.parse().as_ref() == Ok(id) {
@@ -71,7 +72,7 @@ const fn mood(status: Option<GrantStatus>) -> &'static str {
     }
 }
 
-/// The provider that a form or an address names, if it is one of ours.
+/// The provider in a form or an address, if it is configured.
 fn provider_of(web: &Web, fields: &Fields) -> Result<ProviderId, Problem> {
     let name = fields.get("provider").unwrap_or_default();
     let known = web.providers.iter().find(|provider| provider.id.as_str() == name);
@@ -92,7 +93,7 @@ struct ProblemPage<'a> {
     next: &'a [(String, String)],
 }
 
-/// A page that says what is wrong.
+/// A page about a problem.
 pub(super) fn problem(web: &Arc<Web>, seen: &PageContext, problem: &Problem) -> Response {
     let frame = PageLayout::new(web, seen, &problem.title, Nav::None);
     let home = [("Overview".to_owned(), "/".to_owned())];
@@ -105,9 +106,9 @@ pub(super) fn problem(web: &Arc<Web>, seen: &PageContext, problem: &Problem) -> 
     }
 }
 
-/// For every address that is none.
+/// For unknown addresses.
 pub(super) async fn not_found() -> Problem {
-    Problem::not_found("Check the address, or go on from one of the pages above.")
+    Problem::not_found("Check the address, or choose one of the pages above.")
 }
 
 /// Light or dark.

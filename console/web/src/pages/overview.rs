@@ -1,4 +1,4 @@
-//! How it stands.
+//! The overview page.
 
 use std::sync::Arc;
 
@@ -29,7 +29,7 @@ struct Overview {
     live: Live,
 }
 
-/// The part that changes by itself.
+/// The live part.
 #[derive(Template)]
 #[template(path = "overview_live.html")]
 struct Part {
@@ -37,7 +37,7 @@ struct Part {
 }
 
 struct Live {
-    /// What does not answer.
+    /// What is unavailable.
     alerts: Vec<String>,
     as_of: String,
     figures: Vec<Figure>,
@@ -97,12 +97,12 @@ pub(crate) async fn page(
 ) -> Result<Response, Problem> {
     web.letters.latest().await;
     let frame = PageLayout::new(&web, &seen, "Overview", Nav::Overview);
-    // They are told by the part that changes by itself.
+    // The live part shows them.
     let frame = PageLayout { alerts: Vec::new(), ..frame };
     html(&Overview { frame, live: live(&web) })
 }
 
-/// The part that changes by itself, as it is now.
+/// The present content of the live part.
 pub(crate) fn part(web: &Web) -> String {
     Part { live: live(web) }.render().unwrap_or_default()
 }
@@ -129,7 +129,7 @@ fn live(web: &Web) -> Live {
             })
             .collect(),
         dead_words: match &dead.taken {
-            None => "Not looked at yet.".to_owned(),
+            None => "Not read yet.".to_owned(),
             Some(taken) => {
                 let at = ShownTime::new(taken.at, wall_clock()).relative;
                 let none = if taken.total == 0 { "None: nobody is losing access. " } else { "" };
@@ -141,7 +141,7 @@ fn live(web: &Web) -> Live {
     }
 }
 
-/// What lies ahead, and when that was reckoned.
+/// The forecast, and when it was made.
 fn forecasts(known: &FleetSnapshot, now: Timestamp) -> (Vec<ForecastRow>, String) {
     let Some((at, forecasts)) = &known.outlook else { return (Vec::new(), String::new()) };
     let rows = forecasts.iter().flat_map(|(provider, forecast)| {
@@ -158,7 +158,7 @@ fn figures(known: &FleetSnapshot, dead: &letters::LettersView, now: Timestamp) -
     vec![active, due, queued, in_flight, rate, budget, retries, letters]
 }
 
-/// What there is to do.
+/// The work that waits.
 fn waiting(known: &FleetSnapshot) -> [Figure; 3] {
     let counted = |status| -> u64 {
         let of_status = known.grants.iter().filter(|count| count.status == Some(status));
@@ -187,7 +187,7 @@ fn waiting(known: &FleetSnapshot) -> [Figure; 3] {
     ]
 }
 
-/// What is being done.
+/// The work under way.
 fn under_way(known: &FleetSnapshot, hour: &ProviderCounts, now: Timestamp) -> [Figure; 3] {
     let living = known.processes.iter().filter(|process| !process.is_gone(now));
     let in_flight: u32 = living.map(Heartbeat::in_flight).sum();
@@ -203,7 +203,7 @@ fn under_way(known: &FleetSnapshot, hour: &ProviderCounts, now: Timestamp) -> [F
     ]
 }
 
-/// What went wrong.
+/// What failed.
 fn failed(dead: &letters::LettersView, hour: &ProviderCounts) -> [Figure; 2] {
     let total = dead.taken.as_ref().map(|taken| taken.total);
     let is_much = hour.retried > 10 && hour.retried > hour.refreshed / 4;

@@ -1,4 +1,4 @@
-//! Providers: budget, pauses, circuit, error rates.
+//! The page of providers: budget, pauses, circuit, error rates.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -75,7 +75,7 @@ fn advice(standing: &ProviderStanding, now: Timestamp) -> Option<String> {
         ProviderStanding::Open => None,
         ProviderStanding::Paused(pause) => {
             let until = match pause.until {
-                None => "until somebody resumes it".to_owned(),
+                None => "until an operator resumes it".to_owned(),
                 Some(until) => format!("until {}", ShownTime::new(until, now).words()),
             };
             let since = ShownTime::new(pause.since, now).relative;
@@ -83,7 +83,7 @@ fn advice(standing: &ProviderStanding, now: Timestamp) -> Option<String> {
             Some(format!("Paused {since}, {until}: {}. Jobs wait; none is burned.", visible(why)))
         }
         ProviderStanding::Throttled { until } => Some(format!(
-            "The provider asked to wait. It is asked again {}.",
+            "The provider asked for a pause. Requests continue {}.",
             ShownTime::new(*until, now).words()
         )),
         ProviderStanding::Tripped { reason, until } => {
@@ -105,7 +105,7 @@ fn advice(standing: &ProviderStanding, now: Timestamp) -> Option<String> {
             };
             let next = until.map_or_else(
                 || "Nothing is sent until then.".to_owned(),
-                |until| format!("A request is tried {}.", ShownTime::new(until, now).words()),
+                |until| format!("The next probe is {}.", ShownTime::new(until, now).words()),
             );
             Some(format!("{what} {next}"))
         }
@@ -153,7 +153,7 @@ fn counts(
     ]
 }
 
-/// What happened at one provider since a time.
+/// Counts of one provider since a time.
 fn since(minutes: &Minutes, id: &ProviderId, since: Timestamp) -> ProviderCounts {
     let mut all = ProviderCounts::default();
     minutes.range(since..).filter_map(|(_, of)| of.get(id)).for_each(|counts| all.add(counts));
@@ -187,7 +187,7 @@ fn buttons(standing: &ProviderStanding) -> Vec<Button> {
     }
 }
 
-/// How long a pause lasts, from a form.
+/// The duration of a pause, from a form.
 pub(super) fn pause_of(text: Option<&str>) -> Result<Option<Duration>, String> {
     let read = |text: &str| {
         humantime::parse_duration(text.trim()).map_err(|_| {

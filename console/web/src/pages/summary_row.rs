@@ -1,4 +1,4 @@
-//! What has happened to a grant and what will, in order.
+//! The events of a grant, in order.
 
 use evergrant_domain::audit::AuditEntry;
 use evergrant_domain::{DeadLetter, Timestamp};
@@ -7,7 +7,7 @@ use evergrant_ports::GrantView;
 use crate::format::{ShownTime, visible};
 use evergrant_operations::timeline::timeline;
 
-/// Something that has happened or will.
+/// A past or future event.
 pub(crate) struct Event {
     pub(crate) at: ShownTime,
     pub(crate) words: String,
@@ -15,7 +15,7 @@ pub(crate) struct Event {
     pub(crate) mood: &'static str,
 }
 
-/// Things that happened, not in order yet.
+/// Events, not in order yet.
 #[derive(Default)]
 pub(super) struct SummaryRow(Vec<(Timestamp, String, &'static str)>);
 
@@ -26,7 +26,7 @@ impl SummaryRow {
         }
     }
 
-    /// What the document tells, and what operators did to it.
+    /// Adds the events of a document, and operators' actions on it.
     pub(super) fn grant(&mut self, grant: &GrantView, audit: &[AuditEntry], now: Timestamp) {
         for event in timeline(grant, audit, now) {
             let mood = match event.what.split(' ').next() {
@@ -38,9 +38,9 @@ impl SummaryRow {
         }
     }
 
-    /// What a dead letter tells.
+    /// Adds the events of a dead letter.
     pub(super) fn letter(&mut self, letter: &DeadLetter) {
-        self.note(Some(letter.first_failed_at), "failed for the first time", "bad");
+        self.note(Some(letter.first_failed_at), "first failure", "bad");
         let by = letter.worker.as_deref().map(|worker| format!(" by {}", visible(worker)));
         let words = format!(
             "given up as {} after {} attempts{}",
@@ -51,7 +51,7 @@ impl SummaryRow {
         self.note(Some(letter.last_failed_at), words, "bad");
     }
 
-    /// All of it, newest first; what is still ahead comes before.
+    /// All events, newest first, with future ones at the top.
     pub(super) fn in_order(mut self, now: Timestamp) -> Vec<Event> {
         self.0.sort_by_key(|(at, _, _)| std::cmp::Reverse(*at));
         let event = |(at, words, mood): (Timestamp, String, &'static str)| {
@@ -67,7 +67,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_ahead_comes_before_what_has_happened() {
+    fn future_events_come_before_past_ones() {
         let at = |ms| Some(Timestamp::from_unix_ms(ms));
         let mut line = SummaryRow::default();
         line.note(at(1_000), "first", "good");

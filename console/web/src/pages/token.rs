@@ -1,4 +1,4 @@
-//! One grant: how it is, what has happened to it, and what can be done.
+//! The page of one grant: its state, its history, and the possible actions.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::page_context::PageContext;
 use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 
-/// Entries of the audit record that are shown.
+/// The most audit entries.
 const ENTRIES_MAX: u32 = 50;
 
 #[derive(Template)]
@@ -35,14 +35,14 @@ struct Token {
     buttons: Vec<Button>,
 }
 
-/// Something that can be done.
+/// A possible action.
 pub(super) struct Button {
     pub(super) what: &'static str,
     pub(super) words: &'static str,
     pub(super) title: &'static str,
 }
 
-/// That there is no such document.
+/// The problem that there is no such document.
 pub(super) fn absent(id: &str) -> Problem {
     let text = format!(
         "There is no document with the _id {id}. A string that looks like another type is written as \
@@ -94,7 +94,7 @@ fn advice(grant: &GrantView) -> Option<&'static str> {
              is active again by itself.",
         ),
         Some(GrantStatus::Failed) => Some(
-            "Evergrant has given up. See the error, cure it, then refresh or redrive. When the \
+            "Evergrant has given up. See the error, correct the cause, then refresh or redrive. When the \
                   application writes another refresh token, the grant is active again by itself.",
         ),
         Some(GrantStatus::Paused) => {
@@ -104,7 +104,7 @@ fn advice(grant: &GrantView) -> Option<&'static str> {
             "The document holds no refresh token, so there is nothing to keep alive. When the \
              application writes one, the grant is active by itself.",
         ),
-        None => Some("Evergrant has not taken it up yet; the producer will."),
+        None => Some("Evergrant has not adopted it yet; the producer will."),
         Some(GrantStatus::Active) => None,
     }
 }

@@ -1,4 +1,4 @@
-//! Grants, searched and page by page.
+//! The page of grants: search, page by page.
 
 use std::sync::Arc;
 
@@ -18,12 +18,12 @@ use crate::page_context::PageContext;
 use crate::page_layout::{Nav, PageLayout, html};
 use crate::problem::Problem;
 
-/// Rows of a page.
+/// Rows per page.
 const ROWS: usize = 50;
-/// Times that can be chosen.
+/// The times to choose from.
 const DUE: [&str; 5] = ["0s", "1h", "1day", "7days", "30days"];
 const EXPIRES: [&str; 4] = ["1h", "1day", "7days", "30days"];
-/// The fields that are a search.
+/// The fields of a search.
 const NAMES: [&str; 7] = ["user", "email", "id", "status", "provider", "due", "expires"];
 
 #[derive(Template)]
@@ -43,7 +43,7 @@ struct Tokens {
     after: Option<String>,
 }
 
-/// What is in the search's fields.
+/// The values of the search's fields.
 struct SearchFields {
     user: String,
     email: String,

@@ -1,4 +1,4 @@
-//! The processes that live.
+//! The page of processes.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;

@@ -1,4 +1,4 @@
-//! Who may.
+//! Access to the console.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use super::browser::Browser;
 use super::{ACTIONS, Console, LIVE, PAGES, PASSWORD};
 
 #[tokio::test]
-async fn without_a_login_no_page_is_shown_and_nothing_is_done() {
+async fn without_a_login_nothing_is_shown_or_done() {
     let console = Console::with_login();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     let mut browser = Browser::new(&console);
@@ -44,7 +44,7 @@ async fn without_a_login_no_page_is_shown_and_nothing_is_done() {
 }
 
 #[tokio::test]
-async fn a_viewer_sees_every_page_and_may_do_nothing() {
+async fn a_viewer_sees_every_page_and_cannot_act() {
     let console = Console::with_login();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;
@@ -53,7 +53,7 @@ async fn a_viewer_sees_every_page_and_may_do_nothing() {
         let answer = vera.get(page).await;
         let found = [StatusCode::OK, StatusCode::NOT_FOUND].contains(&answer.status);
         assert!(found, "{page}: {}", answer.status);
-        // Its confirmation is only a picture; no other page offers to act.
+        // The confirmation is only a snapshot; no other page offers actions.
         let offers = ["/act\"", "/cancel\""].iter().any(|act| answer.body.contains(act));
         assert!(!offers || page.starts_with("/dead-letters/confirm"), "{page}");
     }
@@ -67,7 +67,7 @@ async fn a_viewer_sees_every_page_and_may_do_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_without_our_token_or_with_anothers_does_nothing() {
+async fn a_form_with_a_missing_or_foreign_token_fails() {
     let console = Console::with_login();
     let mut otto = Browser::signed_in(&console, "otto").await;
     let theirs = Browser::signed_in(&console, "vera").await.csrf;
@@ -84,7 +84,7 @@ async fn a_form_without_our_token_or_with_anothers_does_nothing() {
 }
 
 #[tokio::test]
-async fn a_form_that_another_site_sends_does_nothing() {
+async fn a_form_from_another_site_fails() {
     let console = Console::local();
     console.look().await;
     let mut browser = Browser::local(&console).await;
@@ -150,7 +150,7 @@ async fn a_login_gets_a_new_cookie_and_a_logout_ends_it() {
 }
 
 #[tokio::test]
-async fn who_is_removed_is_out_at_once_and_who_is_demoted_may_only_look() {
+async fn removed_and_demoted_users_lose_access_at_once() {
     let console = Console::with_login();
     console.look().await;
     let mut otto = Browser::signed_in(&console, "otto").await;
@@ -161,13 +161,13 @@ async fn who_is_removed_is_out_at_once_and_who_is_demoted_may_only_look() {
     assert_eq!(otto.post(action, fields).await.status, StatusCode::FORBIDDEN);
     super::write_users(&users, &[]);
     assert_eq!(otto.get("/").await.status, StatusCode::SEE_OTHER);
-    // The same line again, as after a mistake: what has ended stays so.
+    // The same line again, as after a mistake: the login stays ended.
     std::fs::write(&users, before).unwrap();
     assert_eq!(otto.get("/").await.status, StatusCode::SEE_OTHER);
 }
 
 #[tokio::test]
-async fn a_changed_password_ends_all_logins_of_its_user_and_of_nobody_else() {
+async fn a_changed_password_ends_all_logins_of_its_user() {
     let console = Console::with_login();
     console.look().await;
     let mut otto = Browser::signed_in(&console, "otto").await;
@@ -219,7 +219,7 @@ async fn a_stream_ends_with_the_login_of_its_reader() {
 }
 
 #[tokio::test]
-async fn with_tls_the_browser_is_told_to_come_by_nothing_else() {
+async fn with_tls_the_browser_is_told_to_require_it() {
     let https = [("CONSOLE__PUBLIC_URL", "https://localhost:8480")];
     let console = Console::with_settings(&https);
     let mut otto = Browser::signed_in(&console, "otto").await;
@@ -234,7 +234,7 @@ async fn with_tls_the_browser_is_told_to_come_by_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_login_that_ends_in_mid_action_leads_back_with_nothing_done() {
+async fn a_login_that_ends_before_an_action_leads_back() {
     let console = Console::with_login();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;
@@ -256,7 +256,7 @@ async fn a_login_that_ends_in_mid_action_leads_back_with_nothing_done() {
 }
 
 #[tokio::test]
-async fn a_wrong_name_and_a_wrong_password_are_told_alike() {
+async fn a_wrong_name_and_a_wrong_password_look_alike() {
     let console = Console::with_login();
     let mut browser = Browser::new(&console);
     let mut answers = Vec::new();
@@ -270,7 +270,7 @@ async fn a_wrong_name_and_a_wrong_password_are_told_alike() {
 }
 
 #[tokio::test]
-async fn every_answer_tells_the_browser_to_be_careful() {
+async fn every_answer_has_security_headers() {
     let console = Console::local();
     console.look().await;
     let mut browser = Browser::local(&console).await;
@@ -291,7 +291,7 @@ async fn every_answer_tells_the_browser_to_be_careful() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_ours_is_not_answered() {
+async fn a_foreign_host_name_is_refused() {
     let console = Console::local();
     let mut browser = Browser::new(&console);
     let request = Request::builder().uri("/tokens").header(header::HOST, "rebound.example");
@@ -301,7 +301,7 @@ async fn a_name_that_is_not_ours_is_not_answered() {
 }
 
 #[tokio::test]
-async fn a_console_without_users_lets_in_only_who_opens_the_printed_address() {
+async fn a_console_without_users_admits_by_printed_address_only() {
     let console = Console::local();
     console.look().await;
     let mut stranger = Browser::new(&console);
@@ -328,7 +328,7 @@ async fn a_console_without_users_lets_in_only_who_opens_the_printed_address() {
 }
 
 #[tokio::test]
-async fn a_console_without_users_answers_no_proxy() {
+async fn a_console_without_users_refuses_proxies() {
     let console = Console::local();
     let mut me = Browser::local(&console).await;
     let cookie = format!("evergrant_session={}", me.cookies["evergrant_session"]);
@@ -342,7 +342,7 @@ async fn a_console_without_users_answers_no_proxy() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn who_has_opened_the_printed_address_stays_in_until_the_console_ends() {
+async fn a_login_by_printed_address_lasts_until_the_end() {
     let console = Console::local();
     let mut me = Browser::local(&console).await;
     tokio::time::advance(Duration::from_secs(30 * 86_400)).await;

@@ -1,4 +1,4 @@
-//! What operators do.
+//! Operators' actions.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,7 +24,7 @@ async fn ended(console: &Console) {
 }
 
 #[tokio::test]
-async fn letters_that_match_are_sent_back_at_a_rate_and_the_audit_record_says_so() {
+async fn matching_letters_are_redriven_at_a_rate_and_recorded() {
     let console = Console::local();
     for n in 0..30 {
         console.bury(&format!("a{n}"), DeadReason::AttemptsExhausted).await;
@@ -64,7 +64,7 @@ async fn letters_that_match_are_sent_back_at_a_rate_and_the_audit_record_says_so
 }
 
 #[tokio::test]
-async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() {
+async fn only_ticked_letters_are_discarded_after_a_confirmation() {
     let console = Console::local();
     for id in ["a", "b", "42"] {
         console.bury(id, DeadReason::AttemptsExhausted).await;
@@ -73,7 +73,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
     let mut browser = Browser::local(&console).await;
     let nothing = browser.get("/dead-letters/confirm?do=discard").await;
     assert_eq!(nothing.status, StatusCode::BAD_REQUEST);
-    // A string that looks like a number is named as JSON names it.
+    // A string that looks like a number is written as in JSON.
     let list = browser.get("/dead-letters").await;
     assert!(list.body.contains("value=\"&#34;42&#34;\""), "{}", list.body);
     let confirm = browser.get("/dead-letters/confirm?do=discard&pick=a&pick=%2242%22").await;
@@ -88,7 +88,7 @@ async fn only_what_is_ticked_is_discarded_and_only_by_who_knows_what_it_means() 
 }
 
 #[tokio::test]
-async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
+async fn one_bulk_action_runs_and_can_be_cancelled() {
     let console = Console::with_exhausted(100).await;
     let mut browser = Browser::local(&console).await;
     browser.get("/dead-letters").await;
@@ -113,7 +113,7 @@ async fn a_bulk_action_is_cancelled_and_only_one_runs_at_a_time() {
     assert_eq!(entry.progress.outcome, ActionOutcome::Cancelled);
     assert_eq!(entry.progress.done, 100 - left);
 
-    // What was left can be gone on with, once.
+    // The rest can be resumed, once.
     let audit = browser.get("/audit").await;
     assert!(audit.body.contains("action=\"/dead-letters/resume\""), "{}", audit.body);
     let id = entry.id.clone();
@@ -150,14 +150,14 @@ async fn a_grant_is_paused_resumed_refreshed_and_forgotten() {
     }
     assert_eq!(console.queue.depth(&provider()).await.unwrap(), 1);
     assert_eq!(console.audit().await.len(), 4);
-    // What cannot be done is told, and noted.
+    // An impossible action is reported and recorded.
     let again = browser.post("/tokens/act", &[("do", "resume"), ("id", "alice")]).await;
     assert_eq!(again.status, StatusCode::BAD_REQUEST);
     assert_eq!(console.audit().await[0].progress.outcome, ActionOutcome::Nothing);
 }
 
 #[tokio::test]
-async fn a_grant_whose_new_tokens_wait_in_a_letter_is_neither_refreshed_nor_forgotten() {
+async fn a_grant_with_tokens_in_a_letter_cannot_be_changed() {
     let console = Console::local();
     let at = json!({ "$date": "2026-01-01T00:00:00Z" });
     let state = json!({ "provider": "p", "status": "failed", "generation": 1,
@@ -192,7 +192,7 @@ async fn a_provider_is_paused_for_a_reason_limited_and_resumed() {
         "{}",
         page.body
     );
-    // What is sent back meanwhile waits, and that is said beforehand.
+    // Meanwhile redriven jobs wait, and the confirmation says so.
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;
     let confirm = browser.get("/dead-letters/confirm?do=redrive-all").await;
@@ -223,7 +223,7 @@ async fn a_theme_is_kept_and_leads_back() {
 }
 
 #[tokio::test]
-async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
+async fn a_bulk_action_outlives_its_page_but_not_the_console() {
     let console = Console::with_exhausted(50).await;
     let mut browser = Browser::local(&console).await;
     browser.get("/dead-letters").await;
@@ -239,7 +239,7 @@ async fn a_bulk_action_outlives_its_page_and_is_ended_with_the_console() {
     assert_eq!(console.dead().await + entry.progress.done, 50, "nothing is lost");
 }
 
-/// The hidden fields of a form's page.
+/// The hidden fields of a page's form.
 fn hidden(page: &str) -> Vec<(String, String)> {
     let fields = page.split("<input type=\"hidden\" name=\"").skip(1);
     let fields = fields.filter_map(|field| {
@@ -251,7 +251,7 @@ fn hidden(page: &str) -> Vec<(String, String)> {
 }
 
 #[tokio::test]
-async fn a_letter_that_comes_after_the_page_was_shown_is_not_discarded() {
+async fn a_letter_newer_than_the_page_is_not_discarded() {
     let console = Console::local();
     for id in ["a", "b", "c"] {
         console.bury(id, DeadReason::AttemptsExhausted).await;
@@ -275,7 +275,7 @@ async fn a_letter_that_comes_after_the_page_was_shown_is_not_discarded() {
 }
 
 #[tokio::test]
-async fn letters_that_hold_new_tokens_have_a_box_of_their_own() {
+async fn letters_with_new_tokens_have_their_own_checkbox() {
     let console = Console::local();
     console.bury("a", DeadReason::AttemptsExhausted).await;
     console.bury("b", DeadReason::UncommittedAnswer).await;

@@ -1,4 +1,4 @@
-//! What is not there: a broker, a document, a page.
+//! Missing things: a broker, a document, a page.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -10,8 +10,8 @@ use super::browser::Browser;
 use super::{Console, PAGES};
 
 #[tokio::test]
-async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
-    // Its queues are not there, so whoever asks for them is refused.
+async fn without_the_broker_pages_show_the_rest() {
+    // Its queues do not exist, so requests for them are refused.
     let console = Console::new(false, &[], &[]);
     console.import(vec![serde_json::json!({ "_id": "alice", "email": "alice@example.com" })]).await;
     console.look().await;
@@ -27,7 +27,7 @@ async fn without_the_broker_a_page_says_so_and_shows_the_rest() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_store_that_does_not_answer_is_not_asked_again_and_again() {
+async fn an_unresponsive_store_is_not_asked_repeatedly() {
     let console = Console::with_login();
     console.look().await;
     let asked = AtomicUsize::new(0);
@@ -44,7 +44,7 @@ async fn a_store_that_does_not_answer_is_not_asked_again_and_again() {
 }
 
 #[tokio::test]
-async fn what_does_not_exist_is_told_with_a_way_on() {
+async fn missing_things_are_reported_with_a_link() {
     let console = Console::local();
     console.bury("alice", DeadReason::AttemptsExhausted).await;
     console.look().await;

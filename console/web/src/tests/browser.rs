@@ -1,4 +1,4 @@
-//! What a browser does: cookies, forms, and where an answer leads.
+//! A browser for tests: cookies, forms and redirects.
 
 use std::collections::BTreeMap;
 use std::net::{Ipv4Addr, SocketAddr};
@@ -16,7 +16,7 @@ pub(super) struct Browser<'a> {
     console: &'a Console,
     pub(super) cookies: BTreeMap<String, String>,
     pub(super) address: Ipv4Addr,
-    /// What the forms of the last page bring along.
+    /// The token in the forms of the last page.
     pub(super) csrf: String,
 }
 
@@ -27,7 +27,7 @@ pub(super) struct Page {
 }
 
 impl Page {
-    /// Where it leads.
+    /// The target of the redirect.
     pub(super) fn leads_to(&self) -> &str {
         self.headers.get(header::LOCATION).map_or("", |to| to.to_str().unwrap())
     }
@@ -39,7 +39,7 @@ impl<'a> Browser<'a> {
         Self { console, cookies: BTreeMap::new(), address, csrf: String::new() }
     }
 
-    /// One that has opened the address that a console without users prints.
+    /// A browser that has opened the address that a console without users prints.
     pub(super) async fn local(console: &'a Console) -> Self {
         let mut browser = Self::new(console);
         let word = console.web.door.local_tokens().unwrap().borrow().clone();
@@ -48,7 +48,7 @@ impl<'a> Browser<'a> {
         browser
     }
 
-    /// One that somebody has logged in with.
+    /// A browser that is logged in.
     pub(super) async fn signed_in(console: &'a Console, name: &str) -> Self {
         let mut browser = Self::new(console);
         let page = browser.log_in(name, PASSWORD).await;
@@ -68,7 +68,7 @@ impl<'a> Browser<'a> {
         self.send(self.request(path).body(Body::empty()).unwrap()).await
     }
 
-    /// Sends a form with what the last page's forms bring along.
+    /// Sends a form with the token of the last page's forms.
     pub(super) async fn post(&mut self, path: &str, fields: &[(&str, &str)]) -> Page {
         let csrf = self.csrf.clone();
         let fields: Vec<_> = fields.iter().copied().chain([("csrf", csrf.as_str())]).collect();
@@ -82,7 +82,7 @@ impl<'a> Browser<'a> {
         self.send(request.body(Body::from(body)).unwrap()).await
     }
 
-    /// What comes of a stream, as it comes.
+    /// A stream's events, as they arrive.
     pub(super) async fn open(&self, path: &str) -> axum::body::BodyDataStream {
         let request = self.request(path).body(Body::empty()).unwrap();
         let response = router(self.console.web.clone()).oneshot(request).await.unwrap();

@@ -1,8 +1,8 @@
-//! Colours that people can read: WCAG's contrast, computed from the style sheet.
+//! The contrast of colours by WCAG, computed from the style sheet.
 
 use crate::assets::STYLE;
 
-/// Text on its ground. AA wants 4.5.
+/// Text on its background. AA requires 4.5.
 const TEXT: [(&str, &str); 22] = [
     ("ink", "ground"),
     ("ink", "surface"),
@@ -27,7 +27,7 @@ const TEXT: [(&str, &str); 22] = [
     ("danger", "danger-ground"),
     ("on-danger", "danger"),
 ];
-/// What is no text but has to be seen: fields' edges, focus, charts. AA wants 3.
+/// Visible parts other than text: borders of fields, focus, charts. AA requires 3.
 const MARKS: [(&str, &str); 6] = [
     ("edge", "surface"),
     ("edge", "ground"),
@@ -37,7 +37,7 @@ const MARKS: [(&str, &str); 6] = [
     ("chart-dead", "surface"),
 ];
 
-/// The two values of a colour: for light and for dark.
+/// The two values of a colour: light and dark.
 fn colour(name: &str) -> [[f64; 3]; 2] {
     let begin = format!("--{name}: light-dark(");
     let (_, rest) = STYLE.split_once(&begin).unwrap_or_else(|| panic!("no colour {name}"));
@@ -64,7 +64,7 @@ fn contrast(a: [f64; 3], b: [f64; 3]) -> f64 {
 }
 
 #[test]
-fn every_text_and_mark_can_be_read_in_light_and_in_dark() {
+fn every_text_has_enough_contrast_in_both_themes() {
     let pairs = TEXT.map(|pair| (pair, 4.5)).into_iter().chain(MARKS.map(|pair| (pair, 3.0)));
     for ((front, ground), least) in pairs {
         for (theme, (a, b)) in
@@ -77,7 +77,7 @@ fn every_text_and_mark_can_be_read_in_light_and_in_dark() {
 }
 
 #[test]
-fn every_colour_is_one_of_those_that_are_looked_at() {
+fn every_colour_is_part_of_the_contrast_check() {
     let (_, rules) = STYLE.split_once("* {").unwrap();
     for line in rules.lines() {
         let hex = line.contains('#') && line.chars().any(|c| c.is_ascii_hexdigit());

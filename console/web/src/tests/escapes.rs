@@ -1,4 +1,4 @@
-//! What others have written: users, providers, other processes. It is shown, and does nothing.
+//! Untrusted text of users, providers and other processes is shown and has no effect.
 
 use axum::http::StatusCode;
 use evergrant_domain::audit::{ActionIntent, OperatorAction};
@@ -10,12 +10,12 @@ use serde_json::json;
 use super::browser::Browser;
 use super::{Console, LIVE, PAGES, letter, provider};
 
-/// A tag, an attribute's end, and marks that cannot be seen: one turns the direction of text.
+/// A tag, the end of an attribute, and invisible characters: one changes the direction of text.
 fn evil(place: &str) -> String {
     format!("<x-evil-{place} onload=a()>\"'x-evil='\u{202e}\u{1b}[31m\u{0}")
 }
 
-/// A console whose every field holds something evil, and the pages of its things.
+/// A console with hostile text in every field, and its pages.
 async fn haunted() -> (Console, Vec<String>) {
     let console = Console::local();
     let id = DocumentId::String(evil("id"));
@@ -98,7 +98,7 @@ async fn haunted() -> (Console, Vec<String>) {
 }
 
 #[tokio::test]
-async fn whatever_others_have_written_is_shown_and_does_nothing() {
+async fn untrusted_text_is_shown_without_effect() {
     let (console, pages) = haunted().await;
     let mut browser = Browser::local(&console).await;
     let mut shown = String::new();
@@ -111,13 +111,13 @@ async fn whatever_others_have_written_is_shown_and_does_nothing() {
         assert!(!body.contains("\"'x-evil"), "an attribute's end on {page}: {body}");
         for odd in ['\u{202e}', '\u{1b}', '\0'] {
             let plain = !body.contains(odd);
-            // In a field that is sent again it has to be what it was; there it cannot be seen.
+            // In a field that is sent again, the value must be unchanged; it is invisible there.
             let in_field = body.lines().filter(|l| l.contains(odd)).all(|l| l.contains("value=\""));
             assert!(plain || in_field, "{odd:?} on {page}: {body}");
         }
         shown.push_str(body);
     }
-    // It was shown indeed.
+    // It was actually shown.
     for place in [
         "id",
         "user",
@@ -141,7 +141,7 @@ async fn whatever_others_have_written_is_shown_and_does_nothing() {
 }
 
 #[tokio::test]
-async fn no_page_holds_a_token_or_anything_made_from_one() {
+async fn no_page_holds_a_token_or_a_derivative() {
     let (console, mut pages) = haunted().await;
     console.bury("alice", DeadReason::UncommittedAnswer).await;
     console.look().await;

@@ -1,4 +1,4 @@
-//! The console in process, over the adapters in memory.
+//! The console in process, with the adapters in memory.
 
 mod access_policy;
 mod actions;
@@ -30,7 +30,7 @@ use super::auth::record::Writer;
 use super::auth::users::tests::cheap_line;
 use super::{ConsoleDeps, UserRole, Web};
 
-/// Every page that is looked at. Those of one thing are of one that is not there.
+/// All pages. Pages of one thing are requested for a missing one.
 const PAGES: [&str; 10] = [
     "/",
     "/dead-letters",
@@ -43,7 +43,7 @@ const PAGES: [&str; 10] = [
     "/workers",
     "/audit",
 ];
-/// Every address that acts, with fields that would do something.
+/// All addresses of actions, with fields that would do something.
 const ACTIONS: [(&str, &[(&str, &str)]); 5] = [
     ("/dead-letters/act", &[("do", "redrive"), ("why", "a test")]),
     ("/dead-letters/resume", &[("id", "some entry")]),
@@ -55,7 +55,7 @@ const LIVE: [&str; 2] = ["/live/overview", "/live/bulk"];
 
 const PASSWORD: &str = "correct horse battery";
 
-/// The console, and what it looks at.
+/// The console and its servers.
 struct Console {
     web: Arc<Web>,
     store: Arc<MemoryStore>,
@@ -79,7 +79,7 @@ impl Console {
         Self::new(true, &[provider()], more)
     }
 
-    /// For this machine's users.
+    /// Without users, for this machine only.
     fn local() -> Self {
         Self::new(false, &[provider()], &[])
     }
@@ -102,7 +102,7 @@ impl Console {
             .chain(more.iter().copied())
             .map(|(name, value)| (format!("EVERGRANT_{name}").into(), value.into()));
         let config = Config::from_parts(None, variables, &[]).unwrap();
-        // Ahead, so that no letter seems to come after it was counted.
+        // Ahead, so that no letter seems to be later than the count.
         let ahead = wall_clock().plus(Duration::from_secs(1));
         let clock = MemoryClock::starting_at(ahead);
         let store = Arc::new(MemoryStore::new(clock, Some(provider())));
@@ -129,7 +129,7 @@ impl Console {
         self._folder.path().join("users")
     }
 
-    /// Puts documents into the store.
+    /// Imports documents.
     async fn import(&self, documents: Vec<Value>) {
         let documents = documents.into_iter().map(|document| match document {
             Value::Object(fields) => ImportDocument(fields),
@@ -138,7 +138,7 @@ impl Console {
         self.store.import(documents.collect()).await.unwrap();
     }
 
-    /// A document whose grant has failed, and its dead letter.
+    /// A document whose grant has failed, with its dead letter.
     async fn bury(&self, id: &str, reason: DeadReason) {
         self.import(vec![json!({
             "_id": id, "userId": format!("user-{id}"), "email": format!("{id}@example.com"),
@@ -150,7 +150,7 @@ impl Console {
         self.queue.bury(&letter(Some(DocumentId::String(id.to_owned())), reason)).await.unwrap();
     }
 
-    /// So many of them, each after all its attempts, and read.
+    /// This many of them, each after all its attempts, read into the snapshot.
     async fn with_exhausted(count: u32) -> Self {
         let console = Self::local();
         for n in 0..count {
@@ -160,7 +160,7 @@ impl Console {
         console
     }
 
-    /// Reads what there is, as the tasks in the background do.
+    /// Reads the state, as the background tasks do.
     async fn look(&self) {
         self.web.watcher.look().await;
         self.web.letters.look().await;

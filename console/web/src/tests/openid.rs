@@ -1,4 +1,4 @@
-//! Logins by an OpenID provider.
+//! Logins with an OpenID provider.
 
 use axum::http::StatusCode;
 use evergrant_domain::audit::OperatorAction;
@@ -8,10 +8,10 @@ use super::Console;
 use super::browser::{Browser, Page};
 use super::openid_provider::{CLIENT_ID, CLIENT_SECRET, Lie, OpenIdProvider};
 
-/// Where a login that leads to the workers begins.
+/// Where a login begins that leads to the workers.
 const BEGIN: &str = "/login/oidc?next=%2Fworkers";
 
-/// A console whose people log in at the provider. Its users with passwords may do so as well.
+/// A console with logins at the provider, and users with passwords as well.
 fn console(provider: &OpenIdProvider) -> Console {
     Console::with_settings(&[
         ("CONSOLE__PUBLIC_URL", "http://localhost:8480"),
@@ -25,12 +25,12 @@ fn console(provider: &OpenIdProvider) -> Console {
 }
 
 fn ann(groups: &[&str]) -> Value {
-    // Auth0 has times as text.
+    // Auth0 sends times as text.
     let updated_at = "2026-11-29T08:00:00.000Z";
     json!({ "preferred_username": "ann", "groups": groups, "updated_at": updated_at })
 }
 
-/// What a browser finds that has logged in with these claims.
+/// The page after a login with these claims.
 async fn log_in(browser: &mut Browser<'_>, provider: &OpenIdProvider, claims: &Value) -> Page {
     let sent = browser.get(BEGIN).await;
     assert_eq!(sent.status, StatusCode::SEE_OTHER, "{}", sent.body);
@@ -43,7 +43,7 @@ async fn is_in(browser: &mut Browser<'_>) -> bool {
 }
 
 #[tokio::test]
-async fn whom_the_provider_knows_comes_to_the_page_that_was_asked_for() {
+async fn an_openid_login_leads_to_the_requested_page() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     let mut browser = Browser::new(&console);
@@ -64,7 +64,7 @@ async fn whom_the_provider_knows_comes_to_the_page_that_was_asked_for() {
     );
     browser.post("/logout", &[]).await;
     assert!(!is_in(&mut browser).await);
-    // What the provider says of itself is asked once.
+    // The metadata is requested once.
     let mut other = Browser::new(&console);
     log_in(&mut other, &provider, &ann(&["platform"])).await;
     assert!(is_in(&mut other).await);
@@ -72,7 +72,7 @@ async fn whom_the_provider_knows_comes_to_the_page_that_was_asked_for() {
 }
 
 #[tokio::test]
-async fn groups_say_who_may_act_who_may_look_and_who_may_not_come_in() {
+async fn openid_groups_decide_the_role() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     let mut viewer = Browser::new(&console);
@@ -89,7 +89,7 @@ async fn groups_say_who_may_act_who_may_look_and_who_may_not_come_in() {
 }
 
 #[tokio::test]
-async fn a_token_that_is_not_the_providers_for_this_login_lets_nobody_in() {
+async fn an_invalid_id_token_is_refused() {
     let provider = OpenIdProvider::start().await;
     for lie in Lie::ALL {
         let console = console(&provider);
@@ -106,7 +106,7 @@ async fn a_token_that_is_not_the_providers_for_this_login_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn an_answer_to_another_browsers_login_lets_nobody_in() {
+async fn an_answer_to_another_browsers_login_is_refused() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     let (mut mine, mut theirs) = (Browser::new(&console), Browser::new(&console));
@@ -120,7 +120,7 @@ async fn an_answer_to_another_browsers_login_lets_nobody_in() {
         assert!(page.body.contains("in another browser"), "{}", page.body);
     }
     assert!(!is_in(&mut mine).await);
-    // A code is good once, and only with what this browser alone knows.
+    // A code is valid once, and only with the secret of this browser.
     assert_eq!(theirs.get(&back).await.status, StatusCode::SEE_OTHER);
     let mut again = Browser::new(&console);
     let sent = again.get(BEGIN).await;
@@ -134,7 +134,7 @@ async fn an_answer_to_another_browsers_login_lets_nobody_in() {
 }
 
 #[tokio::test]
-async fn a_login_that_the_provider_ends_is_told() {
+async fn a_login_cancelled_at_the_provider_is_reported() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     for error in ["access_denied", "invalid_scope", "%1b%5b2J"] {
@@ -150,7 +150,7 @@ async fn a_login_that_the_provider_ends_is_told() {
 }
 
 #[tokio::test]
-async fn a_provider_that_changes_its_keys_locks_nobody_out() {
+async fn changed_provider_keys_are_reloaded() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     log_in(&mut Browser::new(&console), &provider, &ann(&["support"])).await;
@@ -161,7 +161,7 @@ async fn a_provider_that_changes_its_keys_locks_nobody_out() {
 }
 
 #[tokio::test]
-async fn a_provider_that_is_away_is_told_and_passwords_are_still_taken() {
+async fn an_unavailable_provider_is_reported_and_passwords_work() {
     let away = Console::with_settings(&[
         ("CONSOLE__PUBLIC_URL", "http://localhost:8480"),
         ("CONSOLE__OIDC__ISSUER", "http://127.0.0.1:1"),
@@ -173,7 +173,7 @@ async fn a_provider_that_is_away_is_told_and_passwords_are_still_taken() {
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(page.body.contains("cannot be asked now"), "{}", page.body);
     Browser::signed_in(&away, "otto").await;
-    // There is nothing to come back from where nobody logs in so.
+    // Without such logins there is no return address.
     let without = Console::with_login();
     let mut browser = Browser::new(&without);
     for path in ["/login/oidc", "/login/oidc/callback?code=x&state=y"] {
@@ -182,7 +182,7 @@ async fn a_provider_that_is_away_is_told_and_passwords_are_still_taken() {
 }
 
 #[tokio::test]
-async fn nobody_is_led_to_another_site_after_a_login() {
+async fn an_openid_login_never_leads_to_another_site() {
     let provider = OpenIdProvider::start().await;
     let console = console(&provider);
     for next in ["https://evil.example", "//evil.example", "/\\evil.example", &"/x".repeat(2_000)] {

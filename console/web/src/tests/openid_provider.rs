@@ -1,4 +1,4 @@
-//! An OpenID provider on this machine: it signs in whom a test names, and can be told to lie.
+//! An OpenID provider on this machine: it signs in the persons of a test, and can be told to lie.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex};
@@ -20,10 +20,10 @@ use url::Url;
 pub(super) const CLIENT_ID: &str = "console";
 pub(super) const CLIENT_SECRET: &str = "SECRET-openid";
 
-/// How a token is not as it should be.
+/// A defect of a token.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Lie {
-    /// It is signed by somebody else, under the name of the provider's key.
+    /// It is signed by another key, under the id of the provider's key.
     ForeignKey,
     /// It is signed by a key that the provider does not publish.
     UnknownKey,
@@ -31,15 +31,15 @@ pub(super) enum Lie {
     Unsigned,
     /// It is signed with the client's secret.
     SharedSecret,
-    /// Another provider has made it.
+    /// It has another issuer.
     Issuer,
     /// It is for another client.
     Audience,
-    /// It is of another login.
+    /// It belongs to another login.
     Nonce,
-    /// It was good an hour ago.
+    /// It expired an hour ago.
     Expired,
-    /// It names no login.
+    /// It has no nonce.
     NoNonce,
     /// There is none.
     NoToken,
@@ -63,7 +63,7 @@ impl Lie {
     ];
 }
 
-/// A key, and what it is called.
+/// A key and its id.
 struct SigningKey {
     id: String,
     pair: EcdsaKeyPair,
@@ -77,7 +77,7 @@ impl SigningKey {
         Self { id: id.to_owned(), pair }
     }
 
-    /// As the provider publishes it (RFC 7517).
+    /// The published form (RFC 7517).
     fn published(&self) -> Value {
         let point = &self.pair.public_key().as_ref()[1..];
         let (x, y) = (URL_SAFE_NO_PAD.encode(&point[..32]), URL_SAFE_NO_PAD.encode(&point[32..]));
@@ -133,18 +133,18 @@ impl OpenIdProvider {
         self.inner().lie = lie;
     }
 
-    /// Has a new key from now on.
+    /// Uses a new key from now on.
     pub(super) fn change_key(&self) {
         self.inner().key = SigningKey::new("second");
     }
 
-    /// How often it was asked what it says of itself.
+    /// How often the metadata was requested.
     pub(super) fn discoveries(&self) -> u32 {
         self.inner().discoveries
     }
 
-    /// Somebody with these claims signs in where the console has sent a browser; where the provider sends
-    /// it back to.
+    /// Signs in a person with these claims where the console has sent a browser; returns where the
+    /// provider sends it back to.
     pub(super) fn sign_in(&self, sent_to: &str, claims: &Value) -> String {
         let url = Url::parse(sent_to).unwrap();
         let asked: HashMap<_, _> = url.query_pairs().into_owned().collect();
@@ -192,7 +192,7 @@ async fn discovery(State(provider): State<OpenIdProvider>) -> Json<Value> {
         "jwks_uri": format!("{issuer}/keys"),
         "response_types_supported": ["code"],
         "subject_types_supported": ["public"],
-        // As bad as it can be: what is accepted is not the provider's to say.
+        // The worst case: the provider does not decide what is accepted.
         "id_token_signing_alg_values_supported": ["none", "HS256", "ES256"],
     }))
 }

@@ -1,4 +1,4 @@
-//! What whoever is not logged in can take.
+//! What an anonymous visitor can use.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::browser::{Browser, Page};
 use super::{Console, PASSWORD};
 
 #[tokio::test]
-async fn what_no_person_asks_for_gets_no_cookie() {
+async fn requests_without_a_person_get_no_cookie() {
     let console = Console::with_login();
     let mut browser = Browser::new(&console);
     for path in ["/healthz", "/assets/console.css", "/assets/icon.svg", "/live/overview"] {
@@ -20,7 +20,7 @@ async fn what_no_person_asks_for_gets_no_cookie() {
 }
 
 #[tokio::test]
-async fn who_logs_in_again_and_again_does_not_get_round_the_limit() {
+async fn repeated_logins_do_not_evade_the_limit() {
     let console = Console::with_login();
     let mut vera = Browser::signed_in(&console, "vera").await;
     let mut limited = 0;
@@ -36,7 +36,7 @@ async fn who_logs_in_again_and_again_does_not_get_round_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn ten_thousand_failed_logins_are_turned_away_and_the_operator_gets_in() {
+async fn many_failed_logins_do_not_lock_the_operator_out() {
     let console = Console::with_login();
     // The browser that otto has used before.
     let mut known = Browser::signed_in(&console, "otto").await;
@@ -64,7 +64,7 @@ async fn ten_thousand_failed_logins_are_turned_away_and_the_operator_gets_in() {
     assert_eq!(fresh.log_in("otto", PASSWORD).await.leads_to(), "/");
 }
 
-/// A form that somebody sends without a login, of a body that never ends.
+/// An anonymous form whose body never ends.
 async fn send_endlessly(browser: &mut Browser<'_>, origin: &str) -> Page {
     let cookie = format!("evergrant_session={}", browser.cookies["evergrant_session"]);
     let begun = futures::stream::iter([Ok::<_, std::io::Error>("name=otto&")]);
@@ -77,7 +77,7 @@ async fn send_endlessly(browser: &mut Browser<'_>, origin: &str) -> Page {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_form_that_does_not_come_to_an_end_is_not_waited_for() {
+async fn an_endless_form_is_not_waited_for() {
     let console = Console::with_login();
     let mut browser = Browser::new(&console);
     browser.get("/login").await;
@@ -89,7 +89,7 @@ async fn a_form_that_does_not_come_to_an_end_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn who_is_not_logged_in_may_send_little() {
+async fn an_anonymous_form_is_limited_in_size() {
     let console = Console::with_login();
     let long = "x".repeat(17 * 1_024);
     let mut browser = Browser::new(&console);
@@ -105,7 +105,7 @@ async fn who_is_not_logged_in_may_send_little() {
 }
 
 #[tokio::test]
-async fn when_too_many_log_in_at_once_strangers_are_told_when_to_come_back() {
+async fn unknown_browsers_get_a_retry_time_under_load() {
     let console = Console::with_login();
     let mut known = Browser::signed_in(&console, "otto").await;
     known.post("/logout", &[]).await;

@@ -1,4 +1,4 @@
-//! Whom the door lets in, and whom it turns away.
+//! Which requests the access policy admits.
 
 use super::*;
 
@@ -33,7 +33,7 @@ fn who(
 }
 
 #[test]
-fn passwords_that_cross_a_network_in_the_clear_are_told() {
+fn unencrypted_passwords_cause_a_warning() {
     let users = ("USERS_FILE", "/u");
     let (open, http) = (("LISTEN", "0.0.0.0:8480"), ("PUBLIC_URL", "http://evergrant.lan"));
     let https = ("PUBLIC_URL", "https://evergrant.lan");
@@ -48,7 +48,7 @@ fn passwords_that_cross_a_network_in_the_clear_are_told() {
 }
 
 #[test]
-fn off_the_loopback_interface_there_is_no_console_without_users() {
+fn a_console_off_loopback_needs_users() {
     let open = AccessPolicy::new(&config(&[("LISTEN", "0.0.0.0:8480")]), "me");
     assert!(open.err().unwrap().to_string().contains("console user add"));
     let proxied = [("PUBLIC_URL", "https://evergrant.example.com")];
@@ -59,7 +59,7 @@ fn off_the_loopback_interface_there_is_no_console_without_users() {
 }
 
 #[test]
-fn on_the_loopback_interface_only_names_of_this_machine_are_answered() {
+fn on_loopback_only_local_host_names_are_accepted() {
     let public = [("PUBLIC_URL", "https://evergrant.example.com"), ("USERS_FILE", "/u")];
     let (public, door) = (door(&public), door(&[]));
     let name = [("host", "evergrant.example.com")];
@@ -75,7 +75,7 @@ fn on_the_loopback_interface_only_names_of_this_machine_are_answered() {
 }
 
 #[test]
-fn without_users_only_who_has_the_printed_word_is_let_in() {
+fn without_users_only_the_printed_token_admits() {
     let door = door(&[]);
     let word = door.local_tokens().unwrap().borrow().clone();
     assert_eq!(door.redeem("another"), None);
@@ -87,7 +87,7 @@ fn without_users_only_who_has_the_printed_word_is_let_in() {
 }
 
 #[test]
-fn a_console_without_users_answers_no_proxy() {
+fn a_console_without_users_refuses_proxies() {
     let (local, with_users) = (door(&[]), door(&[("USERS_FILE", "/u")]));
     let host = ("host", "127.0.0.1:8480");
     for (name, value) in [
@@ -108,7 +108,7 @@ fn a_console_without_users_answers_no_proxy() {
 }
 
 #[test]
-fn a_proxys_header_is_believed_from_its_address_only() {
+fn a_proxys_header_counts_from_its_address_only() {
     let door = door(&[
         ("LISTEN", "0.0.0.0:8480"),
         ("PROXY_USER_HEADER", "X-Forwarded-User"),
@@ -128,7 +128,7 @@ fn a_proxys_header_is_believed_from_its_address_only() {
 }
 
 #[test]
-fn where_a_request_comes_from_is_what_a_proxy_has_added_last() {
+fn a_requests_address_is_the_proxys_last_entry() {
     let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.5"]"#)]);
     let at = |peer: &str| {
         let headers = headers(&[("x-forwarded-for", "198.51.100.7, 203.0.113.9")]);
@@ -138,7 +138,7 @@ fn where_a_request_comes_from_is_what_a_proxy_has_added_last() {
 }
 
 #[test]
-fn behind_several_proxies_an_address_is_what_the_first_of_them_saw() {
+fn behind_several_proxies_the_first_ones_entry_counts() {
     let door = door(&[("PROXY_ADDRESSES", r#"["10.0.0.0/8", "198.51.100.0/24"]"#)]);
     let at = |said: &[&str]| {
         let pairs: Vec<_> = said.iter().map(|hops| ("x-forwarded-for", *hops)).collect();
@@ -170,7 +170,7 @@ fn a_form_of_another_site_is_refused() {
 }
 
 #[test]
-fn a_form_has_to_bring_along_the_token_of_its_browser() {
+fn a_form_needs_the_token_of_its_browser() {
     let door = door(&[]);
     let headers = headers(&[("host", "localhost")]);
     let cookies = door.cookies(&headers);

@@ -1,4 +1,4 @@
-//! What an OpenID provider says of itself, its keys among it (OpenID Connect Discovery 1.0).
+//! An OpenID provider's metadata and keys (OpenID Connect Discovery 1.0).
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,12 +11,12 @@ use tokio::time::Instant;
 use super::http::Http;
 use super::{OidcError, chain, in_time};
 
-/// How long it is not asked for again.
+/// How long the metadata is valid.
 const DISCOVERY_TTL: Duration = Duration::from_secs(3_600);
-/// How long after a failure it is not asked for again.
+/// The wait after a failure.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 
-/// What the provider says of itself, as far as it is known.
+/// The provider's metadata, as far as it is known.
 pub(super) struct Discovery {
     issuer: String,
     state: Mutex<State>,
@@ -24,9 +24,9 @@ pub(super) struct Discovery {
 
 #[derive(Default)]
 struct State {
-    /// It, and until when it is fresh.
+    /// The metadata, and until when it is valid.
     known: Option<(Arc<CoreProviderMetadata>, Instant)>,
-    /// Why it could not be had, and when.
+    /// The last failure, and when it was.
     failed: Option<(OidcError, Instant)>,
 }
 
@@ -35,9 +35,10 @@ impl Discovery {
         Self { issuer: issuer.to_owned(), state: Mutex::default() }
     }
 
-    /// It, asked for if need be. One that is known is better than none while the provider is away.
+    /// The metadata, requested if necessary. While the provider is unavailable, old metadata is
+    /// used.
     pub(super) async fn get(&self, http: &Http) -> Result<Arc<CoreProviderMetadata>, OidcError> {
-        // Those who come meanwhile wait for the same answer.
+        // Concurrent callers wait for the same answer.
         let mut state = self.state.lock().await;
         let now = Instant::now();
         let failed_just_now =
@@ -59,13 +60,13 @@ impl Discovery {
             Err(error) => {
                 state.failed = Some((error.clone(), Instant::now()));
                 let Some((known, _)) = &state.known else { return Err(error) };
-                tracing::warn!(%error, "what it said of itself before is used");
+                tracing::warn!(%error, "the OpenID provider does not answer: using its earlier metadata");
                 Ok(Arc::clone(known))
             }
         }
     }
 
-    /// Has it asked for again, since the provider has changed.
+    /// Makes the next call request it again, because the provider has changed.
     pub(super) async fn expire(&self) {
         if let Some((_, fresh_until)) = &mut self.state.lock().await.known {
             *fresh_until = Instant::now();

@@ -1,5 +1,5 @@
-//! A login that is under way at the provider. The browser keeps it, signed by us, so that strangers who
-//! begin logins take no memory.
+//! A login that is under way at the provider. The browser keeps it, with our signature, so that
+//! unknown visitors who begin logins use no memory.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -7,23 +7,24 @@ use openidconnect::{CsrfToken, Nonce, PkceCodeVerifier};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// How long somebody may take at the provider.
+/// How long a login at the provider may take.
 pub(crate) const FLOW_TTL: Duration = Duration::from_secs(600);
-/// The longest address that is led back to, as the cookie has it: it must fit into a header.
+/// The longest return address in the cookie, which must fit into a header.
 const NEXT_MAX: usize = 1_500;
 
-/// What a browser keeps until it comes back from the provider.
+/// What a browser keeps until it returns from the provider.
 #[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct Flow {
-    /// What the provider gives back with the code, so that nobody can slip in a login of their own.
+    /// The state, which the provider returns with the code, so that nobody can inject a login of
+    /// their own.
     state: String,
-    /// What the ID token must name, so that it is of this login.
+    /// The nonce, which the ID token must contain, so that it belongs to this login.
     nonce: String,
-    /// What proves that the code is redeemed by the one who asked for it (RFC 7636).
+    /// The verifier, which proves that the code is redeemed by its requester (RFC 7636).
     verifier: String,
-    /// Where to go then.
+    /// Where to go after the login.
     next: String,
-    /// When it is over, in seconds since 1970.
+    /// When it expires, in seconds since 1970.
     ends_at: u64,
 }
 
@@ -43,20 +44,20 @@ impl Flow {
         }
     }
 
-    /// As the browser keeps it.
+    /// The form that the browser keeps.
     pub(crate) fn to_text(&self) -> String {
         serde_json::to_string(self).unwrap_or_default()
     }
 
-    /// What a browser kept, unless that is over.
+    /// The flow that a browser kept, unless it has expired.
     pub(crate) fn of_text(text: &str) -> Option<Self> {
         let flow: Self = serde_json::from_str(text).ok()?;
         (unix_seconds() < flow.ends_at).then_some(flow)
     }
 
-    /// Whether an answer is that to this login.
+    /// Whether an answer belongs to this login.
     pub(crate) fn is_answered_by(&self, state: &str) -> bool {
-        // Hashes, so that the time of the comparison tells nothing.
+        // Compares hashes, so that the duration reveals nothing.
         Sha256::digest(&self.state) == Sha256::digest(state)
     }
 
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn a_login_is_ended_by_the_answer_to_it_and_in_its_time() {
+    fn a_flow_accepts_only_its_answer_in_time() {
         let begun = flow();
         let kept = Flow::of_text(&begun.to_text()).unwrap();
         assert!(kept.is_answered_by(&begun.state) && kept.next() == "/tokens");
@@ -102,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_browser_keeps_fits_into_a_cookie() {
+    fn a_flow_fits_into_a_cookie() {
         let (_, verifier) = openidconnect::PkceCodeChallenge::new_random_sha256();
         for next in [format!("/{}", "x".repeat(5_000)), format!("/{}", "\"".repeat(900))] {
             let flow = Flow::new(&CsrfToken::new_random(), &Nonce::new_random(), &verifier, &next);

@@ -1,4 +1,4 @@
-//! Requests to an OpenID provider.
+//! HTTP requests to an OpenID provider.
 
 use std::pin::Pin;
 use std::time::Duration;
@@ -9,12 +9,12 @@ use openidconnect::{AsyncHttpClient, HttpRequest, HttpResponse};
 /// The longest answer that is read.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
 
-/// A client that follows nobody elsewhere and reads only so much.
+/// A client that follows no redirects and limits the size of answers.
 pub(super) struct Http {
     client: reqwest::Client,
 }
 
-/// A request that was not answered.
+/// A request without an answer.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum HttpError {
     #[error("{0}")]

@@ -1,9 +1,9 @@
-//! Logins by an OpenID provider: the authorization code flow with PKCE (OpenID Connect Core 1.0 §3.1, RFC
-//! 7636).
+//! Logins with an OpenID provider: the authorization code flow with PKCE (OpenID Connect Core 1.0
+//! §3.1, RFC 7636).
 //!
-//! * `http`: requests to the provider. * `discovery`: what it says of itself.
-//! * `flow`: what is kept until a browser comes back from there.
-//! * `person`: who somebody is, and what that one may.
+//! * `http`: requests to the provider. * `discovery`: its metadata.
+//! * `flow`: a login that is under way.
+//! * `person`: a person's identity and role.
 
 mod discovery;
 mod flow;
@@ -38,16 +38,16 @@ use discovery::Discovery;
 pub(crate) use flow::{FLOW_TTL, Flow};
 pub(crate) use person::Person;
 
-/// Where a login by the provider begins.
+/// Where a login with the provider begins.
 pub(crate) const BEGIN: &str = "/login/oidc";
 /// Where the provider sends people back to.
 pub(crate) const CALLBACK: &str = "/login/oidc/callback";
-/// How long a step of a login may take.
+/// The timeout of a step of a login.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
-/// How much is told of why somebody is not let in, in characters: it may hold what the provider says.
+/// The longest reason of a refusal, in characters: it may contain the provider's text.
 const WHY_MAX: usize = 300;
 
-/// The signatures that are accepted: those that the provider alone can make.
+/// The accepted signatures: those that only the provider can make.
 const ALGORITHMS: [CoreJwsSigningAlgorithm; 9] = [
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha256,
     CoreJwsSigningAlgorithm::RsaSsaPkcs1V15Sha384,
@@ -104,43 +104,43 @@ type OidcClient = Client<
     EndpointMaybeSet,
 >;
 
-/// Why nobody was logged in. No code and no token is in it.
+/// Why a login failed. It contains no code and no token.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum OidcError {
-    /// The provider does not answer, or not as one does.
-    #[error("the OpenID provider cannot be asked: {0}")]
+    /// The provider does not answer, or not correctly.
+    #[error("the OpenID provider is not available: {0}")]
     Away(String),
-    /// It says no, or what it says cannot be believed.
+    /// It refuses, or its answer cannot be trusted.
     #[error("{0}")]
     Refused(String),
-    /// It knows them, and they are in no group that may come in.
+    /// The person is known, but in no group with a role.
     #[error("{name} is in no group that may use this console")]
     NoRole {
-        /// By which name.
+        /// The person's name.
         name: String,
     },
 }
 
 impl OidcError {
-    /// The provider says no, with a code (RFC 6749 §4.1.2.1, §5.2).
+    /// The provider refuses, with a code (RFC 6749 §4.1.2.1, §5.2).
     pub(crate) fn refused_with(code: &str) -> Self {
         let code: String = printable(code).chars().take(60).collect();
         Self::Refused(format!("the OpenID provider refuses the login ({code})"))
     }
 }
 
-/// Logins by an OpenID provider cannot be set up.
+/// Logins with an OpenID provider cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum OidcSetupError {
     /// A setting is wrong.
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// There can be no HTTP client.
-    #[error("logins by an OpenID provider: {0}")]
+    /// The HTTP client cannot be built.
+    #[error("logins with an OpenID provider: {0}")]
     Http(String),
 }
 
-/// An OpenID provider, as its client.
+/// A client of an OpenID provider.
 pub struct OpenIdClient {
     config: OidcSettings,
     secret: Option<SecretString>,
@@ -150,10 +150,10 @@ pub struct OpenIdClient {
 }
 
 impl OpenIdClient {
-    /// The client that the settings describe. The provider is asked when somebody logs in.
+    /// The client of the settings. The provider is contacted at the first login.
     ///
     /// # Errors
-    /// If the client's secret cannot be read, or this machine's certificates cannot.
+    /// If the client's secret or this machine's certificates cannot be read.
     pub(crate) fn new(config: &OidcSettings, public_url: &Url) -> Result<Self, OidcSetupError> {
         let mut redirect_url = public_url.clone();
         redirect_url.set_path(CALLBACK);
@@ -167,21 +167,21 @@ impl OpenIdClient {
         })
     }
 
-    /// What the button says.
+    /// The label of the button.
     pub(crate) fn label(&self) -> &str {
         &self.config.label
     }
 
-    /// Whether the provider says of itself what a login needs.
+    /// Whether the provider's metadata has what a login needs.
     ///
     /// # Errors
-    /// Why it does not.
+    /// What is missing.
     pub async fn try_out(&self) -> Result<(), String> {
         self.discovery.get(&self.http).await.map(drop).map_err(|error| error.to_string())
     }
 
-    /// Begins a login that leads to the page `next`: where to send the browser, and what to keep until it
-    /// comes back.
+    /// Begins a login that leads to the page `next`: where to send the browser, and what it keeps
+    /// until it returns.
     pub(crate) async fn begin(&self, next: &str) -> Result<(Url, Flow), OidcError> {
         let metadata = self.discovery.get(&self.http).await?;
         let client = self.client(&metadata);
@@ -196,7 +196,7 @@ impl OpenIdClient {
         Ok((url, Flow::new(&state, &nonce, &verifier, next)))
     }
 
-    /// Ends a login: who somebody is for whom the provider gave this code.
+    /// Ends a login: the person for whom the provider issued this code.
     pub(crate) async fn finish(&self, flow: &Flow, code: &str) -> Result<Person, OidcError> {
         in_time(self.redeem(flow, code)).await
     }
@@ -228,7 +228,7 @@ impl OpenIdClient {
             result => result,
         };
         let claims = claims.map_err(|why| {
-            OidcError::Refused(format!("the OpenID provider's ID token cannot be believed: {why}"))
+            OidcError::Refused(format!("the OpenID provider's ID token is invalid: {why}"))
         })?;
         let claims = serde_json::to_value(&claims).unwrap_or_default();
         Person::from_claims(&claims, &self.config)
@@ -237,7 +237,7 @@ impl OpenIdClient {
     fn client(&self, metadata: &CoreProviderMetadata) -> OidcClient {
         let (basic, post) =
             (CoreClientAuthMethod::ClientSecretBasic, CoreClientAuthMethod::ClientSecretPost);
-        // Basic is what a provider takes that names no way (OpenID Connect Discovery 1.0 §3).
+        // The default is Basic (OpenID Connect Discovery 1.0 §3).
         let takes = metadata.token_endpoint_auth_methods_supported();
         let by_post = takes.is_some_and(|ways| ways.contains(&post) && !ways.contains(&basic));
         let secret = self.secret.as_ref();
@@ -250,7 +250,7 @@ impl OpenIdClient {
     }
 }
 
-/// Why an ID token is not believed.
+/// Why an ID token is not trusted.
 #[derive(Debug, thiserror::Error)]
 enum TokenRefusal {
     #[error("it is signed with a key that the provider does not publish")]
@@ -259,7 +259,7 @@ enum TokenRefusal {
     Other(String),
 }
 
-/// The claims of an ID token that the provider has signed, for this client and this login.
+/// The claims of an ID token, signed by the provider for this client and this login.
 fn verified(
     client: &OidcClient,
     token: &SignedClaims,
@@ -286,8 +286,8 @@ fn verified(
     Ok(claims)
 }
 
-/// Why a code gave nothing. The provider's own words are left out but for the code of its error: the rest
-/// may repeat what was sent.
+/// Why a code was not redeemed. Of the provider's own text only the error code is kept, because the
+/// rest may repeat what was sent.
 fn not_redeemed<E: std::error::Error + 'static>(
     error: &RequestTokenError<E, StandardErrorResponse<CoreErrorResponseType>>,
 ) -> OidcError {
@@ -301,7 +301,7 @@ fn not_redeemed<E: std::error::Error + 'static>(
             OidcError::Away(format!("its token endpoint's answer cannot be read at {at}"))
         }
         RequestTokenError::Other(_) => {
-            OidcError::Away("its token endpoint's answer is none".to_owned())
+            OidcError::Away("its token endpoint's answer is invalid".to_owned())
         }
     }
 }
@@ -315,5 +315,5 @@ fn chain(error: &dyn std::error::Error) -> String {
 
 async fn in_time<T>(step: impl Future<Output = Result<T, OidcError>>) -> Result<T, OidcError> {
     let in_time = tokio::time::timeout(REQUEST_TIMEOUT, step).await;
-    in_time.unwrap_or_else(|_| Err(OidcError::Away("it takes too long".to_owned())))
+    in_time.unwrap_or_else(|_| Err(OidcError::Away("its answer takes too long".to_owned())))
 }

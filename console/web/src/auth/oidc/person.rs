@@ -1,4 +1,4 @@
-//! Who somebody is by the claims of an ID token, and what that one may.
+//! A person's identity and role, from the claims of an ID token.
 
 use evergrant_domain::printable::printable;
 use serde_json::Value;
@@ -7,25 +7,25 @@ use super::OidcError;
 use crate::auth::users::UserRole;
 use crate::settings::OidcSettings;
 
-/// How names begin: a user of the users file or of a terminal has no such name.
+/// The prefix of names: no user of the users file or of a terminal has such a name.
 const NAMES_BEGIN: &str = "openid:";
 /// The longest name that is shown.
 const NAME_MAX: usize = 100;
 
-/// Somebody whom the OpenID provider knows.
+/// A person known to the OpenID provider.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Person {
-    /// What the provider calls that one for ever (`sub`).
+    /// The provider's permanent identifier (`sub`).
     pub(crate) subject: String,
-    /// The name, as the audit record has it: it begins so that it is no other user's.
+    /// The name for the audit record, with a prefix that distinguishes it from other users.
     pub(crate) name: String,
-    /// By the groups of when the login began.
+    /// The role, by the groups at the time of the login.
     pub(crate) role: UserRole,
 }
 
 impl Person {
     /// # Errors
-    /// If nobody in that one's groups may come in.
+    /// If none of the person's groups has a role.
     pub(super) fn from_claims(claims: &Value, config: &OidcSettings) -> Result<Self, OidcError> {
         let subject = claims["sub"].as_str().unwrap_or_default().to_owned();
         let name = find(claims, &config.name_claim).and_then(Value::as_str).unwrap_or_default();
@@ -55,13 +55,13 @@ fn find<'a>(claims: &'a Value, name: &str) -> Option<&'a Value> {
     claims.get(name).or_else(|| name.split('.').try_fold(claims, |value, part| value.get(part)))
 }
 
-/// Whether the provider names another place where a claim is (OpenID Connect Core 1.0 §5.6.2): Entra does so
-/// with more than 200 groups.
+/// Whether the provider refers to another place for a claim (OpenID Connect Core 1.0 §5.6.2), as
+/// Entra does with more than 200 groups.
 fn is_overage(claims: &Value, name: &str) -> bool {
     claims.get(name).is_none() && claims["_claim_names"].get(name).is_some()
 }
 
-/// The groups that a claim names: many, or one. An address counts if the provider has verified it.
+/// The groups in a claim: several, or one. An address counts if the provider has verified it.
 fn groups<'a>(claims: &'a Value, name: &str) -> Vec<&'a str> {
     if name == "email" && claims["email_verified"] != Value::Bool(true) {
         return Vec::new();
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_become_roles_and_who_is_in_none_is_turned_away() {
+    fn groups_become_roles_and_no_group_is_refused() {
         let of = |groups: Value| role(&json!({ "sub": "1", "groups": groups }), "groups");
         assert_eq!(of(json!(["support", "platform"])), Some(UserRole::Operator));
         assert_eq!(of(json!(["other", "support"])), Some(UserRole::Viewer));
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn groups_may_lie_deeper_and_a_name_may_hold_dots() {
+    fn groups_may_be_nested_and_names_may_contain_dots() {
         let nested = json!({ "sub": "1", "realm_access": { "roles": ["platform"] } });
         assert_eq!(role(&nested, "realm_access.roles"), Some(UserRole::Operator));
         let dotted = json!({ "sub": "1", "https://example.com/groups": ["platform"] });
@@ -134,14 +134,14 @@ mod tests {
     }
 
     #[test]
-    fn too_many_groups_for_an_id_token_are_told() {
+    fn too_many_groups_for_an_id_token_are_reported() {
         let claims = json!({ "sub": "1", "_claim_names": { "groups": "src1" } });
         let refused = Person::from_claims(&claims, &config("groups")).unwrap_err();
         assert!(refused.to_string().contains("app roles"), "{refused}");
     }
 
     #[test]
-    fn somebody_without_a_name_is_called_as_the_provider_does() {
+    fn a_person_without_a_name_is_named_by_subject() {
         let name = |name: Value| {
             let claims = json!({ "sub": "00u1", "preferred_username": name, "groups": "support" });
             Person::from_claims(&claims, &config("groups")).unwrap().name
