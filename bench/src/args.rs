@@ -7,14 +7,14 @@ use evergrant_domain::limit::RateLimit;
 
 use crate::seed;
 
-/// Measures Evergrant on real servers, as ratios to what each stage does alone in the same run.
+/// Measures Evergrant on real servers, as ratios to the rate of each stage alone in the same run.
 #[derive(Debug, Parser)]
 #[command(name = "evergrant-bench", version)]
 pub(crate) struct Args {
     /// Print one JSON object instead of a table.
     #[arg(long, global = true)]
     pub(crate) json: bool,
-    /// Run it so many times, on fresh servers, and print the median of each figure.
+    /// Run the scenario this often, on fresh servers, and print the median of each figure.
     #[arg(long, global = true, default_value_t = 1)]
     pub(crate) runs: u32,
     #[command(flatten)]
@@ -23,36 +23,36 @@ pub(crate) struct Args {
     pub(crate) command: Command,
 }
 
-/// Which servers. RabbitMQ is that of EVERGRANT_TEST_AMQP_URL, or one in a container.
+/// The servers to use. RabbitMQ is that of EVERGRANT_TEST_AMQP_URL, or one in a container.
 #[derive(Debug, clap::Args)]
 pub(crate) struct ServerArgs {
-    /// A MongoDB server's URL; a database is made on it for each run. Without it `secantusd-rs` is
+    /// URL of a MongoDB server, on which each run creates a database. Without it, `secantusd-rs` is
     /// started on an empty folder for each measurement. For a drain and the console also `sqlite`:
     /// the embedded edition, one file.
     #[arg(long, global = true, env = "EVERGRANT_TEST_MONGODB_URL", hide_env_values = true)]
     pub(crate) store: Option<String>,
-    /// The program `secantusd-rs`, where it is not on the PATH.
+    /// The program `secantusd-rs`, if it is not on the PATH.
     #[arg(long, global = true, env = "EVERGRANT_BENCH_SECANTUSD")]
     pub(crate) secantusd: Option<PathBuf>,
-    /// Start it with --sync-on-commit: what it acknowledges outlives it.
+    /// Start it with --sync-on-commit: acknowledged writes are durable.
     #[arg(long, global = true)]
     pub(crate) sync: bool,
 }
 
-/// What `--store` says for the embedded edition.
+/// The value of `--store` for the embedded edition.
 const EMBEDDED: &str = "sqlite";
 
 impl ServerArgs {
-    /// Whether the embedded edition is to be measured, which needs no servers.
+    /// Whether to measure the embedded edition, which needs no servers.
     pub(crate) fn are_embedded(&self) -> bool {
         self.store.as_deref() == Some(EMBEDDED)
     }
 }
 
-/// What to measure.
+/// The scenario.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// The producer: documents that are due become jobs.
+    /// The producer: due documents become jobs.
     Publish(PublishArgs),
     /// Workers: a full queue is emptied.
     Drain(DrainArgs),
@@ -66,7 +66,7 @@ pub(crate) enum Command {
     Console(ConsoleArgs),
     /// Requests to the simulated provider, which must not be the bottleneck.
     Simulator(SimulatorArgs),
-    /// The sequential loop, as a process of its own.
+    /// The sequential loop, as a separate process.
     #[command(hide = true)]
     Peer(PeerArgs),
 }
@@ -89,14 +89,14 @@ pub(crate) struct DrainArgs {
     /// The provider's latency.
     #[arg(long, default_value_t = 0)]
     pub(crate) latency_ms: u64,
-    /// Grants that Evergrant has never refreshed before: the first exchange of each costs a note about its
-    /// token. Without it they were refreshed once, as nearly all are that are exchanged.
+    /// Use grants that Evergrant has never refreshed: the first exchange of each costs a note about
+    /// its token. By default they were refreshed once, like nearly all grants in practice.
     #[arg(long)]
     pub(crate) first: bool,
-    /// With --store sqlite: users in the file who are not due, beside those to refresh.
+    /// With --store sqlite: users in the file who are not due, in addition to those to refresh.
     #[arg(long, default_value_t = 0)]
     pub(crate) others: u32,
-    /// Measure beside it what a user would otherwise build.
+    /// Also measure the alternative that a user would otherwise build.
     #[arg(long)]
     pub(crate) peer: Option<PeerKind>,
 }
@@ -108,10 +108,10 @@ impl DrainArgs {
     }
 }
 
-/// What a user would otherwise build.
+/// The alternative that a user would otherwise build.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub(crate) enum PeerKind {
-    /// A loop over the documents that are due: read, exchange, update, one by one.
+    /// A loop over due documents: read, exchange, update, one at a time.
     Sequential,
 }
 
@@ -123,7 +123,7 @@ pub(crate) struct BudgetArgs {
     /// Numbers of worker processes.
     #[arg(long, value_delimiter = ',', default_value = "1,4,16")]
     pub(crate) replicas: Vec<u16>,
-    /// How long the limit has to last for all documents.
+    /// How long the limit takes for all documents.
     #[arg(long, default_value_t = 30, value_parser = clap::value_parser!(u32).range(4..))]
     pub(crate) seconds: u32,
 }
@@ -182,7 +182,7 @@ pub(crate) struct PeerArgs {
     /// Where tokens are exchanged.
     #[arg(long)]
     pub(crate) token_url: String,
-    /// It ends after so long, however many are left.
+    /// Stop after this time, even if documents are left.
     #[arg(long)]
     pub(crate) seconds: u64,
 }

@@ -1,19 +1,19 @@
-//! RabbitMQ: the one that is given, or one in a container.
+//! RabbitMQ: a given server, or one in a container.
 
 use anyhow::{Context, ensure};
 use evergrant_testkit::container::TestServer;
 use evergrant_testkit::rabbitmq;
 use tokio::process::Command;
 
-/// Names the image, as for the tests.
+/// The variable with the image, as in the tests.
 const IMAGE_VARIABLE: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
-/// Where the variable is not set: the official image, and the one that the tests build.
+/// If the variable is not set: the official image, and the one that the tests build.
 const IMAGES: [&str; 2] = ["rabbitmq:4.0-management", "evergrant-test/rabbitmq:4.0"];
 
-/// A broker for one run. Its container goes with it.
+/// A broker for one run. Its container is removed with it.
 pub(crate) struct Broker {
     pub(crate) url: String,
-    /// What it is, for the report.
+    /// A description for the report.
     pub(crate) what: String,
     _server: Option<TestServer>,
 }

@@ -1,4 +1,5 @@
-//! `budget`: how much of a limit is used, and that no more is, at several numbers of workers.
+//! `budget`: the used share of a rate limit, which is never exceeded, at several numbers of
+//! workers.
 
 use std::time::{Duration, Instant};
 
@@ -14,9 +15,9 @@ use crate::{Servers, seed};
 
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 const START_LIMIT: Duration = Duration::from_secs(60);
-/// The steady part begins so long after the first request.
+/// The steady part begins this long after the first request.
 const WARM_UP: Duration = Duration::from_secs(2);
-/// It ends when so much is exchanged: then workers begin to run out of jobs.
+/// It ends at this share of the exchanges, when workers begin to run out of jobs.
 const STEADY_SHARE: f64 = 0.95;
 
 pub(crate) async fn run(servers: &Servers, args: &BudgetArgs) -> anyhow::Result<Report> {
@@ -43,7 +44,7 @@ pub(crate) async fn run(servers: &Servers, args: &BudgetArgs) -> anyhow::Result<
     Ok(report)
 }
 
-/// What the limit lets through in so long.
+/// How many documents the limit admits in this time.
 pub(crate) fn docs(rate: RateLimit, seconds: u32) -> anyhow::Result<u32> {
     let docs = per_s(rate) * f64::from(seconds);
     ensure!((50.0..=1e6).contains(&docs), "in {seconds} s {rate} are {docs} requests");
@@ -54,7 +55,7 @@ fn per_s(rate: RateLimit) -> f64 {
     f64::from(rate.requests()) / rate.per().as_secs_f64()
 }
 
-/// The largest count in a window, by what the limit allows in it.
+/// The largest count in a window, relative to the limit.
 fn share(count: u64, rate: RateLimit, window_s: u32) -> f64 {
     let windows = (f64::from(window_s) / rate.per().as_secs_f64()).ceil();
     count as f64 / (windows * f64::from(rate.requests()))
@@ -75,7 +76,7 @@ async fn drain(
     let limits = format!("[\"{rate}\"]");
     let settings = [("PROVIDERS__SIMULATOR__LIMITS", limits.as_str())];
     let scene = Scene::new(servers, docs, seed::ONCE, &settings).await?;
-    // They wait before there is work, so that the limit is met by all of them from the start.
+    // They wait before there is work, so that all of them use the limit from the start.
     let workers = scene.site.start_workers(replicas)?;
     all_ready(&workers).await?;
     let publishing = scene.site.publish();
@@ -88,7 +89,7 @@ async fn drain(
     seen
 }
 
-/// Waits until all consume.
+/// Waits until all workers consume.
 pub(crate) async fn all_ready(workers: &[Worker]) -> anyhow::Result<()> {
     let deadline = Instant::now() + START_LIMIT;
     for worker in workers {
@@ -138,7 +139,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_steady_part_leaves_out_the_beginning_and_the_end() {
+    fn the_steady_part_excludes_the_beginning_and_the_end() {
         let start = Instant::now();
         let at = |ms: u64, seen: u64| (start + Duration::from_millis(ms), seen);
         let samples = [at(0, 50), at(2_000, 100), at(4_000, 290), at(9_000, 310)];

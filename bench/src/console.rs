@@ -1,5 +1,5 @@
-//! `console`: how long operators wait, with many users and many dead letters: for `evergrant dlq list`
-//! and for each page of the web console.
+//! `console`: response times for operators with many users and many dead letters: of `evergrant dlq
+//! list` and of each page of the web console.
 
 use std::path::Path;
 use std::time::{Duration, Instant};
@@ -22,15 +22,15 @@ use crate::usage;
 
 /// Documents in one command.
 const BATCH: usize = 1_000;
-/// Dead letters that are published at the same time.
+/// Dead letters that are published concurrently.
 const BURIALS: usize = 256;
 /// How often dead letters are listed.
 const LISTS: usize = 5;
-/// How often each page is asked for.
+/// How often each page is requested.
 const TIMES: usize = 30;
 const LIMIT: Duration = Duration::from_secs(600);
 
-/// What is asked for, with the name of its figures.
+/// The requests, with the names of their figures.
 const PAGES: [(&str, &str); 16] = [
     ("overview", "/"),
     ("dead_letters", "/dead-letters"),
@@ -99,7 +99,7 @@ pub(crate) async fn run(
     Ok(report)
 }
 
-/// How long `evergrant dlq list` takes, from its start to its end, and how much memory.
+/// Measures the duration and memory of `evergrant dlq list`.
 async fn list(
     variables: &[(String, String)],
     log: &Path,
@@ -126,7 +126,7 @@ async fn list(
     Ok(())
 }
 
-/// Users, some of whom are dead letters.
+/// Imports users, some of whom are dead letters.
 async fn fill(config: &Config, args: &ConsoleArgs) -> anyhow::Result<()> {
     let store = connect::store(config).await?;
     let queue = connect::queue(config, "bench".to_owned())?;
@@ -151,7 +151,7 @@ async fn fill(config: &Config, args: &ConsoleArgs) -> anyhow::Result<()> {
 
 fn user(ordinal: u32, dead: u32) -> ImportDocument {
     let now = wall_clock();
-    // Two weeks' worth of refreshes, evenly.
+    // Two weeks' worth of refreshes, evenly spread.
     let due = now.plus(Duration::from_secs(u64::from(ordinal) * 97 % (14 * 86_400)));
     let date = |at: Timestamp| json!({ "$date": at.to_string() });
     let document = json!({
@@ -208,7 +208,7 @@ async fn measure(
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     report.number("ready_ms", began.elapsed().as_secs_f64() * 1_000.0);
-    // Until all dead letters have been looked at.
+    // Until all dead letters were browsed.
     let began = Instant::now();
     let reason = u64::from(args.dead.div_ceil(3));
     loop {
@@ -228,7 +228,7 @@ async fn measure(
     Ok(rows)
 }
 
-/// A page that is not answered is told as well: the others are still of interest.
+/// A page without an answer is reported as well, because the others are still of interest.
 async fn page(http: &reqwest::Client, url: &str, name: &str, path: &str) -> Report {
     let (mut times_ms, mut size) = (Vec::with_capacity(TIMES), 0);
     let mut row = Report::default();

@@ -16,12 +16,12 @@ use crate::site::Worker;
 use crate::store::Store;
 use crate::{Servers, peer, seed};
 
-/// How long workers may take to begin, and a drain to get on by one commit.
+/// How long workers may take to begin, and how long a drain may make no progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
-/// Each look costs the provider and the workers something.
+/// Each poll costs the provider and the workers something.
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 
-/// What workers have to do.
+/// The work of the workers.
 #[derive(Clone, Copy)]
 pub(crate) struct Load {
     pub(crate) docs: u32,
@@ -30,13 +30,13 @@ pub(crate) struct Load {
     pub(crate) latency_ms: u64,
 }
 
-/// What workers did, from when all of them were at work until the last commit.
+/// Measurements from when all workers were busy until the last commit.
 pub(crate) struct DrainResult {
     pub(crate) refreshes_per_s: f64,
     /// CPU time of all workers together.
     pub(crate) worker_cpu_us: f64,
     pub(crate) provider_cpu_us: f64,
-    /// Where the store is a process of ours.
+    /// If the store is a process of this run.
     pub(crate) store_cpu_us: Option<f64>,
     /// The peak of each worker.
     pub(crate) rss_mib: Vec<f64>,
@@ -75,7 +75,7 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
     Ok(report)
 }
 
-/// What is used up, in figures of the workers and of the servers that are ours.
+/// Resource usage of the workers and of the servers of this run.
 pub(crate) fn report_usage(report: &mut Report, drained: &DrainResult) {
     report.number("worker_cpu_us_per_refresh", drained.worker_cpu_us);
     let rss_mib = drained.rss_mib.iter().copied().fold(0.0, f64::max);
@@ -88,7 +88,7 @@ pub(crate) fn report_usage(report: &mut Report, drained: &DrainResult) {
     }
 }
 
-/// With a latency the requests that may be under way are a bound of their own.
+/// With a latency, the requests that may be under way are another bound.
 pub(crate) fn report_bounds(
     report: &mut Report,
     rates: &Rates,
@@ -108,7 +108,7 @@ pub(crate) fn report_bounds(
     report.text("binds", binds);
 }
 
-/// Each stage of a drain alone, in the batches that a worker uses.
+/// The rate of each stage of a drain alone, in the batches of a worker.
 pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Rates> {
     let scene = Scene::new(servers, docs, seed::ONCE, &[]).await?;
     // Documents are as the producer leaves them.
@@ -119,7 +119,7 @@ pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Ra
     let client = scene.store.client().await?;
     let queue = RawQueue::declare(&servers.broker.url).await?;
     queue.publish(documents.len(), RAW_WINDOW).await?;
-    // As a worker has it: what is under way, claimed and being committed.
+    // As many as a worker has under way, claimed and in commits.
     let consume = queue.consume(documents.len(), in_flight.saturating_mul(3), batch).await?;
     let claim = claim::measure(collection, documents, batch).await?;
     let token_url = scene.provider.token_url();
@@ -135,7 +135,7 @@ pub(crate) async fn raw_rates(servers: &Servers, docs: u32) -> anyhow::Result<Ra
 
 const RAW_WINDOW: usize = 1_000;
 
-/// Drains a full queue, and returns as well how many requests a worker may have under way.
+/// Drains a full queue. Also returns how many requests a worker may have under way.
 pub(crate) async fn measure(
     servers: &Servers,
     load: Load,
@@ -157,7 +157,7 @@ pub(crate) async fn measure(
     Ok((drained, worker.exchanges_in_flight))
 }
 
-/// What everybody has used up to a moment.
+/// Resource usage up to a moment.
 struct Moment {
     at: Instant,
     commits: u64,
@@ -186,7 +186,7 @@ pub(crate) async fn watch(
 ) -> anyhow::Result<DrainResult> {
     let commits = all_at_work(workers).await?;
     let begin = Moment::now(servers, workers, commits).await?;
-    // Metrics are the workers' work, so they are asked only when it is nearly done.
+    // Metrics cost the workers something, so they are read only near the end.
     wait("exchange", workers, async |_| Ok(servers.provider.stats().await?.exchanges), docs)
         .await?;
     wait("commit", workers, async |workers| Ok(total_commits(workers).await), docs).await?;
@@ -208,7 +208,7 @@ pub(crate) async fn watch(
     })
 }
 
-/// Waits until each worker has committed something; how much it is for all.
+/// Waits until each worker has committed something; returns the total.
 async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
     let deadline = Instant::now() + DRAIN_TIMEOUT;
     let mut commits = 0;
@@ -224,7 +224,7 @@ async fn all_at_work(workers: &mut [Worker]) -> anyhow::Result<u64> {
             tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
-    // The first ones have gone on meanwhile.
+    // The first ones have continued meanwhile.
     if workers.len() > 1 {
         commits = total_commits(workers).await;
     }

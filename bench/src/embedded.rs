@@ -1,9 +1,9 @@
 //! `drain --store sqlite`: `evergrant run` empties its own queue, in one process and one file.
 //!
-//! The bound is that of any drain: what consuming, claiming, the token endpoint and committing allow
-//! together, each measured alone in the same run, here through the adapters. Beside it is told how the
-//! drain compares with a bound that knows nothing of jobs and leases: SQLite's own group commits by
-//! its bare client, and the token endpoint.
+//! The bound is that of any drain: the rates of consuming, claiming, exchanging and committing
+//! together, each measured alone in the same run, here through the adapters. For comparison,
+//! another bound ignores jobs and leases: group commits with SQLite's bare client, and the token
+//! endpoint.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -33,7 +33,7 @@ use crate::{seed, stages};
 
 /// Documents that are imported at once.
 const BATCH: usize = 1_000;
-/// When those who are not due are due: later than any run lasts.
+/// The due time of the other users: later than any run lasts.
 const LATER_MS: i64 = 7 * 86_400_000;
 
 pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
@@ -65,11 +65,11 @@ pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// What each stage does alone.
+/// The rate of each stage alone.
 struct Raw {
     /// Through the adapters.
     rates: Rates,
-    /// SQLite's own group commits.
+    /// Group commits of bare SQLite.
     bare_commit: Rate,
 }
 
@@ -115,14 +115,14 @@ impl Site {
         let (in_flight, batch) = (worker.exchanges_in_flight, usize::from(worker.batch));
         let queue = connect::queue(&self.config, "bench".to_owned())?;
         let provider: ProviderId = PROVIDER.parse().context("the provider's name")?;
-        // As a worker has it: what is under way, claimed and being committed.
+        // As many as a worker has under way, claimed and in commits.
         let (prefetch, count) = (in_flight.saturating_mul(3), documents.len());
         let (consume, ids) = stages::consume(&*queue, &provider, count, prefetch, batch).await?;
         let (claim, held) = stages::claim(self.store.clone(), &ids, batch).await?;
         let commit = stages::commit(self.store.clone(), &held, batch).await?;
         let token_url = self.provider.token_url();
         let exchange = exchange::measure(&token_url, &documents, usize::from(in_flight)).await?;
-        // In the order of a drain, which is not that in which they lie in the file.
+        // In the order of a drain, which is not the order in the file.
         let file = self.folder.path().join("bare.db");
         let order = seed::order_of_due(&documents);
         let bare = commits_per_s(&file, documents, order, batch).await?;
@@ -134,7 +134,7 @@ impl Site {
         })
     }
 
-    /// Users sign in and their jobs are published; their documents.
+    /// Signs users in and publishes their jobs; returns their documents.
     async fn publish(&self, docs: u32) -> anyhow::Result<Vec<Document>> {
         let due = seed::documents(self.provider.sign_in(docs).await?, self.refreshed)?;
         self.import(due.iter().cloned()).await?;
@@ -179,7 +179,7 @@ impl Site {
         }
     }
 
-    /// How many users are refreshed.
+    /// The number of refreshed users.
     async fn refreshed(&self) -> anyhow::Result<u64> {
         let mut grants = self.store.list(GrantFilter::default());
         let mut refreshed = 0;

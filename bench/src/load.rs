@@ -1,7 +1,7 @@
-//! `simulator`: how many requests the simulated provider answers in a second.
+//! `simulator`: the request rate of the simulated provider.
 //!
-//! The client writes HTTP by hand, so that it takes as little as it can of the cores that it shares
-//! with the provider.
+//! The client writes HTTP by hand, so that it uses little of the cores that it shares with the
+//! provider.
 
 use std::time::Instant;
 
@@ -48,7 +48,7 @@ pub(crate) async fn run(args: &SimulatorArgs) -> anyhow::Result<Report> {
     Ok(report)
 }
 
-/// One user's token is exchanged, then the one that came for it, and so on.
+/// Exchanges a user's token, then the one that came for it, and so on.
 async fn exchange_again_and_again(url: String, token: String, times: u32) -> anyhow::Result<()> {
     let address = url.strip_prefix("http://").context("a URL that is not http")?.to_owned();
     let mut stream = TcpStream::connect(&address).await.context("connect")?;
@@ -86,7 +86,7 @@ async fn read_answer<'a>(stream: &mut TcpStream, buffer: &'a mut [u8]) -> anyhow
     }
 }
 
-/// Where the body begins and ends. None while the headers are incomplete.
+/// The range of the body. None while the headers are incomplete.
 fn body_of(answer: &[u8]) -> Option<(usize, usize)> {
     let head_end = answer.windows(4).position(|window| window == b"\r\n\r\n")? + 4;
     let head = std::str::from_utf8(&answer[..head_end]).ok()?;

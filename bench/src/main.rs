@@ -1,14 +1,14 @@
-//! `evergrant-bench`: what the system does, as ratios to what its parts do alone.
+//! `evergrant-bench`: benchmarks, as ratios to the rates of the parts alone.
 //!
 //! * `args`: the command line.
-//! * `broker`, `store`, `provider`: the servers, each in a process of its own.
-//! * `site`: Evergrant beside them: a database, queue names and programs.
-//! * `raw`: each stage alone, by the bare clients.
-//! * `embedded`: a drain of the embedded edition, which needs none of these but the provider.
+//! * `broker`, `store`, `provider`: the servers, each in a separate process.
+//! * `site`: Evergrant on these servers: a database, queue names and programs.
+//! * `raw`: each stage alone, with the bare clients.
+//! * `embedded`: a drain of the embedded edition, which needs only the provider.
 //! * `publish`, `drain`, `budget`, `scale`, `window`, `load`: the scenarios.
 //! * `console`: the web console's pages.
 //! * `peer`: the sequential loop that Evergrant replaces.
-//! * `rates`, `usage`, `metrics`, `report`: from what was seen to what is printed.
+//! * `rates`, `usage`, `metrics`, `report`: from measurements to output.
 
 mod args;
 mod broker;
@@ -52,7 +52,7 @@ pub(crate) struct Servers {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    // Interrupted, the run is dropped, and with it its servers and programs.
+    // When interrupted, the run is dropped with its servers and programs.
     let done = tokio::select! {
         done = run(&args) => done,
         _ = tokio::signal::ctrl_c() => Err(anyhow::anyhow!("interrupted")),
@@ -69,7 +69,7 @@ async fn main() -> ExitCode {
     }
 }
 
-/// Runs the scenario as often as asked, on fresh servers each time.
+/// Runs the scenario as often as requested, on fresh servers each time.
 async fn run(args: &Args) -> anyhow::Result<Report> {
     let mut reports = Vec::new();
     for run in 1..=args.runs.max(1) {

@@ -1,14 +1,15 @@
-//! What a worker's `/metrics` says.
+//! Reads a worker's `/metrics`.
 
-/// The samples of one scrape: name with labels, and value.
+/// The samples of one scrape: names with labels, and values.
 pub(crate) struct Samples(Vec<(String, f64)>);
 
-/// A histogram's cumulative buckets: upper bound in seconds, and how many were at most that.
+/// A histogram's cumulative buckets: upper bound in seconds, and the number of observations up to
+/// it.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Buckets(Vec<(f64, f64)>);
 
 impl Samples {
-    /// Reads Prometheus' text.
+    /// Parses the Prometheus text format.
     pub(crate) fn read(text: &str) -> Self {
         let samples = text.lines().filter(|line| !line.starts_with('#')).filter_map(|line| {
             let (name, value) = line.rsplit_once(' ')?;
@@ -40,13 +41,13 @@ impl Samples {
 }
 
 impl Buckets {
-    /// How many were observed.
+    /// The number of observations.
     pub(crate) fn count(&self) -> f64 {
         self.0.last().map_or(0.0, |(_, count)| *count)
     }
 
-    /// The bounds of the bucket that holds this quantile, and the quantile where the bucket's
-    /// observations are spread evenly over it.
+    /// The bounds of the bucket with this quantile, and an estimate that assumes an even
+    /// distribution in the bucket.
     pub(crate) fn quantile(&self, quantile: f64) -> Quantile {
         let rank = quantile * self.count();
         let mut below = (0.0, 0.0);
@@ -61,11 +62,11 @@ impl Buckets {
     }
 }
 
-/// A quantile as far as a histogram knows it.
+/// A quantile, as exact as a histogram is.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Quantile {
     pub(crate) estimate: f64,
-    /// The upper end of its bucket: certain.
+    /// The upper bound of its bucket: certain.
     pub(crate) at_most: f64,
 }
 

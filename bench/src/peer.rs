@@ -1,5 +1,5 @@
-//! The sequential loop that Evergrant replaces, in a process of its own: one document after
-//! another is read, its token exchanged, and the new one written back on condition.
+//! The sequential loop that Evergrant replaces, in a separate process: it reads one document after
+//! another, exchanges its token, and writes the new one conditionally.
 
 use std::time::{Duration, Instant};
 
@@ -17,10 +17,10 @@ use crate::{Servers, seed, usage};
 
 /// How long the loop is measured.
 const SECONDS: u64 = 15;
-/// Tells the loop where the store is: a URL may hold a password.
+/// The variable with the store's URL, which may contain a password.
 const STORE_VARIABLE: &str = "EVERGRANT_BENCH_PEER_STORE";
 
-/// What the loop did.
+/// Measurements of the loop.
 pub(crate) struct PeerResult {
     pub(crate) refreshes_per_s: f64,
     cpu_us: f64,

@@ -1,4 +1,4 @@
-//! The simulated provider, in a process of its own so that its work is not ours.
+//! The simulated provider, in a separate process, so that its CPU time is not counted.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use evergrant_simulator::{SeedPlan, SimulatorStats};
 use evergrant_testkit::program::TestProgram;
 use serde_json::{Value, json};
 
-/// Its client's id and secret: the simulator's own defaults, which guard nothing.
+/// The client's id and secret: the simulator's defaults.
 pub(crate) const CLIENT: (&str, &str) = ("evergrant", "evergrant-simulator-secret");
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 
-/// A running provider. It ends with this.
+/// A running provider. It ends when this is dropped.
 pub(crate) struct Provider {
     program: TestProgram,
     http: reqwest::Client,
@@ -21,13 +21,13 @@ pub(crate) struct Provider {
 }
 
 impl Provider {
-    /// Starts one that answers at once; its log goes to `folder`.
+    /// Starts a provider without latency; its log goes to `folder`.
     pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
         let log = folder.join("simulator.log");
         let args = ["serve", "--listen", "127.0.0.1:0"];
         let program = TestProgram::start("evergrant-simulator", &args, &[], log);
         let deadline = tokio::time::Instant::now() + START_LIMIT;
-        // The first line that it writes is its URL.
+        // Its first line is its URL.
         let url = loop {
             let logged = program.logged();
             if let Some(url) = logged.lines().find(|line| line.starts_with("http://")) {
@@ -47,14 +47,14 @@ impl Provider {
         format!("{}/token", self.url)
     }
 
-    /// What it has seen.
+    /// Its statistics.
     pub(crate) async fn stats(&self) -> anyhow::Result<SimulatorStats> {
         let stats = self.http.get(format!("{}/stats", self.url)).send().await;
         stats.context("ask the simulator")?.json().await.context("read the simulator's statistics")
     }
 
-    /// A figure counts only if each of `docs` users was refreshed once. `refreshed` are those that the
-    /// store says were.
+    /// A figure counts only if each of `docs` users was refreshed exactly once. `refreshed` is the
+    /// number according to the store.
     pub(crate) async fn ensure_each_once(&self, refreshed: u64, docs: u64) -> anyhow::Result<()> {
         let stats = self.stats().await?;
         ensure!(
@@ -67,7 +67,7 @@ impl Provider {
         Ok(())
     }
 
-    /// Answers after so long from now on.
+    /// Sets the latency of its answers.
     pub(crate) async fn set_latency_ms(&self, latency_ms: u64) -> anyhow::Result<()> {
         let url = format!("{}/admin/faults", self.url);
         let set = self.http.post(url).json(&json!({ "latency_ms": latency_ms })).send().await;

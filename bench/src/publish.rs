@@ -1,4 +1,4 @@
-//! `publish`: the producer makes jobs of all that is due.
+//! `publish`: the producer publishes jobs for all due documents.
 
 use std::time::{Duration, Instant};
 
@@ -13,12 +13,12 @@ use crate::report::{Report, say};
 use crate::site::Site;
 use crate::{Servers, seed, usage};
 
-/// Jobs and marks that a raw stage is measured by: enough for its rate.
+/// Jobs and marks for measuring a raw stage.
 const SAMPLE: usize = 50_000;
 const POLL_INTERVAL: Duration = Duration::from_millis(20);
 const LIMIT: Duration = Duration::from_secs(3_600);
 
-/// What the producer did.
+/// Measurements of the producer.
 struct PublishResult {
     docs_per_s: f64,
     cpu_us: f64,
@@ -29,7 +29,7 @@ pub(crate) async fn run(servers: &Servers, args: &PublishArgs) -> anyhow::Result
     let store = servers.stores.fresh().await?;
     let docs = args.docs.to_string();
     let settings = [("PRODUCER__MAX_QUEUED", docs.as_str())];
-    // The producer does not speak to the provider.
+    // The producer does not contact the provider.
     let site = Site::new(servers, &store, "http://127.0.0.1:9/token", &settings).await?;
     say(&format!("storing {docs} documents"));
     seed::strangers(&site.collection, args.docs).await?;
@@ -70,7 +70,7 @@ async fn measure(site: &Site, docs: u32) -> anyhow::Result<PublishResult> {
     let mut producer = site.start_publishing();
     let (mut cpu_us, mut rss_mib) = (0, 0.0);
     while producer.is_running() {
-        // The last look before its end is missing, and is nothing beside the rest.
+        // The last measurement before its end is missing, which is negligible.
         if let (Ok(cpu), Ok(rss)) =
             (usage::cpu_us(producer.id()), usage::peak_rss_mib(producer.id()))
         {

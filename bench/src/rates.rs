@@ -2,7 +2,7 @@
 
 use crate::report::Report;
 
-/// What a stage does alone, in documents a second.
+/// The rate of a stage alone, in documents a second.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Rate {
     pub(crate) stage: &'static str,
@@ -14,13 +14,13 @@ pub(crate) struct Rate {
 pub(crate) struct Rates(pub(crate) Vec<Rate>);
 
 impl Rates {
-    /// What the stages can do together: they share the machine's cores, so their times add up.
+    /// The rate of all stages together: they share the machine's cores, so their times add up.
     pub(crate) fn bound_per_s(&self) -> f64 {
         1.0 / self.0.iter().map(|rate| 1.0 / rate.per_s).sum::<f64>()
     }
 
-    /// What was measured before something and after it: a machine that others use as well becomes faster and
-    /// slower, and what lies in between should be compared with both. Times are averaged, not rates.
+    /// The mean of measurements before and after: the speed of a shared machine changes, and what
+    /// lies in between should be compared with both. Times are averaged, not rates.
     pub(crate) fn mean(&self, after: &Self) -> Self {
         let stages = self.0.iter().zip(&after.0);
         let mean = |(before, after): (&Rate, &Rate)| Rate {
@@ -61,7 +61,7 @@ mod tests {
     }
 
     #[test]
-    fn what_lies_between_two_measurements_is_compared_with_both() {
+    fn a_measurement_is_compared_with_those_before_and_after() {
         let rates = |per_s| Rates(vec![Rate { stage: "commit", per_s }]);
         let mean = rates(300.0).mean(&rates(100.0));
         assert!((mean.bound_per_s() - 150.0).abs() < 1e-9);

@@ -1,11 +1,11 @@
-//! What a scenario found, as JSON or as a table.
+//! The report of a scenario, as JSON or as a table.
 
 use std::io::Write;
 
 use comfy_table::{ContentArrangement, Table, presets};
 use serde_json::{Map, Value, json};
 
-/// Names and figures in order. A list of reports makes a table of its own.
+/// Names and figures, in order. A list of reports becomes a table of its own.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Report(Map<String, Value>);
 
@@ -16,7 +16,7 @@ impl Report {
         report
     }
 
-    /// A figure, to a precision that means something.
+    /// A figure, rounded to its significant digits.
     pub(crate) fn number(&mut self, name: &str, value: f64) {
         let digits = if value.abs() >= 100.0 { 0 } else { 3 };
         let scale = 10_f64.powi(digits);
@@ -45,7 +45,7 @@ impl Report {
         self.value(name, rows.into_iter().map(|row| Value::Object(row.0)).collect());
     }
 
-    /// The median of each figure. Words are those of the last run.
+    /// The median of each figure. Texts are those of the last run.
     pub(crate) fn median(reports: Vec<Self>) -> Self {
         let runs = reports.len() as u64;
         let values: Vec<Value> =
@@ -59,7 +59,7 @@ impl Report {
     /// Prints it to standard output.
     pub(crate) fn print(&self, json: bool) {
         let text = if json { Value::Object(self.0.clone()).to_string() } else { self.tables() };
-        // A reader that has gone away has seen enough.
+        // A closed pipe is no error.
         let _ = writeln!(std::io::stdout(), "{text}");
     }
 
@@ -86,7 +86,7 @@ impl Report {
     }
 }
 
-/// Words for whoever runs it.
+/// A message for the user.
 pub(crate) fn say(words: &str) {
     let _ = writeln!(std::io::stderr(), "{words}");
 }
@@ -116,7 +116,7 @@ fn cell(value: &Value) -> String {
     }
 }
 
-/// The median of numbers, of the same member of objects, of the same place in arrays.
+/// The median of numbers, member by member for objects and item by item for arrays.
 fn median(values: &[Value]) -> Value {
     match values.last() {
         Some(Value::Number(last)) => {
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn each_figure_is_the_median_of_its_own() {
+    fn each_figure_is_its_own_median() {
         let runs =
             vec![report(0.9, &[1.0, 0.3]), report(0.7, &[0.5, 0.1]), report(0.8, &[0.7, 0.2])];
         let mut median = report(0.8, &[0.7, 0.2]);
@@ -174,7 +174,7 @@ mod tests {
     }
 
     #[test]
-    fn figures_are_rounded_to_what_means_something() {
+    fn figures_are_rounded_to_significant_digits() {
         let mut report = Report::default();
         report.number("per_s", 12_345.678);
         report.number("ratio", 0.123_456);

@@ -1,4 +1,4 @@
-//! What the scenarios on real servers have in common.
+//! The common setup of scenarios on real servers.
 
 use anyhow::Context;
 
@@ -17,8 +17,8 @@ pub(crate) struct Scene {
 }
 
 impl Scene {
-    /// Sets it up on a fresh store, with users who were refreshed so many times before. Everything answers
-    /// at once so far.
+    /// Sets everything up on a fresh store, with users who were refreshed this often before. There
+    /// is no latency yet.
     pub(crate) async fn new(
         servers: &Servers,
         users: u32,
@@ -42,9 +42,9 @@ impl Scene {
     }
 }
 
-/// What works beside the workers.
+/// The load beside the workers.
 pub(crate) struct SideLoad<'a> {
     pub(crate) provider: &'a Provider,
-    /// None where it is a part of the workers.
+    /// None if it is a part of the workers.
     pub(crate) store: Option<&'a Store>,
 }

@@ -1,4 +1,4 @@
-//! Documents that are due, as an application and Evergrant's adoption leave them.
+//! Due documents, as an application and Evergrant's adoption leave them.
 
 use anyhow::anyhow;
 use evergrant_testkit::deployment::PROVIDER;
@@ -9,16 +9,15 @@ use serde_json::Value;
 
 /// Documents in one command.
 const BATCH: usize = 1_000;
-/// Due times are spread over so long, so that the order by them is not that of insertion alone.
+/// Due times are spread over this interval, so that their order differs from that of insertion.
 const SPREAD_MS: i64 = 3_600_000;
 
-/// How many times Evergrant has refreshed a grant before: never, whose first exchange costs a note about its
-/// token.
+/// Grants that Evergrant has never refreshed; their first exchange costs a note about the token.
 pub(crate) const NEVER: i64 = 0;
-/// Once, as nearly every grant that is exchanged.
+/// Grants that were refreshed once, like nearly all in practice.
 pub(crate) const ONCE: i64 = 1;
 
-/// Stores the documents of users who have signed in, and returns them.
+/// Stores the documents of signed-in users, and returns them.
 pub(crate) async fn users(
     collection: &Collection<Document>,
     users: Vec<Value>,
@@ -31,7 +30,7 @@ pub(crate) async fn users(
     Ok(documents)
 }
 
-/// The documents of users who have signed in, due.
+/// The documents of signed-in users, due.
 pub(crate) fn documents(users: Vec<Value>, refreshed: i64) -> anyhow::Result<Vec<Document>> {
     let mut documents = Vec::with_capacity(users.len());
     for (ordinal, user) in users.into_iter().enumerate() {
@@ -42,7 +41,7 @@ pub(crate) fn documents(users: Vec<Value>, refreshed: i64) -> anyhow::Result<Vec
     Ok(documents)
 }
 
-/// The places of documents, soonest due first: the order in which their jobs are published.
+/// The positions of documents, soonest due first: the order in which their jobs are published.
 pub(crate) fn order_of_due(documents: &[Document]) -> Vec<usize> {
     let due = |place: &usize| {
         let state =
@@ -54,7 +53,8 @@ pub(crate) fn order_of_due(documents: &[Document]) -> Vec<usize> {
     places
 }
 
-/// Stores `count` documents whose tokens no provider knows, without holding them all at once.
+/// Stores `count` documents with tokens that are unknown to the provider, without holding them all
+/// at once.
 pub(crate) async fn strangers(collection: &Collection<Document>, count: u32) -> anyhow::Result<()> {
     let mut batch = Vec::with_capacity(BATCH);
     for ordinal in 0..count as usize {
@@ -66,7 +66,7 @@ pub(crate) async fn strangers(collection: &Collection<Document>, count: u32) -> 
     if batch.is_empty() { Ok(()) } else { insert(collection, batch).await }
 }
 
-/// A document whose token no provider knows, due.
+/// A due document with a token that is unknown to the provider.
 pub(crate) fn stranger(ordinal: usize) -> Document {
     doc! {
         "_id": ObjectId::new(),
@@ -78,7 +78,7 @@ pub(crate) fn stranger(ordinal: usize) -> Document {
     }
 }
 
-/// What a producer looks for.
+/// The state that a producer looks for.
 fn state(ordinal: usize, refreshed: i64) -> Document {
     let ordinal = i64::try_from(ordinal).unwrap_or_default();
     let due = DateTime::now().timestamp_millis() - ordinal.wrapping_mul(7_919_000) % SPREAD_MS;
@@ -92,7 +92,7 @@ fn state(ordinal: usize, refreshed: i64) -> Document {
 }
 
 async fn insert(collection: &Collection<Document>, batch: Vec<Document>) -> anyhow::Result<()> {
-    // What the driver says could quote a document.
+    // The driver's message could quote a document.
     let inserted = collection.insert_many(batch).ordered(false).await;
     inserted.map(drop).map_err(|_| anyhow!("the store did not take the documents"))
 }

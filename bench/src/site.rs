@@ -1,4 +1,4 @@
-//! Evergrant beside the servers: a database, queue names, and programs as separate processes.
+//! Evergrant on the servers: a database, queue names, and programs as separate processes.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -34,7 +34,7 @@ pub(crate) struct Site {
     started: AtomicU32,
 }
 
-/// A process that works: a worker, or `evergrant run`.
+/// A working process: a worker, or `evergrant run`.
 pub(crate) struct Worker {
     program: TestProgram,
     http: reqwest::Client,
@@ -42,8 +42,8 @@ pub(crate) struct Worker {
 }
 
 impl Site {
-    /// A deployment with indexes and queues, and no documents. `settings` are variables without
-    /// their prefix.
+    /// A deployment with indexes and queues, and without documents. `settings` are variables
+    /// without their prefix.
     pub(crate) async fn new(
         servers: &Servers,
         store: &Store,
@@ -63,7 +63,7 @@ impl Site {
             ("PROVIDERS__SIMULATOR__CLIENT_ID", CLIENT.0),
             ("PROVIDERS__SIMULATOR__CLIENT_SECRET", CLIENT.1),
             ("PROVIDERS__SIMULATOR__LIMITS", "[]"),
-            // As the README says that workers should have them.
+            // As the README recommends for workers.
             ("RESCUE__KEY", key.expose_secret()),
             ("RESCUE__JOURNAL", &journal),
             ("TELEMETRY__LISTEN", "off"),
@@ -105,12 +105,12 @@ impl Site {
         Worker::start("evergrant-worker", &[], &self.variables, self.log("worker"), &self.http)
     }
 
-    /// Starts so many workers.
+    /// Starts this many workers.
     pub(crate) fn start_workers(&self, count: u16) -> anyhow::Result<Vec<Worker>> {
         (0..count).map(|_| self.start_worker()).collect()
     }
 
-    /// Jobs that wait in the work queues.
+    /// Jobs in the work queues.
     pub(crate) async fn depth(&self) -> anyhow::Result<u64> {
         Ok(self.queue.depth(&provider()).await?)
     }
@@ -121,7 +121,7 @@ impl Site {
     }
 }
 
-/// Makes the indexes and the queues, before there is anything in them.
+/// Creates the indexes and the queues, before they have content.
 async fn prepare(config: &Config) -> anyhow::Result<Arc<dyn JobQueue>> {
     connect::store(config).await?.prepare().await?;
     let queue = connect::queue(config, "bench".to_owned())?;
@@ -136,7 +136,7 @@ pub(crate) fn succeeded(output: &Output) -> anyhow::Result<()> {
 }
 
 impl Worker {
-    /// Starts a program that works and tells its metrics.
+    /// Starts a working program with metrics.
     pub(crate) fn start(
         program: &str,
         args: &[&str],
@@ -165,12 +165,12 @@ impl Worker {
         self.http.get(format!("http://{}/{path}", self.address)).send().await.ok()
     }
 
-    /// CPU time that it has used.
+    /// Its CPU time so far.
     pub(crate) fn cpu_us(&self) -> anyhow::Result<u64> {
         usage::cpu_us(self.program.id())
     }
 
-    /// The most memory that it had.
+    /// Its peak memory.
     pub(crate) fn peak_rss_mib(&self) -> anyhow::Result<f64> {
         usage::peak_rss_mib(self.program.id())
     }
@@ -181,7 +181,7 @@ impl Worker {
         Ok(())
     }
 
-    /// Ends it as an orchestrator does.
+    /// Stops it as an orchestrator does.
     pub(crate) async fn stop(mut self) -> anyhow::Result<()> {
         let status = self.program.terminate().await;
         ensure!(status.success(), "a worker failed ({status}): {}", self.program.logged());

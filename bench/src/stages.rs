@@ -1,7 +1,7 @@
-//! What a refresh needs of the embedded edition, stage by stage, each alone.
+//! Each stage of a refresh in the embedded edition, alone.
 //!
-//! Through Evergrant's own adapters, in the batches that a worker uses: there is no server behind
-//! them whose bare client could be asked instead.
+//! Through Evergrant's own adapters, in the batches of a worker: there is no server whose bare
+//! client could be measured instead.
 
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -21,13 +21,13 @@ use tokio::task::JoinSet;
 
 use crate::raw::{per_s, timed};
 
-/// Batches that a stage has asked for at once: the one thread that writes makes one transaction of what waits.
+/// Concurrent batches of a stage: the writer thread makes one transaction of those that wait.
 const BATCHES_AT_ONCE: usize = 4;
 const LEASE: Duration = Duration::from_secs(25);
 const HOUR: Duration = Duration::from_secs(3_600);
 
-/// Delivers and acknowledges `count` jobs, a batch at a time; jobs a second, and the documents in the
-/// order in which their jobs came.
+/// Delivers and acknowledges `count` jobs, a batch at a time; returns jobs a second, and the
+/// documents in the order of their jobs.
 pub(crate) async fn consume(
     queue: &dyn JobQueue,
     provider: &ProviderId,
@@ -65,10 +65,10 @@ pub(crate) async fn consume(
     Ok((rate, ids.map_err(|_| anyhow!("a message is not a job"))?))
 }
 
-/// A document as it was claimed, and by whom.
+/// A claimed document and its owner.
 pub(crate) type ClaimedBatch = (Grant, String);
 
-/// Claims all of `ids`; claims a second.
+/// Claims all of `ids`; returns claims a second.
 pub(crate) async fn claim(
     store: Arc<dyn LeaseStore>,
     ids: &[DocumentId],
@@ -82,7 +82,7 @@ pub(crate) async fn claim(
     let claim = move |(number, ids): (usize, Vec<DocumentId>)| {
         let (store, holding) = (Arc::clone(&store), Arc::clone(&holding));
         async move {
-            // Of this claim alone: one that has settled a document takes it no more.
+            // A new owner for each round: a claim takes no document that it has settled.
             let owner = format!("bench-{round:08}/simulator/{number}");
             let rows = store.claim(&ids, &owner, LEASE).await?.rows;
             let mut holding = holding.lock().unwrap_or_else(PoisonError::into_inner);
@@ -99,7 +99,7 @@ pub(crate) async fn claim(
     Ok((rate, held))
 }
 
-/// Writes new tokens to all that is held; commits a second.
+/// Writes new tokens to all claimed documents; returns commits a second.
 pub(crate) async fn commit(
     store: Arc<dyn LeaseStore>,
     held: &[ClaimedBatch],
@@ -120,7 +120,7 @@ pub(crate) async fn commit(
     Ok(per_s(held.len(), timed(batches, BATCHES_AT_ONCE, commit).await?))
 }
 
-/// New tokens as long as the old one.
+/// New tokens of the same length as the old one.
 fn refresh(grant: &Grant) -> DocumentWrite {
     let token: String = grant.refresh_token.expose_secret().chars().rev().collect();
     let now = wall_clock();

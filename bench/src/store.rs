@@ -1,4 +1,4 @@
-//! A MongoDB: the one that is given, or a fresh one for each measurement.
+//! MongoDB: a given server, or a new one for each measurement.
 
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
@@ -11,24 +11,24 @@ use tokio::process::{Child, Command};
 
 use crate::args::ServerArgs;
 
-/// The program that is started where no server is given.
+/// The program to start if no server is given.
 const PROGRAM: &str = "secantusd-rs";
 const START_LIMIT: Duration = Duration::from_secs(30);
 
-/// Where stores come from.
+/// The source of stores.
 pub(crate) enum Stores {
-    /// One server for all, by its URL.
+    /// One server for all measurements, by its URL.
     Given(String),
     /// A new process on an empty folder each time.
     Started {
         /// The program.
         program: PathBuf,
-        /// Whether it syncs to disk what it acknowledges.
+        /// Whether acknowledged writes are synced to disk.
         sync: bool,
     },
 }
 
-/// A running store. One that was started ends with this.
+/// A running store. One that was started here ends when this is dropped.
 pub(crate) struct Store {
     pub(crate) url: String,
     process: Option<Child>,
@@ -37,7 +37,7 @@ pub(crate) struct Store {
 }
 
 impl Stores {
-    /// What the command line and the environment ask for.
+    /// The source that the command line and the environment select.
     pub(crate) fn from_args(args: &ServerArgs) -> anyhow::Result<Self> {
         if let Some(url) = &args.store {
             ensure!(!args.sync, "--sync is for a store that is started here, not for one by URL");
@@ -49,7 +49,7 @@ impl Stores {
         Ok(Self::Started { program, sync: args.sync })
     }
 
-    /// What it is, for the report.
+    /// A description for the report.
     pub(crate) fn what(&self) -> String {
         match self {
             Self::Given(_) => "given".to_owned(),
@@ -58,7 +58,7 @@ impl Stores {
         }
     }
 
-    /// A store in which nothing was measured yet, as far as that is in our hands.
+    /// A new store, as far as possible.
     pub(crate) async fn fresh(&self) -> anyhow::Result<Store> {
         match self {
             Self::Given(url) => Ok(Store { url: url.clone(), process: None, _folder: None }),
@@ -68,7 +68,7 @@ impl Stores {
 }
 
 impl Store {
-    /// CPU time that its process has used, where it is ours.
+    /// The CPU time of its process, if that was started here.
     pub(crate) fn cpu_us(&self) -> Option<u64> {
         let pid = self.process.as_ref().and_then(Child::id)?;
         crate::usage::cpu_us(pid).ok()
@@ -76,13 +76,13 @@ impl Store {
 
     /// A client of it.
     pub(crate) async fn client(&self) -> anyhow::Result<mongodb::Client> {
-        // The driver's words may quote the URL.
+        // The driver's message may quote the URL.
         let client = mongodb::Client::with_uri_str(&self.url).await;
         client.map_err(|_| anyhow::anyhow!("the URL of the store is no MongoDB URL"))
     }
 }
 
-/// On the PATH, or where cargo puts it.
+/// On the PATH, or where cargo installs it.
 fn find_program() -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     let home = std::env::home_dir().unwrap_or_default();

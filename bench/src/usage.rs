@@ -1,8 +1,8 @@
-//! What a process has used, by /proc.
+//! Resource usage of a process, from /proc.
 
 use anyhow::Context;
 
-/// The kernel counts in this unit for programs, whatever its own tick is.
+/// The unit of the kernel for programs, whatever its own tick is.
 const TICKS_PER_S: u64 = 100;
 
 /// CPU time in user and kernel mode, of all threads, in microseconds.
@@ -12,14 +12,15 @@ pub(crate) fn cpu_us(pid: u32) -> anyhow::Result<u64> {
     ticks(&stat).map(|ticks| ticks * 1_000_000 / TICKS_PER_S).with_context(|| path)
 }
 
-/// The most memory that was resident at once, in MiB.
+/// The peak of resident memory, in MiB.
 pub(crate) fn peak_rss_mib(pid: u32) -> anyhow::Result<f64> {
     let path = format!("/proc/{pid}/status");
     let status = std::fs::read_to_string(&path).with_context(|| path.clone())?;
     peak_kib(&status).map(|kib| kib as f64 / 1_024.0).with_context(|| path)
 }
 
-/// The sum of the 14th and the 15th field. The second, the name, may hold spaces and parentheses.
+/// The sum of the 14th and the 15th field. The second field, the name, may contain spaces and
+/// parentheses.
 fn ticks(stat: &str) -> Option<u64> {
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);

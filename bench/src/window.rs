@@ -1,4 +1,4 @@
-//! `window`: the time from the provider's answer to its durable commit, in which a grant could be
+//! `window`: the time from the provider's answer to its durable commit, in which a grant can be
 //! lost.
 
 use anyhow::{Context, ensure};
@@ -42,7 +42,7 @@ pub(crate) async fn run(servers: &Servers, args: &WindowArgs) -> anyhow::Result<
     Ok(report)
 }
 
-/// The estimate, and what is certain by the bounds of the bucket.
+/// The estimate, and the certain bounds of the bucket.
 fn report_quantile(report: &mut Report, waits: &Buckets, name: &str, quantile: f64) {
     let found = waits.quantile(quantile);
     report.number(&format!("{name}_ms"), found.estimate * 1_000.0);

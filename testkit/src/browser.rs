@@ -13,10 +13,10 @@ use tokio::process::{Child, Command};
 
 /// How long a page may take to show something.
 const BROWSER_TIMEOUT: Duration = Duration::from_secs(30);
-/// Where Debian has it; elsewhere chromedriver finds it by itself.
+/// Its path on Debian; elsewhere chromedriver finds it.
 const CHROMIUM: &str = "/usr/bin/chromium";
 
-/// A browser with a window of its own. It is gone with this.
+/// A browser with its own window. It is closed with this.
 pub struct TestBrowser {
     client: Client,
     _driver: Child,
@@ -24,10 +24,10 @@ pub struct TestBrowser {
 }
 
 impl TestBrowser {
-    /// A browser as wide as a desk's screen.
+    /// Starts a browser with a desktop window.
     ///
     /// # Panics
-    /// If there is none.
+    /// If it cannot be started.
     pub async fn start() -> Self {
         let (driver, port) = start_driver().await;
         let profile = tempfile::tempdir().expect("a temporary folder");
@@ -42,7 +42,7 @@ impl TestBrowser {
         }
         let Value::Object(capabilities) = json!({
             "goog:chromeOptions": options,
-            // Certificates of tests are signed by nobody.
+            // Test certificates are self-signed.
             "acceptInsecureCerts": true,
             "goog:loggingPrefs": { "browser": "ALL" },
         }) else {
@@ -89,7 +89,7 @@ impl TestBrowser {
         self.client.source().await.expect("the source")
     }
 
-    /// The words that a part of the page shows, empty if there is no such part.
+    /// The text of an element, empty if it does not exist.
     pub async fn text(&self, css: &str) -> String {
         match self.client.find(Locator::Css(css)).await {
             Ok(element) => element.text().await.unwrap_or_default(),
@@ -97,7 +97,7 @@ impl TestBrowser {
         }
     }
 
-    /// How many parts there are.
+    /// The number of elements.
     ///
     /// # Panics
     /// If the browser is gone.
@@ -105,10 +105,10 @@ impl TestBrowser {
         self.client.find_all(Locator::Css(css)).await.expect("look for parts").len()
     }
 
-    /// Waits until there is such a part.
+    /// Waits for an element.
     ///
     /// # Panics
-    /// If there is none in time; the message holds the page's words.
+    /// On a timeout; the message contains the page's text.
     pub async fn find(&self, css: &str) -> Element {
         match self.client.wait().at_most(BROWSER_TIMEOUT).for_element(Locator::Css(css)).await {
             Ok(element) => element,
@@ -119,10 +119,10 @@ impl TestBrowser {
         }
     }
 
-    /// Waits until a part of the page shows these words.
+    /// Waits until an element shows this text.
     ///
     /// # Panics
-    /// If it does not in time.
+    /// On a timeout.
     pub async fn shows(&self, css: &str, words: &str) {
         let deadline = tokio::time::Instant::now() + BROWSER_TIMEOUT;
         loop {
@@ -146,15 +146,15 @@ impl TestBrowser {
         element.click().await.unwrap_or_else(|error| panic!("click on {css}: {error}"));
     }
 
-    /// Clicks on what leads to another page, and waits until it is there.
+    /// Clicks a link, and waits for the next page.
     ///
     /// # Panics
-    /// If no other page comes.
+    /// If no other page loads.
     pub async fn follow(&self, css: &str) {
         let before = self.find("html").await;
         self.click(css).await;
         let deadline = tokio::time::Instant::now() + BROWSER_TIMEOUT;
-        // An element of a page that is gone cannot be asked any more.
+        // An element of the previous page becomes stale.
         while before.tag_name().await.is_ok() {
             assert!(tokio::time::Instant::now() < deadline, "{css} leads nowhere");
             tokio::time::sleep(Duration::from_millis(20)).await;
@@ -162,26 +162,26 @@ impl TestBrowser {
         self.find("main").await;
     }
 
-    /// Types into a field, in place of what is in it.
+    /// Types into a field, replacing its text.
     ///
     /// # Panics
-    /// If there is no such field.
+    /// If the field does not exist.
     pub async fn fill(&self, css: &str, text: &str) {
         let field = self.find(css).await;
         field.clear().await.unwrap_or_else(|error| panic!("clear {css}: {error}"));
         field.send_keys(text).await.unwrap_or_else(|error| panic!("type into {css}: {error}"));
     }
 
-    /// Presses keys where the keyboard is.
+    /// Presses keys in the focused element.
     ///
     /// # Panics
-    /// If nothing has the keyboard.
+    /// If nothing has the focus.
     pub async fn press(&self, keys: &str) {
         let active = self.client.active_element().await.expect("what has the keyboard");
         active.send_keys(keys).await.expect("press keys");
     }
 
-    /// Does something in the page, and returns what comes of it.
+    /// Runs a script in the page, and returns its result.
     ///
     /// # Panics
     /// If the script fails.
@@ -189,12 +189,12 @@ impl TestBrowser {
         self.client.execute(script, Vec::new()).await.expect("run a script")
     }
 
-    /// Makes the window as large as this.
+    /// Resizes the window.
     ///
     /// # Panics
-    /// If it cannot be.
+    /// If that fails.
     pub async fn resize(&self, width: u32, height: u32) {
-        // A window is not narrower than 500 pixels, so the page is told that it is on a phone.
+        // A window cannot be narrower than 500 pixels, so the page is told that it is on a phone.
         self.devtools(
             "Emulation.setDeviceMetricsOverride",
             json!({ "width": width, "height": height, "deviceScaleFactor": 1, "mobile": width < 600 }),
@@ -202,26 +202,25 @@ impl TestBrowser {
         .await;
     }
 
-    /// Light or dark, as the system has it.
+    /// Sets the system's preference of light or dark.
     pub async fn prefer(&self, scheme: &str) {
         let features = json!([{ "name": "prefers-color-scheme", "value": scheme }]);
         self.devtools("Emulation.setEmulatedMedia", json!({ "features": features })).await;
     }
 
-    /// What the window shows, as PNG.
+    /// The window's content, as PNG.
     ///
     /// # Panics
-    /// If it cannot be had.
+    /// If that fails.
     pub async fn screenshot(&self) -> Vec<u8> {
         self.client.screenshot().await.expect("a screenshot")
     }
 
-    /// What the browser complained about since it was asked last: errors of scripts, and what the
-    /// content security policy forbade. Pages that say by their status that something is amiss do
-    /// so on purpose.
+    /// The browser's errors since the last call: errors of scripts, and violations of the content
+    /// security policy. Error statuses of pages are excluded, because tests cause them on purpose.
     ///
     /// # Panics
-    /// If the browser does not tell.
+    /// If the log cannot be read.
     pub async fn complaints(&self) -> Vec<String> {
         let body = json!({ "type": "browser" });
         let log = self.client.issue_cmd(Driver { path: "se/log", body }).await.expect("the log");
@@ -246,7 +245,7 @@ impl TestBrowser {
     }
 }
 
-/// A command of chromedriver that is no part of the standard.
+/// A chromedriver command outside the standard.
 #[derive(Debug)]
 struct Driver {
     path: &'static str,
@@ -267,7 +266,7 @@ impl WebDriverCompatibleCommand for Driver {
     }
 }
 
-/// A chromedriver, and the port that it has chosen.
+/// Starts a chromedriver; returns it with its port.
 async fn start_driver() -> (Child, u16) {
     let mut driver = Command::new("chromedriver")
         .arg("--port=0")
@@ -283,7 +282,7 @@ async fn start_driver() -> (Child, u16) {
     while let Some(line) = lines.next_line().await.expect("what chromedriver says") {
         let port = line.strip_suffix('.').and_then(|line| line.rsplit(' ').next()?.parse().ok());
         if let Some(port) = port {
-            // It goes on talking, and must be listened to.
+            // Its output must be read on, or it blocks.
             tokio::spawn(async move { while let Ok(Some(_)) = lines.next_line().await {} });
             return (driver, port);
         }

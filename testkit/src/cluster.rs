@@ -1,4 +1,4 @@
-//! Three nodes of RabbitMQ that are one broker.
+//! A RabbitMQ cluster of three nodes.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::docker::{self, docker, image};
 /// How many nodes: the fewest of which one can be lost.
 const NODES: usize = 3;
 
-/// A cluster on a network of its own. It goes when this is dropped.
+/// A cluster on its own network. It is removed when this is dropped.
 pub struct ServerCluster {
     nodes: Vec<DedicatedServer>,
     network: Network,
 }
 
-/// Declared after the nodes that are on it, so that it is removed after them.
+/// Declared after its nodes, so that it is removed after them.
 struct Network(String);
 
 impl Drop for Network {
@@ -25,8 +25,8 @@ impl Drop for Network {
     }
 }
 
-/// Both families of images start by this: whoever runs it owns the cookie, or its entry point sees to
-/// that.
+/// Works with both families of images: their entry points give the cookie to the user that runs
+/// this.
 const START: &str = r#"
 set -eu
 cookie=/var/lib/rabbitmq/.erlang.cookie
@@ -40,10 +40,10 @@ if [ -x "$entry" ]; then exec "$entry" rabbitmq-server; else exec /bin/sh "$entr
 "#;
 
 impl ServerCluster {
-    /// Starts the nodes in the image that the variable names, and waits until each knows the others.
+    /// Starts the nodes with the image in the variable, and waits until each knows the others.
     ///
     /// # Panics
-    /// If they do not become a cluster.
+    /// If they do not form a cluster.
     pub async fn start(image_variable: &str) -> Self {
         let network = Network(docker::name_of("cluster"));
         docker(&["network", "create", &network.0]).await;
@@ -63,7 +63,7 @@ impl ServerCluster {
         cluster
     }
 
-    /// Where each node is, from this machine.
+    /// The URL of each node from this machine.
     pub fn urls(&self) -> Vec<String> {
         self.nodes.iter().map(DedicatedServer::url).collect()
     }
@@ -73,15 +73,15 @@ impl ServerCluster {
         &self.nodes[number]
     }
 
-    /// The network that the nodes speak to each other on.
+    /// The network between the nodes.
     pub fn network(&self) -> &str {
         &self.network.0
     }
 
-    /// The node that leads a queue, as another one sees it. None while there is none.
+    /// The node that leads a queue, as another node reports it. None if there is none.
     ///
     /// # Panics
-    /// If the node that is asked does not answer.
+    /// If that node does not answer.
     pub async fn leader_of(&self, queue: &str, asked: usize) -> Option<usize> {
         let list = ["rabbitmqctl", "--silent", "--formatter", "json"];
         let list = [&list, ["list_queues", "name", "leader"].as_slice()].concat();
@@ -91,11 +91,11 @@ impl ServerCluster {
         (0..NODES).find(|number| leader == erlang_name(*number))
     }
 
-    /// Takes the node that leads a queue out of service, as for an upgrade: it closes its connections
-    /// and gives up what it leads. Returns which one it was.
+    /// Takes the node that leads a queue out of service, as for an upgrade: it closes its
+    /// connections and gives up its leads. Returns the node.
     ///
     /// # Panics
-    /// If nobody leads it.
+    /// If no node leads it.
     pub async fn drain_leader_of(&self, queue: &str) -> usize {
         let leader = self.leader_of(queue, 0).await.expect("a leader");
         self.nodes[leader].exec(&["rabbitmq-upgrade", "drain"]).await;
@@ -110,17 +110,17 @@ impl ServerCluster {
         self.nodes[node].exec(&["rabbitmq-upgrade", "revive"]).await;
     }
 
-    /// Kills the node that leads a queue and returns which one it was.
+    /// Kills the node that leads a queue, and returns it.
     ///
     /// # Panics
-    /// If nobody leads it.
+    /// If no node leads it.
     pub async fn kill_leader_of(&self, queue: &str) -> usize {
         let leader = self.leader_of(queue, 0).await.expect("a leader");
         self.nodes[leader].kill().await;
         leader
     }
 
-    /// Waits until a node other than `former` leads a queue, and returns which one does.
+    /// Waits until a node other than `former` leads a queue, and returns it.
     ///
     /// # Panics
     /// If none does within a minute.

@@ -1,4 +1,4 @@
-//! Servers in containers, one of each kind for all tests of a process.
+//! Servers in containers, shared by all tests of a process.
 
 use std::future::Future;
 use std::time::Duration;
@@ -9,17 +9,16 @@ use testcontainers::{ContainerAsync, GenericImage, ImageExt};
 
 use crate::deployment::eventually;
 
-/// A server in a container. Kept in a static it outlives the tests; `tests/run` removes it by its
-/// label.
+/// A server in a container. In a static it outlives the tests; `tests/run` removes it by its label.
 pub struct TestServer {
     container: ContainerAsync<GenericImage>,
-    /// Within the container.
+    /// The port in the container.
     inner_port: u16,
     port: u16,
 }
 
 impl TestServer {
-    /// Starts the image that the variable names and publishes a port of it.
+    /// Starts the image in the variable, and publishes a port.
     ///
     /// # Panics
     /// If the variable is not set, or no Docker engine answers.
@@ -30,7 +29,7 @@ impl TestServer {
         Self::start_image(&image, port, variables, None).await
     }
 
-    /// As [`Self::start`], with the image given, and the container's name if it is to have one.
+    /// Like [`Self::start`], with the image and an optional name of the container.
     ///
     /// # Panics
     /// If no Docker engine answers.
@@ -61,13 +60,13 @@ impl TestServer {
         Self { container, inner_port, port }
     }
 
-    /// Where the server's port is on this machine: host and port.
+    /// The server's address on this machine: host and port.
     pub fn address(&self) -> String {
         format!("127.0.0.1:{}", self.port)
     }
 
-    /// Where the server is past the engine's proxy, which copies each byte and has its share of the
-    /// processor; None where this machine has no route to the container, as beside a virtual machine.
+    /// The server's address without the engine's proxy, which costs CPU time; None if this machine
+    /// has no route to the container, as with a virtual machine.
     pub async fn direct_address(&self) -> Option<String> {
         let address = (self.container.get_bridge_ip_address().await.ok()?, self.inner_port);
         let connecting = tokio::net::TcpStream::connect(address);

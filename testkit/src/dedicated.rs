@@ -1,4 +1,4 @@
-//! A server of one test's own, which the test may kill, pause and start again.
+//! A server for one test, which may kill, pause and restart it.
 
 use std::time::{Duration, Instant};
 
@@ -6,28 +6,28 @@ use crate::deployment::eventually;
 use crate::docker::{self, docker, image, try_docker};
 use crate::{mongodb, rabbitmq};
 
-/// What kind of server it is.
+/// The kind of server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Kind {
     Broker,
     Database,
 }
 
-/// A server in a container that keeps its port and its data when it is killed and started. It goes when
-/// this is dropped.
+/// A server in a container that keeps its port and its data over kills and restarts. It is removed
+/// when this is dropped.
 pub struct DedicatedServer {
     kind: Kind,
     name: String,
     port: u16,
 }
 
-/// Whoever else tests on this machine may have taken the port.
+/// Another process may have taken the port.
 const TRIES: usize = 3;
-/// A server that is paused takes connections and says nothing.
+/// A paused server accepts connections and does not answer.
 const ANSWER_LIMIT: Duration = Duration::from_secs(2);
 
 impl DedicatedServer {
-    /// A RabbitMQ in the image that the variable names.
+    /// A RabbitMQ with the image in the variable.
     ///
     /// # Panics
     /// If it does not start.
@@ -37,12 +37,12 @@ impl DedicatedServer {
         server
     }
 
-    /// A MongoDB that keeps what it acknowledged, whatever happens to it.
+    /// A MongoDB that keeps acknowledged writes in all cases.
     ///
     /// # Panics
     /// If it does not start.
     pub async fn database() -> Self {
-        // For the stand-in: without it, `j: true` is not honoured.
+        // For SecantusDB: without it, `j: true` is not honoured.
         let durable = ["--env", "SECANTUS_SYNC=1"];
         let image = image("EVERGRANT_TEST_MONGODB_IMAGE");
         let server = Self::create(Kind::Database, &image, &durable, &[]).await;
@@ -50,7 +50,7 @@ impl DedicatedServer {
         server
     }
 
-    /// A node of a cluster, which is started and not waited for.
+    /// A node of a cluster, started without waiting for it.
     pub(crate) async fn node(image: &str, options: &[&str], command: &[&str]) -> Self {
         Self::create(Kind::Broker, image, options, command).await
     }
@@ -76,7 +76,7 @@ impl DedicatedServer {
         panic!("start {image} in a container: {failure}");
     }
 
-    /// Where it is, from this machine.
+    /// Its URL from this machine.
     pub fn url(&self) -> String {
         match self.kind {
             Kind::Broker => format!("amqp://guest:guest@127.0.0.1:{}", self.port),
@@ -84,7 +84,7 @@ impl DedicatedServer {
         }
     }
 
-    /// Ends it as a power cut would.
+    /// Kills it, like a power failure.
     ///
     /// # Panics
     /// If it is not running.
@@ -92,7 +92,7 @@ impl DedicatedServer {
         docker(&["kill", &self.name]).await;
     }
 
-    /// Starts it after it was killed, and waits until it answers.
+    /// Restarts it after a kill, and waits until it answers.
     ///
     /// # Panics
     /// If it does not start.
@@ -101,7 +101,7 @@ impl DedicatedServer {
         self.wait_until_it_answers().await;
     }
 
-    /// It hangs: connections stay, and nothing is answered.
+    /// Pauses it: connections stay, and nothing is answered.
     ///
     /// # Panics
     /// If it is not running.
@@ -109,7 +109,7 @@ impl DedicatedServer {
         docker::pause(&self.name).await;
     }
 
-    /// It goes on where it was paused.
+    /// Resumes it.
     ///
     /// # Panics
     /// If it is not paused.
@@ -117,7 +117,7 @@ impl DedicatedServer {
         docker(&["unpause", &self.name]).await;
     }
 
-    /// Runs a command inside and returns what it wrote.
+    /// Runs a command in it, and returns the output.
     ///
     /// # Panics
     /// If it fails.
@@ -125,7 +125,7 @@ impl DedicatedServer {
         docker(&[&["exec", &self.name], command].concat()).await
     }
 
-    /// Waits until it answers, and says when it did.
+    /// Waits until it answers, and returns when it did.
     ///
     /// # Panics
     /// If it does not for two minutes.

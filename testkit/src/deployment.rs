@@ -1,4 +1,4 @@
-//! Evergrant beside real servers: a database and queue names of its own, and a provider.
+//! Evergrant on real servers: its own database, queue names and provider.
 
 use std::future::Future;
 use std::path::Path;
@@ -23,10 +23,10 @@ use crate::program::{self, TestProgram};
 /// The provider's name in all deployments.
 pub const PROVIDER: &str = "simulator";
 
-/// Evergrant beside real servers. What it made goes with it, but for the queues and the database,
-/// which go with their containers.
+/// Evergrant on real servers. It is removed with this, except the queues and the database, which
+/// are removed with their containers.
 pub struct TestDeployment {
-    /// The provider, from within.
+    /// The provider, in this process.
     pub simulator: SimulatorHandle,
     /// The store and the queue, as the programs see them.
     pub store: Arc<dyn Store>,
@@ -94,12 +94,12 @@ impl TestDeployment {
         }
     }
 
-    /// Sets a variable of the programs that are started from now on.
+    /// Sets a variable for programs that are started later.
     pub fn set(&mut self, name: &str, value: &str) {
         self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
     }
 
-    /// Takes a variable away from the programs that are started from now on.
+    /// Removes a variable for programs that are started later.
     pub fn unset(&mut self, name: &str) {
         let name = format!("EVERGRANT_{name}");
         self.variables.retain(|(known, _)| *known != name);
@@ -110,14 +110,14 @@ impl TestDeployment {
         self.start_with(name, args, &[])
     }
 
-    /// Starts a program that differs from the others in some variables.
+    /// Starts a program with some variables of its own.
     pub fn start_with(&self, name: &str, args: &[&str], own: &[(&str, &str)]) -> TestProgram {
         let variable =
             |(name, value): &(&str, &str)| (format!("EVERGRANT_{name}"), (*value).to_owned());
         self.start_among(name, args, own.iter().map(variable))
     }
 
-    /// Starts a producer and so many workers, as if each had a machine of its own.
+    /// Starts a producer and this many workers, as if each ran on its own machine.
     pub fn start_all(&self, workers: usize) -> Vec<TestProgram> {
         let workers = (1..=workers)
             .map(|number| self.start_on(&format!("worker-{number}"), "evergrant-worker"));
@@ -160,7 +160,7 @@ impl TestDeployment {
         self.run("evergrant", args).await
     }
 
-    /// Makes users with the provider and a file of their documents; returns its path.
+    /// Creates users at the provider and a file of their documents; returns its path.
     ///
     /// # Panics
     /// If the file cannot be written.
@@ -176,17 +176,17 @@ impl TestDeployment {
         self.collection.count_documents(filter).await.expect("count documents")
     }
 
-    /// Documents that have not been refreshed and are still to be: active, or not even adopted.
+    /// Documents that are still to be refreshed: active, or not adopted yet.
     pub async fn unfinished(&self) -> u64 {
         self.count(unfinished()).await
     }
 
-    /// Whether no document is [`Self::unfinished`]. False as well while the store does not answer.
+    /// Whether no document is [`Self::unfinished`]. Also false while the store does not answer.
     pub async fn is_finished(&self) -> bool {
         self.collection.count_documents(unfinished()).await.is_ok_and(|count| count == 0)
     }
 
-    /// Jobs that wait in the work queues.
+    /// Jobs in the work queues.
     ///
     /// # Panics
     /// If the broker does not answer.
@@ -209,7 +209,7 @@ impl TestDeployment {
         letters
     }
 
-    /// The ledger's judgement of all documents.
+    /// The ledger's verdict on all documents.
     ///
     /// # Panics
     /// If the store does not answer.
@@ -217,7 +217,7 @@ impl TestDeployment {
         ledger::judge(&self.simulator, &*self.store).await
     }
 
-    /// What all programs have logged: the file's name and a line.
+    /// The logs of all programs: file names and lines.
     ///
     /// # Panics
     /// If the logs cannot be read.
@@ -235,10 +235,10 @@ impl TestDeployment {
         lines.collect()
     }
 
-    /// Everything that the programs wrote. It must hold no secret.
+    /// Checks that the programs' output holds no secret.
     ///
     /// # Panics
-    /// If a token or the client's secret is in it.
+    /// If it holds a token or the client's secret.
     pub fn assert_no_secret_was_written(&self, outputs: &[&Output]) {
         let mut written: Vec<String> = self.logs().into_iter().map(|(_, line)| line).collect();
         for output in outputs {
@@ -251,7 +251,7 @@ impl TestDeployment {
     }
 }
 
-/// A test that fails shows what its programs said last, and keeps all that they said.
+/// A failing test prints the end of its programs' logs, and keeps them.
 impl Drop for TestDeployment {
     fn drop(&mut self) {
         if std::thread::panicking() {
@@ -295,18 +295,17 @@ fn config(variables: &[(String, String)]) -> Config {
     Config::from_parts(None, variables, &[]).expect("valid settings")
 }
 
-/// After how long something that is waited for is taken to never come. Far more than a busy machine
-/// needs: how fast something comes is not what [`eventually`] is for.
+/// The timeout of [`eventually`]. Far longer than a busy machine needs: it does not check speed.
 const NEVER: Duration = Duration::from_secs(600);
 
-/// How many times as long as a look took is waited before the next. A look at a store counts all of
-/// its documents; looks without a pause would be most of what a slow server does.
+/// The pause between polls, as a multiple of a poll's duration. A poll of the store counts all of
+/// its documents; polls without pauses would overload a slow server.
 const PAUSE_PER_LOOK: u32 = 5;
 
-/// Waits until something is so.
+/// Waits until a condition holds.
 ///
 /// # Panics
-/// If it never is.
+/// On a timeout.
 pub async fn eventually<F: Future<Output = bool>>(what: &str, mut is_so: impl FnMut() -> F) {
     let deadline = tokio::time::Instant::now() + NEVER;
     loop {

@@ -1,5 +1,5 @@
-//! Docker's command line, for what the containers' library does not do: kill, start again with the
-//! same port, cut off.
+//! Docker's command line, for what the containers library lacks: killing, restarting with the same
+//! port, disconnecting.
 
 use std::ops::Range;
 use std::process::Stdio;
@@ -7,14 +7,14 @@ use std::time::Duration;
 
 use tokio::process::Command;
 
-/// Longer than any command takes on a machine that is busy.
+/// Longer than any command takes on a busy machine.
 const LIMIT: Duration = Duration::from_secs(120);
 
-/// Below the ports that the system hands out: nobody takes one of these while its server is down, and
-/// a client that tries to reach it meanwhile cannot connect to itself.
+/// Below the ports that the system assigns: no other process takes one while its server is down,
+/// and a client that tries to reach it cannot connect to itself.
 const PORTS: Range<u16> = 20_000..30_000;
 
-/// Runs a command of Docker and returns what it wrote.
+/// Runs a Docker command, and returns its output.
 ///
 /// # Panics
 /// If it fails.
@@ -22,7 +22,7 @@ pub async fn docker(args: &[&str]) -> String {
     try_docker(args).await.unwrap_or_else(|error| panic!("docker {}: {error}", args.join(" ")))
 }
 
-/// As [`docker`], with what it wrote to standard error if it fails.
+/// Like [`docker`], with the standard error output if it fails.
 ///
 /// # Errors
 /// If it fails.
@@ -42,8 +42,7 @@ pub async fn try_docker(args: &[&str]) -> Result<String, String> {
     }
 }
 
-/// Stops all processes of a container where they are. The system may be too busy to freeze them at the
-/// first try.
+/// Pauses a container. The system may be too busy at the first try.
 ///
 /// # Panics
 /// If it is not running, or cannot be paused.
@@ -59,18 +58,18 @@ pub async fn pause(container: &str) {
     docker(&["pause", container]).await;
 }
 
-/// A name for a container or a network of this test run. `tests/run` removes what has one.
+/// A name for a container or a network of this test run, by which `tests/run` removes it.
 pub fn name_of(what: &str) -> String {
     let random = uuid::Uuid::new_v4().simple().to_string();
     format!("{}-{what}-{}", session(), &random[..8])
 }
 
-/// The test run that this process belongs to.
+/// The id of this test run.
 pub fn session() -> String {
     std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("evergrant-test-manual".to_owned())
 }
 
-/// The image that a variable names.
+/// The image in a variable.
 ///
 /// # Panics
 /// If it is not set.
@@ -80,7 +79,7 @@ pub fn image(variable: &str) -> String {
     })
 }
 
-/// A port of this machine that is free and stays so while the server that is to have it is down.
+/// A port of this machine that is free, and stays free while its server is down.
 ///
 /// # Panics
 /// If none is found.
@@ -90,11 +89,11 @@ pub fn free_port() -> u16 {
     drawn.take(100).find(is_free).expect("a free port")
 }
 
-/// Removes containers and networks, now: for when a test ends, however it does.
+/// Removes containers and networks immediately, for the end of a test.
 pub(crate) fn remove(containers: &[&str], networks: &[&str]) {
     let run = |args: &[&str], names: &[&str]| {
         let all = [args, names].concat();
-        // `tests/run` removes what is left.
+        // `tests/run` removes the rest.
         let _ = std::process::Command::new("docker").args(all).output();
     };
     if !containers.is_empty() {

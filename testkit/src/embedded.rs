@@ -1,4 +1,4 @@
-//! Evergrant in one process and one file, beside a provider.
+//! Evergrant in one process and one file, with a provider.
 
 use std::process::Output;
 use std::sync::Arc;
@@ -15,13 +15,13 @@ use tempfile::TempDir;
 use crate::ledger;
 use crate::program::{self, TestProgram};
 
-/// A file and a provider. What was made goes with this.
+/// A file and a provider. They are removed with this.
 pub struct EmbeddedDeployment {
-    /// The provider, from within.
+    /// The provider, in this process.
     pub simulator: SimulatorHandle,
-    /// The store, beside that of the programs.
+    /// The store, in addition to that of the programs.
     pub store: Arc<dyn Store>,
-    /// Where the file, logs and others go.
+    /// The folder of the file and the logs.
     pub folder: TempDir,
     /// The environment of the programs.
     pub variables: Vec<(String, String)>,
@@ -29,10 +29,10 @@ pub struct EmbeddedDeployment {
 }
 
 impl EmbeddedDeployment {
-    /// A file of its own, and a provider that behaves as `provider` says.
+    /// A new file, and a provider that behaves as `provider` says.
     ///
     /// # Panics
-    /// If one of them cannot be made.
+    /// If one of them cannot be created.
     pub async fn new(provider: evergrant_simulator::SimulatorConfig) -> Self {
         let secret = provider.client_secret.clone();
         let simulator = Simulator::bind(provider, "127.0.0.1:0").await.expect("start the provider");
@@ -60,7 +60,7 @@ impl EmbeddedDeployment {
         Self { simulator: handle, store, folder, variables, started: AtomicU32::new(0) }
     }
 
-    /// Sets a variable of the programs that are started from now on.
+    /// Sets a variable for programs that are started later.
     pub fn set(&mut self, name: &str, value: &str) {
         self.variables.push((format!("EVERGRANT_{name}"), value.to_owned()));
     }
@@ -100,7 +100,7 @@ impl EmbeddedDeployment {
         self.grants().await.iter().filter(|grant| grant.generation > 0).count()
     }
 
-    /// Grants that are neither refreshed nor given up.
+    /// Grants that are neither refreshed nor ended.
     pub async fn unfinished(&self) -> usize {
         let ended = |status| {
             matches!(
@@ -112,7 +112,7 @@ impl EmbeddedDeployment {
         self.grants().await.iter().filter(unfinished).count()
     }
 
-    /// The ledger's judgement of all documents.
+    /// The ledger's verdict on all documents.
     ///
     /// # Panics
     /// If the file cannot be read.

@@ -1,4 +1,4 @@
-//! A way to a server that a test can cut, or let swallow what is sent.
+//! A TCP proxy to a server that a test can cut, or make swallow everything.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -9,7 +9,7 @@ use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 
-/// A TCP way with an address of its own. It needs the runtime that it was made on.
+/// A TCP proxy with its own address. It needs the runtime on which it was created.
 pub struct FaultProxy {
     url: String,
     state: watch::Sender<State>,
@@ -17,16 +17,16 @@ pub struct FaultProxy {
 
 #[derive(Debug, Clone, Copy, Default)]
 struct State {
-    /// Nothing gets through, and nobody is told.
+    /// Nothing passes, without an error.
     swallowing: bool,
-    /// Connections of an earlier one are reset.
+    /// Connections of an earlier era are reset.
     era: u64,
 }
 
 type ProxyGate = watch::Receiver<State>;
 
 impl FaultProxy {
-    /// A way to the server at `url`.
+    /// A proxy to the server at `url`.
     ///
     /// # Panics
     /// If no port is free, or the URL names no server.
@@ -34,8 +34,8 @@ impl FaultProxy {
         Self::balancing(&[url.to_owned()])
     }
 
-    /// A way to whichever of the servers takes a connection, each in its turn, as a load balancer
-    /// would lead there. Their URLs differ in nothing but the address.
+    /// A proxy to whichever server accepts a connection, in turn, like a load balancer. Their URLs
+    /// differ only in the address.
     ///
     /// # Panics
     /// If no port is free, or the URLs name no server.
@@ -50,30 +50,29 @@ impl FaultProxy {
         Self { url: format!("{before}{address}{after}"), state }
     }
 
-    /// The URL of this way.
+    /// The URL of this proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// Resets the connections that there are. New ones can be made.
+    /// Resets all connections. New ones are accepted.
     pub fn cut(&self) {
         self.state.send_modify(|state| state.era += 1);
     }
 
-    /// From now on nothing arrives at either end, and neither end is told. New connections are
-    /// taken and not answered.
+    /// From now on nothing passes in either direction, without an error. New connections are
+    /// accepted and not served.
     pub fn swallow(&self) {
         self.state.send_modify(|state| state.swallowing = true);
     }
 
-    /// Everything gets through again. What was sent meanwhile, on connections that are still there,
-    /// arrives now.
+    /// Everything passes again. What was sent meanwhile on open connections arrives now.
     pub fn open(&self) {
         self.state.send_modify(|state| state.swallowing = false);
     }
 }
 
-/// What is before the address in a URL, the address, and what is after it.
+/// The part of a URL before the address, the address, and the part after it.
 pub(crate) fn split(url: &str) -> (&str, &str, &str) {
     let scheme = url.find("://").expect("a URL with a scheme") + 3;
     let end = url[scheme..].find(['/', '?']).map_or(url.len(), |at| scheme + at);
@@ -86,7 +85,7 @@ async fn accept(listener: std::net::TcpListener, servers: Arc<[String]>, gate: P
     let turn = Arc::new(AtomicUsize::new(0));
     while let Ok((near, _)) = listener.accept().await {
         let (servers, turn, gate) = (Arc::clone(&servers), Arc::clone(&turn), gate.clone());
-        // It ends with either end, or with the runtime.
+        // Ends with either side, or with the runtime.
         tokio::spawn(carry(near, servers, turn, gate));
     }
 }
@@ -101,11 +100,11 @@ async fn carry(
     let mut over = gate.clone();
     let mut far = None;
     tokio::select! {
-        // Either end may go at any time; then there is nothing more to do.
+        // Either side may close at any time, which ends the connection.
         _ = both_ways(&mut near, &mut far, &servers, &turn, gate) => return,
         _ = over.wait_for(|state| state.era != era) => {}
     }
-    // Closing without lingering is a reset. It fails only where the connection is gone.
+    // Closing without lingering is a reset. It fails only if the connection is gone.
     for end in std::iter::once(&near).chain(&far) {
         let _ = end.set_zero_linger();
     }
@@ -154,7 +153,7 @@ async fn pump(
     }
 }
 
-/// Waits while everything is swallowed. Once the [`FaultProxy`] is gone, so is its gate.
+/// Waits while everything is swallowed. The gate ends with its [`FaultProxy`].
 async fn pass(gate: &mut ProxyGate) {
     let _ = gate.wait_for(|state| !state.swallowing).await;
 }
@@ -164,7 +163,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_address_is_found_whatever_is_around_it() {
+    fn the_address_is_found_in_any_url() {
         let cases = [
             ("amqp://guest:guest@127.0.0.1:5672", ("amqp://guest:guest@", "127.0.0.1:5672", "")),
             ("amqp://u:p@h:1/%2f", ("amqp://u:p@", "h:1", "/%2f")),
@@ -178,7 +177,7 @@ mod tests {
         }
     }
 
-    /// A server that sends back what it gets.
+    /// A server that echoes what it gets.
     async fn echo() -> String {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
         let address = listener.local_addr().expect("its address");
@@ -203,7 +202,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_swallowed_arrives_once_the_way_is_open() {
+    async fn swallowed_data_arrives_once_the_proxy_is_open() {
         let way = FaultProxy::to(&echo().await);
         let mut stream = connection(&way).await;
         assert_eq!(answer(&mut stream).await.expect("an answer"), 7);
@@ -216,7 +215,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_cut_resets_what_there_is_and_lets_new_connections_be_made() {
+    async fn a_cut_resets_connections_and_accepts_new_ones() {
         let way = FaultProxy::to(&echo().await);
         let mut stream = connection(&way).await;
         assert_eq!(answer(&mut stream).await.expect("an answer"), 7);
@@ -226,7 +225,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_server_that_is_away_is_passed_over() {
+    async fn an_unavailable_server_is_skipped() {
         let nobody = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
         let away = format!("echo://{}", nobody.local_addr().expect("its address"));
         drop(nobody);

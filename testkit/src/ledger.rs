@@ -1,4 +1,4 @@
-//! Users at the provider and in a store, and what its ledger says of them.
+//! Users at the provider and in a store, judged by the provider's ledger.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use evergrant_ports::TransferStore;
 use evergrant_simulator::{CheckReport, LedgerDocument, SeedPlan, SimulatorHandle};
 use futures::TryStreamExt;
 
-/// Makes users with the provider and a file of their documents in `folder`; returns its path.
+/// Creates users at the provider and a file of their documents in `folder`; returns its path.
 ///
 /// # Panics
 /// If the file cannot be written.
@@ -21,7 +21,7 @@ pub fn seed_file(simulator: &SimulatorHandle, plan: SeedPlan, folder: &Path) -> 
     path.to_str().expect("a path in UTF-8").to_owned()
 }
 
-/// The ledger's judgement of all documents of a store.
+/// The ledger's verdict on all documents of a store.
 ///
 /// # Panics
 /// If the store does not answer.

@@ -1,5 +1,5 @@
-//! What the tests share: real servers in containers, the project's programs as processes, and
-//! deployments of both beside a provider, chaos on real servers, and a simulation without any.
+//! The test kit: real servers in containers, the project's programs as processes, deployments of
+//! both with a provider, chaos tests on real servers, and a simulation without any server.
 
 pub mod browser;
 pub mod cases;

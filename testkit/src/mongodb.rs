@@ -5,8 +5,7 @@ use tokio::sync::OnceCell;
 
 use crate::container::TestServer;
 
-/// The URL of a server for all tests: the one that `EVERGRANT_TEST_MONGODB_URL` names, or one in a
-/// container.
+/// The URL of a server for all tests: that of `EVERGRANT_TEST_MONGODB_URL`, or one in a container.
 ///
 /// # Panics
 /// If there is neither.

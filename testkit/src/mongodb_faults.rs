@@ -1,4 +1,4 @@
-//! A way to a server of MongoDB's protocol on which commands fail as a test wants.
+//! A proxy for MongoDB's protocol that makes commands fail.
 
 use std::collections::HashMap;
 use std::io;
@@ -13,16 +13,16 @@ use tokio::net::{TcpListener, TcpStream};
 
 use crate::fault_proxy::split;
 
-/// Whether the server has carried out the command.
+/// Whether the server executed the command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FaultEffect {
     /// The server never gets it.
     None,
-    /// The server has carried it out and answered.
+    /// The server executed it and answered.
     Done,
 }
 
-/// What becomes of a command.
+/// The fault of a command.
 pub enum CommandFault {
     /// The connection is reset.
     Reset(FaultEffect),
@@ -30,7 +30,7 @@ pub enum CommandFault {
     Answer(FaultEffect, Document),
     /// These fields are added to the server's answer.
     Also(Document),
-    /// This is done between the server's answer and its arrival.
+    /// This runs between the server's answer and its arrival.
     Meanwhile(Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>),
 }
 
@@ -40,29 +40,29 @@ impl CommandFault {
         Self::Answer(effect, doc! { "ok": 0.0, "code": code, "errmsg": "s3cret" })
     }
 
-    /// A write that no majority has acknowledged in time.
+    /// A write that no majority acknowledged in time.
     pub fn not_durable(code: i32) -> Self {
         Self::Also(doc! { "writeConcernError": { "code": code, "errmsg": "s3cret" } })
     }
 
-    /// While a command is carried out, `work` is done.
+    /// Runs `work` while a command is executed.
     pub fn meanwhile(work: impl Future<Output = ()> + Send + 'static) -> Self {
         Self::Meanwhile(Box::new(|| Box::pin(work)))
     }
 }
 
-/// A way with an address of its own. It needs the runtime that it was made on.
+/// A proxy with its own address. It needs the runtime on which it was created.
 pub struct FaultyWay {
     url: String,
     plan: Arc<Mutex<Plan>>,
 }
 
-/// What is to fail.
+/// The planned faults.
 #[derive(Default)]
 struct Plan {
-    /// By the names of commands, the first of a name first.
+    /// Faults by command names, the first of a name first.
     faults: Vec<(&'static str, CommandFault)>,
-    /// Fields of every answer to a command.
+    /// Extra fields of every answer to a command.
     always: Vec<(&'static str, Document)>,
     /// `nModified` is `n` in all answers.
     all_modified: bool,
@@ -79,7 +79,7 @@ impl Plan {
 }
 
 impl FaultyWay {
-    /// A way to the server at `url`.
+    /// A proxy to the server at `url`.
     ///
     /// # Panics
     /// If no port is free, or the URL names no server.
@@ -93,12 +93,12 @@ impl FaultyWay {
         Self { url: format!("{before}{address}{after}"), plan }
     }
 
-    /// The URL of this way.
+    /// The URL of this proxy.
     pub fn url(&self) -> &str {
         &self.url
     }
 
-    /// The next command of this name, after those of earlier calls, meets a fault.
+    /// The next command of this name, after those of earlier calls, gets a fault.
     pub fn next(&self, command: &'static str, fault: CommandFault) {
         locked(&self.plan).faults.push((command, fault));
     }
@@ -113,7 +113,7 @@ impl FaultyWay {
         locked(&self.plan).all_modified = true;
     }
 
-    /// Whether every fault has been met.
+    /// Whether all faults were used.
     pub fn is_done(&self) -> bool {
         locked(&self.plan).faults.is_empty()
     }
@@ -127,15 +127,15 @@ async fn accept(listener: std::net::TcpListener, server: String, plan: Arc<Mutex
     let listener = TcpListener::from_std(listener).expect("a listener on this runtime");
     while let Ok((near, _)) = listener.accept().await {
         let (server, plan) = (server.clone(), Arc::clone(&plan));
-        // It ends with either end, or with the runtime.
+        // Ends with either side, or with the runtime.
         tokio::spawn(async move { carry(near, &server, plan).await });
     }
 }
 
-/// What both directions of a connection know.
+/// The shared state of both directions of a connection.
 struct Connection {
     plan: Arc<Mutex<Plan>>,
-    /// What becomes of answers, by the numbers of their requests.
+    /// Faults of answers, by the numbers of their requests.
     awaited: Mutex<HashMap<i32, CommandFault>>,
     to_near: tokio::sync::Mutex<OwnedWriteHalf>,
 }
@@ -259,7 +259,7 @@ impl Message {
         change(&mut answer);
         let changed = Self::answer(self.answers(), &answer);
         let before = std::mem::replace(self, changed);
-        // A stream of answers goes by their numbers and flags.
+        // A stream of answers depends on their numbers and flags.
         for kept in [4..8, HEADER_BYTES..HEADER_BYTES + 4] {
             self.0[kept.clone()].copy_from_slice(&before.0[kept]);
         }

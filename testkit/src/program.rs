@@ -7,10 +7,10 @@ use std::time::Duration;
 
 use tokio::process::{Child, Command};
 
-/// Where the programs are that were built with these tests.
+/// The path of a program that was built with these tests.
 ///
 /// # Panics
-/// If the program is not there; the message says how to build it.
+/// If it does not exist; the message says how to build it.
 pub fn path(name: &str) -> PathBuf {
     let test = std::env::current_exe().expect("the path of this test program");
     // Tests are in `deps`, beside the programs; programs of this crate are among the programs.
@@ -27,15 +27,15 @@ pub fn path(name: &str) -> PathBuf {
     program
 }
 
-/// A program that runs. It is killed when this is dropped.
+/// A running program. It is killed when this is dropped.
 pub struct TestProgram {
     child: Child,
-    /// The file that holds what it writes to standard output and standard error.
+    /// The file with its output.
     pub log: PathBuf,
 }
 
 impl TestProgram {
-    /// Starts a program with the environment given and nothing of this process's own settings.
+    /// Starts a program with the given environment, without this process's settings.
     ///
     /// # Panics
     /// If it does not start.
@@ -49,7 +49,7 @@ impl TestProgram {
         Self { child, log }
     }
 
-    /// Its process's number.
+    /// Its process id.
     ///
     /// # Panics
     /// If it was waited for.
@@ -57,7 +57,7 @@ impl TestProgram {
         self.child.id().expect("the program was waited for")
     }
 
-    /// Kills it as a power cut would.
+    /// Kills it, like a power failure.
     ///
     /// # Panics
     /// If it has ended already.
@@ -65,7 +65,7 @@ impl TestProgram {
         self.child.kill().await.expect("kill the program");
     }
 
-    /// Asks it to end (SIGTERM) and waits until it has.
+    /// Stops it (SIGTERM), and waits for its end.
     ///
     /// # Panics
     /// If it has ended before, or does not end within a minute.
@@ -74,7 +74,7 @@ impl TestProgram {
         self.wait(Duration::from_secs(60)).await
     }
 
-    /// Sends a signal, named as `kill` names it.
+    /// Sends a signal by its name for `kill`.
     ///
     /// # Panics
     /// If it has ended before.
@@ -85,10 +85,10 @@ impl TestProgram {
         assert!(sent.success());
     }
 
-    /// Waits until it ends.
+    /// Waits for its end.
     ///
     /// # Panics
-    /// If it does not end within `limit`; the message holds its log.
+    /// If it does not end within `limit`; the message contains its log.
     pub async fn wait(&mut self, limit: Duration) -> ExitStatus {
         match tokio::time::timeout(limit, self.child.wait()).await {
             Ok(status) => status.expect("wait for the program"),

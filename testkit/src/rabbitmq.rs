@@ -1,4 +1,4 @@
-//! RabbitMQ, in both of the versions that are supported.
+//! RabbitMQ, in both supported versions.
 
 use lapin::options::{BasicPublishOptions, ConfirmSelectOptions};
 use lapin::{BasicProperties, Channel, Connection, ConnectionProperties};
@@ -18,13 +18,13 @@ pub static V3: BrokerVersion = BrokerVersion::from_variable("EVERGRANT_TEST_RABB
 pub static V4: BrokerVersion = BrokerVersion::from_variable("EVERGRANT_TEST_RABBITMQ_4_IMAGE");
 
 impl BrokerVersion {
-    /// A server of the version in the image that the variable names.
+    /// A server with the image in the variable.
     pub const fn from_variable(image_variable: &'static str) -> Self {
         Self { image_variable, server: OnceCell::const_new() }
     }
 
-    /// The URL of a server of this version: the one that `EVERGRANT_TEST_AMQP_URL` names, whatever
-    /// its version, or one in a container.
+    /// The URL of a server of this version: that of `EVERGRANT_TEST_AMQP_URL`, whatever its
+    /// version, or one in a container.
     ///
     /// # Panics
     /// If there is neither.
@@ -57,7 +57,7 @@ async fn url_when_ready(server: &TestServer) -> String {
     url
 }
 
-/// Waits until a broker answers, and returns its URL: past the engine's proxy if there is such a way.
+/// Waits until a broker answers, and returns its URL, without the engine's proxy if possible.
 ///
 /// # Panics
 /// If the broker does not answer within 90 s.
@@ -74,10 +74,10 @@ fn url_at(address: &str) -> String {
     format!("amqp://guest:guest@{address}")
 }
 
-/// A channel, past Evergrant's own adapter.
+/// A channel, without Evergrant's own adapter.
 ///
 /// # Panics
-/// If the broker cannot be reached.
+/// If the broker is unreachable.
 pub async fn channel(url: &str) -> Channel {
     let connection = Connection::connect(url, ConnectionProperties::default()).await;
     let channel = connection.expect("connect").create_channel().await.expect("a channel");
@@ -88,7 +88,7 @@ pub async fn channel(url: &str) -> Channel {
 /// Puts a message into a queue.
 ///
 /// # Panics
-/// If the broker does not take it.
+/// If the broker does not accept it.
 pub async fn send(channel: &Channel, queue: &str, body: &[u8]) {
     let options = BasicPublishOptions::default();
     let properties = BasicProperties::default();

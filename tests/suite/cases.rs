@@ -1,11 +1,11 @@
-//! What others have met, played from `tests/cases`.
+//! Runs the cases in `tests/cases`.
 
 use evergrant_testkit::cases;
 
-/// Most of the time of a case is waiting.
+/// A case mostly waits.
 const AT_ONCE: usize = 6;
 
-/// Plays all cases, or with EVERGRANT_TEST_CASE those whose name contains it.
+/// Runs all cases, or those whose name contains EVERGRANT_TEST_CASE.
 #[tokio::test(flavor = "multi_thread")]
 async fn every_case_is_right() {
     let wanted = std::env::var("EVERGRANT_TEST_CASE").unwrap_or_default();

@@ -1,4 +1,4 @@
-//! The stack of `docker-compose.yml`, as a user brings it up.
+//! The stack of `docker-compose.yml`, as a user starts it.
 
 use std::io::Write;
 use std::path::Path;
@@ -12,7 +12,7 @@ use mongodb::bson::{Document, doc};
 use secrecy::ExposeSecret;
 use serde_json::Value;
 
-/// A stack that is up. It comes down when this is dropped, its volumes with it.
+/// A running stack. It is removed when this is dropped, with its volumes.
 struct Stack {
     variables: Vec<(&'static str, String)>,
     program: Vec<&'static str>,
@@ -24,7 +24,7 @@ fn image(variable: &str) -> String {
 }
 
 impl Stack {
-    /// A stack of this name: when one is dropped, all of that name come down.
+    /// A stack of this name; dropping one removes all of that name.
     fn new(name: &str) -> Self {
         let session = std::env::var("EVERGRANT_TEST_SESSION").unwrap_or("evergrant-test".into());
         let password = || uuid::Uuid::new_v4().simple().to_string();
@@ -70,7 +70,7 @@ impl Stack {
         String::from_utf8(output.stdout).unwrap()
     }
 
-    /// A command of `evergrant`, as the README tells users to run it.
+    /// A command of `evergrant`, as the README shows it.
     async fn evergrant(&self, args: &[&str], input: Option<&Path>) -> String {
         let mut command = self.command(&[&["run", "--rm", "-T", "evergrant"], args].concat());
         if let Some(input) = input {
@@ -79,7 +79,7 @@ impl Stack {
         String::from_utf8(succeed(command).await.stdout).unwrap()
     }
 
-    /// Where a service's port is on this machine.
+    /// The address of a service's port on this machine.
     async fn port(&self, service: &str, port: &str) -> String {
         self.compose(&["port", service, port]).await.trim().to_owned()
     }
@@ -109,7 +109,7 @@ async fn succeed(mut command: Command) -> Output {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down() {
+async fn the_compose_stack_refreshes_500_users() {
     let stack = Stack::new("compose");
     stack.compose(&["up", "-d", "--no-build", "--scale", "worker=4"]).await;
     let simulator = format!("http://{}", stack.port("simulator", "8080").await);
@@ -144,7 +144,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     let report: Value = check.send().await.unwrap().json().await.unwrap();
     assert_eq!((&report["live"], &report["lost"]), (&500.into(), &0.into()), "{report}");
     eventually("producer, workers and the console are healthy", || async {
-        // It fails while the container of a command that has ended is removed.
+        // It fails while the container of a finished command is being removed.
         let listed = stack.command(&["ps"]).output().unwrap();
         String::from_utf8_lossy(&listed.stdout).matches("(healthy)").count() >= 9
     })
@@ -153,7 +153,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     let console = format!("http://{}/", stack.port("console", "8480").await);
     let page = http.get(&console).send().await.unwrap();
     assert!(page.url().path() == "/login", "without a login there is no console: {}", page.url());
-    // As the README tells, but for the terminal that asks for the password.
+    // As in the README, except for the terminal that asks for the password.
     std::fs::write(&file, "correct horse battery\n").unwrap();
     let users = ["--users-file", "/var/lib/evergrant/users"];
     let user = ["run", "--rm", "-T", "console", "evergrant", "console", "user"];
@@ -169,7 +169,7 @@ async fn the_compose_stack_refreshes_500_users_with_four_workers_and_comes_down(
     assert_eq!(stack.compose(&["ps", "-q"]).await.trim(), "");
 }
 
-/// The user of the programs, at both servers.
+/// The programs' user at both servers.
 async fn assert_is_no_administrator(stack: &Stack, tokens: &Collection<Document>) {
     let management = stack.port("rabbitmq", "15672").await;
     let whoami = evergrant_testkit::http_client().get(format!("http://{management}/api/whoami"));
@@ -181,7 +181,7 @@ async fn assert_is_no_administrator(stack: &Stack, tokens: &Collection<Document>
     assert!(admin.run_command(user).await.is_err(), "it may administer MongoDB");
 }
 
-/// Evergrant's variables of a service of the stack.
+/// Evergrant's variables of a service.
 async fn variables_of(stack: &Stack, service: &str) -> Vec<(String, String)> {
     let said = stack.compose(&["config"]).await;
     let of_service = said.lines().skip_while(|line| *line != format!("  {service}:")).skip(1);
@@ -201,7 +201,7 @@ async fn settings_of(stack: &Stack, service: &str) -> Config {
 }
 
 #[tokio::test]
-async fn each_container_has_the_secrets_that_it_needs_and_no_other() {
+async fn each_container_has_only_the_secrets_it_needs() {
     let stack = Stack::new("compose-secrets");
     let secrets = ["PROVIDER_CLIENT_SECRET", "RESCUE_KEY", "MONGODB_ROOT_PASSWORD"];
     for (service, its_own) in [
@@ -217,7 +217,7 @@ async fn each_container_has_the_secrets_that_it_needs_and_no_other() {
 }
 
 #[tokio::test]
-async fn with_autodesks_lines_url_and_limits_are_autodesks() {
+async fn the_autodesk_preset_sets_url_and_limits() {
     let mut stack = Stack::new("compose-preset");
     let of_simulator = ["PROVIDER_TOKEN_URL", "PROVIDER_ALLOW_HTTP", "PROVIDER_LIMITS"];
     let is_of_simulator = |name: &str| of_simulator.contains(&name);

@@ -1,4 +1,4 @@
-//! What the image is made of, as far as that can be seen without a registry.
+//! The content of the image, as far as it can be checked without a registry.
 
 use std::io::Write;
 use std::path::Path;
@@ -22,7 +22,7 @@ fn cargo(folder: &Path, args: &[&str]) -> String {
     succeed(Command::new("cargo").args(args).args(["--locked", "--offline"]).current_dir(folder))
 }
 
-/// An image of what Docker is sent to build from. It goes when this is dropped.
+/// An image of the build context. It is removed when this is dropped.
 struct Context {
     image: String,
     container: String,
@@ -58,7 +58,7 @@ impl Drop for Context {
 }
 
 #[test]
-fn what_docker_is_sent_is_a_whole_workspace_and_holds_no_secret() {
+fn the_build_context_is_complete_and_holds_no_secret() {
     let folder = tempfile::tempdir().unwrap();
     Context::of_the_project().copy_to(folder.path());
     let members = cargo(folder.path(), &["metadata", "--no-deps", "--format-version", "1"]);
@@ -71,7 +71,7 @@ fn what_docker_is_sent_is_a_whole_workspace_and_holds_no_secret() {
 }
 
 #[test]
-fn no_program_has_what_only_the_tests_want() {
+fn no_program_has_test_dependencies() {
     let file = std::fs::read_to_string(project().join("Dockerfile")).unwrap();
     assert!(file.contains("--package \"$program\"") && !file.contains("--workspace"));
     for program in PROGRAMS {

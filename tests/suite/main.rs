@@ -1,4 +1,4 @@
-//! Tests over real servers. `tests/run` installs, builds and starts what they need.
+//! Tests on real servers. `tests/run` installs, builds and starts what they need.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 #![allow(clippy::print_stdout, reason = "figures, seen with --nocapture and when a test fails")]
 

@@ -5,18 +5,18 @@ use std::path::{Path, PathBuf};
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
 const FOLDERS: [&str; 8] =
     ["bench", "console", "producer", "shared", "simulator", "testkit", "tests", "worker"];
-/// Types and functions of a private vocabulary, each replaced by the standard term.
+/// Types and functions of the former vocabulary, each replaced by the standard term.
 const REPLACED: &str = "Turns Turn Pace Places Place Nets Caught Rescuer Rescues Estate Left Settled Written \
      Rebury Ask Punctuality Gate InHand Board Desk Keeper OnlyLook Look Looking Told Teller Door Seen Watched \
      Watcher Way PATIENCE disowned hand_on estate_of take_back";
-/// Modules of the same.
+/// The same for modules.
 const REPLACED_MODULES: &str = "turns pace nets rescuer rescues take_back cell punctuality gate board keeper \
      only_look dial detached reports door seen watched frame way story walk in_brief in_full one_machine";
 const ENDINGS: [&str; 6] = ["_INTERVAL", "_TIMEOUT", "_MAX", "_MIN", "_DELAY", "_TTL"];
 const UNITS: [&str; 5] = ["MS", "MINUTE", "HOUR", "DAY", "WEEK"];
 const TESTS: [&str; 4] = ["tests", "testkit", "bench", "simulator/tests"];
 
-/// The project's sources, this one aside, by their path in the project.
+/// The project's sources, except this one, by their path in the project.
 fn read(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
     for entry in std::fs::read_dir(Path::new(ROOT).join(folder)).unwrap() {
         let path = folder.join(entry.unwrap().file_name());
@@ -29,7 +29,7 @@ fn read(folder: &Path, into: &mut Vec<(PathBuf, String)>) {
     }
 }
 
-/// What `check` says of each line of code, without comments and what stands in quotation marks.
+/// What `check` reports for each line of code, without comments and quoted text.
 fn assert_none(rule: &str, check: impl Fn(&Path, &str) -> Option<String>) {
     let mut files = Vec::new();
     FOLDERS.iter().for_each(|folder| read(Path::new(folder), &mut files));

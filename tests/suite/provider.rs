@@ -1,4 +1,4 @@
-//! The provider client and the classification against a provider that misbehaves.
+//! The provider client and the classification, with a misbehaving provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -54,7 +54,7 @@ fn always(set: impl FnOnce(&mut FaultRates)) -> SimulatorSettings {
 }
 
 #[tokio::test]
-async fn each_way_of_authentication_is_understood() {
+async fn every_client_authentication_method_works() {
     for auth in ["basic", "body"] {
         let case = Case::new(SimulatorSettings::default(), &[("CLIENT_AUTH", auth)]).await;
         let Outcome::Refreshed(tokens) = case.exchange().await else { panic!("{auth}") };
@@ -96,14 +96,14 @@ async fn each_fault_is_told_for_what_it_is() {
 }
 
 #[tokio::test]
-async fn a_wrong_secret_is_our_fault_and_not_the_users() {
+async fn a_wrong_secret_blames_the_client() {
     let case = Case::new(SimulatorSettings::default(), &[("CLIENT_SECRET", "wrong")]).await;
     assert_eq!(case.exchange().await.name(), "refused");
     assert_eq!(case.handle.stats().exchanges, 0);
 }
 
 #[tokio::test]
-async fn a_provider_that_is_not_there_has_spent_nothing() {
+async fn an_unreachable_provider_spends_no_token() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
     drop(listener);

@@ -1,4 +1,4 @@
-//! The simulation, and whether it would notice.
+//! The simulation, and whether it detects broken builds.
 
 use std::fmt::Write;
 
@@ -6,7 +6,7 @@ use evergrant_testkit::simulation::{
     Excuse, Fault, Sabotage, SeedOptions, SeedSweep, SweepSums, run,
 };
 
-/// How many in a thousand exchanges may be excused for any one reason.
+/// The most excuses of one kind in a thousand exchanges.
 const EXCUSED_PER_MILLE_MAX: u64 = 30;
 
 #[test]
@@ -87,7 +87,7 @@ fn the_documentation_names_every_fault_excuse_and_sabotage() {
     assert_eq!(missing.collect::<Vec<_>>(), Vec::<&str>::new());
 }
 
-/// Prints a table, and leaves it where `tests/run` finds it.
+/// Prints a table, and stores it for `tests/run`.
 fn report(name: &str, table: &str) {
     println!("{table}");
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.txt"));

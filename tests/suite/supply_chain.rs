@@ -1,5 +1,4 @@
-//! What the programs are made of: licences and sources, as `deny.toml` has them, without a tool and without a
-//! network.
+//! Licences and sources of the dependencies, as `deny.toml` requires, without a tool or a network.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -7,7 +6,7 @@ use std::process::Command;
 
 use serde_json::Value;
 
-/// Where crates come from.
+/// The registry of crates.
 const CRATES_IO: &str = "registry+https://github.com/rust-lang/crates.io-index";
 
 fn project() -> &'static Path {
@@ -27,7 +26,7 @@ fn packages() -> Vec<Value> {
     serde_json::from_value(metadata["packages"].take()).unwrap()
 }
 
-/// The licences of `deny.toml`.
+/// The licences in `deny.toml`.
 fn allowed() -> BTreeSet<String> {
     let rules = std::fs::read_to_string(project().join("deny.toml")).unwrap();
     let rules: toml::Table = rules.parse().unwrap();
@@ -35,8 +34,8 @@ fn allowed() -> BTreeSet<String> {
     allowed.iter().map(|licence| licence.as_str().unwrap().to_owned()).collect()
 }
 
-/// Whether an expression of SPDX can be fulfilled: `OR` is a choice, `AND` is not. Crates write no
-/// parentheses but around a choice that stands before `AND`.
+/// Whether an SPDX expression can be fulfilled: `OR` is a choice, `AND` is not. Crates use
+/// parentheses only around a choice before `AND`.
 fn is_allowed(expression: &str, allowed: &BTreeSet<String>) -> bool {
     if let Some((choice, rest)) =
         expression.strip_prefix('(').and_then(|it| it.split_once(") AND "))

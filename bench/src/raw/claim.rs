@@ -7,10 +7,10 @@ use mongodb::bson::{Bson, Document, doc};
 
 use super::{BATCHES_AT_ONCE, from_now_ms, id_batches, is_over, per_s, timed};
 
-/// Who claims, and then commits.
+/// The owner of the claims and commits.
 pub(super) const OWNER: &str = "bench-00000000/simulator/1";
 
-/// Claims all of `documents`; claims a second.
+/// Claims all of `documents`; returns claims a second.
 pub(crate) async fn measure(
     collection: &Collection<Document>,
     documents: &[Document],

@@ -1,4 +1,4 @@
-//! Commits: one `update` command for each batch, every document on its condition.
+//! Commits: one `update` command for each batch, every document conditionally.
 
 use anyhow::{Context, ensure};
 use mongodb::Collection;
@@ -11,7 +11,7 @@ use crate::seed;
 /// A token that a document remembers.
 const MARK: i64 = 1 << 51;
 
-/// Writes new tokens to all of `documents`; commits a second.
+/// Writes new tokens to all of `documents`; returns commits a second.
 pub(crate) async fn measure(
     client: &mongodb::Client,
     collection: &Collection<Document>,

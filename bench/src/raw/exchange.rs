@@ -1,4 +1,4 @@
-//! Exchanges: a POST for each token, by reqwest.
+//! Exchanges: a POST for each token, with reqwest.
 
 use anyhow::{Context, ensure};
 use mongodb::bson::Document;
@@ -6,7 +6,7 @@ use mongodb::bson::Document;
 use super::{per_s, timed};
 use crate::provider::CLIENT;
 
-/// Exchanges the tokens of `documents`, `at_once` at a time; exchanges a second.
+/// Exchanges the tokens of `documents`, `at_once` at a time; returns exchanges a second.
 pub(crate) async fn measure(
     token_url: &str,
     documents: &[Document],

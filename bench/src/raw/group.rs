@@ -1,4 +1,4 @@
-//! Group commits: bare SQLite, a transaction for each batch, on the disk when it ends.
+//! Group commits: bare SQLite, one transaction for each batch, durable at its end.
 
 use std::path::Path;
 use std::time::Instant;
@@ -16,7 +16,7 @@ const TABLE: &str = "CREATE TABLE documents (n INTEGER PRIMARY KEY, key BLOB NOT
 /// A document's key, and its body.
 type Row = (Vec<u8>, Vec<u8>);
 
-/// Writes all of `documents` anew in this `order`, in groups of `group`; commits a second.
+/// Rewrites all of `documents` in this `order`, in groups of `group`; returns commits a second.
 pub(crate) fn measure(
     file: &Path,
     documents: &[Document],

@@ -7,7 +7,7 @@ use mongodb::options::{Acknowledgment, WriteConcern};
 
 use super::{BATCHES_AT_ONCE, from_now_ms, id_batches, is_over, per_s, timed};
 
-/// Marks `documents`, in such a way that they are due all the same; marks a second.
+/// Marks `documents` so that they remain due; returns marks a second.
 pub(crate) async fn measure(
     collection: &Collection<Document>,
     documents: &[Document],
@@ -22,7 +22,7 @@ pub(crate) async fn measure(
 async fn mark(collection: Collection<Document>, ids: Vec<Bson>) -> anyhow::Result<()> {
     let active = doc! { "_id": { "$in": ids }, "evergrant.status": "active" };
     let due = is_over("$evergrant.next_refresh_at");
-    // A mark that is over hides nothing from the producer that is measured afterwards.
+    // An expired mark hides nothing from the producer that is measured afterwards.
     let mark = doc! { "$cond": [due, from_now_ms(-1_000), "$evergrant.queued_until"] };
     let mark = vec![doc! { "$set": { "evergrant.queued_until": mark } }];
     let concern = WriteConcern::builder().w(Acknowledgment::Nodes(1)).build();

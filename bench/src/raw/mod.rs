@@ -1,6 +1,7 @@
-//! Each stage alone, by the bare clients (lapin, mongodb, reqwest, rusqlite) without a line of Evergrant's.
+//! Each stage alone, with the bare clients (lapin, mongodb, reqwest, rusqlite) and without any code
+//! of Evergrant.
 //!
-//! A stage sends what Evergrant sends, in the same batches, as fast as the machine lets it.
+//! A stage sends what Evergrant sends, in the same batches, as fast as the machine allows.
 
 pub(crate) mod claim;
 pub(crate) mod commit;
@@ -17,11 +18,11 @@ use anyhow::Context;
 use mongodb::bson::{Bson, DateTime, Document, doc};
 use tokio::task::JoinSet;
 
-/// Batches that a stage has on the wire at once, as a worker has commits: enough to keep the server busy
+/// Concurrent batches of a stage, as many as a worker has commits: enough to keep the server busy
 /// while an answer travels. More make claims and commits slower, and marks hardly faster.
 pub(crate) const BATCHES_AT_ONCE: usize = 2;
 
-/// Does `act` for all items, `at_once` at a time, each in a task, and says how long it took.
+/// Runs `act` for all items, `at_once` at a time, each in a task; returns the duration.
 pub(crate) async fn timed<T, F, Fut>(
     items: Vec<T>,
     at_once: usize,
@@ -58,13 +59,13 @@ pub(crate) fn per_s(count: usize, time: Duration) -> f64 {
     count as f64 / time.as_secs_f64()
 }
 
-/// The ids of documents in batches.
+/// The ids of documents, in batches.
 fn id_batches(documents: &[Document], batch: usize) -> Vec<Vec<Bson>> {
     let id = |document: &Document| document.get("_id").cloned().unwrap_or(Bson::Null);
     documents.chunks(batch).map(|batch| batch.iter().map(id).collect()).collect()
 }
 
-/// The condition that a time of the document is over by the server's clock.
+/// The condition that a time in the document is over, by the server's clock.
 fn is_over(field: &str) -> Document {
     let time = doc! {
         "$convert": { "input": field, "to": "long", "onError": null, "onNull": null },
@@ -72,12 +73,12 @@ fn is_over(field: &str) -> Document {
     doc! { "$lte": [time, { "$toLong": "$$NOW" }] }
 }
 
-/// An expression: the server's clock and so many milliseconds.
+/// An expression: the server's time plus this many milliseconds.
 fn from_now_ms(later_ms: i64) -> Document {
     doc! { "$dateAdd": { "startDate": "$$NOW", "unit": "millisecond", "amount": later_ms } }
 }
 
-/// The time of this machine, so much later.
+/// This machine's time plus this many milliseconds.
 fn later(later_ms: i64) -> DateTime {
     DateTime::from_millis(DateTime::now().timestamp_millis() + later_ms)
 }

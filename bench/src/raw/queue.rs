@@ -14,7 +14,7 @@ use lapin::{BasicProperties, Channel, Confirmation, Connection, ConnectionProper
 
 use super::per_s;
 
-/// As long as a job is.
+/// A body of a job's length.
 const BODY: &[u8] = br#"{"v":1,"provider":"simulator","id":{"$oid":"0123456789abcdef01234567"},"generation":0,"enqueued_at":"2026-11-25T12:00:00.000Z"}"#;
 
 /// A quorum queue and a channel to it.
@@ -39,7 +39,7 @@ impl RawQueue {
         Ok(Self { connection, channel, name })
     }
 
-    /// Publishes `count` jobs, at most `window` unconfirmed; jobs a second.
+    /// Publishes `count` jobs, at most `window` unconfirmed; returns jobs a second.
     pub(crate) async fn publish(&self, count: usize, window: usize) -> anyhow::Result<f64> {
         let started = Instant::now();
         let mut confirms = VecDeque::with_capacity(window);
@@ -61,8 +61,8 @@ impl RawQueue {
         Ok(per_s(count, started.elapsed()))
     }
 
-    /// Consumes and acknowledges `count` jobs, a batch at a time; jobs a second. The queue is gone
-    /// afterwards.
+    /// Consumes and acknowledges `count` jobs, a batch at a time; returns jobs a second. Deletes
+    /// the queue afterwards.
     pub(crate) async fn consume(
         self,
         count: usize,
@@ -90,7 +90,7 @@ impl RawQueue {
         Ok(rate)
     }
 
-    /// Deletes it with what is in it.
+    /// Deletes the queue and its content.
     pub(crate) async fn delete(self) -> anyhow::Result<()> {
         self.channel.queue_delete(self.name, QueueDeleteOptions::default()).await?;
         Ok(())

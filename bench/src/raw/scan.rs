@@ -13,7 +13,7 @@ use super::per_s;
 /// Documents in one answer of the server.
 const BATCH: u32 = 1_000;
 
-/// Reads all that is due, soonest first, and returns documents a second and the first `keep`
+/// Reads all due documents, soonest first; returns documents a second and the first `keep`
 /// documents.
 pub(crate) async fn measure(
     collection: &Collection<Document>,

@@ -1,13 +1,13 @@
-//! Runs the simulation, seed after seed, on as many threads as there are cores.
+//! Runs the simulation, seed by seed, on one thread per core.
 //!
 //! ```text
 //! cargo run --release -p evergrant-testkit --bin simulate -- --seeds 20000
 //! cargo run --release -p evergrant-testkit --bin simulate -- --seed 4711 --trace
 //! ```
 //!
-//! `--from N` begins with the seed N, `--keep-going` goes on after a violation, `--threads N` runs so
-//! many seeds at once, and `--sabotage NAME` runs a build that is broken on purpose. It exits with 1
-//! if an invariant was violated, and prints the seed, which fails again whenever it is run.
+//! `--from N` begins with the seed N, `--keep-going` continues after a violation, `--threads N`
+//! runs N seeds concurrently, and `--sabotage NAME` runs a build that is broken on purpose. The
+//! exit code is 1 if an invariant was violated; the printed seed reproduces the failure.
 #![allow(clippy::print_stdout, reason = "the figures are this program's output")]
 
 use std::process::ExitCode;

@@ -1,4 +1,4 @@
-//! A case as its file says it.
+//! Parses a case file.
 
 use std::collections::BTreeMap;
 
@@ -13,42 +13,42 @@ use super::right::Right;
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct TestCase {
-    /// What it is about, in a sentence.
+    /// A one-sentence description.
     pub about: String,
-    /// Where it was met, if that is public.
+    /// The public source, if there is one.
     pub source: Option<String>,
-    /// The recipe of `evergrant init` whose settings these are, beneath those of the case.
+    /// The recipe of `evergrant init` whose settings apply, overridden by those of the case.
     pub(super) recipe: Option<String>,
-    /// Settings of Evergrant, laid over those of all cases.
+    /// Settings that override those of all cases.
     #[serde(default)]
     pub(super) settings: toml::Table,
     /// Other settings, for `configure`.
     #[serde(default)]
     pub(super) other_settings: BTreeMap<String, toml::Table>,
-    /// What the provider answers.
+    /// The provider's answers.
     #[serde(default)]
     pub(super) provider: AnswerScript,
-    /// What it answers from a step `script` on.
+    /// The provider's answers after a step `script`.
     #[serde(default)]
     pub(super) scripts: BTreeMap<String, AnswerScript>,
-    /// The documents that `import` writes.
+    /// The documents for `import`.
     #[serde(default)]
     pub(super) documents: Vec<DocumentSet>,
-    /// What is done.
+    /// The steps.
     #[serde(default = "usual_steps")]
     pub(super) steps: Vec<Step>,
-    /// What is right afterwards.
+    /// The expected result.
     pub(super) right: Right,
 }
 
-/// Something that is done.
+/// A step.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(tag = "do", rename_all = "snake_case", deny_unknown_fields)]
 pub(super) enum Step {
-    /// Writes documents: those of the case, or others.
+    /// Imports documents: those of the case, or others.
     Import {
         documents: Option<Vec<DocumentSet>>,
-        /// The file as it is, in place of documents.
+        /// A literal file, instead of documents.
         text: Option<String>,
         #[serde(default)]
         flags: Vec<String>,
@@ -60,31 +60,31 @@ pub(super) enum Step {
         #[serde(default = "one")]
         workers: u32,
     },
-    /// Asks it to end, and waits until it has.
+    /// Stops it, and waits for its end.
     Stop,
     /// Kills it.
     Kill,
-    /// Waits until something is so.
+    /// Waits for a condition.
     Until {
         #[serde(default = "at_most_s")]
         at_most_s: u64,
         so: Box<Condition>,
     },
-    /// Waits until the provider was not asked for so long.
+    /// Waits until the provider got no request for this time.
     Quiet { for_ms: u64 },
-    /// Lets time pass, where nothing that can be waited for happens.
+    /// Waits for a fixed time, if there is no event to wait for.
     Wait { for_ms: u64 },
-    /// Users sign in: new tokens are written to their documents.
+    /// Users sign in: their documents get new tokens.
     SignIn {
         user: String,
-        /// The document to write; as in the documents of the case, with an `_id` alone if not given.
+        /// The document to write; by default that of the case, with its `_id` only.
         document: Option<String>,
     },
     /// The provider revokes a user's grants.
     Revoke { user: String },
-    /// The provider answers otherwise from now on.
+    /// Changes the provider's answers.
     Script { name: String },
-    /// Other settings from the next start or command on.
+    /// Uses other settings from the next start or command on.
     Configure { name: String },
     /// Runs a command of `evergrant`.
     Run {
@@ -92,13 +92,13 @@ pub(super) enum Step {
         #[serde(rename = "as")]
         name: Option<String>,
     },
-    /// Makes a folder beside the file.
+    /// Creates a folder beside the file.
     Folder { name: String },
-    /// Writes a file beside it.
+    /// Creates a file beside it.
     File { name: String, text: String },
-    /// Nobody else can write to the file any more.
+    /// Blocks writes to the file by others.
     Hold,
-    /// They can again.
+    /// Ends that.
     Release,
 }
 
@@ -118,7 +118,7 @@ fn usual_steps() -> Vec<Step> {
 }
 
 impl TestCase {
-    /// Reads a case.
+    /// Parses a case.
     ///
     /// # Errors
     /// What is wrong with it.

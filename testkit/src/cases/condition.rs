@@ -1,4 +1,4 @@
-//! What a case waits for.
+//! Conditions for which a case waits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,7 +10,7 @@ use serde::Deserialize;
 
 use super::scene::{Scene, text};
 
-/// Something to wait for: all that is named must be so.
+/// A condition: all given parts must hold.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Condition {
@@ -18,27 +18,27 @@ pub(super) struct Condition {
     settled: bool,
     /// Each grant whose user matches is refreshed at least once.
     refreshed: Option<String>,
-    /// The provider was asked so often.
+    /// The number of requests.
     requests: Option<usize>,
-    /// The provider has exchanged so many tokens.
+    /// The number of exchanged tokens.
     exchanges: Option<u64>,
-    /// It was asked so often by each of these users.
+    /// The number of requests of each user.
     requests_of: BTreeMap<String, usize>,
-    /// The documents, by a pattern of their ids, say this.
+    /// The status of documents, by a pattern of their ids.
     status: BTreeMap<String, String>,
-    /// There are so many dead letters.
+    /// The number of dead letters.
     letters: Option<usize>,
-    /// The log has a line that matches.
+    /// A line of the log that matches.
     log: Option<String>,
     /// The program has ended by itself.
     ended: bool,
-    /// So many answers are in journals, and none is on its way.
+    /// This many answers are in journals, and no request is under way.
     journalled: Option<usize>,
 }
 
 impl fmt::Display for Condition {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // What is not named is not asked for.
+        // Absent parts are ignored.
         let all = format!("{self:?}");
         let parts = all.trim_start_matches("Condition { ").trim_end_matches(" }").split(", ");
         let is_named = |part: &&str| {
@@ -53,7 +53,7 @@ pub(super) fn whole(pattern: &str) -> Result<Regex, String> {
     Regex::new(&format!("^(?:{pattern})$")).map_err(text)
 }
 
-/// What a document says of its grant.
+/// The status of a grant as text.
 pub(super) fn status(grant: &GrantView) -> String {
     grant.status.map_or("none".to_owned(), |status| status.as_str().to_owned())
 }

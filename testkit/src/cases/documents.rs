@@ -1,4 +1,4 @@
-//! The documents of a case, made of templates.
+//! The documents of a case, from templates.
 
 use std::collections::HashMap;
 
@@ -6,18 +6,18 @@ use evergrant_simulator::SimulatorHandle;
 use serde::Deserialize;
 use serde_json::Value;
 
-/// Documents that are alike.
+/// A set of similar documents.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct DocumentSet {
-    /// The user's name, or with `count` what the names begin with: `u` makes u1, u2 and so on.
+    /// The user's name or, with `count`, the prefix of names: `u` gives u1, u2 and so on.
     users: String,
     count: Option<u32>,
-    /// The document in extended JSON. `{user}`, `{access_token}` and `{refresh_token}` are filled in;
-    /// who has a token has signed in.
+    /// The document in extended JSON. `{user}`, `{access_token}` and `{refresh_token}` are
+    /// replaced; a user with a token has signed in.
     #[serde(default = "usual_document")]
     document: String,
-    /// How large the document is, in bytes of its JSON: a field `pad` fills it up.
+    /// The size of the document, in bytes of its JSON: a field `pad` fills it up.
     pad_to_bytes: Option<usize>,
 }
 
@@ -25,7 +25,7 @@ fn usual_document() -> String {
     r#"{"_id": "{user}", "userId": "{user}", "access_token": "{access_token}", "refresh_token": "{refresh_token}", "email": "{user}@example.org"}"#.to_owned()
 }
 
-/// The tokens that each user got at the first sign-in, so that two documents can hold the same.
+/// The tokens of each user's first sign-in, so that two documents can hold the same.
 #[derive(Default)]
 pub(super) struct SignedIn(HashMap<String, (String, String)>);
 
@@ -36,7 +36,7 @@ impl SignedIn {
         self.0.entry(user.to_owned()).or_insert_with(signed_in).clone()
     }
 
-    /// A template with its places filled.
+    /// A template with its placeholders replaced.
     fn filled(&mut self, simulator: &SimulatorHandle, template: &str, user: &str) -> String {
         let mut text = template.replace("{user}", user);
         if text.contains("{access_token}") || text.contains("{refresh_token}") {
@@ -46,10 +46,10 @@ impl SignedIn {
         text
     }
 
-    /// The documents, one a line.
+    /// The documents, one per line.
     ///
     /// # Errors
-    /// If one is no JSON.
+    /// If one is not valid JSON.
     pub(super) fn lines(
         &mut self,
         simulator: &SimulatorHandle,
@@ -81,7 +81,7 @@ impl DocumentSet {
     }
 }
 
-/// A document of a user who signs in once more.
+/// The document of a user who signs in again.
 pub(super) fn signed_in_again(
     simulator: &SimulatorHandle,
     template: Option<&str>,

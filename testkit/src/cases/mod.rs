@@ -1,9 +1,9 @@
-//! Cases: what providers, documents and operators have done to others, as data in `tests/cases`.
+//! Cases: real problems of providers, documents and operators, as data in `tests/cases`.
 //!
-//! A case is a file: documents, settings, a script of the provider, steps, and what is right afterwards.
-//! It is played on the embedded edition, as a program, against a simulator. Whatever a case says, no
-//! grant may be lost, no spent or foreign token may be sent and no grant that lives may be given up,
-//! unless the case says how many; and no token may be told.
+//! A case is a file with documents, settings, a script for the provider, steps, and the expected
+//! result. It runs on the embedded edition, as a separate process, against a simulator. In every
+//! case, unless it says how many, no grant may be lost, no spent or foreign token may be sent, and
+//! no valid grant may be given up. No token may be printed.
 
 mod case;
 mod condition;
@@ -23,17 +23,17 @@ pub use case::TestCase;
 use observed::ObservedState;
 use scene::Scene;
 
-/// How long a case may take at most. Those that wait for something in vain say so before.
+/// The timeout of a case. Conditions time out earlier.
 const CASE_TIMEOUT: Duration = Duration::from_secs(180);
 
-/// What a case came to.
+/// The result of a case.
 #[derive(Debug)]
 pub struct CaseReport {
     /// The file's name without its ending.
     pub name: String,
-    /// What is not right, a line each.
+    /// Failures, one per line.
     pub wrong: Vec<String>,
-    /// How long it took.
+    /// Its duration.
     pub took: Duration,
 }
 
@@ -51,7 +51,7 @@ pub fn files() -> Vec<PathBuf> {
     files
 }
 
-/// Plays cases, so many at once, and reports each in the order of their names.
+/// Runs cases, `at_once` at a time, and reports each in the order of their names.
 pub async fn play_all(files: Vec<PathBuf>, at_once: usize) -> Vec<CaseReport> {
     let mut reports: Vec<_> =
         futures::stream::iter(files).map(play_file).buffer_unordered(at_once).collect().await;
@@ -62,7 +62,7 @@ pub async fn play_all(files: Vec<PathBuf>, at_once: usize) -> Vec<CaseReport> {
 async fn play_file(path: PathBuf) -> CaseReport {
     let began = tokio::time::Instant::now();
     let name = path.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-    // A task of its own: a case that panics is a case that failed.
+    // In a task of its own, so that a panic fails only the case.
     let played = tokio::spawn(tokio::time::timeout(CASE_TIMEOUT, play(path)));
     let wrong = match played.await {
         Ok(Ok(Ok(wrong))) => wrong,
@@ -73,7 +73,7 @@ async fn play_file(path: PathBuf) -> CaseReport {
     CaseReport { name, wrong, took: began.elapsed() }
 }
 
-/// Plays one case. Answers what is not right; `Err` if it could not be played.
+/// Runs one case. Returns the failures; `Err` if it could not run.
 async fn play(path: PathBuf) -> Result<Vec<String>, String> {
     let text =
         std::fs::read_to_string(&path).map_err(|error| format!("cannot be read: {error}"))?;

@@ -1,4 +1,4 @@
-//! What there is to see when the steps of a case are done.
+//! The observed state after the steps of a case.
 
 use std::collections::{BTreeMap, HashMap};
 
@@ -10,7 +10,7 @@ use toml::Table;
 use super::condition::{grants, status};
 use super::scene::{CommandOutput, Scene, text};
 
-/// All that is seen.
+/// The observed state.
 pub(super) struct ObservedState {
     pub(super) documents: Vec<SeenDocument>,
     pub(super) requests: Vec<RequestRecord>,
@@ -22,7 +22,7 @@ pub(super) struct ObservedState {
     pub(super) log: String,
 }
 
-/// A document, and what the ledger says of its grant.
+/// A document, and the ledger's verdict on its grant.
 pub(super) struct SeenDocument {
     pub(super) id: String,
     pub(super) status: String,
@@ -59,7 +59,7 @@ impl ObservedState {
 
 async fn documents(scene: &Scene) -> Result<Vec<SeenDocument>, String> {
     let exported: Vec<Value> = scene.store.export().try_collect().await.map_err(text)?;
-    // Two ids can look alike: an ObjectId, and its digits as a text.
+    // Two ids can look alike: an ObjectId, and its digits as a string.
     let mut of_id = HashMap::<String, Vec<Value>>::new();
     for document in exported {
         of_id.entry(plain_id(&document["_id"])).or_default().push(document);

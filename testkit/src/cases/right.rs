@@ -1,4 +1,4 @@
-//! What is right at the end of a case.
+//! The expected result of a case.
 
 use std::collections::BTreeMap;
 
@@ -13,19 +13,19 @@ use serde_json::Value;
 use super::condition::whole;
 use super::observed::{ObservedState, SeenDocument};
 
-/// What is right. Patterns of ids and users match the whole.
+/// The expected result. Patterns of ids and users match the whole text.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(super) struct Right {
-    /// Grants that may be lost at most.
+    /// The most lost grants.
     lost: usize,
-    /// Spent tokens that may be sent at most.
+    /// The most spent tokens that may be sent.
     reused: usize,
-    /// Tokens of nobody that may be sent at most.
+    /// The most unknown tokens that may be sent.
     unknown: usize,
-    /// Grants that live and may be given up at most.
+    /// The most valid grants that may be given up.
     given_up: usize,
-    /// What documents say, by their ids: one of these.
+    /// The status of documents, by id: one of these.
     status: BTreeMap<String, OneOf>,
     /// Documents whose grants are refreshed at least once.
     refreshed: Option<String>,
@@ -35,31 +35,31 @@ pub(super) struct Right {
     attempts: BTreeMap<String, Range>,
     /// Reasons of the letters of documents, one of these for each; none if it is empty.
     letters: BTreeMap<String, OneOf>,
-    /// Requests of all.
+    /// The number of requests.
     requests: Option<Range>,
     /// Requests of each user.
     requests_of: BTreeMap<String, Range>,
-    /// The first refresh of each user comes so soon after the first request of all, in seconds.
+    /// How soon after the first request of all the first refresh of each user is, in seconds.
     refreshed_within_s: BTreeMap<String, f64>,
-    /// Two requests of one user are so far apart, in milliseconds.
+    /// The least time between two requests of one user, in milliseconds.
     apart_ms: BTreeMap<String, u64>,
     /// The state of providers, one of these.
     provider: BTreeMap<String, OneOf>,
-    /// What commands have said.
+    /// The output of commands.
     told: BTreeMap<String, CommandReport>,
-    /// How many documents there are.
+    /// The number of documents.
     documents: Option<usize>,
     /// Values in documents: id, then path.
     fields: BTreeMap<String, BTreeMap<String, Value>>,
-    /// Times in documents, in whichever form, as seconds from now: id, then path.
+    /// Times in documents, in any form, as seconds from now: id, then path.
     ends_in_s: BTreeMap<String, BTreeMap<String, Range>>,
-    /// What the log says, whatever the case of its letters.
+    /// A pattern in the log, ignoring case.
     log: Option<String>,
-    /// What it does not say.
+    /// A pattern that must not be in the log.
     log_not: Option<String>,
 }
 
-/// A text, or several of which each is right.
+/// A text, or several alternatives.
 #[derive(Debug, Clone, Deserialize)]
 #[serde(untagged)]
 enum OneOf {
@@ -67,7 +67,7 @@ enum OneOf {
     Several(Vec<String>),
 }
 
-/// A number's bounds.
+/// The bounds of a number.
 #[derive(Debug, Clone, Copy, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct Range {
@@ -75,7 +75,7 @@ struct Range {
     at_most: Option<u64>,
 }
 
-/// What a command says.
+/// The expected output of a command.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 struct CommandReport {
@@ -105,7 +105,7 @@ impl Range {
     }
 }
 
-/// What is not right so far.
+/// The failures so far.
 struct CaseFailures(Vec<String>);
 
 impl CaseFailures {
@@ -117,7 +117,7 @@ impl CaseFailures {
 }
 
 impl Right {
-    /// What is not right, a line each.
+    /// The failures, one per line.
     pub(super) fn compare(&self, seen: &ObservedState) -> Vec<String> {
         let mut wrong = CaseFailures(Vec::new());
         self.compare_with_the_ledger(seen, &mut wrong);
@@ -301,7 +301,7 @@ impl Right {
     }
 }
 
-/// Whether a text says, or does not say, what a pattern means.
+/// Whether a text contains, or does not contain, a pattern.
 fn says(
     name: &str,
     text: &str,
@@ -319,7 +319,7 @@ fn says(
     Ok(())
 }
 
-/// The documents whose ids match. A pattern that matches none is a mistake.
+/// The documents whose ids match. A pattern without a match is an error in the case.
 fn matching<'a>(seen: &'a ObservedState, pattern: &str) -> Result<Vec<&'a SeenDocument>, String> {
     let regex = whole(pattern)?;
     let all = seen.documents.iter().filter(|document| regex.is_match(&document.id));
@@ -327,7 +327,7 @@ fn matching<'a>(seen: &'a ObservedState, pattern: &str) -> Result<Vec<&'a SeenDo
     if found.is_empty() { Err(format!("no document matches {pattern:?}")) } else { Ok(found) }
 }
 
-/// When each user's token was presented, and the users of all documents that never were.
+/// When each user's token was presented, and the users whose token never was.
 fn request_times(seen: &ObservedState) -> BTreeMap<String, Vec<u64>> {
     let ids = seen.documents.iter().map(|document| (document.id.clone(), Vec::new()));
     let mut times: BTreeMap<String, Vec<u64>> = ids.collect();
@@ -348,7 +348,7 @@ fn users<'a>(
     if found.is_empty() { Err(format!("no user matches {pattern:?}")) } else { Ok(found) }
 }
 
-/// Some of many.
+/// The first of many.
 fn few(ids: &[&str]) -> String {
     let first = ids[..ids.len().min(5)].join(", ");
     format!("{} ({first}{})", ids.len(), if ids.len() > 5 { ", …" } else { "" })

@@ -1,4 +1,4 @@
-//! A file, a provider, and the programs that a case starts.
+//! The environment of a case: a file, a provider, and programs.
 
 use std::collections::HashMap;
 use std::path::PathBuf;
@@ -18,17 +18,17 @@ use super::TestCase;
 use super::documents::SignedIn;
 use crate::program::{self, TestProgram};
 
-/// Where a case is played. What was made goes with this.
+/// The environment of a case. It is removed with this.
 pub(super) struct Scene {
     pub(super) simulator: SimulatorHandle,
-    /// The store, beside that of the programs.
+    /// The store, in addition to that of the programs.
     pub(super) store: Arc<dyn Store>,
     pub(super) folder: TempDir,
     pub(super) signed_in: SignedIn,
-    /// What commands have said, by the name that the case gave them.
+    /// The output of commands, by the name in the case.
     pub(super) told: HashMap<String, CommandOutput>,
     pub(super) program: Option<TestProgram>,
-    /// While this is there nobody else can write to the file.
+    /// While this exists, nobody else can write to the file.
     pub(super) held: Option<Mutex<rusqlite::Connection>>,
     pub(super) settings: Table,
     logs: Vec<PathBuf>,
@@ -36,21 +36,21 @@ pub(super) struct Scene {
     server: JoinHandle<()>,
 }
 
-/// What a command has said, and how it ended.
+/// A command's output and exit code.
 #[derive(Debug, Clone)]
 pub(super) struct CommandOutput {
     pub(super) exit: Option<i32>,
     pub(super) text: String,
 }
 
-/// Every case has these, unless it says otherwise.
+/// The default settings of all cases.
 const USUAL: &str = r#"
 store = { url = "sqlite:{folder}/evergrant.db" }
 queue = { url = "sqlite:{folder}/evergrant.db", retry_ladder = ["500ms", "1s", "2s", "5s"] }
 producer = { interval = "500ms", sweep_interval = "1s" }
 telemetry = { listen = "off" }
 "#;
-/// Every section of a provider has these, unless it says otherwise.
+/// The default settings of every provider's section.
 const USUAL_PROVIDER: &str = r#"
 preset = "oauth2"
 token_url = "{url}/token"
@@ -59,7 +59,7 @@ client_secret = "evergrant-simulator-secret"
 limits = ["200/s"]
 death_recheck = "1s"
 "#;
-/// The section's name where a case names none.
+/// The default name of the section.
 const PROVIDER: &str = "acme";
 /// How long a program may take to end.
 const END_TIMEOUT: Duration = Duration::from_secs(60);
@@ -93,7 +93,7 @@ impl Scene {
         })
     }
 
-    /// Takes up other settings.
+    /// Uses other settings.
     pub(super) async fn configure(&mut self, of_the_case: &Table) -> Result<(), String> {
         self.settings = settings(of_the_case, &self.folder, &self.url)?;
         self.store = open(&self.folder, &self.settings).await?;
@@ -112,7 +112,7 @@ impl Scene {
         self.program = Some(TestProgram::start("evergrant", &args, &[], log));
     }
 
-    /// Ends the program: as a person would, or as a power cut would.
+    /// Ends the program, by a signal or by a kill.
     pub(super) async fn end(&mut self, kill: bool) -> Result<(), String> {
         let mut program = self.program.take().ok_or("nothing runs")?;
         if kill {
@@ -124,7 +124,7 @@ impl Scene {
         Ok(())
     }
 
-    /// Runs a command. `{folder}` is filled in.
+    /// Runs a command. `{folder}` is replaced.
     pub(super) async fn run(&self, arguments: &[String]) -> CommandOutput {
         let config = self.path(CONFIG).display().to_string();
         let folder = self.folder.path().display().to_string();
@@ -135,7 +135,7 @@ impl Scene {
         CommandOutput { exit: output.status.code(), text: both(&output) }
     }
 
-    /// A command's answer in JSON lines; empty if it has none.
+    /// A command's output as JSON lines; empty if there is none.
     pub(super) async fn json_lines(&self, arguments: &[&str]) -> Vec<serde_json::Value> {
         let config = self.path(CONFIG).display().to_string();
         let args = [&["--config", &config], arguments, &["--output", "jsonl"]].concat();
@@ -144,7 +144,7 @@ impl Scene {
         lines.lines().filter_map(|line| serde_json::from_str(line).ok()).collect()
     }
 
-    /// What all programs that were started have logged.
+    /// The logs of all programs.
     pub(super) fn log(&self) -> String {
         let read = |log: &PathBuf| std::fs::read_to_string(log).unwrap_or_default();
         self.logs.iter().map(read).collect()
@@ -159,7 +159,7 @@ impl Drop for Scene {
 
 const CONFIG: &str = "evergrant.toml";
 
-/// The end of a log, for those who look for what went wrong.
+/// The end of a log, for diagnosis.
 pub(super) fn tail(log: &str) -> String {
     let lines: Vec<_> = log.lines().collect();
     lines[lines.len().saturating_sub(15)..].join("\n")
@@ -174,7 +174,7 @@ fn both(output: &Output) -> String {
     text(&output.stdout) + &text(&output.stderr)
 }
 
-/// The settings of all cases with those of this one laid over them.
+/// The default settings with those of this case on top.
 fn settings(of_the_case: &Table, folder: &TempDir, url: &str) -> Result<Table, String> {
     let mut all: Table = toml::from_str(USUAL).map_err(text)?;
     lay(&mut all, of_the_case);

@@ -1,4 +1,4 @@
-//! What a case does, step by step.
+//! Runs the steps of a case.
 
 use std::sync::Mutex;
 use std::time::Duration;
@@ -8,12 +8,12 @@ use super::case::Step;
 use super::documents::signed_in_again;
 use super::scene::{Scene, text};
 
-/// How often is looked whether something is so.
+/// The polling interval of conditions.
 const LOOK_INTERVAL: Duration = Duration::from_millis(200);
-/// How long somebody who wants to hold the file waits for it.
+/// How long `hold` waits for the file.
 const HOLD_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// Takes one step.
+/// Runs one step.
 pub(super) async fn take(scene: &mut Scene, case: &TestCase, step: &Step) -> Result<(), String> {
     match step {
         Step::Import { documents, text, flags, name } => {
@@ -84,7 +84,7 @@ pub(super) async fn take(scene: &mut Scene, case: &TestCase, step: &Step) -> Res
     }
 }
 
-/// Writes documents. What `import` says is kept if the step has a name; else it must succeed.
+/// Imports documents. The output is kept if the step has a name; otherwise it must succeed.
 async fn import(
     scene: &mut Scene,
     lines: &str,
@@ -104,7 +104,7 @@ async fn import(
     Ok(())
 }
 
-/// Waits until no request has come for so long, by the provider's record of them.
+/// Waits until the provider got no request for this time.
 async fn quiet(scene: &Scene, time: Duration) {
     let mut seen = scene.simulator.requests().len();
     let mut since = tokio::time::Instant::now();
@@ -117,7 +117,7 @@ async fn quiet(scene: &Scene, time: Duration) {
     }
 }
 
-/// Takes the file for itself, as somebody does who writes for a long time.
+/// Locks the file, as a long write does.
 fn hold(scene: &mut Scene) -> Result<(), String> {
     let file = rusqlite::Connection::open(scene.path("evergrant.db")).map_err(text)?;
     file.busy_timeout(HOLD_TIMEOUT).map_err(text)?;

@@ -1,4 +1,4 @@
-//! Carries a plan out.
+//! Carries out a fault plan.
 
 use std::time::{Duration, Instant};
 
@@ -7,7 +7,7 @@ use super::plan::{ChaosFault, FaultPlan, ServerOutage};
 use super::scene::ChaosScene;
 use crate::deployment::eventually;
 
-/// What went wrong in a run, and how it recovered.
+/// The faults of a run, and the recoveries.
 #[derive(Debug, Default)]
 pub struct RunReport {
     /// The kills of workers.
@@ -16,20 +16,20 @@ pub struct RunReport {
     pub recoveries: Vec<(ServerOutage, Duration)>,
 }
 
-/// A run that is under way.
+/// A run.
 pub struct RunDriver<'a> {
     scene: &'a ChaosScene,
     fleet: ProgramFleet<'a>,
     report: RunReport,
 }
 
-/// How many grants are left at least when a fault comes.
+/// The fewest grants that are left when a fault comes.
 const RESERVE: u32 = 400;
-/// How long nothing may happen before the run is taken to have stopped.
+/// Without progress for this time, the run counts as stuck.
 const STANDSTILL: Duration = Duration::from_secs(300);
-/// How long all that is left may take after the last fault.
+/// How long the rest may take after the last fault.
 const END: Duration = Duration::from_secs(600);
-/// How often it is looked at the provider's counters, which are in this process.
+/// The polling interval of the provider's counters, which are in this process.
 const POLL_INTERVAL: Duration = Duration::from_millis(5);
 
 impl<'a> RunDriver<'a> {
@@ -43,10 +43,10 @@ impl<'a> RunDriver<'a> {
         &mut self.fleet
     }
 
-    /// Carries out all of the plan. Every fault finds work.
+    /// Carries out the whole plan. Every fault comes while there is work.
     ///
     /// # Panics
-    /// If the run stands still.
+    /// If the run is stuck.
     pub async fn carry_out(&mut self, plan: &FaultPlan) {
         let started = Instant::now();
         for (at, fault) in &plan.steps {
@@ -62,17 +62,17 @@ impl<'a> RunDriver<'a> {
         say(started, self.scene, "all faults are done");
     }
 
-    /// More users sign in where the grants that are left would not last for the next fault.
+    /// Signs more users in if the remaining grants would not last until the next fault.
     pub async fn keep_busy(&self) {
         if self.scene.exchanges() + u64::from(RESERVE) > self.scene.grants() {
             self.scene.add_grants(RESERVE).await;
         }
     }
 
-    /// Waits until so many tokens have been exchanged.
+    /// Waits until this many tokens were exchanged.
     ///
     /// # Panics
-    /// If none is for a long time.
+    /// If there is no progress for long.
     pub async fn wait_for_exchanges(&self, wanted: u64) {
         let (mut last, mut at) = (self.scene.exchanges(), Instant::now());
         while last < wanted {
@@ -85,14 +85,14 @@ impl<'a> RunDriver<'a> {
         }
     }
 
-    /// A server goes away and comes back.
+    /// Makes a server unavailable for a time.
     ///
     /// # Panics
     /// If nothing is exchanged after that.
     pub async fn outage(&mut self, outage: &ServerOutage) {
         self.wait_for_orphans().await;
         self.scene.begin(outage).await;
-        // Pauses that are the fault itself.
+        // The pauses are the fault itself.
         tokio::time::sleep(outage.away / 2).await;
         if outage.kills_worker {
             self.fleet.kill_worker().await;
@@ -104,8 +104,8 @@ impl<'a> RunDriver<'a> {
         self.report.recoveries.push((*outage, back.elapsed()));
     }
 
-    /// Waits until whatever a killed worker had under way was taken up again: one outage right after
-    /// another could outlast the provider's grace, and then no software could help.
+    /// Waits until the work of killed workers was taken over: one outage right after another could
+    /// outlast the provider's grace, and then no software could help.
     async fn wait_for_orphans(&self) {
         let documents = &self.scene.evergrant.collection;
         eventually("the jobs of dead workers are taken up", || async {
@@ -114,7 +114,7 @@ impl<'a> RunDriver<'a> {
         .await;
     }
 
-    /// Waits until every grant is refreshed or reported, ends all programs, and says what went wrong.
+    /// Waits until every grant is refreshed or reported, ends all programs, and returns the faults.
     ///
     /// # Panics
     /// If a grant is neither, or a program does not end cleanly.
@@ -131,18 +131,18 @@ impl<'a> RunDriver<'a> {
 }
 
 impl RunReport {
-    /// How many requests were on the wire at the kills of workers, at most.
+    /// The most requests on the wire at the kills of workers.
     pub fn on_the_wire(&self) -> u64 {
         self.kills.iter().map(|kill| kill.on_the_wire).sum()
     }
 
-    /// The longest that it took until a token was exchanged again.
+    /// The longest time until a token was exchanged again.
     pub fn slowest_recovery(&self) -> Duration {
         self.recoveries.iter().map(|(_, after)| *after).max().unwrap_or_default()
     }
 }
 
-/// For whoever watches: a run takes minutes.
+/// Progress for a person who watches: a run takes minutes.
 #[allow(clippy::print_stdout, reason = "seen with --nocapture, and when the test fails")]
 fn say(started: Instant, scene: &ChaosScene, what: &str) {
     let (seconds, exchanges) = (started.elapsed().as_secs(), scene.exchanges());

@@ -1,4 +1,4 @@
-//! Producers and workers, killed and replaced.
+//! Producers and workers that are killed and replaced.
 
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -12,9 +12,9 @@ use crate::program::TestProgram;
 /// A kill of a worker.
 #[derive(Debug, Clone, Copy)]
 pub struct WorkerKill {
-    /// When, in milliseconds since the Unix epoch: not before the first and not after the second.
+    /// When, in milliseconds since the Unix epoch: between these two.
     pub at_ms: (u64, u64),
-    /// How many of its requests were on the wire at most.
+    /// The most requests that were on the wire.
     pub on_the_wire: u64,
 }
 
@@ -31,7 +31,7 @@ pub struct ProgramFleet<'a> {
 }
 
 impl<'a> ProgramFleet<'a> {
-    /// Starts so many producers and workers. What is random in their life comes from `seed`.
+    /// Starts this many producers and workers. Randomness comes from `seed`.
     pub fn start(scene: &'a ChaosScene, producers: usize, workers: usize, seed: u64) -> Self {
         let producers = (0..producers).map(|_| start_producer(scene)).collect();
         let workers = (0..workers).map(|_| start_worker(scene)).collect();
@@ -50,16 +50,15 @@ impl<'a> ProgramFleet<'a> {
         self.workers.push(start_worker(self.scene));
     }
 
-    /// Kills one of the workers, which had the name that is returned, if it had come so far as to
-    /// have one.
+    /// Kills one of the workers; returns its name, if it had one already.
     pub async fn lose_worker(&mut self) -> Option<String> {
         let victim = self.random.usize(0..self.workers.len());
         let mut victim = self.workers.swap_remove(victim);
         let before = (now_ms(), self.scene.evergrant.simulator.stats());
         victim.kill().await;
         let after = (now_ms(), self.scene.evergrant.simulator.stats());
-        // Of all workers, and with those that began in the meantime: more than its own, but no worker
-        // has more under way than it may.
+        // Of all workers, including requests that began meanwhile: more than its own, but a worker
+        // cannot have more under way than its limit.
         let all = before.1.in_flight + after.1.requests - before.1.requests;
         let on_the_wire = all.min(self.scene.pace.in_flight);
         self.kills.push(WorkerKill { at_ms: (before.0, after.0), on_the_wire });
@@ -75,18 +74,18 @@ impl<'a> ProgramFleet<'a> {
         self.producers.push(start_producer(self.scene));
     }
 
-    /// Documents that a dead worker has under its lease and that are still to be refreshed. One that
-    /// is refreshed may keep the lease of a worker that died over a duplicate: it runs out.
+    /// Documents that a dead worker has leased and that are still to be refreshed. A refreshed one
+    /// may keep the lease of a worker that died over a duplicate; that lease runs out.
     pub fn orphans(&self) -> Document {
         let names = self.dead.iter().map(|name| format!("^{name}/"));
-        // A pattern that matches nothing where nobody has died: an empty one matches all.
+        // A pattern that matches nothing if no worker has died: an empty one would match all.
         let pattern = names.collect::<Vec<_>>().join("|");
         let pattern = if pattern.is_empty() { "^$".to_owned() } else { pattern };
         let held = doc! { "evergrant.lease.owner": { "$regex": pattern } };
         doc! { "$and": [unfinished(), held] }
     }
 
-    /// Asks all to end, and waits until they have.
+    /// Stops all programs, and waits for their end.
     ///
     /// # Panics
     /// If one has ended before, or does not end cleanly.
@@ -106,7 +105,7 @@ fn start_worker(scene: &ChaosScene) -> TestProgram {
     scene.evergrant.start_with("evergrant-worker", &[], &scene.ways())
 }
 
-/// What a worker calls itself in its leases.
+/// A worker's name in its leases.
 fn worker_name(log: &str) -> Option<String> {
     let after = log.split_once("started worker=")?.1;
     let name = after.split_whitespace().next()?;

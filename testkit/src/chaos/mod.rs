@@ -1,11 +1,12 @@
-//! Chaos on real servers: faults by a plan while grants are being refreshed, and the ledger judges.
+//! Chaos tests on real servers: planned faults while grants are being refreshed, judged by the
+//! ledger.
 //!
 //! * `plan`: which faults, and after how many refreshes each; drawn from a seed, which is printed.
-//!   `EVERGRANT_TEST_SEED` draws the same plan again.
-//! * `scene`: the servers, which can be harmed, and the ways to them, which can be cut.
+//!   `EVERGRANT_TEST_SEED` reproduces a plan.
+//! * `scene`: the servers, and the connections to them, which can be cut.
 //! * `fleet`: producers and workers, which are killed and replaced.
-//! * `drive`: carries the plan out. A fault comes after so many refreshes, never after so much time.
-//! * `verdict`: what became of every grant, and whose fault it was.
+//! * `drive`: carries out the plan. Faults come after numbers of refreshes, never at times.
+//! * `verdict`: the fate of every grant, and its cause.
 
 mod drive;
 mod fleet;

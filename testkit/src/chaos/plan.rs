@@ -1,10 +1,10 @@
-//! Which faults, and when.
+//! Fault plans.
 
 use std::time::Duration;
 
 use fastrand::Rng;
 
-/// The server that goes away.
+/// The server that becomes unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutageTarget {
     /// RabbitMQ.
@@ -13,49 +13,47 @@ pub enum OutageTarget {
     Database,
 }
 
-/// How a server goes away.
+/// How a server becomes unavailable.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum OutageKind {
     /// Killed, and started again.
     Killed,
-    /// It hangs, and goes on where it was.
+    /// Paused, and resumed.
     Paused,
-    /// The workers reach it no longer, and nobody tells them. Once they do again, their connections
-    /// are gone.
+    /// Unreachable for the workers, without an error. Afterwards, their connections are reset.
     CutOff,
-    /// The same, but what was sent meanwhile arrives when the way is open again.
+    /// The same, but afterwards everything that was sent arrives.
     Delayed,
 }
 
-/// A server goes away for a while.
+/// An outage of a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ServerOutage {
     /// Which one.
     pub target: OutageTarget,
     /// How.
     pub how: OutageKind,
-    /// For how long. A killed server takes the time of its start as well.
+    /// The duration. A killed server also needs its starting time.
     pub away: Duration,
     /// Whether a worker is killed meanwhile.
     pub kills_worker: bool,
 }
 
-/// Something that goes wrong.
+/// A fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ChaosFault {
     /// A worker is killed, and another one started.
     KillWorker,
     /// A producer is killed, and another one started.
     KillProducer,
-    /// A server goes away for a while.
+    /// A server is unavailable for a while.
     Outage(ServerOutage),
 }
 
-/// How much of what goes wrong in a run.
+/// The numbers of faults in a run.
 #[derive(Debug, Clone, Copy)]
 pub struct FaultCounts {
-    /// Workers killed in all. One of them is killed in each pause of the database and in each cut
-    /// from it.
+    /// Killed workers. One of them is killed in each pause of the database and in each cut from it.
     pub worker_kills: u32,
     /// Producers killed.
     pub producer_kills: u32,
@@ -81,14 +79,14 @@ const DOWN: Duration = Duration::from_secs(2);
 /// Faults in the order in which they come.
 #[derive(Debug, Clone)]
 pub struct FaultPlan {
-    /// What it was drawn from.
+    /// The seed.
     pub seed: u64,
-    /// After how many exchanges which fault comes.
+    /// Each fault, with the number of exchanges after which it comes.
     pub steps: Vec<(u64, ChaosFault)>,
 }
 
 impl FaultPlan {
-    /// A plan for a run of so many grants.
+    /// A plan for this many grants.
     ///
     /// # Panics
     /// If `EVERGRANT_TEST_SEED` is not a number.
@@ -103,8 +101,8 @@ impl FaultPlan {
         let mut random = Rng::with_seed(seed);
         let mut faults = faults(counts, &mut random);
         random.shuffle(&mut faults);
-        // Evenly over the run, each at a random place of its part; and not in its last third, so that
-        // the faults still find work when they come late.
+        // Evenly over the run, each at a random place of its part; not in the last third, so that
+        // late faults still find work.
         let part = grants * 2 / 3 / (faults.len() as u64).max(1);
         let begin = |number: usize| part * number as u64;
         let place = |number| begin(number) + random.u64(part / 4..=part.max(1));
@@ -158,14 +156,14 @@ mod tests {
     };
 
     #[test]
-    fn a_seed_draws_the_same_plan_each_time_and_another_seed_another() {
+    fn a_seed_determines_its_plan() {
         let steps = |seed| FaultPlan::of_seed(seed, &COUNTS, 5_000).steps;
         assert_eq!(steps(7), steps(7));
         assert_ne!(steps(7), steps(8));
     }
 
     #[test]
-    fn a_plan_holds_what_was_asked_for_in_order_and_within_the_run() {
+    fn a_plan_has_the_requested_faults_in_order() {
         let steps = FaultPlan::of_seed(1, &COUNTS, 5_000).steps;
         assert!(steps.is_sorted_by_key(|(at, _)| *at), "{steps:?}");
         assert!(steps.iter().all(|(at, _)| *at < 3_500), "{steps:?}");

@@ -1,4 +1,4 @@
-//! Servers that can be harmed, and a deployment on them.
+//! Servers for faults, and a deployment on them.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::dedicated::DedicatedServer;
 use crate::deployment::TestDeployment;
 use crate::fault_proxy::FaultProxy;
 
-/// How fast a provider answers and how much is asked of it at once.
+/// The provider's latency, and the requests under way.
 #[derive(Debug, Clone, Copy)]
 pub struct ProviderPace {
-    /// The middle of the time between a request and its reply; it spreads by a half to either side.
+    /// The mean latency; it varies by a half in either direction.
     pub latency_ms: u64,
-    /// Requests of one worker that may be under way.
+    /// The most requests of one worker under way.
     pub in_flight: u64,
 }
 
-/// Longer than the provider takes, with room for a machine that is busy.
+/// Longer than the provider takes, with a margin for a busy machine.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 impl ProviderPace {
-    /// A provider that rotates strictly, with a grace or without.
+    /// A provider that rotates strictly, with or without a grace.
     pub fn provider(&self, grace_s: u64) -> SimulatorConfig {
         let Self { latency_ms, .. } = *self;
         let latency_spread_ms = latency_ms / 2;
@@ -36,13 +36,13 @@ impl ProviderPace {
         SimulatorConfig { settings, ..SimulatorConfig::default() }
     }
 
-    /// The most that a request takes at the provider.
+    /// The longest duration of a request at the provider.
     pub fn longest_request(&self) -> Duration {
         Duration::from_millis(self.latency_ms + self.latency_ms / 2)
     }
 }
 
-/// A deployment whose servers are its own. Workers have ways of their own to them.
+/// A deployment with its own servers. Workers have their own proxies to them.
 pub struct ChaosScene {
     /// Evergrant and the provider.
     pub evergrant: TestDeployment,
@@ -51,8 +51,8 @@ pub struct ChaosScene {
     database: DedicatedServer,
     broker_way: FaultProxy,
     database_way: FaultProxy,
-    /// The way to the broker of all but the workers. Nobody cuts it: a cluster has one address only
-    /// by a way.
+    /// The proxy to the broker for all programs except the workers. It is never cut; a cluster has
+    /// a single address only through a proxy.
     _rest: FaultProxy,
     grants: AtomicU64,
     /// See [`ProviderPace`].
@@ -63,7 +63,7 @@ pub struct ChaosScene {
 pub const LEASE: Duration = Duration::from_secs(11);
 
 impl ChaosScene {
-    /// A broker and a database of its own, and so many grants that are due.
+    /// Its own broker and database, and this many due grants.
     ///
     /// # Panics
     /// If a server does not start.
@@ -119,10 +119,10 @@ impl ChaosScene {
         scene
     }
 
-    /// So many users sign in; their grants are due.
+    /// Signs this many users in; their grants are due.
     ///
     /// # Panics
-    /// If the store does not take them.
+    /// If the store does not accept them.
     pub async fn add_grants(&self, count: u32) {
         let file = self.evergrant.seed_file(SeedPlan { count, ..SeedPlan::default() });
         let import = self.evergrant.evergrant(&["import", &file]).await;
@@ -135,7 +135,7 @@ impl ChaosScene {
         self.grants.load(Ordering::Relaxed)
     }
 
-    /// What workers have for themselves: their ways to the servers.
+    /// The variables of workers: their proxies to the servers.
     pub(crate) fn ways(&self) -> [(&str, &str); 2] {
         [("QUEUE__URL", self.broker_way.url()), ("STORE__URL", self.database_way.url())]
     }
@@ -163,7 +163,7 @@ impl ChaosScene {
         }
     }
 
-    /// The server goes away.
+    /// Begins an outage.
     pub(crate) async fn begin(&self, outage: &ServerOutage) {
         match outage.how {
             OutageKind::Killed => self.server(outage.target).kill().await,
@@ -172,7 +172,7 @@ impl ChaosScene {
         }
     }
 
-    /// The server is back, and answers when this returns.
+    /// Ends an outage. The server answers when this returns.
     pub(crate) async fn end(&self, outage: &ServerOutage) {
         match outage.how {
             OutageKind::Killed => self.server(outage.target).start().await,
@@ -198,7 +198,7 @@ fn settings(evergrant: &mut TestDeployment, pace: ProviderPace) {
         ("WORKER__LEASE", &lease),
         ("PROVIDERS__SIMULATOR__REQUEST_TIMEOUT", &timeout),
         ("QUEUE__RETRY_LADDER", r#"["200ms", "1s", "5s"]"#),
-        // Jobs are made while the run goes on, so that killing a producer matters.
+        // Jobs are published during the run, so that killing a producer matters.
         ("PRODUCER__INTERVAL", "500ms"),
         ("PRODUCER__MAX_QUEUED", "200"),
         ("PRODUCER__WINDOW", "50"),

@@ -1,4 +1,4 @@
-//! What became of every grant, and whose fault it was.
+//! The fate of every grant, and its cause.
 
 use std::time::Duration;
 
@@ -13,19 +13,19 @@ use super::scene::ChaosScene;
 /// A grant that was lost.
 #[derive(Debug, Clone)]
 pub struct LostGrant {
-    /// Whose it was.
+    /// Its user.
     pub user: String,
     /// The `_id` of its document.
     pub id: String,
-    /// When its token was exchanged last, in milliseconds since the Unix epoch.
+    /// When its token was last exchanged, in milliseconds since the Unix epoch.
     pub exchanged_at_ms: u64,
-    /// When the reply to that was handed to a client, if it was.
+    /// When the reply was handed to a client, if it was.
     pub replied_at_ms: Option<u64>,
-    /// What its document says of it: its status and the reason.
+    /// The status and the reason in its document.
     pub said: (String, String),
 }
 
-/// What became of all grants.
+/// The fates of all grants.
 #[derive(Debug)]
 pub struct GrantVerdicts {
     /// The ledger's sums.
@@ -36,16 +36,16 @@ pub struct GrantVerdicts {
     pub lost: Vec<LostGrant>,
 }
 
-/// How long before a kill an answer may have been handed over that the worker had not yet in its journal,
-/// on a machine that is busy.
+/// How long before a kill a reply may have been handed over without being in the journal yet, on a
+/// busy machine.
 const HANDED_OVER: Duration = Duration::from_millis(100);
 
-/// What a kill can excuse.
+/// How a kill explains a loss.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum KillExcuse {
-    /// The request was on the wire: its reply found nobody.
+    /// The request was on the wire: its reply had no receiver.
     OnTheWire,
-    /// The reply was handed over in the last moment.
+    /// The reply was handed over at the last moment.
     HandedOver,
 }
 
@@ -72,7 +72,7 @@ impl GrantVerdicts {
                 let exchanged_at_ms = grant.as_ref().and_then(|grant| grant.exchanged_at_ms);
                 let exchanged_at_ms = exchanged_at_ms.unwrap_or(0);
                 let replied_at_ms = grant.and_then(|grant| grant.replied_at_ms);
-                // An earlier reply was to an earlier exchange.
+                // An earlier reply belongs to an earlier exchange.
                 let replied_at_ms = replied_at_ms.filter(|at_ms| *at_ms >= exchanged_at_ms);
                 let said = (text(&state["status"]), text(&state["last_error"]["reason"]));
                 let id = text(&value["_id"]["$oid"]);
@@ -82,7 +82,7 @@ impl GrantVerdicts {
         Self { check, refreshed, lost }
     }
 
-    /// All that the ledger and the programs' logs have about those that were lost.
+    /// All lines about lost grants in the ledger and the logs.
     pub fn stories(&self, scene: &ChaosScene) -> String {
         let logs = scene.evergrant.logs();
         let story = |lost: &LostGrant| {
@@ -94,19 +94,20 @@ impl GrantVerdicts {
         self.lost.iter().map(story).collect()
     }
 
-    /// The lost that the documents say nothing of, or something else than that an answer was lost.
+    /// Lost grants whose documents do not report that an answer was lost.
     pub fn silent(&self) -> Vec<&LostGrant> {
         let told = ("needs_reauth".to_owned(), "lost_response".to_owned());
         self.lost.iter().filter(|lost| lost.said != told).collect()
     }
 
-    /// The lost that no kill excuses: neither was the request on the wire, nor was the reply handed over
-    /// in the last moment. An answer that a worker had longer than that is in its journal.
+    /// Lost grants that no kill explains: the request was not on the wire, and the reply was not
+    /// handed over at the last moment. An answer that a worker had longer than that is in its
+    /// journal.
     pub fn unexcused(&self, report: &RunReport, scene: &ChaosScene) -> Vec<&LostGrant> {
         self.lost.iter().filter(|lost| self.excuse(lost, report, scene).is_none()).collect()
     }
 
-    /// The lost whose reply was handed over in the last moment.
+    /// Lost grants whose reply was handed over at the last moment.
     pub fn handed_over(&self, report: &RunReport, scene: &ChaosScene) -> Vec<&LostGrant> {
         let excuse =
             |lost: &&LostGrant| self.excuse(lost, report, scene) == Some(KillExcuse::HandedOver);
@@ -125,7 +126,7 @@ impl GrantVerdicts {
     }
 }
 
-/// The token is rotated when the request arrives, and the reply comes when the latency has passed.
+/// The token is rotated when the request arrives, and the reply comes after the latency.
 fn excuse(kill: &WorkerKill, lost: &LostGrant, longest_ms: u64) -> Option<KillExcuse> {
     let handed_over_ms = u64::try_from(HANDED_OVER.as_millis()).unwrap_or(u64::MAX);
     let (before_ms, after_ms) = kill.at_ms;
@@ -136,7 +137,7 @@ fn excuse(kill: &WorkerKill, lost: &LostGrant, longest_ms: u64) -> Option<KillEx
     (before_ms.saturating_sub(margin_ms)..=after_ms).contains(&at_ms).then_some(excuse)
 }
 
-/// A number in extended JSON, in whatever form.
+/// A number in any form of extended JSON.
 fn number(value: &Value) -> u64 {
     let written = ["$numberInt", "$numberLong"].iter().find_map(|kind| value.get(kind)?.as_str());
     written.and_then(|digits| digits.parse().ok()).or(value.as_u64()).unwrap_or(0)
@@ -168,7 +169,7 @@ mod tests {
     }
 
     #[test]
-    fn a_kill_does_not_excuse_what_a_worker_had_received() {
+    fn a_kill_does_not_explain_a_received_answers_loss() {
         for (replied_at_ms, excused) in
             [(9_000, false), (9_899, false), (9_900, true), (10_010, true), (10_200, false)]
         {

@@ -1,5 +1,5 @@
-//! What is bounded: how often a token is sent, how often a grant is refreshed, and that a document's
-//! generation only grows.
+//! Invariants with bounds: how often a token is sent, how often a grant is refreshed, and that a
+//! document's generation only grows.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,40 +9,40 @@ use evergrant_ports::Commit;
 
 use super::world::World;
 
-/// How often a token may be sent that the provider has called dead.
+/// How often a token may be sent that the provider has reported as dead.
 const DEAD_ANSWERS_MAX: u32 = 8;
 
-/// How often a grant's death may be taken back. A second look that succeeds takes back deaths three times,
-/// and there may be some of those.
+/// How often a grant's death may be revoked. A successful confirmation revokes deaths three times,
+/// and there may be several.
 const TAKEN_BACK_MAX: u32 = 9;
 
-/// What is counted.
+/// The counts.
 #[derive(Default)]
 pub(crate) struct Bounds {
     /// The latest generation of each document.
     generations: BTreeMap<DocumentId, u64>,
-    /// When each document was refreshed last, and when its grant was to end then.
+    /// When each document was last refreshed, and when its grant was to end then.
     refreshed_at: BTreeMap<DocumentId, (Timestamp, Option<Timestamp>)>,
-    /// The documents that have begun anew.
+    /// Documents that were forgotten and adopted again.
     forgotten: BTreeSet<DocumentId>,
-    /// The documents that say nothing of what was in doubt: they were forgotten, or an old copy's state is
-    /// theirs.
+    /// Documents without their earlier doubt: they were forgotten, or have the state of an old
+    /// copy.
     doubts_gone: BTreeSet<DocumentId>,
-    /// How often each document may be refreshed before its time, because someone has asked for that.
+    /// How often each document may be refreshed early, because of a request.
     asked_for: BTreeMap<DocumentId, u32>,
     /// How often each document was refreshed.
     refreshes: BTreeMap<DocumentId, u64>,
-    /// Which claim has sent which token.
+    /// The tokens that each claim has sent.
     sent_under: BTreeSet<(String, String)>,
-    /// How often the provider has said of each token that it is dead, since someone asked for a refresh or
-    /// its death was taken back.
+    /// How often the provider reported each token as dead, since the last request for a refresh or
+    /// the last revoked death.
     dead_answers: BTreeMap<String, u32>,
-    /// How often each document's death was taken back.
+    /// How often each document's death was revoked.
     taken_back: BTreeMap<DocumentId, u32>,
 }
 
 impl Bounds {
-    /// A document begins anew.
+    /// Notes that a document was forgotten.
     pub(crate) fn forget(&mut self, id: &DocumentId) {
         self.generations.remove(id);
         self.refreshed_at.remove(id);
@@ -50,17 +50,17 @@ impl Bounds {
         self.doubts_gone.insert(id.clone());
     }
 
-    /// A document has the state of an old copy.
+    /// Notes that a document has the state of an old copy.
     pub(crate) fn restated(&mut self, id: &DocumentId) {
         self.doubts_gone.insert(id.clone());
     }
 
-    /// Whether a document may say nothing of what was in doubt.
+    /// Whether a document may have lost its doubt.
     pub(crate) fn has_lost_doubts(&self, id: &DocumentId) -> bool {
         self.doubts_gone.contains(id)
     }
 
-    /// Whether a document has begun anew.
+    /// Whether a document was forgotten.
     pub(crate) fn was_forgotten(&self, id: &DocumentId) -> bool {
         self.forgotten.contains(id)
     }
@@ -72,7 +72,7 @@ impl Bounds {
 }
 
 impl World {
-    /// Someone has asked for a refresh of this document before its time.
+    /// Notes a request for an early refresh of this document.
     pub(crate) fn refresh_asked_for(&self, id: &DocumentId) {
         self.with(|state| *state.bounds.asked_for.entry(id.clone()).or_default() += 1);
         self.forget_dead_answers(id);
@@ -85,7 +85,7 @@ impl World {
         });
     }
 
-    /// Which documents say that their grants are dead.
+    /// Documents whose grants are dead.
     pub(crate) fn dead_documents(&self) -> Vec<DocumentId> {
         let ids: Vec<DocumentId> = self.with(|state| state.users.keys().cloned().collect());
         ids.into_iter().filter(|id| self.has_status(id, GrantStatus::NeedsReauth)).collect()
@@ -95,7 +95,8 @@ impl World {
         matches!(self.store.look(id), ClaimedDocument::Present { grant, .. } if grant.status == status)
     }
 
-    /// Deaths are no longer believed: those of `dead` that are active again are asked for anew.
+    /// Notes that deaths are no longer believed: those of `dead` that are active again are asked
+    /// again.
     pub(crate) fn taken_back(&self, dead: &[DocumentId]) {
         for id in dead.iter().filter(|id| self.has_status(id, GrantStatus::Active)) {
             self.forget_dead_answers(id);
@@ -110,7 +111,7 @@ impl World {
         }
     }
 
-    /// A document was seen: its generation must not be an earlier one.
+    /// Checks a document that was seen: its generation must not decrease.
     pub(crate) fn seen(&self, id: &DocumentId, row: &ClaimedDocument) {
         let ClaimedDocument::Present { grant, .. } = row else { return };
         let latest = self.with(|state| {
@@ -123,7 +124,7 @@ impl World {
         }
     }
 
-    /// A claim sends a token: it must be the first time.
+    /// Checks that a claim sends a token for the first time.
     pub(crate) fn sent_under(&self, claim: &str, token: &str, name: &str) {
         let sent = (claim.to_owned(), token.to_owned());
         if !self.with(|state| state.bounds.sent_under.insert(sent)) {
@@ -131,7 +132,7 @@ impl World {
         }
     }
 
-    /// The provider has told a process that a token is dead.
+    /// Notes that the provider has reported a token as dead to a process.
     pub(crate) fn told_dead(&self, token: &str) {
         let (count, name) = self.with(|state| {
             let count = state.bounds.dead_answers.entry(token.to_owned()).or_default();
@@ -143,14 +144,14 @@ impl World {
         }
     }
 
-    /// New tokens were written: not before the grant was due.
+    /// Checks new tokens that were written: not before the grant was due.
     pub(crate) fn refreshed(&self, commit: &Commit) {
         let DocumentWrite::Refresh { refreshed_at, times, .. } = commit.write else { return };
         let (before, was_asked_for) = self.with(|state| {
             let bounds = &mut state.bounds;
             let now = (refreshed_at, times.refresh_absolute_until);
             let before = bounds.refreshed_at.insert(commit.id.clone(), now);
-            // Of its new token nothing was in doubt.
+            // Nothing is in doubt about its new token.
             bounds.doubts_gone.remove(&commit.id);
             *bounds.refreshes.entry(commit.id.clone()).or_default() += 1;
             let is_early = before.is_some_and(|(at, end)| {
@@ -172,13 +173,13 @@ impl World {
     }
 }
 
-/// How much earlier than it is due a worker takes a job.
+/// How early a worker accepts a job.
 pub(crate) const EARLY: Duration = Duration::from_secs(5);
 
 impl super::plan::Plan {
     /// The least time between two refreshes of one grant.
     fn floor(&self) -> Duration {
-        // Half of the lifetime, less a jitter of a fifth of the lifetime; and a job may be early.
+        // Half of the lifetime, minus a jitter of a fifth of the lifetime; and a job may be early.
         Duration::from_secs(self.access_token_s).mul_f64(0.3).saturating_sub(EARLY)
     }
 }

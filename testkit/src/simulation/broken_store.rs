@@ -1,4 +1,4 @@
-//! What a broken build would make of the store.
+//! The store's behaviour in a build that is broken on purpose.
 
 use std::time::Duration;
 
@@ -10,12 +10,12 @@ use serde_json::json;
 use super::Sabotage;
 use super::world::World;
 
-/// How long a lease is, and how long it should be.
+/// The duration of a lease, from the correct one.
 pub(crate) fn broken_lease(sabotage: Option<Sabotage>, lease: Duration) -> Duration {
     if sabotage == Some(Sabotage::ShortLease) { lease / 12 } else { lease }
 }
 
-/// What a claim says that the store refuses.
+/// A claim's error.
 pub(crate) fn broken_refusal(sabotage: Option<Sabotage>, error: StoreError) -> StoreError {
     match error {
         StoreError::Refused { operation, reason }
@@ -27,7 +27,7 @@ pub(crate) fn broken_refusal(sabotage: Option<Sabotage>, error: StoreError) -> S
     }
 }
 
-/// What a claim finds.
+/// A claim's result.
 pub(crate) fn broken_rows(
     sabotage: Option<Sabotage>,
     rows: Vec<ClaimedDocument>,
@@ -81,44 +81,44 @@ pub(crate) fn broken_commit(
     Some(commit)
 }
 
-/// Whether a document is found to be due.
+/// Whether a document counts as due.
 pub(crate) fn broken_due(sabotage: Option<Sabotage>, due: &DueGrant) -> bool {
     let left_out = matches!(due.id, DocumentId::Integer(number) if number % 5 == 0);
     sabotage != Some(Sabotage::DueLeavesOut) || !left_out
 }
 
 impl World {
-    /// The documents that are not adopted yet.
+    /// Documents that are not adopted yet.
     pub(crate) async fn not_adopted(&self) -> Vec<DocumentId> {
         let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
         let new = all.unwrap_or_default().into_iter().filter(|view| view.status.is_none());
         new.map(|view| view.id).collect()
     }
 
-    /// Gives documents to the default provider, whosever they are.
+    /// Assigns documents to the default provider, whatever they name.
     pub(crate) fn give_to_default(&self, ids: &[DocumentId]) {
         let default = self.providers[0].id.as_str();
         for id in ids {
-            // It is JSON, and the document is there.
+            // It is JSON, and the document exists.
             let _ = self.store.edit(id, "evergrant.provider", Some(json!(default)));
         }
     }
 
-    /// Adopts what is adopted.
+    /// Adopts adopted documents again.
     pub(crate) async fn start_over(&self) {
         for id in self.with(|state| state.users.keys().cloned().collect::<Vec<_>>()) {
-            // It is JSON, and the document is there.
+            // It is JSON, and the document exists.
             let _ =
                 self.store.edit(&id, "evergrant.generation", Some(json!({ "$numberLong": "0" })));
         }
     }
 
-    /// Revives what is dead.
+    /// Revives dead grants.
     pub(crate) async fn revive_all(&self) {
         let all = self.store.list(Default::default()).try_collect::<Vec<_>>().await;
         for view in all.unwrap_or_default() {
             if view.status == Some(GrantStatus::NeedsReauth) {
-                // It is there.
+                // It exists.
                 let _ = self.store.reactivate(&view.id, Duration::ZERO).await;
             }
         }

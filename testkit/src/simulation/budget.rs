@@ -1,4 +1,4 @@
-//! A process's budget, and whether its limit holds.
+//! A process's budget, and the check of its limit.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
@@ -17,7 +17,7 @@ use super::call_latency::NEAR;
 use super::process::Process;
 use super::world::World;
 
-/// The budget as a process reaches it.
+/// The budget, as a process reaches it.
 pub(crate) struct WatchedBudget {
     pub(crate) process: Arc<Process>,
     pub(crate) budget: Arc<dyn Budget>,
@@ -65,13 +65,13 @@ impl Budget for WatchedBudget {
     }
 }
 
-/// When requests were sent, lately, by all workers together.
+/// The recent requests of all workers.
 #[derive(Default)]
 pub(crate) struct SentRequests(VecDeque<Instant>);
 
 impl World {
-    /// A request is sent: the provider's limit must allow it. Two workers to whom the store is farther away
-    /// in one direction each take its clock for as wrong as is allowed.
+    /// Checks a request that is sent: the provider's limit must allow it. Two workers with opposite
+    /// asymmetric latencies to the store may each be wrong about its clock by the tolerated error.
     pub(crate) fn spend(&self, provider: &ProviderId) {
         let is_limited = *provider == self.providers[0].id;
         let Some(limit) = self.plan.limit.filter(|_| is_limited) else { return };

@@ -1,4 +1,4 @@
-//! What becomes of a call on its way to the store.
+//! The fate of a store call on its way.
 
 use std::sync::Arc;
 
@@ -8,12 +8,11 @@ use super::Fault;
 use super::process::Fate;
 use super::store::FaultyStore;
 
-/// The ways to a store that is on the next machine and back, in milliseconds.
+/// The latencies to a store on the next machine and back, in milliseconds.
 pub(super) const NEAR: [u64; 2] = [3, 0];
 
 impl FaultyStore {
-    /// The store as a command finds it: one that takes effect late may have its time from when it was
-    /// received.
+    /// The store for a command: one that takes effect late may use its time of receipt.
     pub(super) fn store_at(&self, fate: Fate) -> Arc<MemoryStore> {
         let world = &self.0.world;
         let is_late = matches!(fate, Fate::Late | Fate::SlowBefore | Fate::CrashAmid);
@@ -24,8 +23,8 @@ impl FaultyStore {
         Arc::clone(&world.store)
     }
 
-    /// The store as a claim finds it after which the machine is suspended: the claim was made that long
-    /// ago, which the clock of timers does not tell.
+    /// The store for a claim after which the machine is suspended: the claim was made that long
+    /// ago, which the clock of timers does not show.
     pub(super) fn before_suspension(&self, store: Arc<MemoryStore>) -> Arc<MemoryStore> {
         let world = &self.0.world;
         if !world.chance(world.plan.rates.suspended) {
@@ -51,7 +50,7 @@ impl FaultyStore {
     }
 }
 
-/// The fault that a fate is.
+/// The fault of a fate.
 pub(super) fn fault_of(fate: Fate) -> Option<Fault> {
     match fate {
         Fate::Works => None,

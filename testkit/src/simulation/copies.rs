@@ -1,4 +1,4 @@
-//! Operators who have old copies of documents, and who clear dead letters away.
+//! Operators with old copies of documents, who also discard dead letters.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,17 +14,17 @@ use serde_json::{Map, Value};
 use super::world::World;
 use super::{Fault, Sabotage};
 
-/// What operators have kept, and thrown away.
+/// What operators have kept and discarded.
 #[derive(Default)]
 pub(crate) struct Copies {
-    /// Copies of documents of earlier.
+    /// Earlier copies of documents.
     documents: BTreeMap<DocumentId, Vec<Map<String, Value>>>,
-    /// The dead letters that were discarded: whose, and of when.
+    /// The discarded dead letters: their documents and times.
     discarded: BTreeSet<(DocumentId, Timestamp)>,
 }
 
 impl Copies {
-    /// Someone keeps a copy of a document.
+    /// Keeps a copy of a document.
     pub(crate) fn keep(&mut self, id: &DocumentId, document: &Map<String, Value>) {
         self.documents.entry(id.clone()).or_default().push(document.clone());
     }
@@ -49,7 +49,7 @@ pub(crate) async fn import_copy(world: &World) {
     });
     let Some((id, copies)) = copies else { return };
     let Some(document) = copies.get(world.below(copies.len())).cloned() else { return };
-    // Whoever forgets a grant forgets what its document held before.
+    // Forgetting a grant also forgets the earlier tokens of its document.
     if world.with(|state| state.bounds.was_forgotten(&id)) {
         return;
     }
@@ -85,7 +85,7 @@ pub(crate) async fn import_copy(world: &World) {
     world.check_answers();
 }
 
-/// An operator throws dead letters away, but none that holds new tokens.
+/// An operator discards dead letters, except those with new tokens.
 pub(crate) async fn discard(world: &World) {
     let queue = world.broker.connect();
     for provider in world.provider_ids() {
@@ -110,8 +110,8 @@ impl World {
         Some(grant.refresh_token.expose_secret().to_owned())
     }
 
-    /// Whether a document was told of a token, or holds one of the same sign-in. Of others nobody knows that
-    /// they were there before.
+    /// Whether a document's state remembers a token, or one of the same sign-in. Others are unknown
+    /// to it.
     fn is_told_of(&self, id: &DocumentId, token: &str) -> bool {
         let held = self.token_in(id).unwrap_or_default();
         self.with(|state| {
@@ -119,7 +119,7 @@ impl World {
         })
     }
 
-    /// Whether the letter that tells of a document's end was discarded.
+    /// Whether the letter about a document's end was discarded.
     pub(crate) fn is_discarded(&self, view: &GrantView) -> bool {
         let Some(error) = &view.last_error else { return false };
         let letter = (view.id.clone(), error.at);

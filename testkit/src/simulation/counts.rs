@@ -1,11 +1,11 @@
-//! How often each token is in a place.
+//! Counts of tokens in a place.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-/// How often each token is somewhere, and since when it is.
+/// How often each token is in a place, and since when.
 #[derive(Default)]
 pub(crate) struct Counts(BTreeMap<String, (u32, Instant)>);
 
@@ -27,7 +27,7 @@ impl Counts {
         self.0.contains_key(token)
     }
 
-    /// One that is there for longer than this.
+    /// A token that is there for longer than this.
     pub(crate) fn longer_than(&self, span: Duration) -> Option<&str> {
         let mut old = self.0.iter().filter(|(_, (_, since))| since.elapsed() > span);
         old.next().map(|(token, _)| token.as_str())

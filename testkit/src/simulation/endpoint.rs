@@ -1,4 +1,4 @@
-//! A process's way to the provider.
+//! A process's connection to the provider.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,7 +15,7 @@ use super::process::Process;
 use super::world::World;
 use super::{Fault, Sabotage};
 
-/// The token endpoint as a process reaches it.
+/// The token endpoint, as a process reaches it.
 pub(crate) struct SimulatedEndpoint {
     pub(crate) process: Arc<Process>,
     pub(crate) provider: Arc<Provider>,
@@ -84,7 +84,7 @@ impl SimulatedEndpoint {
                     format!("{}: the provider answers {status} {error} to {name}", process.name)
                 });
                 if matches!(status, 502 | 504) {
-                    // From a gateway, which tells nothing of what the provider behind it did.
+                    // From a gateway, which does not know what the provider behind it did.
                     world.doubt(token);
                 }
                 world.reply_arrived(number);
@@ -123,16 +123,16 @@ impl SimulatedEndpoint {
 }
 
 impl World {
-    /// The answer of a provider that does not look at the token.
+    /// The answer of a provider that ignores the token.
     fn answer_unasked(&self, provider: &ProviderId, token: &str) -> Option<HttpAnswer> {
         let answer = self.stormy_answer(provider).or_else(|| self.poisoned_answer(token));
         answer.or_else(|| self.dead_for_once(token))
     }
 
-    /// The provider calls a grant dead that lives. It does so once, and not to those who believe it.
+    /// The provider once reports a valid grant as dead, but only to workers that ask again.
     fn dead_for_once(&self, token: &str) -> Option<HttpAnswer> {
         let is_looked_at_again = !self.plan.death_recheck.is_zero();
-        // The second look would meet a provider that calls everybody dead.
+        // The confirmation could meet a storm in which all grants are reported as dead.
         let is_alone = self.plan.pauses.storm.is_none();
         let is_wrong = is_looked_at_again && is_alone && self.chance(self.plan.rates.dead_for_once);
         if !is_wrong || !self.with(|state| state.tokens.slandered.insert(token.to_owned())) {
@@ -143,7 +143,7 @@ impl World {
         Some(HttpAnswer { status: 400, retry_after_ms: None, body })
     }
 
-    /// The user of a token has seen an error too, and signs in again.
+    /// The token's user has seen an error too, and signs in again.
     fn sign_in_of(&self, token: &str) {
         let found = self.with(|state| {
             let id = state.tokens.document_of(token)?;
@@ -156,7 +156,7 @@ impl World {
     }
 }
 
-/// Whether a reply says that the grant is dead.
+/// Whether a reply reports that the grant is dead.
 fn says_dead(body: &[u8]) -> bool {
     matches!(error_of(body).as_deref(), Some("invalid_grant" | "bad_refresh_token"))
 }

@@ -1,4 +1,4 @@
-//! What goes wrong, and how often it did.
+//! Faults, and how often each occurred.
 
 use std::collections::BTreeMap;
 use std::ops::AddAssign;
@@ -7,45 +7,45 @@ use super::kinds::kinds;
 use super::world::World;
 
 kinds! {
-    /// A kind of fault, or of event that a fault leads to. Each must be reached.
+    /// A kind of fault, or of an event that follows from one. Each must occur.
     Fault {
         /// A process crashes at a call or is killed.
         Crash = "crash",
-        /// A process is asked to end.
+        /// A process is stopped.
         Restart = "restart",
-        /// A process stands still for longer than its leases last, and its timers go on.
+        /// A process is suspended for longer than its leases, and its timers advance.
         Frozen = "frozen",
-        /// A machine is suspended after a claim, and the clock of its timers stands still.
+        /// A machine is suspended after a claim, and the clock of its timers stops.
         Suspended = "suspended",
-        /// A call of the store fails and has no effect.
+        /// A store call fails without an effect.
         StoreFails = "store_fails",
-        /// A call of the store takes effect and says that it failed.
+        /// A store call takes effect and reports a failure.
         StoreUnanswered = "store_unanswered",
-        /// A call of the store says that it failed and takes effect later.
+        /// A store call reports a failure and takes effect later.
         StoreLate = "store_late",
-        /// A call of the store takes seconds, before or after its effect.
+        /// A store call takes seconds, before or after its effect.
         StoreSlow = "store_slow",
-        /// A call of the store takes effect later, by the server's clock of when it was received.
+        /// A store call takes effect later, by the server's clock at its receipt.
         StoreOldNow = "store_old_now",
-        /// The store is farther away in one direction than in the other.
+        /// The latency to the store differs between the directions.
         StoreLopsided = "store_lopsided",
-        /// A process crashes at a call of the store, which takes effect or not, now or later.
+        /// A process crashes at a store call, which takes effect or not, now or later.
         StoreCrash = "store_crash",
-        /// A reading ends before its end.
+        /// A cursor ends early.
         StoreCut = "store_cut",
-        /// The store is away for all.
+        /// The store is unavailable for all.
         StoreOutage = "store_outage",
-        /// The broker is away for all.
+        /// The broker is unavailable for all.
         BrokerOutage = "broker_outage",
         /// One process cannot reach the store, or the broker, or both.
         Partition = "partition",
-        /// A call of the broker fails and has no effect.
+        /// A broker call fails without an effect.
         QueueFails = "queue_fails",
-        /// A message is in its queue, and its confirm does not come.
+        /// A message is in its queue, but its confirm is lost.
         QueueUnanswered = "queue_unanswered",
-        /// A call of the broker takes seconds.
+        /// A broker call takes seconds.
         QueueSlow = "queue_slow",
-        /// A process crashes at a call of the broker.
+        /// A process crashes at a broker call.
         QueueCrash = "queue_crash",
         /// A message is confirmed and lost.
         MessageLost = "message_lost",
@@ -53,69 +53,69 @@ kinds! {
         MessageDoubled = "message_doubled",
         /// A message is delivered late.
         MessageLate = "message_late",
-        /// Messages come in another order.
+        /// Messages are reordered.
         Reordered = "reordered",
         /// A consumer ends at a delivery.
         ConsumerLost = "consumer_lost",
         /// An acknowledgement is lost.
         AckLost = "ack_lost",
-        /// The provider cannot be reached.
+        /// The provider is unreachable.
         NotSent = "not_sent",
-        /// The provider throttles everybody for a while.
+        /// The provider throttles all requests for a while.
         ThrottledAll = "throttled_all",
-        /// The provider calls every grant dead for a while, and none is.
+        /// The provider reports every grant as dead for a while, wrongly.
         DeadAll = "dead_all",
-        /// The provider refuses the client from the start, and takes it later.
+        /// The provider rejects the client at first, and accepts it later.
         WrongClient = "wrong_client",
-        /// The provider's successes come in a form that nobody can read, for a while.
+        /// The provider's successes are unreadable for a while.
         Unreadable = "unreadable",
-        /// The provider calls a grant dead that lives, once.
+        /// The provider reports a valid grant as dead, once.
         DeadForOnce = "dead_for_once",
-        /// A grant has an absolute end that the provider does not keep to.
+        /// A grant has an absolute end that the provider does not enforce.
         EndUntrue = "end_untrue",
         /// A grant has an absolute end.
         EndTrue = "end_true",
-        /// The store refuses to claim a document, for good.
+        /// The store permanently refuses to claim a document.
         ClaimRefused = "claim_refused",
-        /// The store refuses to write an outcome into a document, for good.
+        /// The store permanently refuses to write an outcome into a document.
         CommitRefused = "commit_refused",
-        /// The store refuses to mark a document as queued, for good.
+        /// The store permanently refuses to mark a document as queued.
         MarkRefused = "mark_refused",
-        /// The store refuses to adopt a document, for good.
+        /// The store permanently refuses to adopt a document.
         AdoptRefused = "adopt_refused",
-        /// The store refuses to take a document up again whose user has signed in, for good.
+        /// The store permanently refuses to revive a document whose user has signed in.
         ReviveRefused = "revive_refused",
-        /// The provider answers one user with a client error, for good.
+        /// The provider permanently answers one user with a client error.
         RejectedOne = "rejected_one",
-        /// The provider throttles one user, for good.
+        /// The provider permanently throttles one user.
         ThrottledOne = "throttled_one",
-        /// A document is of a second provider.
+        /// A document belongs to a second provider.
         SecondProvider = "second_provider",
         /// A user signs in again.
         SignIn = "sign_in",
         /// The provider revokes a grant.
         Revocation = "revocation",
-        /// Someone writes nonsense in place of a token.
+        /// Someone overwrites a token with nonsense.
         TokenSpoilt = "token_spoilt",
         /// The application writes its own fields.
         NoteEdited = "note_edited",
         /// Someone makes a grant due.
         DueEdited = "due_edited",
-        /// Someone takes away the mark that a job is under way.
+        /// Someone removes the mark that a job is under way.
         MarkEdited = "mark_edited",
         /// An operator pauses a grant, and resumes it.
         Paused = "paused",
-        /// An operator takes the state of a grant away, and it is adopted anew.
+        /// An operator forgets a grant, and it is adopted again.
         Forgotten = "forgotten",
         /// An operator imports an old copy of a document.
         Imported = "imported",
         /// An operator discards a dead letter.
         Discarded = "discarded",
-        /// A worker without its key is given an answer.
+        /// A worker without the key gets an answer.
         ForeignAnswer = "foreign_answer",
-        /// Workers have two settings of the client at once.
+        /// Workers have two different client settings.
         TwoClients = "two_clients",
-        /// A journal does not take an answer.
+        /// A journal refuses an answer.
         JournalAppendFails = "journal_append_fails",
         /// The journals of dead workers cannot be read.
         JournalInheritFails = "journal_inherit_fails",
@@ -123,22 +123,22 @@ kinds! {
         Takeover = "takeover",
         /// An answer is put into the rescue queue.
         Rescue = "rescue",
-        /// A worker finds what a dead one's journal holds.
+        /// A worker adopts the journal of a dead one.
         Inheritance = "inheritance",
     }
 }
 
-/// How often something happened, by its name.
+/// How often each event occurred, by its name.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct EventTally(pub BTreeMap<String, u64>);
 
 impl EventTally {
-    /// One more.
+    /// Counts one more.
     pub(crate) fn count(&mut self, name: &str) {
         *self.0.entry(name.to_owned()).or_default() += 1;
     }
 
-    /// How often this happened.
+    /// How often this occurred.
     pub fn of(&self, name: &str) -> u64 {
         self.0.get(name).copied().unwrap_or_default()
     }
@@ -153,7 +153,7 @@ impl AddAssign<&Self> for EventTally {
 }
 
 impl World {
-    /// A fault has come to pass.
+    /// Counts a fault that has occurred.
     pub(crate) fn reached(&self, fault: Fault) {
         self.with(|state| state.reached.count(fault.as_str()));
     }

@@ -1,11 +1,11 @@
-//! What happened, in numbers.
+//! Figures of a run.
 
 use std::fmt;
 use std::ops::AddAssign;
 
 macro_rules! figures {
     ($($(#[$doc:meta])* $name:ident,)*) => {
-        /// What happened, in numbers.
+        /// Figures of a run.
         #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
         pub struct Figures { $($(#[$doc])* pub $name: u64,)* }
 
@@ -25,7 +25,7 @@ macro_rules! figures {
 figures! {
     /// Seconds of simulated time.
     virtual_seconds,
-    /// Grants that were put in at the start.
+    /// Grants at the start.
     grants,
     /// Requests to the provider.
     requests,
@@ -33,14 +33,14 @@ figures! {
     exchanges,
     /// New tokens that were written.
     refreshes,
-    /// Replies that were lost on the way, or whose process crashed before they came.
+    /// Replies that were lost on the way, or whose process crashed before their arrival.
     lost_replies,
     /// Answers that were with a process when it crashed.
     lost_in_window,
-    /// Tokens that were presented after they had been rotated away.
+    /// Tokens that were presented after their rotation.
     reused,
     /// Documents that needed a new sign-in or failed at the end.
     given_up,
-    /// Documents at the end whose token the client had lost, all by a lost reply.
+    /// Documents at the end whose token was lost, all by a lost reply.
     lost,
 }

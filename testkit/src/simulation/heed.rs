@@ -1,5 +1,5 @@
-//! What a worker was told about a provider is heeded: a pause, an open circuit, a stop. And whatever is
-//! wrong with a provider is told to those who look.
+//! Invariants about a provider's signals: workers respect a pause, an open circuit and a stop, and
+//! problems of a provider are reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -14,47 +14,47 @@ use tokio::time::Instant;
 use super::process::Process;
 use super::world::World;
 
-/// What was told of providers.
+/// The signals of providers.
 #[derive(Default)]
 pub(crate) struct ProviderNotices {
-    /// Since when each provider is shut, as the store has it.
+    /// Since when each provider is closed, according to the store.
     shut_since: BTreeMap<ProviderId, Instant>,
-    /// When a process was given an answer last that nobody can read.
+    /// When each process last got an unreadable answer.
     unreadable: BTreeMap<Lane, Instant>,
-    /// Who was throttled in a row.
+    /// Consecutive throttles.
     throttled: BTreeMap<Lane, ThrottleNotice>,
-    /// Whose requests were refused in a row because of our client.
+    /// Requests refused in a row because of the client.
     refused: BTreeMap<Lane, BTreeSet<DocumentId>>,
-    /// How often each provider was let go on.
+    /// How often each provider was resumed.
     let_go_on: BTreeMap<ProviderId, u64>,
 }
 
-/// A process and a provider that it asks.
+/// A process and a provider.
 type Lane = (String, ProviderId);
 
 #[derive(Default)]
 struct ThrottleNotice {
     grants: BTreeSet<DocumentId>,
-    /// When it was throttled last, and until when it is to wait.
+    /// When it was last throttled, and until when it has to wait.
     told: Option<(Instant, Instant)>,
 }
 
-/// What has been sent in the same moment as an answer came.
+/// Requests that were sent at the moment when an answer arrived.
 const SAME_MOMENT: Duration = Duration::from_millis(50);
-/// A worker may take the store's clock to be so much further than it is, and a pause to be over.
+/// How far a worker's estimate of the store's clock may be ahead, so that a pause seems to be over.
 const OFF_BY: Duration = Duration::from_millis(100);
-/// The pause after so many different grants were throttled in a row, if the provider asks for as much.
+/// The pauses after consecutive throttles of different grants, if the provider asks for as much.
 const PAUSES: [Duration; 3] =
     [Duration::from_secs(3), Duration::from_secs(12), Duration::from_secs(18)];
-/// The first pause is that of so many.
+/// The number of grants for the first pause.
 const FIRST: usize = 3;
-/// So many different grants refused in a row, where none has ever succeeded, are the client's fault.
+/// This many different grants refused in a row, without any earlier success, blame the client.
 const REFUSALS: usize = 5;
-/// Within this, what is wrong is in the store.
+/// Within this time, a problem is in the store.
 const TOLD_WITHIN: Duration = Duration::from_secs(8);
 
 impl World {
-    /// A process has changed what all know of a provider.
+    /// Notes that a process has changed the shared state of a provider.
     pub(crate) fn provider_written(
         &self,
         provider: &ProviderId,
@@ -77,7 +77,7 @@ impl World {
         }
     }
 
-    /// A provider that was stopped may be asked again.
+    /// Notes that a stopped provider may be asked again.
     pub(crate) fn let_go_on(&self, provider: &ProviderId) {
         self.with(|state| {
             state.told.shut_since.remove(provider);
@@ -86,13 +86,13 @@ impl World {
         });
     }
 
-    /// What all know of a provider.
+    /// The shared state of a provider.
     pub(crate) fn known_of(&self, provider: &ProviderId) -> ProviderState {
         let read = self.store.provider_state(provider).now_or_never();
         read.and_then(Result::ok).map(|read| read.value).unwrap_or_default()
     }
 
-    /// A process sends a request: nothing that it was told must forbid that.
+    /// Checks a request that is sent: no signal that the process got may forbid it.
     pub(crate) fn check_heeds(&self, process: &Process, provider: &ProviderId) {
         let name = &process.name;
         let lane = (name.clone(), provider.clone());
@@ -123,7 +123,7 @@ impl World {
         }
     }
 
-    /// A process was throttled.
+    /// Notes that a process was throttled.
     pub(crate) fn told_to_wait(&self, process: &Process, provider: &ProviderId, token: &str) {
         let left = self.with(|state| state.storm).map(|storm| storm.left()).unwrap_or_default();
         self.with(|state| {
@@ -139,7 +139,8 @@ impl World {
         });
     }
 
-    /// A process was told that our client is wrong. If none was ever told otherwise, all are to know soon.
+    /// Notes that a process was told that the client is wrong. Without an earlier success, that
+    /// must soon be in the store.
     pub(crate) fn told_wrong(
         self: &Arc<Self>,
         process: &Arc<Process>,
@@ -157,14 +158,13 @@ impl World {
         }
     }
 
-    /// How many times a provider was let go on.
+    /// How often a provider was resumed.
     pub(crate) fn times_let_go_on(&self, provider: &ProviderId) -> u64 {
         self.with(|state| state.told.let_go_on.get(provider).copied().unwrap_or_default())
     }
 
-    /// A process was given an answer that nobody can read: all are to know soon. Not of one to a request that
-    /// was sent before the provider was let go on for the last time, so many times were `before`: that tells
-    /// of how it was then.
+    /// Notes an unreadable answer, which must soon be in the store. An answer to a request from
+    /// before the last resume does not count; `before` is the number of resumes at its sending.
     pub(crate) fn told_unreadably(
         self: &Arc<Self>,
         process: &Arc<Process>,
@@ -186,7 +186,7 @@ impl World {
         self.is_soon_known(process, provider, TripReason::Unreadable);
     }
 
-    /// A process was given new tokens.
+    /// Notes that a process got new tokens.
     pub(crate) fn told_well(&self, process: &Process, provider: &ProviderId) {
         let lane = (process.name.clone(), provider.clone());
         self.with(|state| {
@@ -222,14 +222,14 @@ impl World {
     }
 }
 
-/// Whether one request is sent to see whether the circuit may close.
+/// Whether one request is sent as a probe.
 fn is_probing(known: &ProviderState) -> bool {
     let gate = serde_json::to_value(&known.gate).unwrap_or_default();
     gate["state"].get("probing").is_some()
 }
 
 impl super::plan::Plan {
-    /// Within this a worker that reaches the store has heard what is new there.
+    /// Within this time, a worker that reaches the store knows its changes.
     fn news_come_within(&self) -> Duration {
         Duration::from_secs(if self.rates.store_slow > 0.0 { 45 } else { 3 })
     }

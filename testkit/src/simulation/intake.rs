@@ -11,7 +11,7 @@ use super::process::Process;
 use super::settled::DeliveryFacts;
 use super::{Fault, Sabotage};
 
-/// A consumer of a process, which can be lost.
+/// A process's consumer, which can be lost.
 pub(crate) struct FaultyIntake {
     process: Arc<Process>,
     /// None once it is lost.
@@ -93,13 +93,13 @@ async fn handed_out(process: &Arc<Process>, delivery: Delivery) -> Delivery {
         None => Sabotage::AckBeforeCommit,
     };
     if world.is_broken_by(sabotage) {
-        // It answers at once, and cannot fail as long as the consumer is there.
+        // It answers at once, and cannot fail while the consumer exists.
         let _ = acker.acknowledge().await;
     }
     Delivery { acker: Box::new(acker), ..delivery }
 }
 
-/// The rescue queue as a build reaches it that forgets to read it.
+/// The rescue queue in a broken build that never reads it.
 pub(crate) struct IgnoredRescues;
 
 #[async_trait]
@@ -112,7 +112,7 @@ impl DeliveryStream for IgnoredRescues {
 }
 
 impl Drop for FaultyIntake {
-    /// The broker may take its time to notice that a process is dead.
+    /// The broker may notice a dead process late.
     fn drop(&mut self) {
         if let Some(intake) = self.intake.take()
             && self.process.is_dead()
@@ -128,9 +128,9 @@ impl Drop for FaultyIntake {
 
 struct FaultyAcker {
     process: Arc<Process>,
-    /// What was known when it was delivered, if it is a job.
+    /// The facts at its delivery, if it is a job.
     delivered: Option<DeliveryFacts>,
-    /// The answer, if it is one to rescue.
+    /// The answer, if it is a rescued one.
     rescued: Option<SealedAnswer>,
     acker: Option<Box<dyn DeliveryAcker>>,
 }
@@ -173,7 +173,7 @@ impl DeliveryAcker for FaultyAcker {
         if world.chance(rates.ack_lost) || !process.reaches_broker() {
             world.note(|| format!("{}: an acknowledgement is lost", process.name));
             world.reached(Fault::AckLost);
-            // A channel that loses one is closed, with all its consumers.
+            // A channel that loses an acknowledgement is closed, with all its consumers.
             process.lose_consumers();
             let reason = "the channel is closed".to_owned();
             return Err(QueueError::Unavailable { operation: "ack", reason });

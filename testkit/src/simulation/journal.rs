@@ -1,4 +1,4 @@
-//! The journals of a machine, which outlive its processes.
+//! The journals of each machine, which outlive its processes.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -13,13 +13,13 @@ use super::process::Process;
 use super::world::World;
 use super::{Fault, Sabotage};
 
-/// What is in the journals, by machine and entry.
+/// The content of journals, by machine and entry.
 #[derive(Default)]
 pub(crate) struct Disks {
     lines: Mutex<BTreeMap<(usize, u64), Line>>,
-    /// The processes whose journals tell when they have died, by machine.
+    /// Processes whose journals show when they have died, by machine.
     names: Mutex<BTreeSet<(usize, String)>>,
-    /// Those whose answers went to the rescue queue, by machine.
+    /// Processes whose answers went to the rescue queue, by machine.
     handed_on: Mutex<BTreeSet<(usize, String)>>,
     last: AtomicU64,
     late: Mutex<Vec<LateLine>>,
@@ -34,11 +34,11 @@ struct LateLine {
 
 /// A line of a journal.
 struct Line {
-    /// The process that received it.
+    /// The process that received the answer.
     origin: String,
-    /// The process whose journal it is in.
+    /// The process that owns the journal.
     owner: String,
-    /// Since when that process has it.
+    /// Since when it has been there.
     since: Instant,
     /// The encoded answer.
     bytes: Vec<u8>,
@@ -66,7 +66,8 @@ impl Disks {
         self.lock().insert((process.host, number), line);
     }
 
-    /// A document was written: a build that is broken so writes to its journal now.
+    /// Notes that a document was written: a build that is broken in this way writes its journal
+    /// now.
     pub(crate) fn written(&self, id: &DocumentId) {
         let mut late = self.late();
         let (now, later) = std::mem::take(&mut *late).into_iter().partition(|l| l.answer.id == *id);
@@ -85,7 +86,7 @@ impl Disks {
         self.handed_on.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The processes in whose journals, on these machines, a new token is, and since when.
+    /// The processes on these machines whose journals hold a new token, and since when.
     pub(crate) fn holders_of(
         &self,
         token: &str,
@@ -101,7 +102,7 @@ impl Disks {
 /// A process's journal on its machine.
 pub(crate) struct HostJournal {
     process: Arc<Process>,
-    /// It could not read when it was asked last.
+    /// Whether the last call could not read it.
     failed: AtomicBool,
 }
 
@@ -193,7 +194,7 @@ impl AnswerJournal for HostJournal {
             .map(|line| line.origin.clone());
         if let Some(origin) = origin.filter(|_| !process.is_dead()) {
             let died = (process.host, origin);
-            // One that did not take every answer tells nothing.
+            // A journal that missed an answer proves nothing.
             if process.world.disks.names().remove(&died) {
                 process.world.disks.handed_on().insert(died);
             }
@@ -223,7 +224,7 @@ impl AnswerJournal for HostJournal {
 }
 
 impl HostJournal {
-    /// Takes away what dead processes have left.
+    /// Drops the journals of dead processes.
     fn drop_inheritance(&self) {
         let (process, world) = (&self.process, &self.process.world);
         let is_left = |host: usize, line: &Line| {

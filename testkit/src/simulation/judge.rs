@@ -1,4 +1,4 @@
-//! The end: every grant is refreshed or honestly reported.
+//! The final judgement: every grant is refreshed or correctly reported.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -13,7 +13,7 @@ use super::Excuse;
 use super::plan::ENDLESS_GRACE_S;
 use super::world::World;
 
-/// Whether every grant was refreshed or given up since it is calm.
+/// Whether every grant was refreshed or has ended since the calm began.
 pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
     let calm_since = world.with(|state| state.calm_since);
     for view in views(world).await {
@@ -45,7 +45,7 @@ pub(crate) async fn is_settled(world: &World) -> Result<(), String> {
     Ok(())
 }
 
-/// For longer than this nothing waits in a journal or in the rescue queue once it is calm.
+/// The longest time for which an answer stays in a journal or in the rescue queue during the calm.
 const LEFT_BEHIND: Duration = Duration::from_secs(60);
 
 /// One document at the end.
@@ -95,8 +95,8 @@ async fn cases(world: &World) -> Vec<Case> {
     cases
 }
 
-/// Judges every document and says what is wrong first. One that is just being refreshed, or whose
-/// dead letter is just being published, is judged when that is done.
+/// Judges every document and reports the first failure. A document that is just being refreshed, or
+/// whose dead letter is just being published, is judged afterwards.
 pub(crate) async fn judge(world: &World) {
     let mut judged = BTreeSet::new();
     let mut unfinished = None;
@@ -168,7 +168,7 @@ impl World {
                 self.excused(Excuse::MadeUp);
                 Ok(())
             }
-            // Its own reply was not lost, so nobody can tell it from a death.
+            // Its own reply was not lost, so the loss cannot be distinguished from a death.
             GrantVerdict::Lost(_) if forsaken && !lost_reply => {
                 self.excused(Excuse::Forsaken);
                 Ok(())
@@ -196,7 +196,7 @@ impl World {
     }
 }
 
-/// Which documents have a dead letter, and of when.
+/// The dead letters of documents, with their times.
 async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
     let mut letters = BTreeSet::new();
     let queue = world.broker.connect();
@@ -209,7 +209,7 @@ async fn dead_letters(world: &World) -> BTreeSet<(DocumentId, Timestamp)> {
     letters
 }
 
-/// Whether it is not given up, or has a dead letter of when it was.
+/// Whether it has not ended, or has a dead letter of its end.
 fn is_buried(view: &GrantView, letters: &BTreeSet<(DocumentId, Timestamp)>) -> bool {
     let ended = matches!(view.status, Some(GrantStatus::NeedsReauth | GrantStatus::Failed));
     let failed_at = view.last_error.as_ref().map(|error| error.at);

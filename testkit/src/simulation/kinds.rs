@@ -1,7 +1,7 @@
-//! Enumerations whose variants have a name and a sentence.
+//! Enumerations whose variants have a name and a description.
 
-/// Makes an enumeration of kinds: each variant has a name in tables and on the command line, and its
-/// documentation is what tables say of it.
+/// Defines an enumeration: each variant has a name for tables and the command line, and its
+/// documentation is its description in tables.
 macro_rules! kinds {
     ($(#[$doc:meta])* $kind:ident { $($(#[doc = $meaning:literal])+ $variant:ident = $name:literal,)* }) => {
         $(#[$doc])*
@@ -9,7 +9,7 @@ macro_rules! kinds {
         pub enum $kind { $($(#[doc = $meaning])+ $variant,)* }
 
         impl $kind {
-            /// All of them.
+            /// All variants.
             pub const ALL: [Self; [$($name),*].len()] = [$(Self::$variant),*];
 
             /// The name in tables and on the command line.
@@ -17,7 +17,7 @@ macro_rules! kinds {
                 match self { $(Self::$variant => $name,)* }
             }
 
-            /// What it is, in a sentence or two.
+            /// The description, a sentence or two.
             pub const fn meaning(self) -> &'static str {
                 match self { $(Self::$variant => concat!($($meaning),+).trim_ascii(),)* }
             }

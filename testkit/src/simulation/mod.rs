@@ -1,24 +1,25 @@
-//! A seeded simulation of the real producer and the real worker.
+//! A seeded, deterministic simulation of the real producer and the real worker.
 //!
-//! `evergrant_producer::run` and `evergrant_worker::run` run over the memory adapters, on one thread
-//! and on paused time, beside a provider whose ledger judges. Everything that is left to chance comes
-//! from one seed, so a seed that fails fails again, to the letter.
+//! `evergrant_producer::run` and `evergrant_worker::run` run over the memory adapters, on one
+//! thread and on paused time, with a provider whose ledger judges. All randomness comes from one
+//! seed, so a failing seed fails again in exactly the same way.
 //!
-//! * `plan`: what a seed makes of the world: how much of everything, and how often what goes wrong.
-//! * `world`: what everybody shares: time, chance, the store, the broker, the provider, the trace.
-//! * `process`: a process that can crash. All that it asks of the world goes through it, so after a
-//!   crash no call of its returns any more: not the one that had taken effect, nor the one that
-//!   had not. That is a crash between any two awaits, as far as the world can tell.
-//! * `store`, `way`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's ports, where calls fail,
-//!   take long, or take effect and say that they failed.
-//! * `supervisor`: starts processes, and starts them again. `storm`: a provider that answers everybody
-//!   alike. `people`: users who sign in again, a
-//!   provider that revokes, someone who edits documents, servers that are away.
-//! * `operators`: who pause grants, forget them and send them back to work while workers run. `copies`:
-//!   who imports old copies of documents, and discards dead letters.
-//! * `poison`: a few with which something is wrong for good, which nobody else may notice.
+//! * `plan`: the world of a seed: its size, and the rates of faults.
+//! * `world`: the shared state: time, randomness, the store, the broker, the provider, the trace.
+//! * `process`: a process that can crash. All its calls go through it, so after a crash none of
+//!   them returns, whether it had taken effect or not. That simulates a crash between any two
+//!   awaits.
+//! * `store`, `call_latency`, `queue`, `intake`, `endpoint`, `budget`, `journal`: a process's
+//!   ports, where calls fail, take long, or take effect and report a failure.
+//! * `supervisor`: starts and restarts processes. `storm`: a provider that gives all requests the
+//!   same answer. `people`: users who sign in again, a provider that revokes, someone who edits
+//!   documents, servers that become unavailable.
+//! * `operators`: operators who pause, forget and redrive grants while workers run. `copies`:
+//!   operators who import old copies of documents, and discard dead letters.
+//! * `poison`: a few documents with a permanent problem, which must not affect others.
 //! * `tokens`, `reuse`, `settled`, `written`, `bounds`, `heed`, `judge`: the invariants.
-//! * `sabotage`, `broken_store`: what a broken build would do, to see that the invariants notice.
+//! * `sabotage`, `broken_store`: builds that are broken on purpose, to check that the invariants
+//!   notice.
 
 mod bounds;
 mod broken_store;
@@ -64,33 +65,33 @@ pub use sweep::{SeedSweep, SweepSums};
 use process::SLOWEST_CALL;
 use world::World;
 
-/// How a seed is run.
+/// How to run a seed.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct SeedOptions {
     /// What is broken on purpose.
     pub sabotage: Option<Sabotage>,
-    /// Whether to write down every event.
+    /// Whether to record every event.
     pub trace: bool,
 }
 
-/// What became of a seed.
+/// The result of a seed.
 #[derive(Debug, Clone)]
 pub struct SeedResult {
     /// The seed.
     pub seed: u64,
-    /// Which invariant was violated, and how.
+    /// The violated invariant, and how.
     pub violation: Option<String>,
     /// What happened, in numbers.
     pub figures: Figures,
-    /// How often each [`Fault`] came to pass, and each fault of the provider's by its own name.
+    /// How often each [`Fault`] occurred, and each of the provider's faults by its own name.
     pub reached: EventTally,
     /// How often each [`Excuse`] was used.
     pub excuses: EventTally,
-    /// Every event, if it was to be written down.
+    /// Every event, if recorded.
     pub trace: Vec<String>,
 }
 
-/// The longest time that the world may take to settle once nothing goes wrong any more.
+/// The longest time that the world may take to settle during the calm.
 const CALM_LIMIT: Duration = Duration::from_secs(1_200);
 
 const CHECK_INTERVAL: Duration = Duration::from_secs(3);
@@ -98,7 +99,7 @@ const CHECK_INTERVAL: Duration = Duration::from_secs(3);
 /// Runs one seed to its end, or to the first violation.
 ///
 /// # Panics
-/// If no runtime can be made.
+/// If no runtime can be created.
 pub fn run(seed: u64, options: SeedOptions) -> SeedResult {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_time()
@@ -134,7 +135,7 @@ async fn history(world: &Arc<World>) {
     world.check_others();
     world.become_calm();
     let deadline = tokio::time::Instant::now() + CALM_LIMIT;
-    // Until the slowest call of before is done.
+    // Until the slowest earlier call is done.
     tokio::time::sleep(SLOWEST_CALL).await;
     people::look_after(world).await;
     while let Err(what) = judge::is_settled(world).await {

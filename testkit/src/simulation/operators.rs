@@ -10,7 +10,7 @@ use super::Fault;
 use super::copies::{discard, import_copy, keep_copy};
 use super::world::World;
 
-/// An operator does something to a grant.
+/// An operator acts on a grant.
 pub(crate) fn act(world: &Arc<World>, id: DocumentId) {
     let world = Arc::clone(world);
     match world.below(8) {
@@ -23,7 +23,7 @@ pub(crate) fn act(world: &Arc<World>, id: DocumentId) {
     }
 }
 
-/// Leaves a grant alone for a while.
+/// Pauses a grant for a while.
 async fn pause(world: &World, id: &DocumentId) {
     if !change(world, id, GrantChange::Pause).await {
         return;
@@ -35,7 +35,7 @@ async fn pause(world: &World, id: &DocumentId) {
     world.note(|| format!("{id} is resumed"));
 }
 
-/// Takes the state away. The next adoption begins anew, with the default provider.
+/// Forgets a grant. The next adoption starts over, with the default provider.
 async fn forget(world: &World, id: &DocumentId) {
     if waits_for_answer(&world.store.look(id)) {
         return;
@@ -52,7 +52,7 @@ async fn forget(world: &World, id: &DocumentId) {
     }
 }
 
-/// Has a grant refreshed again that was left alone.
+/// Resumes a paused grant.
 pub(crate) async fn resume(world: &World, id: &DocumentId) {
     change(world, id, GrantChange::Resume).await;
 }
@@ -66,13 +66,13 @@ async fn change(world: &World, id: &DocumentId, change: GrantChange) -> bool {
     is_changed
 }
 
-/// Whether the new tokens of a document wait in a letter: operators leave it alone until they are written.
+/// Whether the new tokens of a document are in a letter: operators wait until they are written.
 fn waits_for_answer(row: &ClaimedDocument) -> bool {
     let ClaimedDocument::Present { grant, .. } = row else { return false };
     grant.last_error.as_ref().is_some_and(|error| error.reason.waits_for_answer())
 }
 
-/// Sends a grant that was given up back to work.
+/// Redrives a grant that has ended.
 pub(crate) async fn redrive(world: &World, id: &DocumentId) {
     let row = world.store.look(id);
     let has_failed = matches!(&row, ClaimedDocument::Present { grant, .. } if grant.status == GrantStatus::Failed);
@@ -89,7 +89,7 @@ pub(crate) async fn redrive(world: &World, id: &DocumentId) {
             redrive_count: 1,
             ..Job::new(due.provider, due.id, due.generation, world.now())
         };
-        // The queue is there.
+        // The queue exists.
         let _ = world.broker.connect().publish(&[job]).await;
     }
 }

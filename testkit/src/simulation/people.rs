@@ -1,4 +1,4 @@
-//! Those who act on their own: users, the provider, operators, and whatever takes servers away.
+//! Independent actors: users, the provider, operators, and outages.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use super::world::World;
 
 type Act = fn(&Arc<World>);
 
-/// Starts all of them. They end when it becomes calm.
+/// Starts all of them. They end when the calm begins.
 pub(crate) fn start_all(world: &Arc<World>) {
     let pauses = &world.plan.pauses;
     let people: [(Option<Duration>, Act); 10] = [
@@ -59,7 +59,7 @@ fn some_document(world: &World) -> (DocumentId, String) {
     found.unwrap_or((DocumentId::Integer(1), String::new()))
 }
 
-/// One that is in the midst of a refresh, if there is one.
+/// A document that is just being refreshed, if there is one.
 fn some_document_in_flight(world: &World) -> (DocumentId, String) {
     let busy = world.with(|state| state.tokens.documents_in_flight());
     let user = busy.get(world.below(busy.len())).and_then(|id| {
@@ -90,7 +90,7 @@ fn restart(world: &Arc<World>) {
     }
 }
 
-/// The application writes the new tokens and knows nothing of Evergrant.
+/// The application writes new tokens and knows nothing of Evergrant.
 fn sign_in(world: &Arc<World>) {
     let in_flight = world.below(2) == 0;
     let (id, user) = if in_flight { some_document_in_flight(world) } else { some_document(world) };
@@ -127,13 +127,13 @@ fn edit(world: &Arc<World>) {
         0 => spoil(world, &id),
         1 => {
             world.reached(Fault::NoteEdited);
-            // The application does not look at what Evergrant has in hand.
+            // The application ignores that a refresh is under way.
             let (id, _) = some_document_in_flight(world);
             let note = format!("note-{id} of {}", world.now());
             world.with(|state| state.notes.insert(id.clone(), note.clone()));
             set(world, &id, "note", Some(json!(note)));
         }
-        // Whoever makes the second look at a death come at once has it believed at once.
+        // Making the confirmation of a death due at once would make the death believed at once.
         2 if is_questioned(world, &id) => {}
         2 => {
             world.reached(Fault::DueEdited);
@@ -149,12 +149,12 @@ fn edit(world: &Arc<World>) {
     }
 }
 
-/// Whether its death is to be asked for again.
+/// Whether its death is to be asked again.
 fn is_questioned(world: &World, id: &DocumentId) -> bool {
     matches!(world.store.look(id), ClaimedDocument::Present { grant, .. } if grant.questioned)
 }
 
-/// Something that the provider never issued.
+/// Overwrites a token with something that the provider never issued.
 fn spoil(world: &World, id: &DocumentId) {
     world.reached(Fault::TokenSpoilt);
     let token = format!("made-up-{}", world.some_ms(0, u64::MAX / 1_000_000).as_millis());
@@ -164,7 +164,7 @@ fn spoil(world: &World, id: &DocumentId) {
 
 fn set(world: &World, id: &DocumentId, path: &str, value: Option<Value>) {
     world.note(|| format!("{id}: {path} is edited"));
-    // It is JSON, and the document is there.
+    // It is JSON, and the document exists.
     let _ = world.store.edit(id, path, value);
     world.changed(id);
     world.check_answers();
@@ -204,23 +204,23 @@ fn partition(world: &Arc<World>) {
     process.cut_off(from_store, from_broker, duration);
 }
 
-/// An operator gives a circuit so long to close by itself.
+/// How long an operator waits for a circuit to close by itself.
 const CIRCUIT_TIMEOUT: Duration = Duration::from_secs(120);
 
-/// Once it is calm, an operator looks again and again: confirms the deaths that are not believed, has a
-/// provider tried whose answers could not be read, and sends back what has failed.
+/// During the calm, an operator checks repeatedly: confirms deaths that are not believed, resumes a
+/// provider whose answers could not be read, and redrives failed grants.
 pub(crate) async fn look_after(world: &World) {
     let is_stuck = world.is_calm_for(CIRCUIT_TIMEOUT);
     let confirm = |state: &mut ProviderState, now: Timestamp| match state.gate.tripped() {
         Some(TripReason::Suspicious) => state.confirm_deaths(now),
-        // Where all grants are dead, no probe succeeds.
+        // If all grants are dead, no probe succeeds.
         Some(_) if is_stuck => state.resume(),
         Some(TripReason::Unreadable) => state.probe_now(now),
         _ => {}
     };
     for provider in world.provider_ids() {
         if world.known_of(&provider).gate.tripped().is_some() {
-            // Nobody stands in its way for long.
+            // Conflicts do not last long.
             let _ = change_provider(&*world.store, &provider, confirm).await;
             world.let_go_on(&provider);
         }

@@ -1,4 +1,4 @@
-//! What a seed makes of the world.
+//! The world of a seed.
 
 use std::time::Duration;
 
@@ -8,41 +8,41 @@ use fastrand::Rng;
 
 use super::poison::Poison;
 
-/// How much of everything there is, and how often what goes wrong.
+/// The size of the world, and the rates of faults.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
     pub(crate) grants: u32,
     pub(crate) workers: usize,
     pub(crate) producers: usize,
-    /// How many providers there are. The limit is the first one's.
+    /// The number of providers. The limit is that of the first.
     pub(crate) providers: usize,
-    /// How long things go wrong.
+    /// How long faults occur.
     pub(crate) chaos: Duration,
-    /// How long the provider takes a token once more.
+    /// The provider's grace.
     pub(crate) grace_s: u64,
-    /// How long an access token lives, which sets the pace.
+    /// The lifetime of access tokens, which determines the schedule.
     pub(crate) access_token_s: u64,
-    /// After how long a death is asked for again.
+    /// After how long a death is asked again.
     pub(crate) death_recheck: Duration,
     /// The limit of the provider.
     pub(crate) limit: Option<RateLimit>,
     pub(crate) rescue_means: RescueMeans,
     /// Whether every other worker seals answers with another key, which the others do not have.
     pub(crate) two_keys: bool,
-    /// When grants end whatever is done, if they do.
+    /// When grants end in any case, if they do.
     pub(crate) end: Option<AbsoluteEnd>,
-    /// How long the provider refuses the client at the start.
+    /// How long the provider rejects the client at the start.
     pub(crate) wrong_client: Option<Duration>,
-    /// How many milliseconds a call of the store takes at most, on its way there and back.
+    /// The maximum latency of store calls in both directions, in milliseconds.
     pub(crate) store_way_ms: [u64; 2],
-    /// What is wrong with how many documents, while all else is well.
+    /// A permanent problem, and the number of affected documents.
     pub(crate) poison: Option<(Poison, u32)>,
-    /// Whether every other worker has other settings of the client.
+    /// Whether every other worker has other client settings.
     pub(crate) two_clients: bool,
     /// Whether all workers run on one machine, or each on its own.
     pub(crate) same_machine: bool,
     pub(crate) rates: Rates,
-    /// What goes wrong at the provider.
+    /// The provider's fault rates.
     pub(crate) provider: FaultRates,
     pub(crate) latency_ms: u64,
     pub(crate) pauses: Pauses,
@@ -53,103 +53,103 @@ pub(crate) struct Plan {
 pub(crate) struct AbsoluteEnd {
     /// How long after a sign-in the settings expect it, in seconds.
     pub(crate) lifetime_s: u64,
-    /// Whether the provider keeps to it.
+    /// Whether the provider enforces it.
     pub(crate) is_true: bool,
 }
 
-/// What is under an answer that is not written yet.
+/// The safeguards of an uncommitted answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum RescueMeans {
-    /// No key is configured.
+    /// None: no key is configured.
     None,
-    /// Nothing local may hold answers.
+    /// The rescue queue only: nothing local may hold answers.
     RescueQueue,
     /// A journal as well.
     Both,
 }
 
-/// What a seed is about.
+/// The theme of a seed.
 enum Theme {
-    /// Everything goes wrong now and then.
+    /// All faults occur now and then.
     Chaos,
-    /// One thing is wrong for good with a few.
+    /// A few documents have a permanent problem.
     Poison(Poison),
 }
 
 impl Theme {
-    /// Every sixth seed is about a few.
+    /// Every sixth seed is about a permanent problem.
     fn draw(rng: &mut Rng) -> Self {
         let poison = Poison::draw(rng);
         if rng.usize(..6) == 0 { Self::Poison(poison) } else { Self::Chaos }
     }
 }
 
-/// How often a call goes wrong, from 0 to 1.
+/// How often a call fails, from 0 to 1.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Rates {
     /// The process crashes at a call.
     pub(crate) crash: f64,
-    /// A call fails and has no effect.
+    /// A call fails without an effect.
     pub(crate) store_fails: f64,
-    /// A call takes effect and says that it failed.
+    /// A call takes effect and reports a failure.
     pub(crate) store_unanswered: f64,
-    /// A call says that it failed and takes effect later.
+    /// A call reports a failure and takes effect later.
     pub(crate) store_late: f64,
     /// A call takes seconds.
     pub(crate) store_slow: f64,
     /// A machine is suspended after a claim.
     pub(crate) suspended: f64,
-    /// A reading ends before its end.
+    /// A cursor ends early.
     pub(crate) store_cut: f64,
     pub(crate) queue_fails: f64,
-    /// A message is in its queue, and the confirm does not come.
+    /// A message is in its queue, but its confirm is lost.
     pub(crate) unconfirmed: f64,
     pub(crate) queue_slow: f64,
     /// A message is confirmed and lost.
     pub(crate) message_lost: f64,
     pub(crate) message_doubled: f64,
     pub(crate) message_late: f64,
-    /// Messages come in another order.
+    /// Messages are reordered.
     pub(crate) reordered: f64,
     /// A consumer ends at a delivery.
     pub(crate) consumer_lost: f64,
     pub(crate) ack_lost: f64,
-    /// The provider cannot be reached.
+    /// The provider is unreachable.
     pub(crate) not_sent: f64,
-    /// The provider calls a grant dead that lives.
+    /// The provider reports a valid grant as dead.
     pub(crate) dead_for_once: f64,
-    /// A user signs in again at the very moment at which the old token is called dead.
+    /// A user signs in again at the moment when the old token is reported as dead.
     pub(crate) sign_in_at_death: f64,
-    /// A journal does not take an answer, or cannot be read.
+    /// A journal refuses an answer, or cannot be read.
     pub(crate) journal_fails: f64,
 }
 
-/// The mean time between two of a kind; None is never.
+/// The mean time between two events of a kind; None is never.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Pauses {
-    /// Some process is killed, wherever it is.
+    /// A process is killed at an arbitrary point.
     pub(crate) kill: Option<Duration>,
-    /// Some process is asked to end.
+    /// A process is stopped.
     pub(crate) restart: Option<Duration>,
-    /// Some process stands still.
+    /// A process is suspended.
     pub(crate) freeze: Option<Duration>,
     pub(crate) sign_in: Option<Duration>,
     pub(crate) revocation: Option<Duration>,
     pub(crate) edit: Option<Duration>,
-    /// The provider answers everybody alike.
+    /// The provider gives all requests the same answer.
     pub(crate) storm: Option<Duration>,
-    /// The store is away for all.
+    /// The store is unavailable for all.
     pub(crate) store_outage: Option<Duration>,
-    /// The broker is away for all.
+    /// The broker is unavailable for all.
     pub(crate) broker_outage: Option<Duration>,
     /// One process cannot reach the store, or the broker, or both.
     pub(crate) partition: Option<Duration>,
 }
 
-/// Outlasts the time for which a provider calls everybody dead.
+/// Longer than a storm in which all grants are reported as dead.
 pub(crate) const LONG_RECHECK: Duration = Duration::from_secs(26);
 
-/// A grace that outlasts everything.
+/// A grace longer than any run.
 pub(crate) const ENDLESS_GRACE_S: u64 = 100_000;
 
 impl Plan {
@@ -211,7 +211,7 @@ impl AbsoluteEnd {
     }
 }
 
-/// Mostly it is near.
+/// Mostly small.
 fn store_way_ms(rng: &mut Rng) -> [u64; 2] {
     let far = rng.u64(10..=60);
     [[3, 0], [3, 0], [far, 0], [0, far]][rng.usize(..4)]
@@ -261,7 +261,7 @@ impl Pauses {
     }
 }
 
-/// Half of the seeds know nothing of it; the others more often a little than much.
+/// Zero for half of the seeds; otherwise small values are more likely.
 fn rate(rng: &mut Rng, most: f64) -> f64 {
     if rng.bool() { 0.0 } else { most * rng.f64().powi(2) }
 }
@@ -286,7 +286,7 @@ fn provider_faults(rng: &mut Rng) -> FaultRates {
         throttle_429: rate(rng, 0.1),
         invalid_grant: rate(rng, 0.03),
         invalid_client: rate(rng, 0.002),
-        // What is told of an answer is for other tests.
+        // Errors that echo tokens are covered by other tests.
         echo_token: 0.0,
     }
 }

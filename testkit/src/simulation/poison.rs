@@ -1,5 +1,4 @@
-//! Documents and users with which something is wrong for good, while all else is well: nobody else may
-//! notice.
+//! Poison: documents and users with a permanent problem, which must not affect others.
 
 use std::time::Duration;
 
@@ -14,7 +13,7 @@ use super::Fault;
 use super::people::sign_in_again;
 use super::world::World;
 
-/// What is wrong with them.
+/// The problem.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Poison {
     /// The store refuses to claim them.
@@ -23,18 +22,18 @@ pub(crate) enum Poison {
     Mark,
     /// The store refuses to adopt them.
     Adopt,
-    /// The store refuses to take them up again: they have no token until their users sign in.
+    /// The store refuses to revive them: they have no token until their users sign in.
     Revive,
     /// The store refuses to write an outcome into them.
     Commit,
-    /// The provider says 403 `unauthorized_client`.
+    /// The provider answers 403 `unauthorized_client`.
     ClientError,
-    /// The provider says 429.
+    /// The provider answers 429.
     Throttled,
 }
 
 impl Poison {
-    /// Those with which others go on.
+    /// All problems that others must survive.
     const ALL: [Self; 7] = [
         Self::Claim,
         Self::Mark,
@@ -63,27 +62,27 @@ impl Poison {
 }
 
 impl World {
-    /// Whether something is wrong with a document.
+    /// Whether a document has a problem.
     pub(crate) fn is_poisoned(&self, id: &DocumentId) -> bool {
         self.plan.poison.is_some_and(|(_, count)| {
             matches!(id, DocumentId::Integer(number) if (1..=i64::from(count)).contains(number))
         })
     }
 
-    /// Whether something of this kind is wrong with a document.
+    /// Whether a document has a problem of this kind.
     fn is_poisoned_by(&self, poison: Poison, id: &DocumentId) -> bool {
         self.plan.poison.is_some_and(|(kind, _)| kind == poison) && self.is_poisoned(id)
     }
 
-    /// Whether a document has no token until its user signs in: those that the store refuses to take up
-    /// then, and one that it does not.
+    /// Whether a document has no token until its user signs in: the ones that the store refuses to
+    /// revive then, and one that it does not.
     pub(crate) fn is_without_token(&self, id: &DocumentId) -> bool {
         let last = DocumentId::Integer(i64::from(self.plan.grants));
         let is_revive = self.plan.poison.is_some_and(|(kind, _)| kind == Poison::Revive);
         is_revive && (*id == last || self.is_poisoned(id))
     }
 
-    /// Users sign in whose documents had no token.
+    /// Signs users in whose documents had no token.
     pub(crate) fn sign_in_first(&self) {
         for (id, user) in self.with(|state| state.users.clone()) {
             if self.is_without_token(&id) {
@@ -92,7 +91,7 @@ impl World {
         }
     }
 
-    /// What the store refuses to change of `status` by this operation.
+    /// The documents with `status` that the store refuses to change by this operation.
     pub(crate) async fn refused_documents(
         &self,
         poison: Poison,
@@ -106,7 +105,7 @@ impl World {
         all.map(|view| view.id).filter(|id| self.is_poisoned_by(poison, id)).collect()
     }
 
-    /// Undoes what the store has refused: these are of `status` as before.
+    /// Reverts what the store refuses: these have `status` again.
     pub(crate) fn refuse(&self, poison: Poison, ids: &[DocumentId], status: Option<GrantStatus>) {
         for id in ids {
             let found = self.store.get(id).now_or_never().and_then(Result::ok).flatten();
@@ -115,12 +114,12 @@ impl World {
             }
             self.reached(poison.fault());
             let status = status.map(|status| json!(status.as_str()));
-            // It is JSON, and the document is there.
+            // It is JSON, and the document exists.
             let _ = self.store.edit(id, "evergrant.status", status);
         }
     }
 
-    /// Where among `ids` the store refuses one, as long as it is not calm.
+    /// The position of a refused document in `ids`, before the calm.
     pub(crate) fn refused_at(&self, poison: Poison, ids: &[DocumentId]) -> Option<usize> {
         let is_so = self.plan.poison.is_some_and(|(kind, _)| kind == poison) && !self.is_calm();
         let at = is_so.then(|| ids.iter().position(|id| self.is_poisoned(id))).flatten();
@@ -130,7 +129,7 @@ impl World {
         at
     }
 
-    /// What the provider answers to a user of whom it wants nothing to know.
+    /// The provider's answer to a user with a problem.
     pub(crate) fn poisoned_answer(&self, token: &str) -> Option<HttpAnswer> {
         let (poison, _) = self.plan.poison.filter(|_| !self.is_calm())?;
         let (status, error, retry_after_ms) = match poison {
@@ -147,7 +146,7 @@ impl World {
         Some(HttpAnswer { status, retry_after_ms, body })
     }
 
-    /// All others were refreshed at no less than half their rate.
+    /// Checks that all others were refreshed at no less than half their rate.
     pub(crate) fn check_others(&self) {
         if self.plan.poison.is_none() {
             return;
@@ -168,16 +167,16 @@ impl World {
 }
 
 impl super::plan::Plan {
-    /// The longest time between two refreshes of a grant with which nothing is wrong.
+    /// The longest time between two refreshes of a healthy grant.
     fn longest_interval(&self) -> Duration {
         Duration::from_secs(self.access_token_s / 2) + SLACK
     }
 }
 
-/// How long a grant that is due may take: a pass, a delivery, the limit, the request.
+/// How long a due grant may take: a pass, a delivery, the limit, the request.
 const SLACK: Duration = Duration::from_secs(5);
 
-/// What the store says of a document that breaks its rules.
+/// The store's error for a document that violates its rules.
 pub(crate) fn refused(operation: &'static str) -> StoreError {
     StoreError::Refused { operation, reason: "a document breaks a rule".to_owned() }
 }

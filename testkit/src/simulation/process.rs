@@ -12,27 +12,28 @@ use tokio_util::sync::CancellationToken;
 use super::Fault;
 use super::world::World;
 
-/// A process. Once it is dead, nothing that it asks of the world returns.
+/// A process. Once it is dead, none of its calls returns.
 pub(crate) struct Process {
-    /// No other process has or had this name.
+    /// Its name, which is never reused.
     pub(crate) name: String,
-    /// The machine that it runs on, and that a successor of it will run on.
+    /// The machine on which it and its successors run.
     pub(crate) host: usize,
     pub(crate) world: Arc<World>,
     /// Its connection to the broker.
     pub(crate) connection: MemoryQueue,
-    /// Asks it to end.
+    /// Stops it.
     pub(crate) asked_to_end: CancellationToken,
-    /// It is dead, by whatever cause.
+    /// Cancelled when it is dead, for any reason.
     pub(crate) ended: CancellationToken,
     dead: AtomicBool,
-    /// How long the broker takes to notice that it is dead.
+    /// How long the broker takes to notice its death.
     pub(crate) noticed_after: Duration,
     started_at: Instant,
     cut_off: Mutex<CutOff>,
-    /// Until when it stands still, if it ever did.
+    /// Until when it is suspended, if it ever was.
     frozen_until: Mutex<Option<Instant>>,
-    /// For how many milliseconds its machine was suspended, which the clock of its timers does not tell.
+    /// For how many milliseconds its machine was suspended, which the clock of its timers does not
+    /// show.
     suspended_ms: AtomicU64,
     /// Ends its consumers.
     consumers: Mutex<CancellationToken>,
@@ -45,16 +46,16 @@ struct CutOff {
     from_broker: Option<Instant>,
 }
 
-/// What becomes of a call.
+/// The fate of a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fate {
-    /// It does what it should.
+    /// It works.
     Works,
-    /// It fails and has no effect.
+    /// It fails without an effect.
     Fails,
-    /// It takes effect and says that it failed.
+    /// It takes effect and reports a failure.
     Unanswered,
-    /// It says that it failed and takes effect later.
+    /// It reports a failure and takes effect later.
     Late,
     /// It takes seconds before it has its effect.
     SlowBefore,
@@ -69,8 +70,8 @@ pub(crate) enum Fate {
 }
 
 impl Process {
-    /// What becomes of a call to a server that is reached or not: a crash, or the first of `fates` that its
-    /// rate wants.
+    /// The fate of a call to a server that is reachable or not: a crash, or the first of `fates`
+    /// that its rate selects.
     pub(super) fn draw_fate(&self, is_reached: bool, fates: &[(f64, Fate)]) -> Fate {
         let world = &self.world;
         if !is_reached {
@@ -105,7 +106,7 @@ impl Process {
         process
     }
 
-    /// Whether it has lived for so long.
+    /// Whether it has lived for at least this long.
     pub(crate) fn has_run_for(&self, span: Duration) -> bool {
         self.started_at.elapsed() >= span
     }
@@ -118,14 +119,14 @@ impl Process {
         self.dead.load(Ordering::Relaxed)
     }
 
-    /// Waits for ever if the process is dead.
+    /// Never returns if the process is dead.
     pub(crate) async fn survive(&self) {
         if self.is_dead() {
             std::future::pending::<()>().await;
         }
     }
 
-    /// Waits as long as the process stands still, and for ever if it is dead.
+    /// Waits while the process is suspended; never returns if it is dead.
     pub(crate) async fn live(&self) {
         self.survive().await;
         while let Some(until) = self.frozen_until().filter(|until| *until > Instant::now()) {
@@ -134,7 +135,7 @@ impl Process {
         }
     }
 
-    /// Stands still from now on. Its timers go on.
+    /// Suspends it. Its timers advance.
     pub(crate) fn freeze(&self, duration: Duration) {
         let mut until = self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner);
         *until = (*until).max(Some(Instant::now() + duration));
@@ -144,12 +145,12 @@ impl Process {
         *self.frozen_until.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Whether it stands still, or did until just now. A machine that was suspended did.
+    /// Whether it is or was just suspended. A suspended machine counts.
     pub(crate) fn is_frozen_lately(&self) -> bool {
         !is_past(self.frozen_until(), WAIT_MAX)
     }
 
-    /// Its machine is suspended now, for so long.
+    /// Suspends its machine for this long.
     pub(crate) fn suspend(&self, duration: Duration) {
         let duration_ms = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         self.suspended_ms.fetch_add(duration_ms, Ordering::Relaxed);
@@ -170,7 +171,7 @@ impl Process {
         }
     }
 
-    /// Is no more.
+    /// Ends.
     pub(crate) fn end(&self) {
         self.dead.store(true, Ordering::Relaxed);
         self.world.with(|state| {
@@ -191,7 +192,7 @@ impl Process {
         self.ended.cancel();
     }
 
-    /// Is cut off from a server for some time.
+    /// Cuts it off from servers for some time.
     pub(crate) fn cut_off(&self, from_store: bool, from_broker: bool, duration: Duration) {
         let until = Instant::now() + duration;
         let mut cut_off = self.cut_off.lock().unwrap_or_else(PoisonError::into_inner);
@@ -204,14 +205,14 @@ impl Process {
         }
     }
 
-    /// Its consumers end, and what they hold goes back.
+    /// Ends its consumers; their messages go back.
     pub(crate) fn lose_consumers(&self) {
         let mut consumers = self.consumers.lock().unwrap_or_else(PoisonError::into_inner);
         std::mem::take(&mut *consumers).cancel();
         self.connection.cut();
     }
 
-    /// Ends with the consumers that are there now.
+    /// Ends with the present consumers.
     pub(crate) fn consumers(&self) -> CancellationToken {
         self.consumers.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
@@ -224,7 +225,7 @@ impl Process {
         self.has_reached_broker_for(Duration::ZERO)
     }
 
-    /// Whether it has reached one of the servers for as long as it waits at most between two tries.
+    /// Whether it has reached one of the servers for at least the longest wait between two tries.
     pub(crate) fn could_deliver(&self) -> bool {
         let reaches_one =
             self.has_reached_store_for(WAIT_MAX) || self.has_reached_broker_for(WAIT_MAX);
@@ -243,9 +244,8 @@ impl Process {
         self.world.is_calm_for(span) || is_past(own, span) && is_past(all, span)
     }
 
-    /// Makes a call as its fate has it, which takes so many milliseconds at most before its effect and
-    /// after it. `failed` is the error that the caller gets if it does not
-    /// work.
+    /// Makes a call with its fate. It takes at most this many milliseconds before and after its
+    /// effect. `failed` is the caller's error if it does not work.
     pub(crate) async fn call<T, E>(
         &self,
         fate: Fate,
@@ -314,7 +314,7 @@ impl Process {
         self.live().await;
     }
 
-    /// It takes effect though nobody waits for it.
+    /// It takes effect although nobody waits for it.
     fn later<T: Send + 'static>(&self, effect: impl Future<Output = T> + Send + 'static) {
         let (world, wait) = (Arc::clone(&self.world), self.world.some_ms(0, 9_000));
         self.world.runtime.spawn(async move {
@@ -325,12 +325,12 @@ impl Process {
     }
 }
 
-/// The slowest call takes so long.
+/// The duration of the slowest call.
 pub(crate) const SLOWEST_CALL: Duration = Duration::from_secs(14);
-/// Between two tries at a server that was away.
+/// The longest wait between two tries at an unavailable server.
 const WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// Whether it is so long past, if it ever was.
+/// Whether this was at least that long ago, if ever.
 fn is_past(until: Option<Instant>, span: Duration) -> bool {
     until.is_none_or(|until| Instant::now() >= until + span)
 }

@@ -1,4 +1,4 @@
-//! A process's way to the broker.
+//! A process's connection to the broker.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,14 +13,14 @@ use super::process::{Fate, Process};
 use super::world::World;
 use super::{Fault, Sabotage};
 
-/// How long a message is under way that nobody waits for.
+/// How long a message travels that is not waited for.
 const NOT_WAITED_FOR: Duration = Duration::from_secs(3);
 
-/// The broker as a process reaches it.
+/// The broker, as a process reaches it.
 pub(crate) struct FaultyQueue(pub(crate) Arc<Process>);
 
 impl FaultyQueue {
-    /// Makes a call, or does not, as it happens.
+    /// Makes a call with its fate.
     async fn call<T, F>(
         &self,
         operation: &'static str,
@@ -58,7 +58,7 @@ impl FaultyQueue {
         let process = Arc::clone(&self.0);
         self.0.world.runtime.spawn(async move {
             tokio::time::sleep(NOT_WAITED_FOR).await;
-            // Nobody asks for it.
+            // Its result is not needed.
             let _ = Self(process).call(operation, effect).await;
         });
         Ok(())
@@ -76,7 +76,7 @@ impl FaultyQueue {
     }
 }
 
-/// What becomes of a message on its way into its queue.
+/// The fate of a message on its way into its queue.
 enum Passage {
     AsItShould,
     Lost,
@@ -102,7 +102,7 @@ impl World {
         Passage::AsItShould
     }
 
-    /// Takes jobs on their way: returns those that arrive now, and sends the others on later.
+    /// Sends jobs: returns those that arrive now, and delivers the others later.
     fn under_way(&self, queue: &MemoryQueue, jobs: Vec<Job>) -> Vec<Job> {
         let mut now = Vec::with_capacity(jobs.len());
         for job in jobs {
@@ -131,7 +131,7 @@ impl World {
         let (queue, wait) = (queue.clone(), self.some_ms(1, 12_000));
         self.runtime.spawn(async move {
             tokio::time::sleep(wait).await;
-            // The queues are there.
+            // The queues exist.
             let _ = queue.publish(&[job]).await;
         });
     }

@@ -1,4 +1,5 @@
-//! Whether a token may be sent again that was rotated away: only where nobody could know better.
+//! The invariant about reuse: a rotated token may be sent again only if no worker could know
+//! better.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -12,20 +13,22 @@ use super::plan::RescueMeans;
 use super::process::Process;
 use super::world::{State, World};
 
-/// Workers look for what a dead one has left when they start and twice a second, and then write it.
+/// Workers scan for journals of dead ones at their start and twice a second, and then write the
+/// answers.
 const INHERITED_AFTER: Duration = Duration::from_secs(2);
 
-/// Within this the broker has noticed that a process is dead, and another has the messages that it had.
+/// Within this time, the broker has noticed that a process is dead, and another one has its
+/// messages.
 const NOTICED_WITHIN: Duration = Duration::from_secs(6);
 
 impl World {
-    /// Whether a process lives and stands still, or did until just now.
+    /// Whether a process lives and is or was just suspended.
     pub(super) fn is_frozen_lately(&self, process: &str) -> bool {
         let process = self.with(|state| state.alive.get(process).cloned());
         process.is_some_and(|process| process.is_frozen_lately())
     }
 
-    /// Whether the answer to a token comes to a process that stands still.
+    /// Whether the answer to a token arrives at a suspended process.
     fn frozen(&self, token: &str) -> Option<Excuse> {
         let holder = self.with(|state| {
             let mut requests = state.tokens.in_flight.values();
@@ -37,15 +40,15 @@ impl World {
         holder.filter(|holder| self.is_frozen_lately(holder)).map(|_| Excuse::HolderFrozen)
     }
 
-    /// Whether a dead or cut off worker's answer to a token has come to the document after all, and
-    /// that since it was claimed: nobody can know that at the moment of sending.
+    /// Whether the answer of a dead or disconnected worker has reached the document after all since
+    /// the claim, which is unknown at the moment of sending.
     pub(super) fn is_answered_late(&self, row: &ClaimedDocument, token: &str) -> bool {
         let ClaimedDocument::Present { grant, .. } = row else { return false };
         let has_moved_on = grant.refresh_token.expose_secret() != token;
         has_moved_on && self.with(|state| state.tokens.doubted.contains(token))
     }
 
-    /// A token is sent that was rotated away, which may kill its grant.
+    /// Checks the sending of a rotated token, which may kill its grant.
     pub(super) fn reused(&self, process: &str, token: &str, name: &str, excuse: Option<Excuse>) {
         let is_lost = || self.with(|state| state.tokens.is_lost(token));
         let excuse = excuse
@@ -58,14 +61,14 @@ impl World {
                 .violate(format!("{process} sends {name}, which it or another exchanged before")),
         }
         self.with(|state| {
-            // Its successor may still be written, and is dead by then.
+            // Its successor may still be written, but is dead by then.
             state.forsake(token);
         });
     }
 
-    /// Whether the answer to a token is with a process that is gone, or that reaches neither the
-    /// store nor the broker, and otherwise only in journals that nobody who reaches the store can
-    /// read yet, or in a message that a process has which stands still: then nobody could know better.
+    /// Whether the answer to a token is out of reach: with a process that has ended or reaches
+    /// neither the store nor the broker, and otherwise only in journals that no worker with a store
+    /// could read yet, or in a message at a suspended process.
     fn out_of_reach(&self, token: &str) -> Option<Excuse> {
         let found = self.with(|state| {
             let answer = state.tokens.answers.iter().find(|answer| answer.sent == token)?;
@@ -84,8 +87,8 @@ impl World {
         });
         let hosts = workers.iter().map(|worker| worker.host).collect();
         let (is_in_reach, excuse) = match holder {
-            // Nobody reads the journal of a process that lives. Without safeguards it waits for the store,
-            // however slow that is.
+            // Nobody reads the journal of a living process. Without safeguards, it waits for the
+            // store, however slow that is.
             Some(process) => {
                 let delivers =
                     self.plan.rescue_means != RescueMeans::None && process.could_deliver();
@@ -100,7 +103,7 @@ impl World {
         ((is_stalled || !is_rescued) && !is_in_reach).then_some(excuse)
     }
 
-    /// A process is delivered a message of the rescue queue that holds a token.
+    /// Notes that a process got a message of the rescue queue that holds a token.
     pub(super) fn rescue_delivered(&self, process: &str, token: String) {
         self.with(|state| {
             let before = state.tokens.recoverers.get(&token);
@@ -110,8 +113,8 @@ impl World {
         });
     }
 
-    /// Whether the message of the rescue queue that holds a token is with a process that is dead, which the
-    /// broker has not noticed, or was until just now.
+    /// Whether the message of the rescue queue with a token is at a dead process that the broker
+    /// has not noticed, or was just now.
     fn is_with_dead(&self, token: &str) -> bool {
         self.with(|state| {
             let Some((process, found_at)) = state.tokens.recoverers.get(token) else {
@@ -123,14 +126,14 @@ impl World {
         })
     }
 
-    /// Whether the message of the rescue queue that holds a token is with a process that stands still.
+    /// Whether the message of the rescue queue with a token is at a suspended process.
     fn is_with_frozen(&self, token: &str) -> bool {
         let recoverer = self.with(|state| Some(state.tokens.recoverers.get(token)?.0.clone()));
         recoverer.is_some_and(|process| self.is_frozen_lately(&process))
     }
 
-    /// Whether somebody on a journal's machine can write what is in it. Nobody else reads what a
-    /// process has found, as long as that lives.
+    /// Whether a process on a journal's machine can write its answers. While a process that has
+    /// adopted them lives, nobody else reads them.
     fn is_in_reach(&self, holder: &(String, Instant)) -> bool {
         let heir = self.with(|state| state.alive.get(&holder.0).cloned());
         let is_just_found = self.with(|state| state.is_just_found(holder));
@@ -139,14 +142,14 @@ impl World {
 }
 
 impl State {
-    /// Whether the process with a journal is gone, or another has found it, for less time than its
-    /// machine needs to write what is in it.
+    /// Whether a journal's process has ended, or another has adopted it, for less time than its
+    /// machine needs to write the answers.
     fn is_just_found(&self, (holder, since): &(String, Instant)) -> bool {
         let since = self.died_at.get(holder).unwrap_or(since);
         since.elapsed() < INHERITED_AFTER
     }
 
-    /// This token's grant is lost, and all tokens of it so far.
+    /// Notes that this token's grant is lost, with all its tokens so far.
     fn forsake(&mut self, token: &str) {
         let tokens = &mut self.tokens;
         let Some(family) = tokens.known.get(token).map(|known| known.family) else { return };

@@ -1,13 +1,13 @@
-//! What a broken build would do.
+//! Sabotage: builds that are broken on purpose.
 
 use super::kinds::kinds;
 use super::world::World;
 
 kinds! {
-    /// A build that is broken on purpose. Each is a switch in a wrapper of a port, so that the code
-    /// under test stays as it is.
+    /// A build that is broken on purpose. Each is a switch in a wrapper of a port, so the code
+    /// under test is unchanged.
     Sabotage {
-        /// Jobs are acknowledged when they arrive, before anything is written.
+        /// Jobs are acknowledged on arrival, before anything is written.
         AckBeforeCommit = "ack_before_commit",
         /// Every claim owns what it finds, whoever holds the lease.
         NoLease = "no_lease",
@@ -15,25 +15,25 @@ kinds! {
         ShortLease = "short_lease",
         /// A claim does not notice that the holder before it has died.
         TakeoverUnnoticed = "takeover_unnoticed",
-        /// A takeover does not wait for what a dead worker's journal holds.
+        /// A takeover does not wait for a dead worker's journal.
         NoTakeoverWait = "no_takeover_wait",
-        /// A claim that the store refuses is tried again for ever.
+        /// A refused claim is retried for ever.
         RefusedClaimRetried = "refused_claim_retried",
-        /// A commit looks neither at the token that was sent nor at the generation nor at the lease.
+        /// A commit checks neither the sent token, nor the generation, nor the lease.
         UnconditionalCommit = "unconditional_commit",
-        /// A commit does not look at the generation.
+        /// A commit does not check the generation.
         CommitWithoutGeneration = "commit_without_generation",
-        /// A commit says that it is written and writes nothing.
+        /// A commit reports success and writes nothing.
         CommitNotWritten = "commit_not_written",
-        /// A grant is given up without a look at whether its document still holds the token that died.
+        /// A grant ends although its document holds another token than the one that died.
         NoReread = "no_reread",
         /// An answer is written to the journal only after its commit.
         JournalAfterCommit = "journal_after_commit",
         /// An answer is never written to the journal.
         NoJournalLine = "no_journal_line",
-        /// An answer of the rescue queue is acknowledged when it arrives, before it is written.
+        /// An answer of the rescue queue is acknowledged on arrival, before it is written.
         RescueAckedBeforeWritten = "rescue_acked_before_written",
-        /// What a dead worker's journal holds is read and forgotten.
+        /// A dead worker's journal is read and forgotten.
         InheritanceDropped = "inheritance_dropped",
         /// Nobody reads the rescue queue.
         RescueQueueUnread = "rescue_queue_unread",
@@ -47,31 +47,31 @@ kinds! {
         DueLeavesOut = "due_leaves_out",
         /// A refreshed grant is due again at once.
         DueAgainAtOnce = "due_again_at_once",
-        /// Each sweep makes every dead grant active, whether or not its token has changed.
+        /// Each sweep activates every dead grant, whether or not its token has changed.
         ReviveWithoutComparing = "revive_without_comparing",
-        /// Adoption begins anew with documents that it adopted before.
+        /// Adoption starts over with adopted documents.
         AdoptionStartsOver = "adoption_starts_over",
-        /// Adoption gives every new document to the default provider.
+        /// Adoption assigns every new document to the default provider.
         AdoptionToWrongProvider = "adoption_to_wrong_provider",
-        /// A provider's state is written without a look at whether another has written it.
+        /// A provider's state is written without optimistic concurrency.
         BudgetWithoutCompareAndSwap = "budget_without_compare_and_swap",
-        /// A worker does not slow down when the provider asks for it.
+        /// A worker ignores throttles.
         ThrottleIgnored = "throttle_ignored",
-        /// A worker sends requests though the circuit is open.
+        /// A worker sends requests through an open circuit.
         CircuitIgnored = "circuit_ignored",
-        /// A success that cannot be read does not stop the provider.
+        /// An unreadable success does not stop the provider.
         UnreadableGoesOn = "unreadable_goes_on",
-        /// A throttle burns an attempt of its grant.
+        /// A throttle counts as an attempt.
         ThrottleBurns = "throttle_burns",
-        /// A worker believes a clock that stood still while its machine was suspended.
+        /// A worker trusts a clock that stopped while its machine was suspended.
         FrozenClockBelieved = "frozen_clock_believed",
-        /// An import lays an old copy over whatever is there.
+        /// An import overwrites everything with an old copy.
         ImportUnconditional = "import_unconditional",
-        /// A death is believed without a second look.
+        /// A death is believed without a confirmation.
         SecondLookSkipped = "second_look_skipped",
         /// Every death is believed, however many grants die at once.
         NoDeathWatch = "no_death_watch",
-        /// The provider's client sends a request again when no answer comes.
+        /// The HTTP client repeats a request without an answer.
         HiddenResend = "hidden_resend",
     }
 }

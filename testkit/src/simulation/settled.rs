@@ -1,4 +1,4 @@
-//! Nothing is acknowledged that is not settled.
+//! The invariant about acknowledgements: nothing is acknowledged that is not settled.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,24 +10,23 @@ use tokio::time::Instant;
 use super::bounds::EARLY;
 use super::world::World;
 
-/// What happened to each document lately, as far as it settles a job.
+/// Recent events of each document that settle a job.
 #[derive(Default)]
 pub(crate) struct JobHistory {
     /// How often something was written, or the job was sent on.
     changes: BTreeMap<DocumentId, u64>,
-    /// When a claim found last that it is not due.
+    /// When a claim last found that it is not due.
     not_due_at: BTreeMap<DocumentId, Timestamp>,
-    /// The documents that say that their job comes again, of which none was sent on yet.
+    /// Documents whose job is to come again, and was not sent on yet.
     postponed: BTreeSet<DocumentId>,
-    /// When a job of each document was last in its queue for certain.
+    /// When a job of each document was last certainly in its queue.
     published_at: BTreeMap<DocumentId, Instant>,
 }
 
-/// For how long it is known that a job was published, until its document is marked: twice the slowest
-/// call.
+/// How long a published job is known until its document is marked: twice the slowest call.
 const PUBLISHED_LATELY: Duration = Duration::from_secs(28);
 
-/// What was known of a document when a job of its was delivered.
+/// The facts about a document when its job was delivered.
 #[derive(Debug, Clone)]
 pub(crate) struct DeliveryFacts {
     pub(crate) job: Job,
@@ -36,7 +35,8 @@ pub(crate) struct DeliveryFacts {
 }
 
 impl World {
-    /// The document was written, or its job was sent on, or someone has edited it.
+    /// Notes that the document was written, that its job was sent on, or that someone has edited
+    /// it.
     pub(crate) fn changed(&self, id: &DocumentId) {
         self.with(|state| {
             *state.settled.changes.entry(id.clone()).or_default() += 1;
@@ -44,17 +44,17 @@ impl World {
         });
     }
 
-    /// The document says that its job comes again.
+    /// Notes that the document expects its job again.
     pub(crate) fn postponed(&self, id: &DocumentId) {
         self.with(|state| state.settled.postponed.insert(id.clone()));
     }
 
-    /// A job was published, or is lost on its way.
+    /// Notes that a job was published, or is lost on its way.
     pub(crate) fn published(&self, id: &DocumentId) {
         self.with(|state| state.settled.published_at.insert(id.clone(), Instant::now()));
     }
 
-    /// A producer marks documents as queued: their jobs must be in their queues.
+    /// Checks that a producer marks only documents whose jobs are in their queues.
     pub(crate) fn is_to_be_marked(&self, process: &str, ids: &[DocumentId]) {
         let missing = self.with(|state| {
             let is_published = |id: &&DocumentId| {
@@ -63,13 +63,13 @@ impl World {
             };
             ids.iter().find(|id| !is_published(id)).cloned()
         });
-        // One that stood still does not know how long ago it has published them.
+        // A suspended process does not know how long ago it published them.
         if let Some(id) = missing.filter(|_| !self.is_frozen_lately(process)) {
             self.violate(format!("{process} marks {id} as queued and its job is not confirmed"));
         }
     }
 
-    /// A claim has looked at a document.
+    /// Notes that a claim has read a document.
     pub(crate) fn looked_at(&self, id: &DocumentId, row: &ClaimedDocument, at: Timestamp) {
         if let ClaimedDocument::Present { grant, .. } = row
             && grant.next_refresh_at > at.plus(EARLY)
@@ -79,7 +79,7 @@ impl World {
         }
     }
 
-    /// A message was delivered.
+    /// Notes that a message was delivered.
     pub(crate) fn delivered(&self, body: &[u8]) -> Option<DeliveryFacts> {
         let job = Job::decode(body).ok()?;
         let changes =
@@ -87,13 +87,13 @@ impl World {
         Some(DeliveryFacts { job, changes, at: self.now() })
     }
 
-    /// A delivery is acknowledged: its job must be settled.
+    /// Checks an acknowledgement: its job must be settled.
     pub(crate) fn acknowledged(&self, process: &str, delivered: &DeliveryFacts) {
         let (id, generation) = (&delivered.job.id, delivered.job.generation);
         if self.is_poisoned(id) {
             return;
         }
-        // Another delivery of the same job is judged when it is acknowledged.
+        // Another delivery of the same job is checked when it is acknowledged.
         if self.broker.has_job_of(id) {
             return;
         }
@@ -103,7 +103,7 @@ impl World {
             let not_due_at = settled.not_due_at.get(id).copied();
             (changes, not_due_at, settled.postponed.contains(id))
         });
-        // Whoever finds it not due leaves it to the producer, which publishes it once it is.
+        // If it is not due, the producer will publish it once it is.
         if !delivered.job.force && not_due_at.is_some_and(|at| at >= delivered.at) {
             return;
         }
@@ -113,7 +113,7 @@ impl World {
         if changes > delivered.changes {
             return;
         }
-        // Whoever cannot read it says so and leaves it to the one who holds its lease.
+        // A malformed document is reported by the one who holds its lease.
         let ClaimedDocument::Present { grant, .. } = self.store.look(id) else { return };
         let due = grant.next_refresh_at <= self.now();
         if grant.status == GrantStatus::Active && grant.generation == generation && due {

@@ -1,4 +1,4 @@
-//! A process's way to the store.
+//! A process's connection to the store.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,11 +20,11 @@ use super::poison::{Poison, refused};
 use super::process::Process;
 use super::{Fault, Sabotage};
 
-/// The store as a process reaches it.
+/// The store, as a process reaches it.
 pub(crate) struct FaultyStore(pub(crate) Arc<Process>);
 
 impl FaultyStore {
-    /// Makes a call, or does not, as it happens.
+    /// Makes a call with its fate.
     async fn call<T, F>(
         &self,
         operation: &'static str,
@@ -50,7 +50,7 @@ impl FaultyStore {
         process.call(fate, way_ms, operation, failed, effect(store)).await
     }
 
-    /// A reading that may end before its end.
+    /// A cursor that may end early.
     fn cut<T>(&self, operation: &'static str, found: Vec<T>) -> Vec<Result<T, StoreError>> {
         let world = &self.0.world;
         let mut items: Vec<_> = found.into_iter().map(Ok).collect();
@@ -85,7 +85,7 @@ impl LeaseStore for FaultyStore {
             let store = this.before_suspension(store);
             let sabotage = world.options.sabotage;
             if let Some(at) = world.refused_at(Poison::Claim, &ids) {
-                // Those before it are claimed.
+                // The documents before it are claimed.
                 store.claim(&ids[..at], &owner, lease).await?;
                 return Err(broken_refusal(sabotage, refused("claim")));
             }
@@ -211,7 +211,7 @@ impl DueStore for FaultyStore {
         let (ids, world) = (ids.to_vec(), Arc::clone(&self.0.world));
         let mark = |store: Arc<MemoryStore>| async move {
             match world.refused_at(Poison::Mark, &ids) {
-                // Those before it are marked.
+                // The documents before it are marked.
                 Some(at) => {
                     store.mark_queued(&ids[..at], duration).await?;
                     Err(refused("mark_queued"))

@@ -1,4 +1,4 @@
-//! Times in which a provider answers everybody alike, whatever they ask.
+//! Storms: times in which a provider gives all requests the same answer.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,40 +15,40 @@ use super::people::sign_in_again;
 use super::plan::LONG_RECHECK;
 use super::world::World;
 
-/// What it answers.
+/// The answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Kind {
-    /// 429: slow down, for as long as the storm lasts.
+    /// 429: slow down until the end of the storm.
     Throttled,
-    /// 400 `invalid_grant`, though no grant is dead.
+    /// 400 `invalid_grant`, although no grant is dead.
     AllDead,
     /// 401 `invalid_client`, from the start.
     WrongClient,
-    /// Its successes come in a form that nobody can read.
+    /// Its successes are unreadable.
     Unreadable,
 }
 
-/// A storm that is under way.
+/// A running storm.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Storm {
     kind: Kind,
-    /// Which provider answers so.
+    /// The provider that answers like this.
     provider: usize,
     began: Instant,
     length: Duration,
 }
 
-/// The client is wrong from the start, if the plan says so.
+/// Starts with a wrong client, if the plan says so.
 pub(crate) fn begin_wrong(world: &Arc<World>) {
     if let Some(length) = world.plan.wrong_client {
         begin_one(world, Kind::WrongClient, length);
     }
 }
 
-/// A storm begins, unless one is under way.
+/// Starts a storm, unless one is running.
 pub(crate) fn begin(world: &Arc<World>) {
-    // Whoever takes a death for one at the first or second look is taken in by such a storm.
-    // So is whoever looks twice, by two of them.
+    // A worker that believes deaths at once or after one confirmation is deceived by such a storm,
+    // or by two of them.
     let is_first = world.with(|state| state.reached.of(Fault::DeadAll.as_str())) == 0;
     let is_patient = world.plan.death_recheck == LONG_RECHECK && is_first;
     let kind = match world.below(4) {
@@ -85,8 +85,8 @@ fn begin_one(world: &Arc<World>, kind: Kind, length: Duration) {
     }
 }
 
-/// An operator lets a provider go on whose answers can be read again. Users sign in whose tokens were in
-/// those that could not.
+/// An operator resumes a provider whose answers can be read again. Users sign in again whose tokens
+/// were in unreadable answers.
 async fn let_go_on(world: Arc<World>, provider: ProviderId, after: Duration) {
     tokio::time::sleep(after).await;
     loop {
@@ -108,16 +108,16 @@ fn probe(state: &mut evergrant_domain::ProviderState, now: evergrant_domain::Tim
     }
 }
 
-/// Between two looks of an operator.
+/// The interval between an operator's checks.
 const CHECK_INTERVAL: Duration = Duration::from_secs(5);
 
 impl Storm {
-    /// How long it goes on.
+    /// Its remaining time.
     pub(crate) fn left(&self) -> Duration {
         self.length.saturating_sub(self.began.elapsed())
     }
 
-    /// What it answers that leaves the token alone. None where the provider does what it should.
+    /// An answer that leaves the token unchanged. None if the provider works normally.
     fn answer(&self) -> Option<HttpAnswer> {
         let (status, error) = match self.kind {
             Kind::Throttled => (429, "slow_down"),
@@ -141,17 +141,17 @@ impl World {
         (is_its && !storm.left().is_zero()).then_some(storm)
     }
 
-    /// The answer to a request in a storm, which leaves the token alone.
+    /// The answer to a request during a storm, which leaves the token unchanged.
     pub(crate) fn stormy_answer(&self, provider: &ProviderId) -> Option<HttpAnswer> {
         self.storm_of(provider)?.answer()
     }
 
-    /// Whether a provider's successes cannot be read now.
+    /// Whether a provider's successes are unreadable now.
     pub(crate) fn is_unreadable(&self, provider: &ProviderId) -> bool {
         self.storm_of(provider).is_some_and(|storm| storm.kind == Kind::Unreadable)
     }
 
-    /// Users sign in whose new tokens came in an answer that nobody could read: sooner or later all.
+    /// All users sign in again, sooner or later, whose new tokens came in an unreadable answer.
     fn sign_in_unread(&self) {
         for (id, user) in self.with(|state| state.users.clone()) {
             let ClaimedDocument::Present { grant, .. } = self.store.look(&id) else { continue };

@@ -1,4 +1,4 @@
-//! Starts processes, and starts them again when they have ended.
+//! Starts processes, and restarts them when they have ended.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,7 +32,7 @@ use super::{Fault, Sabotage};
 
 const PERMIT_WAIT: Duration = Duration::from_secs(1);
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-/// Outlives the wait for a permit and the longest request, with a margin for the commit.
+/// Longer than the wait for a permit and the longest request, with a margin for the commit.
 const LEASE: Duration = Duration::from_secs(6);
 /// How long a commit may fail before its answer goes to the rescue queue.
 const RESCUE_AFTER: Duration = Duration::from_secs(1);
@@ -44,7 +44,7 @@ enum Kind {
     Worker,
 }
 
-/// Starts all processes, and keeps them going.
+/// Starts all processes, and keeps them running.
 pub(crate) fn start_all(world: &Arc<World>) {
     let producers = (1..=world.plan.producers).map(|number| (Kind::Producer, number));
     let workers = (1..=world.plan.workers).map(|number| (Kind::Worker, number));
@@ -75,7 +75,7 @@ async fn keep_going(world: Arc<World>, kind: Kind, number: usize) {
     }
 }
 
-/// Runs a process until it has ended as it was asked to.
+/// Runs a process until it has ended as requested.
 async fn run(kind: Kind, process: Arc<Process>) {
     let asked = process.asked_to_end.clone();
     match kind {
@@ -167,7 +167,7 @@ fn worker(process: &Arc<Process>) -> evergrant_worker::WorkerDeps {
     }
 }
 
-/// What stands for a worker's settings of the client.
+/// The fingerprint of a worker's client settings.
 fn client(process: &Process) -> String {
     if process.world.plan.two_clients && is_odd(process) {
         process.world.reached(Fault::TwoClients);
@@ -182,7 +182,7 @@ fn is_odd(process: &Process) -> bool {
     number.is_some_and(|number| number.ends_with(['1', '3', '5', '7', '9']))
 }
 
-/// A clock that goes on while the machine is suspended.
+/// A clock that advances while the machine is suspended.
 fn clock(process: &Arc<Process>) -> SteadyClock {
     let (process, started) = (Arc::downgrade(process), Instant::now());
     SteadyClock::new(move || {
@@ -208,7 +208,7 @@ fn rescue(process: &Arc<Process>) -> Option<evergrant_worker::RescueDeps> {
 /// The names of providers. The first is the default.
 const NAMES: [&str; 2] = ["p", "q"];
 
-/// The providers as Evergrant knows them, with everything fast enough for a short history.
+/// The providers as Evergrant knows them, with short intervals for a short run.
 pub(crate) fn providers(plan: &Plan, sabotage: Option<Sabotage>) -> Vec<Arc<Provider>> {
     let limits = [plan.limit, None];
     let each = NAMES.into_iter().zip(limits).take(plan.providers);

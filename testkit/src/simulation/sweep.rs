@@ -1,4 +1,4 @@
-//! Many seeds, on several threads.
+//! Runs many seeds on several threads.
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,20 +13,20 @@ pub struct SeedSweep {
     pub seeds: Range<u64>,
     /// How each is run.
     pub options: SeedOptions,
-    /// How many at once. None is one for each core.
+    /// The number of threads. None is one per core.
     pub threads: Option<usize>,
-    /// Whether to go on after a violation.
+    /// Whether to continue after a violation.
     pub keep_going: bool,
 }
 
-/// What they came to.
+/// The results.
 #[derive(Debug, Clone, Default)]
 pub struct SweepSums {
     /// How many seeds were run.
     pub seeds: u64,
-    /// What happened, in numbers.
+    /// The sums of figures.
     pub figures: Figures,
-    /// How often each fault came to pass.
+    /// How often each fault occurred.
     pub reached: EventTally,
     /// How often each excuse was used.
     pub excuses: EventTally,
@@ -40,7 +40,7 @@ impl SeedSweep {
         Self { seeds, options, threads: None, keep_going: false }
     }
 
-    /// Runs them; `each` is given every outcome.
+    /// Runs them; `each` gets every result.
     pub fn run(&self, each: impl Fn(&SeedResult) + Sync) -> SweepSums {
         let (next, end) = (AtomicU64::new(self.seeds.start), AtomicU64::new(self.seeds.end));
         let sums = Mutex::new(SweepSums::default());

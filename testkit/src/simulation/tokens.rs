@@ -1,11 +1,11 @@
-//! Where each token is: with the provider's reply on the wire, with a process, in a journal, in the
-//! rescue queue, or in its document.
+//! Tracks where each token is: in the provider's reply on the wire, at a process, in a journal, in
+//! the rescue queue, or in its document.
 //!
 //! The invariants that are checked here:
 //!
 //! * No two requests with one token are under way at once, and each is sent under a lease.
-//! * A token that the provider answered with is never nowhere, as long as its document still holds
-//!   the one that was sent for it.
+//! * A token from an answer is always somewhere, as long as its document still holds the one that
+//!   was sent for it.
 //! * No token is presented after it was rotated away, unless the reply to its rotation was lost.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -23,10 +23,10 @@ use super::process::Process;
 use super::world::{State, World};
 use super::written::is_leased;
 
-/// What is known of each token.
+/// The state of all tokens.
 #[derive(Default)]
 pub(crate) struct Tokens {
-    /// What is known of each that was ever in a document or in a reply.
+    /// All tokens that were ever in a document or in a reply.
     pub(super) known: BTreeMap<String, KnownToken>,
     /// Requests under way.
     pub(super) in_flight: BTreeMap<u64, Request>,
@@ -34,27 +34,27 @@ pub(crate) struct Tokens {
     pub(super) answers: Vec<Answer>,
     /// How many messages in the rescue queue hold each new token.
     pub(crate) rescued: Counts,
-    /// Who was delivered such a message last, and when, if a dead process had it before.
+    /// Who last got such a message, and when, if a dead process had it before.
     pub(crate) recoverers: BTreeMap<String, (String, Option<Instant>)>,
-    /// How many entries of journals do.
+    /// How many journal entries hold each new token.
     pub(crate) journalled: Counts,
-    /// The new tokens that a process was told to be in the rescue queue.
+    /// New tokens that are in the rescue queue according to a process.
     pub(crate) rescued_once: BTreeSet<String>,
-    /// The new tokens that no journal has taken.
+    /// New tokens that no journal has accepted.
     pub(crate) unjournalled: BTreeSet<String>,
-    /// Tokens that were rotated without anybody learning of it.
+    /// Tokens that were rotated without a received reply.
     pub(crate) replies_lost: BTreeSet<String>,
-    /// Tokens of sign-ins that were killed by an excused reuse of another token of theirs.
+    /// Tokens of sign-ins that an excused reuse of another of their tokens has killed.
     pub(crate) forsaken: BTreeSet<String>,
-    /// Tokens whose successors came in an answer that nobody can read.
+    /// Tokens whose successors came in an unreadable answer.
     pub(crate) unread: BTreeSet<String>,
-    /// Tokens whose documents were put out of reach, since their successors wait somewhere.
+    /// Tokens whose documents are withheld, because their successors are elsewhere.
     pub(crate) withheld: BTreeSet<String>,
-    /// Tokens that the provider has called dead though they live.
+    /// Valid tokens that the provider has reported as dead.
     pub(crate) slandered: BTreeSet<String>,
-    /// Tokens of which a commit told their documents.
+    /// Tokens that a commit has recorded in their documents.
     pub(crate) told: BTreeSet<String>,
-    /// Tokens that may have been sent without anybody learning of the answer.
+    /// Tokens that may have been sent without a received answer.
     pub(crate) doubted: BTreeSet<String>,
     last: u64,
 }
@@ -62,11 +62,11 @@ pub(crate) struct Tokens {
 #[derive(Clone)]
 pub(super) struct KnownToken {
     pub(super) id: DocumentId,
-    /// What it is called in the trace.
+    /// Its name in the trace.
     pub(super) name: String,
-    /// Which sign-in it stems from.
+    /// The sign-in that it stems from.
     pub(super) family: u64,
-    /// Nobody has issued it.
+    /// Whether it was never issued.
     pub(super) is_made_up: bool,
 }
 
@@ -86,12 +86,12 @@ pub(super) struct Answer {
 }
 
 impl Tokens {
-    /// A user has signed in and has this token in the document.
+    /// Notes that a user has signed in and has this token in the document.
     pub(crate) fn signed_in(&mut self, token: &str, id: &DocumentId) {
         self.begin(token, id, "sign-in", false);
     }
 
-    /// Someone has put this into the document.
+    /// Notes that someone has written this into the document.
     pub(crate) fn made_up(&mut self, token: &str, id: &DocumentId) {
         self.begin(token, id, "made-up", true);
     }
@@ -117,41 +117,41 @@ impl Tokens {
         family(one).is_some() && family(one) == family(other)
     }
 
-    /// Whether nobody has issued this token.
+    /// Whether this token was never issued.
     pub(crate) fn is_made_up(&self, token: &str) -> bool {
         self.known.get(token).is_some_and(|known| known.is_made_up)
     }
 
-    /// The document that a token is or was in.
+    /// The document of a token, now or earlier.
     pub(crate) fn document_of(&self, token: &str) -> Option<DocumentId> {
         self.known.get(token).map(|known| known.id.clone())
     }
 
-    /// What a token is called.
+    /// The name of a token.
     pub(crate) fn called(&self, token: &str) -> String {
         let known = self.known.get(token);
         known.map_or_else(|| "a stranger".to_owned(), |known| known.name.clone())
     }
 
-    /// The documents whose tokens are with the provider.
+    /// Documents whose tokens are in requests under way.
     pub(crate) fn documents_in_flight(&self) -> Vec<DocumentId> {
         let known = self.in_flight.values().filter_map(|request| self.known.get(&request.sent));
         known.map(|known| known.id.clone()).collect()
     }
 
-    /// Whether a token of the document is with the provider, or an answer is not written yet.
+    /// Whether a token of the document is in a request under way, or an answer is not written yet.
     pub(crate) fn is_busy(&self, id: &DocumentId) -> bool {
         let unwritten = self.answers.iter().map(|answer| &answer.sent);
         let mut sent = self.in_flight.values().map(|request| &request.sent).chain(unwritten);
         sent.any(|token| self.known.get(token).is_some_and(|known| known.id == *id))
     }
 
-    /// Whether the reply to its rotation is lost, or its sign-in is.
+    /// Whether the reply to its rotation, or its sign-in, is lost.
     pub(super) fn is_lost(&self, token: &str) -> bool {
         self.replies_lost.contains(token) || self.forsaken.contains(token)
     }
 
-    /// What an answer is called that has been in a journal or in the rescue queue for so long.
+    /// The name of an answer that was in a journal or in the rescue queue for this long.
     pub(crate) fn left_for(&self, span: Duration) -> Option<String> {
         let left = self.rescued.longer_than(span).or_else(|| self.journalled.longer_than(span));
         left.map(|token| self.called(token))
@@ -163,7 +163,7 @@ impl Tokens {
 }
 
 impl World {
-    /// A request leaves a process. Says under which number, or that it must not have.
+    /// Notes that a request leaves a process. Returns its number, or why it must not be sent.
     pub(crate) fn request_sent(
         &self,
         process: &Process,
@@ -215,7 +215,7 @@ impl World {
         })
     }
 
-    /// The provider has done its part of a request. Its reply may hold a new token.
+    /// Notes that the provider has handled a request. Its reply may hold a new token.
     pub(crate) fn request_handled(&self, number: u64, successor: Option<String>) {
         self.with(|state| {
             let tokens = &mut state.tokens;
@@ -230,7 +230,7 @@ impl World {
         });
     }
 
-    /// The reply to a request has arrived where it belongs.
+    /// Notes that the reply to a request has arrived.
     pub(crate) fn reply_arrived(&self, number: u64) {
         self.with(|state| {
             let tokens = &mut state.tokens;
@@ -242,13 +242,13 @@ impl World {
         });
     }
 
-    /// The reply to a request is lost for good.
+    /// Notes that the reply to a request is lost.
     pub(crate) fn reply_lost(&self, number: u64) {
         let name = self.with(|state| state.lose_reply(number));
         self.note(|| format!("the reply to {} is lost", name.unwrap_or_default()));
     }
 
-    /// A process is no more: so are the replies that it waited for.
+    /// Notes that a process has ended, and with it the replies for which it waited.
     pub(crate) fn replies_lost_with(&self, process: &str) {
         self.with(|state| {
             let requests = state.tokens.in_flight.iter();
@@ -258,7 +258,7 @@ impl World {
         });
     }
 
-    /// No answer may be nowhere.
+    /// Checks that every answer is somewhere.
     pub(crate) fn check_answers(&self) {
         let answers = self.with(|state| std::mem::take(&mut state.tokens.answers));
         if answers.is_empty() {
@@ -305,12 +305,12 @@ impl World {
         }
     }
 
-    /// A token may have been exchanged without anybody learning of it.
+    /// Notes that a token may have been exchanged without a received answer.
     pub(crate) fn doubt(&self, token: &str) {
         self.with(|state| state.tokens.doubted.insert(token.to_owned()));
     }
 
-    /// Whether a process still has an answer that is not written.
+    /// An unwritten answer of a process, if there is one.
     pub(crate) fn has_unwritten_answer(&self, process: &str) -> Option<String> {
         self.check_answers();
         self.with(|state| {
@@ -321,7 +321,7 @@ impl World {
 }
 
 impl State {
-    /// Returns what the token is called whose reply is lost.
+    /// Returns the name of the token whose reply is lost.
     fn lose_reply(&mut self, number: u64) -> Option<String> {
         let request = self.tokens.in_flight.remove(&number)?;
         let name = self.tokens.called(&request.sent);

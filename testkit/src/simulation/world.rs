@@ -1,4 +1,4 @@
-//! What everybody shares: time, chance, the store, the broker, the provider, the trace.
+//! The shared state: time, randomness, the store, the broker, the provider, the trace.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -35,7 +35,7 @@ use super::{EventTally, Fault, Figures, SeedOptions, SeedResult, supervisor};
 const START_MS: u64 = 1_700_000_000_000;
 const TRACE_MAX: usize = 200_000;
 
-/// What everybody shares.
+/// The shared state.
 pub(crate) struct World {
     pub(crate) plan: Plan,
     pub(crate) options: SeedOptions,
@@ -50,7 +50,7 @@ pub(crate) struct World {
     pub(crate) sealer: AnswerSealer,
     /// The journals of each machine.
     pub(crate) disks: Disks,
-    /// An invariant was violated.
+    /// Cancelled when an invariant was violated.
     pub(crate) over: CancellationToken,
     clock: MemoryClock,
     started: Instant,
@@ -58,7 +58,7 @@ pub(crate) struct World {
     state: Mutex<State>,
 }
 
-/// What changes.
+/// The mutable state.
 pub(crate) struct State {
     pub(crate) rng: Rng,
     pub(crate) figures: Figures,
@@ -69,25 +69,25 @@ pub(crate) struct State {
     pub(crate) bounds: Bounds,
     pub(crate) told: ProviderNotices,
     pub(crate) copies: Copies,
-    /// The processes that live.
+    /// The living processes.
     pub(crate) alive: BTreeMap<String, Arc<Process>>,
     /// When each of the others died.
     pub(crate) died_at: BTreeMap<String, Instant>,
     pub(crate) store_away_until: Option<Instant>,
     pub(crate) storm: Option<Storm>,
     pub(crate) broker_away_until: Option<Instant>,
-    /// When it became calm, by the store's clock.
+    /// When the calm began, by the store's clock.
     pub(crate) calm_since: Option<Timestamp>,
     /// When each process sent its requests.
     pub(crate) spent: SentRequests,
-    /// The documents and whose each is.
+    /// The user of each document.
     pub(crate) users: BTreeMap<DocumentId, String>,
-    /// The documents of which the broker has lost a job. Nobody makes one again for a document that
+    /// Documents of which the broker has lost a job. No other job is published for a document that
     /// has ended.
     pub(crate) jobs_lost: BTreeSet<DocumentId>,
-    /// Whose tokens each document holds.
+    /// The provider of each document.
     pub(crate) provider_of: BTreeMap<DocumentId, ProviderId>,
-    /// What the application has written into each document beside the tokens, last.
+    /// What the application last wrote into each document beside the tokens.
     pub(crate) notes: BTreeMap<DocumentId, String>,
     trace: Vec<String>,
     violation: Option<String>,
@@ -157,7 +157,7 @@ impl World {
         world
     }
 
-    /// The users sign in, and their documents are stored.
+    /// Signs the users in and stores their documents.
     pub(crate) async fn populate(&self) {
         let plan = SeedPlan { count: self.plan.grants, ..SeedPlan::default() };
         let seeds: Vec<_> = self.oauth.seed(plan).expect("a plan").collect();
@@ -170,7 +170,7 @@ impl World {
             json.insert("note".to_owned(), note.clone().into());
             let provider = &self.providers[number as usize % self.providers.len()].id;
             if *provider != self.providers[0].id {
-                // The others are of the default one.
+                // The others belong to the default one.
                 let own = serde_json::json!({ "provider": provider.as_str() });
                 json.insert("evergrant".to_owned(), own);
                 self.reached(Fault::SecondProvider);
@@ -193,11 +193,11 @@ impl World {
         if let Some(end) = self.plan.end {
             self.reached(if end.is_true { Fault::EndTrue } else { Fault::EndUntrue });
         }
-        // It cannot fail: each is a document.
+        // It cannot fail, because each is a document.
         let _ = self.store.import(documents).await;
     }
 
-    /// Does something with what changes. Not to be nested.
+    /// Runs `act` with the mutable state locked. Must not be nested.
     pub(crate) fn with<T>(&self, act: impl FnOnce(&mut State) -> T) -> T {
         act(&mut self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
@@ -212,7 +212,7 @@ impl World {
         self.clock.now()
     }
 
-    /// Whether something happens that happens at this rate. Never once it is calm.
+    /// Draws whether an event with this rate occurs. Never during the calm.
     pub(crate) fn chance(&self, rate: f64) -> bool {
         rate > 0.0 && !self.is_calm() && self.with(|state| state.rng.f64() < rate)
     }
@@ -227,7 +227,7 @@ impl World {
         self.with(|state| state.rng.usize(..bound.max(1)))
     }
 
-    /// Whether it has been calm for so long.
+    /// Whether the calm has lasted for this long.
     pub(crate) fn is_calm_for(&self, span: Duration) -> bool {
         let since = self.with(|state| state.calm_since);
         since.is_some_and(|since| self.now().since(since) >= span)
@@ -237,7 +237,7 @@ impl World {
         self.calm.load(Ordering::Relaxed)
     }
 
-    /// From now on nothing goes wrong any more.
+    /// Begins the calm: no more faults.
     pub(crate) fn become_calm(&self) {
         self.calm.store(true, Ordering::Relaxed);
         let quiet = self.oauth.change(|settings| settings.faults = Default::default());
@@ -252,7 +252,7 @@ impl World {
         self.note(|| "calm".to_owned());
     }
 
-    /// Writes an event down.
+    /// Records an event.
     pub(crate) fn note(&self, event: impl FnOnce() -> String) {
         if !self.options.trace {
             return;
@@ -265,7 +265,7 @@ impl World {
         });
     }
 
-    /// An invariant does not hold. The first violation is told and ends the run.
+    /// Reports a violation. The first one ends the run.
     pub(crate) fn violate(&self, what: String) {
         self.note(|| format!("VIOLATION {what}"));
         let at_ms = self.started.elapsed().as_millis();
@@ -275,11 +275,11 @@ impl World {
         self.over.cancel();
     }
 
-    /// What became of the run.
+    /// The result of the run.
     pub(crate) fn end(&self, seed: u64) -> SeedResult {
         let stats = self.oauth.stats();
         let virtual_seconds = self.started.elapsed().as_secs();
-        // Each of them holds this world.
+        // Each of them holds a reference to this world.
         let alive = self.with(|state| std::mem::take(&mut state.alive));
         drop(alive);
         self.with(|state| SeedResult {

@@ -1,4 +1,4 @@
-//! What claims and commits did to documents, and whether they may.
+//! Invariants about claims and commits.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use secrecy::ExposeSecret;
 use super::Fault;
 use super::world::World;
 
-/// A document that says for no longer than this that its job is under way says that it is due.
+/// A document whose job is expected within this time counts as due.
 const AT_ONCE: Duration = Duration::from_secs(10);
 
 impl World {
-    /// A claim was made.
+    /// Checks a claim.
     pub(crate) fn claimed(&self, owner: &str, ids: &[DocumentId], claimed: &ClaimResult) {
         for (id, after) in ids.iter().zip(&claimed.rows) {
             self.looked_at(id, after, claimed.now);
@@ -24,7 +24,7 @@ impl World {
                 let state = if after.owned() { "owned" } else { "not owned" };
                 format!("claim {owner}: {id} is {state}")
             });
-            // Whoever held it may have sent the token.
+            // Its holder may have sent the token.
             if let ClaimedDocument::Present { grant, lease: Some(lease), owned: true } = after
                 && lease.taken_over.is_some()
             {
@@ -36,7 +36,7 @@ impl World {
         }
     }
 
-    /// A document is out of reach: its new tokens exist and wait somewhere.
+    /// Checks that a withheld document has new tokens elsewhere.
     pub(crate) fn withheld(&self, id: &DocumentId) {
         let ClaimedDocument::Present { grant, .. } = self.store.look(id) else { return };
         self.note(|| format!("{id} is out of reach"));
@@ -45,7 +45,7 @@ impl World {
         self.with(|state| state.tokens.withheld.insert(token));
     }
 
-    /// A commit was made, and may have had an effect.
+    /// Checks a commit, which may have had an effect.
     pub(crate) fn written(&self, commit: &Commit, before: &ClaimedDocument) {
         let after = self.store.look(&commit.id);
         if !has_changed(before, &after) {
@@ -108,7 +108,7 @@ impl World {
     }
 }
 
-/// The tokens of which a commit tells its document.
+/// The tokens that a commit records in its document.
 fn tokens_of(commit: &Commit) -> impl Iterator<Item = String> {
     let (sent, new) = match &commit.write {
         DocumentWrite::Refresh { refresh_token, .. } => {
@@ -120,7 +120,7 @@ fn tokens_of(commit: &Commit) -> impl Iterator<Item = String> {
     sent.into_iter().chain(new).map(|token| token.expose_secret().to_owned())
 }
 
-/// Whether a commit has had an effect. Giving back a lease is none.
+/// Whether a commit has had an effect. Releasing a lease does not count.
 fn has_changed(before: &ClaimedDocument, after: &ClaimedDocument) -> bool {
     match (before, after) {
         (

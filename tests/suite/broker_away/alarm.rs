@@ -6,12 +6,12 @@ use super::{V4, assert_all_are_refreshed, exchanged, imported};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_blocked_broker_is_waited_for() {
-    // More than are refreshed while the broker is told of its limit.
+    // More than are refreshed before the broker has its limit.
     let (broker, evergrant) = imported(V4, 1_000).await;
     let mut programs = evergrant.start_all(2);
     exchanged(&evergrant, 50).await;
     set_memory_limit(&broker, "0.0001").await;
-    // What is in the queue is still delivered, refreshed and acknowledged; nothing new gets there.
+    // Queued jobs are still delivered, refreshed and acknowledged; nothing new is queued.
     eventually("the producer is told", || async {
         programs[0].logged().contains("short of memory or disk")
     })

@@ -8,7 +8,7 @@ use lapin::options::QueuePurgeOptions;
 use super::{V3, V4, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn connections_that_the_broker_closes_are_made_again() {
+async fn connections_closed_by_the_broker_are_rebuilt() {
     let (broker, evergrant) = imported(V4, 250).await;
     let _programs = evergrant.start_all(2);
     for so_far in [40, 100, 160] {
@@ -18,15 +18,15 @@ async fn connections_that_the_broker_closes_are_made_again() {
     assert_all_are_refreshed(&evergrant).await;
 }
 
-/// A queue that lost its messages costs time: their documents are due again.
+/// Lost messages cost time: their documents become due again.
 #[tokio::test(flavor = "multi_thread")]
-async fn jobs_that_the_broker_lost_are_made_again() {
+async fn jobs_lost_by_the_broker_are_published_again() {
     let (broker, evergrant) = imported(V4, 600).await;
     let _programs = evergrant.start_all(2);
     exchanged(&evergrant, 50).await;
     let channel = rabbitmq::channel(&broker.url()).await;
     let name = format!("{}.refresh.simulator.0", evergrant.variable("QUEUE__PREFIX"));
-    // Between two passes of the producer there may be nothing to lose.
+    // Between two passes there may be nothing to lose.
     eventually("jobs are lost", || async {
         let name = name.as_str().into();
         channel.queue_purge(name, QueuePurgeOptions::default()).await.unwrap() > 0
@@ -38,9 +38,9 @@ async fn jobs_that_the_broker_lost_are_made_again() {
 
 /// The broker closes the channel of a consumer that takes too long over a message.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_channel_that_the_broker_closes_is_made_again() {
+async fn a_channel_closed_by_the_broker_is_rebuilt() {
     let (broker, evergrant) = imported(V3, 100).await;
-    // How often it looks is what a connection begins with, so this comes before the worker.
+    // The interval is fixed when a connection begins, so this comes before the worker.
     set(&broker, "channel_tick_interval", 500).await;
     set(&broker, "consumer_timeout", 1_000).await;
     evergrant.simulator.change(|provider| provider.latency_ms = 4_000).unwrap();

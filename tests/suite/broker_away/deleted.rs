@@ -1,4 +1,4 @@
-//! Queues that somebody deletes: the broker cancels their consumers, and has nowhere to put jobs.
+//! Deleted queues: the broker cancels their consumers, and cannot route jobs.
 
 use evergrant_testkit::dedicated::DedicatedServer;
 use evergrant_testkit::deployment::{TestDeployment, eventually};
@@ -9,7 +9,7 @@ use lapin::types::FieldTable;
 use super::{V3, V4, assert_all_are_refreshed, exchanged, forget_what_is_queued, imported};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn queues_that_are_deleted_in_mid_run_are_made_again() {
+async fn queues_deleted_in_mid_run_are_declared_again() {
     let (broker, evergrant) = imported(V3, 250).await;
     let _programs = evergrant.start_all(2);
     exchanged(&evergrant, 50).await;
@@ -22,9 +22,9 @@ async fn queues_that_are_deleted_in_mid_run_are_made_again() {
     assert_all_are_refreshed(&evergrant).await;
 }
 
-/// Nobody consumes, so nobody but the producer can make the queue again.
+/// Without consumers, only the producer can declare the queue again.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_makes_a_deleted_queue_again() {
+async fn a_producer_declares_a_deleted_queue_again() {
     let (broker, evergrant) = imported(V4, 150).await;
     let _producer = evergrant.start("evergrant-producer", &[]);
     eventually("the queue is full", || async { waiting(&broker, &evergrant).await == Some(100) })
@@ -44,7 +44,7 @@ async fn delete(broker: &DedicatedServer, evergrant: &TestDeployment, names: &[&
     }
 }
 
-/// The jobs that wait, asked past our own adapter, which would make the queue. None without a queue.
+/// The waiting jobs, without our own adapter, which would declare the queue. None without a queue.
 async fn waiting(broker: &DedicatedServer, evergrant: &TestDeployment) -> Option<u32> {
     let channel = rabbitmq::channel(&broker.url()).await;
     let queue = format!("{}.refresh.simulator.0", evergrant.variable("QUEUE__PREFIX"));

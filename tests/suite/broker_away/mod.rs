@@ -1,4 +1,4 @@
-//! The broker is there, but not for us: it cancels, closes, blocks and moves.
+//! The broker is reachable but uncooperative: it cancels, closes, blocks and moves.
 
 mod alarm;
 mod closed;
@@ -10,17 +10,17 @@ use evergrant_testkit::dedicated::DedicatedServer;
 use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::mongodb;
 
-/// The brokers' images. The adapter is tested on both, in `conformance`; here each test takes one.
+/// The images of brokers. `conformance` tests the adapter on both; here each test uses one.
 const V3: &str = "EVERGRANT_TEST_RABBITMQ_3_IMAGE";
 const V4: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
 
-/// A provider that answers after 200 ms, and without a grace.
+/// A provider with a latency of 200 ms and without a grace.
 fn provider() -> SimulatorConfig {
     let settings = SimulatorSettings { latency_ms: 200, ..SimulatorSettings::default() };
     SimulatorConfig { settings, ..SimulatorConfig::default() }
 }
 
-/// A broker of its own, and so many grants that are due.
+/// A dedicated broker, and this many due grants.
 async fn imported(image: &str, grants: u32) -> (DedicatedServer, TestDeployment) {
     let broker = DedicatedServer::broker(image).await;
     let mut evergrant = TestDeployment::new(&broker.url(), &mongodb::url().await, provider()).await;
@@ -47,7 +47,7 @@ async fn exchanged(evergrant: &TestDeployment, wanted: u64) {
     .await;
 }
 
-/// As if `producer.queued_for` were over, after which a job that was lost is made again.
+/// As if `producer.queued_for` were over, after which a lost job is published again.
 async fn forget_what_is_queued(evergrant: &TestDeployment) {
     let forget = doc! { "$unset": { "evergrant.queued_until": "" } };
     evergrant.collection.update_many(doc! {}, forget).await.unwrap();

@@ -5,7 +5,7 @@ use evergrant_testkit::browser::TestBrowser;
 use super::{Console, PASSWORD, add_user, deployment, is_content, log_in};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_has_logged_in_sees_the_page_that_was_wanted_and_a_viewer_no_buttons() {
+async fn a_login_leads_back_and_viewers_see_no_buttons() {
     let evergrant = deployment().await;
     evergrant.store.prepare().await.expect("prepare the store");
     evergrant.queue.prepare().await.expect("prepare the queues");
@@ -43,7 +43,7 @@ async fn who_has_logged_in_sees_the_page_that_was_wanted_and_a_viewer_no_buttons
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_a_certificate_of_its_own_the_console_is_used_over_tls() {
+async fn with_a_certificate_the_console_uses_tls() {
     let mut evergrant = deployment().await;
     evergrant.store.prepare().await.expect("prepare the store");
     evergrant.queue.prepare().await.expect("prepare the queues");

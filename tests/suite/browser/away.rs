@@ -1,4 +1,4 @@
-//! A server is away: pages and commands say which, and what still can be shown is shown.
+//! Without a server, pages and commands name it and show the rest.
 
 use evergrant_simulator::SeedPlan;
 use evergrant_testkit::browser::TestBrowser;
@@ -11,7 +11,7 @@ const BROKER_AWAY: &str = "The broker has not answered since";
 const STORE_AWAY: &str = "The token store has not answered since";
 const LETTERS: u32 = 20;
 
-/// The overview says so by itself, without being loaded again.
+/// The overview says so without a reload.
 async fn says(browser: &TestBrowser, words: &str) {
     browser.shows("[role=alert]", words).await;
 }
@@ -21,7 +21,7 @@ async fn is_well_again(browser: &TestBrowser) {
         .await;
 }
 
-/// A command fails, and says what is away.
+/// A command fails, and names the server.
 async fn fails(evergrant: &TestDeployment, args: &[&str], words: &str) {
     let output = evergrant.evergrant(args).await;
     let said = String::from_utf8_lossy(&output.stderr).into_owned();
@@ -30,7 +30,7 @@ async fn fails(evergrant: &TestDeployment, args: &[&str], words: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_server_that_is_away_is_named_and_the_rest_is_shown() {
+async fn an_unavailable_server_is_named_and_the_rest_shown() {
     let broker = DedicatedServer::broker("EVERGRANT_TEST_RABBITMQ_4_IMAGE").await;
     let database = DedicatedServer::database().await;
     let evergrant = deployment_on(&broker.url(), &database.url()).await;

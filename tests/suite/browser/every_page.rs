@@ -1,4 +1,4 @@
-//! Every page and every action, on a desk, on a phone, in light and in dark, and by keyboard.
+//! Every page and every action, on desktop and phone, in light and dark, and by keyboard.
 
 use ::mongodb::bson::doc;
 use evergrant_testkit::browser::TestBrowser;
@@ -24,7 +24,7 @@ async fn fits(browser: &TestBrowser, page: &str) {
     assert!(over <= 0, "{page} is {over} pixels wider than the window");
 }
 
-/// What people who cannot see the page need: names of fields, one heading of the first rank.
+/// Accessibility: names of fields, and one first-level heading.
 async fn is_named(browser: &TestBrowser, page: &str) {
     let script =
         "return [...document.querySelectorAll('main input:not([type=hidden]), main select')]
@@ -38,7 +38,7 @@ async fn is_named(browser: &TestBrowser, page: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn every_page_and_action_works_on_a_desk_and_on_a_phone() {
+async fn every_page_and_action_works_on_desktop_and_phone() {
     let evergrant = deployment().await;
     a_day_before(&evergrant).await;
     let _programs = evergrant.start_all(1);
@@ -76,7 +76,7 @@ async fn every_page(browser: &TestBrowser, console: &Console) {
     }
     browser.prefer("light").await;
     browser.resize(1280, 900).await;
-    // The toggle is stronger than the system.
+    // The toggle overrides the system's setting.
     browser.goto(&console.page("/workers")).await;
     let ground = "return getComputedStyle(document.body).backgroundColor";
     let light = browser.script(ground).await;

@@ -1,5 +1,5 @@
-//! The web console in a real browser, against real servers. With `EVERGRANT_SCREENSHOTS` set, the
-//! pictures of the documentation are taken anew.
+//! The web console in a real browser, on real servers. With `EVERGRANT_SCREENSHOTS`, the
+//! documentation's pictures are taken.
 
 mod access_policy;
 mod away;
@@ -17,7 +17,7 @@ use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::program::{self, TestProgram};
 use evergrant_testkit::{mongodb, rabbitmq};
 
-/// Users of each reason to fail.
+/// Users for each reason of failure.
 const OF_EACH: u32 = 20;
 
 /// A console that serves.
@@ -27,7 +27,7 @@ struct Console {
 }
 
 impl Console {
-    /// One where otto, an operator, has logged in with the browser.
+    /// A console in which otto, an operator, is logged in.
     async fn start(evergrant: &TestDeployment, browser: &TestBrowser) -> Self {
         let users = evergrant.folder.path().join("users");
         let users = users.to_str().expect("a path in UTF-8");
@@ -59,7 +59,7 @@ impl Console {
 
 const PASSWORD: &str = "correct horse battery";
 
-/// As somebody would from a script: the password comes from standard input.
+/// As from a script: the password comes from standard input.
 fn add_user(evergrant: &TestDeployment, file: &str, name: &str, role: &str) {
     let mut add = std::process::Command::new(program::path("evergrant"))
         .args(["console", "user", "add", name, "--role", role])
@@ -78,7 +78,7 @@ async fn log_in(browser: &TestBrowser, name: &str, password: &str) {
     browser.follow("form[action='/login'] button").await;
 }
 
-/// Servers of which nobody else sees the names.
+/// Servers whose names appear nowhere else.
 async fn deployment() -> TestDeployment {
     deployment_on(&rabbitmq::V4.url().await, &mongodb::url().await).await
 }
@@ -89,11 +89,11 @@ async fn deployment_on(amqp_url: &str, mongodb_url: &str) -> TestDeployment {
         evergrant_simulator::SimulatorConfig { settings: behaviour, ..Default::default() };
     let mut evergrant = TestDeployment::new(amqp_url, mongodb_url, provider).await;
     evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "2");
-    // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
+    // Here an operator redrives signed-in users, before a sweep does.
     evergrant.set("PRODUCER__SWEEP_INTERVAL", "1h");
     evergrant.set("QUEUE__RETRY_LADDER", r#"["3s", "10s"]"#);
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["200/s"]"#);
-    // So many deaths at once are what these tests are about.
+    // These tests need many deaths at once.
     evergrant.set("PROVIDERS__SIMULATOR__MASS_DEATH_PERCENT", "100");
     evergrant
 }
@@ -129,7 +129,7 @@ struct FailingUsers {
 }
 
 impl FailingUsers {
-    /// Makes them, one reason after the other, and waits until all are dead letters.
+    /// Creates them, one reason after the other, and waits until all are dead letters.
     async fn new(evergrant: &TestDeployment) -> Self {
         let faults = |change: fn(&mut FaultRates)| {
             let set = evergrant.simulator.change(|settings| {
@@ -157,7 +157,7 @@ impl FailingUsers {
         let revoked = import(evergrant, revoked, |_| {}).await;
         dead(3 * OF_EACH).await;
 
-        // The answer is lost on the way; the same token is sent again, and is dead by then.
+        // The answer is lost on the way; the token is sent again, and is dead by then.
         let before = evergrant.simulator.stats().exchanges;
         faults(|faults| faults.reset_after = 1.0);
         let lost = import(evergrant, plan(OF_EACH, "lost-"), |_| {}).await;
@@ -170,7 +170,7 @@ impl FailingUsers {
         Self { revoked, malformed, lost }
     }
 
-    /// Cures what was wrong: the provider forgives, and the others sign in again.
+    /// Corrects the causes: the provider forgives, and the others sign in again.
     async fn cure(&self, evergrant: &TestDeployment) {
         let forgive = evergrant_simulator::ForgiveRequest {
             users: Some(self.revoked.clone()),
@@ -190,7 +190,7 @@ impl FailingUsers {
     }
 }
 
-/// Nothing may have gone wrong in the browser.
+/// Checks that the browser reports no error.
 async fn is_content(browser: &TestBrowser) {
     let complaints = browser.complaints().await;
     assert!(complaints.is_empty(), "at {}: {complaints:#?}", browser.address().await);

@@ -1,4 +1,4 @@
-//! Pictures for the documentation, taken anew when `EVERGRANT_SCREENSHOTS` is set.
+//! Pictures for the documentation, if `EVERGRANT_SCREENSHOTS` is set.
 
 use std::path::PathBuf;
 
@@ -14,7 +14,7 @@ fn are_wanted() -> bool {
     std::env::var_os("EVERGRANT_SCREENSHOTS").is_some()
 }
 
-/// Takes a picture, if pictures are wanted.
+/// Takes a picture, if requested.
 pub(super) async fn picture(browser: &TestBrowser, name: &str) {
     if !are_wanted() {
         return;
@@ -25,8 +25,7 @@ pub(super) async fn picture(browser: &TestBrowser, name: &str) {
     std::fs::write(folder.join(format!("{name}.png")), picture).expect("write a picture");
 }
 
-/// What workers would have counted in the day before, if pictures are wanted: a test that has just begun
-/// has nothing to draw a chart of.
+/// Statistics of the previous day, if pictures are requested: a new test has no data for a chart.
 pub(super) async fn a_day_before(evergrant: &TestDeployment) {
     if !are_wanted() {
         return;
@@ -47,7 +46,7 @@ pub(super) async fn a_day_before(evergrant: &TestDeployment) {
     statistics.insert_many(documents).await.expect("write statistics");
 }
 
-/// More by day than by night, a bad half-hour some time ago, and a user lost now and then.
+/// More by day than by night, a bad half-hour some time ago, and an occasional lost user.
 fn counts_of(minutes_ago: u32) -> Document {
     let time = f64::from(minutes_ago) / f64::from(MINUTES_OF_A_DAY);
     let daily = 60.0 + 40.0 * (std::f64::consts::TAU * time).cos();

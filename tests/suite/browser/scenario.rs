@@ -1,4 +1,4 @@
-//! An operator's story: who is losing access, why, and what to do.
+//! An operator's scenario: which users lose access, why, and what to do.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ use super::{Console, FailingUsers, OF_EACH, deployment, import, is_content, plan
 const USERS: u32 = 1_000;
 /// Redriven a second.
 const RPS: u32 = 20;
-/// Slow enough that a browser on a busy machine sees it before it is over.
+/// Slow enough for a browser on a busy machine to see it.
 const SLOW_RPS: u32 = 1;
 
 #[tokio::test(flavor = "multi_thread")]
-async fn eighty_of_a_thousand_users_fail_for_four_reasons_and_are_brought_back() {
+async fn an_operator_restores_eighty_users_with_four_problems() {
     let evergrant = deployment().await;
     a_day_before(&evergrant).await;
     let mut programs = evergrant.start_all(2);
@@ -68,15 +68,15 @@ async fn who_loses_access_and_why(browser: &TestBrowser, console: &Console) {
     is_content(browser).await;
 }
 
-/// What to do? The cause is cured; a few are sent back, and when they are well, all others, of which the
-/// number is returned.
+/// The cause is corrected; a few are redriven and, after they are refreshed, all others. Returns
+/// their number.
 async fn all_are_sent_back(
     evergrant: &TestDeployment,
     browser: &TestBrowser,
     console: &Console,
 ) -> u32 {
     redrive_all(evergrant, browser, console, "to see whether it is well", SLOW_RPS).await;
-    // Watched without a click: the page goes on by itself.
+    // Without a click: the page updates itself.
     browser.find(".is-live").await;
     eventually("some are sent back", || async { browser_sees_done(browser).await >= 3.0 }).await;
     picture(browser, "bulk").await;
@@ -86,7 +86,7 @@ async fn all_are_sent_back(
 
     let began = tokio::time::Instant::now();
     let left = redrive_all(evergrant, browser, console, "the provider is well again", RPS).await;
-    // It says by itself when it is done.
+    // It reports its end without a reload.
     browser.shows("h2", "done").await;
     browser.shows("main", &format!("{left} of {left}")).await;
     let took = began.elapsed();
@@ -96,7 +96,7 @@ async fn all_are_sent_back(
     left
 }
 
-/// Sends all dead letters back, so many a second; returns how many there are.
+/// Redrives all dead letters at this rate; returns their number.
 async fn redrive_all(
     evergrant: &TestDeployment,
     browser: &TestBrowser,
@@ -122,7 +122,7 @@ async fn redrive_all(
     u32::try_from(count).expect("a small number")
 }
 
-/// How many a running action has done, as its page shows it.
+/// The progress of a running action, on its page.
 async fn browser_sees_done(browser: &TestBrowser) -> f64 {
     let script = "return document.querySelector('progress')?.value ?? 0";
     browser.script(script).await.as_f64().expect("a number")

@@ -1,4 +1,4 @@
-//! One node of a cluster of three is lost: the one that leads the work queue.
+//! Loss of one node of a cluster of three: the one that leads the work queue.
 
 use std::time::Instant;
 
@@ -8,13 +8,13 @@ use evergrant_testkit::cluster::ServerCluster;
 use super::{BROKER, RECOVERY, WORKERS};
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_leader_of_three_nodes_is_killed_and_refreshes_go_on() {
+async fn refreshes_continue_after_the_leading_node_is_killed() {
     lose_the_leader(600, ProviderPace { latency_ms: 500, in_flight: 6 }).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --chaos"]
-async fn chaos_loses_none_of_5000_grants_when_the_leader_of_three_nodes_is_killed() {
+async fn killing_the_leading_node_loses_none_of_5000_grants() {
     lose_the_leader(5_000, ProviderPace { latency_ms: 500, in_flight: 16 }).await;
 }
 
@@ -39,14 +39,14 @@ async fn lose_the_leader(grants: u32, pace: ProviderPace) {
     cluster.node(former).start().await;
 
     driver.finish().await;
-    // No process of ours was killed: without any grace, nothing is lost.
+    // No process of ours was killed: even without a grace, nothing is lost.
     let verdicts = GrantVerdicts::from_scene(&scene).await;
     let check = &verdicts.check;
     assert_eq!((check.lost, check.reused, check.dead), (0, 0, 0), "{check:?}");
     assert_eq!((check.live, verdicts.refreshed), (scene.grants(), scene.grants()), "{check:?}");
 }
 
-/// Another node leads the queue, and refreshes go on. What there was to do may be done by then.
+/// Another node leads the queue, and refreshes continue, unless everything is done by then.
 async fn goes_on(
     cluster: &ServerCluster,
     queue: &str,

@@ -1,4 +1,4 @@
-//! The full runs. `tests/run --chaos` runs them, each by itself.
+//! The full runs. `tests/run --chaos` runs each of them alone.
 
 use super::{Duration, FaultCounts, ProviderPace, RECOVERY, run};
 
@@ -30,7 +30,7 @@ async fn chaos_loses_none_of_5000_grants_within_the_providers_grace() {
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --chaos"]
-async fn chaos_without_a_grace_loses_only_what_was_on_the_wire_at_a_kill() {
+async fn chaos_without_a_grace_loses_only_killed_requests() {
     let run = run(&COUNTS, GRANTS, 0, PACE).await;
     run.assert_only_the_wire_was_lost().await;
     run.assert_it_recovered_within(RECOVERY);

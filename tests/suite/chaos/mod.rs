@@ -1,7 +1,7 @@
-//! Everything is killed, paused and cut off, and no grant is lost by our fault.
+//! Chaos: everything is killed, paused and disconnected, and Evergrant loses no grant.
 //!
-//! `tests/run` runs `quick` and what is beside it; `tests/run --chaos` the full runs, which are in
-//! `full` and, of the embedded edition, in `one_file`.
+//! `tests/run` runs `quick` and its neighbours; `tests/run --chaos` the full runs, which are in
+//! `full` and, for the embedded edition, in `one_file`.
 
 mod cluster;
 mod full;
@@ -17,16 +17,16 @@ use evergrant_testkit::chaos::{
     RunReport,
 };
 
-/// The image of a broker of a test's own.
+/// The image of a dedicated broker.
 const BROKER: &str = "EVERGRANT_TEST_RABBITMQ_4_IMAGE";
 
-/// How long after an outage refreshes may take to flow again.
+/// How long after an outage refreshes may take to continue.
 const RECOVERY: Duration = Duration::from_secs(5);
 
-/// So many workers in every run.
+/// The workers in every run.
 const WORKERS: usize = 4;
 
-/// A run, and what became of its grants.
+/// A run, and the fates of its grants.
 struct Run {
     scene: ChaosScene,
     plan: FaultPlan,
@@ -70,7 +70,7 @@ impl Run {
         }
     }
 
-    /// Within the provider's grace nothing is lost, whatever happens.
+    /// With the provider's grace, nothing is lost.
     fn assert_nothing_is_lost(&self) {
         let (check, seed) = (&self.verdicts.check, self.plan.seed);
         let stories = || self.verdicts.stories(&self.scene);
@@ -83,7 +83,8 @@ impl Run {
         );
     }
 
-    /// Without a grace, only what was on the wire when a worker was killed is lost, and it is told.
+    /// Without a grace, only requests on the wire at the kill of a worker are lost, and that is
+    /// reported.
     async fn assert_only_the_wire_was_lost(&self) {
         let (check, seed) = (&self.verdicts.check, self.plan.seed);
         let unexcused = self.verdicts.unexcused(&self.report, &self.scene);
@@ -95,7 +96,7 @@ impl Run {
             check.lost,
             handed_over.len()
         );
-        // In a tenth of a second, a worker is handed less than one answer.
+        // In a tenth of a second, a worker gets less than one answer.
         assert!(handed_over.len() <= self.report.kills.len(), "seed {seed}: {handed_over:?}");
         let silent = self.verdicts.silent();
         assert!(silent.is_empty(), "seed {seed}: lost in silence: {silent:?}");
@@ -104,7 +105,7 @@ impl Run {
         assert_eq!(self.verdicts.refreshed, check.live, "seed {seed}: {check:?}");
         let letters = self.scene.evergrant.dead_letters().await;
         assert!(letters.iter().all(|letter| letter.reason.as_str() == "lost_response"));
-        // A job that comes again has its letter written again.
+        // A redelivered job publishes its letter again.
         let told: HashSet<_> = letters.iter().filter_map(|letter| letter.id.as_ref()).collect();
         assert_eq!(told.len() as u64, check.lost, "seed {seed}");
     }

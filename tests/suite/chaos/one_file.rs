@@ -1,17 +1,17 @@
-//! `evergrant run`, one process and one file, killed again and again.
+//! `evergrant run`, one process and one file, killed repeatedly.
 
 use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
 use evergrant_testkit::deployment::eventually;
 use evergrant_testkit::embedded::EmbeddedDeployment;
 
-/// Within these no grant may be lost.
+/// Within this grace no grant may be lost.
 const GRACE_S: u64 = 60;
 
-/// What the provider takes to answer: a kill meets requests that are under way.
+/// The provider's latency: a kill meets requests that are under way.
 const LATENCY_MS: u64 = 300;
 
-/// A run of `grants` that is killed so many times, evenly over it. The limit is such that each life, or the
-/// whole, is long enough to send again what was on the wire: a takeover takes some seconds.
+/// A run of `grants` that is killed this often, evenly spread. The limit makes each life, or the
+/// whole run, long enough to send again what was on the wire: a takeover takes some seconds.
 async fn kill_again_and_again(grants: u32, kills: u32, limit: &str) {
     let settings = SimulatorSettings {
         grace_s: GRACE_S,
@@ -44,12 +44,12 @@ async fn kill_again_and_again(grants: u32, kills: u32, limit: &str) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_run_that_is_killed_20_times_loses_no_grant_within_the_providers_grace() {
+async fn twenty_kills_of_a_run_lose_no_grant() {
     kill_again_and_again(300, 20, "10/s").await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --chaos"]
-async fn a_run_of_2000_grants_that_is_killed_100_times_loses_none_within_the_providers_grace() {
+async fn a_hundred_kills_lose_none_of_2000_grants() {
     kill_again_and_again(2_000, 100, "6/s").await;
 }

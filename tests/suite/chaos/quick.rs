@@ -19,14 +19,14 @@ const COUNTS: FaultCounts = FaultCounts {
 const PACE: ProviderPace = ProviderPace { latency_ms: 1_000, in_flight: 6 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn killed_paused_and_cut_off_all_grants_are_refreshed_within_the_providers_grace() {
+async fn kills_pauses_and_cuts_lose_no_grant_within_grace() {
     let run = run(&COUNTS, GRANTS, 60, PACE).await;
     run.assert_nothing_is_lost();
     run.scene.evergrant.assert_no_secret_was_written(&[]);
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_grace_only_what_was_on_the_wire_at_a_kill_is_lost_and_it_is_told() {
+async fn without_a_grace_only_killed_requests_are_lost_and_reported() {
     let run = run(&COUNTS, GRANTS, 0, PACE).await;
     run.assert_only_the_wire_was_lost().await;
 }

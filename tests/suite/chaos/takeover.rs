@@ -1,4 +1,4 @@
-//! What a dead worker had under way.
+//! The work of a dead worker.
 
 use std::time::{Duration, Instant};
 
@@ -13,7 +13,7 @@ use super::BROKER;
 const PACE: ProviderPace = ProviderPace { latency_ms: 1_000, in_flight: 6 };
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_dead_workers_jobs_are_taken_up_by_the_others() {
+async fn a_dead_workers_jobs_are_taken_over() {
     let scene = ChaosScene::set_up(BROKER, 600, 60, PACE).await;
     let mut driver = RunDriver::new(&scene, ProgramFleet::start(&scene, 1, 3, 1));
     driver.wait_for_exchanges(100).await;
@@ -33,18 +33,18 @@ async fn a_dead_workers_jobs_are_taken_up_by_the_others() {
     assert_eq!((check.live, check.lost, check.reused), (600, 0, 0), "{check:?}");
 }
 
-/// Without a grace: whatever was answered and could not be written is in the dead workers' journal.
+/// Without a grace: answers that could not be written are in the dead workers' journals.
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_a_killed_worker_could_not_write_while_the_database_was_away_are_written() {
+async fn a_killed_workers_unwritten_answers_are_written() {
     let scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
     kill_while_the_database_is_away(&scene).await;
     let verdicts = GrantVerdicts::from_scene(&scene).await;
     assert_eq!((verdicts.check.lost, verdicts.refreshed), (0, 300), "{:?}", verdicts.lost);
 }
 
-/// The verdict on chaos is worth something: it finds that the journal is not there.
+/// The verdict is meaningful: it detects the missing journal.
 #[tokio::test(flavor = "multi_thread")]
-async fn without_a_journal_the_verdict_finds_losses_that_no_kill_excuses() {
+async fn without_a_journal_the_verdict_finds_unexplained_losses() {
     let mut scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
     scene.evergrant.unset("RESCUE__JOURNAL");
     let report = kill_while_the_database_is_away(&scene).await;
@@ -54,7 +54,7 @@ async fn without_a_journal_the_verdict_finds_losses_that_no_kill_excuses() {
     assert!(unexcused > 0, "{:?}", verdicts.lost);
 }
 
-/// Both workers are killed while the database is away, with answers that they could not write.
+/// Both workers are killed while the database is unavailable, with unwritten answers.
 async fn kill_while_the_database_is_away(scene: &ChaosScene) -> RunReport {
     let mut driver = RunDriver::new(scene, ProgramFleet::start(scene, 1, 2, 2));
     driver.wait_for_exchanges(60).await;
@@ -66,10 +66,10 @@ async fn kill_while_the_database_is_away(scene: &ChaosScene) -> RunReport {
     driver.finish().await
 }
 
-/// As if their machine had died: the journal is gone with the workers, and the answers are in the
-/// rescue queue by then.
+/// As if their machine had died: the journal is gone with the workers, and the answers are already
+/// in the rescue queue.
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_are_in_the_rescue_queue_before_their_machine_dies() {
+async fn answers_reach_the_rescue_queue_before_their_machine_dies() {
     let scene = ChaosScene::set_up(BROKER, 300, 0, PACE).await;
     let mut driver = RunDriver::new(&scene, ProgramFleet::start(&scene, 1, 2, 3));
     driver.wait_for_exchanges(60).await;

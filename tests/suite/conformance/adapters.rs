@@ -1,5 +1,5 @@
-//! The adapters that the suites run over. A new one is a line in each list, and a function here that
-//! opens it.
+//! The adapters under test. A new adapter is a line in each list, and a function here that opens
+//! it.
 
 use std::future::Future;
 use std::sync::Arc;
@@ -16,27 +16,27 @@ use futures::future::BoxFuture;
 
 use super::queue::Case;
 
-/// Opens an adapter, with nothing in it.
+/// Opens an empty adapter.
 type Opener = fn() -> BoxFuture<'static, Arc<dyn Store>>;
 
 tokio::task_local! {
-    /// The adapter that a test is about.
+    /// The adapter under test.
     static ADAPTER: Opener;
 }
 
-/// Runs a test of stores over one adapter.
+/// Runs a store test with one adapter.
 pub(super) async fn on(adapter: Opener, test: impl Future<Output = ()>) {
     ADAPTER.scope(adapter, test).await;
 }
 
-/// A store of its own for each test.
+/// A new store for each test.
 pub(super) async fn store() -> Arc<dyn Store> {
     let store = ADAPTER.get()().await;
     store.prepare().await.unwrap();
     store
 }
 
-/// Every test of this list runs over every store.
+/// Runs every test of this list with every store.
 macro_rules! on_each_store {
     ($($test:ident),* $(,)?) => {
         $crate::conformance::adapters::on_each_store!(@ mongodb: $($test)*);
@@ -71,7 +71,7 @@ pub(super) fn sqlite() -> BoxFuture<'static, Arc<dyn Store>> {
     Box::pin(async { Arc::new(super::sqlite::new_store().await) as Arc<dyn Store> })
 }
 
-/// Every test of this list runs over every queue.
+/// Runs every test of this list with every queue.
 macro_rules! on_each_queue {
     ($($test:ident),* $(,)?) => {
         $crate::conformance::adapters::on_each_queue!(@ rabbitmq_3: $($test)*);
@@ -121,7 +121,7 @@ pub(super) fn memory_broker() -> MemoryBroker {
     MemoryBroker::new(settings, MemoryClock::starting_at(wall_clock()))
 }
 
-/// The delays of every queue here.
+/// The retry delays of all queues here.
 pub(super) fn ladder() -> Ladder {
     Ladder::new([200, 1_000].map(Duration::from_millis).to_vec()).unwrap()
 }

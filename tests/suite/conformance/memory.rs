@@ -1,4 +1,4 @@
-//! What holds for the adapters in memory only: their time can be paused, their connections be cut.
+//! Tests of the memory adapters only: paused time and cut connections.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn store() -> MemoryStore {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_cut_connection_ends_its_consumers_and_no_other_and_loses_no_job() {
+async fn a_cut_connection_ends_only_its_consumers() {
     let broker = memory_broker();
     let (cut, other) = (broker.connect(), broker.connect());
     other.publish(&[job(1)]).await.unwrap();
@@ -48,7 +48,7 @@ async fn consumers_take_turns() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_comes_back_a_hundred_times_is_given_up() {
+async fn a_message_returned_a_hundred_times_is_given_up() {
     let broker = memory_broker();
     let queue = broker.connect();
     queue.publish(&[job(1)]).await.unwrap();
@@ -75,7 +75,7 @@ async fn a_lease_ends_by_the_runtimes_time() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_claim_that_takes_effect_late_neither_shortens_its_lease_nor_takes_anothers() {
+async fn a_late_claim_shortens_or_takes_no_lease() {
     let store = store();
     store.import(vec![document(1, "t")]).await.unwrap();
     store.adopt().await.unwrap();
@@ -90,7 +90,7 @@ async fn a_claim_that_takes_effect_late_neither_shortens_its_lease_nor_takes_ano
 }
 
 #[tokio::test]
-async fn a_document_is_edited_and_looked_at_without_a_claim() {
+async fn a_document_is_edited_and_read_without_a_claim() {
     let store = store();
     store.import(vec![document(1, "t")]).await.unwrap();
     store.adopt().await.unwrap();

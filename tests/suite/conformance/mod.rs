@@ -1,5 +1,6 @@
-//! One suite for each port. The tests are functions of a port, so that every adapter is held to the
-//! same; `adapters` says which there are, and each adapter's part only what holds for it alone.
+//! One conformance suite for each port. Its tests are functions of a port, so all adapters are held
+//! to the same rules; `adapters` lists them, and each adapter's module has only what is specific to
+//! it.
 
 mod adapters;
 mod memory;

@@ -1,5 +1,5 @@
-//! What holds for the MongoDB adapter only: documents as applications really have them, and settings
-//! that rename things.
+//! Tests of the MongoDB adapter only: documents as real applications have them, and settings that
+//! rename fields.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -94,7 +94,7 @@ async fn due(store: &MongoStore, which: DueSelection) -> Vec<DueGrant> {
 }
 
 #[tokio::test]
-async fn ids_that_an_application_really_has_are_claimed_and_written() {
+async fn real_applications_ids_are_claimed_and_written() {
     let (store, documents) = open(settings().await).await;
     let real = [
         Bson::ObjectId(ObjectId::new()),
@@ -125,7 +125,7 @@ async fn ids_that_an_application_really_has_are_claimed_and_written() {
 }
 
 #[tokio::test]
-async fn an_id_that_no_document_can_have_names_no_document() {
+async fn an_impossible_id_names_no_document() {
     let (store, documents) = open(settings().await).await;
     documents.insert_one(adopted(1, doc! {})).await.unwrap();
     let strange = [
@@ -149,7 +149,7 @@ async fn an_id_that_no_document_can_have_names_no_document() {
 }
 
 #[tokio::test]
-async fn state_of_a_wrong_type_is_named_and_harms_no_other_document_of_the_batch() {
+async fn a_malformed_state_is_named_and_affects_no_other() {
     let (store, documents) = open(settings().await).await;
     let wrong = [
         (doc! { "generation": "s3cret" }, "evergrant.generation is a string"),
@@ -160,7 +160,7 @@ async fn state_of_a_wrong_type_is_named_and_harms_no_other_document_of_the_batch
     ];
     let bad = wrong.iter().zip(1..).map(|((change, _), id)| adopted(id, change.clone()));
     documents.insert_many(bad).await.unwrap();
-    // A broken lease is no lease, but somebody held it.
+    // A malformed lease is no lease, but somebody held it.
     for (id, lease) in [(6, Bson::from("s3cret")), (7, Bson::from(doc! { "until": "s3cret" }))] {
         documents.insert_one(adopted(id, doc! { "lease": lease })).await.unwrap();
     }
@@ -176,7 +176,7 @@ async fn state_of_a_wrong_type_is_named_and_harms_no_other_document_of_the_batch
 }
 
 #[tokio::test]
-async fn a_lease_is_over_by_the_servers_clock_alone() {
+async fn a_lease_ends_by_the_servers_clock() {
     let (store, documents) = open(settings().await).await;
     let held = |later_ms| doc! { "lease": { "owner": "other", "until": from_now(later_ms) } };
     let leases = [adopted(1, held(-HOUR_MS)), adopted(2, held(HOUR_MS)), adopted(3, doc! {})];
@@ -192,7 +192,7 @@ async fn a_lease_is_over_by_the_servers_clock_alone() {
 }
 
 #[tokio::test]
-async fn what_has_no_due_time_is_due_and_what_was_queued_comes_back() {
+async fn documents_without_times_are_due() {
     let (store, documents) = open(settings().await).await;
     let states = [
         doc! { "next_refresh_at": null },
@@ -224,7 +224,7 @@ async fn a_user_is_found_by_a_number_too() {
 }
 
 #[tokio::test]
-async fn a_reading_that_is_cut_off_goes_on_where_it_was() {
+async fn an_interrupted_cursor_continues_where_it_stopped() {
     const COUNT: i32 = 3_500;
     const BEFORE_THE_CUT: usize = 10;
     let way = FaultProxy::to(&server::url().await);
@@ -286,7 +286,7 @@ async fn names_are_the_applications_choice() {
 }
 
 #[tokio::test]
-async fn what_adoption_finds_in_a_state_is_kept() {
+async fn adoption_keeps_existing_state() {
     let (store, documents) = open(settings().await).await;
     let state = doc! { "provider": "p", "note": "kept" };
     let document = doc! { "_id": 1, "refresh_token": "r", "evergrant": state };
@@ -298,7 +298,7 @@ async fn what_adoption_finds_in_a_state_is_kept() {
 }
 
 #[tokio::test]
-async fn a_filter_that_the_server_does_not_take_is_told_at_the_start() {
+async fn a_rejected_filter_is_reported_at_the_start() {
     let filter = AdoptionFilter::read(r#"{"a": {"$unheardOf": 1}}"#, "evergrant").unwrap();
     let mut settings = settings().await;
     settings.adoption.filter = Some(filter);
@@ -331,7 +331,7 @@ async fn an_imported_document_keeps_the_order_and_the_names_of_its_fields() {
     assert_eq!(exported[0].to_string(), json);
 }
 
-/// What an application may keep beside its tokens.
+/// Values of all types that an application may keep beside its tokens.
 fn of_every_type(id: i32) -> Document {
     let mut document = adopted(id, doc! { "of_another": { "b": 1, "a": [1_i64, { "x": 1.0 }] } });
     document.insert("refresh_token", format!("$userId-{id}"));
@@ -349,7 +349,7 @@ fn of_every_type(id: i32) -> Document {
 }
 
 #[tokio::test]
-async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
+async fn fields_that_operators_refuse_do_not_block_commits() {
     let fields =
         FieldNames { access_token: "tokens.access.value".to_owned(), ..FieldNames::default() };
     let (store, documents) = open(MongoSettings { fields, ..settings().await }).await;
@@ -372,13 +372,13 @@ async fn what_classic_operators_refuse_is_no_obstacle_to_new_tokens() {
     }
 }
 
-/// What a first refresh changes in a state, and what it adds.
+/// Fields that a first refresh changes, and that it adds.
 const CHANGED: [&str; 2] = ["generation", "next_refresh_at"];
 const NEW: [&str; 5] =
     ["access_expires_at", "held_before", "refresh_idle_until", "refreshed_at", "settled_by"];
 
 #[tokio::test]
-async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
+async fn a_commit_leaves_the_applications_fields_unchanged() {
     let (store, documents) = open(settings().await).await;
     documents.insert_many((1..=3).map(of_every_type)).await.unwrap();
     let before: Vec<Document> = documents.find(doc! {}).await.unwrap().try_collect().await.unwrap();
@@ -396,7 +396,7 @@ async fn a_commit_leaves_all_that_is_the_applications_as_it_is() {
             let written = after[place].get_document("evergrant").unwrap();
             let state = before.get_document_mut("evergrant").unwrap();
             let before_len = state.len();
-            // What is new comes last. In which order is the server's: MongoDB's is alphabetical.
+            // New fields come last, in the server's order: MongoDB's is alphabetical.
             for (field, value) in written {
                 if !state.contains_key(field) || CHANGED.contains(&field.as_str()) {
                     state.insert(field, value.clone());

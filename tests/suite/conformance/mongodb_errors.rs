@@ -1,5 +1,5 @@
-//! What the MongoDB adapter refuses, and what its errors tell: never a token nor a password, though
-//! the server's and the driver's own words quote both.
+//! Refusals and errors of the MongoDB adapter: they never quote a token or a password, although the
+//! server and the driver quote both.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use secrecy::ExposeSecret;
 use super::mongodb::{LEASE, adopted, grant, ids, open, refreshed, settings};
 
 #[tokio::test]
-async fn an_import_that_cannot_be_is_refused_as_a_whole_and_quotes_nothing() {
+async fn an_impossible_import_is_refused_without_quoting_it() {
     let (store, documents) = open(settings().await).await;
     for bad in [
         r#"{"refresh_token":"s3cret"}"#,
@@ -35,7 +35,7 @@ async fn an_import_that_cannot_be_is_refused_as_a_whole_and_quotes_nothing() {
 }
 
 #[tokio::test]
-async fn an_index_that_rejects_a_commit_quotes_no_token_and_harms_no_other() {
+async fn an_index_that_rejects_a_commit_affects_no_other() {
     let (store, documents) = open(settings().await).await;
     let unique = IndexOptions::builder().unique(true).build();
     let index = IndexModel::builder().keys(doc! { "refresh_token": 1 }).options(unique).build();
@@ -48,7 +48,7 @@ async fn an_index_that_rejects_a_commit_quotes_no_token_and_harms_no_other() {
     let text = format!("{error} {error:?}");
     assert!(matches!(error, StoreError::Refused { .. }), "{text}");
     assert!(text.contains("unique index") && !text.contains("s3cret"), "{text}");
-    // What is rejected keeps nothing from the others.
+    // A rejected commit does not block the others.
     for (id, token) in [(1, "s3cret-a"), (2, "s3cret-2"), (3, "s3cret-b")] {
         let document = documents.find_one(doc! { "_id": id }).await.unwrap().unwrap();
         assert_eq!(document.get_str("refresh_token").unwrap(), token);
@@ -58,7 +58,7 @@ async fn an_index_that_rejects_a_commit_quotes_no_token_and_harms_no_other() {
 }
 
 #[tokio::test]
-async fn an_index_of_our_name_that_is_another_is_told() {
+async fn a_different_index_of_our_name_is_reported() {
     let settings = settings().await;
     let client = Client::with_uri_str(settings.url.expose_secret()).await.unwrap();
     let documents = client.database(&settings.database).collection::<Document>("tokens");
@@ -113,7 +113,7 @@ async fn a_wrong_password_is_refused_and_not_repeated() {
 }
 
 #[tokio::test]
-async fn a_server_that_is_away_is_told_without_its_password() {
+async fn an_unavailable_server_is_reported_without_its_password() {
     let settings = MongoSettings {
         selection_timeout: Duration::from_millis(200),
         ..super::store::settings("mongodb://user:s3cret@127.0.0.1:1/".to_owned())

@@ -1,5 +1,5 @@
-//! Commits and claims of the MongoDB adapter on a way where commands fail in every manner: a grant is
-//! neither lost nor exchanged twice.
+//! Commits and claims of the MongoDB adapter with failing commands: no grant is lost or exchanged
+//! twice.
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -20,23 +20,23 @@ use serde_json::json;
 use super::mongodb::{LEASE, adopted, grant, ids, open, refreshed, settings};
 use super::store::{ended, postponed};
 
-/// What a server says in passing: no primary, stepping down, shutting down, interrupted, too slow, a conflict,
-/// a lost connection, Atlas' own, and one that nobody knows.
+/// Temporary errors of a server: no primary, stepping down, shutting down, interrupted, too slow, a
+/// conflict, a lost connection, one of Atlas, and an unknown one.
 const PASSING: [i32; 16] =
     [6, 7, 24, 50, 89, 91, 112, 189, 262, 8_000, 9_001, 10_107, 11_600, 11_602, 13_435, 13_436];
 
-/// A store on a faulty way, the way, and the same collection by another.
+/// A store behind a faulty proxy, the proxy, and the same collection without it.
 async fn faulty() -> (Arc<MongoStore>, FaultyWay, Collection<Document>) {
     let settings = settings().await;
     let way = FaultyWay::to(&server::url().await);
     let (_, documents) = open(settings.clone()).await;
-    // A server whose state changes says so at once; this one is asked.
+    // A server reports state changes at once; the proxy has to be polled.
     let url = format!("{}&heartbeatFrequencyMS=500", way.url());
     let (store, _) = open(MongoSettings { url: url.into(), ..settings }).await;
     (Arc::new(store), way, documents)
 }
 
-/// Claimed grants with the ids from 1, and a commit of new tokens for each.
+/// Claimed grants with ids from 1, and a commit of new tokens for each.
 async fn claimed(store: &MongoStore, documents: &Collection<Document>, count: i32) -> Vec<Commit> {
     documents.insert_many((1..=count).map(|id| adopted(id, doc! {}))).await.unwrap();
     let rows = store.claim(&ids(count.into()), "o", LEASE).await.unwrap().rows;
@@ -69,7 +69,7 @@ fn is_passing(error: &StoreError) -> bool {
 }
 
 #[tokio::test]
-async fn a_server_that_counts_every_document_as_modified_is_as_good() {
+async fn a_server_may_count_every_document_as_modified() {
     let (store, way, documents) = faulty().await;
     way.count_all_as_modified();
     let mut commits = claimed(&store, &documents, 3).await;
@@ -89,7 +89,7 @@ async fn a_server_that_counts_every_document_as_modified_is_as_good() {
 }
 
 #[tokio::test]
-async fn a_commit_is_written_once_whatever_fails_on_its_way() {
+async fn a_commit_is_written_once_despite_any_fault() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 3).await;
     let all = |fault: fn(FaultEffect, i32) -> CommandFault| {
@@ -133,12 +133,12 @@ async fn other_settlements_are_written_once_too() {
 }
 
 #[tokio::test]
-async fn a_reading_back_that_fails_leaves_the_commit_to_be_tried_again() {
+async fn a_failed_read_back_leaves_the_commit_for_a_retry() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 2).await;
     change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
     for code in PASSING {
-        // The driver tries some a second time by itself.
+        // The driver retries some by itself.
         way.next("find", CommandFault::error(FaultEffect::None, code));
         way.next("find", CommandFault::error(FaultEffect::Done, code));
         let error = store.commit(&commits).await.unwrap_err();
@@ -150,7 +150,7 @@ async fn a_reading_back_that_fails_leaves_the_commit_to_be_tried_again() {
 }
 
 #[tokio::test]
-async fn an_index_that_is_said_to_reject_what_is_written_is_not_believed() {
+async fn a_rejection_of_a_written_commit_is_not_believed() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 3).await;
     let error = doc! { "index": 1, "code": 11_000, "errmsg": "s3cret" };
@@ -161,18 +161,18 @@ async fn an_index_that_is_said_to_reject_what_is_written_is_not_believed() {
 }
 
 #[tokio::test]
-async fn a_grant_that_is_paused_or_resumed_around_its_commit_keeps_its_new_token() {
+async fn a_pause_around_a_commit_keeps_the_new_token() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 1).await;
     let set_status = |status: GrantStatus| {
         let documents = documents.clone();
         async move { change(&documents, 1, doc! { "evergrant.status": status.as_str() }).await }
     };
-    // Its lease was taken over. Paused as its commit is first tried, and active as it is read.
+    // Its lease was taken over. Paused at the first try of its commit, and active when it is read.
     change(&documents, 1, doc! { "evergrant.lease.owner": "another" }).await;
     set_status(GrantStatus::Paused).await;
     way.next("update", CommandFault::meanwhile(set_status(GrantStatus::Active)));
-    // Read as active, and paused as it is tried again.
+    // Active when it is read, and paused at the next try.
     way.next("find", CommandFault::meanwhile(set_status(GrantStatus::Paused)));
     assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied]);
     assert!(way.is_done());
@@ -182,14 +182,14 @@ async fn a_grant_that_is_paused_or_resumed_around_its_commit_keeps_its_new_token
 }
 
 #[tokio::test]
-async fn a_refresh_overwrites_nothing_that_others_have_written_to_the_state_meanwhile() {
+async fn a_refresh_overwrites_no_other_writers_state() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 1).await;
     let write = |part: &str, value: i32| {
         let (documents, path) = (documents.clone(), format!("evergrant.{part}"));
         async move { change(&documents, 1, doc! { path: value }).await }
     };
-    // Somebody renames its section after it was claimed, and a later version knows more parts.
+    // Somebody renames its section after the claim, and a later version has more fields.
     change(&documents, 1, doc! { "evergrant.provider": "renamed" }).await;
     way.next("find", CommandFault::meanwhile(write("of_a_later_version", 1)));
     way.next("find", CommandFault::meanwhile(write("of_another_version", 2)));
@@ -204,7 +204,7 @@ async fn a_refresh_overwrites_nothing_that_others_have_written_to_the_state_mean
 }
 
 #[tokio::test]
-async fn a_document_that_lost_its_state_meanwhile_gets_its_token_and_is_adopted_again() {
+async fn a_document_without_state_gets_its_token() {
     let (store, _, documents) = faulty().await;
     let commits = claimed(&store, &documents, 1).await;
     documents.update_one(doc! {}, doc! { "$unset": { "evergrant": "" } }).await.unwrap();
@@ -217,7 +217,7 @@ async fn a_document_that_lost_its_state_meanwhile_gets_its_token_and_is_adopted_
 }
 
 #[tokio::test]
-async fn a_claim_is_made_once_whatever_fails_on_its_way() {
+async fn a_claim_is_made_once_despite_any_fault() {
     let (store, way, documents) = faulty().await;
     documents.insert_many((1..=2).map(|id| adopted(id, doc! {}))).await.unwrap();
     let errors = PASSING.into_iter().flat_map(|code| {
@@ -226,7 +226,7 @@ async fn a_claim_is_made_once_whatever_fails_on_its_way() {
     let resets = [FaultEffect::None, FaultEffect::Done].map(CommandFault::Reset);
     for fault in errors.chain(resets).chain([64, 91].map(CommandFault::not_durable)) {
         way.next("update", fault);
-        // What the driver tries again by itself, it may get.
+        // The driver's own retry may succeed.
         match store.claim(&ids(2), "o", LEASE).await {
             Ok(claimed) => assert!(claimed.rows.iter().all(|row| row.owned())),
             Err(error) => assert!(is_passing(&error), "{error}"),
@@ -240,10 +240,10 @@ async fn a_claim_is_made_once_whatever_fails_on_its_way() {
 }
 
 #[tokio::test]
-async fn a_reading_whose_cursor_is_gone_goes_on_after_the_last_document() {
+async fn a_lost_cursor_continues_after_the_last_document() {
     const COUNT: i32 = 400;
     let (store, way, documents) = faulty().await;
-    // Ids of several types: the server compares those of one.
+    // Ids of several types: the server compares within a type.
     let mixed = (0..COUNT).map(|id| match id % 2 {
         0 => adopted(id, doc! {}),
         _ => doc! { "_id": format!("{id:04}"), "refresh_token": "r", "evergrant": {} },
@@ -267,7 +267,7 @@ async fn a_reading_whose_cursor_is_gone_goes_on_after_the_last_document() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_know_its_clock_is_refused_by_its_name() {
+async fn a_server_without_a_clock_is_refused() {
     let (store, way, _) = faulty().await;
     way.next("update", CommandFault::error(FaultEffect::None, 9));
     let error = store.prepare().await.unwrap_err();
@@ -285,19 +285,19 @@ async fn a_server_that_does_not_know_its_clock_is_refused_by_its_name() {
 }
 
 #[tokio::test]
-async fn in_a_sharded_cluster_a_count_of_documents_is_not_believed() {
+async fn a_sharded_clusters_document_count_is_not_believed() {
     let (store, way, documents) = faulty().await;
     let commits = claimed(&store, &documents, 2).await;
     change(&documents, 2, doc! { "refresh_token": "signed-in" }).await;
     way.always("hello", doc! { "msg": "isdbgrid" });
-    // One of them is found twice, where it is and where it was.
+    // One of them is found twice, at its old and its new shard.
     way.next("update", CommandFault::Also(doc! { "n": 2 }));
     let expected = [CommitResult::Applied, CommitResult::Superseded];
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
     assert!(way.is_done());
     let lines = [1, 2].map(|id| json!({ "_id": id, "refresh_token": format!("imported-{id}") }));
     let lines = lines.map(|line| ImportDocument(line.as_object().unwrap().clone()));
-    // Somebody else is faster at one, and the other is found twice.
+    // Another writer is faster with one, and the other is found twice.
     let meanwhile = documents.clone();
     way.next(
         "find",

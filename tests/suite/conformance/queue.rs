@@ -1,4 +1,4 @@
-//! What holds for every [`JobQueue`], RabbitMQ in each supported version among them.
+//! Tests of every [`JobQueue`], including RabbitMQ in each supported version.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -22,24 +22,24 @@ use super::adapters::{ladder, on_each_queue};
 
 on_each_queue!(
     preparing_twice_is_the_same_as_once,
-    what_is_not_acknowledged_comes_again,
-    thousands_are_published_and_each_arrives,
-    shards_are_consumed_by_those_who_take_them,
+    an_unacknowledged_message_is_redelivered,
+    thousands_of_jobs_are_published_and_all_arrive,
+    a_consumer_takes_only_its_shards,
     a_consumer_holds_no_more_than_its_prefetch,
-    a_retry_comes_back_after_its_delay_and_not_before,
-    a_retry_does_not_wait_behind_what_was_never_tried,
-    a_dead_letter_tells_everything_and_keeps_its_message,
-    looking_thirty_times_changes_neither_the_dead_letters_nor_their_order,
-    what_is_removed_is_gone_and_the_rest_keeps_its_order,
+    a_retry_returns_after_its_delay,
+    a_retry_does_not_wait_behind_new_jobs,
+    a_dead_letter_keeps_its_message_and_all_fields,
+    browsing_thirty_times_changes_nothing,
+    removed_letters_are_gone_and_the_rest_keeps_order,
     a_look_ends_at_its_cutoff,
-    all_who_look_at_the_same_time_see_all,
-    thousands_of_dead_letters_are_seen_each_once,
+    concurrent_browses_see_all_letters,
+    thousands_of_dead_letters_are_each_seen_once,
     a_stopped_consumer_still_acknowledges_what_it_handed_out,
-    a_job_that_no_queue_takes_is_an_error,
-    callers_at_once_are_told_each_of_its_own_message,
+    a_job_without_a_queue_is_an_error,
+    concurrent_publishers_get_their_own_results,
 );
 
-/// Every test of this list runs on both versions of RabbitMQ.
+/// Runs every test of this list on both versions of RabbitMQ.
 macro_rules! on_each_version {
     ($($name:ident),* $(,)?) => {
         mod on_rabbitmq_3 {
@@ -56,21 +56,21 @@ macro_rules! on_each_version {
 }
 
 on_each_version!(
-    a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again,
-    whoever_needs_a_deleted_queue_makes_it_again,
+    a_deleted_queue_ends_its_consumer_and_is_declared_again,
+    any_operation_declares_a_deleted_queue_again,
     a_queue_with_other_arguments_is_named,
-    a_wrong_login_or_port_is_told_without_the_password,
-    a_virtual_host_that_does_not_exist_is_told,
-    what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there,
-    a_lost_connection_is_made_again_and_loses_no_job,
-    a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order,
-    processes_that_look_at_the_same_time_see_all,
-    who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing,
-    a_queue_that_cannot_be_used_holds_up_no_other,
-    what_is_in_the_queues_of_former_shards_is_consumed,
+    a_wrong_login_or_port_is_reported_without_the_password,
+    a_missing_virtual_host_is_reported,
+    letters_of_the_broker_and_foreign_ones_are_distinguished,
+    a_lost_connection_is_rebuilt_without_losing_jobs,
+    a_dead_queue_of_several_blocks_keeps_its_order,
+    concurrent_browses_of_processes_see_all_letters,
+    a_browse_during_a_removal_sees_the_rest,
+    an_unusable_queue_delays_no_other,
+    queues_of_former_shards_are_consumed,
 );
 
-/// A queue with nothing in it, and where it is, if it is at a server.
+/// An empty queue, and its URL if it is at a server.
 pub(super) struct Case {
     url: String,
     prefix: String,
@@ -121,7 +121,7 @@ impl Case {
         (0..50).map(DocumentId::Integer).collect()
     }
 
-    /// In no particular order.
+    /// In any order.
     async fn bury_many(&self, ids: std::ops::Range<i64>) {
         let letters: Vec<DeadLetter> = ids.map(letter).collect();
         let buried = letters.iter().map(|letter| self.queue.bury(letter));
@@ -130,7 +130,7 @@ impl Case {
         }
     }
 
-    /// Deletes queues, behind our back.
+    /// Deletes queues without the adapter.
     async fn delete(&self, names: &[&str]) {
         let channel = rabbitmq::channel(&self.url).await;
         for name in names {
@@ -139,7 +139,7 @@ impl Case {
         }
     }
 
-    /// The same queues as another process has them.
+    /// The same queues in another process.
     async fn other_process(&self) -> Self {
         let settings = settings(&self.url, &self.prefix);
         let queue = Arc::new(RabbitQueue::connect_lazily(settings));
@@ -150,7 +150,7 @@ impl Case {
         self.look_at(usize::MAX).await
     }
 
-    /// The oldest ones, so many at most.
+    /// The oldest letters, at most this many.
     async fn look_at(&self, most: usize) -> Vec<DocumentId> {
         let mut letters = self.queue.dead_letters(&provider()).await.unwrap();
         letters.browse_only();
@@ -207,7 +207,7 @@ async fn preparing_twice_is_the_same_as_once(case: Case) {
     assert!(!findings.is_empty() && findings.iter().all(|finding| finding.ok), "{findings:?}");
 }
 
-async fn what_is_not_acknowledged_comes_again(case: Case) {
+async fn an_unacknowledged_message_is_redelivered(case: Case) {
     case.publish(1..2).await;
     let mut intake = case.consume(10).await;
     let first = next(&mut *intake).await;
@@ -223,7 +223,7 @@ async fn what_is_not_acknowledged_comes_again(case: Case) {
     .await;
 }
 
-async fn thousands_are_published_and_each_arrives(case: Case) {
+async fn thousands_of_jobs_are_published_and_all_arrive(case: Case) {
     case.publish(0..3_000).await;
     let mut intake = case.consume(500).await;
     let mut seen = BTreeSet::new();
@@ -234,7 +234,7 @@ async fn thousands_are_published_and_each_arrives(case: Case) {
     }
 }
 
-async fn shards_are_consumed_by_those_who_take_them(case: Case) {
+async fn a_consumer_takes_only_its_shards(case: Case) {
     case.publish(0..40).await;
     let expected: BTreeSet<_> =
         (0..40).map(DocumentId::Integer).filter(|id| shard_of(id, 2) == 1).collect();
@@ -262,11 +262,11 @@ async fn a_consumer_holds_no_more_than_its_prefetch(case: Case) {
     {
         held.push(delivery);
     }
-    // Some of it is kept for jobs that come back.
+    // A part of the prefetch is kept for retries.
     assert!((2..=4).contains(&held.len()), "{}", held.len());
 }
 
-async fn a_retry_does_not_wait_behind_what_was_never_tried(case: Case) {
+async fn a_retry_does_not_wait_behind_new_jobs(case: Case) {
     case.queue.retry(&job(1_000), Duration::from_millis(200)).await.unwrap();
     case.publish(0..500).await;
     eventually("it is back", || async { case.queue.depth(&provider()).await.unwrap() == 501 })
@@ -279,7 +279,7 @@ async fn a_retry_does_not_wait_behind_what_was_never_tried(case: Case) {
     assert!(before < 20, "{before} came before it");
 }
 
-async fn a_retry_comes_back_after_its_delay_and_not_before(case: Case) {
+async fn a_retry_returns_after_its_delay(case: Case) {
     let (job, delay) = (Job { redrive_count: 7, ..job(5) }, Duration::from_secs(1));
     let mut intake = case.consume(10).await;
     let sent = Instant::now();
@@ -289,7 +289,7 @@ async fn a_retry_comes_back_after_its_delay_and_not_before(case: Case) {
     assert_eq!(Job::decode(&delivery.body).unwrap(), job);
 }
 
-async fn a_dead_letter_tells_everything_and_keeps_its_message(case: Case) {
+async fn a_dead_letter_keeps_its_message_and_all_fields(case: Case) {
     let nonsense = DeadLetter {
         body: vec![0, 159, 255, b'{'],
         id: None,
@@ -309,14 +309,14 @@ async fn a_dead_letter_tells_everything_and_keeps_its_message(case: Case) {
     }
 }
 
-async fn looking_thirty_times_changes_neither_the_dead_letters_nor_their_order(case: Case) {
+async fn browsing_thirty_times_changes_nothing(case: Case) {
     let expected = case.bury_fifty().await;
     for look in 1..=30 {
         assert_eq!(case.looked_at().await, expected, "look {look}");
     }
 }
 
-async fn what_is_removed_is_gone_and_the_rest_keeps_its_order(case: Case) {
+async fn removed_letters_are_gone_and_the_rest_keeps_order(case: Case) {
     case.bury(0..20).await;
     case.until_buried(20).await;
     let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
@@ -332,14 +332,14 @@ async fn what_is_removed_is_gone_and_the_rest_keeps_its_order(case: Case) {
     eventually("the rest is there in order", || async { case.looked_at().await == expected }).await;
 }
 
-async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
+async fn thousands_of_dead_letters_are_each_seen_once(case: Case) {
     case.bury_many(0..2_500).await;
     case.until_buried(2_500).await;
     let seen = case.looked_at().await;
     assert_eq!(seen.iter().collect::<BTreeSet<_>>().len(), 2_500);
     // They arrived in any order, but keep it.
     assert_eq!(case.looked_at().await, seen);
-    // So does what is left when half of them are removed.
+    // The rest also keeps it when half of them are removed.
     let mut letters = case.queue.dead_letters(&provider()).await.unwrap();
     for number in 0..2_200 {
         letters.next().await.unwrap().unwrap();
@@ -352,8 +352,8 @@ async fn thousands_of_dead_letters_are_seen_each_once(case: Case) {
     assert_eq!(case.looked_at().await, kept.map(|(_, id)| id).collect::<Vec<_>>());
 }
 
-/// Each consumer takes 5,000, and one takes what comes next while that of another is being read.
-async fn a_dead_queue_that_is_longer_than_one_consumer_takes_keeps_its_order(case: Case) {
+/// Each consumer takes 5,000, and each fills while the previous one is being read.
+async fn a_dead_queue_of_several_blocks_keeps_its_order(case: Case) {
     for thousands in 0..25 {
         case.bury_many(thousands * 1_000..(thousands + 1) * 1_000).await;
     }
@@ -377,7 +377,7 @@ async fn a_look_ends_at_its_cutoff(case: Case) {
     assert_eq!(seen, 3);
 }
 
-async fn all_who_look_at_the_same_time_see_all(case: Case) {
+async fn concurrent_browses_see_all_letters(case: Case) {
     let expected = case.bury_fifty().await;
     let looks = (0..8).map(|_| case.looked_at());
     for seen in futures::future::join_all(looks).await {
@@ -386,8 +386,8 @@ async fn all_who_look_at_the_same_time_see_all(case: Case) {
     assert_eq!(case.looked_at().await, expected, "the order is another one");
 }
 
-/// Each with a connection of its own.
-async fn processes_that_look_at_the_same_time_see_all(case: Case) {
+/// Each with its own connection.
+async fn concurrent_browses_of_processes_see_all_letters(case: Case) {
     let expected = case.bury_fifty().await;
     let others = futures::future::join_all((0..4).map(|_| case.other_process())).await;
     let look = async |other: &Case| {
@@ -398,8 +398,8 @@ async fn processes_that_look_at_the_same_time_see_all(case: Case) {
     futures::future::join_all(others.iter().map(look)).await;
 }
 
-/// It takes more than the first consumer does, so another is opened while others look.
-async fn who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing(case: Case) {
+/// More than the first consumer takes, so another is opened while others browse.
+async fn a_browse_during_a_removal_sees_the_rest(case: Case) {
     case.bury_many(0..12_000).await;
     case.until_buried(12_000).await;
     let other = case.other_process().await;
@@ -414,14 +414,14 @@ async fn who_looks_while_letters_are_removed_sees_the_rest_and_disturbs_nothing(
     }
     letters.close().await.unwrap();
     assert_eq!(met, 12_000);
-    // 1,000 are removed by then, and 5,000 in hand.
+    // By then 1,000 are removed, and 5,000 held.
     assert_eq!(seen_meanwhile[0], 6_000);
     assert_eq!(other.looked_at().await, []);
 }
 
 const SHARDS: [&str; 2] = ["refresh.p.0", "refresh.p.1"];
 
-async fn a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again(case: Case) {
+async fn a_deleted_queue_ends_its_consumer_and_is_declared_again(case: Case) {
     let mut intake = case.consume(10).await;
     case.delete(&SHARDS).await;
     let ended = tokio::time::timeout(Duration::from_secs(20), intake.next()).await;
@@ -431,7 +431,7 @@ async fn a_consumer_whose_queue_is_deleted_ends_and_the_next_one_makes_it_again(
     assert_eq!(id_of(&next(&mut *intake).await), DocumentId::Integer(1));
 }
 
-async fn whoever_needs_a_deleted_queue_makes_it_again(case: Case) {
+async fn any_operation_declares_a_deleted_queue_again(case: Case) {
     case.delete(&SHARDS).await;
     assert_eq!(case.queue.depth(&provider()).await.unwrap(), 0);
     case.delete(&SHARDS).await;
@@ -443,8 +443,8 @@ async fn whoever_needs_a_deleted_queue_makes_it_again(case: Case) {
     assert_eq!(BTreeSet::from(seen), BTreeSet::from([1, 2].map(DocumentId::Integer)));
 }
 
-/// Another connection has it for itself.
-async fn a_queue_that_cannot_be_used_holds_up_no_other(case: Case) {
+/// Another connection has exclusive access to it.
+async fn an_unusable_queue_delays_no_other(case: Case) {
     case.delete(&SHARDS[1..]).await;
     let broken = format!("{}.{}", case.prefix, SHARDS[1]);
     let channel = rabbitmq::channel(&case.url).await;
@@ -471,7 +471,7 @@ async fn a_queue_that_cannot_be_used_holds_up_no_other(case: Case) {
     assert!(wrong.len() == 1 && wrong[0].what.ends_with(&broken), "{wrong:?}");
 }
 
-async fn what_is_in_the_queues_of_former_shards_is_consumed(case: Case) {
+async fn queues_of_former_shards_are_consumed(case: Case) {
     let of = |shards| {
         let settings = RabbitSettings { shards, ..settings(&case.url, &case.prefix) };
         RabbitQueue::connect_lazily(settings)
@@ -509,7 +509,7 @@ async fn a_stopped_consumer_still_acknowledges_what_it_handed_out(case: Case) {
     }
 }
 
-async fn a_job_that_no_queue_takes_is_an_error(case: Case) {
+async fn a_job_without_a_queue_is_an_error(case: Case) {
     let lost = Job { provider: "nobody".parse().unwrap(), ..job(1) };
     let error = case.queue.publish(&[job(2), lost]).await.unwrap_err();
     assert!(matches!(error, QueueError::Unconfirmed { .. }), "{error}");
@@ -529,7 +529,7 @@ async fn a_queue_with_other_arguments_is_named(case: Case) {
     assert_eq!(*named, name);
 }
 
-async fn a_wrong_login_or_port_is_told_without_the_password(case: Case) {
+async fn a_wrong_login_or_port_is_reported_without_the_password(case: Case) {
     let wrong_password = case.url.replace("guest:guest@", "guest:s3cret@");
     let wrong_port = "amqp://guest:s3cret@127.0.0.1:1".to_owned();
     for (url, expected) in [(wrong_password, "refuses"), (wrong_port, "not available")] {
@@ -539,7 +539,7 @@ async fn a_wrong_login_or_port_is_told_without_the_password(case: Case) {
     }
 }
 
-async fn a_virtual_host_that_does_not_exist_is_told(case: Case) {
+async fn a_missing_virtual_host_is_reported(case: Case) {
     let (login, rest) = case.url.split_once('@').unwrap();
     let url = format!("{login}@{}/nowhere", rest.split('/').next().unwrap());
     let error = RabbitQueue::connect_lazily(settings(&url, "x")).prepare().await.unwrap_err();
@@ -547,7 +547,7 @@ async fn a_virtual_host_that_does_not_exist_is_told(case: Case) {
     assert!(error.to_string().contains("virtual host"), "{error}");
 }
 
-async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
+async fn concurrent_publishers_get_their_own_results(case: Case) {
     let queue = case.queue;
     let callers = (0..64).map(|id| {
         let queue = Arc::clone(&queue);
@@ -555,7 +555,7 @@ async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
             if id % 8 == 0 {
                 let lost = Job { provider: "nobody".parse().unwrap(), ..job(id) };
                 let error = queue.retry(&lost, Duration::from_millis(200)).await.err();
-                // The rung takes it; only the broker learns that it has nowhere to go from there.
+                // The rung accepts it; only the broker finds out that it has no destination.
                 assert!(error.is_none(), "{error:?}");
                 queue.publish(&[lost]).await.is_err()
             } else {
@@ -570,7 +570,7 @@ async fn callers_at_once_are_told_each_of_its_own_message(case: Case) {
         .await;
 }
 
-async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case: Case) {
+async fn letters_of_the_broker_and_foreign_ones_are_distinguished(case: Case) {
     case.publish(1..2).await;
     let channel = rabbitmq::channel(&case.url).await;
     let work = format!("{}.refresh.p.{}", case.prefix, shard_of(&DocumentId::Integer(1), 2));
@@ -595,7 +595,7 @@ async fn what_the_broker_gave_up_on_is_told_from_what_a_stranger_put_there(case:
     assert_eq!(strange.body, b"\xffhello");
 }
 
-async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
+async fn a_lost_connection_is_rebuilt_without_losing_jobs(case: Case) {
     let way = FaultProxy::to(&case.url);
     let queue = RabbitQueue::connect_lazily(settings(way.url(), &case.prefix));
     queue.publish(&[job(1)]).await.unwrap();
@@ -617,7 +617,7 @@ async fn a_lost_connection_is_made_again_and_loses_no_job(case: Case) {
 }
 
 #[tokio::test]
-async fn a_broker_that_accepts_and_says_nothing_is_given_up() {
+async fn a_silent_broker_times_out() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("amqp://guest:s3cret@{}", listener.local_addr().unwrap());
     let settings =

@@ -1,4 +1,4 @@
-//! What holds for the rescue queue of every [`JobQueue`].
+//! Tests of the rescue queue of every [`JobQueue`].
 
 use std::time::Duration;
 
@@ -40,7 +40,7 @@ async fn a_rescued_answer_arrives_as_it_was(case: Case) {
     assert!(intake.next().await.is_none());
 }
 
-/// However often whoever takes it dies over it.
+/// However often its consumers die.
 async fn a_rescued_answer_stays_until_it_is_acknowledged(case: Case) {
     case.queue.rescue(&answer(1)).await.unwrap();
     for life in 0..110 {

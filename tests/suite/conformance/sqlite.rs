@@ -1,4 +1,4 @@
-//! What holds for the SQLite adapters only: files as they may be found, and processes that die.
+//! Tests of the SQLite adapters only: unusual files, and processes that die.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ use serde_json::json;
 use super::adapters::ladder;
 use super::queue::{job, provider};
 
-/// A store in a file of its own, which goes with this process.
+/// A store in its own file, which is removed with this process.
 pub(crate) async fn new_store() -> SqliteStore {
     let folder = tempfile::tempdir().unwrap().keep();
     SqliteStore::open(store_settings(folder.join("e.db"))).await.unwrap()
@@ -34,13 +34,13 @@ fn store_settings(path: PathBuf) -> SqliteStoreSettings {
     }
 }
 
-/// The settings of a store with rules of adoption, in a file of its own.
+/// The settings of a store with rules of adoption, in its own file.
 pub(super) fn store_settings_with(adoption: AdoptionRules) -> SqliteStoreSettings {
     let folder = tempfile::tempdir().unwrap().keep();
     SqliteStoreSettings { adoption, ..store_settings(folder.join("e.db")) }
 }
 
-/// A queue in a file of its own, which goes with this process.
+/// A queue in its own file, which is removed with this process.
 pub(crate) fn new_queue() -> SqliteQueue {
     let settings = SqliteQueueSettings {
         path: tempfile::tempdir().unwrap().keep().join("e.db"),
@@ -53,7 +53,7 @@ pub(crate) fn new_queue() -> SqliteQueue {
 }
 
 #[tokio::test]
-async fn what_is_in_the_queues_of_former_shards_is_consumed() {
+async fn queues_of_former_shards_are_consumed() {
     let path = tempfile::tempdir().unwrap().keep().join("e.db");
     let of = |shards| {
         let (prefix, providers) = ("evergrant".to_owned(), vec![provider()]);
@@ -70,7 +70,7 @@ async fn what_is_in_the_queues_of_former_shards_is_consumed() {
 
 /// One row is damaged: the others are claimed, adopted and due.
 #[tokio::test]
-async fn a_document_that_cannot_be_read_holds_up_no_other() {
+async fn an_unreadable_document_delays_no_other() {
     let path = tempfile::tempdir().unwrap().keep().join("e.db");
     let store = SqliteStore::open(store_settings(path.clone())).await.unwrap();
     store.import((1..=5).map(document).collect()).await.unwrap();
@@ -109,7 +109,7 @@ async fn refused(path: PathBuf) -> String {
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_used_is_refused_with_what_to_do() {
+async fn an_unusable_file_is_refused_with_advice() {
     let folder = tempfile::tempdir().unwrap();
     let at = |name: &str| folder.path().join(name);
     std::fs::write(at("text.db"), "not a database, but long enough to be taken for one".repeat(99))
@@ -132,9 +132,9 @@ async fn a_file_that_cannot_be_used_is_refused_with_what_to_do() {
     assert!(error.contains("version 99") && error.contains("upgrade"), "{error}");
 }
 
-/// As a release without a chain has made it.
+/// A file of a release without a chain.
 #[tokio::test]
-async fn a_file_of_an_earlier_version_gets_what_it_lacks() {
+async fn a_file_of_an_earlier_version_is_upgraded() {
     let path = tempfile::tempdir().unwrap().keep().join("e.db");
     drop(SqliteStore::open(store_settings(path.clone())).await.unwrap());
     let earlier = rusqlite::Connection::open(&path).unwrap();
@@ -180,7 +180,7 @@ async fn only_the_owner_reads_a_file() {
 }
 
 #[tokio::test]
-async fn names_of_fields_may_change_from_one_start_to_the_next() {
+async fn field_names_may_change_between_starts() {
     let folder = tempfile::tempdir().unwrap();
     let settings = store_settings(folder.path().join("e.db"));
     let store = SqliteStore::open(settings.clone()).await.unwrap();
@@ -206,7 +206,7 @@ async fn a_lease_ends_with_the_process_that_holds_it() {
     let claim = async |owner| store.claim(&[DocumentId::Integer(1)], owner, LEASE).await.unwrap();
     assert!(claim("first").await.rows[0].owned());
     assert!(!claim("second").await.rows[0].owned());
-    // As if another process had taken it, and was killed.
+    // As if another process had taken it and was killed.
     let other = rusqlite::Connection::open(path).unwrap();
     other.execute("UPDATE documents SET holder = '0123456789ab'", []).unwrap();
     drop(other);
@@ -218,7 +218,7 @@ async fn a_lease_ends_with_the_process_that_holds_it() {
 }
 
 #[tokio::test]
-async fn a_message_that_is_delivered_again_and_again_is_a_dead_letter_in_the_end() {
+async fn a_message_delivered_too_often_becomes_a_dead_letter() {
     let (queue, provider) = (new_queue(), provider());
     queue.publish(&[job(1)]).await.unwrap();
     for delivery in 1..=100 {

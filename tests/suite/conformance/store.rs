@@ -1,4 +1,4 @@
-//! What holds for every [`Store`].
+//! Tests of every [`Store`].
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -29,35 +29,35 @@ on_each_store!(
     preparing_twice_is_the_same_as_once,
     a_document_without_state_is_adopted_as_due_once,
     a_lease_has_one_holder,
-    rows_come_in_the_order_they_were_asked_for,
-    a_lease_that_ran_out_is_taken_over_and_says_from_whom,
-    a_claim_that_is_tried_again_holds_what_its_first_try_took,
-    a_claim_that_comes_late_takes_nothing_that_it_has_settled,
+    claims_return_documents_in_the_requested_order,
+    a_takeover_names_the_previous_owner,
+    a_retried_claim_holds_what_its_first_try_took,
+    a_late_claim_takes_no_settled_document,
     a_doubt_is_about_the_token_that_was_sent,
-    a_form_that_providers_issue_is_sealed_only_if_both_tokens_have_it,
-    a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt,
-    what_cannot_be_used_is_named_without_its_value,
+    an_ambiguous_form_is_sealed_only_in_both_tokens,
+    only_its_holder_releases_a_lease,
+    an_unusable_field_is_named_without_its_value,
     ids_of_every_type_are_claimed_and_written,
-    new_tokens_are_written_and_the_lease_is_given_back,
-    a_user_who_signs_in_again_meanwhile_wins,
-    a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_done_with,
-    only_new_tokens_are_written_after_the_lease_was_taken_over,
-    an_older_generation_does_not_overwrite_a_token_that_does_not_rotate,
-    a_rotation_is_written_though_an_answer_without_one_came_first,
-    a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them,
-    an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated,
-    a_commit_that_is_tried_again_is_still_applied,
-    a_refresh_that_comes_by_a_journal_makes_the_same_document,
-    each_commit_of_a_group_stands_for_itself,
-    a_document_that_cannot_be_read_can_be_ended_by_its_holder,
-    what_is_due_comes_soonest_first_and_what_is_queued_is_left_out,
+    new_tokens_are_written_and_the_lease_is_released,
+    a_concurrent_sign_in_wins,
+    a_concurrent_sign_in_does_not_wait_for_old_jobs,
+    after_a_takeover_only_new_tokens_are_written,
+    an_older_generation_does_not_overwrite_an_unrotated_token,
+    a_rotation_is_written_after_an_answer_without_one,
+    a_refresh_clears_a_postponed_grants_failures,
+    an_ended_grant_is_inactive_until_reactivated,
+    a_retried_commit_is_reported_as_applied,
+    a_refresh_from_a_journal_makes_the_same_document,
+    each_commit_of_a_group_is_independent,
+    an_unreadable_document_can_be_ended_by_its_holder,
+    due_grants_come_soonest_first_without_queued_ones,
     a_grant_that_was_refreshed_before_its_mark_is_not_marked,
     thousands_stream_through_each_once,
-    what_is_imported_is_exported_and_unknown_fields_are_never_touched,
-    operators_find_grants_by_status_and_user_and_never_see_a_token,
+    imports_are_exported_with_unknown_fields_unchanged,
+    operators_find_grants_and_never_see_a_token,
 );
 
-/// A database of its own on the server at `url`.
+/// A new database on the server at `url`.
 pub(crate) fn settings(url: String) -> MongoSettings {
     MongoSettings {
         url: url.into(),
@@ -76,7 +76,7 @@ pub(super) fn document(id: impl Into<Value>, token: impl Into<Value>) -> ImportD
     ImportDocument(json.as_object().unwrap().clone())
 }
 
-async fn a_form_that_providers_issue_is_sealed_only_if_both_tokens_have_it() {
+async fn an_ambiguous_form_is_sealed_only_in_both_tokens() {
     let store = store().await;
     // {"alg":"dir","enc":"A256GCM"} and {"alg":"RS256"}
     let encrypted =
@@ -220,7 +220,7 @@ async fn a_lease_has_one_holder() {
     }
 }
 
-async fn rows_come_in_the_order_they_were_asked_for() {
+async fn claims_return_documents_in_the_requested_order() {
     let (store, _) = with(3).await;
     let ids = [3, 99, 1].map(DocumentId::Integer);
     let rows = claim(&*store, &ids, "o").await;
@@ -229,7 +229,7 @@ async fn rows_come_in_the_order_they_were_asked_for() {
     assert_eq!(grant(&rows[2]).refresh_token.expose_secret(), "token-1");
 }
 
-async fn a_lease_that_ran_out_is_taken_over_and_says_from_whom() {
+async fn a_takeover_names_the_previous_owner() {
     let (store, ids) = with(1).await;
     claim_for(&*store, &ids, "dead", NO_LEASE).await;
     let once = claim_in_the_end(&*store, &ids, "dead too", NO_LEASE).await;
@@ -239,7 +239,7 @@ async fn a_lease_that_ran_out_is_taken_over_and_says_from_whom() {
     assert_eq!(predecessor(&twice), Some(&PreviousOwner::Unknown));
 }
 
-/// Claims one document until it is had.
+/// Claims one document, until it succeeds.
 async fn claim_in_the_end(
     store: &dyn Store,
     ids: &[DocumentId],
@@ -254,11 +254,11 @@ async fn claim_in_the_end(
     }
 }
 
-async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
+async fn a_retried_claim_holds_what_its_first_try_took() {
     let (store, ids) = with(2).await;
     claim_for(&*store, &ids[..1], "dead", NO_LEASE).await;
     while !claim(&*store, &ids, "claim").await[0].owned() {}
-    // Its answer was lost. How the lease was come by is remembered, and it is not over soon.
+    // Its answer was lost. The takeover is remembered, and the lease does not end soon.
     let ClaimResult { now, rows } = claim_for(&*store, &ids, "claim", 2 * LEASE).await;
     assert_eq!(owned(&rows), [true, true]);
     assert_eq!(rows.iter().map(taken_over).collect::<Vec<_>>(), [true, false]);
@@ -271,7 +271,7 @@ async fn a_claim_that_is_tried_again_holds_what_its_first_try_took() {
     assert_eq!(owned(&claim(&*store, &ids, "another").await), [false, false]);
 }
 
-async fn a_claim_that_comes_late_takes_nothing_that_it_has_settled() {
+async fn a_late_claim_takes_no_settled_document() {
     let (store, ids) = with(2).await;
     let ClaimResult { now, rows } = claim_for(&*store, &ids, "claim", LEASE).await;
     let writes = [refreshed("a", Some("r"), now), postponed(now)];
@@ -287,7 +287,7 @@ async fn a_claim_that_comes_late_takes_nothing_that_it_has_settled() {
     assert_eq!(rows.iter().map(taken_over).collect::<Vec<_>>(), [false, false]);
 }
 
-/// Who did not give back the lease that a row has now.
+/// The previous owner, if it never released the lease.
 fn predecessor(row: &ClaimedDocument) -> Option<&PreviousOwner> {
     let ClaimedDocument::Present { lease: Some(lease), .. } = row else { return None };
     lease.taken_over.as_ref()
@@ -312,7 +312,7 @@ async fn a_doubt_is_about_the_token_that_was_sent() {
     assert!(rows[0].owned() && !grant(&rows[0]).in_doubt);
 }
 
-async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
+async fn only_its_holder_releases_a_lease() {
     let (store, ids) = with(1).await;
     claim(&*store, &ids, "holder").await;
     store.release(&ids, "another").await.unwrap();
@@ -322,7 +322,7 @@ async fn a_lease_is_given_back_by_its_holder_only_and_leaves_no_doubt() {
     assert!(rows[0].owned() && !taken_over(&rows[0]));
 }
 
-async fn what_cannot_be_used_is_named_without_its_value() {
+async fn an_unusable_field_is_named_without_its_value() {
     let store = store().await;
     let tokens = [json!(5), json!({"s3cret": "s3cret"}), json!("s3cret".repeat(200_000))];
     let documents = tokens.iter().zip(1..).map(|(token, id)| document(id, token.clone()));
@@ -361,7 +361,7 @@ async fn ids_of_every_type_are_claimed_and_written() {
     }
 }
 
-async fn new_tokens_are_written_and_the_lease_is_given_back() {
+async fn new_tokens_are_written_and_the_lease_is_released() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let write = refreshed("$access", Some("$new \"token\" ü"), claimed.now);
@@ -373,7 +373,7 @@ async fn new_tokens_are_written_and_the_lease_is_given_back() {
     assert!(due(&*store, DueSelection::Due).await.is_empty());
 }
 
-async fn a_user_who_signs_in_again_meanwhile_wins() {
+async fn a_concurrent_sign_in_wins() {
     for write in [refreshed("a", Some("late"), Timestamp::default()), ended(Timestamp::default())] {
         let (store, ids) = with(1).await;
         let rows = claim(&*store, &ids, "o").await;
@@ -386,7 +386,7 @@ async fn a_user_who_signs_in_again_meanwhile_wins() {
     }
 }
 
-async fn a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_done_with() {
+async fn a_concurrent_sign_in_does_not_wait_for_old_jobs() {
     let (store, ids) = with(1).await;
     store.mark_queued(&ids, LEASE).await.unwrap();
     let rows = claim(&*store, &ids, "o").await;
@@ -397,7 +397,7 @@ async fn a_user_who_signs_in_again_meanwhile_does_not_wait_for_the_job_that_is_d
     assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
 }
 
-async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
+async fn after_a_takeover_only_new_tokens_are_written() {
     let (store, ids) = with(1).await;
     let slow = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
     while !claim(&*store, &ids, "other").await[0].owned() {}
@@ -408,7 +408,7 @@ async fn only_new_tokens_are_written_after_the_lease_was_taken_over() {
 }
 
 /// A worker died after an answer without a new refresh token, and its commit came late.
-async fn a_rotation_is_written_though_an_answer_without_one_came_first() {
+async fn a_rotation_is_written_after_an_answer_without_one() {
     let (store, ids) = with(1).await;
     let rows = claim(&*store, &ids, "o").await;
     let kept = refreshed("a", None, Timestamp::default());
@@ -421,7 +421,7 @@ async fn a_rotation_is_written_though_an_answer_without_one_came_first() {
     assert_eq!(grant(&rows[0]).refresh_token.expose_secret(), "rotated");
 }
 
-async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
+async fn an_older_generation_does_not_overwrite_an_unrotated_token() {
     let (store, ids) = with(1).await;
     let old = claim_for(&*store, &ids, "slow", NO_LEASE).await.rows;
     let rows = loop {
@@ -437,7 +437,7 @@ async fn an_older_generation_does_not_overwrite_a_token_that_does_not_rotate() {
     assert_eq!(exported(&*store).await[0]["access_token"], "newer");
 }
 
-async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
+async fn a_refresh_clears_a_postponed_grants_failures() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let write = postponed(claimed.now);
@@ -452,7 +452,7 @@ async fn a_postponed_grant_keeps_its_failures_and_a_refresh_forgets_them() {
     assert_eq!((view.attempts, view.in_doubt, view.last_error), (0, false, None));
 }
 
-async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
+async fn an_ended_grant_is_inactive_until_reactivated() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "doubtful", LEASE).await;
     let write = postponed(claimed.now);
@@ -474,7 +474,7 @@ async fn an_ended_grant_is_neither_due_nor_claimed_until_it_is_reactivated() {
     assert!(store.reactivate(&DocumentId::Integer(404), LEASE).await.unwrap().is_none());
 }
 
-async fn a_commit_that_is_tried_again_is_still_applied() {
+async fn a_retried_commit_is_reported_as_applied() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let writes =
@@ -490,7 +490,7 @@ async fn a_commit_that_is_tried_again_is_still_applied() {
     }
 }
 
-async fn a_refresh_that_comes_by_a_journal_makes_the_same_document() {
+async fn a_refresh_from_a_journal_makes_the_same_document() {
     let adopted = json!({
         "_id": 1, "refresh_token": "r", "evergrant": {
             "status": "active", "provider": "p", "generation": 3, "attempts": 2,
@@ -519,7 +519,7 @@ async fn a_refresh_that_comes_by_a_journal_makes_the_same_document() {
     assert_eq!((&state["failing_since"], &state["lease"]), (&Value::Null, &Value::Null));
 }
 
-async fn each_commit_of_a_group_stands_for_itself() {
+async fn each_commit_of_a_group_is_independent() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     store.import(vec![document(2, "signed in again")]).await.unwrap();
@@ -532,7 +532,7 @@ async fn each_commit_of_a_group_stands_for_itself() {
     assert_eq!(store.commit(&commits).await.unwrap(), expected);
 }
 
-async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
+async fn an_unreadable_document_can_be_ended_by_its_holder() {
     let store = store().await;
     store.import(vec![document(1, 5)]).await.unwrap();
     store.adopt().await.unwrap();
@@ -551,7 +551,7 @@ async fn a_document_that_cannot_be_read_can_be_ended_by_its_holder() {
     assert_eq!(store.commit(&[of("o")]).await.unwrap(), [CommitResult::Applied]);
 }
 
-async fn what_is_due_comes_soonest_first_and_what_is_queued_is_left_out() {
+async fn due_grants_come_soonest_first_without_queued_ones() {
     let (store, ids) = with(5).await;
     let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
     let early = claimed.now.minus(Duration::from_secs(3_600));
@@ -595,7 +595,7 @@ async fn thousands_stream_through_each_once() {
     assert_eq!(found.into_iter().collect::<HashSet<_>>(), ids.into_iter().collect());
 }
 
-async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
+async fn imports_are_exported_with_unknown_fields_unchanged() {
     let store = store().await;
     let json = json!({
         "_id": {"$oid": "65f0c0ffee65f0c0ffee65f0"}, "userId": "u", "access_token": "$a",
@@ -622,13 +622,13 @@ async fn what_is_imported_is_exported_and_unknown_fields_are_never_touched() {
         (&json!("r2"), &json!("1"))
     );
 
-    // Overwritten, the application's fields are replaced and the state is kept.
+    // With overwriting, the application's fields are replaced and the state is kept.
     let again = store.import_as(vec![document], ImportMode::Overwrite).await.unwrap();
     assert_eq!(again, [ImportResult::Updated]);
     assert_eq!(store.get(&ids[0]).await.unwrap().unwrap().generation, 1);
 }
 
-async fn operators_find_grants_by_status_and_user_and_never_see_a_token() {
+async fn operators_find_grants_and_never_see_a_token() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids[..1], "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", ended(claimed.now)).await;

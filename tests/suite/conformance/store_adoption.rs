@@ -1,4 +1,4 @@
-//! What holds for every [`Store`]: which documents are taken up, and by which provider.
+//! Tests of every [`Store`]: which documents are adopted, and for which provider.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -51,7 +51,7 @@ async fn import(store: &dyn Store, documents: Vec<Value>) {
     store.import(documents.into_iter().map(document).collect()).await.unwrap();
 }
 
-/// The providers that documents were adopted by, and their statuses.
+/// The providers of adopted documents, and their statuses.
 async fn adopted(store: &dyn Store, count: i64) -> Vec<Option<(String, GrantStatus)>> {
     let mut adopted = Vec::new();
     for id in 1..=count {
@@ -76,7 +76,7 @@ fn named(name: &str) -> LeftAlone {
 }
 
 #[tokio::test]
-async fn a_document_is_taken_up_by_the_provider_that_it_names_and_no_other() {
+async fn a_document_is_adopted_by_the_provider_it_names() {
     for store in stores(&rules(ProviderField::Named("who.idp".to_owned()))).await {
         let names =
             [json!("google"), json!("azure-ad"), json!(null), json!("GitHub"), json!("$who")];
@@ -105,7 +105,7 @@ async fn a_document_is_taken_up_by_the_provider_that_it_names_and_no_other() {
 }
 
 #[tokio::test]
-async fn without_a_setting_a_usual_field_is_believed() {
+async fn without_a_setting_a_usual_field_names_the_provider() {
     for store in stores(&rules(ProviderField::Usual)).await {
         let documents = vec![
             json!({"_id": 1, "refresh_token": "r", "provider": "google"}),
@@ -126,7 +126,7 @@ async fn without_a_setting_a_usual_field_is_believed() {
 }
 
 #[tokio::test]
-async fn without_a_default_what_names_nobody_is_counted_and_stops_nothing() {
+async fn without_a_default_unnamed_documents_are_counted() {
     let rules = AdoptionRules { default_provider: None, ..rules(ProviderField::Usual) };
     for store in stores(&rules).await {
         let documents = vec![
@@ -143,7 +143,7 @@ async fn without_a_default_what_names_nobody_is_counted_and_stops_nothing() {
 }
 
 #[tokio::test]
-async fn an_array_where_a_token_belongs_is_left_alone() {
+async fn an_array_in_place_of_a_token_is_not_adopted() {
     for store in stores(&AdoptionRules::of_one(Some(id("google")))).await {
         let documents = vec![
             json!({"_id": 1, "refresh_token": ["r"]}),
@@ -160,7 +160,7 @@ async fn an_array_where_a_token_belongs_is_left_alone() {
 }
 
 #[tokio::test]
-async fn only_what_fulfils_the_filter_is_taken_up() {
+async fn only_documents_that_match_the_filter_are_adopted() {
     let query = r#"{"$or": [{"kind": "oauth"}, {"n": {"$gt": 5}}], "deleted": null}"#;
     let filter = AdoptionFilter::read(query, "evergrant").unwrap();
     let rules = AdoptionRules { filter: Some(filter), ..rules(ProviderField::Usual) };
@@ -180,7 +180,7 @@ async fn only_what_fulfils_the_filter_is_taken_up() {
 }
 
 #[tokio::test]
-async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adopted_anew() {
+async fn a_document_with_a_changed_provider_is_adopted_again() {
     for store in stores(&rules(ProviderField::Named("idp".to_owned()))).await {
         import(&*store, vec![json!({"_id": 1, "refresh_token": "r", "idp": "google"})]).await;
         store.adopt().await.unwrap();
@@ -210,7 +210,7 @@ async fn a_document_that_names_another_provider_by_now_is_not_exchanged_but_adop
 const END: Timestamp = Timestamp::from_unix_ms(4_102_444_800_000);
 
 #[tokio::test]
-async fn a_new_document_tells_when_its_access_token_expires_however_that_is_written() {
+async fn a_new_documents_expiry_is_read_in_every_form() {
     let written = [
         json!({"expires_at": 4_102_444_800_i64}),
         json!({"expiry_date": 4_102_444_800_000_i64}),
@@ -236,7 +236,7 @@ async fn a_new_document_tells_when_its_access_token_expires_however_that_is_writ
 }
 
 #[tokio::test]
-async fn a_new_document_that_is_not_due_yet_is_scheduled_and_no_longer_new() {
+async fn a_scheduled_new_document_is_no_longer_new() {
     for store in stores(&rules(ProviderField::Usual)).await {
         let document = json!({"_id": 1, "refresh_token": "r", "expires_at": 4_102_444_800_i64});
         import(&*store, vec![document]).await;

@@ -1,4 +1,4 @@
-//! What holds for every [`Store`]: what is written beside the tokens of a refresh.
+//! Tests of every [`Store`]: further values that are written beside the tokens of a refresh.
 
 use evergrant_domain::also_write::{EndingToken, TimeForm, TokenEnd};
 use evergrant_domain::{ClaimNote, DocumentId, DocumentWrite, FieldValue, FieldValues, Timestamp};
@@ -11,11 +11,11 @@ use super::store::{LEASE, claim_for, commit, document, exported, grant, refreshe
 on_each_store!(
     the_applications_expiry_moves_with_the_tokens,
     fields_of_the_answer_are_written_with_the_tokens,
-    a_field_that_does_not_fit_keeps_no_tokens_from_the_document,
-    what_comes_by_a_journal_writes_the_same_fields,
+    an_unwritable_field_does_not_block_the_tokens,
+    a_commit_from_a_journal_writes_the_same_fields,
 );
 
-/// Milliseconds of an hour after `now`, as [`refreshed`] says.
+/// Milliseconds since 1970 of an hour after `now`, as in [`refreshed`].
 fn later_ms(now: Timestamp) -> i64 {
     now.unix_ms() + 3_600_000
 }
@@ -38,7 +38,7 @@ fn an_end(form: TimeForm) -> FieldValue {
     FieldValue::End(TokenEnd { end_of: EndingToken::AccessToken, form })
 }
 
-/// Imports a document with further fields, claims it, and writes what a refresh makes of it.
+/// Imports a document with further fields, claims it, and commits a refresh.
 async fn refresh(
     fields: Value,
     make: impl Fn(Timestamp) -> DocumentWrite,
@@ -76,7 +76,7 @@ async fn the_applications_expiry_moves_with_the_tokens() {
     let later = Timestamp::from_unix_ms(later_ms(now)).to_string();
     let written = document["accessTokenExpiresAt"]["$date"].as_str().unwrap();
     assert_eq!(written.parse::<Timestamp>().unwrap().to_string(), later);
-    // Whatever it is of, it is not of a token that lives an hour.
+    // It cannot belong to a token with a lifetime of an hour.
     let far = json!({ "expires_at": 4_000_000_000_i64 });
     let (_, document) = refresh(far, new_tokens, false).await;
     assert_eq!(document["expires_at"], 4_000_000_000_i64);
@@ -102,7 +102,7 @@ async fn fields_of_the_answer_are_written_with_the_tokens() {
     assert_eq!(document["id_token"], "kept");
 }
 
-async fn a_field_that_does_not_fit_keeps_no_tokens_from_the_document() {
+async fn an_unwritable_field_does_not_block_the_tokens() {
     let make = |now| {
         let fields = [
             ("profile.scope", answered(json!("a"))),
@@ -116,7 +116,7 @@ async fn a_field_that_does_not_fit_keeps_no_tokens_from_the_document() {
     assert_eq!(document["team"], Value::Null);
 }
 
-async fn what_comes_by_a_journal_writes_the_same_fields() {
+async fn a_commit_from_a_journal_writes_the_same_fields() {
     let make = |now| with(new_tokens(now), &[("meta.scope", answered(json!("a")))]);
     let before = json!({ "expires_at": 1_700_000_000, "meta": null });
     let (now, document) = refresh(before, make, true).await;

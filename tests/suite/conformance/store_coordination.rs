@@ -1,5 +1,4 @@
-//! What holds for every [`Store`] that replicas coordinate by: leases that are prolonged, a lead,
-//! and what is known of a provider.
+//! Tests of every [`Store`] about coordination: lease renewal, leader election, provider states.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,17 +9,17 @@ use super::adapters::{on_each_store, store};
 use super::store::{LEASE, NO_LEASE, claim, claim_for, with};
 
 on_each_store!(
-    a_lease_is_prolonged_by_its_holder_only,
-    a_lease_that_was_given_back_is_not_prolonged,
+    only_its_holder_renews_a_lease,
+    a_released_lease_is_not_renewed,
     a_role_has_one_leader_and_each_role_its_own,
-    a_lead_that_was_kept_or_given_up_is_or_is_not_another_ones,
+    a_kept_lead_stays_and_a_resigned_one_is_free,
     a_lead_that_ran_out_is_another_ones,
-    of_many_candidates_at_once_one_leads,
-    what_is_known_of_a_provider_is_everybodys,
-    what_is_known_of_a_provider_is_replaced_by_one_at_a_time,
+    of_many_simultaneous_candidates_one_leads,
+    a_providers_state_is_shared,
+    a_providers_state_has_one_writer_at_a_time,
 );
 
-async fn a_lease_is_prolonged_by_its_holder_only() {
+async fn only_its_holder_renews_a_lease() {
     for (owner, prolonged) in [("holder", true), ("another", false)] {
         let (store, ids) = with(1).await;
         claim_for(&*store, &ids, "holder", SHORT_LEASE).await;
@@ -33,7 +32,7 @@ async fn a_lease_is_prolonged_by_its_holder_only() {
 /// Long enough to do something within it.
 const SHORT_LEASE: Duration = Duration::from_millis(500);
 
-async fn a_lease_that_was_given_back_is_not_prolonged() {
+async fn a_released_lease_is_not_renewed() {
     let (store, ids) = with(1).await;
     claim(&*store, &ids, "holder").await;
     store.release(&ids, "holder").await.unwrap();
@@ -49,7 +48,7 @@ async fn a_role_has_one_leader_and_each_role_its_own() {
     assert!(store.lead("another", "b", LEASE).await.unwrap());
 }
 
-async fn a_lead_that_was_kept_or_given_up_is_or_is_not_another_ones() {
+async fn a_kept_lead_stays_and_a_resigned_one_is_free() {
     let store = store().await;
     assert!(store.lead("r", "a", NO_LEASE).await.unwrap());
     assert!(store.lead("r", "a", LEASE).await.unwrap(), "its own");
@@ -67,7 +66,7 @@ async fn a_lead_that_ran_out_is_another_ones() {
     assert!(!store.lead("r", "a", LEASE).await.unwrap());
 }
 
-async fn of_many_candidates_at_once_one_leads() {
+async fn of_many_simultaneous_candidates_one_leads() {
     let store = store().await;
     let candidates = (0..8).map(|n| {
         let store = Arc::clone(&store);
@@ -88,7 +87,7 @@ fn paused(seconds: u64) -> ProviderState {
     state
 }
 
-async fn what_is_known_of_a_provider_is_everybodys() {
+async fn a_providers_state_is_shared() {
     let store = store().await;
     let unknown = store.provider_state(&provider()).await.unwrap();
     assert_eq!((unknown.value, unknown.version), (ProviderState::default(), 0));
@@ -102,7 +101,7 @@ async fn what_is_known_of_a_provider_is_everybodys() {
     assert_eq!(another.version, 0);
 }
 
-async fn what_is_known_of_a_provider_is_replaced_by_one_at_a_time() {
+async fn a_providers_state_has_one_writer_at_a_time() {
     let store = store().await;
     for version in 0..3 {
         let replicas = (0..4).map(|n| {

@@ -1,4 +1,4 @@
-//! What holds for every [`Store`]: which documents of an import are laid over what is there.
+//! Tests of every [`Store`]: which imported documents replace existing ones.
 
 use evergrant_domain::DocumentId;
 use evergrant_domain::marks::REMEMBERED;
@@ -10,20 +10,20 @@ use super::store::{LEASE, claim_for, commit, document, ended, exported, refreshe
 use super::store_revival::{give_up, sweep};
 
 on_each_store!(
-    the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since,
-    a_token_that_was_exchanged_is_never_brought_back,
-    a_token_that_the_application_has_replaced_is_never_brought_back,
-    a_token_that_died_is_not_brought_back_once_its_user_has_signed_in,
-    who_signs_in_again_after_refreshes_brings_a_new_token,
-    who_signs_in_again_twice_does_not_fall_back_to_the_first_token,
-    who_ended_takes_a_new_token_but_not_the_dead_one,
-    an_older_export_is_not_laid_over_what_came_after_it,
-    after_more_tokens_than_are_remembered_an_unknown_one_is_left_out,
-    an_access_token_of_before_is_older_where_the_refresh_token_stays,
-    a_document_without_a_token_takes_no_token_away_that_came_later,
+    an_old_file_does_not_replace_a_refreshed_token,
+    an_exchanged_token_is_never_restored,
+    a_token_replaced_by_the_application_is_never_restored,
+    a_dead_token_is_not_restored_after_a_sign_in,
+    a_sign_in_after_refreshes_imports_a_new_token,
+    two_sign_ins_never_restore_the_first_token,
+    an_ended_grant_takes_a_new_token_only,
+    an_older_export_does_not_replace_newer_documents,
+    beyond_the_remembered_tokens_an_unknown_one_is_skipped,
+    an_earlier_access_token_is_older_without_rotation,
+    a_document_without_a_token_removes_no_later_token,
     an_import_during_an_exchange_does_not_undo_it,
-    a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round,
-    a_copy_of_a_store_holds_twins_as_they_are,
+    an_object_id_and_its_digits_exclude_each_other,
+    a_copy_of_a_store_keeps_twins,
 );
 
 /// Exchanges the token of a document for `next`.
@@ -41,7 +41,7 @@ async fn token(store: &dyn Store) -> Value {
     exported(store).await[0]["refresh_token"].clone()
 }
 
-async fn the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since() {
+async fn an_old_file_does_not_replace_a_refreshed_token() {
     let (store, ids) = with(2).await;
     refresh(&*store, &ids[0], Some("second")).await;
     let file = || vec![document(1, "token-1"), document(2, "token-2"), document(3, "new")];
@@ -54,7 +54,7 @@ async fn the_file_of_before_is_not_laid_over_a_token_that_was_refreshed_since() 
     assert_eq!(token(&*store).await, "token-1");
 }
 
-async fn a_token_that_was_exchanged_is_never_brought_back() {
+async fn an_exchanged_token_is_never_restored() {
     let (store, ids) = with(1).await;
     for next in ["second", "third", "fourth"] {
         refresh(&*store, &ids[0], Some(next)).await;
@@ -65,14 +65,14 @@ async fn a_token_that_was_exchanged_is_never_brought_back() {
     assert_eq!(import(&*store, "fourth").await, ImportResult::Updated);
 }
 
-/// The application writes a token into the document, past Evergrant.
+/// The application writes a token into the document, without Evergrant.
 async fn write_past(store: &dyn Store, token: &str) {
     let mut document = exported(store).await.remove(0).as_object().unwrap().clone();
     document.insert("refresh_token".to_owned(), token.into());
     store.import_as(vec![ImportDocument(document)], ImportMode::Copy).await.unwrap();
 }
 
-async fn a_token_that_the_application_has_replaced_is_never_brought_back() {
+async fn a_token_replaced_by_the_application_is_never_restored() {
     let (store, ids) = with(1).await;
     refresh(&*store, &ids[0], Some("second")).await;
     write_past(&*store, "signed-in").await;
@@ -87,7 +87,7 @@ async fn a_token_that_the_application_has_replaced_is_never_brought_back() {
     assert_eq!(import(&*store, "new").await, ImportResult::Updated);
 }
 
-async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
+async fn a_dead_token_is_not_restored_after_a_sign_in() {
     let (store, ids) = with(1).await;
     give_up(&store, &ids[0]).await;
     write_past(&*store, "signed-in").await;
@@ -96,7 +96,7 @@ async fn a_token_that_died_is_not_brought_back_once_its_user_has_signed_in() {
     assert_eq!(import(&*store, "new").await, ImportResult::Updated);
 }
 
-async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
+async fn a_sign_in_after_refreshes_imports_a_new_token() {
     let (store, ids) = with(1).await;
     for next in ["second", "third", "fourth"] {
         refresh(&*store, &ids[0], Some(next)).await;
@@ -106,7 +106,7 @@ async fn who_signs_in_again_after_refreshes_brings_a_new_token() {
     assert_eq!(import(&*store, "fourth").await, ImportResult::Kept, "it was replaced");
 }
 
-async fn who_signs_in_again_twice_does_not_fall_back_to_the_first_token() {
+async fn two_sign_ins_never_restore_the_first_token() {
     let (store, ids) = with(1).await;
     assert_eq!(import(&*store, "signed-in").await, ImportResult::Updated);
     assert_eq!(import(&*store, "token-1").await, ImportResult::Kept);
@@ -117,7 +117,7 @@ async fn who_signs_in_again_twice_does_not_fall_back_to_the_first_token() {
     }
 }
 
-async fn who_ended_takes_a_new_token_but_not_the_dead_one() {
+async fn an_ended_grant_takes_a_new_token_only() {
     let (store, ids) = with(1).await;
     refresh(&*store, &ids[0], Some("second")).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
@@ -127,7 +127,7 @@ async fn who_ended_takes_a_new_token_but_not_the_dead_one() {
     assert_eq!(import(&*store, "second").await, ImportResult::Kept);
 }
 
-async fn an_older_export_is_not_laid_over_what_came_after_it() {
+async fn an_older_export_does_not_replace_newer_documents() {
     let (store, ids) = with(1).await;
     refresh(&*store, &ids[0], None).await;
     let export = exported(&*store).await.remove(0);
@@ -138,7 +138,7 @@ async fn an_older_export_is_not_laid_over_what_came_after_it() {
     assert_eq!(elsewhere.import(file()).await.unwrap(), [ImportResult::Updated]);
 }
 
-async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
+async fn beyond_the_remembered_tokens_an_unknown_one_is_skipped() {
     let (store, ids) = with(1).await;
     for n in 0..REMEMBERED {
         refresh(&*store, &ids[0], Some(&format!("token-1.{n}"))).await;
@@ -152,7 +152,7 @@ async fn after_more_tokens_than_are_remembered_an_unknown_one_is_left_out() {
     assert_eq!(marks, REMEMBERED);
 }
 
-async fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
+async fn an_earlier_access_token_is_older_without_rotation() {
     let (store, ids) = with(1).await;
     refresh(&*store, &ids[0], None).await;
     let line = |access: &str| {
@@ -165,7 +165,7 @@ async fn an_access_token_of_before_is_older_where_the_refresh_token_stays() {
     assert_eq!(exported(&*store).await[0]["email"], "new");
 }
 
-async fn a_document_without_a_token_takes_no_token_away_that_came_later() {
+async fn a_document_without_a_token_removes_no_later_token() {
     let store = store().await;
     assert_eq!(import(&*store, Value::Null).await, ImportResult::Inserted);
     store.adopt().await.unwrap();
@@ -189,7 +189,7 @@ async fn an_import_during_an_exchange_does_not_undo_it() {
     assert_eq!(token(&*store).await, "signed-in");
 }
 
-async fn a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round() {
+async fn an_object_id_and_its_digits_exclude_each_other() {
     const DIGITS: &str = "65f0c0ffee65f0c0ffee65f0";
     let object_id: DocumentId = DIGITS.parse().unwrap();
     let string = DocumentId::String(DIGITS.to_owned());
@@ -204,7 +204,7 @@ async fn a_string_of_an_object_ids_digits_is_refused_and_the_other_way_round() {
     }
 }
 
-async fn a_copy_of_a_store_holds_twins_as_they_are() {
+async fn a_copy_of_a_store_keeps_twins() {
     const DIGITS: &str = "65f0c0ffee65f0c0ffee65f0";
     let store = store().await;
     let ids = [json!(DIGITS), json!({ "$oid": DIGITS })];

@@ -1,5 +1,4 @@
-//! What holds for every [`Store`] that operators list grants of: each once, in order, page by
-//! page.
+//! Tests of every [`Store`] about listings of grants: each once, in order, page by page.
 
 use std::time::Duration;
 
@@ -12,10 +11,10 @@ use super::adapters::{on_each_store, store};
 use super::store::{LEASE, claim_for, commit, ended, refreshed, with};
 
 on_each_store!(
-    pages_hold_each_grant_once_whatever_the_type_of_its_id,
-    addresses_are_found_by_their_beginning_in_their_order,
-    what_is_due_within_a_time_comes_soonest_first,
-    what_expires_within_a_time_comes_first_dead_first,
+    pages_hold_each_grant_once_for_all_id_types,
+    addresses_are_found_by_prefix_in_order,
+    due_listings_come_soonest_first,
+    expiry_listings_come_earliest_first,
     every_part_of_a_filter_must_match,
 );
 
@@ -29,7 +28,7 @@ async fn pages(store: &dyn Store, filter: GrantFilter) -> Vec<DocumentId> {
     let mut after: Option<GrantPlace> = filter.after.clone();
     loop {
         let page = list(store, GrantFilter { after, limit: Some(2), ..filter.clone() }).await;
-        // As text it goes through a URL.
+        // As text, it passes through a URL.
         after = page
             .last()
             .map(|last| GrantPlace::from_grant(last, filter.order()).to_string().parse().unwrap());
@@ -67,7 +66,7 @@ async fn of_every_type(store: &dyn Store) {
     store.adopt().await.unwrap();
 }
 
-async fn pages_hold_each_grant_once_whatever_the_type_of_its_id() {
+async fn pages_hold_each_grant_once_for_all_id_types() {
     let store = store().await;
     of_every_type(&*store).await;
     for filter in [
@@ -90,7 +89,7 @@ async fn pages_hold_each_grant_once_whatever_the_type_of_its_id() {
     assert_eq!(all.len(), 11);
 }
 
-async fn addresses_are_found_by_their_beginning_in_their_order() {
+async fn addresses_are_found_by_prefix_in_order() {
     let store = store().await;
     let emails = ["b@x", "ann@x", "anna@x", "an", "Ann@x", "ann@a", "\u{10ffff}"];
     let document = |(id, email): (usize, &str)| {
@@ -110,7 +109,7 @@ async fn addresses_are_found_by_their_beginning_in_their_order() {
     assert!(list(&*store, begins("anx")).await.is_empty());
 }
 
-async fn what_is_due_within_a_time_comes_soonest_first() {
+async fn due_listings_come_soonest_first() {
     let (store, ids) = with(4).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     let now = claimed.now;
@@ -140,12 +139,12 @@ async fn what_is_due_within_a_time_comes_soonest_first() {
     assert_eq!(pages(&*store, dead).await, ids[3..]);
 }
 
-async fn what_expires_within_a_time_comes_first_dead_first() {
+async fn expiry_listings_come_earliest_first() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids[..2], "o", LEASE).await;
     let now = claimed.now;
     for (row, in_minutes) in claimed.rows.iter().zip([10, 0]) {
-        // Its refresh token dies an hour after that.
+        // Its refresh token expires an hour after that.
         let at = now.plus(Duration::from_secs(60 * in_minutes));
         commit(&*store, row, "o", refreshed("a", Some("r"), at)).await;
     }

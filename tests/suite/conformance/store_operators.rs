@@ -1,5 +1,5 @@
-//! What holds for every [`Store`]: the audit record, the processes that live, statistics, and
-//! what is done to one grant.
+//! Tests of every [`Store`] about operations: audit record, processes, statistics, and changes of
+//! one grant.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,19 +22,19 @@ use super::store::{
 };
 
 on_each_store!(
-    an_action_is_in_the_record_from_its_beginning_to_its_end,
-    the_record_is_read_newest_first_page_by_page_and_filtered,
-    entries_are_one_chain_whoever_begins_them,
-    a_process_is_listed_with_what_it_said_last_until_it_ends,
-    what_happened_in_a_minute_is_added_up_over_all_workers,
+    an_action_is_recorded_from_beginning_to_end,
+    the_record_is_read_newest_first_with_filters,
+    entries_of_all_operators_form_one_chain,
+    a_process_is_listed_with_its_last_heartbeat,
+    a_minutes_counts_are_summed_over_workers,
     grants_are_counted_by_provider_and_status,
     the_statuses_of_many_grants_are_read_at_once,
-    what_is_due_is_counted_up_to_a_limit,
-    a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed,
-    a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused,
+    due_grants_are_counted_up_to_a_limit,
+    a_paused_grant_is_inactive_until_resumed,
+    a_refresh_during_a_pause_writes_its_tokens,
     a_death_under_way_ends_a_paused_grant,
     only_active_grants_are_paused_and_only_paused_ones_resumed,
-    what_is_forgotten_keeps_its_document_and_is_taken_up_anew,
+    a_forgotten_grants_document_is_adopted_again,
     nothing_is_forgotten_while_an_answer_may_come,
 );
 
@@ -53,7 +53,7 @@ fn intent(who: &str, action: OperatorAction, document: Option<DocumentId>) -> Ac
     }
 }
 
-async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
+async fn an_action_is_recorded_from_beginning_to_end() {
     let store = store().await;
     let wanted = intent("root@host", OperatorAction::Redrive, Some(DocumentId::ObjectId([7; 12])));
     let begun = store.begin_audit(wanted.clone()).await.unwrap();
@@ -82,7 +82,7 @@ async fn an_action_is_in_the_record_from_its_beginning_to_its_end() {
     assert_eq!(store.audit_entry("no such entry").await.unwrap(), None);
 }
 
-async fn entries_are_one_chain_whoever_begins_them() {
+async fn entries_of_all_operators_form_one_chain() {
     let store = store().await;
     let begin = |number: i64| {
         let store = Arc::clone(&store);
@@ -108,7 +108,7 @@ async fn entries_are_one_chain_whoever_begins_them() {
     assert_eq!((listed.link, listed.progress), (begun[3].link.clone(), done));
 }
 
-async fn the_record_is_read_newest_first_page_by_page_and_filtered() {
+async fn the_record_is_read_newest_first_with_filters() {
     let store = store().await;
     let one = DocumentId::Integer(1);
     for (who, action, document) in [
@@ -175,7 +175,7 @@ fn heartbeat(name: &str, role: ProcessRole, refreshed: u64) -> Heartbeat {
     }
 }
 
-async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
+async fn a_process_is_listed_with_its_last_heartbeat() {
     let store = store().await;
     store.beat(&heartbeat("b", ProcessRole::Worker, 1)).await.unwrap();
     store.beat(&heartbeat("a", ProcessRole::Worker, 1)).await.unwrap();
@@ -194,7 +194,7 @@ async fn a_process_is_listed_with_what_it_said_last_until_it_ends() {
     assert_eq!(store.processes().await.unwrap().len(), 2);
 }
 
-async fn what_happened_in_a_minute_is_added_up_over_all_workers() {
+async fn a_minutes_counts_are_summed_over_workers() {
     let store = store().await;
     let [p, q] = ["p", "q"].map(|name| name.parse::<ProviderId>().unwrap());
     let counts = ProviderCounts {
@@ -265,7 +265,7 @@ async fn the_statuses_of_many_grants_are_read_at_once() {
     assert_eq!(store.statuses(&[]).await.unwrap(), []);
 }
 
-async fn what_is_due_is_counted_up_to_a_limit() {
+async fn due_grants_are_counted_up_to_a_limit() {
     let (store, ids) = with(5).await;
     let p = "p".parse().unwrap();
     assert_eq!(store.count_due(&p, 100).await.unwrap(), 5);
@@ -277,7 +277,7 @@ async fn what_is_due_is_counted_up_to_a_limit() {
     assert_eq!(store.count_due(&"q".parse().unwrap(), 100).await.unwrap(), 0);
 }
 
-async fn a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed() {
+async fn a_paused_grant_is_inactive_until_resumed() {
     let (store, ids) = with(2).await;
     store.mark_queued(&ids[..1], LEASE).await.unwrap();
     assert_eq!(
@@ -297,7 +297,7 @@ async fn a_paused_grant_is_neither_due_nor_claimed_until_it_is_resumed() {
     assert_eq!(owned(&claim(&*store, &ids[..1], "next").await), [true]);
 }
 
-async fn a_refresh_under_way_writes_its_tokens_and_the_grant_stays_paused() {
+async fn a_refresh_during_a_pause_writes_its_tokens() {
     let (store, ids) = with(3).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     store.change_grant(&ids[1], GrantChange::Pause).await.unwrap();
@@ -343,7 +343,7 @@ async fn only_active_grants_are_paused_and_only_paused_ones_resumed() {
     }
 }
 
-async fn what_is_forgotten_keeps_its_document_and_is_taken_up_anew() {
+async fn a_forgotten_grants_document_is_adopted_again() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     commit(&*store, &claimed.rows[0], "o", refreshed("a", Some("new"), claimed.now)).await;

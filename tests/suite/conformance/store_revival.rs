@@ -1,4 +1,4 @@
-//! What holds for every [`Store`]: who was given up and lives again.
+//! Tests of every [`Store`] about revival: ended grants that live again.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,20 +17,20 @@ use super::store::{
 };
 
 on_each_store!(
-    who_has_signed_in_again_is_due_with_all_failures_forgotten,
-    who_has_not_signed_in_again_stays_given_up,
-    a_grant_that_failed_lives_again_with_another_token,
+    a_new_sign_in_is_due_without_failures,
+    without_a_new_sign_in_a_grant_stays_ended,
+    a_failed_grant_revives_with_another_token,
     a_document_without_a_token_waits_for_one,
-    a_job_that_meets_no_token_leaves_no_failure,
-    a_document_that_was_repaired_lives_again,
-    a_sweep_in_small_parts_finds_everybody,
-    the_end_of_the_old_grant_is_not_the_new_ones,
+    a_job_without_a_token_leaves_no_failure,
+    a_repaired_document_is_revived,
+    a_sweep_in_small_parts_finds_all,
+    a_new_grant_does_not_inherit_the_old_ones_end,
     deaths_that_are_not_believed_are_revived,
-    deaths_of_before_or_of_another_provider_stay,
-    a_user_who_signed_in_again_is_no_disbelieved_death,
+    earlier_deaths_and_other_providers_deaths_stay,
+    a_new_sign_in_is_not_a_disbelieved_death,
 );
 
-/// Gives up a document as dead, as a worker does, and says when.
+/// Ends a document as dead, as a worker does, and returns when.
 pub(super) async fn give_up(store: &Arc<dyn Store>, id: &DocumentId) -> Timestamp {
     let ids = std::slice::from_ref(id);
     let claimed = claim_for(&**store, ids, "o", LEASE).await;
@@ -64,7 +64,7 @@ pub(super) async fn sweep(store: &Arc<dyn Store>) -> u64 {
     }
 }
 
-/// The end of a grant for a reason that the user is not to blame for.
+/// The end of a grant for a reason that is not the user's fault.
 fn failed(reason: FailureKind, token: Option<&SecretString>, now: Timestamp) -> DocumentWrite {
     DocumentWrite::End {
         status: GrantStatus::Failed,
@@ -79,9 +79,9 @@ async fn view(store: &Arc<dyn Store>, id: &DocumentId) -> GrantView {
     store.get(id).await.unwrap().unwrap()
 }
 
-async fn who_has_signed_in_again_is_due_with_all_failures_forgotten() {
+async fn a_new_sign_in_is_due_without_failures() {
     let (store, ids) = with(3).await;
-    // In doubt, from a failure before the end.
+    // In doubt, because of a failure before the end.
     let claimed = claim_for(&*store, &ids[..1], "before", LEASE).await;
     commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
     give_up(&store, &ids[0]).await;
@@ -96,17 +96,17 @@ async fn who_has_signed_in_again_is_due_with_all_failures_forgotten() {
     assert!(claim(&*store, &ids[..1], "next").await[0].owned());
 }
 
-async fn who_has_not_signed_in_again_stays_given_up() {
+async fn without_a_new_sign_in_a_grant_stays_ended() {
     let (store, ids) = with(2).await;
     give_up(&store, &ids[0]).await;
     assert_eq!(sweep(&store).await, 0);
     assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::NeedsReauth));
-    // What holds no token at all has not signed in.
+    // A document without a token has no new sign-in.
     store.import(vec![document(1, serde_json::Value::Null)]).await.unwrap();
     assert_eq!(sweep(&store).await, 0);
 }
 
-async fn a_grant_that_failed_lives_again_with_another_token() {
+async fn a_failed_grant_revives_with_another_token() {
     let (store, ids) = with(2).await;
     let claimed = claim_for(&*store, &ids, "o", LEASE).await;
     for (row, id) in claimed.rows.iter().zip(&ids) {
@@ -142,7 +142,7 @@ async fn a_document_without_a_token_waits_for_one() {
     assert_eq!(view(&store, &ids[2]).await.status, Some(GrantStatus::Active));
 }
 
-async fn a_job_that_meets_no_token_leaves_no_failure() {
+async fn a_job_without_a_token_leaves_no_failure() {
     let (store, ids) = with(1).await;
     let claimed = claim_for(&*store, &ids, "before", LEASE).await;
     commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
@@ -165,7 +165,7 @@ async fn a_job_that_meets_no_token_leaves_no_failure() {
     assert!(matches!(next, ClaimedDocument::NoToken { owned: false }), "{next:?}");
 }
 
-async fn a_document_that_was_repaired_lives_again() {
+async fn a_repaired_document_is_revived() {
     let store = store().await;
     store.import(vec![document(1, 5), document(2, 5)]).await.unwrap();
     store.adopt().await.unwrap();
@@ -187,7 +187,7 @@ async fn a_document_that_was_repaired_lives_again() {
     assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::Failed));
 }
 
-async fn a_sweep_in_small_parts_finds_everybody() {
+async fn a_sweep_in_small_parts_finds_all() {
     let store = store().await;
     let ids =
         [json!(1), json!("a"), json!({"$oid": "65f0c0ffee65f0c0ffee65f0"}), json!(2), json!("b")];
@@ -225,7 +225,7 @@ async fn a_sweep_in_small_parts_finds_everybody() {
     assert_eq!(due(&*store, DueSelection::Due).await.len(), 6);
 }
 
-async fn the_end_of_the_old_grant_is_not_the_new_ones() {
+async fn a_new_grant_does_not_inherit_the_old_ones_end() {
     let (store, ids) = with(2).await;
     let end = claim(&*store, &ids, "first").await;
     let now = store.now().await.unwrap();
@@ -252,7 +252,7 @@ async fn the_end_of_the_old_grant_is_not_the_new_ones() {
 
 async fn deaths_that_are_not_believed_are_revived() {
     let (store, ids) = with(3).await;
-    // In doubt, from a failure before the end.
+    // In doubt, because of a failure before the end.
     let claimed = claim_for(&*store, &ids[..1], "before", LEASE).await;
     commit(&*store, &claimed.rows[0], "before", postponed(claimed.now)).await;
     let since = give_up(&store, &ids[0]).await;
@@ -268,7 +268,7 @@ async fn deaths_that_are_not_believed_are_revived() {
     assert_eq!(due(&*store, DueSelection::Due).await.len(), 3);
 }
 
-async fn deaths_of_before_or_of_another_provider_stay() {
+async fn earlier_deaths_and_other_providers_deaths_stay() {
     let (store, ids) = with(1).await;
     let since = give_up(&store, &ids[0]).await;
     let later = since.plus(Duration::from_millis(1));
@@ -277,7 +277,7 @@ async fn deaths_of_before_or_of_another_provider_stay() {
     assert_eq!(view(&store, &ids[0]).await.status, Some(GrantStatus::NeedsReauth));
 }
 
-async fn a_user_who_signed_in_again_is_no_disbelieved_death() {
+async fn a_new_sign_in_is_not_a_disbelieved_death() {
     let (store, ids) = with(1).await;
     let since = give_up(&store, &ids[0]).await;
     store.import(vec![document(1, "signed-in-again")]).await.unwrap();

@@ -1,4 +1,5 @@
-//! What holds for every [`Store`]: of two documents with one refresh token one is exchanged.
+//! Tests of every [`Store`] about twins: of two documents with the same refresh token, one is
+//! exchanged.
 
 use evergrant_domain::{ClaimedDocument, DocumentId};
 use evergrant_ports::{Commit, Store};
@@ -8,9 +9,9 @@ use super::adapters::{on_each_store, store};
 use super::store::{claim, document, grant, refreshed};
 
 on_each_store!(
-    of_two_documents_with_one_token_one_is_a_twin_however_often_they_are_claimed,
-    a_twin_stays_one_after_the_other_was_refreshed,
-    a_token_is_free_again_when_its_first_document_has_another,
+    of_two_documents_with_one_token_one_stays_a_twin,
+    a_twin_remains_after_the_others_refresh,
+    a_token_is_free_once_its_first_document_changes,
 );
 
 const ONE: DocumentId = DocumentId::Integer(1);
@@ -28,7 +29,7 @@ fn is_twin_of(row: &ClaimedDocument, first: &DocumentId) -> bool {
     matches!(row, ClaimedDocument::Twin { of, owned: true, .. } if of == first)
 }
 
-async fn of_two_documents_with_one_token_one_is_a_twin_however_often_they_are_claimed() {
+async fn of_two_documents_with_one_token_one_stays_a_twin() {
     let store = with_twins().await;
     let rows = claim(&*store, &[ONE, TWO], "o").await;
     let twins = [is_twin_of(&rows[0], &TWO), is_twin_of(&rows[1], &ONE)];
@@ -37,7 +38,7 @@ async fn of_two_documents_with_one_token_one_is_a_twin_however_often_they_are_cl
     assert_eq!([is_twin_of(&again[0], &TWO), is_twin_of(&again[1], &ONE)], twins);
 }
 
-async fn a_twin_stays_one_after_the_other_was_refreshed() {
+async fn a_twin_remains_after_the_others_refresh() {
     let store = with_twins().await;
     let first = grant(&claim(&*store, &[ONE], "o").await[0]).clone();
     let now = store.now().await.unwrap();
@@ -46,7 +47,7 @@ async fn a_twin_stays_one_after_the_other_was_refreshed() {
     assert!(is_twin_of(&claim(&*store, &[TWO], "p").await[0], &ONE));
 }
 
-async fn a_token_is_free_again_when_its_first_document_has_another() {
+async fn a_token_is_free_once_its_first_document_changes() {
     let store = with_twins().await;
     grant(&claim(&*store, &[ONE], "o").await[0]);
     assert!(is_twin_of(&claim(&*store, &[TWO], "p").await[0], &ONE));

@@ -1,4 +1,4 @@
-//! What holds for every [`Store`]: documents that are out of reach, since their new tokens wait elsewhere.
+//! Tests of every [`Store`] about withheld documents, whose new tokens are elsewhere.
 
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{DocumentId, DocumentWrite, FailureKind, GrantStatus, Timestamp};
@@ -9,10 +9,10 @@ use super::adapters::on_each_store;
 use super::store::{LEASE, claim, claim_for, commit, document, due, error, refreshed, with};
 
 on_each_store!(
-    what_is_withheld_is_neither_due_nor_claimed_whoever_held_it,
+    a_withheld_document_is_neither_due_nor_claimed,
     only_a_document_that_holds_the_spent_token_is_withheld,
     the_new_tokens_of_a_withheld_document_make_it_active,
-    what_is_withheld_is_not_taken_for_signed_in_or_for_a_death,
+    a_withheld_document_is_not_revived_by_sweeps,
 );
 
 async fn withhold(store: &dyn Store, id: i64, token: &str) -> bool {
@@ -22,7 +22,7 @@ async fn withhold(store: &dyn Store, id: i64, token: &str) -> bool {
     store.withhold(&DocumentId::Integer(id), &spent, &why).await.unwrap()
 }
 
-async fn what_is_withheld_is_neither_due_nor_claimed_whoever_held_it() {
+async fn a_withheld_document_is_neither_due_nor_claimed() {
     let (store, ids) = with(2).await;
     let held = claim_for(&*store, &ids[..1], "o", LEASE).await;
     assert!(withhold(&*store, 1, "token-1").await);
@@ -32,7 +32,7 @@ async fn what_is_withheld_is_neither_due_nor_claimed_whoever_held_it() {
     assert!(view.waits_for_answer());
     assert_eq!(due(&*store, DueSelection::Due).await.len(), 1);
     assert!(!claim(&*store, &ids[..1], "next").await[0].owned());
-    // What its holder makes of the old token counts no more.
+    // Its holder's result for the old token does not count any more.
     let write = DocumentWrite::End {
         status: GrantStatus::NeedsReauth,
         attempts: 1,
@@ -65,7 +65,7 @@ async fn the_new_tokens_of_a_withheld_document_make_it_active() {
     assert!(!withhold(&*store, 1, "token-1").await, "it has moved on");
 }
 
-async fn what_is_withheld_is_not_taken_for_signed_in_or_for_a_death() {
+async fn a_withheld_document_is_not_revived_by_sweeps() {
     let (store, ids) = with(1).await;
     assert!(withhold(&*store, 1, "token-1").await);
     assert_eq!(super::store_revival::sweep(&store).await, 0);

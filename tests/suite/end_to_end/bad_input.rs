@@ -1,4 +1,4 @@
-//! Whatever comes in: a clear error or a dead letter with a reason, and nothing crashes or is lost.
+//! Bad input leads to a clear error or a dead letter with a reason; nothing crashes or is lost.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ async fn deployment() -> TestDeployment {
     TestDeployment::new(&amqp_url, &mongodb_url, SimulatorConfig::default()).await
 }
 
-/// A document with a grant of its own.
+/// A document with its own grant.
 fn signed_in(evergrant: &TestDeployment, user: &str) -> Value {
     serde_json::to_value(evergrant.simulator.sign_in(user)).expect("JSON")
 }
@@ -34,7 +34,7 @@ fn reasons(letters: &[evergrant_domain::DeadLetter]) -> BTreeMap<DeadReason, usi
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() {
+async fn unusable_documents_are_reported_and_the_rest_refreshed() {
     let evergrant = deployment().await;
     let oversized = format!("evgsim_rt_{}", "x".repeat(1_000_000));
     let unusable = [
@@ -59,7 +59,7 @@ async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() 
         document["_id"] = id.clone();
         document
     });
-    // Two documents of one user, each with a grant of its own.
+    // Two documents of one user, each with its own grant.
     let twice = [signed_in(&evergrant, "twice"), signed_in(&evergrant, "twice")];
     let lines: Vec<String> =
         unusable.iter().cloned().chain(usable).chain(twice).map(|doc| doc.to_string()).collect();
@@ -67,7 +67,7 @@ async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() 
     assert!(import.status.success(), "{}", String::from_utf8_lossy(&import.stderr));
 
     let _programs = evergrant.start_all(2);
-    // The one with a list of tokens is left alone.
+    // The one with a list of tokens is not adopted.
     eventually("all are refreshed or reported", || async {
         evergrant.unfinished().await == 1 && evergrant.dead_letters().await.len() == 3
     })
@@ -85,7 +85,7 @@ async fn documents_that_cannot_be_used_are_reported_and_the_rest_is_refreshed() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn messages_that_are_no_jobs_become_dead_letters() {
+async fn messages_other_than_jobs_become_dead_letters() {
     let evergrant = deployment().await;
     let _worker = evergrant.start("evergrant-worker", &[]);
     eventually("the queues are there", || async {
@@ -126,7 +126,7 @@ async fn messages_that_are_no_jobs_become_dead_letters() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_broken_line_is_named_and_the_good_ones_go_in() {
+async fn a_broken_line_is_named_and_others_are_imported() {
     let evergrant = deployment().await;
     let lines = [
         signed_in(&evergrant, "good").to_string(),
@@ -165,7 +165,7 @@ async fn a_producer_does_what_its_modes_say() {
     };
     let once = "published 20 jobs, simulator: 20; adopted 20 documents";
     assert_eq!(said(&["--once"]).await, once);
-    // They are under way: nothing is due, but all can be asked for by name.
+    // They are under way: nothing is due, but all can be requested by name.
     assert_eq!(said(&["--once"]).await, "published 0 jobs, simulator: 0");
     assert_eq!(said(&["--all", "--dry-run"]).await, "would publish 20 jobs, simulator: 20");
     assert_eq!(said(&["--all"]).await, "published 20 jobs, simulator: 20");
@@ -174,7 +174,7 @@ async fn a_producer_does_what_its_modes_say() {
     let output = evergrant.run("evergrant-producer", &["--user", &user]).await;
     let said = String::from_utf8_lossy(&output.stdout).trim().to_owned();
     assert_eq!(said, "published 1 jobs, simulator: 1");
-    // A queue's count follows its messages by a moment.
+    // A queue's count lags behind its messages for a moment.
     eventually("all jobs are in the queue", || async { evergrant.queued().await == 41 }).await;
 
     // Duplicates cost a lookup each, and never a second exchange.
@@ -188,7 +188,7 @@ async fn a_producer_does_what_its_modes_say() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_client_that_is_rejected_for_a_while_costs_no_grant() {
+async fn a_temporarily_rejected_client_costs_no_grant() {
     let mut evergrant = deployment().await;
     evergrant.set("QUEUE__RETRY_LADDER", r#"["200ms", "1s"]"#);
     evergrant.simulator.change(|settings| settings.faults.invalid_client = 1.0).expect("change");
@@ -211,7 +211,7 @@ async fn a_client_that_is_rejected_for_a_while_costs_no_grant() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_wrong_setting_or_server_is_an_error_that_says_what_to_do() {
+async fn a_wrong_setting_or_server_gives_an_actionable_error() {
     let evergrant = deployment().await;
     let amqp_url = evergrant.variable("QUEUE__URL");
     let wrong_password = amqp_url.replace("guest:guest@", "guest:wr0ng-secret@");

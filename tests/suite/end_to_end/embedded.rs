@@ -1,5 +1,5 @@
-//! Everything in one process and one file: the demo, and `evergrant run` that is asked to end and
-//! started beside another.
+//! Everything in one process and one file: the demo, and `evergrant run`, which is stopped and
+//! started beside another one.
 
 use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -40,7 +40,7 @@ async fn demo(args: &[&str]) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_loses_nothing_and_sends_back_what_can_be_saved() {
+async fn the_demo_loses_nothing_and_redrives_letters() {
     let report = demo(&["--users", "400", "--workers", "2", "--seed", "7"]).await;
     assert_eq!(report["nothing_lost"], true, "{report}");
     let ledger = &report["ledger"];
@@ -53,14 +53,14 @@ async fn the_demo_loses_nothing_and_sends_back_what_can_be_saved() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_demo_loses_nothing_when_a_third_of_all_requests_fail_and_answers_are_lost() {
+async fn the_demo_loses_nothing_with_many_faults() {
     let report = demo(&["--users", "300", "--faults", "heavy"]).await;
     assert_eq!(report["nothing_lost"], true, "{report}");
     assert!(report["redriven"].as_u64() > Some(0), "{report}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
+async fn ctrl_c_ends_the_demo_with_everything_written() {
     let folder = tempfile::tempdir().expect("a folder");
     let log = folder.path().join("demo.log");
     let args = ["demo", "--users", "5000", "--faults", "none"];
@@ -80,9 +80,9 @@ async fn ctrl_c_ends_the_demo_with_what_was_sent_written_and_proven() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
-    // Without any grace: whatever was sent must be written before the process ends. The limit keeps the
-    // first run from ending by itself, and the latency keeps many requests on their way.
+async fn ctrl_c_settles_sent_requests_and_a_run_continues() {
+    // Without a grace, whatever was sent must be written before the process ends. The limit keeps
+    // the first run from ending by itself, and the latency keeps many requests under way.
     let settings =
         SimulatorSettings { grace_s: 0, latency_ms: 500, ..SimulatorSettings::default() };
     let mut evergrant =
@@ -105,7 +105,7 @@ async fn ctrl_c_settles_what_was_sent_and_a_second_run_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_killed() {
+async fn a_second_process_takes_over_from_a_killed_one() {
     let evergrant = imported(slow(60), 1_000).await;
     let mut first = evergrant.start(&["run"]);
     let _second = evergrant.start(&["run"]);
@@ -117,7 +117,7 @@ async fn a_second_process_works_beside_the_first_and_takes_over_when_it_is_kille
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_that_a_killed_run_could_not_write_are_written_by_the_next_without_a_grace() {
+async fn a_killed_runs_answers_are_written_by_the_next() {
     let evergrant = imported(slow(0), 600).await;
     let evergrant = killed_with_answers(evergrant).await;
     let mut run = evergrant.start(&["run"]);
@@ -133,7 +133,7 @@ const KEYS: [&str; 2] = [
 ];
 
 #[tokio::test(flavor = "multi_thread")]
-async fn answers_of_a_key_that_is_gone_wait_out_of_reach_and_are_written_when_it_is_back() {
+async fn answers_of_a_missing_key_wait_until_it_returns() {
     let mut evergrant = imported(slow(0), 300).await;
     let journal = evergrant.folder.path().join("evergrant.db-rescue").display().to_string();
     evergrant.set("RESCUE__JOURNAL", &journal);
@@ -163,9 +163,9 @@ async fn answers_of_a_key_that_is_gone_wait_out_of_reach_and_are_written_when_it
     assert_eq!((report.live, report.lost, report.reused), (300, 0, 0), "{report:?}");
 }
 
-/// Kills a run while it has answers that it could not write.
+/// Kills a run while it has unwritten answers.
 async fn killed_with_answers(mut evergrant: EmbeddedDeployment) -> EmbeddedDeployment {
-    // So slow that some are under way whenever the file is taken.
+    // Slow enough that some are under way whenever the file is locked.
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     let mut killed = evergrant.start(&["run"]);
     eventually("some are refreshed", || async { evergrant.refreshed().await >= 100 }).await;
@@ -180,7 +180,7 @@ async fn killed_with_answers(mut evergrant: EmbeddedDeployment) -> EmbeddedDeplo
         let written: HashSet<_> = written.map(|grant| grant.id).collect();
         let kept = journalled(&evergrant);
         let all_kept = written.union(&kept).count() as u64 == stats.exchanges;
-        // Twice the same: nothing is on its way any more.
+        // The same count twice: nothing is under way any more.
         let still = before.swap(stats.exchanges, Ordering::Relaxed) == stats.exchanges;
         still && stats.in_flight == 0 && all_kept && kept.difference(&written).count() > 0
     })

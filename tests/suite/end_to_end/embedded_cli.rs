@@ -1,5 +1,5 @@
-//! The commands of the embedded edition: moving between stores, looking ahead, beginning, and disks as
-//! they may be.
+//! The commands of the embedded edition: moving between stores, forecasts, setup, and unusual
+//! disks.
 
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
@@ -64,7 +64,7 @@ async fn export(evergrant: &EmbeddedDeployment, url: &str) -> Vec<u8> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn documents_that_move_to_mongodb_and_back_are_exported_byte_for_byte_as_before() {
+async fn a_migration_to_mongodb_and_back_changes_no_byte() {
     let mut evergrant = lived_in().await;
     let name = evergrant.folder.path().file_name().expect("a name").display().to_string();
     evergrant.set("STORE__DATABASE", &format!("migrate-{name}").replace('.', "-"));
@@ -72,7 +72,7 @@ async fn documents_that_move_to_mongodb_and_back_are_exported_byte_for_byte_as_b
     let there = mongodb::url().await;
     let back = format!("sqlite:{}", evergrant.folder.path().join("back.db").display());
     let migrate = |from: String, to: String| {
-        // The server's URL may hold a password, which is refused among the arguments.
+        // The server's URL may contain a password, which is refused in arguments.
         let mut variables = evergrant.variables.clone();
         variables.push(("EVERGRANT_MIGRATE_FROM".to_owned(), from));
         variables.push(("EVERGRANT_MIGRATE_TO".to_owned(), to));
@@ -80,7 +80,7 @@ async fn documents_that_move_to_mongodb_and_back_are_exported_byte_for_byte_as_b
     };
     let first = migrate(here.clone(), there.clone()).await;
     assert_eq!((&first["documents"], &first["written"]), (&json!(1_205), &json!(1_205)));
-    // Again: all of it is there, and nothing is written twice.
+    // Again: everything is there, and nothing is written twice.
     let again = migrate(here.clone(), there.clone()).await;
     assert_eq!((&again["written"], &again["there_already"]), (&json!(0), &json!(1_205)));
     let second = migrate(there.clone(), back.clone()).await;
@@ -92,11 +92,11 @@ async fn documents_that_move_to_mongodb_and_back_are_exported_byte_for_byte_as_b
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_migration_goes_on_where_it_was_and_refuses_a_store_with_other_documents() {
+async fn a_migration_resumes_and_refuses_a_foreign_store() {
     let evergrant = lived_in().await;
     let here = evergrant.variables[0].1.clone();
     let to = |name: &str| format!("sqlite:{}", evergrant.folder.path().join(name).display());
-    // What an interrupted one leaves: the beginning, with holes in the last batch.
+    // The rest of an interrupted migration: the beginning, with holes in the last batch.
     let half: Vec<Value> = {
         let mut documents = evergrant.store.export().try_collect::<Vec<_>>().await.expect("read");
         documents.truncate(710);
@@ -127,9 +127,9 @@ async fn a_migration_goes_on_where_it_was_and_refuses_a_store_with_other_documen
     assert!(said(&refused).contains("the document aaa"), "{}", said(&refused));
 }
 
-/// Users, the rate and the lifetime are such that a third of the users is not reached in time.
+/// With these users, rate and lifetime, a third of the users is not reached in time.
 #[tokio::test(flavor = "multi_thread")]
-async fn a_plan_tells_how_many_will_expire_and_time_shows_it() {
+async fn a_plans_forecast_of_expiries_comes_true() {
     const USERS: u32 = 600;
     const LIFETIME_S: u64 = 40;
     let behaviour = Behaviour { refresh_idle_s: Some(LIFETIME_S), ..Behaviour::default() };
@@ -139,10 +139,10 @@ async fn a_plan_tells_how_many_will_expire_and_time_shows_it() {
     })
     .await;
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["10/s"]"#);
-    // So many deaths are no fault of the client.
+    // So many deaths must not blame the client.
     evergrant.set("PROVIDERS__SIMULATOR__MASS_DEATH_PERCENT", "100");
     import_with_an_end(&evergrant, USERS, Duration::from_secs(LIFETIME_S)).await;
-    // What is refreshed lives on.
+    // Refreshed grants live on.
     let longer = |settings: &mut Behaviour| settings.refresh_idle_s = None;
     evergrant.simulator.change(longer).expect("change");
 
@@ -163,7 +163,7 @@ async fn a_plan_tells_how_many_will_expire_and_time_shows_it() {
     assert!(expected > 100, "nearly all were reached: {expected}");
 }
 
-/// Users whose documents tell when their grants end unused.
+/// Users whose documents say when their grants expire unused.
 async fn import_with_an_end(evergrant: &EmbeddedDeployment, users: u32, lifetime: Duration) {
     let plan = SeedPlan { count: users, ..SeedPlan::default() };
     let now = wall_clock();
@@ -183,7 +183,7 @@ async fn import_with_an_end(evergrant: &EmbeddedDeployment, users: u32, lifetime
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_init_writes_works_and_its_secrets_are_private() {
+async fn the_output_of_init_works_with_private_secrets() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     let folder = evergrant.folder.path().join("new");
     let secret = evergrant.folder.path().join("secret");
@@ -222,7 +222,7 @@ async fn what_init_writes_works_and_its_secrets_are_private() {
     );
 }
 
-/// Runs `evergrant` with a folder that is a small disk of its own. None where this user may not.
+/// Runs `evergrant` with a folder on a small disk of its own. None if this user may not mount.
 fn on_a_small_disk(folder: &Path, options: &str, script: &str) -> Option<Output> {
     let mounted = format!("mount -t tmpfs -o {options} none \"$1\" && shift && {script}");
     let evergrant = program::path("evergrant");
@@ -233,7 +233,7 @@ fn on_a_small_disk(folder: &Path, options: &str, script: &str) -> Option<Output>
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_full_disk_is_told_and_what_was_written_before_is_whole() {
+async fn a_full_disk_is_reported_without_damage() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     let path = evergrant.folder.path().join("many.jsonl");
     let many = (0..20_000)

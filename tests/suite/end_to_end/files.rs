@@ -1,4 +1,4 @@
-//! Files that hold tokens: who can read them, and what stays in them.
+//! Files with tokens: who can read them, and what they keep.
 
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::path::Path;
@@ -39,7 +39,7 @@ async fn import(evergrant: &EmbeddedDeployment, prefix: &str, count: u32) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_export_is_its_owners_whatever_somebody_has_prepared() {
+async fn an_export_is_private_despite_prepared_files() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "token", 3).await;
     let folder = evergrant.folder.path();
@@ -61,7 +61,7 @@ async fn an_export_is_its_owners_whatever_somebody_has_prepared() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_backup_is_whole_while_the_file_is_in_use_and_its_owners_alone() {
+async fn a_backup_during_use_is_complete_and_private() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     evergrant.import(SeedPlan { count: 300, ..SeedPlan::default() }).await;
     let mut run = evergrant.start(&["run"]);
@@ -86,13 +86,13 @@ async fn a_backup_is_whole_while_the_file_is_in_use_and_its_owners_alone() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_token_that_was_replaced_is_not_in_the_file_any_more() {
+async fn a_replaced_token_is_no_longer_in_the_file() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "former", 40).await;
     let file = evergrant.folder.path().join("evergrant.db");
     let path = file.to_str().expect("UTF-8").to_owned();
     import(&evergrant, "present", 40).await;
-    // The last one to close it carries the write-ahead log over.
+    // The last connection to close checkpoints the write-ahead log.
     let EmbeddedDeployment { store, folder, .. } = evergrant;
     drop(store);
     assert!(!Path::new(&format!("{path}-wal")).exists(), "the file is still open");
@@ -116,7 +116,7 @@ async fn a_program_that_holds_tokens_leaves_no_core_dump() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn who_takes_tokens_out_is_in_the_record_and_a_changed_record_is_found() {
+async fn exports_are_recorded_and_changed_records_are_found() {
     let evergrant = EmbeddedDeployment::new(SimulatorConfig::default()).await;
     import(&evergrant, "token", 3).await;
     let copy = evergrant.folder.path().join("copy.db");
@@ -138,7 +138,7 @@ async fn who_takes_tokens_out_is_in_the_record_and_a_changed_record_is_found() {
     assert!(whole.status.success(), "{}", said(&whole));
     let known: serde_json::Value = serde_json::from_slice(&whole.stdout).expect("JSON");
     let known = known["last_hash"].as_str().expect("a hash");
-    // As somebody with the file does it.
+    // As someone with access to the file would.
     let database =
         rusqlite::Connection::open(evergrant.folder.path().join("evergrant.db")).expect("open");
     let sql = "UPDATE audit SET entry = replace(entry, '\"export\"', '\"import\"') WHERE action = 'export'";
@@ -146,7 +146,7 @@ async fn who_takes_tokens_out_is_in_the_record_and_a_changed_record_is_found() {
     let changed = verify().await;
     assert_eq!(changed.status.code(), Some(3), "{}", said(&changed));
     assert!(said(&changed).contains(r#""flaw":"changed","number":2"#), "{}", said(&changed));
-    // The end of a chain tells nothing of what followed, but what was kept elsewhere does.
+    // The end of a chain proves nothing about later entries, but a kept hash does.
     database.execute("DELETE FROM audit WHERE number >= 2", []).expect("remove");
     assert!(verify().await.status.success());
     let known = evergrant.evergrant(&["audit", "verify", "--known", known]).await;

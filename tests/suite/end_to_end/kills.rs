@@ -1,4 +1,4 @@
-//! Processes that die and processes that are asked to end.
+//! Processes that die, and processes that are stopped.
 
 use ::mongodb::bson::doc;
 use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
@@ -31,7 +31,7 @@ async fn refreshed(evergrant: &TestDeployment) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_killed_in_mid_run_loses_no_grant_within_the_providers_grace() {
+async fn a_worker_killed_in_mid_run_loses_no_grant() {
     let evergrant = imported(slow(60), 1_500).await;
     let mut programs = evergrant.start_all(3);
     for so_far in [200, 700] {
@@ -46,7 +46,7 @@ async fn a_worker_killed_in_mid_run_loses_no_grant_within_the_providers_grace() 
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_asked_to_end_finishes_what_it_sent() {
+async fn a_stopped_worker_finishes_its_sent_requests() {
     let evergrant = imported(slow(0), 1_000).await;
     let mut programs = evergrant.start_all(2);
     eventually("some are refreshed", || async { refreshed(&evergrant).await >= 200 }).await;
@@ -58,7 +58,7 @@ async fn a_worker_that_is_asked_to_end_finishes_what_it_sent() {
         evergrant.unfinished().await == 0 && evergrant.count(held.clone()).await == 0
     })
     .await;
-    // Without any grace: whatever was sent was committed before the worker ended.
+    // Without a grace: what was sent was committed before the worker ended.
     let report = evergrant.judge().await;
     assert_eq!((report.live, report.lost, report.reused), (1_000, 0, 0), "{report:?}");
     assert_eq!(evergrant.simulator.stats().double_exchanges, 0);

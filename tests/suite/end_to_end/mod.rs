@@ -1,4 +1,4 @@
-//! The whole of it: documents in MongoDB, jobs in RabbitMQ, separate processes, a strict provider.
+//! End to end: documents in MongoDB, jobs in RabbitMQ, separate processes, a strict provider.
 
 mod bad_input;
 mod embedded;

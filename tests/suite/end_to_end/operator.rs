@@ -1,4 +1,4 @@
-//! At three in the morning: which users lose access, why, and what to do. In the terminal.
+//! An operator's incident in the terminal: which users lose access, why, and what to do.
 
 use std::collections::BTreeMap;
 use std::process::Output;
@@ -11,7 +11,7 @@ use evergrant_testkit::{mongodb, rabbitmq};
 use serde_json::{Value, json};
 
 const USERS: usize = 1_000;
-/// Users of each kind of trouble.
+/// Users for each kind of problem.
 const EACH: usize = 20;
 
 fn said(output: &Output) -> String {
@@ -20,7 +20,7 @@ fn said(output: &Output) -> String {
     format!("{}: {out}{err}", output.status)
 }
 
-/// The users, and those who are in trouble.
+/// The users, and those with a problem.
 struct Night {
     evergrant: TestDeployment,
     documents: Vec<Value>,
@@ -36,9 +36,9 @@ impl Night {
         let mut evergrant = TestDeployment::new(&amqp_url, &mongodb_url, config).await;
         evergrant.set("QUEUE__RETRY_LADDER", r#"["1s"]"#);
         evergrant.set("PROVIDERS__SIMULATOR__MAX_ATTEMPTS", "3");
-        // Whose user has signed in is sent back by an operator here, and not by a sweep that came first.
+        // Here an operator redrives signed-in users, before a sweep does.
         evergrant.set("PRODUCER__SWEEP_INTERVAL", "1h");
-        // Most users of these small groups die at once, and indeed.
+        // Most users of these small groups really die at once.
         evergrant.set("PROVIDERS__SIMULATOR__MASS_DEATH_MIN", "100");
         let documents = (0..USERS)
             .map(|number| {
@@ -76,7 +76,7 @@ impl Night {
             .await;
     }
 
-    /// What an operator did last, as the record has it.
+    /// The operator's last action in the audit record.
     async fn last_action(&self) -> Value {
         let record = self.run(&["audit", "--limit", "1", "--output", "json"]).await;
         let entries: Value = serde_json::from_slice(&record.stdout).unwrap_or_default();
@@ -107,7 +107,7 @@ impl Night {
         self.provider(FaultRates::default());
         let reauth = doc! { "evergrant.status": "needs_reauth" };
         self.all_are("they are found dead", reauth.clone(), EACH).await;
-        // It revokes some, and some documents are broken by the application.
+        // It revokes some, and the application breaks some documents.
         let users: Vec<_> =
             self.group(2).iter().filter_map(|user| user["userId"].as_str()).collect();
         self.evergrant.simulator.revoke(&users);
@@ -125,7 +125,7 @@ impl Night {
         .await;
     }
 
-    /// The causes are cured: at the provider, by the users, in the documents.
+    /// The causes are corrected: at the provider, by the users, in the documents.
     async fn is_cured(&self) {
         self.evergrant.simulator.forgive(&ForgiveRequest::default());
         for user in self.group(1) {
@@ -141,7 +141,7 @@ impl Night {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_finds_eighty_failed_users_and_brings_all_of_them_back() {
+async fn an_operator_finds_and_restores_eighty_users() {
     let night = Night::begin().await;
     let mut programs = night.evergrant.start_all(2);
     night.goes_wrong().await;
@@ -150,9 +150,9 @@ async fn an_operator_finds_eighty_failed_users_and_brings_all_of_them_back() {
     one_is_looked_at(&night).await;
     processes_and_providers_are_seen(&night).await;
     night.is_cured().await;
-    a_redrive_at_a_paused_provider_is_queued_and_said(&night).await;
-    what_is_asked_for_carelessly_is_refused(&night).await;
-    let redriven = the_rest_is_redriven_at_twenty_a_second(&night).await;
+    a_redrive_at_a_paused_provider_is_queued_with_notice(&night).await;
+    careless_commands_are_refused(&night).await;
+    let redriven = the_other_letters_are_redriven_at_twenty_a_second(&night).await;
 
     eventually("all are recovered", || async {
         let recovered = doc! {
@@ -177,7 +177,7 @@ async fn an_operator_finds_eighty_failed_users_and_brings_all_of_them_back() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_redrive_whose_process_is_killed_is_told_and_gone_on_with() {
+async fn a_killed_redrive_is_reported_and_resumed() {
     let night = Night::begin().await;
     let _programs = night.evergrant.start_all(1);
     night.provider(FaultRates { http_503: 1.0, ..FaultRates::default() });
@@ -243,7 +243,7 @@ async fn one_is_looked_at(night: &Night) {
     let list = night.run(&["tokens", "list", "--status", "failed", "--output", "jsonl"]).await;
     let lines = String::from_utf8(list.stdout).expect("UTF-8");
     assert_eq!(lines.lines().count(), 2 * EACH);
-    // Looking has changed nothing.
+    // Browsing has changed nothing.
     assert_eq!(night.evergrant.dead_letters().await.len(), 4 * EACH);
 }
 
@@ -252,7 +252,8 @@ async fn processes_and_providers_are_seen(night: &Night) {
         night.json(&["workers"]).await.as_array().map(Vec::len) == Some(3)
     })
     .await;
-    // Each process tells its share in its own time, and an open circuit lets the dead through one by one.
+    // Each process reports its counts at its own times, and an open circuit admits the dead grants
+    // one by one.
     let mut told = json!({ "refreshed": USERS - 4 * EACH });
     for reason in ["attempts_exhausted", "grant_dead", "lost_response", "malformed_document"] {
         told["dead"][reason] = json!(EACH);
@@ -268,7 +269,7 @@ async fn processes_and_providers_are_seen(night: &Night) {
     assert!(providers[0]["failed_percent"].as_f64().expect("a share") > 5.0, "{providers}");
 }
 
-async fn a_redrive_at_a_paused_provider_is_queued_and_said(night: &Night) {
+async fn a_redrive_at_a_paused_provider_is_queued_with_notice(night: &Night) {
     night.json(&["providers", "pause", "simulator", "--why", "their maintenance"]).await;
     let redrive = ["dlq", "redrive", "--user", "user-0000", "--yes", "--why", "does it help one?"];
     let redrive = night.run(&redrive).await;
@@ -280,7 +281,7 @@ async fn a_redrive_at_a_paused_provider_is_queued_and_said(night: &Night) {
     night.json(&["providers", "resume", "simulator"]).await;
 }
 
-async fn what_is_asked_for_carelessly_is_refused(night: &Night) {
+async fn careless_commands_are_refused(night: &Night) {
     for (args, code) in [
         (["dlq", "redrive", "--yes", "--why", "x"].as_slice(), 2),
         (&["dlq", "redrive", "--all", "--yes"], 2),
@@ -295,7 +296,7 @@ async fn what_is_asked_for_carelessly_is_refused(night: &Night) {
     assert_eq!(night.evergrant.dead_letters().await.len(), 4 * EACH - 1);
 }
 
-async fn the_rest_is_redriven_at_twenty_a_second(night: &Night) -> Value {
+async fn the_other_letters_are_redriven_at_twenty_a_second(night: &Night) -> Value {
     let all = ["dlq", "redrive", "--all", "--rps", "20"];
     let dry = night.json(&[all.as_slice(), &["--dry-run"]].concat()).await;
     let left = 4 * EACH - 1;

@@ -1,4 +1,4 @@
-//! Providers that are throttled, paused, or not to be believed.
+//! Providers that are throttled, paused, or not believed.
 
 use std::time::Duration;
 
@@ -36,12 +36,12 @@ async fn command(evergrant: &TestDeployment, args: &[&str]) -> Value {
     serde_json::from_slice(&output.stdout).expect("JSON")
 }
 
-/// Adds a second provider, whose documents name it, and returns it.
+/// Adds a second provider, named by its documents, and returns it.
 async fn second_provider(
     evergrant: &mut TestDeployment,
     users: usize,
 ) -> evergrant_simulator::SimulatorHandle {
-    // With another seed its tokens are others.
+    // Another seed makes other tokens.
     let config = SimulatorConfig { seed: 2, ..SimulatorConfig::default() };
     let secret = config.client_secret.clone();
     let simulator = Simulator::bind(config, "127.0.0.1:0").await.expect("start the provider");
@@ -76,17 +76,17 @@ fn refreshed_of(provider: &str) -> Document {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_provider_that_only_throttles_slows_no_other_and_goes_on_right_after_its_pause() {
+async fn a_throttling_provider_slows_no_other() {
     throttles_for(Duration::ZERO).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 #[ignore = "minutes: tests/run --chaos"]
-async fn five_minutes_of_nothing_but_throttling_burn_no_attempt_and_no_grant() {
+async fn five_minutes_of_throttling_cost_no_attempt() {
     throttles_for(Duration::from_secs(300)).await;
 }
 
-/// One of two providers throttles everything for so long at least.
+/// One of two providers throttles everything for at least this time.
 async fn throttles_for(least: Duration) {
     let mut evergrant = deployment().await;
     imported(&evergrant, 300).await;
@@ -106,7 +106,7 @@ async fn throttles_for(least: Duration) {
     assert_eq!(evergrant.count(refreshed_of("other")).await, 0);
     assert_eq!(evergrant.count(doc! { "evergrant.attempts": { "$gt": 0 } }).await, 0);
 
-    // In the middle of a pause the provider is well again.
+    // In the middle of a pause, the provider recovers.
     let id: ProviderId = "other".parse().expect("a name");
     let mut until = Timestamp::default();
     eventually("it is paused anew", || async {
@@ -134,9 +134,9 @@ async fn throttles_for(least: Duration) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn an_operator_pauses_a_provider_changes_its_limit_and_resumes() {
+async fn an_operator_pauses_limits_and_resumes_a_provider() {
     let mut evergrant = deployment().await;
-    // A place that a busy machine misses comes again within the test's patience.
+    // A slot that a busy machine misses is repeated within the test's timeout.
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["1/min"]"#);
     imported(&evergrant, 200).await;
     let paused = command(&evergrant, &["providers", "pause", "simulator", "--why", "a test"]).await;
@@ -174,7 +174,7 @@ async fn an_operator_pauses_a_provider_changes_its_limit_and_resumes() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
+async fn a_mass_death_costs_no_grant_unless_confirmed() {
     let mut evergrant = deployment().await;
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     evergrant.set("PROVIDERS__SIMULATOR__MASS_DEATH_PERCENT", "20");
@@ -197,7 +197,7 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     .await;
     assert_eq!((dead().await, evergrant.judge().await.lost), (0, 0));
 
-    // They did die this time, and somebody knows it.
+    // This time they really died, and the operator knows.
     evergrant.simulator.revoke(&users);
     let all = evergrant.run("evergrant-producer", &["--all"]).await;
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
@@ -206,7 +206,7 @@ async fn mass_death_costs_no_grant_and_an_operator_may_confirm_it() {
     })
     .await;
     command(&evergrant, &["providers", "confirm", "simulator"]).await;
-    // Those whose death was not believed would be asked again in ten minutes.
+    // Unconfirmed deaths would be asked again in ten minutes.
     let all = evergrant.run("evergrant-producer", &["--all"]).await;
     assert!(all.status.success(), "{}", String::from_utf8_lossy(&all.stderr));
     eventually("they are dead", || async { dead().await == 300 }).await;
@@ -226,7 +226,7 @@ async fn four_workers_share_one_limit() {
     evergrant.set("PROVIDERS__SIMULATOR__LIMITS", r#"["100/s"]"#);
     imported(&evergrant, 1_500).await;
     let _programs = evergrant.start_all(4);
-    // Some 15 s, where the machine has nothing else to do; a benchmark measures that.
+    // Some 15 s on an idle machine; a benchmark measures that.
     eventually("all are refreshed", || async { evergrant.simulator.stats().exchanges == 1_500 })
         .await;
     let stats = evergrant.simulator.stats();

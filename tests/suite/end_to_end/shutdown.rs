@@ -1,4 +1,4 @@
-//! Programs that are asked to end, and asked again.
+//! Programs that are stopped, and stopped again.
 
 use std::time::Duration;
 
@@ -6,7 +6,7 @@ use evergrant_simulator::{SeedPlan, SimulatorConfig, SimulatorSettings};
 use evergrant_testkit::deployment::{TestDeployment, eventually};
 use evergrant_testkit::{mongodb, rabbitmq};
 
-/// A provider that answers after so long.
+/// A provider with this latency, and due grants.
 async fn imported(latency_ms: u64, grants: u32) -> TestDeployment {
     let settings = SimulatorSettings { latency_ms, ..SimulatorSettings::default() };
     let config = SimulatorConfig { settings, ..SimulatorConfig::default() };
@@ -28,8 +28,8 @@ async fn exchanged(evergrant: &TestDeployment, wanted: u64) {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_asked_twice_ends_at_once() {
-    // The first time it waits for the provider, which takes its time.
+async fn a_second_stop_signal_ends_a_worker_at_once() {
+    // The first signal waits for the provider, which is slow.
     let evergrant = imported(8_000, 50).await;
     let mut programs = evergrant.start_all(1);
     exchanged(&evergrant, 1).await;
@@ -43,7 +43,7 @@ async fn a_worker_that_is_asked_twice_ends_at_once() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_its_grace() {
+async fn a_silent_broker_does_not_delay_a_workers_end() {
     let evergrant = imported(200, 200).await;
     let way = evergrant_testkit::fault_proxy::FaultProxy::to(&evergrant.variable("QUEUE__URL"));
     let own = [("QUEUE__URL", way.url()), ("WORKER__SHUTDOWN_GRACE", "10s")];
@@ -52,7 +52,7 @@ async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_it
     exchanged(&evergrant, 20).await;
     way.swallow();
     worker.signal("TERM").await;
-    // Whether it calls that clean or not: it ends, and nothing is lost.
+    // Whether the exit counts as clean or not: it ends, and nothing is lost.
     worker.wait(Duration::from_secs(20)).await;
     let _other = evergrant.start("evergrant-worker", &[]);
     way.cut();
@@ -62,7 +62,7 @@ async fn a_worker_that_is_asked_to_end_while_the_broker_is_silent_ends_within_it
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_producer_that_is_asked_to_end_in_mid_pass_ends_cleanly_and_another_goes_on() {
+async fn a_producer_stopped_in_mid_pass_ends_cleanly() {
     let evergrant = imported(10, 800).await;
     let mut producer =
         evergrant.start_with("evergrant-producer", &[], &[("PRODUCER__WINDOW", "10")]);

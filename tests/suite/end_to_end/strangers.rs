@@ -1,4 +1,4 @@
-//! Whoever reaches a port of ours and is not logged in.
+//! Anonymous peers at the programs' ports.
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -17,7 +17,7 @@ use tokio::net::{TcpSocket, TcpStream};
 /// Longer than a connection may be silent.
 const SILENCE_ENDS: Duration = Duration::from_secs(60);
 
-/// The word after `before` in what a program has written.
+/// The word after `before` in a program's output.
 async fn said(program: &TestProgram, before: &str) -> String {
     let word = || {
         let log = program.logged();
@@ -34,7 +34,8 @@ fn client() -> Client {
     Client::builder().redirect(redirect::Policy::none()).no_proxy().build().expect("a client")
 }
 
-/// A connection from one of this machine's own addresses that sends the beginning of a request and no more.
+/// A connection from one of this machine's addresses that sends the beginning of a request and no
+/// more.
 async fn silent(to: SocketAddr, from: u8) -> TcpStream {
     let socket = TcpSocket::new_v4().expect("a socket");
     socket.bind(SocketAddr::from(([127, 0, 0, from], 0))).expect("an address of this machine");
@@ -50,7 +51,7 @@ async fn is_closed(mut stream: TcpStream) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_console_of_one_machine_lets_in_who_has_its_address() {
+async fn the_local_console_admits_by_its_printed_address() {
     let evergrant = EmbeddedDeployment::new(evergrant_simulator::SimulatorConfig::default()).await;
     let console = evergrant.start(&["console", "--listen", "127.0.0.1:0"]);
     let printed = said(&console, "the console is at ").await;
@@ -78,7 +79,7 @@ async fn the_console_of_one_machine_lets_in_who_has_its_address() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn silent_connections_stop_neither_the_console_nor_a_worker() {
+async fn silent_connections_block_neither_the_console_nor_a_worker() {
     let mut evergrant =
         EmbeddedDeployment::new(evergrant_simulator::SimulatorConfig::default()).await;
     evergrant.set("TELEMETRY__LISTEN", "127.0.0.1:0");
@@ -89,7 +90,7 @@ async fn silent_connections_stop_neither_the_console_nor_a_worker() {
     let console: SocketAddr = console.split('/').next().unwrap().parse().unwrap();
     let telemetry: SocketAddr = telemetry.parse().unwrap();
 
-    // More than each bound: in all, and of an address.
+    // More than each limit: in all, and for an address.
     let at_console = join_all((0..600).map(|n| silent(console, 1 + u8::try_from(n % 5).unwrap())));
     let at_worker = join_all((0..60).map(|n| silent(telemetry, 1 + u8::try_from(n % 3).unwrap())));
     let (at_console, at_worker) = tokio::join!(at_console, at_worker);

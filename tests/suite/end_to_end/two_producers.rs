@@ -8,11 +8,11 @@ use evergrant_testkit::program::TestProgram;
 use evergrant_testkit::{mongodb, rabbitmq};
 
 const LEADER_LEASE: Duration = Duration::from_secs(5);
-/// Finding and publishing what is due, on a machine that is busy.
+/// The duration of a pass on a busy machine.
 const PASS: Duration = Duration::from_secs(5);
 
 #[tokio::test(flavor = "multi_thread")]
-async fn when_the_leading_producer_is_killed_the_other_takes_over_within_two_leases() {
+async fn a_standby_takes_over_within_two_leases() {
     let settings = SimulatorSettings { latency_ms: 50, ..SimulatorSettings::default() };
     let config = SimulatorConfig { settings, ..SimulatorConfig::default() };
     let mut evergrant =
@@ -42,7 +42,7 @@ async fn refreshes(evergrant: &TestDeployment, name: &str, count: u32) {
     eventually(name, || evergrant.is_finished()).await;
 }
 
-/// The one that leads.
+/// The leading producer.
 async fn leader(producers: &[TestProgram]) -> usize {
     let leads = |producer: &TestProgram| producer.logged().contains("this producer leads");
     producers.iter().position(leads).expect("one of them leads")

@@ -1,5 +1,5 @@
-//! What the operator's commands print, word by word. Run with `INSTA_UPDATE=always` to take what they
-//! print now.
+//! The output of the operator's commands, verbatim. Run with `INSTA_UPDATE=always` to accept the
+//! present output.
 
 mod scene;
 
@@ -7,7 +7,7 @@ use std::process::Output;
 
 use scene::{Scene, normal};
 
-/// What a command printed and how it ended.
+/// A command's output and exit code.
 fn printed(output: &Output) -> String {
     let text = |bytes: &[u8]| normal(&String::from_utf8_lossy(bytes));
     let mut printed = text(&output.stdout);
@@ -18,7 +18,7 @@ fn printed(output: &Output) -> String {
     printed
 }
 
-/// What commands print, each under its own line.
+/// The output of commands, each under its own line.
 async fn session(scene: &Scene, commands: &[&[&str]]) -> String {
     let mut session = String::new();
     for args in commands {

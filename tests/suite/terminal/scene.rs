@@ -1,4 +1,4 @@
-//! A file with grants, dead letters and a past that are the same in every run.
+//! A file with grants, dead letters and a history that are the same in every run.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -59,7 +59,7 @@ impl Scene {
         self.store.now().await.expect("the time")
     }
 
-    /// A grant ends, and its job is a dead letter.
+    /// Ends a grant, with a dead letter.
     async fn dies(&self, queue: &dyn JobQueue, id: i64, reason: DeadReason, description: &str) {
         let ids = [DocumentId::Integer(id)];
         let claimed = self.store.claim(&ids, "o", Duration::from_secs(30)).await.expect("a claim");
@@ -70,12 +70,12 @@ impl Scene {
         queue.bury(&letter).await.expect("a dead letter");
     }
 
-    /// Processes have told what they did, and operators have done something.
+    /// Adds processes' reports and operators' actions.
     pub(super) async fn has_lived(&self) {
         let store = Arc::clone(&self.store);
         let (told, first) = tokio::sync::oneshot::channel();
         let mut told = Some(told);
-        // They go on living, however long the commands take.
+        // They stay alive, however long the commands take.
         tokio::spawn(async move {
             loop {
                 store.beat(&beat("w-1", ProcessRole::Worker, 90)).await.expect("a beat");
@@ -173,8 +173,8 @@ fn ended(grant: &Grant, letter: &DeadLetter) -> DocumentWrite {
     }
 }
 
-/// The text with what differs from run to run replaced by something as long: times, ids of the audit
-/// record, ages; and who runs this.
+/// The text with varying parts replaced by others of the same length: times, audit ids, ages; and
+/// the user.
 pub(super) fn normal(text: &str) -> String {
     let mut normal = String::with_capacity(text.len());
     let mut rest = text;
@@ -195,8 +195,8 @@ pub(super) fn normal(text: &str) -> String {
 
 const TIME: &str = "2000-00-00T00:00:00.000Z";
 
-/// What follows if the text begins with something of this shape, where a 0 stands for any digit and
-/// a 2 for the 2 of this millennium.
+/// The rest of the text after a part of this shape, in which 0 stands for any digit and 2 for the 2
+/// of this millennium.
 fn shaped<'a>(text: &'a str, shape: &str) -> Option<&'a str> {
     let begins = text.as_bytes().get(..shape.len())?;
     let fits = begins.iter().zip(shape.as_bytes()).all(|(found, wanted)| match wanted {
