@@ -68,7 +68,7 @@ mod tests {
                 "p, reason grant_dead, 20 a second",
             ),
             (None, json!({ "filter": {}, "limit": 5 }), "all, at most 5"),
-            (None, json!({ "filter": {}, "picked": [1, 2] }), "2 that were ticked"),
+            (None, json!({ "filter": {}, "picked": [1, 2] }), "2 ticked"),
             (Some("p"), json!({ "limits": ["10/s", "300/min"] }), "p, limits 10/s and 300/min"),
             (Some("p"), json!({ "limits": null }), "p, limits of the settings"),
             (Some("p"), json!({ "for": "2h" }), "p, for 2h"),

@@ -171,7 +171,7 @@ async fn an_unavailable_provider_is_reported_and_passwords_work() {
     let mut browser = Browser::new(&away);
     let page = browser.get(BEGIN).await;
     assert_eq!(page.status, StatusCode::SERVICE_UNAVAILABLE);
-    assert!(page.body.contains("cannot be asked now"), "{}", page.body);
+    assert!(page.body.contains("is not available now"), "{}", page.body);
     Browser::signed_in(&away, "otto").await;
     // Without such logins there is no return address.
     let without = Console::with_login();

@@ -115,7 +115,7 @@ async fn unknown_browsers_get_a_retry_time_under_load() {
     let answer = stranger.log_in("otto", PASSWORD).await;
     assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
     assert!(answer.headers.contains_key(header::RETRY_AFTER));
-    assert!(answer.body.contains("Too many log in right now"), "{}", answer.body);
+    assert!(answer.body.contains("Too many logins right now"), "{}", answer.body);
     assert_eq!(known.log_in("otto", PASSWORD).await.leads_to(), "/");
     drop(guessing);
     assert_eq!(stranger.log_in("otto", PASSWORD).await.leads_to(), "/");
