@@ -42,7 +42,8 @@ pub fn init_logs(config: &TelemetrySettings) -> Result<(), ConfigError> {
             tracing::subscriber::set_global_default(lines.finish())
         }
         LogFormat::Json => {
-            let lines = builder.json().flatten_event(true).with_current_span(false);
+            let lines = builder.json().flatten_event(true);
+            let lines = lines.with_current_span(false).with_span_list(false);
             tracing::subscriber::set_global_default(lines.map_event_format(WithSpanFields).finish())
         }
     };
@@ -141,7 +142,7 @@ mod tests {
         let lines = Lines::default();
         let writer = lines.clone();
         let json = tracing_subscriber::fmt().with_writer(move || writer.clone()).json();
-        let json = json.flatten_event(true).with_current_span(false);
+        let json = json.flatten_event(true).with_current_span(false).with_span_list(false);
         tracing::subscriber::with_default(json.map_event_format(WithSpanFields).finish(), || {
             let (id, provider) = ("mallory\n\"}", "google");
             let span = tracing::error_span!("job", %provider, %id);
@@ -150,8 +151,9 @@ mod tests {
         });
         let written = String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
         let lines: Vec<_> = written.lines().collect();
-        let ends = r#"attempts":3,"target":"evergrant_telemetry::logs::tests","provider":"google","id":"mallory\n\"}"}"#;
+        let ends = r#"tests","id":"mallory\n\"}","provider":"google"}"#;
         assert!(lines[0].ends_with(ends), "{written}");
+        assert!(lines[0].contains(r#""attempts":3"#), "{written}");
         assert!(lines.len() == 2 && lines[1].ends_with("tests\"}"), "{written}");
     }
 }
