@@ -1,7 +1,8 @@
 //! The client of a token endpoint.
 
 use std::collections::BTreeMap;
-use std::time::{Duration, SystemTime};
+use std::sync::Arc;
+use std::time::{Instant, SystemTime};
 
 use async_trait::async_trait;
 use base64::Engine;
@@ -9,19 +10,17 @@ use base64::engine::general_purpose::STANDARD;
 use reqwest::header::{ACCEPT, AUTHORIZATION, HeaderMap, HeaderValue, RETRY_AFTER};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::http_client::HttpClient;
 use super::request_form::{BodyForm, RequestMethod, TokenRequest};
+use super::transport::{failure_of, words};
 use super::{ClientAuth, Provider, RegisteredClient};
 use evergrant_domain::classify::{ExchangeResult, HttpAnswer};
-use evergrant_domain::error_code::clean_description;
 use evergrant_domain::expiry::TimePlace;
-use evergrant_domain::{DocumentFields, ExchangeSecrets};
+use evergrant_domain::{DocumentFields, TransportFailure};
 use evergrant_ports::wall_clock;
 
 /// The longest answer that is read; a real one has a few kilobytes.
 const ANSWER_BYTES_MAX: usize = 256 * 1024;
-
-/// What we call ourselves.
-const USER_AGENT: &str = concat!("evergrant/", env!("CARGO_PKG_VERSION"));
 
 /// Where refresh tokens are exchanged.
 #[async_trait]
@@ -38,8 +37,8 @@ pub trait TokenEndpoint: Send + Sync + 'static {
 /// nothing; in particular it never tries again, since a rotated token dies by a second use.
 #[derive(Clone)]
 pub struct ProviderClient {
-    http: reqwest::Client,
-    provider: std::sync::Arc<Provider>,
+    http: HttpClient,
+    provider: Arc<Provider>,
 }
 
 /// A client that cannot be made.
@@ -55,56 +54,94 @@ impl ProviderClient {
     ///
     /// # Errors
     /// If the client's secret is missing, or this machine's certificates cannot be read.
-    pub fn new(provider: std::sync::Arc<Provider>) -> Result<Self, ClientError> {
+    pub fn new(provider: Arc<Provider>) -> Result<Self, ClientError> {
         let fail = |reason: String| ClientError { provider: provider.id.to_string(), reason };
         provider.require_secret().map_err(|error| fail(error.to_string()))?;
         install_tls();
-        let user_agent = provider.request.user_agent.as_deref();
-        let mut http = reqwest::Client::builder()
-            .connect_timeout(provider.request_timeout.min(Duration::from_secs(5)))
-            .timeout(provider.request_timeout)
-            .redirect(reqwest::redirect::Policy::none())
-            .retry(reqwest::retry::never())
-            .user_agent(user_agent.unwrap_or(USER_AGENT));
-        if let Some(certificate) = &provider.client_certificate {
-            let identity = reqwest::Identity::from_pem(certificate.expose_secret().as_bytes());
-            let wrong = |_| "client_certificate_file must hold a certificate and its key as PEM";
-            http = http.identity(identity.map_err(|error| fail(wrong(error).to_owned()))?);
-        }
-        let http = http.build().map_err(|error| fail(error.to_string()))?;
+        let http = HttpClient::new(&provider).map_err(fail)?;
         Ok(Self { http, provider })
     }
 
-    /// The request, ready to be sent. Nothing is sent for a document that it cannot be made for.
-    fn request(
+    /// Revokes a refresh token (RFC 7009) of a document with these fields and says how that ended:
+    /// [`evergrant_domain::classify_revocation`] says what it means.
+    pub async fn revoke(
         &self,
         refresh_token: &SecretString,
         fields: &DocumentFields,
-    ) -> Result<reqwest::RequestBuilder, String> {
-        let provider = &self.provider;
-        let client = provider.client_of(fields)?;
-        let assertion = provider.assertion(client, fields, SystemTime::now())?;
-        let TokenRequest { mut url, parameters, headers } =
-            provider.token_request(client, refresh_token, fields, assertion)?;
-        let form = &provider.request;
-        let request = match (form.method, form.body) {
+    ) -> ExchangeResult {
+        let (provider, form) = (&self.provider, &self.provider.request);
+        let client = match provider.client_of(fields) {
+            Ok(client) => client,
+            Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
+        };
+        let assertion = provider.assertion(client, fields, SystemTime::now());
+        let request = assertion.and_then(|assertion| {
+            provider.revocation_request(client, refresh_token, fields, assertion)
+        });
+        self.send(client, request, RequestMethod::Post, form.body).await
+    }
+
+    /// Sends a request once. Nothing is sent for a document that it could not be made for.
+    async fn send(
+        &self,
+        client: &RegisteredClient,
+        request: Result<TokenRequest, String>,
+        method: RequestMethod,
+        body: BodyForm,
+    ) -> ExchangeResult {
+        let (http, started) = (self.http.current(), Instant::now());
+        let request = request.and_then(|request| self.write(&http, client, request, method, body));
+        let mut request = match request {
+            Ok(request) => request,
+            Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
+        };
+        let permit = match self.http.permit(request.url()).await {
+            Ok(permit) => permit,
+            Err(why) => return ExchangeResult::failed(TransportFailure::NotConnected, why),
+        };
+        let left = self.provider.request_timeout.saturating_sub(started.elapsed());
+        *request.timeout_mut() = Some(left);
+        let has_body = request.body().is_some();
+        match http.execute(request).await {
+            Ok(response) => {
+                permit.note_version(response.version());
+                read_answer(response, &self.provider.dialect.answer.retry_after).await
+            }
+            Err(error) => {
+                let error = error.without_url();
+                ExchangeResult::failed(failure_of(&error, has_body), words(&error))
+            }
+        }
+    }
+
+    /// Writes a request as HTTP, with what authenticates our client.
+    fn write(
+        &self,
+        http: &reqwest::Client,
+        client: &RegisteredClient,
+        request: TokenRequest,
+        method: RequestMethod,
+        body: BodyForm,
+    ) -> Result<reqwest::Request, String> {
+        let TokenRequest { mut url, parameters, headers } = request;
+        let request = match (method, body) {
             (RequestMethod::Get, _) => {
                 url.query_pairs_mut().extend_pairs(&parameters);
-                self.http.get(url)
+                http.get(url)
             }
-            (RequestMethod::Post, BodyForm::Form) => self.http.post(url).form(&parameters),
+            (RequestMethod::Post, BodyForm::Form) => http.post(url).form(&parameters),
             (RequestMethod::Post, BodyForm::Json) => {
                 let members: BTreeMap<&String, &String> =
                     parameters.iter().map(|(name, value)| (name, value)).collect();
-                self.http.post(url).json(&members)
+                http.post(url).json(&members)
             }
         };
         let mut all =
             HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        let authorization = authorization(provider.client_auth, client);
+        let authorization = authorization(self.provider.client_auth, client);
         all.extend(authorization.map(|value| (AUTHORIZATION, value)));
         all.extend(headers);
-        Ok(request.headers(all))
+        request.headers(all).build().map_err(|error| words(&error.without_url()))
     }
 }
 
@@ -115,14 +152,15 @@ impl TokenEndpoint for ProviderClient {
         refresh_token: &SecretString,
         fields: &DocumentFields,
     ) -> ExchangeResult {
-        let request = match self.request(refresh_token, fields) {
-            Ok(request) => request,
-            Err(why) => return ExchangeResult::NotSent(why),
+        let (provider, form) = (&self.provider, &self.provider.request);
+        let client = match provider.client_of(fields) {
+            Ok(client) => client,
+            Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
         };
-        match request.send().await {
-            Ok(response) => read_answer(response, &self.provider.dialect.answer.retry_after).await,
-            Err(error) => failed(error),
-        }
+        let assertion = provider.assertion(client, fields, SystemTime::now());
+        let request = assertion
+            .and_then(|assertion| provider.token_request(client, refresh_token, fields, assertion));
+        self.send(client, request, form.method, form.body).await
     }
 }
 
@@ -165,35 +203,21 @@ async fn read_answer(mut response: reqwest::Response, retry_after: &[TimePlace])
                 answer.body.extend_from_slice(&chunk);
             }
             Ok(Some(_)) => {
-                return ExchangeResult::NoAnswer(format!(
-                    "the answer is over {ANSWER_BYTES_MAX} bytes"
-                ));
+                let what = format!("the answer is over {ANSWER_BYTES_MAX} bytes");
+                return ExchangeResult::failed(TransportFailure::AnswerLost, what);
             }
             Ok(None) => {
                 let header = |name: &str| headers.get(name)?.to_str().ok();
                 answer.read_wait(retry_after, header, wall_clock());
                 return ExchangeResult::Answered(answer);
             }
-            Err(error) => return failed(error),
+            // Whatever ends an answer that has begun: it was an answer.
+            Err(error) => {
+                let what = words(&error.without_url());
+                return ExchangeResult::failed(TransportFailure::AnswerLost, what);
+            }
         }
     }
-}
-
-/// Whether the request may have reached the provider. When in doubt it may have.
-fn failed(error: reqwest::Error) -> ExchangeResult {
-    let not_sent = error.is_connect() || error.is_builder();
-    let what = words(&error.without_url());
-    if not_sent { ExchangeResult::NotSent(what) } else { ExchangeResult::NoAnswer(what) }
-}
-
-/// The innermost cause, which is the one that says something.
-fn words(error: &reqwest::Error) -> String {
-    let mut cause: &dyn std::error::Error = error;
-    while let Some(source) = cause.source() {
-        cause = source;
-    }
-    let timed_out = if error.is_timeout() { "timed out: " } else { "" };
-    clean_description(&format!("{timed_out}{cause}"), &ExchangeSecrets::default())
 }
 
 /// `Retry-After` in milliseconds: seconds, or a date (RFC 9110 §10.2.3).
@@ -209,6 +233,8 @@ fn retry_after_ms(headers: &HeaderMap, now: SystemTime) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
 
     #[test]

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::assertion::AssertionClaims;
 use super::template::TextTemplate;
-use super::{ClientAuth, Provider, RegisteredClient};
+use super::{ClientAuth, Provider, RegisteredClient, TokenUrl};
 use evergrant_domain::DocumentFields;
 
 /// How a token request differs from that of RFC 6749 §6.
@@ -109,15 +109,10 @@ impl Provider {
         assertion: Option<String>,
     ) -> Result<TokenRequest, String> {
         let url = self.token_url.complete(|name| self.value(name, fields))?;
-        let secret = client.secret.as_ref().map(|secret| secret.expose_secret());
-        let value = |name: &str| match name {
-            "refresh_token" => Some(refresh_token.expose_secret()),
-            "client_id" => Some(client.id.as_str()),
-            "client_secret" => secret,
-            _ => self.value(name, fields),
-        };
+        let value = |name: &str| self.request_value(client, name, refresh_token, fields);
         let fill = |template| TextTemplate::fill(template, value).map_err(missing);
-        let mut parameters = self.standard_parameters(client, refresh_token, assertion);
+        let mut parameters = self.grant_parameters(refresh_token);
+        parameters.extend(self.client_parameters(client, assertion));
         for (name, template) in &self.request.parameters {
             let text = fill(template)?;
             match parameters.iter_mut().find(|(known, _)| known == name) {
@@ -125,13 +120,31 @@ impl Provider {
                 None => parameters.push((name.clone(), text)),
             }
         }
-        let mut headers = Vec::new();
-        for (name, template) in &self.request.headers {
-            let wrong = || format!("the header {name} cannot hold its value; nothing was sent");
-            let mut header = HeaderValue::try_from(fill(template)?).map_err(|_| wrong())?;
-            header.set_sensitive(true);
-            headers.push((HeaderName::try_from(name).map_err(|_| wrong())?, header));
-        }
+        let headers = self.headers(client, refresh_token, fields)?;
+        Ok(TokenRequest { url, parameters, headers })
+    }
+
+    /// The request that revokes a refresh token of a document with these fields (RFC 7009 §2.1). Our client
+    /// authenticates as it does for tokens.
+    ///
+    /// # Errors
+    /// As [`Self::token_request`].
+    pub(super) fn revocation_request(
+        &self,
+        client: &RegisteredClient,
+        refresh_token: &SecretString,
+        fields: &DocumentFields,
+        assertion: Option<String>,
+    ) -> Result<TokenRequest, String> {
+        let url =
+            self.revocation_url.as_ref().ok_or("it has no revocation_url; nothing was sent")?;
+        let url = url.complete(|name| self.value(name, fields))?;
+        let mut parameters = vec![
+            ("token".to_owned(), refresh_token.expose_secret().to_owned()),
+            ("token_type_hint".to_owned(), RequestParameter::RefreshToken.as_str().to_owned()),
+        ];
+        parameters.extend(self.client_parameters(client, assertion));
+        let headers = self.headers(client, refresh_token, fields)?;
         Ok(TokenRequest { url, parameters, headers })
     }
 
@@ -166,34 +179,77 @@ impl Provider {
         of_document.or_else(|| self.field_defaults.get(name)).map(String::as_str)
     }
 
-    fn standard_parameters(
+    /// What a template of the settings names.
+    fn request_value<'a>(
+        &'a self,
+        client: &'a RegisteredClient,
+        name: &str,
+        refresh_token: &'a SecretString,
+        fields: &'a DocumentFields,
+    ) -> Option<&'a str> {
+        match name {
+            "refresh_token" => Some(refresh_token.expose_secret()),
+            "client_id" => Some(client.id.as_str()),
+            "client_secret" => client.secret.as_ref().map(|secret| secret.expose_secret()),
+            _ => self.value(name, fields),
+        }
+    }
+
+    fn headers(
         &self,
         client: &RegisteredClient,
         refresh_token: &SecretString,
+        fields: &DocumentFields,
+    ) -> Result<Vec<(HeaderName, HeaderValue)>, String> {
+        let mut headers = Vec::new();
+        for (name, template) in &self.request.headers {
+            let wrong = || format!("the header {name} cannot hold its value; nothing was sent");
+            let text =
+                template.fill(|name| self.request_value(client, name, refresh_token, fields));
+            let mut header = HeaderValue::try_from(text.map_err(missing)?).map_err(|_| wrong())?;
+            header.set_sensitive(true);
+            headers.push((HeaderName::try_from(name).map_err(|_| wrong())?, header));
+        }
+        Ok(headers)
+    }
+
+    fn grant_parameters(&self, refresh_token: &SecretString) -> Vec<(String, String)> {
+        let standard = [
+            (RequestParameter::GrantType, Some("refresh_token")),
+            (RequestParameter::RefreshToken, Some(refresh_token.expose_secret())),
+            (RequestParameter::Scope, self.scope.as_deref()),
+        ];
+        standard.into_iter().filter_map(|(name, value)| self.parameter(name, value)).collect()
+    }
+
+    /// What authenticates our client, if the body does.
+    fn client_parameters(
+        &self,
+        client: &RegisteredClient,
         assertion: Option<String>,
     ) -> Vec<(String, String)> {
         let secret = client.secret.as_ref().filter(|_| self.client_auth == ClientAuth::Body);
         let client_id = (!self.client_auth.is_header()).then_some(client.id.as_str());
         let standard = [
-            (RequestParameter::GrantType, Some("refresh_token")),
-            (RequestParameter::RefreshToken, Some(refresh_token.expose_secret())),
-            (RequestParameter::Scope, self.scope.as_deref()),
             (RequestParameter::ClientId, client_id),
             (RequestParameter::ClientSecret, secret.map(|secret| secret.expose_secret())),
         ];
-        let sent = standard.into_iter().filter(|(name, _)| !self.request.omit.contains(name));
-        let mut parameters: Vec<(String, String)> = sent
-            .filter_map(|(parameter, value)| {
-                let name = self.request.names.get(&parameter).map(String::as_str);
-                Some((name.unwrap_or(parameter.as_str()).to_owned(), value?.to_owned()))
-            })
-            .collect();
-        if let Some(assertion) = assertion {
+        let standard = standard.into_iter().filter_map(|(name, value)| self.parameter(name, value));
+        let asserted = assertion.into_iter().flat_map(|assertion| {
             let kind = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
-            parameters.push(("client_assertion_type".to_owned(), kind.to_owned()));
-            parameters.push(("client_assertion".to_owned(), assertion));
-        }
-        parameters
+            [
+                ("client_assertion_type".to_owned(), kind.to_owned()),
+                ("client_assertion".to_owned(), assertion),
+            ]
+        });
+        standard.chain(asserted).collect()
+    }
+
+    /// A parameter of the standard by the name that the provider has for it, if it wants it.
+    fn parameter(&self, name: RequestParameter, value: Option<&str>) -> Option<(String, String)> {
+        let value = value.filter(|_| !self.request.omit.contains(&name))?;
+        let name = self.request.names.get(&name).map_or(name.as_str(), String::as_str);
+        Some((name.to_owned(), value.to_owned()))
     }
 
     /// The names of the values that its address and its requests take from a document.
@@ -203,11 +259,12 @@ impl Provider {
         templates.flat_map(TextTemplate::names).filter(own).chain(self.token_url.names())
     }
 
-    /// The paths in a document of what its address, its requests and the choice of our client need.
+    /// The paths in a document of what its addresses, its requests and the choice of our client need.
     pub fn document_paths(&self) -> BTreeSet<String> {
         let path = |name| self.fields.get(name).map_or(name, String::as_str).to_owned();
+        let of_revocation = self.revocation_url.iter().flat_map(TokenUrl::names);
         let client = self.tenants.field().map(str::to_owned);
-        self.field_names().map(path).chain(client).collect()
+        self.field_names().chain(of_revocation).map(path).chain(client).collect()
     }
 
     /// A document for which a request can be made: what it needs, with made-up values.

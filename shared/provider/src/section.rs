@@ -17,7 +17,9 @@ use evergrant_domain::scalar::ScalarText;
 use evergrant_domain::schedule::{FirstRefresh, RefreshGoal};
 use evergrant_settings::{ConfigError, duration};
 
-use crate::{ClientAuth, ClientConfig, DEFAULT_PRESET, HostPattern, RequestForm, TokenUrl};
+use crate::{
+    ClientAuth, ClientConfig, DEFAULT_PRESET, HostPattern, HttpConfig, RequestForm, TokenUrl,
+};
 
 /// A provider as the settings describe it. What is not given comes from the preset.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -65,6 +67,8 @@ pub struct ProviderConfig {
     pub sealed_tokens: Option<SealedTokens>,
     #[serde(default, deserialize_with = "duration::optional")]
     pub request_timeout: Option<Duration>,
+    #[serde(default)]
+    pub http: HttpConfig,
     pub dead_codes: Option<Vec<String>>,
     pub dead_texts: Option<Vec<String>>,
     pub not_dead_texts: Option<Vec<String>>,
@@ -89,7 +93,7 @@ impl ProviderConfig {
     pub(crate) fn check_hosts(&self) -> Result<(), ConfigError> {
         let Some(url) = &self.token_url else { return Ok(()) };
         let hosts = self.token_hosts.as_deref().unwrap_or_default();
-        TokenUrl::read(url, hosts, self.allow_http == Some(true))
+        TokenUrl::read("token_url", url, hosts, self.allow_http == Some(true))
             .map(drop)
             .map_err(|(name, reason)| ConfigError::invalid(name, reason))
     }

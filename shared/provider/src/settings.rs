@@ -11,6 +11,7 @@ use evergrant_settings::{ConfigError, secret};
 
 use super::assertion::AssertionKey;
 use super::clients::{RegisteredClient, TenantClients};
+use super::http_settings::{HttpConfig, HttpSettings};
 use super::layers::file_of;
 use super::preset::preset;
 use super::request_form::RequestForm;
@@ -78,6 +79,8 @@ pub struct Provider {
     pub id: ProviderId,
     /// Where tokens are exchanged.
     pub token_url: TokenUrl,
+    /// Where tokens are revoked, if that is known.
+    pub revocation_url: Option<TokenUrl>,
     /// The paths in a document of the values that its address and its requests need, by their names, where
     /// a path is not the name.
     pub fields: BTreeMap<String, String>,
@@ -100,6 +103,8 @@ pub struct Provider {
     pub scope: Option<String>,
     /// How long an answer may take, connecting included.
     pub request_timeout: Duration,
+    /// How it is reached.
+    pub http: HttpSettings,
     /// The rate limits, all of which are kept.
     pub limits: Vec<RateLimit>,
     /// The settings of its lifetimes that neither the section nor its preset tells, so that they are assumed
@@ -161,13 +166,14 @@ impl Provider {
         ))
     }
 
-    /// The provider of a section of the settings.
+    /// The provider of a section of the settings; `http` is the section of how all are reached.
     ///
     /// # Errors
     /// [`ConfigError`] names the setting that is missing or wrong.
     pub fn of_config(
         id: ProviderId,
         config: &ProviderConfig,
+        http: &HttpConfig,
         ladder: Ladder,
     ) -> Result<Self, ConfigError> {
         let setting = |name: &str| format!("providers.{id}.{name}");
@@ -184,6 +190,7 @@ impl Provider {
         let client = client(config, &setting)?;
         Ok(Self {
             token_url,
+            revocation_url: revocation_url(config, &setting)?,
             fields: config.fields.clone(),
             field_defaults: field_defaults(config),
             tenants: TenantClients::of_config(config, client.as_ref(), &setting)?,
@@ -197,6 +204,7 @@ impl Provider {
             request: config.request.clone(),
             scope: config.scope.clone(),
             request_timeout,
+            http: HttpSettings::of_config(&config.http.over(http), &setting("http"))?,
             limits: limits(config, &setting("limits"))?,
             assumed: assumed(config),
             dialect: dialect(config, &setting)?,
@@ -224,7 +232,19 @@ fn token_url(
         )
     })?;
     let hosts = config.token_hosts.as_deref().unwrap_or_default();
-    TokenUrl::read(text, hosts, config.allow_http == Some(true))
+    TokenUrl::read("token_url", text, hosts, config.allow_http == Some(true))
+        .map_err(|(name, reason)| ConfigError::invalid(setting(name), reason))
+}
+
+fn revocation_url(
+    config: &ProviderConfig,
+    setting: &impl Fn(&str) -> String,
+) -> Result<Option<TokenUrl>, ConfigError> {
+    let Some(text) = config.revocation_url.as_deref() else { return Ok(None) };
+    // An address without fields leads where it says; token_hosts is about documents.
+    let hosts = config.token_hosts.as_deref().filter(|_| text.contains('{')).unwrap_or_default();
+    TokenUrl::read("revocation_url", text, hosts, config.allow_http == Some(true))
+        .map(Some)
         .map_err(|(name, reason)| ConfigError::invalid(setting(name), reason))
 }
 

@@ -15,7 +15,16 @@ pub struct TokenUrl(Form);
 #[derive(Debug, Clone)]
 enum Form {
     Fixed(Url),
-    Completed { template: TextTemplate, text: String, hosts: Vec<HostPattern>, allow_http: bool },
+    Completed(CompletedUrl),
+}
+
+#[derive(Debug, Clone)]
+struct CompletedUrl {
+    setting: &'static str,
+    template: TextTemplate,
+    text: String,
+    hosts: Vec<HostPattern>,
+    allow_http: bool,
 }
 
 impl From<Url> for TokenUrl {
@@ -25,16 +34,17 @@ impl From<Url> for TokenUrl {
 }
 
 impl TokenUrl {
-    /// Reads what the settings say.
+    /// Reads what the settings say in `setting`.
     ///
     /// # Errors
     /// The setting that is wrong, and what would be right.
     pub(super) fn read(
+        setting: &'static str,
         text: &str,
         hosts: &[HostPattern],
         allow_http: bool,
     ) -> Result<Self, (&'static str, String)> {
-        let wrong = |reason: String| ("token_url", reason);
+        let wrong = |reason: String| (setting, reason);
         let template = TextTemplate::read(text).map_err(wrong)?;
         if template.names().next().is_none() {
             let url = checked(text, allow_http).map_err(wrong)?;
@@ -45,16 +55,19 @@ impl TokenUrl {
         }
         let in_host = completes_host(&template);
         if in_host && hosts.is_empty() {
-            let reason = "it is missing: name the hosts that the fields in token_url may lead to, such \
-                          as [\"*.example.com\"], since refresh tokens are sent there";
-            return Err(("token_hosts", reason.to_owned()));
+            let reason = format!(
+                "it is missing: name the hosts that the fields in {setting} may lead to, such as \
+                 [\"*.example.com\"], since refresh tokens are sent there"
+            );
+            return Err(("token_hosts", reason));
         }
-        let url = Self(Form::Completed {
+        let url = Self(Form::Completed(CompletedUrl {
+            setting,
             template,
             text: text.to_owned(),
             hosts: hosts.to_vec(),
             allow_http,
-        });
+        }));
         if !in_host {
             url.complete(|_| Some("x")).map_err(wrong)?;
         }
@@ -71,12 +84,14 @@ impl TokenUrl {
         let rest = text.split_once("://").map_or(text, |(_, rest)| rest);
         let path = rest.split_once('/').map_or("", |(_, path)| path);
         let base = base.as_str().trim_end_matches('/');
-        Self::read(&format!("{base}/{path}"), &[], true).map_err(|(_, reason)| reason)
+        Self::read("token_url", &format!("{base}/{path}"), &[], true).map_err(|(_, reason)| reason)
     }
 
     /// A value for each name that it needs, such that it leads to one of its hosts.
     pub(super) fn sample(&self) -> Vec<(&str, String)> {
-        let Form::Completed { text, hosts, .. } = &self.0 else { return Vec::new() };
+        let Form::Completed(CompletedUrl { text, hosts, .. }) = &self.0 else {
+            return Vec::new();
+        };
         let rest = text.split_once("://").map_or(text.as_str(), |(_, rest)| rest);
         let host = rest.split('/').next().unwrap_or_default();
         let around = host.split_once('{').and_then(|(before, rest)| {
@@ -101,7 +116,7 @@ impl TokenUrl {
     pub fn fixed(&self) -> Option<&Url> {
         match &self.0 {
             Form::Fixed(url) => Some(url),
-            Form::Completed { .. } => None,
+            Form::Completed(_) => None,
         }
     }
 
@@ -114,7 +129,7 @@ impl TokenUrl {
     pub fn as_str(&self) -> &str {
         match &self.0 {
             Form::Fixed(url) => url.as_str(),
-            Form::Completed { text, .. } => text,
+            Form::Completed(url) => &url.text,
         }
     }
 
@@ -122,7 +137,7 @@ impl TokenUrl {
     pub(super) fn names(&self) -> Vec<&str> {
         match &self.0 {
             Form::Fixed(_) => Vec::new(),
-            Form::Completed { template, .. } => template.names().collect(),
+            Form::Completed(url) => url.template.names().collect(),
         }
     }
 
@@ -134,9 +149,9 @@ impl TokenUrl {
         &self,
         value: impl Fn(&str) -> Option<&'a str>,
     ) -> Result<Url, String> {
-        let (template, hosts, allow_http) = match &self.0 {
+        let CompletedUrl { setting, template, hosts, allow_http, .. } = match &self.0 {
             Form::Fixed(url) => return Ok(url.clone()),
-            Form::Completed { template, hosts, allow_http, .. } => (template, hosts, *allow_http),
+            Form::Completed(url) => url,
         };
         let mut url = String::new();
         for part in template.parts() {
@@ -146,15 +161,15 @@ impl TokenUrl {
                     let value = value(name).filter(|value| !value.is_empty());
                     let value = value.ok_or_else(|| {
                         format!(
-                            "the document has no {name}, which token_url needs; nothing was sent"
+                            "the document has no {name}, which {setting} needs; nothing was sent"
                         )
                     })?;
                     insert(&mut url, name, value)?;
                 }
             }
         }
-        let url = checked(&url, allow_http).map_err(|reason| {
-            format!("the document's fields make token_url wrong, so nothing was sent: {reason}")
+        let url = checked(&url, *allow_http).map_err(|reason| {
+            format!("the document's fields make {setting} wrong, so nothing was sent: {reason}")
         })?;
         if !hosts.is_empty() {
             within(&url, hosts)?;
@@ -272,7 +287,8 @@ mod tests {
     }
 
     fn complete(text: &str, patterns: &[&str], value: &str) -> Result<String, String> {
-        let url = TokenUrl::read(text, &hosts(patterns), false).map_err(|(_, reason)| reason)?;
+        let url = TokenUrl::read("token_url", text, &hosts(patterns), false)
+            .map_err(|(_, reason)| reason)?;
         url.complete(|_| Some(value)).map(String::from)
     }
 
@@ -323,8 +339,9 @@ mod tests {
 
     #[test]
     fn an_address_without_its_pattern_or_outside_of_it_is_refused_at_the_start() {
-        let read =
-            |text, patterns: &[&str]| TokenUrl::read(text, &hosts(patterns), false).map(drop);
+        let read = |text, patterns: &[&str]| {
+            TokenUrl::read("token_url", text, &hosts(patterns), false).map(drop)
+        };
         assert_eq!(read("https://{shop}/t", &[]).unwrap_err().0, "token_hosts");
         assert_eq!(read("{server}/t", &[]).unwrap_err().0, "token_hosts");
         assert_eq!(read("https://{shop", &["a.com"]).unwrap_err().0, "token_url");

@@ -12,7 +12,9 @@ use evergrant_domain::limit::RateLimit;
 use evergrant_domain::schedule::{FirstRefresh, RefreshGoal, RefreshSchedule};
 use evergrant_domain::weigh::WatchSettings;
 use evergrant_domain::{DocumentFields, RefreshPolicy, SealedTokens};
-use evergrant_provider::{ClientAuth, Provider, RegisteredClient, RequestForm, TenantClients};
+use evergrant_provider::{
+    ClientAuth, HttpSettings, Provider, RegisteredClient, RequestForm, TenantClients,
+};
 use evergrant_rescue::{AnswerJournal, AnswerSealer, SealingKeys};
 use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_telemetry::{HealthChecks, ProcessMetrics};
@@ -227,6 +229,7 @@ fn provider(
     Provider {
         id: name.parse().expect("a name"),
         token_url: url::Url::parse("http://localhost/token").expect("a URL").into(),
+        revocation_url: None,
         fields: BTreeMap::new(),
         field_defaults: DocumentFields::new(),
         client: Some(RegisteredClient {
@@ -240,6 +243,7 @@ fn provider(
         request: RequestForm::default(),
         scope: None,
         request_timeout: REQUEST_TIMEOUT,
+        http: HttpSettings::default(),
         limits: limit.into_iter().collect(),
         assumed: Vec::new(),
         dialect: evergrant_domain::classify::Dialect::default(),

@@ -29,7 +29,7 @@ use crate::values::plain_name::plain_name;
 pub enum ExchangeResult {
     /// A complete answer arrived.
     Answered(HttpAnswer),
-    /// The request never reached the provider. The text says why and holds no secret.
+    /// The provider has certainly not taken the request. The text says why and holds no secret.
     NotSent(String),
     /// The request was sent, or may have been, and no complete answer arrived.
     NoAnswer(String),
@@ -117,16 +117,7 @@ fn classify_answer(
     let body = read_body(&answer.body);
     let error =
         body.as_ref().map(|body| ErrorBody::from_body(body, &dialect.answer)).unwrap_or_default();
-    let tells = !error.codes.is_empty() || !error.texts.is_empty();
-    if let Some(body) = body.as_ref().filter(|_| tells) {
-        secrets.add_tokens_of(body);
-    }
-    let failure = ExchangeFailure {
-        http_status: Some(answer.status),
-        code: error.codes.first().map(|code| clean_code(code, &secrets)),
-        description: error.texts.first().map(|text| clean_description(text, &secrets)),
-        retry_after_ms: answer.retry_after_ms,
-    };
+    let failure = answered_failure(&answer, body.as_ref(), &error, &mut secrets);
     let rule = dialect.rule_for(answer.status, &error, body.as_ref());
     match (answer.status, rule) {
         (200..=299, rule) => success(answer, body, &error, failure, rule, dialect),
@@ -136,6 +127,25 @@ fn classify_answer(
         (408 | 425, None) => Outcome::Transient(failure),
         (300..=399, None) => Outcome::Refused(redirected(failure), RefusalScope::Unclear),
         (_, None) => said(&error, failure, dialect),
+    }
+}
+
+/// What an answer tells of a failure, without secrets.
+pub(super) fn answered_failure(
+    answer: &HttpAnswer,
+    body: Option<&Value>,
+    error: &ErrorBody,
+    secrets: &mut ExchangeSecrets<'_>,
+) -> ExchangeFailure {
+    let tells = !error.codes.is_empty() || !error.texts.is_empty();
+    if let Some(body) = body.filter(|_| tells) {
+        secrets.add_tokens_of(body);
+    }
+    ExchangeFailure {
+        http_status: Some(answer.status),
+        code: error.codes.first().map(|code| clean_code(code, secrets)),
+        description: error.texts.first().map(|text| clean_description(text, secrets)),
+        retry_after_ms: answer.retry_after_ms,
     }
 }
 
@@ -157,7 +167,7 @@ fn ruled(rule: &DialectRule, failure: ExchangeFailure, dialect: &Dialect) -> Out
 }
 
 /// The body as JSON. A form (`access_token=…&…`) becomes an object of strings.
-fn read_body(body: &[u8]) -> Option<Value> {
+pub(super) fn read_body(body: &[u8]) -> Option<Value> {
     let body = without_bom(body);
     serde_json::from_slice(body).ok().or_else(|| read_form(body))
 }

@@ -5,3 +5,4 @@
 mod kinds;
 mod presets;
 mod requests;
+mod wire;

@@ -10,6 +10,7 @@ use super::{SECRETS, file_to_read, has_password, layers};
 
 /// What stands in the place of a secret.
 const HIDDEN: &str = "(hidden)";
+const PROXY: &str = "proxy";
 /// What is sent with each request of a provider: some put a key there.
 const SENT: [&str; 2] = ["headers", "parameters"];
 
@@ -55,6 +56,10 @@ fn hide_secrets(section: &mut Table) {
             }
             Value::Table(section) => hide_secrets(section),
             Value::String(text) if is_secret && text.is_empty() => {}
+            // A user's name may be a key.
+            Value::String(url) if name == PROXY && url.contains('@') => {
+                *value = Value::from(HIDDEN)
+            }
             Value::String(url) if !is_secret && !has_password(url) => {}
             value if is_secret || value.is_str() => *value = Value::from(HIDDEN),
             _ => {}
@@ -71,6 +76,8 @@ mod tests {
         let variables = [
             ("EVERGRANT_STORE__URL", "mongodb://me:S3cret@db"),
             ("EVERGRANT_RESCUE__KEY", "S3cret"),
+            ("EVERGRANT_HTTP__PROXY", "http://S3cret@proxy:3128"),
+            ("EVERGRANT_PROVIDERS__P__HTTP__PROXY", "http://me:S3cret@proxy:3128"),
             ("EVERGRANT_PROVIDERS__P__PRESET", "autodesk"),
             ("EVERGRANT_PROVIDERS__P__CLIENT_ID", "id"),
             ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET", "S3cret"),

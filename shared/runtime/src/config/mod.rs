@@ -24,7 +24,7 @@ use serde::de::IgnoredAny;
 
 use evergrant_document::adoption::AdoptionRules;
 use evergrant_domain::ProviderId;
-use evergrant_provider::{Provider, ProviderConfig, with_presets};
+use evergrant_provider::{HttpConfig, HttpSettings, Provider, ProviderConfig, with_presets};
 use evergrant_rescue::RescueSettings;
 use evergrant_settings::config_error;
 use evergrant_telemetry::TelemetrySettings;
@@ -61,6 +61,8 @@ pub struct Config {
     pub rescue: RescueSettings,
     /// Logs, metrics and health.
     pub telemetry: TelemetrySettings,
+    /// How providers are reached.
+    pub http: HttpConfig,
     /// The providers, by name.
     #[serde(default)]
     pub providers: BTreeMap<ProviderId, ProviderConfig>,
@@ -126,7 +128,8 @@ impl Config {
         self.providers
             .iter()
             .map(|(id, config)| {
-                let mut provider = Provider::of_config(id.clone(), config, ladder.clone())?;
+                let ladder = ladder.clone();
+                let mut provider = Provider::of_config(id.clone(), config, &self.http, ladder)?;
                 let own = std::mem::take(&mut provider.dialect.also_write);
                 let mut also = self.store.also_write.clone();
                 also.extend(own);
@@ -202,6 +205,7 @@ impl Config {
         self.adoption()?;
         self.queue.check()?;
         self.rescue.validate()?;
+        HttpSettings::of_config(&self.http, "http")?;
         if let Some(name) = &self.store.default_provider
             && !self.providers.contains_key(name)
         {
