@@ -96,6 +96,9 @@ pub(crate) struct DrainArgs {
     /// With --store sqlite: users in the file who are not due, in addition to those to refresh.
     #[arg(long, default_value_t = 0)]
     pub(crate) others: u32,
+    /// Also measure what TLS costs: over HTTP/1.1 and HTTP/2, with latencies of 0 and 100 ms.
+    #[arg(long)]
+    pub(crate) tls: bool,
     /// Also measure the alternative that a user would otherwise build.
     #[arg(long)]
     pub(crate) peer: Option<PeerKind>,

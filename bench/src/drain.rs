@@ -7,6 +7,7 @@ use evergrant_worker::WorkerSettings;
 use mongodb::bson::doc;
 
 use crate::args::{DrainArgs, PeerKind};
+use crate::provider::ProviderWire;
 use crate::rates::{Rate, Rates};
 use crate::raw::queue::RawQueue;
 use crate::raw::{claim, commit, exchange};
@@ -14,7 +15,7 @@ use crate::report::{Report, say};
 use crate::scene::{Scene, SideLoad};
 use crate::site::Worker;
 use crate::store::Store;
-use crate::{Servers, peer, seed};
+use crate::{Servers, peer, seed, tls};
 
 /// How long workers may take to begin, and how long a drain may make no progress.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(60);
@@ -28,6 +29,7 @@ pub(crate) struct Load {
     /// How many times each was refreshed before.
     pub(crate) refreshed: i64,
     pub(crate) latency_ms: u64,
+    pub(crate) wire: ProviderWire,
 }
 
 /// Measurements from when all workers were busy until the last commit.
@@ -50,7 +52,8 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
     let before = raw_rates(servers, args.docs).await?;
     say("measuring the drain");
     let refreshed = args.refreshed();
-    let load = Load { docs: args.docs, refreshed, latency_ms: args.latency_ms };
+    let wire = ProviderWire::Plain;
+    let load = Load { docs: args.docs, refreshed, latency_ms: args.latency_ms, wire };
     let (drained, in_flight) = measure(servers, load, args.workers).await?;
     say("measuring each stage alone again");
     let rates = before.mean(&raw_rates(servers, args.docs).await?);
@@ -66,6 +69,9 @@ pub(crate) async fn run(servers: &Servers, args: &DrainArgs) -> anyhow::Result<R
     report.number("refreshes_per_s", drained.refreshes_per_s);
     report.number("ratio", drained.refreshes_per_s / rates.bound_per_s());
     report_usage(&mut report, &drained);
+    if args.tls {
+        report.rows("tls", tls::measure(servers, load, args.workers).await?);
+    }
     if args.peer == Some(PeerKind::Sequential) {
         say("measuring the sequential loop");
         let peer = peer::measure(servers, args.docs, args.latency_ms).await?;
@@ -141,8 +147,8 @@ pub(crate) async fn measure(
     load: Load,
     workers: u16,
 ) -> anyhow::Result<(DrainResult, u16)> {
-    let Load { docs, refreshed, latency_ms } = load;
-    let scene = Scene::new(servers, docs, refreshed, &[]).await?;
+    let Load { docs, refreshed, latency_ms, wire } = load;
+    let scene = Scene::over(wire, servers, docs, refreshed, &[]).await?;
     scene.site.publish().await?;
     scene.provider.set_latency_ms(latency_ms).await?;
     let mut running = scene.site.start_workers(workers)?;

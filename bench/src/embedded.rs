@@ -23,7 +23,7 @@ use tempfile::TempDir;
 
 use crate::args::DrainArgs;
 use crate::drain::{DrainResult, report_bounds, report_usage, watch};
-use crate::provider::{CLIENT, Provider};
+use crate::provider::{CLIENT, Provider, ProviderWire};
 use crate::rates::{Rate, Rates};
 use crate::raw::{exchange, group};
 use crate::report::{Report, say};
@@ -37,7 +37,7 @@ const BATCH: usize = 1_000;
 const LATER_MS: i64 = 7 * 86_400_000;
 
 pub(crate) async fn run(args: &DrainArgs) -> anyhow::Result<Report> {
-    ensure!(args.peer.is_none(), "--peer is for MongoDB");
+    ensure!(args.peer.is_none() && !args.tls, "--peer and --tls are for MongoDB");
     say("measuring each stage alone");
     let site = Site::new(args.docs, seed::ONCE).await?;
     let Raw { rates, bare_commit } = site.raw_rates(args.docs).await?;
@@ -87,7 +87,7 @@ struct Site {
 impl Site {
     async fn new(max_queued: u32, refreshed: i64) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for the file")?;
-        let provider = Provider::start(folder.path()).await?;
+        let provider = Provider::start(folder.path(), ProviderWire::Plain).await?;
         let file = format!("sqlite:{}", folder.path().join("evergrant.db").display());
         let variables = [
             ("STORE__URL", file.as_str()),

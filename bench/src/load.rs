@@ -11,7 +11,7 @@ use tokio::net::TcpStream;
 use tokio::task::JoinSet;
 
 use crate::args::SimulatorArgs;
-use crate::provider::{CLIENT, Provider};
+use crate::provider::{CLIENT, Provider, ProviderWire};
 use crate::report::Report;
 use crate::usage;
 
@@ -20,7 +20,7 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
 pub(crate) async fn run(args: &SimulatorArgs) -> anyhow::Result<Report> {
     let folder = tempfile::tempdir().context("a folder for logs")?;
-    let provider = Provider::start(folder.path()).await?;
+    let provider = Provider::start(folder.path(), ProviderWire::Plain).await?;
     let connections = u32::from(args.connections);
     let users = provider.sign_in(connections).await?;
     let (own, provider_us) = (usage::cpu_us(std::process::id())?, provider.cpu_us()?);

@@ -6,6 +6,7 @@
 //! * `raw`: each stage alone, with the bare clients.
 //! * `embedded`: a drain of the embedded edition, which needs only the provider.
 //! * `publish`, `drain`, `budget`, `scale`, `window`, `load`: the scenarios.
+//! * `tls`: what TLS costs.
 //! * `console`: the web console's pages.
 //! * `peer`: the sequential loop that Evergrant replaces.
 //! * `rates`, `usage`, `metrics`, `report`: from measurements to output.
@@ -30,6 +31,7 @@ mod seed;
 mod site;
 mod stages;
 mod store;
+mod tls;
 mod usage;
 mod window;
 

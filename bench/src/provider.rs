@@ -1,6 +1,6 @@
 //! The simulated provider, in a separate process, so that its CPU time is not counted.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, ensure};
@@ -13,24 +13,53 @@ pub(crate) const CLIENT: (&str, &str) = ("evergrant", "evergrant-simulator-secre
 
 const START_LIMIT: Duration = Duration::from_secs(10);
 
+/// How it is spoken to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ProviderWire {
+    /// HTTP/1.1 in the clear.
+    Plain,
+    /// HTTP/1.1 over TLS.
+    TlsHttp1,
+    /// HTTP/2 over TLS.
+    TlsHttp2,
+}
+
+impl ProviderWire {
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+            Self::TlsHttp1 => "tls_http1",
+            Self::TlsHttp2 => "tls_http2",
+        }
+    }
+}
+
 /// A running provider. It ends when this is dropped.
 pub(crate) struct Provider {
     program: TestProgram,
     http: reqwest::Client,
+    wire: ProviderWire,
+    /// The file of the certificate that signs itself.
+    certificate: PathBuf,
     pub(crate) url: String,
 }
 
 impl Provider {
     /// Starts a provider without latency; its log goes to `folder`.
-    pub(crate) async fn start(folder: &Path) -> anyhow::Result<Self> {
+    pub(crate) async fn start(folder: &Path, wire: ProviderWire) -> anyhow::Result<Self> {
         let log = folder.join("simulator.log");
-        let args = ["serve", "--listen", "127.0.0.1:0"];
+        let certificate = folder.join("certificate.pem");
+        let file = certificate.display().to_string();
+        let mut args = vec!["serve", "--listen", "127.0.0.1:0"];
+        if wire != ProviderWire::Plain {
+            args.extend(["--tls", &file]);
+        }
         let program = TestProgram::start("evergrant-simulator", &args, &[], log);
         let deadline = tokio::time::Instant::now() + START_LIMIT;
         // Its first line is its URL.
         let url = loop {
             let logged = program.logged();
-            if let Some(url) = logged.lines().find(|line| line.starts_with("http://")) {
+            if let Some(url) = logged.lines().find(|line| line.starts_with("http")) {
                 break url.to_owned();
             }
             ensure!(
@@ -39,7 +68,23 @@ impl Provider {
             );
             tokio::time::sleep(Duration::from_millis(10)).await;
         };
-        Ok(Self { program, http: evergrant_testkit::http_client(), url })
+        let http = match wire {
+            ProviderWire::Plain => evergrant_testkit::http_client(),
+            _ => evergrant_testkit::http_client_trusting(&std::fs::read(&certificate)?),
+        };
+        Ok(Self { program, http, wire, certificate, url })
+    }
+
+    /// The settings of those who speak to it so: variables without their prefix.
+    pub(crate) fn settings(&self) -> Vec<(&'static str, String)> {
+        let http2 = self.wire == ProviderWire::TlsHttp2;
+        match self.wire {
+            ProviderWire::Plain => Vec::new(),
+            _ => vec![
+                ("HTTP__CA_FILE", self.certificate.display().to_string()),
+                ("HTTP__HTTP2", http2.to_string()),
+            ],
+        }
     }
 
     /// Where tokens are exchanged.

@@ -4,6 +4,7 @@ use anyhow::ensure;
 
 use crate::args::ScaleArgs;
 use crate::drain::{Load, measure, raw_rates, report_bounds};
+use crate::provider::ProviderWire;
 use crate::report::{Report, say};
 use crate::{Servers, seed};
 
@@ -17,7 +18,12 @@ pub(crate) async fn run(servers: &Servers, args: &ScaleArgs) -> anyhow::Result<R
     report.count("docs", args.docs);
     report.count("latency_ms", args.latency_ms);
     rates.report(&mut report);
-    let load = Load { docs: args.docs, refreshed: seed::ONCE, latency_ms: args.latency_ms };
+    let load = Load {
+        docs: args.docs,
+        refreshed: seed::ONCE,
+        latency_ms: args.latency_ms,
+        wire: ProviderWire::Plain,
+    };
     let mut rows = Vec::new();
     let mut first = None;
     for &workers in &args.workers {

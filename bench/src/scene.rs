@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 
-use crate::provider::Provider;
+use crate::provider::{Provider, ProviderWire};
 use crate::site::Site;
 use crate::store::Store;
 use crate::{Servers, seed};
@@ -25,12 +25,25 @@ impl Scene {
         refreshed: i64,
         settings: &[(&str, &str)],
     ) -> anyhow::Result<Self> {
+        Self::over(ProviderWire::Plain, servers, users, refreshed, settings).await
+    }
+
+    /// The same, with a provider that is spoken to so.
+    pub(crate) async fn over(
+        wire: ProviderWire,
+        servers: &Servers,
+        users: u32,
+        refreshed: i64,
+        settings: &[(&str, &str)],
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::tempdir().context("a folder for logs")?;
         let store = servers.stores.fresh().await?;
-        let provider = Provider::start(folder.path()).await?;
+        let provider = Provider::start(folder.path(), wire).await?;
+        let of_wire = provider.settings();
         let max_queued = users.to_string();
         let mut all = vec![("PRODUCER__MAX_QUEUED", max_queued.as_str())];
         all.extend(settings);
+        all.extend(of_wire.iter().map(|(name, value)| (*name, value.as_str())));
         let site = Site::new(servers, &store, &provider.token_url(), &all).await?;
         let documents =
             seed::users(&site.collection, provider.sign_in(users).await?, refreshed).await?;

@@ -30,6 +30,7 @@ pub use config::SimulatorConfig;
 pub use dialect::{ClientKey, DialectError, ProviderDialect};
 pub use faults::FaultRates;
 pub use handle::{ForgiveRequest, ForgiveResult, RevokeResult, SeedStream, SimulatorHandle};
+pub use http::CertificateError;
 pub use in_process::{ClientReply, ExchangeReply};
 pub use ledger::{
     CheckReport, DeadCounts, DeathCause, DocumentSplitter, GrantJudgement, GrantState,

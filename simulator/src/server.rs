@@ -6,12 +6,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::{TcpListener, ToSocketAddrs};
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{SystemClock, TimeSource};
 use crate::config::SimulatorConfig;
 use crate::handle::SimulatorHandle;
-use crate::http::{Acceptor, App, Connection, router};
+use crate::http::{Acceptor, App, CertificateError, Connection, router, self_signed};
 use crate::provider::Provider;
 use crate::settings_error::SettingsError;
 
@@ -27,6 +28,9 @@ pub enum SimulatorError {
     /// The address cannot be listened on.
     #[error("cannot listen: {0}")]
     Bind(#[source] std::io::Error),
+    /// There is no certificate.
+    #[error(transparent)]
+    Certificate(#[from] CertificateError),
     /// Serving has failed.
     #[error("cannot serve: {0}")]
     Serve(#[source] std::io::Error),
@@ -37,6 +41,7 @@ pub struct Simulator {
     listener: TcpListener,
     address: SocketAddr,
     provider: Arc<Provider>,
+    tls: Option<TlsAcceptor>,
 }
 
 impl Simulator {
@@ -57,7 +62,16 @@ impl Simulator {
         config.settings.validate()?;
         let listener = TcpListener::bind(listen).await.map_err(SimulatorError::Bind)?;
         let address = listener.local_addr().map_err(SimulatorError::Bind)?;
-        Ok(Self { listener, address, provider: Arc::new(Provider::new(config, clock)) })
+        let provider = Arc::new(Provider::new(config, clock));
+        Ok(Self { listener, address, provider, tls: None })
+    }
+
+    /// Has it speak TLS, and HTTP/2 with clients that want it, by a certificate that signs itself; returns
+    /// that as PEM, for those who shall trust it.
+    pub fn use_tls(&mut self) -> Result<String, SimulatorError> {
+        let (certificate, tls) = self_signed(self.address)?;
+        self.tls = Some(tls);
+        Ok(certificate)
     }
 
     /// The address that is listened on.
@@ -65,9 +79,10 @@ impl Simulator {
         self.address
     }
 
-    /// `http://` and the address.
+    /// `http://` or `https://`, and the address.
     pub fn url(&self) -> String {
-        format!("http://{}", self.address)
+        let scheme = if self.tls.is_some() { "https" } else { "http" };
+        format!("{scheme}://{}", self.address)
     }
 
     /// The other end, for the same process.
@@ -81,7 +96,7 @@ impl Simulator {
         let stop = CancellationToken::new();
         let app = App { handle: self.handle(), stop: stop.clone() };
         let service = router(app).into_make_service_with_connect_info::<Connection>();
-        let serve = axum::serve(Acceptor::new(self.listener), service)
+        let serve = axum::serve(Acceptor::new(self.listener, self.tls), service)
             .with_graceful_shutdown(stop.clone().cancelled_owned())
             .into_future();
         let mut serve = std::pin::pin!(serve);

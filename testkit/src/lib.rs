@@ -26,3 +26,14 @@ pub fn http_client() -> reqwest::Client {
     evergrant_provider::install_tls();
     reqwest::Client::new()
 }
+
+/// The same, which trusts a certificate as well.
+///
+/// # Panics
+/// If it is none as PEM.
+pub fn http_client_trusting(certificate: &[u8]) -> reqwest::Client {
+    evergrant_provider::install_tls();
+    let certificate = reqwest::Certificate::from_pem(certificate).expect("a certificate");
+    let client = reqwest::Client::builder().tls_certs_merge([certificate]);
+    client.build().expect("an HTTP client")
+}

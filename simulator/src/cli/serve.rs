@@ -106,6 +106,10 @@ pub(crate) struct ServeArgs {
         value_parser = fault
     )]
     faults: Vec<(String, f64)>,
+    /// Speak TLS, with HTTP/2 or HTTP/1.1 as the client wants it, and write the certificate, which signs
+    /// itself, to this file
+    #[arg(long, env = "EVERGRANT_SIMULATOR_TLS", value_name = "FILE")]
+    tls: Option<PathBuf>,
     /// A file that says what the token endpoint answers; the README describes it
     #[arg(long, env = "EVERGRANT_SIMULATOR_SCRIPT", value_name = "FILE")]
     script: Option<PathBuf>,
@@ -187,7 +191,11 @@ impl ServeArgs {
 
 /// Runs the provider. The first line on standard output is its URL.
 pub(crate) async fn serve(args: ServeArgs) -> anyhow::Result<()> {
-    let simulator = Simulator::bind(args.config()?, &args.listen).await?;
+    let mut simulator = Simulator::bind(args.config()?, &args.listen).await?;
+    if let Some(path) = &args.tls {
+        std::fs::write(path, simulator.use_tls()?)
+            .with_context(|| format!("the certificate {} cannot be written", path.display()))?;
+    }
     if let Some(path) = &args.script {
         let text = std::fs::read_to_string(path)
             .with_context(|| format!("the script {} cannot be read", path.display()))?;

@@ -16,6 +16,10 @@ use axum::extract::connect_info::Connected;
 use axum::serve::{IncomingStream, Listener};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::task::JoinSet;
+use tokio_rustls::TlsAcceptor;
+use tokio_rustls::server::TlsStream;
+use tokio_util::either::Either;
 
 /// How long to wait after a failed accept, such as for want of file descriptors.
 const ACCEPT_ERROR_DELAY: Duration = Duration::from_millis(100);
@@ -40,43 +44,62 @@ impl Connection {
 
 impl Connected<IncomingStream<'_, Acceptor>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Acceptor>) -> Self {
-        stream.io().connection.clone()
+        match stream.io() {
+            Either::Left(wire) => wire.connection.clone(),
+            Either::Right(tls) => tls.get_ref().0.connection.clone(),
+        }
     }
 }
 
 /// Accepts connections and gives each its switch.
-#[derive(Debug)]
-pub(crate) struct Acceptor(TcpListener);
+pub(crate) struct Acceptor {
+    listener: TcpListener,
+    tls: Option<TlsAcceptor>,
+    /// Connections that agree on TLS, each by itself: one that dawdles holds up no other.
+    handshakes: JoinSet<Option<(TlsStream<Wire>, SocketAddr)>>,
+}
 
 impl Acceptor {
-    pub(crate) fn new(listener: TcpListener) -> Self {
-        Self(listener)
+    /// One that speaks TLS, if it is given.
+    pub(crate) fn new(listener: TcpListener, tls: Option<TlsAcceptor>) -> Self {
+        Self { listener, tls, handshakes: JoinSet::new() }
     }
 }
 
 impl Listener for Acceptor {
-    type Io = Wire;
+    type Io = Either<Wire, TlsStream<Wire>>;
     type Addr = SocketAddr;
 
-    async fn accept(&mut self) -> (Wire, SocketAddr) {
+    async fn accept(&mut self) -> (Self::Io, SocketAddr) {
         loop {
-            match self.0.accept().await {
-                Ok((stream, peer)) => {
-                    // Without it replies wait for acknowledgements. It cannot fail in a way
-                    // that matters.
-                    let _ = stream.set_nodelay(true);
-                    return (Wire { stream, connection: Connection::default() }, peer);
-                }
-                Err(error) => {
-                    tracing::warn!(%error, "cannot accept a connection");
-                    tokio::time::sleep(ACCEPT_ERROR_DELAY).await;
+            tokio::select! {
+                accepted = self.listener.accept() => match accepted {
+                    Ok((stream, peer)) => {
+                        // Without it replies wait for acknowledgements. It cannot fail in a way
+                        // that matters.
+                        let _ = stream.set_nodelay(true);
+                        let wire = Wire { stream, connection: Connection::default() };
+                        let Some(tls) = self.tls.clone() else { return (Either::Left(wire), peer) };
+                        self.handshakes.spawn(async move {
+                            Some((tls.accept(wire).await.ok()?, peer))
+                        });
+                    }
+                    Err(error) => {
+                        tracing::warn!(%error, "cannot accept a connection");
+                        tokio::time::sleep(ACCEPT_ERROR_DELAY).await;
+                    }
+                },
+                Some(agreed) = self.handshakes.join_next() => {
+                    if let Ok(Some((stream, peer))) = agreed {
+                        return (Either::Right(stream), peer);
+                    }
                 }
             }
         }
     }
 
     fn local_addr(&self) -> io::Result<SocketAddr> {
-        self.0.local_addr()
+        self.listener.local_addr()
     }
 }
 

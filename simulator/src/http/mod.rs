@@ -3,6 +3,8 @@
 mod admin;
 mod connection;
 mod ledger;
+mod revoke;
+mod tls;
 mod token;
 
 use axum::Router;
@@ -14,6 +16,8 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 pub(crate) use connection::{Acceptor, Connection};
+pub use tls::CertificateError;
+pub(crate) use tls::self_signed;
 
 use crate::handle::SimulatorHandle;
 
@@ -35,7 +39,7 @@ pub(crate) fn router(app: App) -> Router {
         // Where the provider has its token endpoint, and by what method, is for the dialect to say.
         Router::new().fallback(token::token)
     } else {
-        Router::new().route("/token", post(token::token))
+        Router::new().route("/token", post(token::token)).route("/revoke", post(revoke::revoke))
     };
     router
         .route("/healthz", get(async || "ok\n"))

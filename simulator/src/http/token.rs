@@ -71,7 +71,7 @@ fn text<'a>((name, value): (&'a HeaderName, &'a HeaderValue)) -> (&'a str, &'a s
     (name.as_str(), value.to_str().unwrap_or(""))
 }
 
-fn respond(reply: Reply) -> Response {
+pub(super) fn respond(reply: Reply) -> Response {
     let mut response = Response::new(Body::from(reply.body));
     *response.status_mut() =
         StatusCode::from_u16(reply.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);

@@ -4,6 +4,8 @@
 
 mod admin;
 mod faults;
+mod revoke;
 mod shutdown;
 mod support;
+mod tls;
 mod token;
