@@ -8,6 +8,7 @@ mod kills;
 mod operator;
 mod pipeline;
 mod providers;
+mod revocation;
 mod shutdown;
 mod strangers;
 mod two_producers;

@@ -19,7 +19,17 @@ pub(crate) enum ActCommand {
     /// End a pause.
     Resume(TokensWish),
     /// Remove Evergrant's state of grants. Their documents stay.
-    Forget(TokensWish),
+    Forget(ForgetWish),
+}
+
+#[derive(Debug, ClapArgs)]
+pub(crate) struct ForgetWish {
+    #[command(flatten)]
+    wish: TokensWish,
+    /// Revoke the grants at their providers first, within their budgets. Only those that were revoked are
+    /// forgotten.
+    #[arg(long)]
+    revoke: bool,
 }
 
 #[derive(Debug, ClapArgs)]
@@ -39,7 +49,12 @@ impl Tokens<'_> {
             ActCommand::Refresh(wish) => self.refresh(&wish, config).await?,
             ActCommand::Pause(wish) => self.change(&wish, GrantChange::Pause).await?,
             ActCommand::Resume(wish) => self.change(&wish, GrantChange::Resume).await?,
-            ActCommand::Forget(wish) => self.change(&wish, GrantChange::Forget).await?,
+            ActCommand::Forget(ForgetWish { wish: TokensWish { ids, why }, revoke: true }) => {
+                self.revoke(config.some_providers()?, &ids, &why).await?
+            }
+            ActCommand::Forget(ForgetWish { wish, .. }) => {
+                self.change(&wish, GrantChange::Forget).await?
+            }
         })
     }
 
@@ -85,11 +100,7 @@ impl Tokens<'_> {
                     self.say(id, did, so);
                 }
                 ChangeResult::NotIn(status) => self.refuse(id, &why_not(change, status)),
-                ChangeResult::UnderWay => self.refuse(
-                    id,
-                    "a refresh of it is under way, or a worker died over it, and its new tokens \
-                     would be lost: try again in a minute. If it is paused, resume it first",
-                ),
+                ChangeResult::UnderWay => self.refuse(id, UNDER_WAY),
                 ChangeResult::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
                 ChangeResult::Absent => self.say_absent(id),
             }
@@ -97,19 +108,19 @@ impl Tokens<'_> {
         Ok(exit(done, ids.len()))
     }
 
-    fn operator(&self, why: &str) -> ActingOperator {
+    pub(super) fn operator(&self, why: &str) -> ActingOperator {
         let store = std::sync::Arc::clone(self.store);
         ActingOperator { store, who: os_user(), why: why.to_owned() }
     }
 
-    fn say(&self, id: &DocumentId, did: &str, so: &str) {
+    pub(super) fn say(&self, id: &DocumentId, did: &str, so: &str) {
         if self.output.json {
             return self.output.json(&json!({ "id": id, "done": did }));
         }
         self.output.line(&crate::output::printable(&format!("{id}: {did}; {so}")));
     }
 
-    fn refuse(&self, id: &DocumentId, why: &str) {
+    pub(super) fn refuse(&self, id: &DocumentId, why: &str) {
         self.output.error(format!("{id}: {why}"));
     }
 
@@ -123,11 +134,14 @@ impl Tokens<'_> {
     }
 }
 
-const WAITS_FOR_ANSWER: &str = "its new tokens are not in its document yet, and to send the old one would lose them: see its \
+pub(super) const UNDER_WAY: &str = "a refresh of it is under way, or a worker died over it, and its new tokens would be lost: try \
+     again in a minute. If it is paused, resume it first";
+
+pub(super) const WAITS_FOR_ANSWER: &str = "its new tokens are not in its document yet, and to send the old one would lose them: see its \
      letter with `evergrant dlq show --reason uncommitted_answer`, cure what it says, then redrive it. If \
      they are lost for good, the user has to sign in again";
 
-fn exit(done: usize, wanted: usize) -> Exit {
+pub(super) fn exit(done: usize, wanted: usize) -> Exit {
     match done {
         0 => Exit::Nothing,
         done if done < wanted => Exit::Partial,

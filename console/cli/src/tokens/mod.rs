@@ -1,6 +1,7 @@
 //! `evergrant tokens`: grants, without their tokens.
 
 mod act;
+mod revoke;
 mod show;
 
 use std::sync::Arc;

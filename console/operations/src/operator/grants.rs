@@ -88,8 +88,8 @@ impl ActingOperator {
     }
 }
 
-const WAITS: &str = "its new tokens wait";
-const ABSENT: &str = "there is no such document";
+pub(super) const WAITS: &str = "its new tokens wait";
+pub(super) const ABSENT: &str = "there is no such document";
 
 fn in_status(status: Option<GrantStatus>) -> String {
     match status {
@@ -98,7 +98,7 @@ fn in_status(status: Option<GrantStatus>) -> String {
     }
 }
 
-fn about(action: OperatorAction, id: &DocumentId) -> ActionSubject {
+pub(super) fn about(action: OperatorAction, id: &DocumentId) -> ActionSubject {
     ActionSubject {
         action,
         provider: None,

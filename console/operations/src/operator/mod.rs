@@ -2,6 +2,7 @@
 
 mod grants;
 mod providers;
+mod revocation;
 mod who;
 
 use std::sync::Arc;
@@ -15,6 +16,7 @@ use evergrant_ports::{QueueError, Store, StoreError};
 
 pub use grants::RefreshResult;
 pub use providers::ProviderChange;
+pub use revocation::{RevocationEndpoint, RevocationResult};
 pub use who::os_user;
 
 /// An operator and the reason for an action.
