@@ -43,7 +43,7 @@ impl Tokens<'_> {
             match result {
                 RevocationResult::Forgotten => {
                     done += 1;
-                    self.say(id, "revoked and forgotten", "its user has to sign in again");
+                    self.say(id, "revoked and forgotten", SO);
                 }
                 RevocationResult::Revoked(_) => self.refuse(id, STATE_IS_LEFT),
                 RevocationResult::Kept(why) => self.refuse(id, &why),
@@ -104,6 +104,8 @@ impl Tokens<'_> {
     }
 }
 
+const SO: &str = "its user has to sign in again. While the document is there, the producer takes it up, and its \
+     token is found dead";
 const NOT_ADOPTED: &str = "it is not adopted yet: the producer does that in a minute";
 const STATE_IS_LEFT: &str = "it is revoked, but Evergrant's state of it is still there, since somebody has \
      resumed it meanwhile: `evergrant tokens forget` it in a minute";
