@@ -19,7 +19,8 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinSet;
 use tokio_rustls::TlsAcceptor;
 use tokio_rustls::server::TlsStream;
-use tokio_util::either::Either;
+
+use super::stream::ClientStream;
 
 /// How long to wait after a failed accept, such as for want of file descriptors.
 const ACCEPT_ERROR_DELAY: Duration = Duration::from_millis(100);
@@ -44,10 +45,7 @@ impl Connection {
 
 impl Connected<IncomingStream<'_, Acceptor>> for Connection {
     fn connect_info(stream: IncomingStream<'_, Acceptor>) -> Self {
-        match stream.io() {
-            Either::Left(wire) => wire.connection.clone(),
-            Either::Right(tls) => tls.get_ref().0.connection.clone(),
-        }
+        stream.io().connection()
     }
 }
 
@@ -67,7 +65,7 @@ impl Acceptor {
 }
 
 impl Listener for Acceptor {
-    type Io = Either<Wire, TlsStream<Wire>>;
+    type Io = ClientStream;
     type Addr = SocketAddr;
 
     async fn accept(&mut self) -> (Self::Io, SocketAddr) {
@@ -79,7 +77,9 @@ impl Listener for Acceptor {
                         // that matters.
                         let _ = stream.set_nodelay(true);
                         let wire = Wire { stream, connection: Connection::default() };
-                        let Some(tls) = self.tls.clone() else { return (Either::Left(wire), peer) };
+                        let Some(tls) = self.tls.clone() else {
+                            return (ClientStream::Plain(wire), peer);
+                        };
                         self.handshakes.spawn(async move {
                             Some((tls.accept(wire).await.ok()?, peer))
                         });
@@ -91,7 +91,7 @@ impl Listener for Acceptor {
                 },
                 Some(agreed) = self.handshakes.join_next() => {
                     if let Ok(Some((stream, peer))) = agreed {
-                        return (Either::Right(stream), peer);
+                        return (ClientStream::Tls(Box::new(stream)), peer);
                     }
                 }
             }
@@ -108,6 +108,12 @@ impl Listener for Acceptor {
 pub(crate) struct Wire {
     stream: TcpStream,
     connection: Connection,
+}
+
+impl Wire {
+    pub(super) fn connection(&self) -> Connection {
+        self.connection.clone()
+    }
 }
 
 impl Drop for Wire {

@@ -4,6 +4,7 @@ mod admin;
 mod connection;
 mod ledger;
 mod revoke;
+mod stream;
 mod tls;
 mod token;
 
