@@ -73,7 +73,7 @@ impl RevocationEndpoint {
         let permit = tokio::time::timeout(PERMIT_TIMEOUT, self.budget.acquire()).await.ok()?;
         let exchange = self.client.revoke(&grant.refresh_token, &grant.fields).await;
         permit.answered();
-        let secrets = self.provider.secrets(&grant.refresh_token);
+        let secrets = self.provider.secrets(&grant.refresh_token, &grant.fields);
         Some(classify_revocation(exchange, &self.provider.dialect, secrets))
     }
 
