@@ -20,6 +20,7 @@ mod flow;
 mod from_config;
 mod lane;
 mod metrics;
+mod on_demand;
 mod pipeline;
 mod recovery;
 mod settings;
@@ -43,6 +44,7 @@ use crate::flow::store_limiter::StoreLimiter;
 pub use crate::from_config::NO_RESCUE_KEY;
 use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
+pub use crate::on_demand::OnDemandRefresher;
 use crate::recovery::answer_log::AnswerLog;
 pub use crate::recovery::answer_log::RescueDeps;
 use crate::recovery::answer_recovery::AnswerRecovery;
@@ -96,71 +98,82 @@ pub enum WorkerEnd {
     GraceOver,
 }
 
+/// The lanes of a worker and what they share, before anything is consumed.
+struct WorkerCore {
+    lanes: Vec<Arc<Lane>>,
+    /// None without a key.
+    recovery: Option<Arc<AnswerRecovery>>,
+    settings: Arc<WorkerSettings>,
+    stop: CancellationToken,
+}
+
+impl WorkerCore {
+    fn start(deps: WorkerDeps) -> Self {
+        let stop = CancellationToken::new();
+        let metrics = WorkerMetrics::register(&deps.metrics, deps.reports);
+        metrics.reports.serve(deps.providers.iter().map(|deps| &deps.provider.id));
+        let settings = Arc::new(deps.settings);
+        let answer_log = deps.rescue.map(|rescue| {
+            let RescueDeps { sealer, journal, after } = rescue;
+            let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
+            let recovered = RecoveredAnswers::default();
+            Arc::new(AnswerLog { sealer, journal, after, queue, metrics, recovered })
+        });
+        let store_limiter = StoreLimiter::new();
+        let following = store_limiter.clone().follow(metrics.reports.workers());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(following));
+        let recovery = answer_log.as_ref().map(|answer_log| {
+            let commits = AnswerCommits {
+                answer_log: Arc::clone(answer_log),
+                store: Arc::clone(&deps.store),
+                name: deps.name.clone(),
+                providers: deps.providers.iter().map(|deps| Arc::clone(&deps.provider)).collect(),
+                stop: stop.clone(),
+                tasks: TaskTracker::new(),
+            };
+            Arc::new(AnswerRecovery::new(commits, store_limiter.clone()))
+        });
+        let common = LaneContext {
+            name: deps.name,
+            clock: deps.clock,
+            store: deps.store,
+            election: deps.election,
+            queue: deps.queue,
+            store_limiter,
+            answer_log,
+            settings: Arc::clone(&settings),
+            metrics,
+            health: deps.health,
+            stop: stop.clone(),
+        };
+        let lane = |provider| Lane::new(provider, common.clone());
+        let lanes = deps.providers.into_iter().map(lane).collect();
+        Self { lanes, recovery, settings, stop }
+    }
+}
+
 /// Serves all providers until `shutdown` ends. Then it finishes what was sent, releases the rest,
 /// and returns.
 pub async fn run(deps: WorkerDeps, shutdown: impl Future<Output = ()>) -> WorkerEnd {
-    let stop = CancellationToken::new();
-    let metrics = WorkerMetrics::register(&deps.metrics, deps.reports);
-    metrics.reports.serve(deps.providers.iter().map(|deps| &deps.provider.id));
-    let grace = deps.settings.shutdown_grace;
-    let settings = Arc::new(deps.settings);
-    let (mut lanes, mut running) = (JoinSet::new(), HashMap::new());
-    let answer_log = deps.rescue.map(|rescue| {
-        let RescueDeps { sealer, journal, after } = rescue;
-        let (queue, metrics) = (Arc::clone(&deps.queue), metrics.clone());
-        Arc::new(AnswerLog {
-            sealer,
-            journal,
-            after,
-            queue,
-            metrics,
-            recovered: RecoveredAnswers::default(),
-        })
-    });
-    let store_limiter = StoreLimiter::new();
-    let following = store_limiter.clone().follow(metrics.reports.workers());
-    tokio::spawn(stop.clone().run_until_cancelled_owned(following));
-    if let Some(answer_log) = &answer_log {
-        let recovery = AnswerCommits {
-            answer_log: Arc::clone(answer_log),
-            store: Arc::clone(&deps.store),
-            name: deps.name.clone(),
-            providers: deps.providers.iter().map(|deps| Arc::clone(&deps.provider)).collect(),
-            stop: stop.clone(),
-            tasks: TaskTracker::new(),
-        };
-        let id =
-            lanes.spawn(Arc::new(AnswerRecovery::new(recovery, store_limiter.clone())).run()).id();
-        running.insert(id, "rescued answers".to_owned());
+    let WorkerCore { lanes, recovery, settings, stop } = WorkerCore::start(deps);
+    let (mut tasks, mut running) = (JoinSet::new(), HashMap::new());
+    if let Some(recovery) = recovery {
+        running.insert(tasks.spawn(recovery.run()).id(), "rescued answers".to_owned());
     }
-    let common = LaneContext {
-        name: deps.name,
-        clock: deps.clock,
-        store: deps.store,
-        election: deps.election,
-        queue: deps.queue,
-        store_limiter,
-        answer_log,
-        settings,
-        metrics,
-        health: deps.health,
-        stop: stop.clone(),
-    };
-    for provider in deps.providers {
-        let name = provider.provider.id.to_string();
-        let id = lanes.spawn(Lane::new(provider, common.clone()).run()).id();
-        running.insert(id, name);
+    for lane in lanes {
+        let name = lane.provider.id.to_string();
+        running.insert(tasks.spawn(lane.run()).id(), name);
     }
     shutdown.await;
     tracing::info!("stopping: finishing the requests that were sent");
     stop.cancel();
     let finished = async {
-        while let Some(ended) = lanes.join_next_with_id().await {
+        while let Some(ended) = tasks.join_next_with_id().await {
             let id = ended.map_or_else(|error| error.id(), |(id, ())| id);
             running.remove(&id);
         }
     };
-    match tokio::time::timeout(grace, finished).await {
+    match tokio::time::timeout(settings.shutdown_grace, finished).await {
         Ok(()) => WorkerEnd::Cleanly,
         Err(_) => {
             let unfinished = running.into_values().collect::<Vec<_>>().join(", ");

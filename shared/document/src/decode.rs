@@ -19,7 +19,7 @@ use evergrant_domain::sealed_token::{SEALED_REMEDY, SealedForm, holds_ciphertext
 use evergrant_domain::twins::FirstHolder;
 use evergrant_domain::{
     ClaimNote, ClaimedDocument, DocumentFields, EndedDocument, Grant, GrantStatus, LastError,
-    Lease, PreviousOwner, ProviderId, Timestamp,
+    Lease, PreviousOwner, ProviderId, StoredToken, Timestamp,
 };
 use evergrant_ports::{DueGrant, GrantView};
 
@@ -195,6 +195,27 @@ pub fn view(names: &FieldPaths, document: &Document) -> GrantView {
         failing_since: time("failing_since"),
         in_doubt: state.text("in_doubt").ok().flatten().is_some(),
         last_error: state.last_error(),
+    }
+}
+
+/// A document as callers of the gateway need it, read at `read_at` by the store's clock. An access token that
+/// is no text is none.
+pub fn stored_token(names: &FieldPaths, document: &Document, read_at: Timestamp) -> StoredToken {
+    let view = view(names, document);
+    let access_token = at(document, &names.fields.access_token).and_then(Bson::as_str);
+    StoredToken {
+        id: view.id,
+        user: view.user,
+        provider: view.provider,
+        status: view.status,
+        generation: view.generation,
+        access_token: access_token.filter(|token| !token.is_empty()).map(SecretString::from),
+        refreshed_at: view.refreshed_at,
+        access_expires_at: view.access_expires_at,
+        leased_until: view.leased_until.filter(|until| *until > read_at),
+        failing_since: view.failing_since,
+        last_error: view.last_error,
+        read_at,
     }
 }
 

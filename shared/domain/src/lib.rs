@@ -19,6 +19,7 @@ pub use document_id::DocumentId;
 pub use expiry::{TokenExpiry, ToldEnds};
 pub use grant::{DocumentFields, FailureKind, Grant, GrantStatus, LastError, Lease, PreviousOwner};
 pub use job::{Job, JobError};
+pub use on_demand::{StoredToken, TokenDecision, TokenDemand};
 pub use outcome::{ExchangeFailure, NewTokens, Outcome, RefusalScope};
 pub use precise_timestamp::PreciseTimestamp;
 pub use provider_id::ProviderId;

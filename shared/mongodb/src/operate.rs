@@ -40,7 +40,7 @@ impl MongoStore {
         }
     }
 
-    async fn read_one(
+    pub(super) async fn read_one(
         &self,
         operation: &'static str,
         id: &DocumentId,

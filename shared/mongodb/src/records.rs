@@ -236,7 +236,7 @@ const STATISTICS: &str = "evergrant_statistics";
 const NUMBER_TRIES_MAX: u32 = 50;
 
 impl MongoStore {
-    fn records(&self, name: &str) -> Collection<Document> {
+    pub(super) fn records(&self, name: &str) -> Collection<Document> {
         self.database.collection_with_options(name, primary_options())
     }
 
@@ -266,7 +266,9 @@ fn minute_counts(document: &Document) -> Option<MinuteCounts> {
     Some(MinuteCounts { provider: provider.parse().ok()?, minute, counts })
 }
 
-async fn all(found: Result<mongodb::Cursor<Document>, Error>) -> Result<Vec<Document>, Error> {
+pub(super) async fn all(
+    found: Result<mongodb::Cursor<Document>, Error>,
+) -> Result<Vec<Document>, Error> {
     found?.try_collect().await
 }
 
@@ -305,11 +307,11 @@ fn time(document: &Document, field: &str) -> Timestamp {
     document.get_datetime(field).map(|time| timestamp(*time)).unwrap_or_default()
 }
 
-fn json(operation: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
+pub(super) fn json(operation: &'static str, value: &impl Serialize) -> Result<String, StoreError> {
     serde_json::to_string(value).map_err(|_| refused(operation, "it cannot be written as JSON"))
 }
 
-fn read<T: DeserializeOwned>(
+pub(super) fn read<T: DeserializeOwned>(
     operation: &'static str,
     document: &Document,
     field: &str,

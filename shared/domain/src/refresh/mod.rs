@@ -16,6 +16,7 @@ pub mod import;
 pub mod job;
 pub mod ladder;
 pub mod marks;
+pub mod on_demand;
 pub mod outcome;
 pub mod precise_timestamp;
 pub mod refusals;

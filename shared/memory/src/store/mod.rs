@@ -12,11 +12,14 @@
 mod coordinate;
 mod documents;
 mod due;
+mod keys;
 mod lease;
 mod operate;
 mod operators;
 mod revive;
+mod token_reader;
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -38,9 +41,9 @@ use evergrant_domain::{
 use evergrant_ports::{
     ChangeResult, ClaimResult, Commit, CommitResult, DueGrant, DueQuery, DueStore, GrantAdmin,
     GrantChange, GrantCount, GrantFilter, GrantView, HeldTokens, ImportDocument, ImportMode,
-    ImportResult, InspectionFinding, LeaderElection, LeaseStore, OperationsLog, ProviderStates,
-    Store, StoreClock, StoreError, SweepPlace, SweepResult, TransferStore, UnadoptedDocuments,
-    VersionedValue,
+    ImportResult, InspectionFinding, KeyRecord, LeaderElection, LeaseStore, OperationsLog,
+    ProviderStates, Store, StoreClock, StoreError, SweepPlace, SweepResult, TransferStore,
+    UnadoptedDocuments, VersionedValue,
 };
 
 /// Token documents in memory. It ends with its last handle, and so do the documents.
@@ -53,6 +56,7 @@ struct State {
     documents: Documents,
     agreed: AgreedState,
     records: Records,
+    keys: BTreeMap<String, KeyRecord>,
 }
 
 impl MemoryStore {
@@ -64,7 +68,7 @@ impl MemoryStore {
     /// An empty store with rules of adoption.
     pub fn with_rules(clock: MemoryClock, rules: AdoptionRules) -> Self {
         let (documents, agreed) = (Documents::new(rules), AgreedState::default());
-        let state = State { documents, agreed, records: Records::default() };
+        let state = State { documents, agreed, records: Records::default(), keys: BTreeMap::new() };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 

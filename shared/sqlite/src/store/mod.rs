@@ -14,6 +14,7 @@ mod due;
 mod first_tokens;
 mod inspect;
 mod key;
+mod keys;
 mod layout;
 mod lease;
 mod operate;
@@ -21,6 +22,7 @@ mod operators;
 mod records;
 mod revive;
 mod table;
+mod token_reader;
 mod transfer;
 
 use std::collections::BTreeSet;

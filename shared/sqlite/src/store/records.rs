@@ -218,12 +218,12 @@ fn audit_entry((entry, told_ms, progress): AuditRow) -> Result<AuditEntry, Failu
     Ok(progress.put_into(read(&entry)?, Timestamp::from_unix_ms(told_ms)))
 }
 
-fn json(value: &impl Serialize) -> Result<String, Failure> {
+pub(super) fn json(value: &impl Serialize) -> Result<String, Failure> {
     serde_json::to_string(value)
         .map_err(|_| Failure::refused("a record for operators cannot be written as JSON"))
 }
 
-fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
+pub(super) fn read<T: DeserializeOwned>(text: &str) -> Result<T, Failure> {
     serde_json::from_str(text).map_err(|_| {
         Failure::refused(
             "a record for operators cannot be read: was it written by a later release? Upgrade \

@@ -1,0 +1,57 @@
+//! A token as callers get it, with headers by which HTTP caches know how long it may be kept.
+
+use std::time::Duration;
+
+use axum::response::{IntoResponse, Response};
+use evergrant_domain::StoredToken;
+use evergrant_domain::api_key::key_hash;
+use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
+use http::{HeaderMap, StatusCode};
+use secrecy::ExposeSecret;
+use serde_json::{Value, json};
+
+/// Characters of the token's hash in its tag: enough to tell two tokens of one generation apart.
+const TAG_HASH_LENGTH: usize = 12;
+
+/// The members of a token's answer.
+pub(crate) fn members(stored: &StoredToken) -> Value {
+    let time = |time: Option<evergrant_domain::Timestamp>| time.map(|time| time.to_string());
+    json!({
+        "access_token": stored.access_token.as_ref().map(ExposeSecret::expose_secret),
+        "token_type": "Bearer",
+        "expires_at": time(stored.access_expires_at),
+        "expires_in": stored.left().map(|left| left.as_secs()),
+        "obtained_at": time(stored.refreshed_at),
+        "generation": stored.generation,
+        "provider": stored.provider,
+        "user_id": stored.user,
+        "id": stored.id,
+    })
+}
+
+/// The answer to a caller that may keep the token while more than `min_ttl` of its life is left; `304` for one
+/// that has it already.
+pub(crate) fn answer(stored: &StoredToken, min_ttl: Duration, asked: &HeaderMap) -> Response {
+    let tag = tag(stored);
+    let left = stored.left().map(|left| left.saturating_sub(min_ttl).as_secs());
+    let caching = left
+        .map_or_else(|| "private, no-cache".to_owned(), |left| format!("private, max-age={left}"));
+    let headers =
+        [(ETAG, tag.clone()), (CACHE_CONTROL, caching), (VARY, "Authorization".to_owned())];
+    if has_it(asked, &tag) {
+        return (StatusCode::NOT_MODIFIED, headers).into_response();
+    }
+    (headers, axum::Json(members(stored))).into_response()
+}
+
+/// The generation, and a hash that tells apart a token that the user's new sign-in brought.
+fn tag(stored: &StoredToken) -> String {
+    let token = stored.access_token.as_ref().map_or("", |token| token.expose_secret());
+    format!("\"{}-{}\"", stored.generation, &key_hash(token)[..TAG_HASH_LENGTH])
+}
+
+fn has_it(asked: &HeaderMap, tag: &str) -> bool {
+    let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
+    let mut tags = lists.flat_map(|list| list.split(','));
+    tags.any(|known| known.trim().trim_start_matches("W/") == tag || known.trim() == "*")
+}

@@ -1,0 +1,35 @@
+//! API keys of the gateway.
+
+use async_trait::async_trait;
+
+use super::MemoryStore;
+use evergrant_domain::api_key::ApiKey;
+use evergrant_ports::{KeyRecord, KeyStore, StoreError};
+
+#[async_trait]
+impl KeyStore for MemoryStore {
+    async fn api_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        Ok(self.with(|state, _| state.keys.values().cloned().collect()))
+    }
+
+    async fn set_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        self.with(|state, _| {
+            let last_used_at = state.keys.get(&key.name).and_then(|record| record.last_used_at);
+            state.keys.insert(key.name.clone(), KeyRecord { key: key.clone(), last_used_at });
+        });
+        Ok(())
+    }
+
+    async fn remove_api_key(&self, name: &str) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| state.keys.remove(name).is_some()))
+    }
+
+    async fn note_key_use(&self, name: &str) -> Result<(), StoreError> {
+        self.with(|state, now| {
+            if let Some(record) = state.keys.get_mut(name) {
+                record.last_used_at = Some(now);
+            }
+        });
+        Ok(())
+    }
+}

@@ -1,0 +1,75 @@
+//! API keys of the gateway, each a document of its own.
+
+use async_trait::async_trait;
+use mongodb::bson::doc;
+
+use super::MongoStore;
+use super::errors::driver;
+use super::records::{all, json, read};
+use super::uncancelled::{SHORT_TIMEOUT, uncancelled};
+use super::update::{HINT, JOURNALLED};
+use evergrant_document::decode::timestamp;
+use evergrant_document::document_update::date;
+use evergrant_domain::api_key::ApiKey;
+use evergrant_ports::{KeyRecord, KeyStore, StoreError};
+
+const KEYS: &str = "evergrant_keys";
+
+#[async_trait]
+impl KeyStore for MongoStore {
+    async fn api_keys(&self) -> Result<Vec<KeyRecord>, StoreError> {
+        const OPERATION: &str = "api_keys";
+        let this = self.clone();
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
+            let found = this.records(KEYS).find(doc! {}).sort(doc! { "_id": 1 }).await;
+            let found = all(found).await.map_err(|error| driver(OPERATION, &error))?;
+            let records = found.iter().map(|document| {
+                let last_used_at = document.get_datetime("used_at").ok().copied().map(timestamp);
+                Ok(KeyRecord { key: read(OPERATION, document, "key")?, last_used_at })
+            });
+            records.collect()
+        })
+        .await
+    }
+
+    async fn set_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+        const OPERATION: &str = "set_api_key";
+        let (this, key) = (self.clone(), key.clone());
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
+            let set = doc! { "$set": { "key": json(OPERATION, &key)? } };
+            let keys = this.records(KEYS);
+            let written = keys.update_one(doc! { "_id": &key.name }, set).upsert(true);
+            let written = written.write_concern(JOURNALLED.concern()).await;
+            written.map(drop).map_err(|error| driver(OPERATION, &error))
+        })
+        .await
+    }
+
+    async fn remove_api_key(&self, name: &str) -> Result<bool, StoreError> {
+        const OPERATION: &str = "remove_api_key";
+        let (this, name) = (self.clone(), name.to_owned());
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
+            let keys = this.records(KEYS);
+            let removed = keys.delete_one(doc! { "_id": name });
+            let removed = removed.write_concern(JOURNALLED.concern()).await;
+            removed
+                .map(|removed| removed.deleted_count > 0)
+                .map_err(|error| driver(OPERATION, &error))
+        })
+        .await
+    }
+
+    async fn note_key_use(&self, name: &str) -> Result<(), StoreError> {
+        const OPERATION: &str = "note_key_use";
+        let (this, name) = (self.clone(), name.to_owned());
+        uncancelled(OPERATION, SHORT_TIMEOUT, async move {
+            let (now, _) = this.estimated_now(OPERATION).await?;
+            let set = doc! { "$set": { "used_at": date(now) } };
+            let keys = this.records(KEYS);
+            let noted = keys.update_one(doc! { "_id": name }, set);
+            let noted = noted.write_concern(HINT.concern()).await;
+            noted.map(drop).map_err(|error| driver(OPERATION, &error))
+        })
+        .await
+    }
+}
