@@ -17,6 +17,8 @@ mod metrics;
 mod problem;
 mod refusal;
 mod routes;
+mod serve;
+mod settings;
 #[cfg(test)]
 mod tests;
 mod token_answer;
@@ -37,12 +39,13 @@ use crate::caller_keys::CallerKeys;
 use crate::metrics::GatewayMetrics;
 use crate::token_service::TokenService;
 
+pub use serve::GatewayServer;
+pub use settings::GatewaySettings;
+
 /// What a gateway needs.
 pub struct GatewayDeps {
     /// Where documents and keys live.
     pub store: Arc<dyn Store>,
-    /// What refreshes them.
-    pub refresher: Arc<OnDemandRefresher>,
     /// How long a caller waits for a refresh unless it says so, and at most.
     pub wait: WaitLimits,
     /// Where users of a provider sign in again, where that is known.
@@ -79,9 +82,9 @@ pub const LIMITS: HttpLimits = HttpLimits {
     keep_alive: true,
 };
 
-/// The gateway's HTTP interface.
-pub fn router(deps: GatewayDeps) -> Router {
-    let GatewayDeps { store, refresher, wait, sign_in, metrics } = deps;
+/// The gateway's HTTP interface, with what refreshes grants.
+pub fn router(deps: GatewayDeps, refresher: Arc<OnDemandRefresher>) -> Router {
+    let GatewayDeps { store, wait, sign_in, metrics } = deps;
     let tokens = TokenService {
         store: Arc::clone(&store),
         refresher,

@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use evergrant_domain::{DocumentId, Job, ProviderId};
 use evergrant_ports::{DeliveryAcker, QueueError};
 use tokio::sync::{oneshot, watch};
-use tokio::task::JoinSet;
+use tokio_util::task::TaskTracker;
 
 use crate::lane::Lane;
 use crate::pipeline::claim::claim;
@@ -26,7 +26,7 @@ pub struct OnDemandRefresher {
     lanes: HashMap<ProviderId, Arc<Lane>>,
     under_way: Arc<Mutex<HashMap<DocumentId, JobEnd>>>,
     core: WorkerCore,
-    recovery: JoinSet<()>,
+    recovery: TaskTracker,
 }
 
 /// Becomes true when a job has ended.
@@ -39,7 +39,7 @@ impl OnDemandRefresher {
         let core = WorkerCore::start(deps);
         let by_provider = |lane: &Arc<Lane>| (lane.provider.id.clone(), Arc::clone(lane));
         let lanes = core.lanes.iter().map(by_provider).collect();
-        let mut recovery = JoinSet::new();
+        let recovery = TaskTracker::new();
         core.recovery.iter().for_each(|task| drop(recovery.spawn(Arc::clone(task).run())));
         Self { lanes, under_way: Arc::default(), core, recovery }
     }
@@ -70,7 +70,7 @@ impl OnDemandRefresher {
     }
 
     /// Finishes what was sent and gives back the rest.
-    pub async fn stop(mut self) -> WorkerEnd {
+    pub async fn stop(&self) -> WorkerEnd {
         self.core.stop.cancel();
         let grace = self.core.settings.shutdown_grace;
         let finished = async {
@@ -78,7 +78,8 @@ impl OnDemandRefresher {
                 lane.jobs.close();
                 lane.jobs.wait().await;
             }
-            while self.recovery.join_next().await.is_some() {}
+            self.recovery.close();
+            self.recovery.wait().await;
         };
         match tokio::time::timeout(grace, finished).await {
             Ok(()) => WorkerEnd::Cleanly,

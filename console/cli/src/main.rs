@@ -16,6 +16,7 @@ mod export;
 mod healthcheck;
 mod import;
 mod init;
+mod keys;
 mod manual;
 mod migrate;
 mod output;
@@ -49,7 +50,7 @@ use tokio::runtime::{Builder, Runtime};
 
 use args::{
     Args, AuditArgs, BackupArgs, ConsoleArgs, DemoArgs, DlqCommand, ExportArgs, ImportArgs,
-    InitArgs, MigrateArgs, ProvidersCommand, RunArgs, TokensCommand,
+    InitArgs, KeysCommand, MigrateArgs, ProvidersCommand, RunArgs, TokensCommand,
 };
 use evergrant_operations::{bulk, letters, operator};
 use exit::Exit;
@@ -82,6 +83,9 @@ enum Command {
     /// Show providers, and pause, resume, probe or limit them. Workers follow within a second.
     #[command(subcommand)]
     Providers(ProvidersCommand),
+    /// Create, list, rotate and revoke the keys with which programs ask the gateway for access tokens.
+    #[command(subcommand)]
+    Keys(KeysCommand),
     /// List running and recently seen processes: release, machine, last heartbeat, in flight, rate.
     Workers,
     /// Show providers and processes live. Without a terminal, prints one block per refresh.
@@ -253,6 +257,7 @@ async fn operate(args: Args, output: &Output) -> anyhow::Result<Exit> {
             let queue = queue(&config)?;
             Ok(providers::Providers::new(&config, store, queue, output)?.run(command).await?)
         }
+        Command::Keys(command) => keys::keys(store, command, output).await,
         Command::Workers => Ok(workers::list(&*store, output).await?),
         Command::Top { every, once } => {
             let (queue, providers) = (queue(&config)?, config.providers()?);

@@ -17,7 +17,7 @@ use evergrant_provider::TokenEndpoint;
 use evergrant_runtime::config::Config;
 use evergrant_runtime::process_reporter::ProcessReporter;
 use evergrant_telemetry::{HealthChecks, ProcessMetrics};
-use evergrant_worker::{OnDemandRefresher, ProviderDeps, WorkerDeps, WorkerSettings};
+use evergrant_worker::{OnDemandRefresher, ProviderDeps, SteadyClock, WorkerDeps};
 use http::{HeaderMap, Request, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
 use serde_json::{Value, json};
@@ -138,19 +138,21 @@ impl Scene {
                 budget: Arc::new(SharedBudget::start(store.clone(), budget)),
             }],
             rescue: None,
-            settings: WorkerSettings::from_config(&config.worker, name),
+            settings: config.section().unwrap(),
+            name,
+            clock: SteadyClock::default(),
             metrics: ProcessMetrics::default(),
             health: HealthChecks::default(),
             reports: ProcessReporter::default(),
         });
         let second = Duration::from_secs(1);
-        let router = router(GatewayDeps {
+        let deps = GatewayDeps {
             store: store.clone() as Arc<dyn Store>,
-            refresher: Arc::new(refresher),
             wait: WaitLimits { usual: 10 * second, max: 30 * second },
             sign_in: vec![("p".parse().unwrap(), "https://p.example/sign-in".to_owned())],
             metrics: ProcessMetrics::default(),
-        });
+        };
+        let router = router(deps, Arc::new(refresher));
         let key = key_text("test", "0123").unwrap();
         let scene = Self { router, store, provider, key };
         scene.set_key(|_| {}).await;

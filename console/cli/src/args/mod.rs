@@ -3,6 +3,7 @@
 mod audit;
 mod console;
 mod dlq;
+mod keys;
 mod providers;
 mod setup;
 mod tokens;
@@ -16,6 +17,7 @@ use clap::{CommandFactory, FromArgMatches, Parser};
 pub(crate) use self::audit::{AuditArgs, AuditCommand};
 pub(crate) use self::console::{ConsoleArgs, ConsoleCommand, UserCommand};
 pub(crate) use self::dlq::DlqCommand;
+pub(crate) use self::keys::{KeyWish, KeysCommand};
 pub(crate) use self::providers::{KnownCommand, ProvidersCommand, StandingCommand, TestArgs};
 pub(crate) use self::setup::{DemoArgs, Faults, InitArgs, MigrateArgs, RunArgs, SecretIn};
 pub(crate) use self::tokens::TokensCommand;

@@ -44,7 +44,7 @@ pub(crate) async fn demo(
     scene.introduce(args, words);
 
     let process = Process::connect(&scene.config, "evergrant", shutdown).await?;
-    let engine = Engine::new(&scene.config, &process, args.workers)?;
+    let engine = Engine::new(&scene.config, &process, args.workers).await?;
     process.wait_until_ready().await?;
     scene.import(&*process.store, args).await?;
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use evergrant_domain::ProviderId;
 use evergrant_domain::heartbeat::ProcessRole;
+use evergrant_gateway::GatewayServer;
 use evergrant_ports::Store;
 use evergrant_producer::ProducerDeps;
 use evergrant_provider::Provider;
@@ -19,14 +20,19 @@ pub(crate) struct Engine {
     store: Arc<dyn Store>,
     producer: ProducerDeps,
     workers: Vec<WorkerDeps>,
+    gateway: Option<GatewayServer>,
     providers: Vec<Arc<Provider>>,
     default_provider: Option<ProviderId>,
 }
 
 impl Engine {
-    /// A producer and `workers` workers. What is counted is counted together, and a provider's limits
-    /// are kept by all of them together.
-    pub(crate) fn new(config: &Config, process: &Process, workers: u16) -> anyhow::Result<Self> {
+    /// A producer, `workers` workers, and the gateway if it is on. What is counted is counted together, and a
+    /// provider's limits are kept by all of them together.
+    pub(crate) async fn new(
+        config: &Config,
+        process: &Process,
+        workers: u16,
+    ) -> anyhow::Result<Self> {
         let served = ProviderDeps::start_all(process, config)?;
         let workers = (1..=workers.max(1)).map(|number| {
             // Clones, so that all workers share one client and one budget.
@@ -36,6 +42,7 @@ impl Engine {
             store: process.store.clone(),
             producer: ProducerDeps::new(process, config)?,
             workers: workers.collect::<anyhow::Result<_>>()?,
+            gateway: GatewayServer::listen(process, config, served.clone()).await?,
             providers: served.iter().map(|served| Arc::clone(&served.provider)).collect(),
             default_provider: config.default_provider(),
         })
@@ -65,6 +72,9 @@ impl Engine {
                 deps.name.clone(),
             ));
             workers.spawn(evergrant_worker::run(deps, shutdown.clone().wait()));
+        }
+        if let Some(gateway) = self.gateway {
+            workers.spawn(gateway.serve(shutdown.clone().wait()));
         }
         let mut ended = WorkerEnd::Cleanly;
         while let Some(worker) = workers.join_next().await {

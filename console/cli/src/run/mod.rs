@@ -22,7 +22,7 @@ pub(crate) async fn run(config: &Config, args: &RunArgs) -> anyhow::Result<Exit>
         ProcessStart::Ready(process) => process,
         ProcessStart::ShutDown(shutdown) => return Ok(ended(&shutdown, WorkerEnd::Cleanly)),
     };
-    let engine = Engine::new(config, &process, args.workers)?;
+    let engine = Engine::new(config, &process, args.workers).await?;
     if !engine.has_nets() {
         tracing::warn!("{NO_RESCUE_KEY}");
     }

@@ -58,11 +58,17 @@ pub enum OperatorAction {
     UserAdd,
     /// Removes a user of the web console.
     UserRemove,
+    /// Creates an API key of the gateway.
+    KeyCreate,
+    /// Gives an API key another secret.
+    KeyRotate,
+    /// Removes an API key.
+    KeyRevoke,
 }
 
 impl OperatorAction {
     /// All actions.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 24] = [
         Self::Redrive,
         Self::Discard,
         Self::TokenRefresh,
@@ -84,6 +90,9 @@ impl OperatorAction {
         Self::ActionRefused,
         Self::UserAdd,
         Self::UserRemove,
+        Self::KeyCreate,
+        Self::KeyRotate,
+        Self::KeyRevoke,
     ];
 
     /// The name in the store and on the command line.
@@ -110,6 +119,9 @@ impl OperatorAction {
             Self::ActionRefused => "action_refused",
             Self::UserAdd => "user_add",
             Self::UserRemove => "user_remove",
+            Self::KeyCreate => "key_create",
+            Self::KeyRotate => "key_rotate",
+            Self::KeyRevoke => "key_revoke",
         }
     }
 }

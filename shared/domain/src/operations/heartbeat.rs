@@ -58,6 +58,8 @@ pub enum ProcessRole {
     Producer,
     /// Refreshes grants.
     Worker,
+    /// It hands out access tokens.
+    Gateway,
 }
 
 impl ProcessRole {
@@ -66,6 +68,7 @@ impl ProcessRole {
         match self {
             Self::Producer => "producer",
             Self::Worker => "worker",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -105,6 +108,7 @@ impl Heartbeat {
             (false, ProcessRole::Producer, true) => "leads",
             (false, ProcessRole::Producer, false) => "stands by",
             (false, ProcessRole::Worker, _) => "works",
+            (false, ProcessRole::Gateway, _) => "serves",
         }
     }
 

@@ -79,6 +79,8 @@ pub struct Config {
     _worker: IgnoredAny,
     #[serde(rename = "console")]
     _console: IgnoredAny,
+    #[serde(rename = "gateway")]
+    _gateway: IgnoredAny,
 }
 
 /// A flag that overrides a setting: its path, such as `store.database`, and its value. Secrets are
