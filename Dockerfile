@@ -25,14 +25,14 @@ WORKDIR /
 EXPOSE 9464
 
 FROM runtime AS prebuilt
-COPY evergrant evergrant-producer evergrant-worker evergrant-simulator /usr/local/bin/
+COPY evergrant evergrant-producer evergrant-worker evergrant-gateway evergrant-simulator /usr/local/bin/
 CMD ["evergrant", "--help"]
 
 FROM ${RUST_IMAGE} AS build
 WORKDIR /src
 COPY . .
 # One by one: in one build for all, the features that the tests' crates want would be the programs' too.
-RUN for program in evergrant evergrant-producer evergrant-worker evergrant-simulator; do \
+RUN for program in evergrant evergrant-producer evergrant-worker evergrant-gateway evergrant-simulator; do \
         cargo build --profile dist --locked --package "$program" --bin "$program" || exit 1; \
     done
 
@@ -41,6 +41,7 @@ COPY --from=build \
     /src/target/dist/evergrant \
     /src/target/dist/evergrant-producer \
     /src/target/dist/evergrant-worker \
+    /src/target/dist/evergrant-gateway \
     /src/target/dist/evergrant-simulator \
     /usr/local/bin/
 CMD ["evergrant", "--help"]

@@ -6,7 +6,7 @@ HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
 # shellcheck source=tests/setup/common.sh
 source "$HERE/common.sh"
 
-PROGRAMS=(evergrant evergrant-producer evergrant-worker evergrant-simulator)
+PROGRAMS=(evergrant evergrant-producer evergrant-worker evergrant-gateway evergrant-simulator)
 FOLDER=${1:?usage: project-image.sh FOLDER-OF-PROGRAMS [IMAGE]}
 IMAGE=${2:-evergrant-test/evergrant:local}
 BASE=${EVERGRANT_TEST_BASE_IMAGE:?is not set: evaluate the output of tests/setup/images.sh first}
