@@ -146,7 +146,7 @@ async fn every_preset_is_kept_alive_in_its_own_dialect() {
     let config = config(&stand_ins, folder.path());
     let shutdown = ShutdownSignal::by_hand();
     let process = Process::connect(&config, "evergrant", shutdown.clone()).await.unwrap();
-    let engine = Engine::new(&config, &process, 1).unwrap();
+    let engine = Engine::new(&config, &process, 1).await.unwrap();
     assert!(process.wait_until_ready().await.unwrap());
     let store = &process.store;
     let mut documents = Vec::new();
