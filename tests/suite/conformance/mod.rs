@@ -14,6 +14,7 @@ pub(crate) mod store;
 mod store_adoption;
 mod store_also_written;
 mod store_coordination;
+mod store_gateway;
 mod store_import;
 mod store_listing;
 mod store_operators;

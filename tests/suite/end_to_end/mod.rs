@@ -4,6 +4,7 @@ mod bad_input;
 mod embedded;
 mod embedded_cli;
 mod files;
+mod gateway;
 mod kills;
 mod operator;
 mod pipeline;
