@@ -138,7 +138,7 @@ impl ProviderClient {
         };
         let mut all =
             HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static("application/json"))]);
-        let authorization = authorization(provider.client_auth, client);
+        let authorization = authorization(self.provider.client_auth, client);
         all.extend(authorization.map(|value| (AUTHORIZATION, value)));
         all.extend(headers);
         request.headers(all).build().map_err(|error| words(&error.without_url()))

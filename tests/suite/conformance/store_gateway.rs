@@ -43,7 +43,7 @@ async fn an_access_token_is_read_with_what_is_known_of_it() {
 async fn a_document_without_a_token_has_none() {
     let store = store().await;
     for (id, token) in [(1, json!("")), (2, json!(null)), (3, json!(7)), (4, json!(["a"]))] {
-        let mut imported = document(id, &format!("token-{id}"));
+        let mut imported = document(id, format!("token-{id}"));
         imported.0.insert("access_token".to_owned(), token);
         store.import(vec![imported]).await.unwrap();
         let stored = store.stored_token(&DocumentId::Integer(id)).await.unwrap().unwrap();

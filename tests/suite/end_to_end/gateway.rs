@@ -92,7 +92,8 @@ async fn callers_get_live_tokens_through_kills() {
             run = evergrant.start(&["run"]);
         }
         let enough = (KILLS + 1) * 200;
-        eventually("callers are served", || async { served.load(Ordering::Relaxed) >= enough }).await;
+        eventually("callers are served", || async { served.load(Ordering::Relaxed) >= enough })
+            .await;
         is_over.store(true, Ordering::Relaxed);
     };
     tokio::join!(callers, killing);

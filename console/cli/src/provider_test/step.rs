@@ -9,7 +9,7 @@ use evergrant_provider::{PresetVector, VectorMeans};
 use serde::Serialize;
 
 /// Seconds may pass on a busy machine while an answer that tells a time is under way.
-const TOLERANCE: Duration = Duration::from_secs(10);
+const LIFETIME_ERROR_MAX: Duration = Duration::from_secs(10);
 
 /// One thing that was tried.
 #[derive(Debug, Clone, Serialize)]
@@ -119,5 +119,5 @@ fn is_near(found: Option<Duration>, said: Option<&str>) -> bool {
     let Some(said) = said.and_then(|said| humantime::parse_duration(said).ok()) else {
         return true;
     };
-    found.is_some_and(|found| found.abs_diff(said) <= TOLERANCE)
+    found.is_some_and(|found| found.abs_diff(said) <= LIFETIME_ERROR_MAX)
 }
