@@ -19,7 +19,7 @@ use evergrant_domain::sealed_token::{SEALED_REMEDY, SealedForm, holds_ciphertext
 use evergrant_domain::twins::FirstHolder;
 use evergrant_domain::{
     ClaimNote, ClaimedDocument, DocumentFields, EndedDocument, Grant, GrantStatus, LastError,
-    Lease, PreviousOwner, ProviderId, StoredToken, Timestamp,
+    Lease, NO_TEXT, PreviousOwner, ProviderId, StoredToken, Timestamp,
 };
 use evergrant_ports::{DueGrant, GrantView};
 
@@ -119,13 +119,25 @@ fn sealed_form(state: &State<'_>, generation: u64, token: &SecretString) -> Opti
     (generation == 0 || !is_providers()).then_some(form)
 }
 
-/// What the providers' addresses and requests need.
+/// What the providers' addresses and requests need, and what names our client.
 fn fields(state: &State<'_>) -> DocumentFields {
-    let text = |path: &String| match at(state.document, path)? {
-        Bson::String(text) => Some((path.clone(), text.clone())),
-        value => Some((path.clone(), number(value)?.to_string())),
+    let text = |path: &String| match at(state.document, path) {
+        Some(value) => Some((path.clone(), text_of(value))),
+        None => array_on_the_way(state.document, path).map(|_| (path.clone(), NO_TEXT.to_owned())),
     };
     state.names.fields.needed.iter().filter_map(text).collect()
+}
+
+/// A value as text, if it is one that names something.
+fn text_of(value: &Bson) -> String {
+    match value {
+        Bson::String(text) => text.clone(),
+        Bson::ObjectId(id) => id.to_hex(),
+        Bson::Binary(binary) if binary.subtype == BinarySubtype::Uuid => {
+            binary.to_uuid().map_or_else(|_| NO_TEXT.to_owned(), |uuid| uuid.to_string())
+        }
+        value => number(value).map_or_else(|| NO_TEXT.to_owned(), |number| number.to_string()),
+    }
 }
 
 /// What the application says of the access token's end, where Evergrant has said nothing yet.
@@ -373,6 +385,28 @@ mod tests {
             ClaimedDocument::Present { grant, .. } => grant.sealed,
             row => panic!("not a grant: {row:?}"),
         }
+    }
+
+    #[test]
+    fn whatever_names_a_client_is_a_text_and_only_what_is_missing_or_null_names_none() {
+        let mut fields = FieldNames::default();
+        fields.needed = ["tenant".to_owned(), "list.name".to_owned()].into();
+        let names = FieldPaths::new("evergrant", fields);
+        let read = |document: &Document| super::fields(&State { names: &names, document });
+        let tenant = |value: Bson| read(&doc! { "tenant": value }).remove("tenant");
+        let id = bson::oid::ObjectId::from_bytes([7; 12]);
+        let uuid = bson::Uuid::from_bytes([7; 16]);
+        assert_eq!(tenant(id.into()).as_deref(), Some("070707070707070707070707"));
+        assert_eq!(tenant(uuid.into()).as_deref(), Some("07070707-0707-0707-0707-070707070707"));
+        assert_eq!(tenant(5_i64.into()).as_deref(), Some("5"));
+        for other in
+            [Bson::from(true), Bson::from(1.5), doc! { "a": 1 }.into(), Bson::Array(vec![])]
+        {
+            assert_eq!(tenant(other.clone()).as_deref(), Some(NO_TEXT), "{other}");
+        }
+        assert_eq!(read(&doc! { "list": [{ "name": "acme" }] })["list.name"], NO_TEXT);
+        assert_eq!(tenant(Bson::Null), None);
+        assert!(read(&doc! {}).is_empty());
     }
 
     #[test]

@@ -17,7 +17,9 @@ pub use dead_letter::{DeadLetter, DeadReason};
 pub use decide::{RefreshPolicy, decide};
 pub use document_id::DocumentId;
 pub use expiry::{TokenExpiry, ToldEnds};
-pub use grant::{DocumentFields, FailureKind, Grant, GrantStatus, LastError, Lease, PreviousOwner};
+pub use grant::{
+    DocumentFields, FailureKind, Grant, GrantStatus, LastError, Lease, NO_TEXT, PreviousOwner,
+};
 pub use job::{Job, JobError};
 pub use on_demand::{StoredToken, TokenDecision, TokenDemand};
 pub use outcome::{ExchangeFailure, NewTokens, Outcome, RefusalScope};

@@ -11,7 +11,7 @@ use url::Url;
 use super::assertion::AssertionClaims;
 use super::template::TextTemplate;
 use super::{ClientAuth, Provider, RegisteredClient, TokenUrl};
-use evergrant_domain::DocumentFields;
+use evergrant_domain::{DocumentFields, NO_TEXT};
 
 /// How a token request differs from that of RFC 6749 §6.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
@@ -175,7 +175,7 @@ impl Provider {
     /// A value of a document, or the one for documents without it.
     fn value<'a>(&'a self, name: &str, fields: &'a DocumentFields) -> Option<&'a str> {
         let path = self.fields.get(name).map_or(name, String::as_str);
-        let of_document = fields.get(path).filter(|value| !value.is_empty());
+        let of_document = fields.get(path).filter(|value| !value.is_empty() && *value != NO_TEXT);
         of_document.or_else(|| self.field_defaults.get(name)).map(String::as_str)
     }
 

@@ -53,6 +53,10 @@ pub struct Grant {
 /// Texts of a document by their paths.
 pub type DocumentFields = BTreeMap<String, String>;
 
+/// What [`DocumentFields`] have for a value that is there but has no form as text, such as an object. It is
+/// the name of no client, and no part of a request.
+pub const NO_TEXT: &str = "\0";
+
 /// Whether Evergrant keeps a grant alive.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

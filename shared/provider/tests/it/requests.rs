@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, Method, Uri};
 use secrecy::SecretString;
 use serde_json::{Value, json};
 
-use evergrant_domain::{DocumentFields, ExchangeResult};
+use evergrant_domain::{DocumentFields, ExchangeResult, NO_TEXT};
 use evergrant_provider::{Provider, ProviderClient, TokenEndpoint};
 use evergrant_runtime::config::Config;
 
@@ -186,6 +186,9 @@ async fn a_document_names_its_tenants_client_and_one_that_is_unknown_sends_nothi
         assert_eq!(authorization(&case, &[("t.name", a)]).await, "Basic aWE6c2E=");
         assert_eq!(authorization(&case, &[("t.name", b)]).await, "Basic aWI6c2I=");
         assert_eq!(authorization(&case, &[]).await, own);
+        let unreadable = [("t.name", NO_TEXT)];
+        let sent = case.exchange(&unreadable).await;
+        assert!(matches!(sent, ExchangeResult::NotSent(_)), "not by the section's own client");
         let unknown = [("t.name", "nobody")];
         let ExchangeResult::NotSent(why) = case.exchange(&unknown).await else { panic!("sent") };
         assert!(why.contains("t.name") && why.contains("providers.p.clients"), "{why}");
