@@ -280,7 +280,8 @@ impl AnswerWatch {
         // The provider itself names the client, and no recent success contradicts it.
         let is_told = refusal == RefusalScope::Client && !succeeded_lately;
         let is_everybodys = is_told || never || client.refused.grants.len() >= enough;
-        if is_everybodys {
+        // What one tenant's client says is no word about the grants of others, of which all would be revived.
+        if is_everybodys && tenant.is_none() {
             self.revive_since = Some(since);
         }
         is_everybodys

@@ -236,6 +236,7 @@ fn a_refused_tenants_client_stops_no_other() {
     scene.tenant = Some("acme");
     let told: Vec<_> = (10..16).map(|who| scene.refusal(who)).collect();
     assert_eq!(told[3..], ["refused", "tenant_refused", "tenant_refused"]);
+    assert_eq!(scene.watch.revive_since(), None, "nobody else's dead grants are revived");
     scene.tenant = Some("other");
     assert_eq!(scene.refusal(2), "refused");
     assert_eq!(scene.success(3), "refreshed");
