@@ -68,7 +68,14 @@ fn expiry<'a>(
     let of = |paths: &'a [String]| paths.iter().filter_map(kept).collect::<Vec<_>>();
     // Beside one that names the access token, one that names no token is of something else.
     let names_the_token = names.own_expiry_paths().iter().any(|path| at(document, path).is_some());
-    if names_the_token { of(names.own_expiry_paths()) } else { of(names.other_expiry_paths()) }
+    if names_the_token {
+        return of(names.own_expiry_paths());
+    }
+    // In a document of more than tokens, such as a user's, it may be a subscription's.
+    let beside = names.answer_paths();
+    let is_of_an_answer =
+        !names.keeps_tokens_at_root() || beside.iter().any(|path| at(document, path).is_some());
+    if is_of_an_answer { of(names.other_expiry_paths()) } else { Vec::new() }
 }
 
 fn answered(json: &str) -> Option<Bson> {
@@ -145,8 +152,28 @@ mod tests {
             ("accessTokenExpiresAt", date(0x18b_cfe5_6800), date(1_795_496_841_000)),
             ("expires", Bson::from(NOW_S + 6_000), Bson::from(NOW_S + 3_600)),
         ] {
-            assert_eq!(expiry_of(&doc! { name: before }), doc! { name: after }, "{name}");
+            let document = doc! { name: before, "token_type": "Bearer" };
+            assert_eq!(expiry_of(&document), doc! { name: after }, "{name}");
         }
+    }
+
+    #[test]
+    fn an_end_that_names_no_token_is_the_answers_beside_a_member_of_it_or_in_the_tokens_sub_document()
+     {
+        let user =
+            doc! { "name": "A", "expires_at": NOW_S, "tokenExpiresAt": NOW_S, "scope": null };
+        assert_eq!(expiry_of(&user), doc! {}, "a subscription, and a reset of the password");
+        for member in ["token_type", "tokenType", "scope", "id_token", "idToken"] {
+            let account = doc! { "expires_at": NOW_S, "tokenExpiresAt": NOW_S, member: "x" };
+            assert_eq!(expiry_of(&account), doc! { "expires_at": NOW_S + 3_600 }, "{member}");
+        }
+        let named = doc! { "accessTokenExpiresAt": NOW_S };
+        assert_eq!(expiry_of(&named), doc! { "accessTokenExpiresAt": NOW_S + 3_600 });
+        let fields =
+            FieldNames { access_token: "google.accessToken".to_owned(), ..FieldNames::default() };
+        let user = doc! { "expiresAt": NOW_S, "scope": "x", "google": { "expiresAt": NOW_S } };
+        let expected = doc! { "google.expiresAt": NOW_S + 3_600 };
+        assert_eq!(written(fields, &user, &FieldValues::new()), expected);
     }
 
     #[test]
@@ -159,12 +186,15 @@ mod tests {
             ("refresh_token_expires_at", Bson::from(NOW_S)),
             ("expiresAt", Bson::Null),
         ] {
-            assert_eq!(expiry_of(&doc! { name: value }), doc! {}, "{name}");
+            assert_eq!(expiry_of(&doc! { name: value, "scope": "a" }), doc! {}, "{name}");
         }
         let both = doc! { "expiresAt": NOW_S, "accessTokenExpiresAt": NOW_S };
         assert_eq!(expiry_of(&both), doc! { "accessTokenExpiresAt": NOW_S + 3_600 });
         let off = FieldNames { keeps_expiry: false, ..FieldNames::default() };
-        assert_eq!(written(off, &doc! { "expires_at": NOW_S }, &FieldValues::new()), doc! {});
+        assert_eq!(
+            written(off, &doc! { "expires_at": NOW_S, "scope": "a" }, &FieldValues::new()),
+            doc! {}
+        );
     }
 
     #[test]
@@ -182,7 +212,7 @@ mod tests {
             "scope": "a b",
             "until": NOW_S + 86_400,
         };
-        let document = doc! { "meta": null, "expires_at": NOW_S };
+        let document = doc! { "meta": null, "expires_at": NOW_S, "scope": "a" };
         assert_eq!(written(FieldNames::default(), &document, &also), expected);
     }
 

@@ -1,27 +1,33 @@
 //! Where in a document each thing is.
 
+use bson::{Bson, Document};
+
 use super::FieldNames;
 use super::paths::overlap;
 use crate::adoption::{AdoptionRules, ProviderField};
 
 /// What applications usually call the time at which an access token expires: names that say whose end it is,
 /// and names that may be of something else.
-const OWN_EXPIRY_FIELDS: [&str; 6] = [
+const OWN_EXPIRY_FIELDS: [&str; 4] = [
     "access_token_expires_at",
     "accessTokenExpiresAt",
     "access_token_expires",
     "accessTokenExpires",
-    "token_expires_at",
-    "tokenExpiresAt",
 ];
 const OTHER_EXPIRY_FIELDS: [&str; 6] =
     ["expires_at", "expiresAt", "expiry_date", "expires_on", "expiry", "expires"];
+
+/// What else an application keeps of a token answer. At the root of a document, which may be a user's, one of
+/// these tells that an end without a token's name is of the answer and not of a subscription.
+const ANSWER_FIELDS: [&str; 5] = ["token_type", "tokenType", "scope", "id_token", "idToken"];
 
 /// Where applications usually keep when the access token expires.
 #[derive(Debug)]
 struct ExpiryPaths {
     own: Vec<String>,
     other: Vec<String>,
+    /// One of them has to be there before another's end is moved; none in a sub-document of the tokens.
+    beside: Vec<String>,
 }
 
 /// The paths of a document's parts, with the names that the settings give them.
@@ -70,6 +76,26 @@ impl FieldPaths {
         &self.expiry_paths.other
     }
 
+    /// Whether the access token has no sub-document around it.
+    pub fn keeps_tokens_at_root(&self) -> bool {
+        !self.fields.access_token.contains('.')
+    }
+
+    /// What is beside an end that names no token, if that is of a token answer. None where the tokens have
+    /// a sub-document of their own, in which nothing else ends.
+    pub fn answer_paths(&self) -> &[String] {
+        &self.expiry_paths.beside
+    }
+
+    /// Leaves of the members of a token answer that they are there: an `id_token` is long, and a secret.
+    pub fn forget_answer(&self, document: &mut Document) {
+        for path in self.answer_paths() {
+            if let Some(value) = document.get_mut(path).filter(|value| is_plain(value)) {
+                *value = Bson::Boolean(true);
+            }
+        }
+    }
+
     /// Whether a path is one of what has a meaning of its own, or lies within it or around it.
     pub fn is_taken(&self, path: &str) -> bool {
         is_taken(path, &self.state, &self.fields, &self.rules)
@@ -89,8 +115,18 @@ fn expiry_paths(state: &str, fields: &FieldNames, rules: &AdoptionRules) -> Expi
         beside => format!("{beside}.{name}"),
     };
     let free = |path: &String| !is_taken(path, state, fields, rules);
-    let of = |names: [&str; 6]| names.iter().map(path).filter(free).collect();
-    ExpiryPaths { own: of(OWN_EXPIRY_FIELDS), other: of(OTHER_EXPIRY_FIELDS) }
+    let of = |names: &[&str]| names.iter().map(path).filter(free).collect();
+    let at_the_root: &[&str] = if beside.is_empty() { &ANSWER_FIELDS } else { &[] };
+    ExpiryPaths {
+        own: of(&OWN_EXPIRY_FIELDS),
+        other: of(&OTHER_EXPIRY_FIELDS),
+        beside: of(at_the_root),
+    }
+}
+
+/// Whether no path can lead into a value, and whether it is there.
+fn is_plain(value: &Bson) -> bool {
+    !matches!(value, Bson::Document(_) | Bson::Null | Bson::Undefined)
 }
 
 fn is_taken(path: &str, state: &str, fields: &FieldNames, rules: &AdoptionRules) -> bool {

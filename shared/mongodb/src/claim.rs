@@ -122,7 +122,8 @@ impl MongoStore {
         }
         projection.extend(self.names.expiry_paths().map(|path| (path.clone(), Bson::from(1))));
         // The access token tells whether the application has sealed both.
-        let others = [&self.names.fields.access_token].into_iter().chain(&self.names.fields.needed);
+        let others = [&self.names.fields.access_token].into_iter();
+        let others = others.chain(self.names.answer_paths()).chain(&self.names.fields.needed);
         for path in others {
             // A server reads no two paths at once of which one lies within the other.
             if !projection.keys().any(|other| overlap(path, other)) {
@@ -140,6 +141,7 @@ impl MongoStore {
             if let ClaimedDocument::Present { grant, owned: true, .. } = &mut row {
                 remove(&mut document, &self.names.fields.refresh_token);
                 remove(&mut document, &self.names.fields.access_token);
+                self.names.forget_answer(&mut document);
                 grant.note = ClaimNote::new(document);
             }
             rows.insert(id, row);

@@ -146,7 +146,8 @@ impl MongoStore {
         let fields = &self.names.fields;
         let own = [&self.names.state, &fields.refresh_token, &fields.access_token];
         let also = commits.iter().flat_map(|commit| commit.write.also());
-        let paths = own.into_iter().chain(self.names.expiry_paths()).chain(also);
+        let of_answer = self.names.answer_paths();
+        let paths = own.into_iter().chain(self.names.expiry_paths()).chain(of_answer).chain(also);
         let projection: Document = paths.map(|path| (first(path).to_owned(), 1.into())).collect();
         let failed = |error| driver("commit", &error);
         let found = self.collection.find(doc! { "_id": { "$in": wanted } }).projection(projection);

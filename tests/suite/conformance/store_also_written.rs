@@ -69,15 +69,20 @@ fn new_tokens(now: Timestamp) -> DocumentWrite {
 }
 
 async fn the_applications_expiry_moves_with_the_tokens() {
-    let (now, document) = refresh(json!({ "expires_at": 1_700_000_000 }), new_tokens, false).await;
+    let account = json!({ "expires_at": 1_700_000_000, "scope": "a" });
+    let (now, document) = refresh(account, new_tokens, false).await;
     assert_eq!(document["expires_at"], later_ms(now) / 1_000);
+    assert_eq!(document["scope"], "a");
+    // Beside no member of a token answer it may be a subscription's.
+    let (_, document) = refresh(json!({ "expires_at": 1_700_000_000 }), new_tokens, false).await;
+    assert_eq!(document["expires_at"], 1_700_000_000);
     let date = json!({ "accessTokenExpiresAt": { "$date": "2023-11-14T22:13:20Z" } });
     let (now, document) = refresh(date, new_tokens, false).await;
     let later = Timestamp::from_unix_ms(later_ms(now)).to_string();
     let written = document["accessTokenExpiresAt"]["$date"].as_str().unwrap();
     assert_eq!(written.parse::<Timestamp>().unwrap().to_string(), later);
     // It cannot belong to a token with a lifetime of an hour.
-    let far = json!({ "expires_at": 4_000_000_000_i64 });
+    let far = json!({ "expires_at": 4_000_000_000_i64, "scope": "a" });
     let (_, document) = refresh(far, new_tokens, false).await;
     assert_eq!(document["expires_at"], 4_000_000_000_i64);
 }
@@ -118,7 +123,7 @@ async fn an_unwritable_field_does_not_block_the_tokens() {
 
 async fn a_commit_from_a_journal_writes_the_same_fields() {
     let make = |now| with(new_tokens(now), &[("meta.scope", answered(json!("a")))]);
-    let before = json!({ "expires_at": 1_700_000_000, "meta": null });
+    let before = json!({ "expires_at": 1_700_000_000, "idToken": "i", "meta": null });
     let (now, document) = refresh(before, make, true).await;
     assert_eq!(document["expires_at"], later_ms(now) / 1_000);
     assert_eq!(document["meta"]["scope"], "a");
