@@ -130,6 +130,7 @@ fn refresh(grant: &Grant) -> DocumentWrite {
         refreshed_at: now,
         times: RefreshTimes {
             access_expires_at: now.plus(HOUR),
+            access_is_assumed: false,
             refresh_idle_until: Some(now.plus(HOUR * 336)),
             refresh_absolute_until: None,
             next_refresh_at: now.plus(HOUR * 168),

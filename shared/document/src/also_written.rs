@@ -39,7 +39,8 @@ pub(crate) fn also_written(
         };
         written.extend(value.map(|value| (path.clone(), value)));
     }
-    if names.fields.keeps_expiry {
+    // What Evergrant guesses is no better than what the application has.
+    if names.fields.keeps_expiry && !times.access_is_assumed {
         for (path, value) in expiry(names, document, refreshed_at, times) {
             if !written.keys().any(|other| overlap(path, other)) {
                 written.insert(path, value);
@@ -125,6 +126,7 @@ mod tests {
     fn times() -> RefreshTimes {
         RefreshTimes {
             access_expires_at: NOW.plus(HOUR),
+            access_is_assumed: false,
             refresh_idle_until: Some(NOW.plus(HOUR * 48)),
             refresh_absolute_until: Some(NOW.plus(HOUR * 24)),
             next_refresh_at: NOW.plus(HOUR),
@@ -155,6 +157,16 @@ mod tests {
             let document = doc! { name: before, "token_type": "Bearer" };
             assert_eq!(expiry_of(&document), doc! { name: after }, "{name}");
         }
+    }
+
+    #[test]
+    fn an_end_that_is_assumed_is_written_into_no_field_that_the_settings_do_not_name() {
+        let names = FieldPaths::new("evergrant", FieldNames::default());
+        let guess = RefreshTimes { access_is_assumed: true, ..times() };
+        let document = doc! { "accessTokenExpiresAt": NOW_S };
+        let written = |times| also_written(&names, &document, &FieldValues::new(), NOW, &times);
+        assert_eq!(written(guess), doc! {});
+        assert_eq!(written(times()), doc! { "accessTokenExpiresAt": NOW_S + 3_600 });
     }
 
     #[test]

@@ -339,6 +339,7 @@ fn schedule(
     Ok(RefreshSchedule {
         keep: config.keep.unwrap_or(RefreshGoal::KeepAlive),
         access_lifetime: config.access_lifetime.unwrap_or(ASSUMED_ACCESS_TTL),
+        access_is_assumed: config.access_lifetime.is_none(),
         refresh_idle_lifetime: config
             .refresh_idle_lifetime
             .map_or(Some(ASSUMED_IDLE_TTL), TokenLifetime::limit),

@@ -201,6 +201,7 @@ mod tests {
                 refreshed_at: at,
                 times: RefreshTimes {
                     access_expires_at: at,
+                    access_is_assumed: false,
                     refresh_idle_until: Some(at),
                     refresh_absolute_until: None,
                     next_refresh_at: at,

@@ -255,6 +255,7 @@ fn provider(
                     RefreshGoal::KeepFresh
                 },
                 access_lifetime: Duration::from_secs(plan.access_token_s),
+                access_is_assumed: false,
                 refresh_idle_lifetime: Some(Duration::from_secs(plan.access_token_s)),
                 refresh_absolute_lifetime: plan.end.map(|end| Duration::from_secs(end.lifetime_s)),
                 refresh_after_percent: 50,

@@ -80,6 +80,7 @@ pub(super) fn refreshed(refresh_token: &str) -> DocumentWrite {
         refreshed_at: wall_clock(),
         times: RefreshTimes {
             access_expires_at: later,
+            access_is_assumed: false,
             refresh_idle_until: Some(later),
             refresh_absolute_until: None,
             next_refresh_at: later,

@@ -135,6 +135,7 @@ pub(super) fn refreshed(access: &str, refresh: Option<&str>, now: Timestamp) -> 
     let later = now.plus(Duration::from_secs(3_600));
     let times = RefreshTimes {
         access_expires_at: later,
+        access_is_assumed: false,
         refresh_idle_until: Some(later),
         refresh_absolute_until: None,
         next_refresh_at: later,

@@ -245,6 +245,7 @@ async fn a_scheduled_new_document_is_no_longer_new() {
         let claimed = grant(&claim(&*store, &ids, "o").await[0]).clone();
         let times = RefreshTimes {
             access_expires_at: END,
+            access_is_assumed: false,
             refresh_idle_until: Some(END),
             refresh_absolute_until: None,
             next_refresh_at: END,

@@ -37,6 +37,8 @@ pub struct RefreshSchedule {
     pub keep: RefreshGoal,
     /// The access token's lifetime, if the answer does not report it.
     pub access_lifetime: Duration,
+    /// Whether nobody has told that lifetime, so that it is a guess.
+    pub access_is_assumed: bool,
     /// How long an unused refresh token lives, if the answer does not report it. None: for ever.
     pub refresh_idle_lifetime: Option<Duration>,
     /// How long a grant lives in any case. None: for ever.
@@ -55,6 +57,10 @@ pub struct RefreshSchedule {
 pub struct RefreshTimes {
     /// When the access token expires.
     pub access_expires_at: Timestamp,
+    /// Whether that is a guess: neither the answer nor the settings tell it. Missing in answers of earlier
+    /// releases.
+    #[serde(default)]
+    pub access_is_assumed: bool,
     /// When the refresh token expires without an exchange.
     pub refresh_idle_until: Option<Timestamp>,
     /// When the grant ends in any case.
@@ -115,7 +121,8 @@ impl RefreshSchedule {
         known: KnownEnds,
     ) -> RefreshTimes {
         let life = |told: Option<TokenExpiry>| told.and_then(|end| end.life_from(refreshed_at));
-        let access = life(told.access).unwrap_or(self.access_lifetime);
+        let told_access = life(told.access);
+        let access = told_access.unwrap_or(self.access_lifetime);
         let idle = life(told.idle).or(self.refresh_idle_lifetime);
         let access_expires_at = refreshed_at.plus(access);
         let refresh_idle_until = idle.map(|idle| refreshed_at.plus(idle));
@@ -136,6 +143,7 @@ impl RefreshSchedule {
         let least = if unmoved { UNMOVED_INTERVAL_MIN } else { REFRESH_INTERVAL_MIN };
         RefreshTimes {
             access_expires_at,
+            access_is_assumed: told_access.is_none() && self.access_is_assumed,
             refresh_idle_until,
             refresh_absolute_until,
             next_refresh_at: refreshed_at.plus(wait.max(least)),
@@ -187,6 +195,7 @@ impl RefreshSchedule {
         Self {
             keep: RefreshGoal::KeepAlive,
             access_lifetime: HOUR,
+            access_is_assumed: false,
             refresh_idle_lifetime: Some(14 * 24 * HOUR),
             refresh_absolute_lifetime: None,
             refresh_after_percent: 50,
@@ -252,6 +261,24 @@ mod tests {
 
     fn times_known(schedule: &RefreshSchedule, known: KnownEnds) -> RefreshTimes {
         schedule.after_refresh(&DocumentId::Integer(1), NOW, told(None, None), known)
+    }
+
+    #[test]
+    fn an_end_that_the_answer_or_the_settings_tell_is_not_assumed() {
+        let guess = RefreshSchedule { access_is_assumed: true, ..RefreshSchedule::example() };
+        assert!(times_known(&guess, NOTHING).access_is_assumed);
+        assert!(!times_known(&RefreshSchedule::example(), NOTHING).access_is_assumed);
+        let id = DocumentId::Integer(1);
+        let times = guess.after_refresh(&id, NOW, told(Some(60), None), NOTHING);
+        assert!(!times.access_is_assumed);
+    }
+
+    #[test]
+    fn times_of_earlier_releases_are_read() {
+        let times = times_known(&RefreshSchedule::example(), NOTHING);
+        let mut written = serde_json::to_value(times).unwrap();
+        written.as_object_mut().unwrap().remove("access_is_assumed");
+        assert_eq!(serde_json::from_value::<RefreshTimes>(written).unwrap(), times);
     }
 
     #[test]

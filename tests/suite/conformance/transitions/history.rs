@@ -203,6 +203,7 @@ impl History<'_> {
         let later = Hours::One.time(self.base);
         RefreshTimes {
             access_expires_at: later,
+            access_is_assumed: false,
             refresh_idle_until: (!absolute).then_some(later),
             refresh_absolute_until: absolute.then_some(later),
             next_refresh_at: next.time(self.base),

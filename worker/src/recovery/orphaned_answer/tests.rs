@@ -28,6 +28,7 @@ fn answer_for(id: i64) -> SealedAnswer {
     let at = Timestamp::default();
     let times = RefreshTimes {
         access_expires_at: at,
+        access_is_assumed: false,
         refresh_idle_until: None,
         refresh_absolute_until: None,
         next_refresh_at: at,
