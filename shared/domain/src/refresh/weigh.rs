@@ -275,8 +275,13 @@ impl AnswerWatch {
         let succeeded_lately = client.succeeded_at.is_some_and(|at| at > since);
         let is_doubtful = succeeded_lately || refusal == RefusalScope::Consent;
         let enough = if is_doubtful { DOUBTFUL_REFUSALS } else { REFUSALS };
-        // If nothing has ever succeeded, a few grants that are refused repeatedly suffice.
-        let never = !evidence.client_works && client.refused.answers >= enough;
+        // If nothing has ever succeeded, a few grants that are refused repeatedly suffice. A success of
+        // another tenant is no word about this one's client.
+        let works = match tenant {
+            None => evidence.client_works,
+            Some(_) => client.succeeded_at.is_some(),
+        };
+        let never = !works && client.refused.answers >= enough;
         // The provider itself names the client, and no recent success contradicts it.
         let is_told = refusal == RefusalScope::Client && !succeeded_lately;
         let is_everybodys = is_told || never || client.refused.grants.len() >= enough;

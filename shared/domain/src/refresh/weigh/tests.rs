@@ -230,6 +230,17 @@ fn throttles_count_different_grants_in_a_row() {
 }
 
 #[test]
+fn a_tenant_of_one_grant_and_a_wrong_secret_is_refused_and_not_its_grant() {
+    let mut scene = Scene::new();
+    scene.success(1);
+    scene.tenant = Some("acme");
+    let told: Vec<_> = (0..6).map(|_| scene.refusal(10)).collect();
+    assert_eq!(told[3..], ["refused", "tenant_refused", "tenant_refused"]);
+    assert_eq!(scene.success(10), "refreshed");
+    (0..50).for_each(|_| assert_eq!(scene.refusal(10), "refused", "its client has worked"));
+}
+
+#[test]
 fn a_refused_tenants_client_stops_no_other() {
     let mut scene = Scene::new();
     scene.success(1);
