@@ -3,6 +3,7 @@
 use bson::{Bson, Document, doc};
 use secrecy::{ExposeSecret, SecretString};
 
+use super::FieldNames;
 use super::also_written::also_written;
 use super::field_paths::FieldPaths;
 use super::paths::at;
@@ -148,6 +149,18 @@ impl<'a> DocumentUpdate<'a> {
             }
         }
         change
+    }
+
+    /// The same of the application's fields for nothing but the tokens, which are worth more than any other.
+    #[must_use]
+    pub fn of_tokens_alone(mut self) -> Self {
+        let FieldNames { access_token, refresh_token, .. } = &self.names.fields;
+        self.fields = self
+            .fields
+            .into_iter()
+            .filter(|(path, _)| [access_token, refresh_token].contains(&path))
+            .collect();
+        self
     }
 
     /// What becomes of a document whose new tokens wait elsewhere; see

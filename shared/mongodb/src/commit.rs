@@ -20,6 +20,9 @@
 //!   token, the generation or the lease is another), so it is written once, and is found by
 //!   `settled_by` the next time. One that a failover rolled back fulfils it again, and is written again.
 //!
+//! A refresh that a server refuses is tried again without the fields that the settings name beside the tokens,
+//! and without the application's own expiry: a rule or an index of the application may be about them.
+//!
 //! `run_command` is not a retryable write of the driver, and need not be one for that reason. No
 //! transaction is needed: each commit is of one document. One document that a validation rule or a
 //! unique index rejects keeps nothing from the others of an unordered command.
@@ -27,6 +30,7 @@
 //! [`fit`]: super::fit
 
 use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use futures::TryStreamExt;
 use mongodb::bson::{Bson, Document, doc};
@@ -45,6 +49,9 @@ use evergrant_document::{ids, transition};
 use evergrant_domain::{DocumentId, DocumentWrite};
 use evergrant_ports::{Commit, CommitResult, StoreError};
 
+/// Whether this process has told that the application's fields are refused.
+static HAS_TOLD_OF_REFUSED_FIELDS: AtomicBool = AtomicBool::new(false);
+
 /// How often documents are read again while others change them.
 const ROUNDS: u32 = 5;
 
@@ -59,6 +66,14 @@ enum KnownDocument<'a> {
     Read(&'a Document),
 }
 
+/// Which of the application's fields a refresh writes.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum WrittenFields {
+    All,
+    /// After the server has refused them all.
+    TokensAlone,
+}
+
 type Try<'a> = (&'a Commit, KnownDocument<'a>);
 
 impl MongoStore {
@@ -68,7 +83,7 @@ impl MongoStore {
     ) -> Result<Vec<CommitResult>, StoreError> {
         let tries: Vec<Option<Try<'_>>> = commits.iter().map(first_try).collect();
         let known: Vec<Try<'_>> = tries.iter().flatten().copied().collect();
-        let are_written = match self.write(&known).await {
+        let are_written = match self.write(&known, WrittenFields::All).await {
             Ok(are_written) => are_written,
             // What is refused may be taken once it fits its document.
             Err(StoreError::Refused { .. }) => false,
@@ -101,7 +116,7 @@ impl MongoStore {
                     _ => *result = Some(CommitResult::Superseded),
                 }
             }
-            if open.is_empty() || self.write(&open).await? {
+            if open.is_empty() || self.write_what_is_taken(&open).await? {
                 let results =
                     results.into_iter().map(|result| result.unwrap_or(CommitResult::Applied));
                 let results: Vec<_> = results.collect();
@@ -112,15 +127,38 @@ impl MongoStore {
         Err(unavailable("commit", "others change the documents all the time"))
     }
 
+    /// As [`Self::write`]. If a server refuses one, the tokens are written without what the settings name beside
+    /// them: a rule or an index of the application may be about those fields, and tokens are worth more.
+    async fn write_what_is_taken(&self, tries: &[Try<'_>]) -> Result<bool, StoreError> {
+        let error = match self.write(tries, WrittenFields::All).await {
+            Err(error @ StoreError::Refused { .. }) => error,
+            result => return result,
+        };
+        let is_refresh = |commit: &Commit| matches!(commit.write, DocumentWrite::Refresh { .. });
+        let refreshes = tries.iter().filter(|(commit, _)| is_refresh(commit)).copied();
+        let refreshes: Vec<Try<'_>> = refreshes.collect();
+        let Some((first, _)) = refreshes.first() else { return Err(error) };
+        let are_written = self.write(&refreshes, WrittenFields::TokensAlone).await?;
+        if !HAS_TOLD_OF_REFUSED_FIELDS.swap(true, Ordering::Relaxed) {
+            tracing::warn!(
+                document = %first.id, %error,
+                "the store refuses the fields that are written beside the tokens: the tokens are written \
+                 alone; see store.also_write and store.expiry (told once)"
+            );
+        }
+        // What is no refresh is asked about once more.
+        Ok(are_written && refreshes.len() == tries.len())
+    }
+
     /// Writes those whose condition holds, and says whether all are known to be written.
     ///
     /// # Errors
     /// If one could not be written. Others may be; all others are if it was refused.
-    async fn write(&self, tries: &[Try<'_>]) -> Result<bool, StoreError> {
+    async fn write(&self, tries: &[Try<'_>], fields: WrittenFields) -> Result<bool, StoreError> {
         let statements = tries.iter().filter_map(|(commit, known)| {
             // Nothing can be written to an id that no document can have.
             let id = ids::to_bson(&commit.id)?;
-            let statement = statement(&self.names, commit, id, *known);
+            let statement = statement(&self.names, commit, id, *known, fields);
             Some(statement.ok_or_else(|| refused("commit", UNWRITABLE)))
         });
         let (mut matched, mut refusal) = (0, None);
@@ -197,6 +235,7 @@ fn statement(
     commit: &Commit,
     id: Bson,
     known: KnownDocument<'_>,
+    fields: WrittenFields,
 ) -> Option<Statement> {
     let mut filter = doc! { "_id": id };
     filter.extend(condition(names, commit).iter().filter_map(in_filter));
@@ -209,6 +248,10 @@ fn statement(
     if !matches!(commit.write, DocumentWrite::Refresh { .. }) {
         return Statement::new(filter, fit(change.operators(), document));
     }
+    let change = match fields {
+        WrittenFields::All => change,
+        WrittenFields::TokensAlone => change.of_tokens_alone(),
+    };
     // Where something of the application stands in the place of the state, the server is to refuse.
     let change = change.of_whole_state(document).unwrap_or_else(|| change.operators());
     if let KnownDocument::Read(_) = known {

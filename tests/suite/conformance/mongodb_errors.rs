@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use evergrant_domain::{DocumentWrite, FieldValue, FieldValues};
 use evergrant_mongodb::{MongoSettings, MongoStore};
 use evergrant_ports::{
     Commit, CommitResult, DueQuery, DueSelection, DueStore, ImportDocument, LeaseStore, Store,
@@ -55,6 +56,48 @@ async fn an_index_that_rejects_a_commit_affects_no_other() {
     }
     let others = [commits[0].clone(), commits[2].clone()];
     assert_eq!(store.commit(&others).await.unwrap(), [CommitResult::Applied; 2]);
+}
+
+#[tokio::test]
+async fn a_rule_or_an_index_about_a_further_field_keeps_no_tokens_out() {
+    let (store, documents) = open(settings().await).await;
+    let unique = IndexOptions::builder().unique(true).sparse(true).build();
+    let index = IndexModel::builder().keys(doc! { "team": 1 }).options(unique).build();
+    documents.create_index(index).await.unwrap();
+    for id in 1..=3 {
+        let mut document = adopted(id, doc! {});
+        document.extend(doc! { "scope": "a", "expires_at": 5 });
+        document.extend((id == 3).then(|| ("team".to_owned(), "t".into())));
+        documents.insert_one(document).await.unwrap();
+    }
+    // The second document takes no end of this century.
+    let rule = doc! { "$or": [{ "_id": { "$ne": 2 } }, { "expires_at": { "$lt": 1_000 } }] };
+    let command = doc! { "collMod": documents.name(), "validator": rule };
+    documents.client().database(&documents.namespace().db).run_command(command).await.unwrap();
+    let rows = store.claim(&ids(3), "o", LEASE).await.unwrap().rows;
+    let with_team = |team: &str| match refreshed("new") {
+        DocumentWrite::Refresh { access_token, refreshed_at, times, .. } => {
+            DocumentWrite::Refresh {
+                access_token,
+                refresh_token: None,
+                refreshed_at,
+                times,
+                also: FieldValues::from([(
+                    "team".to_owned(),
+                    FieldValue::Answered(format!("{team:?}").into()),
+                )]),
+            }
+        }
+        write => write,
+    };
+    let commits = [(0, "t"), (1, "u"), (2, "t")]
+        .map(|(at, team)| Commit::of_grant(grant(&rows[at]), "o", with_team(team)));
+    assert_eq!(store.commit(&commits).await.unwrap(), [CommitResult::Applied; 3]);
+    for (id, team) in [(1, None), (2, None), (3, Some("t"))] {
+        let document = documents.find_one(doc! { "_id": id }).await.unwrap().unwrap();
+        assert_eq!(document.get_str("access_token").unwrap(), "access", "{id}");
+        assert_eq!(document.get_str("team").ok(), team, "{id}");
+    }
 }
 
 #[tokio::test]
