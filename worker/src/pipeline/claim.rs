@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use evergrant_domain::decide::{
     decide_malformed, decide_no_token, decide_of_another, decide_sealed, decide_signed_in,
-    decide_twin, decide_unsendable,
+    decide_twin, decide_unknown_client, decide_unsendable,
 };
 use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{
@@ -225,8 +225,11 @@ fn unsent(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
 }
 
 /// The settlement of a grant for whose document no request can be made, such as one whose fields
-/// lead to a host to which tokens may not be sent.
+/// lead to a host to which tokens may not be sent, or one of an unknown client.
 fn unsendable(lane: &Lane, grant: &Grant, now: Timestamp) -> Option<Settlement> {
+    if let Err(what) = lane.provider.client_of(&grant.fields) {
+        return Some(decide_unknown_client(&lane.provider.policy, grant, &what, now));
+    }
     let what = lane.provider.check_document(&grant.fields).err()?;
     lane.metrics.count_malformed(&lane.provider.id);
     Some(decide_unsendable(&what, fingerprint(&grant.refresh_token), now))

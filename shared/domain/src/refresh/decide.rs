@@ -43,7 +43,7 @@ const EARLY_DELAY: Duration = Duration::from_secs(60);
 /// other grants.
 const CIRCUIT_DELAY: Duration = Duration::from_secs(30);
 
-/// How long a grant waits whose tenant's client is refused. All grants of the tenant wait as long,
+/// How long a grant waits whose tenant's client is refused, or is not known. All grants of the tenant wait as long,
 /// and requests of others come in between.
 const TENANT_DELAY: Duration = Duration::from_secs(600);
 
@@ -134,6 +134,18 @@ pub fn decide_malformed(what: &str, fingerprint: Option<String>, now: Timestamp)
 /// attempt.
 pub fn decide_unsendable(what: &str, fingerprint: String, now: Timestamp) -> Settlement {
     ended_unsent(FailureKind::Unsendable, what, Some(fingerprint), now)
+}
+
+/// The settlement of a grant whose client is none of the settings'. Nothing was sent, and no attempt counts:
+/// the settings of a new tenant may come later than its first documents.
+pub fn decide_unknown_client(
+    policy: &RefreshPolicy,
+    grant: &Grant,
+    what: &str,
+    now: Timestamp,
+) -> Settlement {
+    let failure = ExchangeFailure::described(what);
+    Case { policy, grant, now }.asked_later(&failure, FailureKind::Unsendable, TENANT_DELAY)
 }
 
 /// Ends a document that cannot be used. Nothing was sent.

@@ -55,6 +55,20 @@ fn every_outcome() -> Vec<Outcome> {
 }
 
 #[test]
+fn a_grant_of_an_unknown_client_waits_and_loses_nothing() {
+    let settlement = decide_unknown_client(&policy(), &grant(), "who?", NOW);
+    let DocumentWrite::Postpone { attempts, last_error, next_refresh_at, .. } = settlement.write
+    else {
+        panic!("it ends")
+    };
+    assert_eq!((attempts, next_refresh_at), (grant().attempts, Some(NOW.plus(TENANT_DELAY))));
+    let last_error = last_error.unwrap();
+    assert_eq!(last_error.reason, FailureKind::Unsendable);
+    assert_eq!(last_error.description.as_deref(), Some("who?"));
+    assert_eq!(settlement.route, JobRoute::Done);
+}
+
+#[test]
 fn a_refresh_is_written_and_done() {
     let settlement = settle(&grant(), Outcome::Refreshed(tokens()));
     assert!(matches!(settlement.write, DocumentWrite::Refresh { refreshed_at: NOW, .. }));
