@@ -73,18 +73,20 @@ fn said(output: &Output) -> String {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_revoked_is_forgotten_and_what_is_under_way_is_left() {
-    let scene = Scene::with_address(3, SimulatorSettings::default()).await;
+    let scene = Scene::with_address(4, SimulatorSettings::default()).await;
     let store = &scene.evergrant.store;
-    store.change_grant(&scene.ids[1], GrantChange::Pause).await.expect("pause");
+    store.change_grant(&scene.ids[3], GrantChange::Pause).await.expect("pause");
     let lease = Duration::from_secs(600);
-    store.claim(&scene.ids[2..], "a worker", lease).await.expect("a claim");
+    store.claim(&scene.ids[2..3], "a worker", lease).await.expect("a claim");
 
     let output = scene.forget().await;
     assert_eq!(output.status.code(), Some(3), "{}", said(&output));
     assert_eq!(said(&output).matches("revoked and forgotten").count(), 2, "{}", said(&output));
     assert!(said(&output).contains("a refresh of it is under way"), "{}", said(&output));
-    assert_eq!(scene.are_live(), [false, false, true]);
-    assert_eq!(scene.statuses().await, [None, None, Some(GrantStatus::Active)]);
+    assert!(said(&output).contains("it was never refreshed"), "{}", said(&output));
+    assert_eq!(scene.are_live(), [false, false, true, true]);
+    let left = [Some(GrantStatus::Active), Some(GrantStatus::Paused)];
+    assert_eq!(scene.statuses().await, [None, None, left[0], left[1]]);
 
     let all = AuditFilter { limit: 50, ..AuditFilter::default() };
     let audit = store.audit(&all).await.expect("the record");
@@ -95,7 +97,7 @@ async fn what_is_revoked_is_forgotten_and_what_is_under_way_is_left() {
         assert_eq!(entry.request, serde_json::json!({ "revoke": true }));
         entry.progress.done == 1
     };
-    assert_eq!(scene.ids.iter().map(revoked).collect::<Vec<_>>(), [true, true, false]);
+    assert_eq!(scene.ids.iter().map(revoked).collect::<Vec<_>>(), [true, true, false, false]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -45,7 +45,7 @@ impl Tokens<'_> {
                     done += 1;
                     self.say(id, "revoked and forgotten", SO);
                 }
-                RevocationResult::Revoked(_) => self.refuse(id, STATE_IS_LEFT),
+                RevocationResult::Revoked(why) => self.refuse(id, &state_is_left(&why)),
                 RevocationResult::Kept(why) => self.refuse(id, &why),
                 RevocationResult::UnderWay => self.refuse(id, UNDER_WAY),
                 RevocationResult::WaitsForAnswer => self.refuse(id, WAITS_FOR_ANSWER),
@@ -107,5 +107,10 @@ impl Tokens<'_> {
 const SO: &str = "its user has to sign in again. While the document is there, the producer takes it up, and its \
      token is found dead";
 const NOT_ADOPTED: &str = "it is not adopted yet: the producer does that in a minute";
-const STATE_IS_LEFT: &str = "it is revoked, but Evergrant's state of it is still there, since somebody has \
-     resumed it meanwhile: `evergrant tokens forget` it in a minute";
+
+fn state_is_left(why: &str) -> String {
+    format!(
+        "it is revoked, but Evergrant's state of it may still be there ({why}): `evergrant tokens forget` it in \
+         a minute"
+    )
+}

@@ -3,13 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use evergrant_budget::{Budget, BudgetSettings, SharedBudget};
+use evergrant_budget::{Budget, BudgetSettings, Permit, SharedBudget};
 use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_domain::{
-    ClaimedDocument, DocumentId, ExchangeFailure, Grant, GrantStatus, Lease, ProviderId,
-    RevocationOutcome, SealedTokens, classify_revocation,
+    ClaimedDocument, DocumentId, ExchangeFailure, FailureKind, Grant, GrantStatus, Lease,
+    ProviderId, RevocationOutcome, SealedTokens, classify_revocation,
 };
-use evergrant_ports::{ChangeResult, GrantChange, GrantView, ProviderStates, StoreError};
+use evergrant_ports::{ChangeResult, GrantChange, ProviderStates, StoreError};
 use evergrant_provider::{ClientError, Provider, ProviderClient};
 use evergrant_runtime::process;
 use evergrant_telemetry::ProcessMetrics;
@@ -35,7 +35,7 @@ pub enum RevocationResult {
     /// It is revoked, and its state is removed.
     Forgotten,
     /// It is revoked, but its state is still there: why.
-    Revoked(ChangeResult),
+    Revoked(String),
     /// It is as it was: why.
     Kept(String),
     /// Not now: see [`ChangeResult::UnderWay`].
@@ -68,13 +68,17 @@ impl RevocationEndpoint {
         &self.provider.id
     }
 
-    /// Revokes a grant's refresh token, once. None if the budget let nothing through in time.
-    async fn revoke(&self, grant: &Grant) -> Option<RevocationOutcome> {
-        let permit = tokio::time::timeout(PERMIT_TIMEOUT, self.budget.acquire()).await.ok()?;
+    /// The right to send one request. None if the budget let nothing through in time.
+    async fn permit(&self) -> Option<Permit> {
+        tokio::time::timeout(PERMIT_TIMEOUT, self.budget.acquire()).await.ok()
+    }
+
+    /// Revokes a grant's refresh token, once.
+    async fn revoke(&self, permit: Permit, grant: &Grant) -> RevocationOutcome {
         let exchange = self.client.revoke(&grant.refresh_token, &grant.fields).await;
         permit.answered();
         let secrets = self.provider.secrets(&grant.refresh_token, &grant.fields);
-        Some(classify_revocation(exchange, &self.provider.dialect, secrets))
+        classify_revocation(exchange, &self.provider.dialect, secrets)
     }
 
     /// The grant whose token may be sent, or why none may.
@@ -92,16 +96,35 @@ impl RevocationEndpoint {
         };
         let is_sealed =
             self.provider.policy.sealed_tokens == SealedTokens::Hold && grant.sealed.is_some();
+        let is_of_dead = lease.as_ref().is_some_and(|lease| lease.taken_over.is_some());
+        let reason = grant.last_error.as_ref().map(|error| error.reason);
+        let has_failed = grant.status == GrantStatus::Failed;
         match () {
-            () if lease.is_some() && !owned => Err(RevocationResult::UnderWay),
+            () if has_failed && reason.is_some_and(FailureKind::waits_for_answer) => {
+                Err(RevocationResult::WaitsForAnswer)
+            }
+            () if lease.is_some() && !owned || is_of_dead => Err(RevocationResult::UnderWay),
             () if grant.provider != self.provider.id => kept(OF_ANOTHER),
+            () if has_failed && reason == Some(FailureKind::Twin) => kept(TWIN),
+            () if grant.generation == 0 && !owned => kept(NEVER_REFRESHED),
             () if is_sealed => kept("the application has sealed its token, which is not sent so"),
             () => Ok(grant),
         }
     }
 }
 
+/// A grant whose token may be sent, and whether it was active and is paused now.
+type PausedGrant = (Grant, bool);
+
 const OF_ANOTHER: &str = "it is another provider's by now: try again in a minute";
+const TWIN: &str =
+    "another document had its token first: revoke that one, and forget this one without --revoke";
+/// A claim tells of a twin, and only an active grant can be claimed.
+const NEVER_REFRESHED: &str = "it was never refreshed, and only of an active grant it can be known whether another document had \
+     its token first, whose grant would be revoked as well: resume or redrive it and revoke it then, or \
+     forget it without --revoke";
+const NO_PERMIT: &str = "its provider takes no requests now: it is paused, its circuit is open, or its limit is used up";
+const CHANGED: &str = "somebody has changed it meanwhile: try again";
 
 impl ActingOperator {
     /// Revokes a grant at its provider, and forgets it once that is done. Meanwhile it is paused, so that
@@ -133,65 +156,80 @@ impl ActingOperator {
         if view.provider.as_ref() != Some(endpoint.provider()) {
             return Ok(RevocationResult::Kept(OF_ANOTHER.to_owned()));
         }
-        let is_paused = self.pause_active(&view).await?;
-        let revoked = self.revoke_unclaimed(endpoint, id).await;
-        let is_kept =
-            !matches!(revoked, Ok(RevocationResult::Forgotten | RevocationResult::Revoked(_)));
-        if is_paused && is_kept {
+        if view.leased_until.is_some() {
+            return Ok(RevocationResult::UnderWay);
+        }
+        // Before anything is changed, since it may take long.
+        let Some(permit) = endpoint.permit().await else {
+            return Ok(RevocationResult::Kept(NO_PERMIT.to_owned()));
+        };
+        let (grant, is_paused) = match self.pause_revocable(endpoint, id).await? {
+            Ok(paused) => paused,
+            Err(why_not) => return Ok(why_not),
+        };
+        let outcome = endpoint.revoke(permit, &grant).await;
+        if outcome == RevocationOutcome::Revoked {
+            return Ok(forgotten(self.store.change_grant(id, GrantChange::Forget).await));
+        }
+        if is_paused {
             self.store.change_grant(id, GrantChange::Resume).await?;
         }
-        Ok(revoked?)
+        Ok(RevocationResult::Kept(unrevoked(&outcome)))
     }
 
-    /// Whether it was active, and is paused now.
-    async fn pause_active(&self, view: &GrantView) -> Result<bool, StoreError> {
-        if view.status != Some(GrantStatus::Active) {
-            return Ok(false);
-        }
-        let paused = self.store.change_grant(&view.id, GrantChange::Pause).await?;
-        Ok(paused == ChangeResult::Applied)
-    }
-
-    /// A grant that is not active is claimed by nobody: the claim reads it, and sees whether a refresh that
-    /// began before is still under way.
-    async fn revoke_unclaimed(
+    /// Claims the grant, which tells whether its token may be sent, and pauses it while no worker can take it.
+    /// The claim of a grant that is not active only reads it, and sees whether a refresh that began before is
+    /// still under way.
+    async fn pause_revocable(
         &self,
         endpoint: &RevocationEndpoint,
         id: &DocumentId,
-    ) -> Result<RevocationResult, StoreError> {
+    ) -> Result<Result<PausedGrant, RevocationResult>, StoreError> {
         let ids = [id.clone()];
         let owner = Lease::owner_of(&process::unique_name(), endpoint.provider(), 0);
         let claim = self.store.claim(&ids, &owner, LEASE_TTL).await?;
         let document = claim.rows.into_iter().next().unwrap_or(ClaimedDocument::Absent);
         let owned = document.owned();
-        let outcome = match endpoint.revocable(document) {
-            Ok(grant) => Ok(endpoint.revoke(&grant).await),
-            Err(why_not) => Err(why_not),
+        let revocable = match endpoint.revocable(document) {
+            // The lease of a worker that died tells the next claim of an answer that may be lost.
+            Err(RevocationResult::UnderWay) => return Ok(Err(RevocationResult::UnderWay)),
+            other => other,
+        };
+        let paused = match &revocable {
+            Ok(_) if owned => self.store.change_grant(id, GrantChange::Pause).await,
+            _ => Ok(ChangeResult::Applied),
         };
         if owned {
             self.store.release(&ids, &owner).await?;
         }
-        Ok(match outcome {
-            Err(why_not) => why_not,
-            Ok(None) => RevocationResult::Kept(
-                "its provider takes no requests now: it is paused, its circuit is open, or its limit is \
-                 used up"
-                    .to_owned(),
-            ),
-            Ok(Some(RevocationOutcome::Refused(failure))) => {
-                RevocationResult::Kept(format!("its provider did not revoke it: {}", words(&failure)))
-            }
-            Ok(Some(RevocationOutcome::InDoubt(failure))) => RevocationResult::Kept(format!(
-                "no answer came, and it may be revoked: {}; revoking it again does no harm",
-                words(&failure)
-            )),
-            Ok(Some(RevocationOutcome::Revoked)) => {
-                match self.store.change_grant(id, GrantChange::Forget).await? {
-                    ChangeResult::Applied | ChangeResult::Absent => RevocationResult::Forgotten,
-                    other => RevocationResult::Revoked(other),
-                }
-            }
-        })
+        let is_paused = paused? == ChangeResult::Applied;
+        Ok(revocable.and_then(|grant| match is_paused {
+            true => Ok((grant, owned)),
+            false => Err(RevocationResult::Kept(CHANGED.to_owned())),
+        }))
+    }
+}
+
+/// What became of a grant that is revoked, whatever the store said of its state.
+fn forgotten(changed: Result<ChangeResult, StoreError>) -> RevocationResult {
+    match changed {
+        Ok(ChangeResult::Applied | ChangeResult::Absent) => RevocationResult::Forgotten,
+        Ok(_) => RevocationResult::Revoked("somebody has resumed it meanwhile".to_owned()),
+        Err(error) => RevocationResult::Revoked(error.to_string()),
+    }
+}
+
+/// Why a grant is not forgotten.
+fn unrevoked(outcome: &RevocationOutcome) -> String {
+    match outcome {
+        RevocationOutcome::Revoked => "it is revoked".to_owned(),
+        RevocationOutcome::Refused(failure) => {
+            format!("its provider did not revoke it: {}", words(failure))
+        }
+        RevocationOutcome::InDoubt(failure) => format!(
+            "it may be revoked, but no answer says so: {}; revoking it again does no harm",
+            words(failure)
+        ),
     }
 }
 
@@ -216,3 +254,6 @@ fn words(failure: &ExchangeFailure) -> String {
     let parts = [status, failure.code.clone(), failure.description.clone()];
     parts.into_iter().flatten().collect::<Vec<_>>().join(" ")
 }
+
+#[cfg(test)]
+mod tests;

@@ -12,7 +12,7 @@ pub enum RevocationOutcome {
     Revoked,
     /// The provider refused, or has certainly not taken the request: the token is as it was.
     Refused(ExchangeFailure),
-    /// No answer came: the token may be revoked. Revoking it again does no harm.
+    /// No answer came, or a server's error (5xx): the token may be revoked. Revoking it again does no harm.
     InDoubt(ExchangeFailure),
 }
 
@@ -43,7 +43,11 @@ pub fn classify_revocation(
     let error = body.as_ref().map(|body| ErrorBody::from_body(body, &dialect.answer));
     let error = error.unwrap_or_default();
     let failure = answered_failure(&answer, body.as_ref(), &error, &mut secrets);
-    RevocationOutcome::Refused(failure)
+    match answer.status {
+        // The provider may have failed after it had revoked the token.
+        500..=599 => RevocationOutcome::InDoubt(failure),
+        _ => RevocationOutcome::Refused(failure),
+    }
 }
 
 #[cfg(test)]
@@ -62,12 +66,19 @@ mod tests {
     }
 
     #[test]
-    fn any_success_revokes_and_any_other_answer_does_not() {
+    fn a_success_revokes_and_a_refusal_does_not() {
         for body in ["", "{}", "ok", r#"{"status":"revoked"}"#] {
             assert_eq!(answer(200, body), RevocationOutcome::Revoked, "{body}");
         }
-        for status in [302, 400, 401, 429, 503] {
+        for status in [302, 400, 401, 429] {
             assert!(matches!(answer(status, ""), RevocationOutcome::Refused(_)), "{status}");
+        }
+    }
+
+    #[test]
+    fn an_error_of_the_server_leaves_it_in_doubt() {
+        for status in [500, 502, 503, 599] {
+            assert!(matches!(answer(status, ""), RevocationOutcome::InDoubt(_)), "{status}");
         }
     }
 
