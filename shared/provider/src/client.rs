@@ -97,7 +97,7 @@ impl ProviderClient {
         };
         let permit = match self.http.permit(request.url()).await {
             Ok(permit) => permit,
-            Err(why) => return ExchangeResult::failed(TransportFailure::NotConnected, why),
+            Err(why) => return ExchangeResult::failed(TransportFailure::NoConnectionFree, why),
         };
         let left = self.provider.request_timeout.saturating_sub(started.elapsed());
         *request.timeout_mut() = Some(left);

@@ -80,10 +80,10 @@ impl Inner {
     }
 }
 
-/// Connecting leaves at least half of the time to the answer: who has no connection by then has sent
-/// nothing, and knows it.
+/// How long a request may wait for its turn, and then again for a connection. Both together leave at least
+/// half of the time to the answer: who has no connection by then has sent nothing, and knows it.
 fn connect_timeout(provider: &Provider) -> Duration {
-    CONNECT_TIMEOUT.min(provider.request_timeout / 2)
+    CONNECT_TIMEOUT.min(provider.request_timeout / 4)
 }
 
 /// A client that sends a request once: it follows no redirect and repeats nothing that was sent.

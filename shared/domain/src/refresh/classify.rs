@@ -31,6 +31,8 @@ pub enum ExchangeResult {
     Answered(HttpAnswer),
     /// The provider has certainly not taken the request. The text says why and holds no secret.
     NotSent(String),
+    /// The same, and nothing of it was tried: we were short of connections.
+    NotTried(String),
     /// The request was sent, or may have been, and no complete answer arrived.
     NoAnswer(String),
 }
@@ -101,6 +103,10 @@ pub fn classify(
     match exchange {
         ExchangeResult::NotSent(what) => {
             Outcome::Transient(ExchangeFailure::described(secrets.redact(&what)))
+        }
+        // As a throttle of this grant alone, by ourselves: no attempt counts, and others go on.
+        ExchangeResult::NotTried(what) => {
+            Outcome::Throttled(ExchangeFailure::described(secrets.redact(&what)), 0)
         }
         ExchangeResult::NoAnswer(what) => {
             Outcome::Ambiguous(ExchangeFailure::described(secrets.redact(&what)))

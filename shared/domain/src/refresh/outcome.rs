@@ -15,7 +15,7 @@ pub enum Outcome {
     /// New tokens.
     Refreshed(NewTokens),
     /// The provider asked to slow down; this proves nothing about the grant. The number counts the
-    /// different grants throttled in a row, including this one; 0 if only this user is throttled.
+    /// different grants throttled in a row, including this one; 0 if only this user is throttled, or the request found no free connection.
     Throttled(ExchangeFailure, u32),
     /// The request came too early; this proves nothing about the grant.
     TooEarly(ExchangeFailure),

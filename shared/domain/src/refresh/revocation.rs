@@ -24,7 +24,7 @@ pub fn classify_revocation(
 ) -> RevocationOutcome {
     let answer = match exchange {
         ExchangeResult::Answered(answer) => answer,
-        ExchangeResult::NotSent(what) => {
+        ExchangeResult::NotSent(what) | ExchangeResult::NotTried(what) => {
             return RevocationOutcome::Refused(ExchangeFailure::described(secrets.redact(&what)));
         }
         ExchangeResult::NoAnswer(what) => {

@@ -7,6 +7,9 @@ use super::classify::ExchangeResult;
 pub enum TransportFailure {
     /// No request could be made for this document.
     NotMade,
+    /// All connections that there may be were in use for too long. That is about us, not about the
+    /// grant or the provider.
+    NoConnectionFree,
     /// There was no connection: a name, an address, TLS, or a proxy that did not open its tunnel.
     NotConnected,
     /// The connection closed before a byte of the request was written.
@@ -25,6 +28,7 @@ impl TransportFailure {
     pub const fn may_have_arrived(self) -> bool {
         match self {
             Self::NotMade
+            | Self::NoConnectionFree
             | Self::NotConnected
             | Self::NotWritten
             | Self::StreamRefused
@@ -37,7 +41,11 @@ impl TransportFailure {
 impl ExchangeResult {
     /// The end of an exchange that brought no whole answer. `what` says why and holds no secret.
     pub fn failed(failure: TransportFailure, what: String) -> Self {
-        if failure.may_have_arrived() { Self::NoAnswer(what) } else { Self::NotSent(what) }
+        match failure {
+            TransportFailure::NoConnectionFree => Self::NotTried(what),
+            failure if failure.may_have_arrived() => Self::NoAnswer(what),
+            _ => Self::NotSent(what),
+        }
     }
 }
 
@@ -52,6 +60,9 @@ mod tests {
             let ended = ExchangeResult::failed(failure, String::new());
             assert!(matches!(ended, ExchangeResult::NotSent(_)), "{failure:?}");
         }
+        let ended = ExchangeResult::failed(NoConnectionFree, String::new());
+        assert!(matches!(ended, ExchangeResult::NotTried(_)));
+        assert!(!NoConnectionFree.may_have_arrived());
         let ended = ExchangeResult::failed(AnswerLost, String::new());
         assert!(matches!(ended, ExchangeResult::NoAnswer(_)));
     }

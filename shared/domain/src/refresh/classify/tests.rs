@@ -219,6 +219,7 @@ fn an_html_page_may_have_spent_the_token() {
 fn an_unsent_request_spends_no_token() {
     let outcome = |exchange| classify(exchange, &dialect(), ExchangeSecrets::default()).name();
     assert_eq!(outcome(ExchangeResult::NotSent("connection refused".into())), "transient");
+    assert_eq!(outcome(ExchangeResult::NotTried("no connection was free".into())), "throttled");
     assert_eq!(outcome(ExchangeResult::NoAnswer("timed out".into())), "ambiguous");
 }
 

@@ -5,10 +5,11 @@ mod server;
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use futures::future::join_all;
 use secrecy::SecretString;
+use tokio::net::TcpListener;
 
 use evergrant_domain::{DocumentFields, ExchangeResult};
 use evergrant_provider::{ProviderClient, TokenEndpoint};
@@ -126,6 +127,24 @@ async fn a_host_gets_no_more_connections_than_the_settings_allow() {
     let exchanges = join_all((0..30).map(|_| exchange(&client))).await;
     assert!(exchanges.iter().all(is_answered));
     assert!(server.connections() <= 2, "{}", server.connections());
+}
+
+/// One that finds no connection waits for a quarter of its time, and is no attempt.
+#[tokio::test]
+async fn a_request_that_finds_no_connection_free_is_not_tried() {
+    let silent = TcpListener::bind(LOCAL).await.unwrap();
+    let url = format!("http://{}/token", silent.local_addr().unwrap());
+    let timed = format!("{url}\"\nrequest_timeout = \"2s");
+    let client = Folder::new().client(&timed, "proxy = \"none\"\nconnections_per_host = 1");
+    let of_task = client.clone();
+    let first = tokio::spawn(async move { exchange(&of_task).await });
+    let (_held, _) = silent.accept().await.unwrap();
+    let started = Instant::now();
+    let second = exchange(&client).await;
+    let ExchangeResult::NotTried(what) = second else { panic!("{second:?}") };
+    assert!(what.contains("http.connections_per_host"), "{what}");
+    assert!(started.elapsed() < Duration::from_secs(1));
+    assert!(matches!(first.await.unwrap(), ExchangeResult::NoAnswer(_)));
 }
 
 #[tokio::test]
