@@ -26,13 +26,14 @@ pub struct ConfigWeakness {
 }
 
 /// Settings that name a file with a secret, in whichever section.
-const SECRET_FILES: [&str; 6] = [
+const SECRET_FILES: [&str; 7] = [
     "url_file",
     "key_file",
     "tls_key",
     "client_secret_file",
     "client_key_file",
     "client_certificate_file",
+    "proxy_file",
 ];
 
 /// Where orchestrators put secrets, for containers of one user.
@@ -132,6 +133,8 @@ fn has_secret(section: &Dict) -> bool {
     section.iter().any(|(name, value)| match value {
         Value::Dict(_, section) => has_secret(section),
         Value::String(_, url) if name == "url" => has_password(url),
+        // A user's name may be a key.
+        Value::String(_, url) if name == "proxy" => url.contains('@'),
         _ => SECRETS.contains(&name.as_str()),
     })
 }
@@ -223,11 +226,14 @@ mod tests {
     #[test]
     fn secrets_that_all_may_read_and_settings_that_all_may_write_are_told() {
         let folder = tempfile::tempdir().unwrap();
-        let (secret, toml) = (folder.path().join("secret"), folder.path().join("e.toml"));
+        let [secret, proxy, toml] =
+            ["secret", "proxy", "e.toml"].map(|name| folder.path().join(name));
         std::fs::write(&secret, "s3cret").unwrap();
+        std::fs::write(&proxy, "http://me:pw@proxy.example.com:3128").unwrap();
         let url = ("EVERGRANT_PROVIDERS__P__TOKEN_URL", "https://provider.example/t");
         let secret_file = ("EVERGRANT_PROVIDERS__P__CLIENT_SECRET_FILE", secret.to_str().unwrap());
-        let given = [url, secret_file];
+        let proxy_file = ("EVERGRANT_HTTP__PROXY_FILE", proxy.to_str().unwrap());
+        let given = [url, secret_file, proxy_file];
         let chmod = |path: &Path, mode| {
             std::fs::set_permissions(path, PermissionsExt::from_mode(mode)).unwrap();
         };
@@ -240,12 +246,18 @@ mod tests {
         {
             chmod(&secret, mode);
             assert_eq!(note_of(None), note, "{mode:o}");
+            chmod(&proxy, mode);
+            assert_eq!(told_of(found(None, &given), "http.proxy_file"), note, "{mode:o}");
         }
         chmod(&secret, 0o600);
         let plain = "[store]\ndatabase = \"app\"\n";
         let keys = "[providers.p]\nclient_secret = \"s\"\n";
         let urls = "[store]\nurl = \"mongodb://u:p@localhost\"\n";
+        let through = "[http]\nproxy = \"http://me:pw@proxy.example.com:3128\"\n";
+        let open = "[providers.p.http]\nproxy = \"http://proxy.example.com:3128\"\n";
         for (text, mode, note) in [
+            (through, 0o644, Some(true)),
+            (open, 0o644, None),
             (plain, 0o644, None),
             (plain, 0o646, Some(false)),
             (keys, 0o640, None),
