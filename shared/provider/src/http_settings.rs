@@ -18,6 +18,11 @@ const IDLE_TIMEOUT: Duration = Duration::from_secs(30);
 /// it may take to say so. All requests of a provider share such a connection.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
+/// A longer age cannot be told from none.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(365 * 86_400);
+const NO_PROXY_ALONE: &str = "it goes with a proxy that these settings name, and there is none: name it by proxy, or set the \
+     variable NO_PROXY, which goes with proxy = \"environment\"";
+
 /// How providers are reached, as the settings say it. What a provider's section does not give comes from that
 /// of all.
 #[derive(Debug, Clone, Default, Deserialize)]
@@ -75,11 +80,14 @@ impl HttpConfig {
     pub(super) fn over(&self, general: &Self) -> Self {
         let gives_proxy = self.proxy.is_some() || self.proxy_file.is_some();
         let proxy = if gives_proxy { self } else { general };
+        // Its exceptions belong to a proxy that is named.
+        let names_none = self.proxy.as_ref().is_some_and(|proxy| is_word(proxy.expose_secret()));
+        let exceptions = general.no_proxy.as_ref().filter(|_| !names_none);
         Self {
             ca_file: self.ca_file.clone().or_else(|| general.ca_file.clone()),
             proxy: proxy.proxy.clone(),
             proxy_file: proxy.proxy_file.clone(),
-            no_proxy: self.no_proxy.clone().or_else(|| general.no_proxy.clone()),
+            no_proxy: self.no_proxy.as_ref().or(exceptions).cloned(),
             http2: self.http2.or(general.http2),
             connections_per_host: self.connections_per_host.or(general.connections_per_host),
             connection_max_age: self.connection_max_age.or(general.connection_max_age),
@@ -108,10 +116,19 @@ impl HttpSettings {
         if settings.connections_per_host == 0 {
             return wrong("connections_per_host", "it must be at least 1");
         }
-        if settings.connection_max_age < Duration::from_secs(1) {
-            return wrong("connection_max_age", "it must be at least 1s");
+        if !(Duration::from_secs(1)..=CONNECTION_AGE_MAX).contains(&settings.connection_max_age) {
+            return wrong("connection_max_age", "it must be from 1s to 365days");
+        }
+        if config.no_proxy.is_some() && matches!(settings.proxy, ProxyChoice::OfEnvironment) {
+            return wrong("no_proxy", NO_PROXY_ALONE);
         }
         Ok(settings)
+    }
+
+    /// The same without a proxy, for a server on this machine.
+    #[must_use]
+    pub fn without_proxy(self) -> Self {
+        Self { proxy: ProxyChoice::None, ..self }
     }
 
     /// A client that reaches servers so.
@@ -149,6 +166,11 @@ fn authorities(config: &HttpConfig, setting: &str) -> Result<Vec<u8>, ConfigErro
         Ok(certificates) if !certificates.is_empty() => Ok(pem),
         _ => Err(wrong(format!("{} must hold certificates as PEM", path.display()))),
     }
+}
+
+/// Whether it stands for no address.
+fn is_word(proxy: &str) -> bool {
+    matches!(proxy, "environment" | "none")
 }
 
 fn proxy(

@@ -1,4 +1,4 @@
-use evergrant_provider::preset_names;
+use evergrant_provider::{HttpConfig, HttpSettings, preset_names};
 use futures::{StreamExt, stream};
 
 use super::*;
@@ -20,6 +20,15 @@ async fn each_preset_passes_against_its_own_dialect() {
     for (name, steps) in &tried {
         assert!(steps.len() >= 5, "{name}");
     }
+}
+
+#[tokio::test]
+async fn the_stand_in_is_reached_without_the_proxy_of_the_settings() {
+    let mut subject = TrialSubject::from_preset("slack").unwrap();
+    let nobody = HttpConfig { proxy: Some("http://127.0.0.1:1".into()), ..HttpConfig::default() };
+    subject.provider.http = HttpSettings::of_config(&nobody, "http").unwrap();
+    let steps = try_out(&subject).await.unwrap();
+    assert!(steps.iter().all(|step| step.ok), "{steps:?}");
 }
 
 #[tokio::test]

@@ -78,6 +78,7 @@ fn stand_in(provider: &Provider, url: &Url, key: &ClientKey) -> anyhow::Result<P
     provider.token_url = provider.token_url.on_host(url).map_err(anyhow::Error::msg)?;
     // It is about what is asked and answered, not about how quickly this machine does so.
     provider.request_timeout = provider.request_timeout.max(Duration::from_secs(30));
+    provider.http = provider.http.without_proxy();
     provider.client = Some(registered(CLIENT_ID, CLIENT_SECRET));
     provider.tenants = TenantClients::default();
     provider.client_key =

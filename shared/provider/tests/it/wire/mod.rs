@@ -178,6 +178,8 @@ async fn an_authority_of_a_file_is_trusted_beside_the_usual_ones() {
         ("proxy = \"socks5://u:S3cret@proxy\"".to_owned(), "http.proxy is wrong"),
         ("connections_per_host = 0".to_owned(), "http.connections_per_host"),
         ("connection_max_age = \"1ms\"".to_owned(), "http.connection_max_age"),
+        ("connection_max_age = \"10000years\"".to_owned(), "from 1s to 365days"),
+        ("no_proxy = [\"a.example\"]".to_owned(), "http.no_proxy is wrong: it goes with a proxy"),
         ("retries = 3".to_owned(), "there is no setting http.retries"),
     ] {
         let refused = folder.config(&url, &http).unwrap_err().to_string();
@@ -211,6 +213,10 @@ async fn requests_go_through_the_proxy_of_the_settings() {
     assert!(is_answered(&exchange(&folder.client(&url, &near)).await));
     let own = format!("{http}[providers.p.http]\nproxy = \"none\"\n");
     assert!(is_answered(&exchange(&folder.client(&url, &own)).await));
+    let own = format!("{near}[providers.p.http]\nproxy = \"none\"\n");
+    assert!(is_answered(&exchange(&folder.client(&url, &own)).await));
+    let environment = format!("{near}[providers.p.http]\nproxy = \"environment\"\n");
+    assert!(folder.config(&url, &environment).is_ok());
     assert!(proxy.take_heads().is_empty());
     let provider = folder.config(&url, &http).unwrap().providers().unwrap().remove(0);
     assert!(!format!("{provider:?}").contains("S3cret"));
