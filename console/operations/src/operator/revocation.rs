@@ -91,7 +91,10 @@ impl RevocationEndpoint {
             ClaimedDocument::NoToken { .. } => return kept("it holds no refresh token"),
             ClaimedDocument::OfAnother { .. } => return kept(OF_ANOTHER),
             ClaimedDocument::Twin { of, .. } => {
-                return kept(&format!("the document {of} holds its token, too: revoke that one"));
+                return kept(&format!(
+                    "the document {of} had its token first: revoke that one, and forget this one without \
+                     --revoke"
+                ));
             }
         };
         let is_sealed =
@@ -167,14 +170,22 @@ impl ActingOperator {
             Ok(paused) => paused,
             Err(why_not) => return Ok(why_not),
         };
-        let outcome = endpoint.revoke(permit, &grant).await;
-        if outcome == RevocationOutcome::Revoked {
-            return Ok(forgotten(self.store.change_grant(id, GrantChange::Forget).await));
-        }
+        let why = match endpoint.revoke(permit, &grant).await {
+            RevocationOutcome::Revoked => {
+                return Ok(forgotten(self.store.change_grant(id, GrantChange::Forget).await));
+            }
+            RevocationOutcome::Refused(failure) => {
+                format!("its provider did not revoke it: {}", words(&failure))
+            }
+            RevocationOutcome::InDoubt(failure) => format!(
+                "it may be revoked, but no answer says so: {}; revoking it again does no harm",
+                words(&failure)
+            ),
+        };
         if is_paused {
             self.store.change_grant(id, GrantChange::Resume).await?;
         }
-        Ok(RevocationResult::Kept(unrevoked(&outcome)))
+        Ok(RevocationResult::Kept(why))
     }
 
     /// Claims the grant, which tells whether its token may be sent, and pauses it while no worker can take it.
@@ -216,20 +227,6 @@ fn forgotten(changed: Result<ChangeResult, StoreError>) -> RevocationResult {
         Ok(ChangeResult::Applied | ChangeResult::Absent) => RevocationResult::Forgotten,
         Ok(_) => RevocationResult::Revoked("somebody has resumed it meanwhile".to_owned()),
         Err(error) => RevocationResult::Revoked(error.to_string()),
-    }
-}
-
-/// Why a grant is not forgotten.
-fn unrevoked(outcome: &RevocationOutcome) -> String {
-    match outcome {
-        RevocationOutcome::Revoked => "it is revoked".to_owned(),
-        RevocationOutcome::Refused(failure) => {
-            format!("its provider did not revoke it: {}", words(failure))
-        }
-        RevocationOutcome::InDoubt(failure) => format!(
-            "it may be revoked, but no answer says so: {}; revoking it again does no harm",
-            words(failure)
-        ),
     }
 }
 

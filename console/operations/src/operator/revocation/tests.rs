@@ -105,7 +105,7 @@ async fn the_token_that_another_document_had_first_is_not_revoked() {
     scene.claim(&ONE).await;
     scene.release(&ONE).await;
     let why = kept(scene.revoke(&OTHER).await);
-    assert!(why.contains("the document 1 holds its token"), "{why}");
+    assert!(why.contains("the document 1 had its token first"), "{why}");
     assert_eq!(scene.status(&OTHER).await, Some(GrantStatus::Active));
 
     scene.store.edit(&OTHER, "evergrant.status", Some(json!("failed"))).unwrap();
