@@ -7,14 +7,24 @@ use evergrant_domain::StoredToken;
 use evergrant_domain::api_key::{ApiKey, KeyScope};
 use http::header::AUTHORIZATION;
 use http::request::Parts;
+use secrecy::{ExposeSecret, SecretString};
 
 use crate::Gateway;
 use crate::refusal::Refusal;
 
 /// A caller with a valid key.
-pub(crate) struct Caller(Arc<ApiKey>);
+pub(crate) struct Caller {
+    key: Arc<ApiKey>,
+    text: SecretString,
+}
 
 impl Caller {
+    async fn admit(gateway: &Gateway, text: SecretString) -> Result<Self, Refusal> {
+        let key = gateway.keys.admit(text.expose_secret()).await?;
+        let key = key.ok_or(Refusal::Unauthenticated)?;
+        Ok(Self { key, text })
+    }
+
     /// Refuses what the key's scopes do not have.
     pub(crate) fn require(&self, scope: KeyScope) -> Result<(), Refusal> {
         let what = match scope {
@@ -22,12 +32,17 @@ impl Caller {
             KeyScope::Token => "this key has no scope token",
             KeyScope::Write => "this key has no scope write",
         };
-        if self.0.may(scope) { Ok(()) } else { Err(Refusal::Forbidden(what)) }
+        if self.key.may(scope) { Ok(()) } else { Err(Refusal::Forbidden(what)) }
+    }
+
+    /// Refuses a key that was revoked, or lost its scope, while its caller waited for a token.
+    pub(crate) async fn require_again(&self, gateway: &Gateway) -> Result<(), Refusal> {
+        Self::admit(gateway, self.text.clone()).await?.require(KeyScope::Token)
     }
 
     /// The grant, if the key reaches it.
     pub(crate) fn reach(&self, stored: StoredToken) -> Result<StoredToken, Refusal> {
-        let reaches = self.0.covers(stored.provider.as_ref(), stored.user.as_deref());
+        let reaches = self.key.covers(stored.provider.as_ref(), stored.user.as_deref());
         if reaches { Ok(stored) } else { Err(Refusal::NotFound) }
     }
 }
@@ -45,6 +60,6 @@ impl FromRequestParts<Arc<Gateway>> for Caller {
         if !scheme.eq_ignore_ascii_case("bearer") {
             return Err(Refusal::Unauthenticated);
         }
-        gateway.keys.admit(text.trim()).await?.map(Self).ok_or(Refusal::Unauthenticated)
+        Self::admit(gateway, text.trim().into()).await
     }
 }

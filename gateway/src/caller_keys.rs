@@ -1,4 +1,4 @@
-//! The keys of callers, read from the store at most once a second.
+//! The keys of callers, read from the store about once a second.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
@@ -11,6 +11,8 @@ use tokio::time::Instant;
 
 /// How long keys are believed after they were read: a revoked one ends within this time.
 const KEYS_TTL: Duration = Duration::from_millis(900);
+/// How long keys are believed while the store is away, so that nobody can revoke one.
+const KEYS_WITHOUT_STORE_TTL: Duration = Duration::from_secs(60);
 /// How often the use of a key is noted.
 const USE_INTERVAL: Duration = Duration::from_secs(60);
 
@@ -18,8 +20,8 @@ const USE_INTERVAL: Duration = Duration::from_secs(60);
 pub(crate) struct CallerKeys {
     store: Arc<dyn Store>,
     known: RwLock<Option<Arc<KnownKeys>>>,
-    /// One reads, the others wait for it.
-    reading: tokio::sync::Mutex<()>,
+    /// One reads, the others wait for it. It remembers a read that failed.
+    reading: tokio::sync::Mutex<Option<(Instant, StoreError)>>,
     used: Mutex<HashMap<String, Instant>>,
 }
 
@@ -27,7 +29,7 @@ struct KnownKeys {
     by_name: HashMap<String, Arc<ApiKey>>,
     /// The store's clock when they were read.
     read_at: Timestamp,
-    /// The same by our own clock.
+    /// When the read began, by our own clock.
     since: Instant,
 }
 
@@ -40,8 +42,7 @@ impl CallerKeys {
     /// The key of a caller, if its text is valid now.
     ///
     /// # Errors
-    /// If no key was ever read. Where the store is away, keys that were read before are still believed: nobody
-    /// can revoke one meanwhile.
+    /// If keys cannot be read, and those that were read before are too old.
     pub(crate) async fn admit(&self, text: &str) -> Result<Option<Arc<ApiKey>>, StoreError> {
         let known = self.known().await?;
         let now = known.read_at.plus(known.since.elapsed());
@@ -54,12 +55,18 @@ impl CallerKeys {
     }
 
     async fn known(&self) -> Result<Arc<KnownKeys>, StoreError> {
-        if let Some(known) = self.fresh() {
+        let asked_at = Instant::now();
+        // A read that began after this call is as good as one of its own, however long it took.
+        let is_good = |since: Instant| since >= asked_at || since.elapsed() < KEYS_TTL;
+        if let Some(known) = self.last_known().filter(|known| is_good(known.since)) {
             return Ok(known);
         }
-        let _reading = self.reading.lock().await;
-        if let Some(known) = self.fresh() {
+        let mut failed = self.reading.lock().await;
+        if let Some(known) = self.last_known().filter(|known| is_good(known.since)) {
             return Ok(known);
+        }
+        if let Some((_, error)) = failed.as_ref().filter(|(since, _)| is_good(*since)) {
+            return self.without_store(error.clone());
         }
         let since = Instant::now();
         let read = async { Ok((self.store.now().await?, self.store.api_keys().await?)) };
@@ -69,18 +76,27 @@ impl CallerKeys {
                 let known = Arc::new(KnownKeys { by_name: by_name.collect(), read_at, since });
                 *self.known.write().unwrap_or_else(PoisonError::into_inner) =
                     Some(Arc::clone(&known));
+                *failed = None;
                 Ok(known)
             }
-            Err(error) => self.last_known().ok_or(error),
+            Err(error) => {
+                *failed = Some((since, StoreError::clone(&error)));
+                self.without_store(error)
+            }
+        }
+    }
+
+    /// What is known while the store is away. One that refuses is there, and keys may be revoked in it.
+    fn without_store(&self, error: StoreError) -> Result<Arc<KnownKeys>, StoreError> {
+        let is_young = |known: &Arc<KnownKeys>| known.since.elapsed() < KEYS_WITHOUT_STORE_TTL;
+        match error {
+            StoreError::Unavailable { .. } => self.last_known().filter(is_young).ok_or(error),
+            StoreError::Refused { .. } => Err(error),
         }
     }
 
     fn last_known(&self) -> Option<Arc<KnownKeys>> {
         self.known.read().unwrap_or_else(PoisonError::into_inner).clone()
-    }
-
-    fn fresh(&self) -> Option<Arc<KnownKeys>> {
-        self.last_known().filter(|known| known.since.elapsed() < KEYS_TTL)
     }
 
     /// Notes a use in the background: whether it is noted decides nothing.

@@ -1,5 +1,6 @@
 //! What the gateway counts.
 
+use axum::response::Response;
 use evergrant_telemetry::ProcessMetrics;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -9,6 +10,10 @@ use prometheus_client::metrics::family::Family;
 struct OutcomeLabel {
     outcome: &'static str,
 }
+
+/// What an answer was, for its count: an extension of the response.
+#[derive(Clone, Copy)]
+pub(crate) struct AnswerOutcome(pub(crate) &'static str);
 
 /// The gateway's metrics.
 #[derive(Clone)]
@@ -24,7 +29,8 @@ impl GatewayMetrics {
     }
 
     /// Counts an answer.
-    pub(crate) fn count(&self, outcome: &'static str) {
+    pub(crate) fn count(&self, response: &Response) {
+        let outcome = response.extensions().get::<AnswerOutcome>().map_or("status", |it| it.0);
         self.answers.get_or_create(&OutcomeLabel { outcome }).inc();
     }
 }

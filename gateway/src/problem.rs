@@ -8,6 +8,7 @@ use http::header::{CACHE_CONTROL, CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE};
 use http::{HeaderValue, StatusCode};
 use serde_json::{Map, Value, json};
 
+use crate::metrics::AnswerOutcome;
 use crate::refusal::Refusal;
 use crate::token_answer;
 
@@ -42,6 +43,7 @@ impl Refusal {
             Self::Unauthenticated => "unauthenticated",
             Self::Forbidden(_) => "forbidden",
             Self::NotFound => "not_found",
+            Self::WrongMethod => "wrong_method",
             Self::Ambiguous(_) => "several_grants",
             Self::Stopped { status, .. } => status.as_str(),
             Self::LifetimeTooShort { .. } => "min_ttl_exceeds_lifetime",
@@ -62,8 +64,13 @@ impl Refusal {
                 let detail = "there is no such grant, or this key does not reach it";
                 ProblemDetails::new(StatusCode::NOT_FOUND, name, detail)
             }
+            Self::WrongMethod => {
+                let detail = "this path does not take this method: see docs/token-api.md";
+                ProblemDetails::new(StatusCode::METHOD_NOT_ALLOWED, name, detail)
+            }
             Self::Ambiguous(ids) => {
                 let detail = "the user has several grants: name the provider, or one of the ids";
+                let ids: Vec<_> = ids.iter().map(token_answer::path_form).collect();
                 ProblemDetails::new(StatusCode::CONFLICT, name, detail).with("ids", json!(ids))
             }
             Self::Stopped { stored, status, sign_in } => stopped(name, &stored, status, sign_in),
@@ -73,15 +80,14 @@ impl Refusal {
                 ProblemDetails::new(StatusCode::UNPROCESSABLE_ENTITY, name, detail)
                     .with("lifetime_s", json!(lifetime_s))
             }
-            Self::Later { why, retry_after, stored } => {
+            Self::Later { why, retry_after, reason, token } => {
                 let mut problem =
                     ProblemDetails::new(StatusCode::SERVICE_UNAVAILABLE, name, why.detail());
                 problem.retry_after = Some(retry_after);
-                let live = stored.as_deref().filter(|stored| stored.is_live());
-                if let Some(stored) = live {
-                    problem = problem.with("token", token_answer::members(stored));
+                if let Some(token) = token {
+                    problem = problem.with("token", token_answer::members(&token));
                 }
-                match stored.as_deref().and_then(StoredToken::failure) {
+                match reason {
                     Some(reason) => problem.with("reason", json!(reason)),
                     None => problem,
                 }
@@ -116,12 +122,14 @@ fn stopped(
 
 impl IntoResponse for Refusal {
     fn into_response(self) -> Response {
+        let outcome = AnswerOutcome(self.name());
         let ProblemDetails { status, name, detail, mut members, retry_after } = self.details();
         members.insert("type".to_owned(), json!(format!("{TYPE_PREFIX}{name}")));
         members.insert("title".to_owned(), json!(name.replace('_', " ")));
         members.insert("status".to_owned(), json!(status.as_u16()));
         members.insert("detail".to_owned(), json!(detail));
         let mut response = (status, Value::Object(members).to_string()).into_response();
+        response.extensions_mut().insert(outcome);
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
         headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use evergrant_domain::{DocumentId, GrantStatus, StoredToken};
+use evergrant_domain::{DocumentId, FailureKind, GrantStatus, StoredToken};
 use evergrant_ports::StoreError;
 
 /// Why a request is refused.
@@ -16,6 +16,8 @@ pub(crate) enum Refusal {
     Forbidden(&'static str),
     /// There is no such grant, or the key does not reach it: the two are not told apart.
     NotFound,
+    /// The path is known, the method is not.
+    WrongMethod,
     /// A user has several grants.
     Ambiguous(Vec<DocumentId>),
     /// There is nothing to hand out until somebody acts.
@@ -38,8 +40,10 @@ pub(crate) enum Refusal {
         why: LaterReason,
         /// After which time to ask again.
         retry_after: Duration,
-        /// The grant: its token is handed out if it is still valid.
-        stored: Option<Box<StoredToken>>,
+        /// Why the last refresh failed, if it did.
+        reason: Option<FailureKind>,
+        /// The stored token, if it is still valid.
+        token: Option<Box<StoredToken>>,
     },
 }
 
@@ -56,6 +60,8 @@ pub(crate) enum LaterReason {
     RefreshFailed,
     /// The refresh took longer than the caller waits.
     RefreshUnderWay,
+    /// Too many refreshes are under way, or the gateway is stopping.
+    Busy,
     /// The store does not answer.
     StoreAway,
 }
@@ -69,6 +75,7 @@ impl LaterReason {
             Self::ProviderNotServed => "provider_not_served",
             Self::RefreshFailed => "refresh_failed",
             Self::RefreshUnderWay => "refresh_under_way",
+            Self::Busy => "busy",
             Self::StoreAway => "store_away",
         }
     }
@@ -83,6 +90,7 @@ impl LaterReason {
             Self::ProviderNotServed => "this gateway has no settings of the grant's provider",
             Self::RefreshFailed => "the refresh failed and is tried again",
             Self::RefreshUnderWay => "the refresh has not ended yet",
+            Self::Busy => "too many refreshes are under way, or this gateway is stopping",
             Self::StoreAway => "the token store does not answer",
         }
     }
@@ -94,7 +102,8 @@ impl From<StoreError> for Refusal {
         Self::Later {
             why: LaterReason::StoreAway,
             retry_after: Duration::from_secs(1),
-            stored: None,
+            reason: None,
+            token: None,
         }
     }
 }

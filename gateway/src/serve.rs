@@ -59,7 +59,12 @@ impl GatewayServer {
         let teller = reports.start_telling(deps.store.clone(), ProcessRole::Gateway, name);
         let refresher = Arc::new(OnDemandRefresher::start(refresher));
         let router = router(deps, Arc::clone(&refresher));
-        evergrant_http_server::serve(listener, router, LIMITS, tls, shutdown).await;
+        // Who waits for a refresh is told to ask another replica; what was sent is finished.
+        let stopping = async {
+            shutdown.await;
+            refresher.begin_stop();
+        };
+        evergrant_http_server::serve(listener, router, LIMITS, tls, stopping).await;
         let ended = refresher.stop().await;
         teller.end().await;
         ended

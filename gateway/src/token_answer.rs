@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use evergrant_domain::StoredToken;
 use evergrant_domain::api_key::key_hash;
+use evergrant_domain::{DocumentId, StoredToken};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret;
@@ -12,6 +12,15 @@ use serde_json::{Value, json};
 
 /// Characters of the token's hash in its tag: enough to tell two tokens of one generation apart.
 const TAG_HASH_LENGTH: usize = 12;
+
+/// A document's id as a path names it, and as people see it. One that would be read as another type is quoted.
+pub(crate) fn path_form(id: &DocumentId) -> String {
+    let text = id.to_string();
+    match text.parse::<DocumentId>() {
+        Ok(read) if read == *id => text,
+        _ => Value::from(id.clone()).to_string(),
+    }
+}
 
 /// The members of a token's answer.
 pub(crate) fn members(stored: &StoredToken) -> Value {
@@ -25,7 +34,7 @@ pub(crate) fn members(stored: &StoredToken) -> Value {
         "generation": stored.generation,
         "provider": stored.provider,
         "user_id": stored.user,
-        "id": stored.id,
+        "id": path_form(&stored.id),
     })
 }
 
@@ -54,4 +63,24 @@ fn has_it(asked: &HeaderMap, tag: &str) -> bool {
     let lists = asked.get_all(IF_NONE_MATCH).iter().filter_map(|list| list.to_str().ok());
     let mut tags = lists.flat_map(|list| list.split(','));
     tags.any(|known| known.trim().trim_start_matches("W/") == tag || known.trim() == "*")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_id_in_an_answer_names_its_document_in_a_path() {
+        for id in [
+            DocumentId::ObjectId([7; 12]),
+            DocumentId::String("alice".to_owned()),
+            DocumentId::String("123".to_owned()),
+            DocumentId::String("070707070707070707070707".to_owned()),
+            DocumentId::String("a/b \"c\"".to_owned()),
+            DocumentId::Integer(-5),
+            DocumentId::Uuid([9; 16]),
+        ] {
+            assert_eq!(path_form(&id).parse(), Ok(id.clone()), "{id:?}");
+        }
+    }
 }

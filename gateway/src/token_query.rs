@@ -36,6 +36,15 @@ pub(crate) struct TokenWish {
 }
 
 impl TokenQuery {
+    /// Refuses what does not fit a path that names the document.
+    pub(crate) fn of_one_grant(self) -> Result<Self, Refusal> {
+        if self.user.is_none() && self.email.is_none() && self.provider.is_none() {
+            return Ok(self);
+        }
+        let what = "user, email and provider belong to /v1/token: the path names the grant";
+        Err(Refusal::BadRequest(what.to_owned()))
+    }
+
     /// Reads the durations.
     pub(crate) fn wish(&self) -> Result<TokenWish, Refusal> {
         Ok(TokenWish {

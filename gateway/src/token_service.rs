@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use evergrant_domain::{DocumentId, Job, ProviderId, StoredToken, TokenDecision};
 use evergrant_ports::Store;
-use evergrant_worker::OnDemandRefresher;
+use evergrant_worker::{OnDemandRefresher, OnDemandResult};
 use tokio::time::{Instant, sleep_until, timeout_at};
 
 use crate::WaitLimits;
@@ -15,7 +15,7 @@ use crate::token_query::TokenWish;
 
 /// How often a document is read again that another process refreshes.
 const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
-/// When to ask again after a failure that does not tell.
+/// When to ask again where nothing tells.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// When to ask again while a document is being adopted or refreshed.
 const SOON: Duration = Duration::from_secs(1);
@@ -28,101 +28,6 @@ pub(crate) struct TokenService {
     pub(crate) sign_in: HashMap<ProviderId, String>,
 }
 
-impl TokenService {
-    /// One grant as it is stored.
-    pub(crate) async fn stored(&self, id: &DocumentId) -> Result<StoredToken, Refusal> {
-        self.store.stored_token(id).await?.ok_or(Refusal::NotFound)
-    }
-
-    /// A token that satisfies the wish: `stored`, if it does, or a new one. Says whether it was refreshed for
-    /// this.
-    pub(crate) async fn token(
-        &self,
-        mut stored: StoredToken,
-        wish: &TokenWish,
-    ) -> Result<(StoredToken, TokenOrigin), Refusal> {
-        let wait = wish.wait.unwrap_or(self.wait.usual).min(self.wait.max);
-        let deadline = Instant::now() + wait;
-        let mut origin = TokenOrigin::Stored;
-        loop {
-            let provider = stored.provider.clone();
-            let assumed = provider.as_ref().and_then(|it| self.refresher.assumed_lifetime(it));
-            // A provider that is not served is not refreshed either, so nothing depends on it.
-            let assumed_lifetime = assumed.unwrap_or_default();
-            match stored.decide(&wish.demand(&stored, assumed_lifetime), assumed_lifetime) {
-                TokenDecision::Serve => return Ok((stored, origin)),
-                TokenDecision::Refresh => {}
-                TokenDecision::LifetimeTooShort { lifetime } if assumed.is_some() => {
-                    return Err(Refusal::LifetimeTooShort { lifetime });
-                }
-                TokenDecision::LifetimeTooShort { .. } => {}
-                TokenDecision::NotAdopted => {
-                    return Err(later(LaterReason::NotAdopted, SOON, stored));
-                }
-                TokenDecision::Stopped(status) => {
-                    let sign_in = provider.and_then(|it| self.sign_in.get(&it).cloned());
-                    return Err(Refusal::Stopped { stored: Box::new(stored), status, sign_in });
-                }
-            }
-            let Some(provider) = provider.filter(|_| assumed.is_some()) else {
-                return Err(later(LaterReason::ProviderNotServed, RETRY_DELAY, stored));
-            };
-            stored = self.refreshed(stored, provider, deadline).await?;
-            origin = TokenOrigin::Refreshed;
-        }
-    }
-
-    /// The grant after something has changed: refreshed, ended, or read again because another process has it
-    /// in hand.
-    async fn refreshed(
-        &self,
-        stored: StoredToken,
-        provider: ProviderId,
-        deadline: Instant,
-    ) -> Result<StoredToken, Refusal> {
-        let left = deadline.saturating_duration_since(Instant::now());
-        if let Some(shut_for) = self.refresher.shut_for(&provider).filter(|shut| *shut > left) {
-            return Err(later(LaterReason::ProviderShut, shut_for, stored));
-        }
-        if stored.leased_until.is_some() {
-            return self.read_later(stored, deadline).await;
-        }
-        let mut job = Job::new(provider, stored.id.clone(), stored.generation, stored.read_at);
-        job.force = true;
-        if timeout_at(deadline, self.refresher.refresh(job)).await.is_err() {
-            return Err(later(LaterReason::RefreshUnderWay, SOON, stored));
-        }
-        let now = self.stored(&stored.id).await?;
-        let has_moved = now.generation != stored.generation || now.status != stored.status;
-        if has_moved || now.leased_until.is_some() {
-            return Ok(now);
-        }
-        let failed_at = now.last_error.as_ref().map(|error| error.at);
-        if failed_at.is_some_and(|at| at >= stored.read_at) {
-            return Err(later(LaterReason::RefreshFailed, RETRY_DELAY, now));
-        }
-        // Another process had it for a moment, or no slot was free in time.
-        self.read_later(now, deadline).await
-    }
-
-    async fn read_later(
-        &self,
-        stored: StoredToken,
-        deadline: Instant,
-    ) -> Result<StoredToken, Refusal> {
-        let next = Instant::now() + LEASE_CHECK_INTERVAL;
-        if next > deadline {
-            return Err(later(LaterReason::RefreshUnderWay, SOON, stored));
-        }
-        sleep_until(next).await;
-        self.stored(&stored.id).await
-    }
-}
-
-fn later(why: LaterReason, retry_after: Duration, stored: StoredToken) -> Refusal {
-    Refusal::Later { why, retry_after, stored: Some(Box::new(stored)) }
-}
-
 /// Where a token came from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub(crate) enum TokenOrigin {
@@ -130,4 +35,108 @@ pub(crate) enum TokenOrigin {
     Stored,
     /// It was refreshed, here or elsewhere, while the caller waited.
     Refreshed,
+}
+
+/// Why a caller waits no longer, and when to ask again.
+type WaitEnd = (LaterReason, Duration);
+
+impl TokenService {
+    /// One grant as it is stored.
+    pub(crate) async fn stored(&self, id: &DocumentId) -> Result<StoredToken, Refusal> {
+        self.store.stored_token(id).await?.ok_or(Refusal::NotFound)
+    }
+
+    /// A token that satisfies the wish: `stored`, if it does, or a new one. A grant is refreshed once for it at
+    /// most. However a wait ends, what is then told is of the document as it is by then.
+    pub(crate) async fn token(
+        &self,
+        mut stored: StoredToken,
+        wish: &TokenWish,
+    ) -> Result<(StoredToken, TokenOrigin), Refusal> {
+        let deadline = Instant::now() + wish.wait.unwrap_or(self.wait.usual).min(self.wait.max);
+        let (first, mut origin) = (stored.generation, TokenOrigin::Stored);
+        let mut wait_end: Option<WaitEnd> = None;
+        loop {
+            let assumed =
+                stored.provider.as_ref().and_then(|it| self.refresher.assumed_lifetime(it));
+            // Of a provider that is not served nothing is refreshed, so nothing depends on it.
+            let lifetime = assumed.unwrap_or_default();
+            match stored.decide(&wish.demand(&stored, lifetime), lifetime) {
+                TokenDecision::Serve => return Ok((stored, origin)),
+                TokenDecision::Stopped(status) => {
+                    let sign_in = stored.provider.as_ref().and_then(|it| self.sign_in.get(it));
+                    let sign_in = sign_in.cloned();
+                    return Err(Refusal::Stopped { stored: Box::new(stored), status, sign_in });
+                }
+                TokenDecision::NotAdopted => {
+                    return Err(later((LaterReason::NotAdopted, SOON), stored));
+                }
+                _ if assumed.is_none() => {
+                    return Err(later((LaterReason::ProviderNotServed, RETRY_DELAY), stored));
+                }
+                TokenDecision::LifetimeTooShort { lifetime } => {
+                    return Err(Refusal::LifetimeTooShort { lifetime });
+                }
+                TokenDecision::RetryAt(at) => {
+                    let wait = at.since(stored.read_at);
+                    return Err(later((LaterReason::RefreshFailed, wait), stored));
+                }
+                TokenDecision::Refresh => {}
+            }
+            // A token that was just obtained is valid for as long as one can be.
+            if stored.generation > first {
+                let lifetime = stored.left().unwrap_or_default();
+                return Err(Refusal::LifetimeTooShort { lifetime });
+            }
+            if let Some(wait_end) = wait_end {
+                return Err(later(wait_end, stored));
+            }
+            wait_end = self.wait_for_refresh(&stored, deadline).await;
+            origin = TokenOrigin::Refreshed;
+            stored = self.stored(&stored.id).await?;
+        }
+    }
+
+    /// Waits until something may have changed: the grant is refreshed here, or a moment has passed in which
+    /// another process has it in hand. Says why, if the wait is over.
+    async fn wait_for_refresh(&self, stored: &StoredToken, deadline: Instant) -> Option<WaitEnd> {
+        let provider = stored.provider.clone()?;
+        let left = deadline.saturating_duration_since(Instant::now());
+        if let Some(shut_for) = self.refresher.shut_for(&provider).filter(|shut| *shut > left) {
+            return Some((LaterReason::ProviderShut, shut_for));
+        }
+        if stored.leased_until.is_none() {
+            let mut job = Job::new(provider, stored.id.clone(), stored.generation, stored.read_at);
+            job.force = true;
+            match timeout_at(deadline, self.refresher.refresh(job)).await {
+                Ok(Some(OnDemandResult::Ended)) => {}
+                Ok(Some(OnDemandResult::Busy)) => return Some((LaterReason::Busy, SOON)),
+                Ok(None) => return Some((LaterReason::ProviderNotServed, RETRY_DELAY)),
+                Err(_) => return Some((LaterReason::RefreshUnderWay, SOON)),
+            }
+        }
+        // Another process may have it: a document that has moved on by now is served at once.
+        if self.has_moved(stored).await {
+            return None;
+        }
+        let next = Instant::now() + LEASE_CHECK_INTERVAL;
+        sleep_until(next.min(deadline)).await;
+        (next >= deadline).then_some((LaterReason::RefreshUnderWay, SOON))
+    }
+
+    async fn has_moved(&self, before: &StoredToken) -> bool {
+        let now = self.store.stored_token(&before.id).await;
+        now.is_ok_and(|now| {
+            now.is_none_or(|now| {
+                (now.generation, now.status) != (before.generation, before.status)
+                    || now.last_error != before.last_error
+            })
+        })
+    }
+}
+
+fn later((why, retry_after): WaitEnd, stored: StoredToken) -> Refusal {
+    let reason = stored.failure();
+    let token = stored.is_live().then(|| Box::new(stored));
+    Refusal::Later { why, retry_after, reason, token }
 }

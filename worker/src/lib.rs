@@ -44,7 +44,7 @@ use crate::flow::store_limiter::StoreLimiter;
 pub use crate::from_config::NO_RESCUE_KEY;
 use crate::lane::{Lane, LaneContext};
 use crate::metrics::WorkerMetrics;
-pub use crate::on_demand::OnDemandRefresher;
+pub use crate::on_demand::{OnDemandRefresher, OnDemandResult};
 use crate::recovery::answer_log::AnswerLog;
 pub use crate::recovery::answer_log::RescueDeps;
 use crate::recovery::answer_recovery::AnswerRecovery;

@@ -1,10 +1,9 @@
 //! On-demand refreshes: jobs that come from a caller and not from a queue, and take the same way through
 //! claim, permit, exchange and commit.
 //!
-//! A job that has to wait goes to the retry ladder as all do, and a worker takes it from there.
-//!
 //! All callers that wait for one document share one job (request coalescing). Across processes the lease does
-//! the same: a second process finds the document leased, and its job ends with nothing done.
+//! the same: a second process finds the document leased, and its job ends with nothing done. A job whose
+//! refresh fails for now goes to the retry ladder as all do, and a worker takes it from there when it is due.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,16 +20,32 @@ use crate::pipeline::claim::claim;
 use crate::pipeline::job_delivery::JobDelivery;
 use crate::{WorkerCore, WorkerDeps, WorkerEnd};
 
+/// Jobs of callers at once. A caller beyond that is told to come later.
+const JOBS_MAX: usize = 2_000;
+
 /// Refreshes grants when somebody asks for it.
 pub struct OnDemandRefresher {
     lanes: HashMap<ProviderId, Arc<Lane>>,
-    under_way: Arc<Mutex<HashMap<DocumentId, JobEnd>>>,
+    jobs: JobTable,
     core: WorkerCore,
     recovery: TaskTracker,
 }
 
+/// The jobs under way, by their documents.
+type JobTable = Arc<Mutex<HashMap<DocumentId, JobEnd>>>;
+
 /// Becomes true when a job has ended.
 type JobEnd = watch::Receiver<bool>;
+
+/// What became of a caller's wish.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OnDemandResult {
+    /// The job has ended: the grant is refreshed, its failure is written, or another process has it in hand.
+    /// The document tells which.
+    Ended,
+    /// Nothing was begun: too many jobs are under way, or the process is ending.
+    Busy,
+}
 
 impl OnDemandRefresher {
     /// A worker that consumes no work queue. It commits what was left in the journals, and takes answers from
@@ -41,20 +56,18 @@ impl OnDemandRefresher {
         let lanes = core.lanes.iter().map(by_provider).collect();
         let recovery = TaskTracker::new();
         core.recovery.iter().for_each(|task| drop(recovery.spawn(Arc::clone(task).run())));
-        Self { lanes, under_way: Arc::default(), core, recovery }
+        Self { lanes, jobs: JobTable::default(), core, recovery }
     }
 
-    /// Has a grant refreshed and waits until its job has ended: the grant is refreshed, its failure is
-    /// written, or another process has it in hand. The document tells which. A caller that gives up costs
-    /// nothing, and the job goes on.
-    ///
-    /// False if the provider is not served here.
-    pub async fn refresh(&self, job: Job) -> bool {
-        let Some(lane) = self.lanes.get(&job.provider) else { return false };
-        let mut ended = self.join(lane, job);
+    /// Has a grant refreshed and waits until its job has ended. A caller that gives up costs nothing, and the
+    /// job goes on. None for a provider that is not served here.
+    pub async fn refresh(&self, job: Job) -> Option<OnDemandResult> {
+        let lane = self.lanes.get(&job.provider)?;
+        let Some(mut ended) = self.join(lane, job) else { return Some(OnDemandResult::Busy) };
         // An error means that the job was dropped, which is an end as well.
-        let _ = ended.wait_for(|ended| *ended).await;
-        true
+        let waiting = self.core.stop.run_until_cancelled(ended.wait_for(|ended| *ended));
+        let ended = waiting.await.is_some();
+        Some(if ended { OnDemandResult::Ended } else { OnDemandResult::Busy })
     }
 
     /// For how long nothing may be sent to a provider, as far as that is known.
@@ -69,10 +82,14 @@ impl OnDemandRefresher {
         Some(lane.provider.policy.schedule.access_lifetime)
     }
 
+    /// Begins no job any more, and lets nobody wait.
+    pub fn begin_stop(&self) {
+        self.core.stop.cancel();
+    }
+
     /// Finishes what was sent and gives back the rest.
     pub async fn stop(&self) -> WorkerEnd {
-        self.core.stop.cancel();
-        let grace = self.core.settings.shutdown_grace;
+        self.begin_stop();
         let finished = async {
             for lane in self.lanes.values() {
                 lane.jobs.close();
@@ -81,36 +98,52 @@ impl OnDemandRefresher {
             self.recovery.close();
             self.recovery.wait().await;
         };
-        match tokio::time::timeout(grace, finished).await {
+        match tokio::time::timeout(self.core.settings.shutdown_grace, finished).await {
             Ok(()) => WorkerEnd::Cleanly,
             Err(_) => WorkerEnd::GraceOver,
         }
     }
 
-    /// The end of the job that is under way for this document, which is `job` if there was none.
-    fn join(&self, lane: &Arc<Lane>, job: Job) -> JobEnd {
-        let mut under_way = lock(&self.under_way);
-        if let Some(ended) = under_way.get(&job.id) {
-            return ended.clone();
+    /// The end of the job that is under way for this document, which is `job` if there was none. None if no
+    /// job may be begun.
+    fn join(&self, lane: &Arc<Lane>, job: Job) -> Option<JobEnd> {
+        let mut jobs = lock(&self.jobs);
+        if let Some(ended) = jobs.get(&job.id) {
+            return Some(ended.clone());
+        }
+        if jobs.len() >= JOBS_MAX || self.core.stop.is_cancelled() {
+            return None;
         }
         let (tell, ended) = watch::channel(false);
-        under_way.insert(job.id.clone(), ended.clone());
-        drop(under_way);
-        let (lane, jobs) = (Arc::clone(lane), Arc::clone(&self.under_way));
-        tokio::spawn(async move {
-            let id = job.id.clone();
+        jobs.insert(job.id.clone(), ended.clone());
+        drop(jobs);
+        let entry = JobEntry { id: job.id.clone(), jobs: Arc::clone(&self.jobs), tell };
+        let lane = Arc::clone(lane);
+        // Among the lane's jobs, so that the end of the process waits for it.
+        lane.clone().jobs.spawn(async move {
+            let _entry = entry;
             carry_out(&lane, job).await;
-            lock(&jobs).remove(&id);
-            tell.send_replace(true);
         });
-        ended
+        Some(ended)
     }
 }
 
-fn lock(
-    under_way: &Mutex<HashMap<DocumentId, JobEnd>>,
-) -> MutexGuard<'_, HashMap<DocumentId, JobEnd>> {
-    under_way.lock().unwrap_or_else(PoisonError::into_inner)
+/// A job's place in the table. It is taken out, and its callers are told, however the job ends.
+struct JobEntry {
+    id: DocumentId,
+    jobs: JobTable,
+    tell: watch::Sender<bool>,
+}
+
+impl Drop for JobEntry {
+    fn drop(&mut self) {
+        lock(&self.jobs).remove(&self.id);
+        self.tell.send_replace(true);
+    }
+}
+
+fn lock(jobs: &JobTable) -> MutexGuard<'_, HashMap<DocumentId, JobEnd>> {
+    jobs.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Takes a job through the lane. It has ended when its delivery is acknowledged or dropped.
@@ -123,7 +156,8 @@ async fn carry_out(lane: &Arc<Lane>, job: Job) {
     };
     let (acker, acknowledged) = oneshot::channel();
     let acker = Box::new(CallerAcker(acker));
-    claim(lane, vec![JobDelivery { job, acker, redelivered: false, flow_permit }]).await;
+    let work = JobDelivery { job, acker, redelivered: false, on_demand: true, flow_permit };
+    claim(lane, vec![work]).await;
     let _ = acknowledged.await;
 }
 

@@ -8,7 +8,7 @@ use evergrant_domain::Timestamp;
 use evergrant_domain::api_key::{ApiKey, KeySecret, key_hash, key_text};
 use evergrant_domain::audit::{ActionOutcome, OperatorAction};
 use evergrant_operations::operator::{ActingOperator, ActionSubject, os_user};
-use evergrant_ports::{KeyRecord, Store};
+use evergrant_ports::{KeyRecord, Store, StoreError};
 use serde_json::json;
 
 use crate::args::{KeyWish, KeysCommand};
@@ -41,16 +41,16 @@ impl Keys<'_> {
     async fn create(&self, wish: KeyWish) -> anyhow::Result<Exit> {
         let KeyWish { name, scopes, providers, users, valid_for, why } = wish;
         let (text, secret) = self.new_secret(&name, valid_for).await?;
-        if self.find(&name).await?.is_some() {
-            anyhow::bail!(
-                "there is a key {name}: evergrant keys rotate {name} gives it another secret"
-            );
-        }
         let key = ApiKey { providers, users, ..ApiKey::new(name.clone(), secret, scopes) };
         let request = json!({
             "name": name, "scopes": key.scopes, "providers": key.providers, "users": key.users,
         });
-        self.write(OperatorAction::KeyCreate, request, why, &key).await?;
+        let adding = self.store.add_api_key(&key);
+        if !self.write(OperatorAction::KeyCreate, request, why, adding).await? {
+            anyhow::bail!(
+                "there is a key {name}: evergrant keys rotate {name} gives it another secret"
+            );
+        }
         self.show(&text)
     }
 
@@ -63,10 +63,15 @@ impl Keys<'_> {
     ) -> anyhow::Result<Exit> {
         let Some(record) = self.find(name).await? else { return Ok(self.none(name)) };
         let (text, secret) = self.new_secret(name, valid_for).await?;
-        let mut key = record.key;
+        let mut key = record.key.clone();
         key.rotate(secret, overlap);
         let request = json!({ "name": name, "overlap_s": overlap.as_secs() });
-        self.write(OperatorAction::KeyRotate, request, why, &key).await?;
+        let changing = self.store.change_api_key(&record.key, &key);
+        if !self.write(OperatorAction::KeyRotate, request, why, changing).await? {
+            anyhow::bail!(
+                "somebody else has changed the key {name} meanwhile: see evergrant keys list"
+            );
+        }
         self.show(&text)
     }
 
@@ -129,11 +134,13 @@ impl Keys<'_> {
         action: OperatorAction,
         request: serde_json::Value,
         why: String,
-        key: &ApiKey,
-    ) -> anyhow::Result<()> {
-        let told = |(): &()| (ActionOutcome::Done, String::new());
+        writing: impl Future<Output = Result<bool, StoreError>>,
+    ) -> anyhow::Result<bool> {
+        let told = |is_written: &bool| match is_written {
+            true => (ActionOutcome::Done, String::new()),
+            false => (ActionOutcome::Nothing, "the key is another by now".to_owned()),
+        };
         let about = ActionSubject::all(action, request);
-        let writing = self.store.set_api_key(key);
         self.operator(why).audited(about, writing, told).await.context("write the key")
     }
 

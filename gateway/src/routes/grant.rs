@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use axum::Json;
-use axum::extract::{Path, State};
+use axum::extract::State;
 use evergrant_domain::api_key::KeyScope;
 use evergrant_ports::GrantView;
 
-use super::document_id;
+use super::{PathId, document_id};
 use crate::Gateway;
 use crate::caller::Caller;
 use crate::refusal::Refusal;
@@ -16,10 +16,10 @@ use crate::refusal::Refusal;
 pub(super) async fn status(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: PathId,
 ) -> Result<Json<GrantView>, Refusal> {
     caller.require(KeyScope::Status)?;
-    let id = document_id(&id)?;
+    let id = document_id(id)?;
     caller.reach(gateway.tokens.stored(&id).await?)?;
     let view = gateway.store.get(&id).await?;
     view.map(Json).ok_or(Refusal::NotFound)

@@ -3,17 +3,18 @@
 use std::sync::Arc;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
-use axum::response::{IntoResponse, Response};
+use axum::extract::{Query, State};
+use axum::response::Response;
 use evergrant_domain::StoredToken;
 use evergrant_domain::api_key::KeyScope;
 use evergrant_ports::GrantFilter;
 use futures::TryStreamExt;
 use http::HeaderMap;
 
-use super::document_id;
+use super::{PathId, document_id};
 use crate::Gateway;
 use crate::caller::Caller;
+use crate::metrics::AnswerOutcome;
 use crate::refusal::Refusal;
 use crate::token_answer::answer;
 use crate::token_query::{TokenQuery, TokenWish};
@@ -28,17 +29,14 @@ const CANDIDATES_MAX: u64 = 20;
 pub(super) async fn of_grant(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: PathId,
     query: TokenQueryResult,
     headers: HeaderMap,
-) -> Response {
-    let answered = async {
-        caller.require(KeyScope::Token)?;
-        let wish = read(query)?.wish()?;
-        let stored = caller.reach(gateway.tokens.stored(&document_id(&id)?).await?)?;
-        hand_out(&gateway, stored, wish, &headers).await
-    };
-    counted(&gateway, answered.await)
+) -> Result<Response, Refusal> {
+    caller.require(KeyScope::Token)?;
+    let wish = read(query)?.of_one_grant()?.wish()?;
+    let stored = caller.reach(gateway.tokens.stored(&document_id(id)?).await?)?;
+    hand_out(&gateway, &caller, stored, wish, &headers).await
 }
 
 /// `GET /v1/token?user=…&provider=…`
@@ -47,48 +45,49 @@ pub(super) async fn of_user(
     caller: Caller,
     query: TokenQueryResult,
     headers: HeaderMap,
-) -> Response {
-    let answered = async {
-        caller.require(KeyScope::Token)?;
-        let query = read(query)?;
-        let wish = query.wish()?;
-        let stored = grant_of(&gateway, &caller, &query).await?;
-        hand_out(&gateway, stored, wish, &headers).await
-    };
-    counted(&gateway, answered.await)
+) -> Result<Response, Refusal> {
+    caller.require(KeyScope::Token)?;
+    let query = read(query)?;
+    let wish = query.wish()?;
+    let stored = grant_of(&gateway, &caller, &query).await?;
+    hand_out(&gateway, &caller, stored, wish, &headers).await
 }
 
 /// `POST /v1/grants/{id}/refresh`
 pub(super) async fn refresh(
     State(gateway): State<Arc<Gateway>>,
     caller: Caller,
-    Path(id): Path<String>,
+    id: PathId,
     query: TokenQueryResult,
-    headers: HeaderMap,
-) -> Response {
-    let answered = async {
-        caller.require(KeyScope::Token)?;
-        let wish = read(query)?.wish()?;
-        let stored = caller.reach(gateway.tokens.stored(&document_id(&id)?).await?)?;
-        let wish = TokenWish { newer_than: Some(stored.generation), ..wish };
-        hand_out(&gateway, stored, wish, &headers).await
-    };
-    counted(&gateway, answered.await)
+) -> Result<Response, Refusal> {
+    caller.require(KeyScope::Token)?;
+    let wish = read(query)?.of_one_grant()?.wish()?;
+    let stored = caller.reach(gateway.tokens.stored(&document_id(id)?).await?)?;
+    let wish = TokenWish { newer_than: Some(stored.generation), ..wish };
+    // What a caller has already is no answer to this.
+    hand_out(&gateway, &caller, stored, wish, &HeaderMap::new()).await
 }
 
 async fn hand_out(
     gateway: &Gateway,
+    caller: &Caller,
     stored: StoredToken,
     wish: TokenWish,
     headers: &HeaderMap,
 ) -> Result<Response, Refusal> {
-    let (token, origin) = gateway.tokens.token(stored, &wish).await?;
-    gateway.metrics.count(match origin {
+    let (mut token, origin) = gateway.tokens.token(stored, &wish).await?;
+    if origin == TokenOrigin::Refreshed {
+        // Key and document may be others after the wait.
+        caller.require_again(gateway).await?;
+        token = caller.reach(token)?;
+    }
+    let min_ttl = wish.demand(&token, token.lifetime().unwrap_or_default()).min_ttl;
+    let mut response = answer(&token, min_ttl, headers);
+    response.extensions_mut().insert(AnswerOutcome(match origin {
         TokenOrigin::Stored => "stored",
         TokenOrigin::Refreshed => "refreshed",
-    });
-    let min_ttl = wish.demand(&token, token.lifetime().unwrap_or_default()).min_ttl;
-    Ok(answer(&token, min_ttl, headers))
+    }));
+    Ok(response)
 }
 
 /// The one grant that a user has, as far as the key reaches.
@@ -130,11 +129,4 @@ async fn grant_of(
 fn read(query: TokenQueryResult) -> Result<TokenQuery, Refusal> {
     let Query(query) = query.map_err(|error| Refusal::BadRequest(error.body_text()))?;
     Ok(query)
-}
-
-fn counted(gateway: &Gateway, answered: Result<Response, Refusal>) -> Response {
-    answered.unwrap_or_else(|refusal| {
-        gateway.metrics.count(refusal.name());
-        refusal.into_response()
-    })
 }

@@ -164,7 +164,8 @@ impl Scene {
         let secret = KeySecret { hash: key_hash(&self.key), created_at: NOW, expires_at: None };
         let mut key = ApiKey::new("test".to_owned(), secret, KeyScope::ALL.to_vec());
         change(&mut key);
-        self.store.set_api_key(&key).await.unwrap();
+        self.store.remove_api_key("test").await.unwrap();
+        assert!(self.store.add_api_key(&key).await.unwrap());
     }
 
     /// A document of a user, with an access token that is valid for so long.

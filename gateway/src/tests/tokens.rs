@@ -115,6 +115,58 @@ async fn a_failed_refresh_hands_out_the_token_that_still_lives() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn callers_do_not_try_a_failed_refresh_before_its_time() {
+    let scene = Scene::new().await;
+    *scene.provider.refusal.lock().unwrap() = Some((400, r#"{"error":"invalid_grant"}"#));
+    for _ in 0..20 {
+        let answer = scene.get("/v1/grants/alice/token?min_ttl=45m").await;
+        assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE, "{}", answer.body);
+    }
+    assert_eq!(scene.requests(), 1, "a death is asked for again after its pause, and no sooner");
+    *scene.provider.refusal.lock().unwrap() = None;
+    tokio::time::sleep(MINUTE).await;
+    let answer = scene.get("/v1/grants/alice/token?min_ttl=45m").await;
+    assert_eq!(answer.status, StatusCode::OK, "{}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_whole_lifetime_is_refreshed_for_once() {
+    let scene = Scene::new().await;
+    let answer = scene.get("/v1/grants/alice/token?min_ttl=1h").await;
+    assert!(scene.requests() <= 1, "{} requests", scene.requests());
+    let (status, expected) = (answer.status, [StatusCode::OK, StatusCode::UNPROCESSABLE_ENTITY]);
+    assert!(expected.contains(&status), "{status}: {}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_expired_during_the_wait_is_in_no_answer() {
+    let scene = Scene::new().await;
+    scene.add_grant("bob", Duration::from_secs(5)).await;
+    let until = NOW.plus(MINUTE).unix_ms().to_string();
+    let lease = json!({ "owner": "other/p/1", "until": { "$date": { "$numberLong": until } } });
+    scene.edit("bob", "evergrant.lease", lease);
+    let answer = scene.get("/v1/grants/bob/token?min_ttl=45m&wait=20s").await;
+    assert_eq!(answer.status, StatusCode::SERVICE_UNAVAILABLE);
+    assert!(!answer.body.to_string().contains("access-of-bob"), "{}", answer.body);
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_refusal_is_a_problem_detail() {
+    let scene = Scene::new().await;
+    for (method, path, status) in [
+        ("POST", "/v1/grants/alice/token", StatusCode::METHOD_NOT_ALLOWED),
+        ("GET", "/v1/grants/%FF/token", StatusCode::BAD_REQUEST),
+        ("GET", "/v2/token", StatusCode::NOT_FOUND),
+        ("GET", "/v1/grants/alice/token?user=bob", StatusCode::BAD_REQUEST),
+    ] {
+        let answer = scene.ask(method, path, &[]).await;
+        assert_eq!(answer.status, status, "{path}");
+        assert_eq!(answer.header("content-type"), "application/problem+json", "{path}");
+        assert_eq!(answer.header("cache-control"), "no-store", "{path}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_expired_token_is_in_no_answer() {
     let scene = Scene::new().await;
     scene.add_grant("bob", Duration::ZERO).await;

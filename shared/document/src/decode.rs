@@ -225,6 +225,7 @@ pub fn stored_token(names: &FieldPaths, document: &Document, read_at: Timestamp)
         refreshed_at: view.refreshed_at,
         access_expires_at: view.access_expires_at,
         leased_until: view.leased_until.filter(|until| *until > read_at),
+        queued_until: view.queued_until,
         failing_since: view.failing_since,
         last_error: view.last_error,
         read_at,

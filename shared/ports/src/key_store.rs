@@ -9,11 +9,15 @@ use evergrant_domain::api_key::ApiKey;
 /// The keys with which callers come to the gateway. They are few, so they are read all at once.
 #[async_trait]
 pub trait KeyStore: StoreClock {
-    /// All keys, by name.
+    /// All keys that can be read, by name.
     async fn api_keys(&self) -> Result<Vec<KeyRecord>, StoreError>;
 
-    /// Writes a key, in place of the one of its name.
-    async fn set_api_key(&self, key: &ApiKey) -> Result<(), StoreError>;
+    /// Adds a key. False if there is one of its name.
+    async fn add_api_key(&self, key: &ApiKey) -> Result<bool, StoreError>;
+
+    /// Writes a key in place of `before`, which has the same name. False if it has changed since it was read,
+    /// or is gone.
+    async fn change_api_key(&self, before: &ApiKey, key: &ApiKey) -> Result<bool, StoreError>;
 
     /// Removes a key. False if there is none of this name.
     async fn remove_api_key(&self, name: &str) -> Result<bool, StoreError>;

@@ -12,7 +12,7 @@ use super::failure::{DAMAGED, Failure};
 /// Says that a file is Evergrant's: "evrg".
 const APPLICATION_ID: i64 = 0x6576_7267;
 /// The version of the schema that this release makes and reads.
-const VERSION: i64 = 4;
+const VERSION: i64 = 3;
 const SCHEMA: &str = include_str!("schema.sql");
 /// What a file of version 1 lacks.
 const SINCE_1: &str =
@@ -22,8 +22,9 @@ const SINCE_1: &str =
 const SINCE_2: &str = "ALTER TABLE audit ADD COLUMN number INTEGER;
      CREATE UNIQUE INDEX audit_number ON audit (number) WHERE number IS NOT NULL";
 
-/// What a file of version 3 lacks.
-const SINCE_3: &str = "CREATE TABLE api_keys \
+/// Keys of callers of the gateway: `key` is JSON and holds no secret, only hashes.
+/// What a file of an earlier release of this version lacks. That release can still read the file.
+const ADDED: &str = "CREATE TABLE IF NOT EXISTS api_keys \
      (name TEXT PRIMARY KEY, key TEXT NOT NULL, used_ms INTEGER) WITHOUT ROWID";
 
 /// How long another process's write is waited for, in milliseconds.
@@ -128,9 +129,7 @@ fn make(connection: &Connection) -> Result<(), Failure> {
         if matches!(version, 1 | 2) {
             connection.execute_batch(SINCE_2)?;
         }
-        if matches!(version, 1..=3) {
-            connection.execute_batch(SINCE_3)?;
-        }
+        connection.execute_batch(ADDED)?;
         if version != VERSION {
             connection.pragma_update(None, "user_version", VERSION)?;
         }

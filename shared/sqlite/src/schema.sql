@@ -105,6 +105,3 @@ CREATE TABLE statistics (
     n INTEGER NOT NULL,
     PRIMARY KEY (minute_ms, provider, name)
 ) WITHOUT ROWID;
-
--- Keys of callers of the gateway. `key` is JSON; it holds no secret, only hashes.
-CREATE TABLE api_keys (name TEXT PRIMARY KEY, key TEXT NOT NULL, used_ms INTEGER) WITHOUT ROWID;

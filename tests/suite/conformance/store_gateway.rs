@@ -56,14 +56,17 @@ async fn a_key_is_kept_with_its_last_use() {
     let now = store.now().await.unwrap();
     let secret = |text| KeySecret { hash: key_hash(text), created_at: now, expires_at: None };
     let mut key = ApiKey::new("billing".to_owned(), secret("one"), vec![KeyScope::Token]);
-    store.set_api_key(&key).await.unwrap();
+    assert!(store.add_api_key(&key).await.unwrap());
+    assert!(!store.add_api_key(&key).await.unwrap(), "there is one of this name");
     let other = ApiKey::new("audit".to_owned(), secret("two"), vec![KeyScope::Status]);
-    store.set_api_key(&other).await.unwrap();
+    assert!(store.add_api_key(&other).await.unwrap());
 
     store.note_key_use("billing").await.unwrap();
     store.note_key_use("nobody").await.unwrap();
+    let before = key.clone();
     key.rotate(secret("three"), Duration::from_secs(60));
-    store.set_api_key(&key).await.unwrap();
+    assert!(store.change_api_key(&before, &key).await.unwrap());
+    assert!(!store.change_api_key(&before, &key).await.unwrap(), "it has changed since");
     let records = store.api_keys().await.unwrap();
     assert_eq!(records.iter().map(|it| &it.key).collect::<Vec<_>>(), [&other, &key]);
     assert!(records[0].last_used_at.is_none());
@@ -71,5 +74,6 @@ async fn a_key_is_kept_with_its_last_use() {
 
     assert!(store.remove_api_key("billing").await.unwrap());
     assert!(!store.remove_api_key("billing").await.unwrap());
+    assert!(!store.change_api_key(&key, &before).await.unwrap(), "it is gone");
     assert_eq!(store.api_keys().await.unwrap().len(), 1);
 }

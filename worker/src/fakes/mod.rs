@@ -159,7 +159,7 @@ impl Fakes {
     pub(crate) fn work(&self, id: i64) -> JobDelivery {
         let job = Job::new("p".parse().unwrap(), DocumentId::Integer(id), 0, Timestamp::default());
         let acker = Box::new(FakeAcker(self.acknowledged.clone()));
-        JobDelivery { job, acker, redelivered: false, flow_permit: None }
+        JobDelivery { job, acker, redelivered: false, on_demand: false, flow_permit: None }
     }
 
     /// Waits until all jobs are finished.

@@ -245,6 +245,9 @@ async fn wait_for_holder(
     lease: Option<Box<Lease>>,
 ) {
     drop(work.flow_permit.take());
+    if work.on_demand {
+        return acknowledge(work.acker).await;
+    }
     let since = Instant::now();
     if let Some(lease) = lease
         && is_settled(lane, lease.process(), wait).await

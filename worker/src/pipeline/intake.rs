@@ -124,6 +124,7 @@ fn decode(lane: &Arc<Lane>, (delivery, flow_permit): TakenDelivery) -> Option<Jo
             job,
             acker: delivery.acker,
             redelivered: delivery.redelivered,
+            on_demand: false,
             flow_permit: Some(flow_permit),
         }),
         Err(error) => {

@@ -15,6 +15,8 @@ pub(crate) struct JobDelivery {
     pub(crate) job: Job,
     pub(crate) acker: Box<dyn DeliveryAcker>,
     pub(crate) redelivered: bool,
+    /// A caller waits for it, and no queue has it.
+    pub(crate) on_demand: bool,
     pub(crate) flow_permit: Option<OwnedSemaphorePermit>,
 }
 

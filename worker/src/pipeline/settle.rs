@@ -192,9 +192,13 @@ const LETTER_INTERVAL: Duration = Duration::from_secs(3_600);
 /// it, the next one is tried. If none does for long, the job is dropped, and the producer publishes
 /// it again.
 pub(crate) async fn retry(lane: &Lane, work: JobDelivery, delay: Duration) {
-    let JobDelivery { job, acker, flow_permit, .. } = work;
+    let JobDelivery { job, mut acker, on_demand, flow_permit, .. } = work;
     drop(flow_permit);
-    let job = Job { waited: true, ..job };
+    // A caller's job was not due, and comes again only if it is by then. Its caller is told at once.
+    let job = Job { waited: true, force: job.force && !on_demand, ..job };
+    if on_demand {
+        acknowledge(std::mem::replace(&mut acker, Box::new(AckedDelivery))).await;
+    }
     let delay_ms = u64::try_from(delay.as_millis()).unwrap_or(u64::MAX);
     tracing::debug!(delay_ms, "the job waits and comes again");
     match send_back(lane, &job, delay).await {

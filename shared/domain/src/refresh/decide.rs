@@ -59,7 +59,7 @@ const SEALED_HOLD_MAX: Duration = Duration::from_secs(60 * 86_400);
 pub const RESCUE_DELAY: Duration = Duration::from_secs(2);
 
 /// How long after its delay a retry may arrive before the producer publishes another job.
-const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
+pub(super) const RETRY_TIMEOUT: Duration = Duration::from_secs(300);
 
 /// Decides what follows from `outcome` for `grant`. `now` is the store's clock.
 ///

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use secrecy::SecretString;
 
+use super::decide::RETRY_TIMEOUT;
 use crate::{DocumentId, FailureKind, GrantStatus, LastError, ProviderId, Timestamp};
 
 /// A grant as its document has it, with the access token.
@@ -28,6 +29,8 @@ pub struct StoredToken {
     pub access_expires_at: Option<Timestamp>,
     /// When a lease on the document ends, if one is held.
     pub leased_until: Option<Timestamp>,
+    /// Until when a job is taken to be under way.
+    pub queued_until: Option<Timestamp>,
     /// Since when its refreshes have failed, if they do.
     pub failing_since: Option<Timestamp>,
     /// What went wrong last.
@@ -57,6 +60,8 @@ pub enum TokenDecision {
         /// How long an access token is valid.
         lifetime: Duration,
     },
+    /// Nothing new before this time: a refresh has failed, and its retry is not due.
+    RetryAt(Timestamp),
     /// Nothing until the document is adopted, which takes seconds.
     NotAdopted,
     /// Nothing until somebody acts: see [`GrantStatus`], which is not [`GrantStatus::Active`].
@@ -69,9 +74,20 @@ impl StoredToken {
         Some(self.access_expires_at?.since(self.read_at))
     }
 
-    /// Whether there is an access token that has not expired, as far as is known.
+    /// Whether there is an access token that is still valid, of a grant that has not ended. One whose expiry
+    /// is not known may have expired long ago.
     pub fn is_live(&self) -> bool {
-        self.access_token.is_some() && self.left().is_none_or(|left| !left.is_zero())
+        self.access_token.is_some()
+            && self.status.is_some()
+            && !self.needs_sign_in()
+            && self.left().is_some_and(|left| !left.is_zero())
+    }
+
+    /// When a failed refresh is tried again, if that is still to come. A caller's request is no reason to try
+    /// earlier: attempts are counted, and a provider that calls a token dead is asked again after a pause.
+    fn retry_at(&self) -> Option<Timestamp> {
+        let queued_until = self.queued_until.filter(|_| self.last_error.is_some())?;
+        Some(queued_until.minus(RETRY_TIMEOUT)).filter(|at| *at > self.read_at)
     }
 
     /// How long its access tokens are valid, as the last refresh tells.
@@ -94,14 +110,15 @@ impl StoredToken {
     ///
     /// A dead grant's token is not handed out, however long it was to be valid: most providers revoke it with
     /// the grant. A paused or failed grant's token is, because only its refreshes have stopped. A token whose
-    /// expiry is not known is replaced after half of the assumed lifetime.
+    /// expiry is not known is replaced.
     pub fn decide(&self, demand: &TokenDemand, assumed_lifetime: Duration) -> TokenDecision {
         let Some(status) = self.status else { return TokenDecision::NotAdopted };
         if self.needs_sign_in() {
             return TokenDecision::Stopped(status);
         }
         let is_new_enough = demand.newer_than.is_none_or(|than| self.generation > than);
-        if is_new_enough && self.suffices(demand.min_ttl, assumed_lifetime) {
+        let suffices = self.left().is_some_and(|left| left >= demand.min_ttl);
+        if is_new_enough && self.is_live() && suffices {
             return TokenDecision::Serve;
         }
         if status != GrantStatus::Active {
@@ -111,28 +128,14 @@ impl StoredToken {
         if demand.min_ttl > lifetime {
             return TokenDecision::LifetimeTooShort { lifetime };
         }
-        TokenDecision::Refresh
-    }
-
-    fn suffices(&self, min_ttl: Duration, assumed_lifetime: Duration) -> bool {
-        if !self.is_live() {
-            return false;
-        }
-        match (self.left(), self.refreshed_at) {
-            (Some(left), _) => left >= min_ttl,
-            (None, Some(refreshed_at)) => {
-                let age = self.read_at.since(refreshed_at);
-                age < assumed_lifetime / 2 && assumed_lifetime.saturating_sub(age) >= min_ttl
-            }
-            // Nobody knows how old it is.
-            (None, None) => false,
-        }
+        self.retry_at().map_or(TokenDecision::Refresh, TokenDecision::RetryAt)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::ExchangeFailure;
 
     const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
     const HOUR: Duration = Duration::from_secs(3_600);
@@ -149,6 +152,7 @@ mod tests {
             refreshed_at: Some(NOW.minus(HOUR / 2)),
             access_expires_at: Some(NOW.plus(HOUR / 2)),
             leased_until: None,
+            queued_until: None,
             failing_since: None,
             last_error: None,
             read_at: NOW,
@@ -189,20 +193,32 @@ mod tests {
     }
 
     #[test]
-    fn a_token_of_unknown_expiry_is_served_for_half_of_the_assumed_lifetime() {
+    fn a_token_of_unknown_expiry_is_replaced() {
         let unknown = StoredToken { access_expires_at: None, ..stored() };
         assert_eq!(decide(&unknown, Duration::ZERO), TokenDecision::Refresh);
-        let younger = StoredToken { refreshed_at: Some(NOW.minus(HOUR / 3)), ..unknown.clone() };
-        assert_eq!(decide(&younger, Duration::ZERO), TokenDecision::Serve);
-        assert_eq!(decide(&younger, HOUR / 6 * 5), TokenDecision::Refresh);
-        let of_unknown_age = StoredToken { refreshed_at: None, ..unknown };
-        assert_eq!(decide(&of_unknown_age, Duration::ZERO), TokenDecision::Refresh);
+        assert!(!unknown.is_live());
+    }
+
+    #[test]
+    fn a_failed_refresh_is_not_tried_before_its_time() {
+        let failure = ExchangeFailure::described("HTTP 503");
+        let last_error = Some(LastError::from_failure(&failure, FailureKind::Transient, NOW));
+        let retry_at = NOW.plus(Duration::from_secs(60));
+        let queued_until = Some(retry_at.plus(RETRY_TIMEOUT));
+        let failed = StoredToken { last_error, queued_until, ..stored() };
+        assert_eq!(decide(&failed, HOUR), TokenDecision::RetryAt(retry_at));
+        assert_eq!(decide(&failed, Duration::ZERO), TokenDecision::Serve);
+        let later = StoredToken { read_at: retry_at, ..failed.clone() };
+        assert_eq!(decide(&later, HOUR), TokenDecision::Refresh);
+        let queued = StoredToken { last_error: None, ..failed };
+        assert_eq!(decide(&queued, HOUR), TokenDecision::Refresh, "a scheduled job is no failure");
     }
 
     #[test]
     fn a_dead_grant_gives_no_token() {
         for status in [GrantStatus::NeedsReauth, GrantStatus::NoToken] {
             let dead = StoredToken { status: Some(status), ..stored() };
+            assert!(!dead.is_live());
             assert_eq!(decide(&dead, Duration::ZERO), TokenDecision::Stopped(status));
         }
     }

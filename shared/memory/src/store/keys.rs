@@ -12,12 +12,22 @@ impl KeyStore for MemoryStore {
         Ok(self.with(|state, _| state.keys.values().cloned().collect()))
     }
 
-    async fn set_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
-        self.with(|state, _| {
-            let last_used_at = state.keys.get(&key.name).and_then(|record| record.last_used_at);
-            state.keys.insert(key.name.clone(), KeyRecord { key: key.clone(), last_used_at });
-        });
-        Ok(())
+    async fn add_api_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| {
+            let is_new = !state.keys.contains_key(&key.name);
+            if is_new {
+                let record = KeyRecord { key: key.clone(), last_used_at: None };
+                state.keys.insert(key.name.clone(), record);
+            }
+            is_new
+        }))
+    }
+
+    async fn change_api_key(&self, before: &ApiKey, key: &ApiKey) -> Result<bool, StoreError> {
+        Ok(self.with(|state, _| {
+            let record = state.keys.get_mut(&before.name).filter(|record| record.key == *before);
+            record.map(|record| record.key = key.clone()).is_some()
+        }))
     }
 
     async fn remove_api_key(&self, name: &str) -> Result<bool, StoreError> {

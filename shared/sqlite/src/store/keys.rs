@@ -20,21 +20,35 @@ impl KeyStore for SqliteStore {
             let mut records = Vec::new();
             for found in select.query_map([], row)? {
                 let (key, used_ms) = found?;
+                // One that cannot be read opens nothing, and keeps no other from being read.
+                let Ok(key) = read(&key) else {
+                    tracing::warn!("a key cannot be read and is left out: upgrade this release");
+                    continue;
+                };
                 let last_used_at = used_ms.map(Timestamp::from_unix_ms);
-                records.push(KeyRecord { key: read(&key)?, last_used_at });
+                records.push(KeyRecord { key, last_used_at });
             }
             Ok(records)
         })
         .await
     }
 
-    async fn set_api_key(&self, key: &ApiKey) -> Result<(), StoreError> {
+    async fn add_api_key(&self, key: &ApiKey) -> Result<bool, StoreError> {
         let key = key.clone();
-        self.write("set_api_key", move |connection, _| {
-            let sql = "INSERT INTO api_keys (name, key) VALUES (?1, ?2) \
-                       ON CONFLICT (name) DO UPDATE SET key = excluded.key";
-            connection.prepare_cached(sql)?.execute(params![key.name, json(&key)?])?;
-            Ok(())
+        self.write("add_api_key", move |connection, _| {
+            let sql = "INSERT OR IGNORE INTO api_keys (name, key) VALUES (?1, ?2)";
+            let values = params![key.name, json(&key)?];
+            Ok(connection.prepare_cached(sql)?.execute(values)? > 0)
+        })
+        .await
+    }
+
+    async fn change_api_key(&self, before: &ApiKey, key: &ApiKey) -> Result<bool, StoreError> {
+        let (before, key) = (before.clone(), key.clone());
+        self.write("change_api_key", move |connection, _| {
+            let sql = "UPDATE api_keys SET key = ?3 WHERE name = ?1 AND key = ?2";
+            let values = params![before.name, json(&before)?, json(&key)?];
+            Ok(connection.prepare_cached(sql)?.execute(values)? > 0)
         })
         .await
     }
