@@ -43,14 +43,13 @@ impl TokenEndpoint for FakeProvider {
     async fn exchange(&self, token: &SecretString, _: &DocumentFields) -> ExchangeResult {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
         tokio::time::sleep(LATENCY).await;
-        let spent = {
+        let refusal = *self.refusal.lock().unwrap();
+        let refusal = refusal.or_else(|| {
             let mut spent = self.spent.lock().unwrap();
             let is_spent = spent.iter().any(|it| it == token.expose_secret());
             spent.push(token.expose_secret().to_owned());
-            is_spent
-        };
-        let refusal = *self.refusal.lock().unwrap();
-        let refusal = refusal.or(spent.then_some((400, r#"{"error":"invalid_grant"}"#)));
+            is_spent.then_some((400, r#"{"error":"invalid_grant"}"#))
+        });
         let (status, body) = match refusal {
             Some((status, body)) => (status, body.to_owned()),
             None => {

@@ -226,6 +226,8 @@ pub fn stored_token(names: &FieldPaths, document: &Document, read_at: Timestamp)
         access_expires_at: view.access_expires_at,
         leased_until: view.leased_until.filter(|until| *until > read_at),
         queued_until: view.queued_until,
+        next_refresh_at: view.next_refresh_at,
+        is_questioned: at(document, &names.path("questioned")).is_some(),
         failing_since: view.failing_since,
         last_error: view.last_error,
         read_at,

@@ -31,6 +31,10 @@ pub struct StoredToken {
     pub leased_until: Option<Timestamp>,
     /// Until when a job is taken to be under way.
     pub queued_until: Option<Timestamp>,
+    /// When it is due.
+    pub next_refresh_at: Option<Timestamp>,
+    /// Whether the provider has called its token dead, and is asked again before that is believed.
+    pub is_questioned: bool,
     /// Since when its refreshes have failed, if they do.
     pub failing_since: Option<Timestamp>,
     /// What went wrong last.
@@ -86,8 +90,11 @@ impl StoredToken {
     /// When a failed refresh is tried again, if that is still to come. A caller's request is no reason to try
     /// earlier: attempts are counted, and a provider that calls a token dead is asked again after a pause.
     fn retry_at(&self) -> Option<Timestamp> {
-        let queued_until = self.queued_until.filter(|_| self.last_error.is_some())?;
-        Some(queued_until.minus(RETRY_TIMEOUT)).filter(|at| *at > self.read_at)
+        // Of a grant whose refreshes succeed, it is the job that was published on schedule.
+        let has_failed = self.last_error.is_some() || self.is_questioned;
+        let of_ladder = self.queued_until.filter(|_| has_failed)?.minus(RETRY_TIMEOUT);
+        let postponed = self.next_refresh_at.filter(|_| self.failing_since.is_some());
+        Some(postponed.map_or(of_ladder, |at| at.max(of_ladder))).filter(|at| *at > self.read_at)
     }
 
     /// How long its access tokens are valid, as the last refresh tells.
@@ -153,6 +160,8 @@ mod tests {
             access_expires_at: Some(NOW.plus(HOUR / 2)),
             leased_until: None,
             queued_until: None,
+            next_refresh_at: Some(NOW.plus(HOUR)),
+            is_questioned: false,
             failing_since: None,
             last_error: None,
             read_at: NOW,
@@ -210,7 +219,11 @@ mod tests {
         assert_eq!(decide(&failed, Duration::ZERO), TokenDecision::Serve);
         let later = StoredToken { read_at: retry_at, ..failed.clone() };
         assert_eq!(decide(&later, HOUR), TokenDecision::Refresh);
+        let postponed = StoredToken { failing_since: Some(NOW), ..failed.clone() };
+        assert_eq!(decide(&postponed, HOUR), TokenDecision::RetryAt(NOW.plus(HOUR)));
         let queued = StoredToken { last_error: None, ..failed };
+        let questioned = StoredToken { is_questioned: true, ..queued.clone() };
+        assert_eq!(decide(&questioned, HOUR), TokenDecision::RetryAt(retry_at));
         assert_eq!(decide(&queued, HOUR), TokenDecision::Refresh, "a scheduled job is no failure");
     }
 
