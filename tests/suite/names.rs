@@ -3,8 +3,17 @@
 use std::path::{Path, PathBuf};
 
 const ROOT: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/..");
-const FOLDERS: [&str; 8] =
-    ["bench", "console", "producer", "shared", "simulator", "testkit", "tests", "worker"];
+const FOLDERS: [&str; 9] = [
+    "bench",
+    "console",
+    "gateway",
+    "producer",
+    "shared",
+    "simulator",
+    "testkit",
+    "tests",
+    "worker",
+];
 /// Types and functions of the former vocabulary, each replaced by the standard term.
 const REPLACED: &str = "Turns Turn Pace Places Place Nets Caught Rescuer Rescues Estate Left Settled Written \
      Rebury Ask Punctuality Gate InHand Board Desk Keeper OnlyLook Look Looking Told Teller Door Seen Watched \
