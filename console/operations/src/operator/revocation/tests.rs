@@ -56,11 +56,11 @@ impl Scene {
 
     /// A worker takes it up.
     async fn claim(&self, id: &DocumentId) {
-        self.store.claim(&[id.clone()], "a worker", LEASE).await.unwrap();
+        self.store.claim(std::slice::from_ref(id), "a worker", LEASE).await.unwrap();
     }
 
     async fn release(&self, id: &DocumentId) {
-        self.store.release(&[id.clone()], "a worker").await.unwrap();
+        self.store.release(std::slice::from_ref(id), "a worker").await.unwrap();
     }
 }
 
