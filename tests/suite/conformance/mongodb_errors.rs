@@ -66,12 +66,13 @@ async fn a_rule_or_an_index_about_a_further_field_keeps_no_tokens_out() {
     documents.create_index(index).await.unwrap();
     for id in 1..=3 {
         let mut document = adopted(id, doc! {});
-        document.extend(doc! { "scope": "a", "expires_at": 5 });
+        document.extend(doc! { "scope": "a", "expires_at": 1_700_000_000 });
         document.extend((id == 3).then(|| ("team".to_owned(), "t".into())));
         documents.insert_one(document).await.unwrap();
     }
-    // The second document takes no end of this century.
-    let rule = doc! { "$or": [{ "_id": { "$ne": 2 } }, { "expires_at": { "$lt": 1_000 } }] };
+    // The second document keeps its end in the past.
+    let rule =
+        doc! { "$or": [{ "_id": { "$ne": 2 } }, { "expires_at": { "$lt": 1_750_000_000 } }] };
     let command = doc! { "collMod": documents.name(), "validator": rule };
     documents.client().database(&documents.namespace().db).run_command(command).await.unwrap();
     let rows = store.claim(&ids(3), "o", LEASE).await.unwrap().rows;
