@@ -235,9 +235,12 @@ mod tests {
             ("evergrant.status".to_owned(), value("\"active\"")),
             ("refresh_token".to_owned(), value("\"other\"")),
             ("_id".to_owned(), value("1")),
+            ("email".to_owned(), value("\"x\"")),
+            ("tenant".to_owned(), value("\"x\"")),
             ("team".to_owned(), value("{\"$oid\": \"65f0c0ffee65f0c0ffee6501\"}")),
         ]);
         let document = doc! { "profile": "text" };
-        assert_eq!(written(FieldNames::default(), &document, &also), doc! {});
+        let names = FieldNames { client: vec!["tenant".to_owned()], ..FieldNames::default() };
+        assert_eq!(written(names, &document, &also), doc! {});
     }
 }

@@ -134,9 +134,10 @@ fn is_taken(path: &str, state: &str, fields: &FieldNames, rules: &AdoptionRules)
         ProviderField::Named(field) => Some(field.as_str()),
         ProviderField::Usual | ProviderField::None => None,
     };
-    let FieldNames { access_token, refresh_token, user_id, .. } = fields;
-    let taken = ["_id", state, access_token, refresh_token, user_id];
-    taken.into_iter().chain(named).any(|other| overlap(path, other))
+    let FieldNames { access_token, refresh_token, user_id, email, client, .. } = fields;
+    let taken = ["_id", state, access_token, refresh_token, user_id, email].into_iter();
+    let taken = taken.chain(named).chain(client.iter().map(String::as_str));
+    taken.into_iter().any(|other| overlap(path, other))
 }
 
 #[cfg(test)]

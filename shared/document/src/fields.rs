@@ -18,6 +18,9 @@ pub struct FieldNames {
     /// What else the providers' addresses and requests need.
     #[serde(skip)]
     pub needed: Vec<String>,
+    /// Which of that names our client.
+    #[serde(skip)]
+    pub client: Vec<String>,
 }
 
 impl Default for FieldNames {
@@ -29,6 +32,7 @@ impl Default for FieldNames {
             email: "email".to_owned(),
             keeps_expiry: true,
             needed: Vec::new(),
+            client: Vec::new(),
         }
     }
 }

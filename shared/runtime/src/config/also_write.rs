@@ -17,17 +17,21 @@ pub enum ExpiryUpkeep {
 }
 
 impl StoreSettings {
-    /// That what a refresh writes beside the tokens has places of its own. `setting` is the table's name.
+    /// That what a refresh writes beside the tokens has places of its own. `setting` is the table's name, and
+    /// `client` the field that names a document's client.
     pub(super) fn check_also_written(
         &self,
         setting: &str,
         also: &FieldSources,
+        client: Option<&str>,
     ) -> Result<(), ConfigError> {
         let fields = [
             ("the _id", Some("_id")),
             ("store.fields.access_token", Some(self.fields.access_token.as_str())),
             ("store.fields.refresh_token", Some(&self.fields.refresh_token)),
             ("store.fields.user_id", Some(&self.fields.user_id)),
+            ("store.fields.email", Some(&self.fields.email)),
+            ("the field that names the client", client),
             ("store.state_field", Some(&self.state_field)),
             ("store.provider_field", self.provider_field.as_deref()),
         ];
@@ -71,6 +75,11 @@ mod tests {
             ("[store]\nexpiry = \"off\"", ""),
             ("[store.also_write]\nrefresh_token = \"x\"", "store.fields.refresh_token"),
             ("[store.also_write]\n\"evergrant.status\" = \"x\"", "store.state_field"),
+            ("[store.also_write]\nemail = \"x\"", "store.fields.email"),
+            (
+                "client_field = \"t\"\nclients.a.client_id = \"i\"\n[store.also_write]\nt = \"x\"",
+                "names the client",
+            ),
             ("[store.also_write]\n_id = \"x\"", "the _id"),
             ("[store.also_write]\na = \"x\"\n\"a.b\" = \"x\"", "another of the table"),
             ("[store.also_write]\na = { end_of = \"session\", as = \"date\" }", "access_token"),

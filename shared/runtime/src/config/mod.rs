@@ -114,7 +114,10 @@ impl Config {
         config.store.set_url(None, file_of_url.as_deref())?;
         config.queue.read_url_file()?;
         config.check()?;
-        let needed = config.providers()?.iter().flat_map(Provider::document_paths).collect();
+        let providers = config.providers()?;
+        let needed = providers.iter().flat_map(Provider::document_paths).collect();
+        let client = providers.iter().filter_map(|provider| provider.tenants.field());
+        config.store.fields.client = client.map(str::to_owned).collect();
         config.store.fields.keeps_expiry = config.store.expiry == ExpiryUpkeep::Auto;
         config.store.fields.needed = BTreeSet::into_iter(needed).collect();
         Ok(config)
@@ -135,7 +138,8 @@ impl Config {
                 let own = std::mem::take(&mut provider.dialect.also_write);
                 let mut also = self.store.also_write.clone();
                 also.extend(own);
-                self.store.check_also_written(&format!("providers.{id}.also_write"), &also)?;
+                let setting = format!("providers.{id}.also_write");
+                self.store.check_also_written(&setting, &also, provider.tenants.field())?;
                 provider.dialect.also_write = also;
                 Ok(provider)
             })
@@ -203,7 +207,7 @@ impl Config {
 
     fn check(&self) -> Result<(), ConfigError> {
         self.store.check()?;
-        self.store.check_also_written("store.also_write", &self.store.also_write)?;
+        self.store.check_also_written("store.also_write", &self.store.also_write, None)?;
         self.adoption()?;
         self.queue.check()?;
         self.rescue.validate()?;
