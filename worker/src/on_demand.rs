@@ -154,11 +154,28 @@ async fn carry_out(lane: &Arc<Lane>, job: Job) {
         () = lane.stop.cancelled() => return,
         flow_permit = lane.flow.ahead.semaphore().acquire_owned() => flow_permit.ok(),
     };
+    if !leave_a_job(lane, &job).await {
+        return;
+    }
     let (acker, acknowledged) = oneshot::channel();
     let acker = Box::new(CallerAcker(acker));
     let work = JobDelivery { job, acker, redelivered: false, on_demand: true, flow_permit };
     claim(lane, vec![work]).await;
     let _ = acknowledged.await;
+}
+
+/// Publishes a copy of the job that arrives when its lease is over. If this process dies over the job, that
+/// copy takes the grant over, within a provider's grace; no other job would, since the grant may not be due. If
+/// the grant is refreshed, the copy has nothing to do. False if the broker does not take it: then nothing is
+/// sent.
+async fn leave_a_job(lane: &Lane, job: &Job) -> bool {
+    let copy = Job { waited: true, ..job.clone() };
+    let delay = lane.provider.policy.ladder.at_least(lane.settings.lease);
+    let published = lane.queue.retry(&copy, delay).await;
+    let failed = published.inspect_err(|error| {
+        tracing::warn!(%error, id = %job.id, "nothing is refreshed for callers: no job can be published");
+    });
+    failed.is_ok()
 }
 
 /// Tells the callers that their job has ended.

@@ -392,8 +392,8 @@ mod tests {
 
     #[test]
     fn whatever_names_a_client_is_a_text_and_only_what_is_missing_or_null_names_none() {
-        let mut fields = FieldNames::default();
-        fields.needed = ["tenant".to_owned(), "list.name".to_owned()].into();
+        let needed = ["tenant".to_owned(), "list.name".to_owned()].into();
+        let fields = FieldNames { needed, ..FieldNames::default() };
         let names = FieldPaths::new("evergrant", fields);
         let read = |document: &Document| super::fields(&State { names: &names, document });
         let tenant = |value: Bson| read(&doc! { "tenant": value }).remove("tenant");

@@ -73,7 +73,7 @@ async fn the_local_console_admits_by_its_printed_address() {
     assert_eq!(inside.status(), StatusCode::OK);
     let again = client.get(&printed).send().await.unwrap();
     assert_eq!(again.status(), StatusCode::FORBIDDEN, "it is used up");
-    let next = said(&console, "for another one it is ").await;
+    let next = said(&console, "the address for another one is ").await;
     assert_ne!(next, printed);
     assert_eq!(client.get(&next).send().await.unwrap().status(), StatusCode::SEE_OTHER);
 }
