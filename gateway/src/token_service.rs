@@ -18,7 +18,7 @@ const LEASE_CHECK_INTERVAL: Duration = Duration::from_millis(50);
 /// When to ask again where nothing tells.
 const RETRY_DELAY: Duration = Duration::from_secs(5);
 /// When to ask again while a document is being adopted or refreshed.
-const SOON: Duration = Duration::from_secs(1);
+const SOON_DELAY: Duration = Duration::from_secs(1);
 
 /// Hands out tokens, and has them refreshed.
 pub(crate) struct TokenService {
@@ -69,7 +69,7 @@ impl TokenService {
                     return Err(Refusal::Stopped { stored: Box::new(stored), status, sign_in });
                 }
                 TokenDecision::NotAdopted => {
-                    return Err(later((LaterReason::NotAdopted, SOON), stored));
+                    return Err(later((LaterReason::NotAdopted, SOON_DELAY), stored));
                 }
                 _ if assumed.is_none() => {
                     return Err(later((LaterReason::ProviderNotServed, RETRY_DELAY), stored));
@@ -110,9 +110,9 @@ impl TokenService {
             job.force = true;
             match timeout_at(deadline, self.refresher.refresh(job)).await {
                 Ok(Some(OnDemandResult::Ended)) => {}
-                Ok(Some(OnDemandResult::Busy)) => return Some((LaterReason::Busy, SOON)),
+                Ok(Some(OnDemandResult::Busy)) => return Some((LaterReason::Busy, SOON_DELAY)),
                 Ok(None) => return Some((LaterReason::ProviderNotServed, RETRY_DELAY)),
-                Err(_) => return Some((LaterReason::RefreshUnderWay, SOON)),
+                Err(_) => return Some((LaterReason::RefreshUnderWay, SOON_DELAY)),
             }
         }
         // Another process may have it: a document that has moved on by now is served at once.
@@ -121,7 +121,7 @@ impl TokenService {
         }
         let next = Instant::now() + LEASE_CHECK_INTERVAL;
         sleep_until(next.min(deadline)).await;
-        (next >= deadline).then_some((LaterReason::RefreshUnderWay, SOON))
+        (next >= deadline).then_some((LaterReason::RefreshUnderWay, SOON_DELAY))
     }
 
     async fn has_moved(&self, before: &StoredToken) -> bool {

@@ -27,7 +27,7 @@ use crate::{GatewayDeps, WaitLimits, router};
 
 pub(super) const NOW: Timestamp = Timestamp::from_unix_ms(1_700_000_000_000);
 /// How long the provider takes.
-pub(super) const LATENCY: Duration = Duration::from_millis(100);
+pub(super) const ANSWER_DELAY: Duration = Duration::from_millis(100);
 
 /// A provider that gives out numbered tokens and refuses a refresh token that it has replaced.
 #[derive(Default)]
@@ -42,7 +42,7 @@ pub(super) struct FakeProvider {
 impl TokenEndpoint for FakeProvider {
     async fn exchange(&self, token: &SecretString, _: &DocumentFields) -> ExchangeResult {
         let number = self.requests.fetch_add(1, Ordering::SeqCst) + 1;
-        tokio::time::sleep(LATENCY).await;
+        tokio::time::sleep(ANSWER_DELAY).await;
         let refusal = *self.refusal.lock().unwrap();
         let refusal = refusal.or_else(|| {
             let mut spent = self.spent.lock().unwrap();
