@@ -69,32 +69,26 @@ impl ProviderClient {
         refresh_token: &SecretString,
         fields: &DocumentFields,
     ) -> ExchangeResult {
-        let (provider, form) = (&self.provider, &self.provider.request);
-        let client = match provider.client_of(fields) {
-            Ok(client) => client,
-            Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
+        let make = |client: &RegisteredClient, assertion| {
+            self.provider.revocation_request(client, refresh_token, fields, assertion)
         };
-        let assertion = provider.assertion(client, fields, SystemTime::now());
-        let request = assertion.and_then(|assertion| {
-            provider.revocation_request(client, refresh_token, fields, assertion)
-        });
-        self.send(client, request, RequestMethod::Post, form.body).await
+        self.send(fields, RequestMethod::Post, make).await
     }
 
-    /// Sends a request once. Nothing is sent for a document that it could not be made for.
+    /// Sends the request that `make` makes for the client of a document with these fields, once. Nothing is sent
+    /// for a document that it cannot be made for.
     async fn send(
         &self,
-        client: &RegisteredClient,
-        request: Result<TokenRequest, String>,
+        fields: &DocumentFields,
         method: RequestMethod,
-        body: BodyForm,
+        make: impl FnOnce(&RegisteredClient, Option<String>) -> Result<TokenRequest, String>,
     ) -> ExchangeResult {
-        let (http, started) = (self.http.current(), Instant::now());
-        let request = request.and_then(|request| self.write(&http, client, request, method, body));
-        let mut request = match request {
+        let http = self.http.current();
+        let mut request = match self.prepare(&http, fields, method, make) {
             Ok(request) => request,
             Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
         };
+        let started = Instant::now();
         let permit = match self.http.permit(request.url()).await {
             Ok(permit) => permit,
             Err(why) => return ExchangeResult::failed(TransportFailure::NoConnectionFree, why),
@@ -114,6 +108,18 @@ impl ProviderClient {
         }
     }
 
+    fn prepare(
+        &self,
+        http: &reqwest::Client,
+        fields: &DocumentFields,
+        method: RequestMethod,
+        make: impl FnOnce(&RegisteredClient, Option<String>) -> Result<TokenRequest, String>,
+    ) -> Result<reqwest::Request, String> {
+        let client = self.provider.client_of(fields)?;
+        let assertion = self.provider.assertion(client, fields, SystemTime::now())?;
+        self.write(http, client, make(client, assertion)?, method)
+    }
+
     /// Writes a request as HTTP, with what authenticates our client.
     fn write(
         &self,
@@ -121,10 +127,9 @@ impl ProviderClient {
         client: &RegisteredClient,
         request: TokenRequest,
         method: RequestMethod,
-        body: BodyForm,
     ) -> Result<reqwest::Request, String> {
         let TokenRequest { mut url, parameters, headers } = request;
-        let request = match (method, body) {
+        let request = match (method, self.provider.request.body) {
             (RequestMethod::Get, _) => {
                 url.query_pairs_mut().extend_pairs(&parameters);
                 http.get(url)
@@ -152,15 +157,10 @@ impl TokenEndpoint for ProviderClient {
         refresh_token: &SecretString,
         fields: &DocumentFields,
     ) -> ExchangeResult {
-        let (provider, form) = (&self.provider, &self.provider.request);
-        let client = match provider.client_of(fields) {
-            Ok(client) => client,
-            Err(why) => return ExchangeResult::failed(TransportFailure::NotMade, why),
+        let make = |client: &RegisteredClient, assertion| {
+            self.provider.token_request(client, refresh_token, fields, assertion)
         };
-        let assertion = provider.assertion(client, fields, SystemTime::now());
-        let request = assertion
-            .and_then(|assertion| provider.token_request(client, refresh_token, fields, assertion));
-        self.send(client, request, form.method, form.body).await
+        self.send(fields, self.provider.request.method, make).await
     }
 }
 
