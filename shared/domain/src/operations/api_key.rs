@@ -5,6 +5,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use crate::document_id::encode_hex;
+use crate::prefix_pattern::matches_pattern;
 use crate::{ProviderId, Timestamp};
 
 /// What a key's text begins with, so that scanners for leaked secrets find it.
@@ -103,7 +105,7 @@ impl ApiKey {
     /// Whether a grant is within its reach.
     pub fn covers(&self, provider: Option<&ProviderId>, user: Option<&str>) -> bool {
         let is_provider = |provider| self.providers.contains(provider);
-        let is_user = |user: &str| self.users.iter().any(|pattern| matches(pattern, user));
+        let is_user = |user: &str| self.users.iter().any(|pattern| matches_pattern(pattern, user));
         (self.providers.is_empty() || provider.is_some_and(is_provider))
             && (self.users.is_empty() || user.is_some_and(is_user))
     }
@@ -119,10 +121,6 @@ impl ApiKey {
         let oldest = self.secrets.len().saturating_sub(SECRETS_MAX);
         self.secrets.drain(..oldest);
     }
-}
-
-fn matches(pattern: &str, user: &str) -> bool {
-    pattern.strip_suffix('*').map_or(pattern == user, |prefix| user.starts_with(prefix))
 }
 
 /// The text of a key: what its holder keeps.
@@ -144,7 +142,7 @@ pub fn key_name(text: &str) -> Option<&str> {
 
 /// The hash of a key's text.
 pub fn key_hash(text: &str) -> String {
-    Sha256::digest(text).iter().map(|byte| format!("{byte:02x}")).collect()
+    encode_hex(&Sha256::digest(text))
 }
 
 #[cfg(test)]

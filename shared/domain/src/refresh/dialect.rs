@@ -10,6 +10,7 @@ use super::answer_form::{AnswerForm, texts_at};
 use super::answer_path::AnswerPath;
 use super::error_body::ErrorBody;
 use super::scalar::{ScalarText, one_or_many};
+use crate::prefix_pattern::matches_pattern;
 
 /// How a provider's answers differ from the common `vocabulary`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -188,9 +189,7 @@ impl DialectRule {
 
     fn says(&self, codes: &[String], texts: &[String]) -> bool {
         let is_code = |known: &String| {
-            codes.iter().map(|code| code.to_ascii_lowercase()).any(|code| {
-                known.strip_suffix('*').map_or(code == *known, |start| code.starts_with(start))
-            })
+            codes.iter().any(|code| matches_pattern(known, &code.to_ascii_lowercase()))
         };
         let is_text = |known: &String| texts.iter().any(|text| text.to_lowercase().contains(known));
         (self.code.is_empty() || self.code.iter().any(is_code))

@@ -1,18 +1,14 @@
 //! Fingerprints: hashes that represent refresh tokens where the tokens themselves must not appear.
 
-use std::fmt::Write;
-
 use secrecy::{ExposeSecret, SecretString};
 use sha2::{Digest, Sha256};
+
+use crate::document_id::encode_hex;
 
 /// The fingerprint of a refresh token: the first 128 bits of its SHA-256 in hexadecimal. It shows
 /// whether a user has signed in again, and the token cannot be recovered from it.
 pub fn fingerprint(refresh_token: &SecretString) -> String {
-    let digest = Sha256::digest(refresh_token.expose_secret());
-    digest.iter().take(16).fold(String::with_capacity(32), |mut hex, byte| {
-        let _ = write!(hex, "{byte:02x}");
-        hex
-    })
+    encode_hex(&Sha256::digest(refresh_token.expose_secret())[..16])
 }
 
 #[cfg(test)]

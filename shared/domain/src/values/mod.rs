@@ -3,6 +3,7 @@
 pub mod document_id;
 pub mod fingerprint;
 pub(crate) mod plain_name;
+pub(crate) mod prefix_pattern;
 pub mod printable;
 pub mod provider_id;
 pub mod secrets;
