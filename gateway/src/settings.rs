@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use evergrant_runtime::config::{Config, ConfigError, SettingsSection};
-use evergrant_settings::duration;
+use evergrant_settings::{check_tls_pair, duration, tls_pair};
 use evergrant_telemetry::ListenSettings;
 use serde::Deserialize;
 
@@ -29,7 +29,7 @@ pub struct GatewaySettings {
 impl GatewaySettings {
     /// The files of the certificate and of its key, if the gateway speaks TLS itself.
     pub fn tls(&self) -> Option<(&Path, &Path)> {
-        self.tls_certificate.as_deref().zip(self.tls_key.as_deref())
+        tls_pair(&self.tls_certificate, &self.tls_key)
     }
 }
 
@@ -44,12 +44,7 @@ impl SettingsSection for GatewaySettings {
             let reason = "it must be at most gateway.wait_max";
             return Err(ConfigError::invalid("gateway.wait", reason));
         }
-        let reason = "a certificate and its key belong together: give both or neither";
-        match (&self.tls_certificate, &self.tls_key) {
-            (Some(_), None) => Err(ConfigError::missing("gateway.tls_key", reason)),
-            (None, Some(_)) => Err(ConfigError::missing("gateway.tls_certificate", reason)),
-            (Some(_), Some(_)) | (None, None) => Ok(()),
-        }
+        check_tls_pair(Self::NAME, &self.tls_certificate, &self.tls_key)
     }
 }
 

@@ -12,7 +12,7 @@ use serde::{Deserialize, Deserializer};
 use url::Url;
 
 use evergrant_runtime::config::{Config, ConfigError, SettingsSection};
-use evergrant_settings::duration;
+use evergrant_settings::{check_tls_pair, duration, tls_pair};
 
 pub(crate) use oidc::OidcSettings;
 use oidc::is_bare;
@@ -56,15 +56,7 @@ impl SettingsSection for ConsoleSettings {
                  send that header",
             );
         }
-        for (given, other, missing) in [
-            (&self.tls_certificate, &self.tls_key, "console.tls_key"),
-            (&self.tls_key, &self.tls_certificate, "console.tls_certificate"),
-        ] {
-            if given.is_some() && other.is_none() {
-                let reason = "a certificate and its key belong together: give both or neither";
-                return Err(ConfigError::missing(missing, reason));
-            }
-        }
+        check_tls_pair(Self::NAME, &self.tls_certificate, &self.tls_key)?;
         if self.tls().is_some()
             && self.public_url.as_ref().is_some_and(|url| url.scheme() == "http")
         {
@@ -88,7 +80,7 @@ impl SettingsSection for ConsoleSettings {
 impl ConsoleSettings {
     /// The files of the certificate and of its key, if the console speaks TLS itself.
     pub fn tls(&self) -> Option<(&Path, &Path)> {
-        self.tls_certificate.as_deref().zip(self.tls_key.as_deref())
+        tls_pair(&self.tls_certificate, &self.tls_key)
     }
 
     /// Whether people come by TLS, which ends here or at a proxy.
