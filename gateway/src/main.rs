@@ -8,7 +8,7 @@ use clap::Parser;
 use evergrant_gateway::{GatewayServer, GatewaySettings};
 use evergrant_runtime::config::Config;
 use evergrant_runtime::{Process, ProcessStart, process};
-use evergrant_worker::{ProviderDeps, WorkerEnd};
+use evergrant_worker::{NO_RESCUE_KEY, ProviderDeps, WorkerEnd};
 
 /// Hands out access tokens that are valid for long enough, and refreshes those that are not. Run as many as
 /// you like.
@@ -41,6 +41,9 @@ async fn main() -> anyhow::Result<ExitCode> {
     let providers = ProviderDeps::start_all(&process, &config)?;
     let server = GatewayServer::listen(&process, &config, providers).await?;
     let server = server.context("gateway.listen is off: give an address, or --listen")?;
+    if !server.has_safeguards() {
+        tracing::warn!("{NO_RESCUE_KEY}");
+    }
     Ok(match server.serve(process.shutdown.wait()).await {
         WorkerEnd::Cleanly => ExitCode::SUCCESS,
         WorkerEnd::GraceOver => ExitCode::FAILURE,

@@ -60,7 +60,7 @@ pub(crate) enum LaterReason {
     RefreshFailed,
     /// The refresh took longer than the caller waits.
     RefreshUnderWay,
-    /// Too many refreshes are under way, or the gateway is stopping.
+    /// Too many refreshes are under way, the job queue is away, or the gateway is stopping.
     Busy,
     /// The store does not answer.
     StoreAway,
@@ -90,7 +90,9 @@ impl LaterReason {
             Self::ProviderNotServed => "this gateway has no settings of the grant's provider",
             Self::RefreshFailed => "the refresh failed and is tried again",
             Self::RefreshUnderWay => "the refresh has not ended yet",
-            Self::Busy => "too many refreshes are under way, or this gateway is stopping",
+            Self::Busy => {
+                "nothing is refreshed now: too many refreshes are under way, the job queue is away, or this gateway is stopping"
+            }
             Self::StoreAway => "the token store does not answer",
         }
     }

@@ -52,6 +52,11 @@ impl GatewayServer {
         Ok(Some(Self { listener, tls, deps, refresher }))
     }
 
+    /// Whether an answer that is not committed yet outlives the process.
+    pub const fn has_safeguards(&self) -> bool {
+        self.refresher.rescue.is_some()
+    }
+
     /// Serves until `shutdown`; then answers who is waiting, and finishes what was sent.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> WorkerEnd {
         let Self { listener, tls, deps, refresher } = self;

@@ -3,15 +3,12 @@
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use evergrant_domain::api_key::key_hash;
+use evergrant_domain::fingerprint::fingerprint;
 use evergrant_domain::{DocumentId, StoredToken};
 use http::header::{CACHE_CONTROL, ETAG, IF_NONE_MATCH, VARY};
 use http::{HeaderMap, StatusCode};
 use secrecy::ExposeSecret;
 use serde_json::{Value, json};
-
-/// Characters of the token's hash in its tag: enough to tell two tokens of one generation apart.
-const TAG_HASH_LENGTH: usize = 12;
 
 /// A document's id as a path names it, and as people see it. One that would be read as another type is quoted.
 pub(crate) fn path_form(id: &DocumentId) -> String {
@@ -55,8 +52,8 @@ pub(crate) fn answer(stored: &StoredToken, min_ttl: Duration, asked: &HeaderMap)
 
 /// The generation, and a hash that tells apart a token that the user's new sign-in brought.
 fn tag(stored: &StoredToken) -> String {
-    let token = stored.access_token.as_ref().map_or("", |token| token.expose_secret());
-    format!("\"{}-{}\"", stored.generation, &key_hash(token)[..TAG_HASH_LENGTH])
+    let hash = stored.access_token.as_ref().map(fingerprint).unwrap_or_default();
+    format!("\"{}-{hash}\"", stored.generation)
 }
 
 fn has_it(asked: &HeaderMap, tag: &str) -> bool {

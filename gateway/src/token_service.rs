@@ -93,12 +93,18 @@ impl TokenService {
             }
             wait_end = self.wait_for_refresh(&stored, deadline).await;
             origin = TokenOrigin::Refreshed;
-            stored = self.stored(&stored.id).await?;
+            let mut read = self.stored(&stored.id).await?;
+            if wait_end.is_none() && !has_moved(&stored, &read) {
+                // Another process may have it in hand.
+                wait_end = pause(deadline).await;
+                read = self.stored(&stored.id).await?;
+            }
+            stored = read;
         }
     }
 
-    /// Waits until something may have changed: the grant is refreshed here, or a moment has passed in which
-    /// another process has it in hand. Says why, if the wait is over.
+    /// Has the grant refreshed, unless another process has it in hand, and waits for that. Says why, if the
+    /// caller's wait is over.
     async fn wait_for_refresh(&self, stored: &StoredToken, deadline: Instant) -> Option<WaitEnd> {
         let provider = stored.provider.clone()?;
         let left = deadline.saturating_duration_since(Instant::now());
@@ -115,24 +121,20 @@ impl TokenService {
                 Err(_) => return Some((LaterReason::RefreshUnderWay, SOON_DELAY)),
             }
         }
-        // Another process may have it: a document that has moved on by now is served at once.
-        if self.has_moved(stored).await {
-            return None;
-        }
-        let next = Instant::now() + LEASE_CHECK_INTERVAL;
-        sleep_until(next.min(deadline)).await;
-        (next >= deadline).then_some((LaterReason::RefreshUnderWay, SOON_DELAY))
+        None
     }
+}
 
-    async fn has_moved(&self, before: &StoredToken) -> bool {
-        let now = self.store.stored_token(&before.id).await;
-        now.is_ok_and(|now| {
-            now.is_none_or(|now| {
-                (now.generation, now.status) != (before.generation, before.status)
-                    || now.last_error != before.last_error
-            })
-        })
-    }
+/// Lets a moment pass. Says why, if the caller's wait is over then.
+async fn pause(deadline: Instant) -> Option<WaitEnd> {
+    let next = Instant::now() + LEASE_CHECK_INTERVAL;
+    sleep_until(next.min(deadline)).await;
+    (next >= deadline).then_some((LaterReason::RefreshUnderWay, SOON_DELAY))
+}
+
+fn has_moved(before: &StoredToken, now: &StoredToken) -> bool {
+    (now.generation, now.status) != (before.generation, before.status)
+        || now.last_error != before.last_error
 }
 
 fn later((why, retry_after): WaitEnd, stored: StoredToken) -> Refusal {

@@ -34,8 +34,8 @@ pub struct OnDemandRefresher {
 /// The jobs under way, by their documents.
 type JobTable = Arc<Mutex<HashMap<DocumentId, JobEnd>>>;
 
-/// Becomes true when a job has ended.
-type JobEnd = watch::Receiver<bool>;
+/// Tells how a job has ended, once it has.
+type JobEnd = watch::Receiver<Option<OnDemandResult>>;
 
 /// What became of a caller's wish.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,7 +43,7 @@ pub enum OnDemandResult {
     /// The job has ended: the grant is refreshed, its failure is written, or another process has it in hand.
     /// The document tells which.
     Ended,
-    /// Nothing was begun: too many jobs are under way, or the process is ending.
+    /// Nothing was sent: too many jobs are under way, the broker takes none, or the process is ending.
     Busy,
 }
 
@@ -64,10 +64,10 @@ impl OnDemandRefresher {
     pub async fn refresh(&self, job: Job) -> Option<OnDemandResult> {
         let lane = self.lanes.get(&job.provider)?;
         let Some(mut ended) = self.join(lane, job) else { return Some(OnDemandResult::Busy) };
-        // An error means that the job was dropped, which is an end as well.
-        let waiting = self.core.stop.run_until_cancelled(ended.wait_for(|ended| *ended));
-        let ended = waiting.await.is_some();
-        Some(if ended { OnDemandResult::Ended } else { OnDemandResult::Busy })
+        let waiting = self.core.stop.run_until_cancelled(ended.wait_for(Option::is_some));
+        // Without a word the job was dropped, which is an end as well.
+        let told = waiting.await.map(|told| told.ok().and_then(|told| *told));
+        Some(told.map_or(OnDemandResult::Busy, |told| told.unwrap_or(OnDemandResult::Ended)))
     }
 
     /// For how long nothing may be sent to a provider, as far as that is known.
@@ -114,15 +114,16 @@ impl OnDemandRefresher {
         if jobs.len() >= JOBS_MAX || self.core.stop.is_cancelled() {
             return None;
         }
-        let (tell, ended) = watch::channel(false);
+        let (tell, ended) = watch::channel(None);
         jobs.insert(job.id.clone(), ended.clone());
         drop(jobs);
-        let entry = JobEntry { id: job.id.clone(), jobs: Arc::clone(&self.jobs), tell };
+        let result = OnDemandResult::Ended;
+        let entry = JobEntry { id: job.id.clone(), jobs: Arc::clone(&self.jobs), tell, result };
         let lane = Arc::clone(lane);
         // Among the lane's jobs, so that the end of the process waits for it.
         lane.clone().jobs.spawn(async move {
-            let _entry = entry;
-            carry_out(&lane, job).await;
+            let mut entry = entry;
+            entry.result = carry_out(&lane, job).await;
         });
         Some(ended)
     }
@@ -132,13 +133,14 @@ impl OnDemandRefresher {
 struct JobEntry {
     id: DocumentId,
     jobs: JobTable,
-    tell: watch::Sender<bool>,
+    tell: watch::Sender<Option<OnDemandResult>>,
+    result: OnDemandResult,
 }
 
 impl Drop for JobEntry {
     fn drop(&mut self) {
         lock(&self.jobs).remove(&self.id);
-        self.tell.send_replace(true);
+        self.tell.send_replace(Some(self.result));
     }
 }
 
@@ -147,21 +149,22 @@ fn lock(jobs: &JobTable) -> MutexGuard<'_, HashMap<DocumentId, JobEnd>> {
 }
 
 /// Takes a job through the lane. It has ended when its delivery is acknowledged or dropped.
-async fn carry_out(lane: &Arc<Lane>, job: Job) {
+async fn carry_out(lane: &Arc<Lane>, job: Job) -> OnDemandResult {
     // A job that waits behind others is not claimed yet, so it holds no lease meanwhile.
     let flow_permit = tokio::select! {
         biased;
-        () = lane.stop.cancelled() => return,
+        () = lane.stop.cancelled() => return OnDemandResult::Busy,
         flow_permit = lane.flow.ahead.semaphore().acquire_owned() => flow_permit.ok(),
     };
     if !leave_a_job(lane, &job).await {
-        return;
+        return OnDemandResult::Busy;
     }
     let (acker, acknowledged) = oneshot::channel();
     let acker = Box::new(CallerAcker(acker));
     let work = JobDelivery { job, acker, redelivered: false, on_demand: true, flow_permit };
     claim(lane, vec![work]).await;
     let _ = acknowledged.await;
+    OnDemandResult::Ended
 }
 
 /// Publishes a copy of the job that arrives when its lease is over. If this process dies over the job, that
@@ -187,5 +190,29 @@ impl DeliveryAcker for CallerAcker {
         // Nobody waits any more: their caller has given up.
         let _ = self.0.send(());
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering};
+
+    use super::*;
+    use crate::fakes::{FakeQueue, FakeStore, Fakes};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_callers_refresh_leaves_a_job_and_is_exchanged_once() {
+        let fakes = Fakes::new(FakeStore::default(), FakeQueue::default());
+        let ended = carry_out(&fakes.lane, fakes.work(1).job).await;
+        assert_eq!((ended, fakes.requests()), (OnDemandResult::Ended, 1));
+        assert_eq!(fakes.queue.retried.load(Ordering::Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn without_a_broker_nothing_is_sent_for_a_caller() {
+        let queue = FakeQueue { failures: AtomicU32::new(1), ..FakeQueue::default() };
+        let fakes = Fakes::new(FakeStore::default(), queue);
+        let ended = carry_out(&fakes.lane, fakes.work(1).job).await;
+        assert_eq!((ended, fakes.requests()), (OnDemandResult::Busy, 0));
     }
 }
